@@ -1,0 +1,66 @@
+// Package backend is the vocabulary of the servers behind the relay: who they
+// are, what is asked for a new caller, what is answered; and the Registry,
+// which publishes immutable snapshots of them.
+//
+// It must not know how a backend is chosen (balancer) or how it is reached
+// (shard).
+package backend
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+)
+
+// ID names a backend for as long as the relay knows it.
+type ID string
+
+// Source says how the relay learnt of a backend.
+type Source string
+
+// Static backends come from the configuration.
+const Static Source = "static"
+
+// Backend is one server. It is a value: a change makes a new Snapshot.
+type Backend struct {
+	ID     ID
+	Source Source
+	// Host is what the operator wrote, host:port; names are resolved to Addr.
+	Host string
+	// Addr is where handshakes and datagrams go.
+	Addr netip.AddrPort
+	// KeyLen is the key length that the backend advertises in its INDUCTION
+	// reply: 0 none or not learnt yet, 2, 3 or 4 for AES-128, 192, 256.
+	KeyLen uint16
+	// Answered is when the backend last answered a handshake or a probe.
+	Answered time.Time
+}
+
+// Query is what is known of a caller when a backend is needed for it.
+type Query struct {
+	// Key is the affinity key of the stream: vhost/app/stream.
+	Key string
+	// Group is the bonding group ID, 0 without one. Members of one group
+	// reach one backend whatever their keys (SRT mirrors groups per process).
+	Group uint32
+	// StreamID is the stream ID as it came, for rules and logs.
+	StreamID string
+	// Publish is true for a publisher, false for a player.
+	Publish bool
+	// Caller is the caller's address.
+	Caller netip.AddrPort
+}
+
+// Lease is a session's hold on a backend, 0 for none. Whoever was given one
+// returns it once, when the session is gone.
+type Lease uint64
+
+// Target is the answer to a Query.
+type Target struct {
+	ID    ID
+	Addr  netip.AddrPort
+	Lease Lease
+}
+
+// ErrNone says that no backend can take the stream.
+var ErrNone = errors.New("no backend available")
