@@ -1,0 +1,54 @@
+// Package pool is the memory of the data plane: fixed receive slabs, and
+// buffers of any length for the few packets that are kept.
+//
+// It knows bytes and who holds them; nothing of sockets, packets or sessions.
+package pool
+
+import "fmt"
+
+const (
+	// SingleSize holds one datagram: the 1500 bytes of an Ethernet MTU with
+	// margin for tunnels that raise it a little, so that a cut datagram means
+	// a jumbo frame and not a full one.
+	SingleSize = 2048
+	// TrainSize holds any GRO train: the kernel builds none longer than an IP
+	// packet's 65535 bytes, and cuts what a smaller buffer cannot take.
+	TrainSize = 65536
+)
+
+// Slab is a fixed set of equal receive buffers. It belongs to one shard, which
+// makes it once; buffers are never added, returned or freed.
+//
+// A shard's outboxes are flushed before it receives again, so a slab holds one
+// batch and no more:
+//
+//	bytes per shard = entries of a batch x size
+//
+// which is 4 MiB for 64 trains and 128 KiB for 64 single datagrams, whatever
+// the number of sessions or sockets.
+type Slab struct {
+	memory []byte
+	size   int
+}
+
+// NewSlab makes n buffers of size bytes each. It panics unless both are
+// positive.
+func NewSlab(n, size int) *Slab {
+	if n <= 0 || size <= 0 {
+		panic(fmt.Sprintf("pool: a slab of %d buffers of %d bytes", n, size))
+	}
+	return &Slab{memory: make([]byte, n*size), size: size}
+}
+
+// Len is the number of buffers.
+func (s *Slab) Len() int { return len(s.memory) / s.size }
+
+// Size is the length of each buffer.
+func (s *Slab) Size() int { return s.size }
+
+// Buffer returns buffer i. Its capacity ends where the next buffer begins, so
+// an append cannot reach into it.
+func (s *Slab) Buffer(i int) []byte {
+	start, end := i*s.size, (i+1)*s.size
+	return s.memory[start:end:end]
+}
