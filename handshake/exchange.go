@@ -1,0 +1,290 @@
+package handshake
+
+import (
+	"net/netip"
+	"time"
+
+	"srtrelay/pool"
+	"srtrelay/wire"
+)
+
+// Timing of the second leg. A caller gives up 3 s after its first INDUCTION
+// (SRTO_CONNTIMEO), so the deadline leaves it time to hear the rejection.
+const (
+	LegRetry     = 250 * time.Millisecond  // as libsrt's own callers retry
+	LegDeadline  = 2200 * time.Millisecond // from the first CONCLUSION
+	BacklogRetry = 100 * time.Millisecond  // a full accept queue drains fast
+	// ResponseKept is how long a response is replayed: past every connect
+	// timeout in use, after which no caller can still be waiting for it.
+	ResponseKept = 10 * time.Second
+	// RejectionKept covers the caller's 3 s connect timeout.
+	RejectionKept = 3 * time.Second
+	// networkCopy is the age below which a CONCLUSION with a known timestamp
+	// is a copy made by the network. No caller retries sooner, and every
+	// retry of libsrt's bears a new timestamp.
+	networkCopy = 200 * time.Millisecond
+)
+
+// Phase is how far an Exchange has come.
+type Phase uint8
+
+// The phases of an Exchange:
+//
+//	Resolving --Dial--> Inducting --INDUCTION reply--> Concluding --response--> Connected
+//	    |                   |                              |
+//	    +-------------------+----Reject, rejection---------+----> Rejected
+const (
+	Resolving  Phase = iota // no backend yet
+	Inducting               // the relay's INDUCTION is out
+	Concluding              // the caller's CONCLUSION is out
+	Connected               // the backend accepted; its response is kept
+	Rejected                // a rejection is kept
+)
+
+// Outcome says what a backend's handshake did to the exchange.
+type Outcome uint8
+
+// Outcomes of Exchange.Reply.
+const (
+	Ignored    Outcome = iota // fits nothing that was asked
+	Duplicate                 // an answer that came before
+	Progressed                // leg 2 goes on; there may be something to send
+	Answered                  // Phase is Connected or Rejected; send Response
+)
+
+// Exchange carries one caller's handshake to one backend. It belongs to one
+// shard; between calls it owns the copies it keeps.
+type Exchange struct {
+	phase Phase
+	// nonsense remembers that the backend said something that fits nothing:
+	// at the deadline the caller learns of a bad gateway, not of silence.
+	nonsense bool
+	caller   netip.Addr
+	backend  netip.Addr
+	nonce    Nonce
+	cookie   uint32 // the backend's
+	backlog  Code   // Backlog once the backend has pleaded it
+
+	conclusion *pool.Buffer
+	received   time.Duration // when conclusion came
+	response   *pool.Buffer
+	answered   time.Duration // when response came
+
+	deadline time.Duration
+	retry    time.Duration
+	sends    int // leg-2 datagrams of the present phase
+}
+
+// Open keeps a caller's CONCLUSION and starts the clock of its second leg.
+func (x *Exchange) Open(now time.Duration, h wire.Handshake, caller netip.Addr) {
+	*x = Exchange{
+		caller:     caller,
+		conclusion: pool.Get(h),
+		received:   now,
+		deadline:   now + LegDeadline,
+	}
+}
+
+// Close gives the kept bytes back. The exchange may be opened again.
+func (x *Exchange) Close() {
+	release(x.conclusion)
+	release(x.response)
+	*x = Exchange{}
+}
+
+func release(b *pool.Buffer) {
+	if b != nil {
+		pool.Put(b)
+	}
+}
+
+// Phase returns how far the exchange has come.
+func (x *Exchange) Phase() Phase { return x.phase }
+
+// Pending reports whether the backend's answer is still awaited.
+func (x *Exchange) Pending() bool { return x.phase < Connected }
+
+// Again takes another CONCLUSION of the same attempt: a retry, whose fresher
+// timestamp replaces the kept one while leg 2 is pending. It returns false for
+// a copy made by the network, which must stay unanswered: a second response
+// kills a gosrt caller. heard says that the caller has used the response; then
+// a known timestamp is a copy however late it comes.
+func (x *Exchange) Again(now time.Duration, h wire.Handshake, heard bool) bool {
+	kept := x.kept()
+	if h.Packet().Timestamp() == kept.Packet().Timestamp() && (heard || now-x.received < networkCopy) {
+		return false
+	}
+	if x.Pending() {
+		release(x.conclusion)
+		x.conclusion = pool.Get(h)
+	} else {
+		kept.Packet().SetTimestamp(h.Packet().Timestamp())
+	}
+	x.received = now
+	return true
+}
+
+func (x *Exchange) kept() wire.Handshake { return wire.Handshake(x.conclusion.Bytes()) }
+
+// Dial starts leg 2 with the backend. nonce is random and goes into the
+// INDUCTION; what answers or quotes it has seen the datagram. The first
+// datagram is due at once.
+func (x *Exchange) Dial(now time.Duration, backend netip.Addr, nonce Nonce) {
+	x.phase, x.backend, x.nonce = Inducting, backend, nonce
+	x.retry, x.sends = now, 0
+}
+
+// Due returns when Tick has work: a retry, or the deadline.
+func (x *Exchange) Due() time.Duration {
+	if x.phase == Resolving {
+		return x.deadline
+	}
+	return min(x.retry, x.deadline)
+}
+
+// Tick appends the leg-2 datagram that is due at now, if any. A code other
+// than NoRejection means that the deadline has passed; the owner rejects.
+func (x *Exchange) Tick(now time.Duration, b []byte) ([]byte, Code) {
+	if now >= x.deadline {
+		return b, x.verdict()
+	}
+	if x.phase == Resolving || now < x.retry {
+		return b, NoRejection
+	}
+	return x.appendLeg(now, b), NoRejection
+}
+
+// verdict is why the deadline passed without an answer.
+func (x *Exchange) verdict() Code {
+	switch {
+	case x.backlog != NoRejection:
+		return x.backlog
+	case x.nonsense:
+		return BadGateway
+	}
+	return Down
+}
+
+// Retries returns how often the present leg-2 datagram was sent again.
+func (x *Exchange) Retries() int { return max(x.sends-1, 0) }
+
+// appendLeg appends the leg-2 datagram of the present phase.
+func (x *Exchange) appendLeg(now time.Duration, b []byte) []byte {
+	x.retry = now + LegRetry
+	x.sends++
+	if x.phase == Inducting {
+		return AppendInduction(b, x.kept().SocketID(), x.nonce, x.backend)
+	}
+	n := len(b)
+	b = append(b, x.conclusion.Bytes()...)
+	h := wire.Handshake(b[n:])
+	h.SetCookie(x.cookie)
+	h.SetPeerIP(x.backend)
+	// The listener takes its peer's clock from this timestamp: an old copy
+	// with an old time would add its age to the stream's latency.
+	advance(h.Packet(), now-x.received)
+	return b
+}
+
+// advance adds elapsed to a packet's timestamp, which wraps.
+func advance(p wire.Packet, elapsed time.Duration) {
+	p.SetTimestamp(p.Timestamp() + uint32(elapsed.Microseconds()))
+}
+
+// Reply takes a handshake that the backend addressed to the caller's socket.
+// If the outcome is Progressed, b has what to send to the backend appended.
+func (x *Exchange) Reply(now time.Duration, h wire.Handshake, b []byte) ([]byte, Outcome) {
+	switch {
+	case x.phase == Resolving:
+		return b, Ignored
+	case !x.Pending():
+		return b, Duplicate
+	case h.Type().IsRejection():
+		return b, x.rejected(now, h)
+	case h.Type() == wire.Induction && x.phase == Concluding:
+		return b, Duplicate
+	case h.Type() == wire.Induction && x.inducted(h):
+		x.phase, x.cookie, x.sends = Concluding, h.Cookie(), 0
+		return x.appendLeg(now, b), Progressed
+	case h.Type() == wire.Conclusion && x.phase == Concluding && x.accepted(h):
+		x.settle(now, Connected, h)
+		return b, Answered
+	}
+	x.nonsense = true
+	return b, Ignored
+}
+
+// inducted reports whether h answers this exchange's INDUCTION: a listener
+// echoes the ISN, and version 5 goes with the magic code.
+func (x *Exchange) inducted(h wire.Handshake) bool {
+	return h.ISN() == uint32(x.nonce) && (h.Version() <= 4 || h.Extension() == wire.MagicCode)
+}
+
+// accepted reports whether h is a response that the caller would take: its own
+// ISN echoed, a version, a socket ID, and for HSv5 extensions.
+func (x *Exchange) accepted(h wire.Handshake) bool {
+	return h.ISN() == x.kept().ISN() && h.SocketID() != 0 &&
+		(h.Version() == 4 || h.Version() == 5 && len(h) > wire.HandshakeSize)
+}
+
+// rejected takes the backend's rejection. A full accept queue drains, so
+// Backlog is asked again until the deadline; all else is the caller's to know.
+func (x *Exchange) rejected(now time.Duration, h wire.Handshake) Outcome {
+	if asked := x.phase == Inducting && h.ISN() == uint32(x.nonce); !asked && h.ISN() != x.kept().ISN() {
+		x.nonsense = true
+		return Ignored
+	}
+	if Code(h.Type()) == Backlog {
+		x.backlog, x.retry = Backlog, now+BacklogRetry
+		return Progressed
+	}
+	x.settle(now, Rejected, h)
+	return Answered
+}
+
+// Reject settles the exchange with the relay's own rejection.
+func (x *Exchange) Reject(now time.Duration, code Code) {
+	var b [wire.HandshakeSize]byte
+	x.settle(now, Rejected, wire.Handshake(AppendRejection(b[:0], x.kept(), code)))
+}
+
+// settle keeps the answer for replays.
+func (x *Exchange) settle(now time.Duration, p Phase, h wire.Handshake) {
+	x.phase, x.answered = p, now
+	release(x.response)
+	x.response = pool.Get(h)
+	if p == Connected {
+		wire.Handshake(x.response.Bytes()).SetPeerIP(x.caller)
+	}
+}
+
+// Response returns the answer for the caller, stamped for now. It is a view
+// that holds until the next call. Phase is Connected or Rejected.
+func (x *Exchange) Response(now time.Duration) []byte {
+	p := wire.Packet(x.response.Bytes())
+	advance(p, now-x.answered)
+	x.answered = now
+	return p
+}
+
+// Code returns the rejection of an exchange that is Rejected.
+func (x *Exchange) Code() Code {
+	if x.phase != Rejected {
+		return NoRejection
+	}
+	return Code(wire.Handshake(x.response.Bytes()).Type())
+}
+
+// Proof reports whether quoted, the part of a datagram that an ICMP error
+// returned, is this exchange's INDUCTION or CONCLUSION: an outsider can guess
+// neither the nonce nor the backend's cookie.
+func (x *Exchange) Proof(quoted []byte) bool {
+	h, ok := wire.AsHandshake(quoted)
+	if !ok || !x.Pending() || x.phase == Resolving {
+		return false
+	}
+	if h.Type() == wire.Induction {
+		return h.ISN() == uint32(x.nonce)
+	}
+	return x.phase == Concluding && h.Cookie() == x.cookie && h.ISN() == x.kept().ISN()
+}

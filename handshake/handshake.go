@@ -1,0 +1,84 @@
+// Package handshake is the relay's part in SRT's handshake, without sockets
+// and without a clock: bytes and the present time come in, bytes and a verdict
+// go out.
+//
+// A caller's INDUCTION is answered without state (Jar, AppendInductionReply).
+// Its CONCLUSION is read for what routes it (ParseConclusion, ParseStreamID),
+// kept, and carried to a backend by an Exchange, which owns the second leg:
+// the relay's own INDUCTION and CONCLUSION towards the backend, their retries
+// and their deadline.
+//
+// It must not know sessions, tables or how a backend is chosen.
+//
+// Times are durations since an origin of the owner's choosing; they never run
+// backwards.
+package handshake
+
+import (
+	"net/netip"
+
+	"srtrelay/wire"
+)
+
+// AppendInductionReply appends the 64-byte answer to a caller's INDUCTION. It
+// keeps the caller's ISN, MSS, window and socket ID, as libsrt does, and
+// advertises keyLen (0, 2, 3 or 4): a caller with a passphrase but no key
+// length of its own adopts it.
+func AppendInductionReply(b []byte, req wire.Handshake, cookie uint32, keyLen uint16, caller netip.Addr) []byte {
+	n := len(b)
+	b = append(b, req[:wire.HandshakeSize]...)
+	h := wire.Handshake(b[n:])
+	h.Packet().SetDestID(req.SocketID())
+	h.SetVersion(5)
+	h.SetEncryption(keyLen)
+	h.SetExtension(wire.MagicCode)
+	h.SetType(wire.Induction)
+	h.SetCookie(cookie)
+	h.SetPeerIP(caller)
+	return b
+}
+
+// AppendRejection appends the 64-byte rejection of req, which is addressed to
+// the caller's socket and otherwise repeats the request (section 5 of libsrt's
+// behaviour: rejections copy the request's fields).
+func AppendRejection(b []byte, req wire.Handshake, code Code) []byte {
+	n := len(b)
+	b = append(b, req[:wire.HandshakeSize]...)
+	h := wire.Handshake(b[n:])
+	h.Packet().SetDestID(req.SocketID())
+	h.SetType(wire.HandshakeType(code))
+	return b
+}
+
+// AppendInduction appends an INDUCTION such as a caller sends: version 4, the
+// datagram socket type, destination 0. nonce stands as the ISN, which a
+// listener echoes and an ICMP error quotes: who returns it has seen the
+// datagram.
+func AppendInduction(b []byte, socketID uint32, nonce Nonce, peer netip.Addr) []byte {
+	n := len(b)
+	b = append(b, make([]byte, wire.HandshakeSize)...)
+	wire.PutControl(b[n:], wire.TypeHandshake, 0, 0)
+	h := wire.Handshake(b[n:])
+	h.SetVersion(4)
+	h.SetExtension(wire.UDTDgram)
+	h.SetISN(uint32(nonce))
+	h.SetMSS(defaultMSS)
+	h.SetFlowWindow(defaultFlowWindow)
+	h.SetType(wire.Induction)
+	h.SetSocketID(socketID)
+	h.SetPeerIP(peer)
+	return b
+}
+
+// Nonce is a random number in the range of an ISN.
+type Nonce uint32
+
+// NewNonce makes a nonce of 32 random bits; 30 of them stay secret.
+func NewNonce(random uint32) Nonce { return Nonce(random >> 2) }
+
+// What the relay writes into an INDUCTION of its own; the values are libsrt's
+// defaults, and no listener reads them.
+const (
+	defaultMSS        = 1500
+	defaultFlowWindow = 8192
+)
