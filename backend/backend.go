@@ -32,8 +32,11 @@ type Backend struct {
 	// KeyLen is the key length that the backend advertises in its INDUCTION
 	// reply: 0 none or not learnt yet, 2, 3 or 4 for AES-128, 192, 256.
 	KeyLen uint16
-	// Answered is when the backend last answered a handshake or a probe.
-	Answered time.Time
+	// Down says that the backend is known not to answer: it gets no streams.
+	Down bool
+	// Added is when the backend was put in, Answered when it last answered a
+	// probe.
+	Added, Answered time.Time
 }
 
 // Query is what is known of a caller when a backend is needed for it.
