@@ -24,20 +24,19 @@ const (
 	Consumed // meant for the relay itself: leg-2 replies, probe replies
 
 	// Drops: the closed list of reasons why a datagram went nowhere.
-	DropTruncated       // larger than the receive buffer
-	DropShort           // fewer than the 16 bytes of a header
-	DropNotHandshake    // addressed to the listener, but no handshake
-	DropMalformed       // a handshake too short or with impossible fields
-	DropRendezvous      // WAVEAHAND and other phases no listener serves
-	DropCookie          // stale or forged cookie, re-induction withheld
-	DropForeignCaller   // no session for this caller and socket ID
-	DropForeignBackend  // no session for this backend, port and socket ID
-	DropDuplicate       // a handshake already answered
-	DropEarly           // session traffic before the handshake is complete
-	DropClosed          // for a session that ended moments ago
-	DropBadReply        // a backend's handshake reply that fits no request
-	DropRateLimited     // an answer withheld by a rate limit
-	DropSourceHandshake // half-open handshakes of one source address at the cap
+	DropTruncated      // larger than the receive buffer
+	DropShort          // fewer than the 16 bytes of a header
+	DropNotHandshake   // addressed to the listener, but no handshake
+	DropMalformed      // a handshake too short or with impossible fields
+	DropRendezvous     // WAVEAHAND and other phases no listener serves
+	DropCookie         // stale or forged cookie, re-induction withheld
+	DropForeignCaller  // no session for this caller and socket ID
+	DropForeignBackend // no session for this backend, port and socket ID
+	DropDuplicate      // a handshake already answered
+	DropEarly          // session traffic before the handshake is complete
+	DropClosed         // for a session that ended moments ago
+	DropBadReply       // a backend's handshake reply that fits no request
+	DropBusy           // the resolver or the inbox was full; the caller retries
 
 	// What was sent, and what could not be.
 	Sent
@@ -54,20 +53,22 @@ const (
 	Waits // turns that slept in the poller
 
 	// Handshakes and sessions.
-	Inductions    // stateless INDUCTION replies
-	Reinductions  // INDUCTION replies to a stale cookie
-	Handshakes    // CONCLUSIONs that opened a handshake
-	Established   // handshakes completed
-	Rejected      // rejections sent, the relay's own and relayed ones
-	Replays       // cached responses sent again
-	LegRetries    // leg-2 datagrams sent again
-	ShutdownsMade // SHUTDOWNs made by the relay
-	Refusals      // ICMP errors from the socket error queue
-	BackendsLost  // confirmed refusals
-	InboxFull     // answers that found the inbox full
-	EventsLost    // events that found their queue full
-	KernelDrops   // datagrams the kernel dropped at a full receive buffer
-	OffloadLost   // GSO given up on a socket
+	Inductions     // stateless INDUCTION replies
+	Reinductions   // INDUCTION replies to a stale cookie
+	Handshakes     // CONCLUSIONs that opened a handshake
+	Established    // handshakes completed
+	Rejected       // rejections sent, the relay's own and relayed ones
+	Replays        // cached responses sent again
+	LegRetries     // leg-2 datagrams sent again
+	ShutdownsMade  // SHUTDOWNs made by the relay
+	Refusals       // ICMP errors from the socket error queue
+	BackendsLost   // confirmed refusals
+	AtSessionCap   // CONCLUSIONs refused at the cap of sessions
+	AtHandshakeCap // ... of half-open handshakes
+	AtSourceCap    // ... of half-open handshakes of one source
+	EventsLost     // events that found their queue full
+	KernelDrops    // datagrams the kernel dropped at a full receive buffer
+	OffloadLost    // GSO given up on a socket
 
 	// Gauges.
 	Sessions   // sessions in any state
@@ -101,8 +102,7 @@ var counterNames = [NumCounters]string{
 	DropEarly:               "early",
 	DropClosed:              "closed",
 	DropBadReply:            "bad_reply",
-	DropRateLimited:         "rate_limited",
-	DropSourceHandshake:     "source_handshakes",
+	DropBusy:                "busy",
 	Sent:                    "sent",
 	SentBytes:               "sent_bytes",
 	SendCalls:               "send_calls",
@@ -123,7 +123,9 @@ var counterNames = [NumCounters]string{
 	ShutdownsMade:           "shutdowns_made",
 	Refusals:                "refusals",
 	BackendsLost:            "backends_lost",
-	InboxFull:               "inbox_full",
+	AtSessionCap:            "at_session_cap",
+	AtHandshakeCap:          "at_handshake_cap",
+	AtSourceCap:             "at_source_cap",
 	EventsLost:              "events_lost",
 	KernelDrops:             "kernel_drops",
 	OffloadLost:             "offload_lost",
@@ -136,7 +138,7 @@ var counterNames = [NumCounters]string{
 func (c Counter) String() string { return counterNames[c] }
 
 // IsDrop reports whether c counts received datagrams that went nowhere.
-func (c Counter) IsDrop() bool { return c >= DropTruncated && c <= DropSourceHandshake }
+func (c Counter) IsDrop() bool { return c >= DropTruncated && c <= DropBusy }
 
 // IsSendDrop reports whether c counts datagrams that could not be sent.
 func (c Counter) IsSendDrop() bool { return c >= SendBufferFull && c <= SendFailed }

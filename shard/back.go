@@ -1,0 +1,62 @@
+package shard
+
+import (
+	"srtrelay/udp"
+	"srtrelay/wire"
+)
+
+// fromBackend takes one datagram from the backends' side to its fate.
+func (s *Shard) fromBackend(port uint8, d *udp.Datagram, b []byte) {
+	c := &s.counters
+	c.inc(ReceivedBack)
+	c.add(ReceivedBackBytes, uint64(len(b)))
+	if len(b) < wire.HeaderSize {
+		c.inc(DropShort)
+		return
+	}
+	p := wire.Packet(b)
+	i, ss := s.byBack(port, &d.From, p.DestID())
+	if ss == nil {
+		c.inc(s.probeReply(d, p))
+		return
+	}
+	c.inc(s.toCaller(i, ss, p))
+}
+
+// toCaller relays a backend's datagram of a session, or takes it as an answer
+// to the handshake.
+func (s *Shard) toCaller(i uint32, ss *Session, p wire.Packet) Counter {
+	switch {
+	case ss.state == connecting:
+		return s.legReply(i, ss, p)
+	case ss.state != established:
+		s.backendStraggles(ss, p)
+		return DropClosed
+	case p.Is(wire.TypeHandshake) && repeatsHandshake(ss, p):
+		return DropDuplicate
+	}
+	ss.backendSeen = s.now
+	ss.unanswered = 0
+	n := uint64(len(p))
+	ss.toCaller.Packets++
+	ss.toCaller.Bytes += n
+	s.counters.add(ForwardedToCallerBytes, n)
+	s.fronts[ss.front].out.Add(ss.caller, ss.local, p)
+	if p.Is(wire.TypeShutdown) {
+		s.end(i, ss, ByBackend)
+	}
+	return ForwardedToCaller
+}
+
+// repeatsHandshake reports whether a backend's handshake in an established
+// session is a leg-2 reply that comes again. The caller must not see it: a
+// second response kills a gosrt caller. Other handshakes are the peers' own
+// affair.
+func repeatsHandshake(ss *Session, p wire.Packet) bool {
+	h, ok := wire.AsHandshake(p)
+	if !ok {
+		return false
+	}
+	return h.Type() == wire.Induction ||
+		h.Type() == wire.Conclusion && h.ISN() == ss.isn && h.SocketID() == ss.backendID
+}

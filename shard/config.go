@@ -1,0 +1,66 @@
+package shard
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"srtrelay/backend"
+	"srtrelay/handshake"
+	"srtrelay/udp"
+)
+
+// Config is what a Group is made of. It is not changed after Open.
+type Config struct {
+	// Listen are the addresses callers dial, at least one.
+	Listen []netip.AddrPort
+	// Shards is the number of workers, fixed for life: closing or adding a
+	// socket of a SO_REUSEPORT group moves the flows of all others.
+	Shards int
+	// CPUs are the processors the shards are pinned to, in turn; none leaves
+	// them to the scheduler.
+	CPUs []int
+	// Batch is the most datagrams (or trains) per receive call.
+	Batch int
+	// Sockets says what every socket is opened with.
+	Sockets udp.Options
+	// UpstreamPorts is the most local ports per shard and address family
+	// towards backends. More than one is used only where sessions collide.
+	UpstreamPorts int
+
+	// Caps per shard: sessions in any state, half-open handshakes, and
+	// half-open handshakes of one caller's IP address (IPv6: of one /64).
+	MaxSessions, MaxHalfOpen, MaxPerSource int
+	// IdleTimeout ends a session without a datagram either way.
+	IdleTimeout time.Duration
+	// BackendSilence ends a session whose caller sends and whose backend
+	// says nothing.
+	BackendSilence time.Duration
+
+	// Secret is what the SYN cookies derive from.
+	Secret handshake.Secret
+	// Registry gives the present snapshot, one atomic load per turn.
+	Registry *backend.Registry
+	// Balancer chooses backends, off the loop.
+	Balancer Balancer
+	// Events takes what happens to sessions. It is never waited for: when it
+	// is full, the event is counted as lost. Nil sends none.
+	Events chan<- Event
+	// Log takes what happens to the shards themselves, never to a datagram.
+	Log *slog.Logger
+}
+
+// Balancer is what a shard asks for backends. No call may wait: the loop makes
+// them.
+type Balancer interface {
+	// Resolve takes the query over and later, from another goroutine, calls
+	// done once. False: it has too much to do, and done will not be called.
+	// If done returns false nobody wants the answer, and its lease is over.
+	Resolve(q backend.Query, done func(backend.Target, error) bool) bool
+	// Release returns the lease of a session that is gone. False: it has too
+	// much to do, and the shard asks again later.
+	Release(l backend.Lease) bool
+	// Unreachable says that a backend is known not to listen, or has let a
+	// handshake pass its deadline. Best effort.
+	Unreachable(id backend.ID)
+}

@@ -1,0 +1,247 @@
+package shard
+
+import (
+	"net/netip"
+
+	"srtrelay/addr"
+	"srtrelay/backend"
+	"srtrelay/handshake"
+	"srtrelay/udp"
+	"srtrelay/wire"
+)
+
+// open parks a CONCLUSION and asks for a backend.
+func (s *Shard) open(front uint8, d *udp.Datagram, h wire.Handshake, q backend.Query) Counter {
+	i, ss := s.sessions.alloc()
+	gen := ss.gen
+	ok := s.cfg.Balancer.Resolve(q, func(t backend.Target, err error) bool {
+		ok := s.inbox.post(func(s *Shard) { s.resolved(i, gen, t, err) })
+		return ok
+	})
+	if !ok {
+		s.sessions.release(i)
+		return DropBusy
+	}
+	x := new(handshake.Exchange)
+	x.Open(s.now, h, d.From.IP.Netip())
+	*s.sessions.side(i) = side{exchange: x, key: q.Key, publish: q.Publish}
+	ss.caller, ss.local, ss.front = d.From, d.Local, front
+	ss.callerID, ss.isn = h.SocketID(), h.ISN()
+	ss.opened = s.now
+	ss.state = resolving
+	s.halfOpen++
+	s.sources[source(ss.caller.IP)]++
+	s.keyCaller(i, ss)
+	s.wheel.Set(i, x.Due())
+	s.counters.inc(Handshakes)
+	return Parked
+}
+
+// resolved takes the balancer's answer. The session may be gone by now, or its
+// slot serve another.
+func (s *Shard) resolved(i, gen uint32, t backend.Target, err error) {
+	ss := s.sessions.at(i)
+	if ss.gen != gen || ss.state != resolving {
+		s.release(t.Lease)
+		return
+	}
+	ss.lease = t.Lease
+	if err != nil {
+		s.fail(i, ss, handshake.Down)
+		return
+	}
+	s.dial(i, ss, t)
+}
+
+// dial starts the second leg.
+func (s *Shard) dial(i uint32, ss *Session, t backend.Target) {
+	to := addr.From(t.Addr)
+	port, ok := s.pickPort(&to, ss.callerID)
+	if !ok {
+		s.fail(i, ss, handshake.Overload)
+		return
+	}
+	ss.backend, ss.port = to, port
+	ss.state = connecting
+	s.keyBack(i, ss)
+	sd := s.sessions.side(i)
+	sd.peer = s.joinPeer(to, t.ID)
+	sd.exchange.Dial(s.now, t.Addr.Addr(), handshake.NewNonce(s.random.Uint32()))
+	s.tick(i, ss)
+}
+
+// pickPort returns the first upstream socket from which the caller's ID is not
+// yet in use with this backend: replies bear nothing else to tell two sessions
+// apart. Few sockets mean few 4-tuples, so that sessions share superpackets.
+func (s *Shard) pickPort(to *addr.AddrPort, callerID uint32) (port uint8, ok bool) {
+	ipv6, of := !to.Is4(), 0
+	for p := range s.backs {
+		if s.backs[p].ipv6 != ipv6 {
+			continue
+		}
+		if _, taken := s.byBack(uint8(p), to, callerID); taken == nil {
+			return uint8(p), true
+		}
+		of++
+	}
+	if of >= s.cfg.UpstreamPorts {
+		return 0, false
+	}
+	if err := s.openUpstream(ipv6); err != nil {
+		s.cfg.Log.Error("cannot open another upstream socket", "shard", s.id, "error", err)
+		return 0, false
+	}
+	return uint8(len(s.backs) - 1), true
+}
+
+// openUpstream adds an upstream socket of one family.
+func (s *Shard) openUpstream(ipv6 bool) error {
+	ip := netip.IPv4Unspecified()
+	if ipv6 {
+		ip = netip.IPv6Unspecified()
+	}
+	sock, err := udp.OpenBack(ip, s.cfg.Sockets)
+	if err != nil {
+		return err
+	}
+	s.poller.Add(sock)
+	s.backs = append(s.backs, link{sock: sock, out: udp.NewOutbox(sock), ipv6: ipv6})
+	return nil
+}
+
+// tick sends what leg 2 owes at this time, or ends it at its deadline.
+func (s *Shard) tick(i uint32, ss *Session) {
+	sd := s.sessions.side(i)
+	b, code := sd.exchange.Tick(s.now, s.room())
+	if code != handshake.NoRejection {
+		if code == handshake.Down && sd.peer != nil {
+			s.cfg.Balancer.Unreachable(sd.peer.id)
+		}
+		s.fail(i, ss, code)
+		return
+	}
+	s.sendLeg(i, ss, b)
+}
+
+// sendLeg sends a leg-2 datagram, if there is one, and arms the next.
+func (s *Shard) sendLeg(i uint32, ss *Session, b []byte) {
+	x := s.sessions.side(i).exchange
+	if len(b) > 0 {
+		s.backs[ss.port].out.Add(ss.backend, addr.IP{}, s.made(b))
+		if x.Retries() > 0 {
+			s.counters.inc(LegRetries)
+		}
+	}
+	s.wheel.Set(i, x.Due())
+}
+
+// legReply takes a backend's datagram of a session that is connecting.
+func (s *Shard) legReply(i uint32, ss *Session, p wire.Packet) Counter {
+	h, ok := wire.AsHandshake(p)
+	if !ok {
+		if p.Is(wire.TypeHandshake) {
+			return DropBadReply
+		}
+		// Data that overtakes the response would make the caller conclude
+		// again; SRT repeats it.
+		return DropEarly
+	}
+	if len(h) > wire.MaxPayload {
+		return DropBadReply
+	}
+	x := s.sessions.side(i).exchange
+	b, outcome := x.Reply(s.now, h, s.room())
+	switch outcome {
+	case handshake.Duplicate:
+		return DropDuplicate
+	case handshake.Progressed:
+		s.sendLeg(i, ss, b)
+	case handshake.Answered:
+		if x.Phase() == handshake.Connected {
+			s.connected(i, ss, h.SocketID())
+		} else {
+			s.reject(i, ss)
+		}
+	default:
+		return DropBadReply
+	}
+	return Consumed
+}
+
+// connected completes the handshake: the one place where a session becomes
+// established.
+func (s *Shard) connected(i uint32, ss *Session, backendID uint32) {
+	if _, other := s.byFront(ss.front, &ss.caller, backendID); other != nil {
+		// Two backends gave sockets of one caller's port the same ID: its
+		// packets could not be told apart.
+		s.sendShutdownBackend(ss, backendID)
+		s.fail(i, ss, handshake.Overload)
+		return
+	}
+	s.leaveHalfOpen(ss)
+	ss.backendID = backendID
+	ss.state = established
+	ss.begun, ss.callerSeen, ss.backendSeen = s.now, s.now, s.now
+	s.keyFront(i, ss)
+	s.counters.inc(Established)
+	s.sendResponse(i, ss)
+	s.wheel.Set(i, s.checkDue(i, ss))
+	e := s.sessionEvent(SessionBegun, i, ss)
+	e.Took = s.now - ss.opened
+	s.emit(e)
+}
+
+// fail rejects the caller with a code of the relay's own.
+func (s *Shard) fail(i uint32, ss *Session, code handshake.Code) {
+	s.sessions.side(i).exchange.Reject(s.now, code)
+	s.reject(i, ss)
+}
+
+// reject tells the caller the rejection that the exchange holds, which is
+// repeated for as long as the caller may ask again.
+func (s *Shard) reject(i uint32, ss *Session) {
+	s.leaveHalfOpen(ss)
+	ss.state = rejected
+	s.counters.inc(Rejected)
+	s.sendResponse(i, ss)
+	e := s.sessionEvent(CallerRejected, i, ss)
+	e.Code = s.sessions.side(i).exchange.Code()
+	e.Took = s.now - ss.opened
+	s.emit(e)
+	s.leavePeer(i)
+	s.releaseLease(ss)
+	s.tombs++
+	s.wheel.Set(i, s.now+handshake.RejectionKept)
+}
+
+// again takes a CONCLUSION that repeats one: a retry, or a copy.
+func (s *Shard) again(i uint32, ss *Session, h wire.Handshake) Counter {
+	x := s.sessions.side(i).exchange
+	switch {
+	case ss.state == closing:
+		return DropClosed
+	case x == nil || !x.Again(s.now, h, ss.heard):
+		return DropDuplicate
+	case x.Pending():
+		return Parked
+	}
+	s.counters.inc(Replays)
+	s.sendResponse(i, ss)
+	return Answered
+}
+
+// sendResponse sends the caller the response or rejection that the exchange
+// holds.
+func (s *Shard) sendResponse(i uint32, ss *Session) {
+	b := append(s.room(), s.sessions.side(i).exchange.Response(s.now)...)
+	s.fronts[ss.front].out.Add(ss.caller, ss.local, s.made(b))
+}
+
+// leaveHalfOpen uncounts a handshake that has been settled.
+func (s *Shard) leaveHalfOpen(ss *Session) {
+	s.halfOpen--
+	ip := source(ss.caller.IP)
+	if s.sources[ip]--; s.sources[ip] == 0 {
+		delete(s.sources, ip)
+	}
+}

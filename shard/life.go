@@ -1,0 +1,185 @@
+package shard
+
+import (
+	"time"
+
+	"srtrelay/addr"
+	"srtrelay/backend"
+	"srtrelay/handshake"
+	"srtrelay/wire"
+)
+
+// timeout is what a session's timer does.
+func (s *Shard) timeout(i uint32) {
+	ss := s.sessions.at(i)
+	switch ss.state {
+	case resolving, connecting:
+		s.tick(i, ss)
+	case established:
+		s.check(i, ss)
+	case rejected, closing:
+		s.forget(i, ss)
+	}
+}
+
+// callerAlive is the age up to which a caller's last datagram shows that it is
+// still sending: an idle libsrt peer sends a KEEPALIVE every second.
+const callerAlive = 1500 * time.Millisecond
+
+// check ends an established session that is idle or whose backend has gone
+// silent, and lets go of what it no longer needs.
+func (s *Shard) check(i uint32, ss *Session) {
+	sd := s.sessions.side(i)
+	if sd.exchange != nil && s.now >= ss.begun+handshake.ResponseKept {
+		s.dropExchange(sd)
+	}
+	switch {
+	case s.now-max(ss.callerSeen, ss.backendSeen) >= s.cfg.IdleTimeout:
+		s.end(i, ss, Idle)
+	case ss.unanswered != 0 && s.now-ss.unanswered >= s.cfg.BackendSilence && s.now-ss.callerSeen < callerAlive:
+		s.cfg.Balancer.Unreachable(sd.peer.id)
+		s.end(i, ss, BackendSilent)
+	default:
+		s.wheel.Set(i, s.checkDue(i, ss))
+	}
+}
+
+// checkDue returns the earliest time at which check could find something: a
+// session that flows is looked at once per BackendSilence.
+func (s *Shard) checkDue(i uint32, ss *Session) time.Duration {
+	due := max(ss.callerSeen, ss.backendSeen) + s.cfg.IdleTimeout
+	silent := s.now + s.cfg.BackendSilence
+	if ss.unanswered != 0 {
+		silent = ss.unanswered + s.cfg.BackendSilence
+	}
+	due = min(due, silent)
+	if s.sessions.side(i).exchange != nil {
+		due = min(due, ss.begun+handshake.ResponseKept)
+	}
+	return max(due, s.now+callerAlive/4)
+}
+
+// end makes an established session a tombstone: the one place where it ends.
+// Whoever does not know yet is told by a SHUTDOWN.
+func (s *Shard) end(i uint32, ss *Session, cause Cause) {
+	ss.state, ss.cause, ss.ended = closing, cause, s.now
+	if !cause.byPeer() {
+		if cause.tellsCaller() {
+			s.sendShutdownCaller(ss)
+		}
+		s.sendShutdownBackend(ss, ss.backendID)
+	}
+	e := s.sessionEvent(SessionEnded, i, ss)
+	e.Took = s.now - ss.begun
+	s.emit(e)
+	s.bury(i, ss)
+}
+
+// replace makes room for a caller that connects again under the same socket
+// ID. The old connection cannot be alive, for one process has one socket of an
+// ID; its backend is told.
+func (s *Shard) replace(i uint32, ss *Session) {
+	switch ss.state {
+	case established:
+		s.end(i, ss, Replaced)
+	case resolving, connecting:
+		s.leaveHalfOpen(ss)
+		ss.state, ss.cause, ss.ended = closing, Replaced, s.now
+		s.bury(i, ss)
+	}
+	s.unkeyCaller(i, ss)
+}
+
+// bury frees all of a session but its keys, which stay for a while so that
+// late datagrams find a closed session and not a stranger's.
+func (s *Shard) bury(i uint32, ss *Session) {
+	s.dropExchange(s.sessions.side(i))
+	s.leavePeer(i)
+	s.releaseLease(ss)
+	s.tombs++
+	s.wheel.Set(i, s.now+tombstoneKept)
+}
+
+// forget frees every trace of a session.
+func (s *Shard) forget(i uint32, ss *Session) {
+	s.tombs--
+	s.dropExchange(s.sessions.side(i))
+	s.unkey(i, ss)
+	s.wheel.Cancel(i)
+	s.sessions.release(i)
+}
+
+func (s *Shard) dropExchange(sd *side) {
+	if sd.exchange != nil {
+		sd.exchange.Close()
+		sd.exchange = nil
+	}
+}
+
+// releaseLease gives a session's hold on its backend back.
+func (s *Shard) releaseLease(ss *Session) {
+	s.release(ss.lease)
+	ss.lease = 0
+}
+
+func (s *Shard) release(l backend.Lease) {
+	if l != 0 && !s.cfg.Balancer.Release(l) {
+		s.owed = append(s.owed, l)
+	}
+}
+
+// payOwed offers the leases again that the balancer had no time for.
+func (s *Shard) payOwed() {
+	for len(s.owed) > 0 {
+		last := len(s.owed) - 1
+		if !s.cfg.Balancer.Release(s.owed[last]) {
+			return
+		}
+		s.owed = s.owed[:last]
+	}
+}
+
+// callerStraggles answers a caller that goes on sending after the end: the
+// SHUTDOWN was lost, and without another it would wait 5 s for its own
+// timeout.
+func (s *Shard) callerStraggles(ss *Session) {
+	if ss.state == closing && ss.cause.tellsCaller() && s.mayRepeat(ss) {
+		s.sendShutdownCaller(ss)
+	}
+}
+
+// backendStraggles does the same for the backend. A response that comes after
+// the caller was rejected has opened a connection that nobody will use.
+func (s *Shard) backendStraggles(ss *Session, p wire.Packet) {
+	if ss.backendID == 0 {
+		if h, ok := wire.AsHandshake(p); ok && h.Type() == wire.Conclusion && s.mayRepeat(ss) {
+			s.sendShutdownBackend(ss, h.SocketID())
+		}
+		return
+	}
+	if ss.cause.tellsBackend() && s.mayRepeat(ss) {
+		s.sendShutdownBackend(ss, ss.backendID)
+	}
+}
+
+// mayRepeat spaces repeated SHUTDOWNs: a peer's last datagrams often cross the
+// first one, and no answer may become a storm.
+func (s *Shard) mayRepeat(ss *Session) bool {
+	if s.now-max(ss.ended, ss.retold) < shutdownRepeat {
+		return false
+	}
+	ss.retold = s.now
+	return true
+}
+
+func (s *Shard) sendShutdownCaller(ss *Session) {
+	s.counters.inc(ShutdownsMade)
+	b := s.made(wire.AppendShutdown(s.room(), 0, ss.callerID))
+	s.fronts[ss.front].out.Add(ss.caller, ss.local, b)
+}
+
+func (s *Shard) sendShutdownBackend(ss *Session, backendID uint32) {
+	s.counters.inc(ShutdownsMade)
+	b := s.made(wire.AppendShutdown(s.room(), 0, backendID))
+	s.backs[ss.port].out.Add(ss.backend, addr.IP{}, b)
+}

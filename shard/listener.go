@@ -1,0 +1,137 @@
+package shard
+
+import (
+	"srtrelay/addr"
+	"srtrelay/backend"
+	"srtrelay/handshake"
+	"srtrelay/udp"
+	"srtrelay/wire"
+)
+
+// toListener takes what is addressed to the listener (socket ID 0): the only
+// place where a stranger's datagram is answered or kept.
+func (s *Shard) toListener(front uint8, d *udp.Datagram, b []byte) Counter {
+	h, ok := wire.AsHandshake(b)
+	switch {
+	case !ok && wire.Packet(b).Is(wire.TypeHandshake):
+		return DropMalformed
+	case !ok:
+		return DropNotHandshake
+	case len(b) > wire.MaxPayload || h.SocketID() == 0:
+		return DropMalformed
+	case h.Type() == wire.Induction:
+		return s.induction(front, d, h)
+	case h.Type() == wire.Conclusion:
+		return s.conclusion(front, d, h)
+	}
+	return DropRendezvous
+}
+
+// induction answers without remembering anything, one reply per request and no
+// longer than it.
+func (s *Shard) induction(front uint8, d *udp.Datagram, h wire.Handshake) Counter {
+	if _, ss := s.byCaller(front, &d.From, h.SocketID()); ss != nil {
+		// The caller has used its reply; this is a late copy of the request,
+		// and answering it would set two connected peers quarrelling.
+		return DropDuplicate
+	}
+	if s.draining {
+		return s.refuse(front, d, h, handshake.Down)
+	}
+	s.counters.inc(Inductions)
+	s.sendInduction(front, d, h)
+	return Answered
+}
+
+func (s *Shard) sendInduction(front uint8, d *udp.Datagram, h wire.Handshake) {
+	cookie := s.jar.Bake(s.now, d.From)
+	reply := handshake.AppendInductionReply(s.room(), h, cookie, s.snapshot.KeyLen, d.From.IP.Netip())
+	s.fronts[front].out.Add(d.From, d.Local, s.made(reply))
+}
+
+// refuse sends a rejection that needs no state.
+func (s *Shard) refuse(front uint8, d *udp.Datagram, h wire.Handshake, code handshake.Code) Counter {
+	s.counters.inc(Rejected)
+	s.fronts[front].out.Add(d.From, d.Local, s.made(handshake.AppendRejection(s.room(), h, code)))
+	return Answered
+}
+
+// conclusion opens a handshake, or finds the one that this datagram repeats.
+func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Counter {
+	if !handshake.Plausible(h) {
+		return DropMalformed
+	}
+	i, ss := s.byCaller(front, &d.From, h.SocketID())
+	repeated := ss != nil && ss.isn == h.ISN()
+	if !s.jar.Check(s.now, d.From, h.Cookie()) {
+		if repeated {
+			return DropCookie
+		}
+		return s.inductAgain(front, d, h)
+	}
+	if repeated {
+		return s.again(i, ss, h)
+	}
+	if s.draining {
+		return s.refuse(front, d, h, handshake.Down)
+	}
+	req, code := handshake.ParseConclusion(h)
+	stream, err := handshake.ParseStreamID(req.StreamID)
+	if code == handshake.NoRejection && err != nil {
+		code = handshake.BadRequest
+	}
+	if code == handshake.NoRejection && s.full(d.From.IP) {
+		code = handshake.Overload
+	}
+	if code != handshake.NoRejection {
+		s.emit(Event{
+			Kind: CallerRejected, Caller: d.From.Netip(), CallerID: req.CallerID,
+			Key: req.StreamID, Code: code,
+		})
+		return s.refuse(front, d, h, code)
+	}
+	if ss != nil {
+		s.replace(i, ss)
+	}
+	return s.open(front, d, h, backend.Query{
+		Key: stream.Key(), Group: req.Group, StreamID: req.StreamID,
+		Publish: stream.Publish, Caller: d.From.Netip(),
+	})
+}
+
+// inductAgain answers a CONCLUSION whose cookie has gone stale, on the way or
+// with a restart of the relay, as if it were an INDUCTION: an async caller then
+// concludes at once with the new cookie instead of timing out in silence.
+func (s *Shard) inductAgain(front uint8, d *udp.Datagram, h wire.Handshake) Counter {
+	if s.draining || !s.reinduct.Allow(s.now, d.From.Hash(s.seed)) {
+		return DropCookie
+	}
+	s.counters.inc(Reinductions)
+	s.sendInduction(front, d, h)
+	return Answered
+}
+
+// full reports whether a cap forbids another handshake from ip, and counts
+// which.
+func (s *Shard) full(ip addr.IP) bool {
+	switch {
+	case s.sessions.live >= s.cfg.MaxSessions:
+		s.counters.inc(AtSessionCap)
+	case s.halfOpen >= s.cfg.MaxHalfOpen:
+		s.counters.inc(AtHandshakeCap)
+	case s.sources[source(ip)] >= s.cfg.MaxPerSource:
+		s.counters.inc(AtSourceCap)
+	default:
+		return false
+	}
+	return true
+}
+
+// source is what half-open handshakes are counted by: an IPv4 address, or the
+// /64 that a single IPv6 host owns whole.
+func source(ip addr.IP) addr.IP {
+	if !ip.Is4() {
+		clear(ip[8:])
+	}
+	return ip
+}

@@ -1,0 +1,239 @@
+package shard
+
+import (
+	"runtime"
+	"time"
+
+	"srtrelay/udp"
+	"srtrelay/wire"
+)
+
+// scratchSize holds the relay's own datagrams of one turn; when it is full the
+// outboxes are flushed early.
+const scratchSize = 64 << 10
+
+// owedRetry is how soon a busy balancer is offered a lease again.
+const owedRetry = 20 * time.Millisecond
+
+// run is the shard's life. The thread stays locked until it ends, so a pinned
+// thread is never handed to another goroutine.
+func (s *Shard) run() {
+	runtime.LockOSThread()
+	s.pin()
+	for !s.stopping {
+		if !s.turn() {
+			s.wait()
+		}
+	}
+	s.close()
+}
+
+func (s *Shard) pin() {
+	if len(s.cfg.CPUs) == 0 {
+		return
+	}
+	cpu := s.cfg.CPUs[s.id%len(s.cfg.CPUs)]
+	if err := udp.PinThread(cpu); err != nil {
+		s.cfg.Log.Warn("shard not pinned", "shard", s.id, "cpu", cpu, "error", err)
+	}
+}
+
+// turn does what there is to do and reports whether it received anything. If
+// so the next turn looks at every socket without asking the poller: an empty
+// receive call is cheaper than a poll, and under load the loop never polls.
+func (s *Shard) turn() bool {
+	s.now = time.Since(s.origin)
+	s.snapshot = s.cfg.Registry.Snapshot()
+	s.counters.inc(Turns)
+	s.openInbox()
+	busy := false
+	for i := range s.fronts {
+		if l := &s.fronts[i]; l.hot {
+			busy = s.receiveFront(uint8(i), l) || busy
+		}
+	}
+	// By index: a handshake may open another upstream socket.
+	for i := 0; i < len(s.backs); i++ {
+		if l := &s.backs[i]; l.hot {
+			busy = s.receiveBack(uint8(i), l) || busy
+		}
+	}
+	s.wheel.Advance(s.now, s.fire)
+	s.readErrors()
+	s.watchSuspects()
+	s.payOwed()
+	s.flush()
+	s.gauge()
+	s.counters.publish()
+	if busy {
+		s.links(func(l *link, _ int) { l.hot = true })
+	}
+	return busy
+}
+
+// wait sleeps until a socket is readable, the inbox is rung or a timer is due.
+func (s *Shard) wait() {
+	timeout := time.Duration(-1)
+	if due, ok := s.nextDue(); ok {
+		timeout = max(due-time.Since(s.origin), 0)
+	}
+	s.counters.inc(Waits)
+	if err := s.poller.Wait(timeout); err != nil {
+		s.cfg.Log.Error("poll failed", "shard", s.id, "error", err)
+		s.stopping = true
+		return
+	}
+	s.links(func(l *link, i int) {
+		l.hot = s.poller.Readable(i)
+		l.faulty = l.faulty || s.poller.Errored(i)
+	})
+}
+
+// links calls fn for every socket with its index in the poller.
+func (s *Shard) links(fn func(l *link, i int)) {
+	for i := range s.fronts {
+		fn(&s.fronts[i], i)
+	}
+	for i := range s.backs {
+		fn(&s.backs[i], len(s.fronts)+i)
+	}
+}
+
+// nextDue returns when the loop must run though nothing arrives.
+func (s *Shard) nextDue() (time.Duration, bool) {
+	due, ok := s.wheel.Next()
+	for _, p := range s.suspects {
+		if !ok || p.nextProbe < due {
+			due, ok = p.nextProbe, true
+		}
+	}
+	if later := s.now + owedRetry; len(s.owed) > 0 && (!ok || later < due) {
+		due, ok = later, true
+	}
+	return due, ok
+}
+
+func (s *Shard) receiveFront(front uint8, l *link) bool {
+	n := s.receive(l)
+	for i := range n {
+		d := s.batch.At(i)
+		if d.Truncated {
+			s.counters.inc(ReceivedFront)
+			s.counters.inc(DropTruncated)
+			continue
+		}
+		for rest := d.Data; ; {
+			var segment []byte
+			segment, rest = cut(rest, d.Stride)
+			s.fromCaller(front, &d, segment)
+			if len(rest) == 0 {
+				break
+			}
+		}
+	}
+	s.flush()
+	return n > 0
+}
+
+func (s *Shard) receiveBack(port uint8, l *link) bool {
+	n := s.receive(l)
+	for i := range n {
+		d := s.batch.At(i)
+		if d.Truncated {
+			s.counters.inc(ReceivedBack)
+			s.counters.inc(DropTruncated)
+			continue
+		}
+		if len(s.suspects) > 0 {
+			s.clearSuspect(d.From)
+		}
+		for rest := d.Data; ; {
+			var segment []byte
+			segment, rest = cut(rest, d.Stride)
+			s.fromBackend(port, &d, segment)
+			if len(rest) == 0 {
+				break
+			}
+		}
+	}
+	s.flush()
+	return n > 0
+}
+
+// cut parts the first datagram of a train from the rest. A capped capacity
+// keeps an append from running into the neighbour.
+func cut(train []byte, stride int) (segment, rest []byte) {
+	n := min(stride, len(train))
+	return train[:n:n], train[n:]
+}
+
+// receive fills the batch from one socket and returns the number of messages.
+func (s *Shard) receive(l *link) int {
+	n, err := s.batch.Receive(l.sock)
+	s.counters.inc(ReceiveCalls)
+	s.counters.add(KernelDrops, uint64(s.batch.KernelDrops()))
+	if err != nil {
+		s.cfg.Log.Error("receive failed", "shard", s.id, "socket", l.sock.Local(), "error", err)
+		s.stopping = true
+	}
+	return n
+}
+
+// flush sends what the outboxes hold; only then may the batch and the scratch
+// space be used again.
+func (s *Shard) flush() {
+	s.links(s.flushLink)
+	s.scratch = s.scratch[:0]
+}
+
+func (s *Shard) flushLink(l *link, _ int) {
+	if l.out.Pending() > 0 {
+		l.out.Flush()
+	}
+	o := l.out.Outcome()
+	c := &s.counters
+	c.add(Sent, o.Sent)
+	c.add(SentBytes, o.SentBytes)
+	c.add(SendCalls, o.Calls)
+	c.add(SendBufferFull, o.BufferFull)
+	c.add(SendTooBig, o.TooBig)
+	c.add(SendUnreachable, o.Unreachable)
+	c.add(SendFailed, o.Failed)
+	c.add(OffloadLost, o.OffloadLost)
+	l.faulty = l.faulty || l.sock.ErrorsPending()
+}
+
+// room returns scratch space for one datagram, which stays valid until the
+// outboxes are flushed; what is appended to it is kept by made.
+func (s *Shard) room() []byte {
+	if cap(s.scratch)-len(s.scratch) < wire.MaxPayload {
+		s.flush()
+	}
+	return s.scratch[len(s.scratch):]
+}
+
+// made keeps what was appended to room and returns it.
+func (s *Shard) made(b []byte) []byte {
+	s.scratch = s.scratch[:len(s.scratch)+len(b)]
+	return b
+}
+
+// openInbox runs what other goroutines have posted.
+func (s *Shard) openInbox() {
+	letters := s.inbox.take(s.letters)
+	if letters == nil {
+		return
+	}
+	for _, l := range letters {
+		l(s)
+	}
+	clear(letters)
+	s.letters = letters
+}
+
+func (s *Shard) gauge() {
+	c := &s.counters
+	c.local[Sessions] = uint64(s.sessions.live)
+	c.local[HalfOpen] = uint64(s.halfOpen)
+	c.local[Tombstones] = uint64(s.tombs)
+}

@@ -1,0 +1,191 @@
+package shard
+
+import (
+	"time"
+
+	"srtrelay/addr"
+	"srtrelay/backend"
+	"srtrelay/handshake"
+	"srtrelay/udp"
+	"srtrelay/wire"
+)
+
+// peer is a backend's address while this shard has sessions there.
+//
+// When the kernel reports that nobody listens on it, that is a suspicion: ICMP
+// is easily forged. The shard then sends INDUCTIONs with a secret nonce, which
+// no live listener leaves unanswered. The backend is lost when an error quotes
+// the nonce back (only who saw the datagram can) or when nothing at all comes
+// from it until the last probe; any datagram from it clears the suspicion.
+type peer struct {
+	id       backend.ID
+	addr     addr.AddrPort
+	sessions int
+
+	suspect   bool
+	probes    int
+	nextProbe time.Duration
+	probeID   uint32
+	nonce     handshake.Nonce
+}
+
+// probeAfter are the times from one probe to the next. They leave a dead
+// backend 0.8 s and a live one five chances to be heard on a lossy network.
+var probeAfter = [...]time.Duration{
+	50 * time.Millisecond,
+	100 * time.Millisecond,
+	150 * time.Millisecond,
+	200 * time.Millisecond,
+	300 * time.Millisecond,
+}
+
+// errorsPerTurn bounds what a flood of ICMP messages can take of a turn.
+const errorsPerTurn = 16
+
+// joinPeer counts a session to a backend's address.
+func (s *Shard) joinPeer(to addr.AddrPort, id backend.ID) *peer {
+	p := s.peers[to]
+	if p == nil {
+		p = &peer{addr: to}
+		s.peers[to] = p
+	}
+	p.id = id
+	p.sessions++
+	return p
+}
+
+// leavePeer uncounts a session, and forgets an address without any.
+func (s *Shard) leavePeer(i uint32) {
+	sd := s.sessions.side(i)
+	p := sd.peer
+	if p == nil {
+		return
+	}
+	sd.peer = nil
+	if p.sessions--; p.sessions == 0 {
+		s.unsuspect(p)
+		delete(s.peers, p.addr)
+	}
+}
+
+// readErrors reads the error queues of the upstream sockets that have any.
+func (s *Shard) readErrors() {
+	for port := range s.backs {
+		l := &s.backs[port]
+		if !l.faulty {
+			continue
+		}
+		n := l.sock.ReadErrors(errorsPerTurn, func(r udp.Refusal) { s.refused(uint8(port), r) })
+		l.faulty = n == errorsPerTurn
+	}
+}
+
+// refused takes the kernel's word that a datagram met a closed port.
+func (s *Shard) refused(port uint8, r udp.Refusal) {
+	s.counters.inc(Refusals)
+	p := s.peers[r.From]
+	if p == nil || r.Kind != udp.KindRefused {
+		return
+	}
+	if s.proves(port, p, r.Quoted) {
+		s.lost(p)
+		return
+	}
+	if !p.suspect {
+		p.suspect, p.probes = true, 0
+		s.suspects = append(s.suspects, p)
+		s.probePeer(p)
+	}
+}
+
+// proves reports whether the quoted datagram is one of ours that an outsider
+// cannot know: a probe, or leg 2 of a pending handshake.
+func (s *Shard) proves(port uint8, p *peer, quoted []byte) bool {
+	h, ok := wire.AsHandshake(quoted)
+	if !ok || h.Packet().DestID() != 0 {
+		return false
+	}
+	if p.suspect && h.SocketID() == p.probeID && h.ISN() == uint32(p.nonce) {
+		return true
+	}
+	i, ss := s.byBack(port, &p.addr, h.SocketID())
+	return ss != nil && ss.state == connecting && s.sessions.side(i).exchange.Proof(quoted)
+}
+
+// probePeer sends the next probe to a suspect.
+func (s *Shard) probePeer(p *peer) {
+	p.nextProbe = s.now + probeAfter[p.probes]
+	p.probes++
+	p.probeID, p.nonce = s.random.Uint32()|1, handshake.NewNonce(s.random.Uint32())
+	for k := range s.backs {
+		if l := &s.backs[k]; l.ipv6 != p.addr.Is4() {
+			b := handshake.AppendInduction(s.room(), p.probeID, p.nonce, p.addr.IP.Netip())
+			l.out.Add(p.addr, addr.IP{}, s.made(b))
+			return
+		}
+	}
+}
+
+// watchSuspects probes again, and gives up those who stayed silent.
+func (s *Shard) watchSuspects() {
+	for k := len(s.suspects) - 1; k >= 0; k-- {
+		p := s.suspects[k]
+		switch {
+		case s.now < p.nextProbe:
+		case p.probes < len(probeAfter):
+			s.probePeer(p)
+		default:
+			s.lost(p)
+		}
+	}
+}
+
+// clearSuspect lifts the suspicion from whoever just spoke.
+func (s *Shard) clearSuspect(from addr.AddrPort) {
+	if p := s.peers[from]; p != nil {
+		s.unsuspect(p)
+	}
+}
+
+func (s *Shard) unsuspect(p *peer) {
+	if !p.suspect {
+		return
+	}
+	p.suspect = false
+	for k, other := range s.suspects {
+		if other == p {
+			last := len(s.suspects) - 1
+			s.suspects[k] = s.suspects[last]
+			s.suspects = s.suspects[:last]
+			return
+		}
+	}
+}
+
+// probeReply takes a backend's datagram that belongs to no session.
+func (s *Shard) probeReply(d *udp.Datagram, p wire.Packet) Counter {
+	if peer := s.peers[d.From]; peer != nil && peer.probes > 0 && p.DestID() == peer.probeID {
+		return Consumed
+	}
+	return DropForeignBackend
+}
+
+// lost ends every session of a backend that is gone, so that its callers
+// connect elsewhere now instead of waiting for their own timeout.
+func (s *Shard) lost(p *peer) {
+	s.counters.inc(BackendsLost)
+	s.emit(Event{Kind: BackendGone, Backend: p.id, Address: p.addr.Netip()})
+	s.unsuspect(p)
+	s.cfg.Balancer.Unreachable(p.id)
+	s.sessions.all(func(i uint32, ss *Session) {
+		if s.sessions.side(i).peer != p {
+			return
+		}
+		switch ss.state {
+		case established:
+			s.end(i, ss, BackendLost)
+		case connecting:
+			s.fail(i, ss, handshake.Down)
+		}
+	})
+}

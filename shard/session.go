@@ -1,0 +1,179 @@
+package shard
+
+import (
+	"time"
+
+	"srtrelay/addr"
+	"srtrelay/backend"
+	"srtrelay/handshake"
+)
+
+// state is how far a session has come. It changes in this file only:
+//
+//	           dial               backend accepts
+//	resolving ------> connecting ---------------> established
+//	    |                 |                            |
+//	    | no backend,     | rejected, silent,          | SHUTDOWN, idle, backend
+//	    | deadline        | refused                    | gone, replaced, stopped
+//	    v                 v                            v
+//	 rejected <-----------+                         closing
+//	    |  (replays the rejection for 3 s)             |  (a tombstone for 3 s)
+//	    +--------------------> freed <-----------------+
+type state uint8
+
+const (
+	free state = iota
+	resolving
+	connecting
+	established
+	rejected
+	closing
+)
+
+// tombstoneKept is how long an ended session still answers for its keys:
+// longer than datagrams linger in a network and than a peer that missed the
+// SHUTDOWN goes on sending before it notices.
+const tombstoneKept = 3 * time.Second
+
+// shutdownRepeat spaces the SHUTDOWNs to a peer that goes on sending because
+// the first one was lost.
+const shutdownRepeat = 200 * time.Millisecond
+
+// Cause says why a session ended.
+type Cause uint8
+
+// Why sessions end.
+const (
+	ByCaller      Cause = iota + 1 // the caller sent SHUTDOWN
+	ByBackend                      // the backend sent SHUTDOWN
+	Idle                           // no datagram either way for the idle timeout
+	BackendSilent                  // the caller sends, the backend says nothing
+	BackendLost                    // the kernel says that nobody listens there
+	Replaced                       // the caller connected again under the same ID
+	Stopped                        // the relay stops
+)
+
+var causeNames = [...]string{
+	ByCaller: "caller", ByBackend: "backend", Idle: "idle", BackendSilent: "backend silent",
+	BackendLost: "backend lost", Replaced: "replaced", Stopped: "relay stopped",
+}
+
+func (c Cause) String() string { return causeNames[c] }
+
+// byPeer reports whether a peer's own SHUTDOWN, which was forwarded, is the
+// cause.
+func (c Cause) byPeer() bool { return c == ByCaller || c == ByBackend }
+
+// tellsCaller reports whether the caller must be told. Not after its own
+// SHUTDOWN, nor when its ID already names its next connection.
+func (c Cause) tellsCaller() bool { return c != ByCaller && c != Replaced }
+
+// tellsBackend reports whether the backend must be told.
+func (c Cause) tellsBackend() bool { return c != ByBackend }
+
+// Flow counts what went one way through a session.
+type Flow struct{ Packets, Bytes uint64 }
+
+// Session is one caller's connection through the relay: plain values only, so
+// that a hundred thousand of them are nothing to the garbage collector, and an
+// established one can be told to another process (or, one day, the kernel) as
+// two addresses, two ports and two IDs. It belongs to its shard.
+type Session struct {
+	caller  addr.AddrPort
+	backend addr.AddrPort
+	local   addr.IP // the address the caller dialled; zero on a specific listener
+
+	callerID  uint32
+	backendID uint32 // from the response on
+	isn       uint32
+	gen       uint32 // tells this use of the slot from the last
+
+	state state
+	cause Cause
+	front uint8 // index of the listener
+	port  uint8 // index of the upstream socket
+	keyed bool  // known by roleCaller
+	heard bool  // the caller has used the response
+
+	lease backend.Lease
+
+	toBackend, toCaller Flow
+
+	opened      time.Duration
+	begun       time.Duration // established
+	ended       time.Duration
+	callerSeen  time.Duration // last datagram from the caller
+	backendSeen time.Duration
+	// unanswered is when the caller first sent after the backend's last
+	// datagram; 0 when the backend spoke last.
+	unanswered time.Duration
+	retold     time.Duration // last SHUTDOWN made for this session
+}
+
+// side is what belongs to a session but holds pointers.
+type side struct {
+	exchange *handshake.Exchange // while a handshake or its replays are due
+	peer     *peer               // from dial to end
+	key      string
+	publish  bool
+}
+
+const (
+	chunkBits = 10
+	chunkSize = 1 << chunkBits // sessions allocated at once: about 250 KiB
+	chunkMask = chunkSize - 1
+)
+
+// sessions is the shard's store. It grows by chunks, so that a session never
+// moves, and gives slots out again last in, first out.
+type sessions struct {
+	chunks []*[chunkSize]Session
+	sides  []*[chunkSize]side
+	free   []uint32
+	live   int
+	gen    uint32
+}
+
+func (s *sessions) at(i uint32) *Session { return &s.chunks[i>>chunkBits][i&chunkMask] }
+func (s *sessions) side(i uint32) *side  { return &s.sides[i>>chunkBits][i&chunkMask] }
+
+// alloc returns a zeroed session.
+func (s *sessions) alloc() (uint32, *Session) {
+	if len(s.free) == 0 {
+		s.extend()
+	}
+	i := s.free[len(s.free)-1]
+	s.free = s.free[:len(s.free)-1]
+	s.live++
+	s.gen++
+	ss := s.at(i)
+	*ss = Session{gen: s.gen}
+	return i, ss
+}
+
+func (s *sessions) extend() {
+	base := uint32(len(s.chunks)) << chunkBits
+	s.chunks = append(s.chunks, new([chunkSize]Session))
+	s.sides = append(s.sides, new([chunkSize]side))
+	for i := range uint32(chunkSize) {
+		s.free = append(s.free, base+chunkSize-1-i)
+	}
+}
+
+func (s *sessions) release(i uint32) {
+	*s.at(i) = Session{}
+	*s.side(i) = side{}
+	s.free = append(s.free, i)
+	s.live--
+}
+
+// all calls fn for every session in use. fn may end sessions.
+func (s *sessions) all(fn func(i uint32, ss *Session)) {
+	for c := range s.chunks {
+		for k := range s.chunks[c] {
+			if ss := &s.chunks[c][k]; ss.state != free {
+				fn(uint32(c)<<chunkBits|uint32(k), ss)
+			}
+		}
+	}
+}

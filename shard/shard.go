@@ -1,0 +1,74 @@
+// Package shard is the data plane. A Shard is one loop on one locked thread
+// that owns its sockets, its sessions and all they need; a Group is the fixed
+// set of shards of a relay. A session lives and dies on the shard that the
+// kernel's flow hash chose for its caller.
+//
+// One packet's way: loop.go receives a batch, front.go takes a datagram from a
+// caller (back.go from a backend), finds its session in table.go, and puts the
+// bytes, untouched, on the outbox of the other side. Handshakes leave that way
+// at listener.go, to come back by exchange.go.
+//
+// It must not know how backends are chosen (Balancer), what stream IDs mean
+// (handshake), or how a datagram reaches the kernel (udp). Others reach a
+// shard by its inbox and by the registry's snapshot only.
+package shard
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"srtrelay/addr"
+	"srtrelay/backend"
+	"srtrelay/handshake"
+	"srtrelay/udp"
+)
+
+// Shard is one worker. Every field belongs to its loop, except the inbox, the
+// counters and the poller's Wake.
+type Shard struct {
+	id  int
+	cfg *Config
+
+	fronts []link // one per listen address
+	backs  []link // upstream sockets, opened as needed, never closed
+	poller *udp.Poller
+	batch  *udp.Batch
+
+	origin   time.Time     // what now counts from; the same for all shards
+	now      time.Duration // one clock read per turn
+	snapshot *backend.Snapshot
+	draining bool
+	stopping bool
+
+	sessions sessions
+	table    Table
+	seed     uint64 // of the table's hashes: strangers must not choose buckets
+	wheel    Wheel
+	fire     func(uint32) // s.timeout, bound once
+
+	jar      *handshake.Jar
+	reinduct *handshake.Limiter
+	random   *rand.Rand
+	sources  map[addr.IP]int // half-open handshakes per source
+	halfOpen int
+	tombs    int
+	peers    map[addr.AddrPort]*peer
+	suspects []*peer
+
+	owed []backend.Lease // leases to release when the balancer has time
+
+	scratch  []byte   // datagrams of the relay's own, until the next flush
+	letters  []letter // the inbox's list of last time
+	inbox    inbox
+	counters Counters
+}
+
+// link is a socket of the loop, with its outbox.
+type link struct {
+	sock *udp.Socket
+	out  *udp.Outbox
+	ipv6 bool
+	// hot says that the socket may have something to read, faulty that its
+	// error queue has.
+	hot, faulty bool
+}

@@ -1,0 +1,125 @@
+package shard
+
+import (
+	"math/bits"
+	"time"
+)
+
+// Wheel holds one timer per session, without a goroutine or an allocation for
+// any. The loop advances it with the turn's own time. It belongs to one shard.
+//
+// It is a single level of slots, each a doubly linked list over the sessions'
+// indices; a timer beyond the horizon stays in its slot for another round.
+type Wheel struct {
+	slots   [wheelSlots]uint32 // index+1 of the first timer
+	busy    [wheelSlots / 64]uint64
+	timers  []timer
+	tick    int64 // the next tick to fire
+	pending int
+}
+
+type timer struct {
+	next, prev uint32 // index+1
+	due        int64  // tick; 0 when not set
+}
+
+const (
+	// wheelTick is the resolution of every timeout: a thirtieth of the
+	// shortest retry.
+	wheelTick = 8 * time.Millisecond
+	// wheelSlots puts the horizon at 8 s, beyond what a session waits for
+	// but for long idle timeouts.
+	wheelSlots = 1024
+	wheelMask  = wheelSlots - 1
+)
+
+// Set arms session index to fire at due, replacing what was set. A due time in
+// the past fires on the next Advance.
+func (w *Wheel) Set(index uint32, due time.Duration) {
+	if int(index) >= len(w.timers) {
+		w.timers = append(w.timers, make([]timer, int(index)+1-len(w.timers))...)
+	}
+	w.Cancel(index)
+	// Rounded up, so that a timer never fires early.
+	tick := max(int64((due+wheelTick-1)/wheelTick), w.tick, 1)
+	t, at := &w.timers[index], tick&wheelMask
+	*t = timer{next: w.slots[at], due: tick}
+	if t.next != 0 {
+		w.timers[t.next-1].prev = index + 1
+	}
+	w.slots[at] = index + 1
+	w.busy[at/64] |= 1 << (at % 64)
+	w.pending++
+}
+
+// Cancel disarms session index.
+func (w *Wheel) Cancel(index uint32) {
+	t := &w.timers[index]
+	if t.due == 0 {
+		return
+	}
+	at := t.due & wheelMask
+	if t.prev != 0 {
+		w.timers[t.prev-1].next = t.next
+	} else if w.slots[at] = t.next; t.next == 0 {
+		w.busy[at/64] &^= 1 << (at % 64)
+	}
+	if t.next != 0 {
+		w.timers[t.next-1].prev = t.prev
+	}
+	*t = timer{}
+	w.pending--
+}
+
+// Advance fires every timer that is due at now. fire may set and cancel
+// timers, its own included.
+func (w *Wheel) Advance(now time.Duration, fire func(index uint32)) {
+	last := int64(now / wheelTick)
+	if w.pending == 0 {
+		w.tick = max(w.tick, last+1)
+		return
+	}
+	// After a long sleep each slot needs one visit only.
+	first := max(w.tick, last-wheelMask)
+	w.tick = last + 1
+	for tick := first; tick <= last; tick++ {
+		w.fireSlot(tick&wheelMask, last, fire)
+	}
+}
+
+func (w *Wheel) fireSlot(at, last int64, fire func(index uint32)) {
+	for ref := w.slots[at]; ref != 0; {
+		t := &w.timers[ref-1]
+		if t.due > last {
+			ref = t.next
+			continue
+		}
+		w.Cancel(ref - 1)
+		fire(ref - 1)
+		// fire may have changed the list; what it set is due later.
+		ref = w.slots[at]
+	}
+}
+
+// Next returns when Advance may have something to fire, or false when no timer
+// is set. It may be early for a timer beyond the horizon, never late.
+func (w *Wheel) Next() (time.Duration, bool) {
+	if w.pending == 0 {
+		return 0, false
+	}
+	start := w.tick & wheelMask
+	for i := int64(0); i <= wheelSlots/64; i++ {
+		word := (start/64 + i) % (wheelSlots / 64)
+		set := w.busy[word]
+		if i == 0 {
+			set &= ^uint64(0) << (start % 64)
+		} else if i == wheelSlots/64 {
+			set &= 1<<(start%64) - 1
+		}
+		if set != 0 {
+			at := word*64 + int64(bits.TrailingZeros64(set))
+			return time.Duration(w.tick+(at-start)&wheelMask) * wheelTick, true
+		}
+	}
+	return 0, false
+}
