@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"srtrelay/api"
+	"srtrelay/backend"
+	"srtrelay/balancer"
+	"srtrelay/config"
+	"srtrelay/metrics"
+	"srtrelay/probe"
+	"srtrelay/shard"
+	"srtrelay/udp"
+)
+
+const (
+	// lookupTimeout bounds the resolution of backend names at start.
+	lookupTimeout = 10 * time.Second
+	// firstProbes is how long the start waits to learn which backends live
+	// and what key length they advertise, before the first caller asks.
+	firstProbes = time.Second
+	// apiGoodbye lets answers under way finish.
+	apiGoodbye = time.Second
+	// eventQueue holds what a burst of a thousand reconnecting callers per
+	// shard has to tell while the log is busy.
+	eventQueue = 16384
+)
+
+// run joins the rooms and keeps them running: until ctx ends, or drain is
+// closed and the sessions are gone or the grace is over.
+func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.Logger) error {
+	registry := backend.NewRegistry()
+	if err := addBackends(ctx, registry, c); err != nil {
+		return cannotStart(err)
+	}
+	memory := balancer.NewMemory(registry, time.Now)
+	resolver := balancer.NewResolver(memory, func(id backend.ID) {
+		if registry.Down(id) {
+			log.Warn("backend down", "backend", string(id), "reason", "does not answer its callers")
+		}
+	})
+	defer resolver.Close()
+	events := make(chan shard.Event, eventQueue)
+	group, err := openGroup(c, registry, resolver, events, log)
+	if err != nil {
+		return cannotStart(err)
+	}
+	state := new(lifeState)
+	server := newServer(registry, memory, group, state, log)
+	if err := server.Listen(c.API); err != nil {
+		group.Close()
+		return cannotStart(err)
+	}
+
+	var rooms sync.WaitGroup
+	background, end := context.WithCancel(context.Background())
+	rooms.Go(func() { logEvents(background, events, log) })
+	rooms.Go(func() { follow(background, registry, log) })
+	probed := make(chan struct{})
+	rooms.Go(func() { probe.New(registry, log).Run(background, func() { close(probed) }) })
+	rooms.Go(func() {
+		if err := server.Serve(); err != nil {
+			log.Error("the API has failed, streams go on", "error", err)
+		}
+	})
+	select {
+	case <-probed:
+	case <-time.After(firstProbes):
+	case <-ctx.Done():
+	}
+	group.Start()
+	state.ready.Store(true)
+	log.Info("relaying", "version", buildVersion(), "listen", group.Addrs(), "api", server.Addr(),
+		"shards", c.Shards, "backends", len(c.Backends))
+	warnBuffers(group, c, log)
+
+	wait(ctx, drain, group, c.Grace, state, log)
+	group.Stop()
+	goodbye, cancel := context.WithTimeout(context.Background(), apiGoodbye)
+	defer cancel()
+	_ = server.Shutdown(goodbye) // cuts off who is not done; there is nothing else to do
+	end()
+	rooms.Wait()
+	log.Info("stopped")
+	return nil
+}
+
+// wait returns when the relay is to stop.
+func wait(ctx context.Context, drain <-chan struct{}, group *shard.Group, grace time.Duration, state *lifeState, log *slog.Logger) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-drain:
+	}
+	state.draining.Store(true)
+	limited, cancel := context.WithTimeout(ctx, grace)
+	defer cancel()
+	if left := group.Drain(limited); left > 0 {
+		log.Warn("ending sessions", "sessions", left)
+	}
+}
+
+func addBackends(ctx context.Context, r *backend.Registry, c config.Config) error {
+	limited, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	return r.AddStatic(limited, c.Backends, net.DefaultResolver.LookupNetIP, time.Now())
+}
+
+func follow(ctx context.Context, r *backend.Registry, log *slog.Logger) {
+	r.Follow(ctx, net.DefaultResolver.LookupNetIP, func(b backend.Backend) {
+		log.Info("backend has a new address", "backend", string(b.ID), "address", b.Addr)
+	})
+}
+
+func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.Resolver, events chan<- shard.Event, log *slog.Logger) (*shard.Group, error) {
+	cpus := c.Pin.CPUs
+	if c.Pin.Auto {
+		usable, err := udp.UsableCPUs()
+		if err != nil {
+			return nil, fmt.Errorf("read the CPU affinity: %w", err)
+		}
+		// With more shards than CPUs the scheduler does better than a fixed
+		// assignment.
+		if c.Shards <= len(usable) {
+			cpus = usable
+		}
+	}
+	cfg := shard.Config{
+		Listen:         c.Listen,
+		Shards:         c.Shards,
+		CPUs:           cpus,
+		Batch:          c.Batch,
+		Sockets:        udp.Options{RecvBuf: c.Rcvbuf, SendBuf: c.Sndbuf, GRO: c.GRO, GSO: c.GSO},
+		UpstreamPorts:  c.UpstreamPorts,
+		MaxSessions:    c.MaxSessions,
+		MaxHalfOpen:    c.MaxHandshakes,
+		MaxPerSource:   c.MaxHandshakesPerSource,
+		IdleTimeout:    c.IdleTimeout,
+		BackendSilence: c.BackendSilence,
+		Registry:       registry,
+		Balancer:       resolver,
+		Events:         events,
+		Log:            log,
+	}
+	_, _ = rand.Read(cfg.Secret[:]) // never fails (crypto/rand, Go 1.24)
+	return shard.Open(cfg)
+}
+
+// warnBuffers says once when the kernel grants less than was asked.
+func warnBuffers(group *shard.Group, c config.Config, log *slog.Logger) {
+	recv, send := group.GrantedBuffers()
+	if recv < c.Rcvbuf {
+		log.Warn("receive buffer smaller than asked", "asked_bytes", c.Rcvbuf, "granted_bytes", recv,
+			"advice", "raise net.core.rmem_max or grant CAP_NET_ADMIN")
+	}
+	if send < c.Sndbuf {
+		log.Warn("send buffer smaller than asked", "asked_bytes", c.Sndbuf, "granted_bytes", send,
+			"advice", "raise net.core.wmem_max or grant CAP_NET_ADMIN")
+	}
+}
+
+func newServer(registry *backend.Registry, memory *balancer.Memory, group *shard.Group, state *lifeState, log *slog.Logger) *api.Server {
+	return api.New(buildVersion(), api.Rooms{
+		Shards:   group,
+		Backends: knownBackends{registry},
+		Loads:    knownLoads{memory},
+		State:    state,
+		Metrics:  metrics.Handler(buildVersion(), group, log),
+	}, log)
+}
+
+// lifeState is what the API says of the process.
+type lifeState struct{ ready, draining atomic.Bool }
+
+// Ready implements api.State.
+func (l *lifeState) Ready() (bool, string) {
+	if !l.ready.Load() {
+		return false, "starting"
+	}
+	return true, ""
+}
+
+// Draining implements api.State.
+func (l *lifeState) Draining() bool { return l.draining.Load() }
+
+// knownBackends shows the registry to the API.
+type knownBackends struct{ registry *backend.Registry }
+
+// Backends implements api.Backends.
+func (k knownBackends) Backends() []api.Backend {
+	var all []api.Backend
+	for _, b := range k.registry.Snapshot().Backends {
+		all = append(all, api.Backend{
+			ID: b.ID, Address: b.Addr.String(), Alive: !b.Down, Source: b.Source,
+			RegisteredAt: b.Added, UpdatedAt: b.Answered, KeyLen: b.KeyLen,
+		})
+	}
+	return all
+}
+
+// knownLoads shows the balancer's books to the API.
+type knownLoads struct{ memory *balancer.Memory }
+
+// Loads implements api.Loads.
+func (k knownLoads) Loads() map[backend.ID]api.Load {
+	loads := make(map[backend.ID]api.Load)
+	for id, l := range k.memory.Loads() {
+		loads[id] = api.Load(l)
+	}
+	return loads
+}
