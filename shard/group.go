@@ -23,6 +23,9 @@ type Group struct {
 	cfg    Config
 	shards []*Shard
 	loops  sync.WaitGroup
+	addrs  []netip.AddrPort
+	// What the kernel granted a front socket, in bytes.
+	grantedRecv, grantedSend int
 }
 
 // reinductEvery and reinductRate bound the answers to stale cookies: one per
@@ -63,6 +66,11 @@ func Open(cfg Config) (*Group, error) {
 			return nil, fmt.Errorf("open upstream socket: %w", err)
 		}
 	}
+	// Taken down now: once the loops run, the sockets are theirs.
+	for _, l := range g.shards[0].fronts {
+		g.addrs = append(g.addrs, l.sock.Local())
+	}
+	g.grantedRecv, g.grantedSend = g.shards[0].fronts[0].sock.GrantedBuffers()
 	return g, nil
 }
 
@@ -159,19 +167,11 @@ func (g *Group) Stats() []Stats {
 }
 
 // Addrs returns the addresses listened on, with the ports that the kernel gave.
-func (g *Group) Addrs() []netip.AddrPort {
-	var all []netip.AddrPort
-	for _, l := range g.shards[0].fronts {
-		all = append(all, l.sock.Local())
-	}
-	return all
-}
+func (g *Group) Addrs() []netip.AddrPort { return g.addrs }
 
-// GrantedBuffers returns the smallest receive and send buffers, in bytes, that
-// the kernel granted to a front socket.
-func (g *Group) GrantedBuffers() (recv, send int) {
-	return g.shards[0].fronts[0].sock.GrantedBuffers()
-}
+// GrantedBuffers returns the receive and send buffers, in bytes, that the
+// kernel granted to a front socket.
+func (g *Group) GrantedBuffers() (recv, send int) { return g.grantedRecv, g.grantedSend }
 
 // stop ends all sessions. Loop only.
 func (s *Shard) stop() {

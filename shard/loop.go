@@ -21,7 +21,7 @@ func (s *Shard) run() {
 	runtime.LockOSThread()
 	s.pin()
 	for !s.stopping {
-		if !s.turn() {
+		if !s.turn() && !s.stopping {
 			s.wait()
 		}
 	}

@@ -1,0 +1,383 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds every wait for an event. It is never a measure: on a busy
+// machine an event may take long, and a test that waits that long has failed.
+const patience = 20 * time.Second
+
+// binary is the relay under test, built once; with the race detector if the
+// tests have it.
+var binary string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "srtrelay-e2e")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "srtrelay")
+		args := []string{"build", "-o", binary}
+		if raceEnabled {
+			args = append(args, "-race")
+		}
+		build := exec.Command("go", append(args, "srtrelay/cmd/srtrelay")...)
+		build.Stderr = os.Stderr
+		if err := build.Run(); err != nil {
+			fmt.Fprintln(os.Stderr, "build srtrelay:", err)
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+// relay is a running srtrelay process.
+type relay struct {
+	t    *testing.T
+	cmd  *exec.Cmd
+	addr netip.AddrPort // the first listen address
+	all  []netip.AddrPort
+	api  string // http://host:port
+	done chan struct{}
+	err  error // of the process; valid after done
+
+	mu     sync.Mutex
+	lines  []logLine
+	raw    bytes.Buffer
+	rung   chan struct{} // closed and replaced at every line
+	strict bool
+}
+
+// logLine is one JSON log line.
+type logLine map[string]any
+
+func (l logLine) text(key string) string {
+	s, _ := l[key].(string)
+	return s
+}
+
+// number returns a numeric attribute, or -1.
+func (l logLine) number(key string) int64 {
+	f, ok := l[key].(float64)
+	if !ok {
+		return -1
+	}
+	return int64(f)
+}
+
+// startRelay runs the binary with one IPv4 loopback listener, unless the
+// arguments name others, and waits until it relays. The test's end stops it
+// and checks that it exited cleanly, without a panic or a data race, and that
+// every datagram it received met exactly one fate.
+func startRelay(t *testing.T, args ...string) *relay {
+	t.Helper()
+	base := []string{"--api", "127.0.0.1:0", "--log-format", "json", "--log-level", "debug", "--grace", "100ms"}
+	if !strings.Contains(strings.Join(args, " "), "--listen") {
+		base = append(base, "--listen", "127.0.0.1:0")
+	}
+	r := &relay{t: t, done: make(chan struct{}), rung: make(chan struct{}), strict: true}
+	r.cmd = exec.Command(binary, append(base, args...)...)
+	r.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0 exitcode=66")
+	// A test that is killed must not leave its relay behind.
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stderr, err := r.cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go r.read(stderr)
+	t.Cleanup(r.finish)
+	started := r.awaitLog("relaying", func(logLine) bool { return true })
+	for _, a := range started["listen"].([]any) {
+		r.all = append(r.all, netip.MustParseAddrPort(a.(string)))
+	}
+	r.addr = r.all[0]
+	r.api = "http://" + started.text("api")
+	return r
+}
+
+// read collects the log until the process ends.
+func (r *relay) read(stderr io.Reader) {
+	scan := bufio.NewScanner(stderr)
+	scan.Buffer(nil, 1<<20)
+	for scan.Scan() {
+		var l logLine
+		_ = json.Unmarshal(scan.Bytes(), &l)
+		r.mu.Lock()
+		r.raw.Write(scan.Bytes())
+		r.raw.WriteByte('\n')
+		if l != nil {
+			r.lines = append(r.lines, l)
+		}
+		close(r.rung)
+		r.rung = make(chan struct{})
+		r.mu.Unlock()
+	}
+	r.err = r.cmd.Wait()
+	close(r.done)
+}
+
+// log returns the lines with this message so far.
+func (r *relay) log(msg string) []logLine {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var found []logLine
+	for _, l := range r.lines {
+		if l.text("msg") == msg {
+			found = append(found, l)
+		}
+	}
+	return found
+}
+
+// awaitLog waits for a line with this message that satisfies cond.
+func (r *relay) awaitLog(msg string, cond func(logLine) bool) logLine {
+	r.t.Helper()
+	deadline := time.After(patience)
+	for {
+		r.mu.Lock()
+		rung := r.rung
+		r.mu.Unlock()
+		for _, l := range r.log(msg) {
+			if cond(l) {
+				return l
+			}
+		}
+		select {
+		case <-rung:
+		case <-r.done:
+			r.t.Fatalf("srtrelay ended (%v) without logging %q:\n%s", r.err, msg, r.tail())
+		case <-deadline:
+			r.t.Fatalf("no log line %q within %v:\n%s", msg, patience, r.tail())
+		}
+	}
+}
+
+// tail returns the end of the log for failure messages.
+func (r *relay) tail() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := r.raw.Bytes()
+	return string(b[max(0, len(b)-4000):])
+}
+
+// signal sends a signal to the process.
+func (r *relay) signal(s os.Signal) {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(s); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// awaitExit waits for the process to end and returns its exit code.
+func (r *relay) awaitExit() int {
+	r.t.Helper()
+	select {
+	case <-r.done:
+		return r.cmd.ProcessState.ExitCode()
+	case <-time.After(patience):
+		r.t.Fatalf("srtrelay did not exit within %v:\n%s", patience, r.tail())
+		return -1
+	}
+}
+
+// finish is the end of every test's relay.
+func (r *relay) finish() {
+	select {
+	case <-r.done:
+	default:
+		if !r.t.Failed() && r.strict {
+			r.checkFates()
+		}
+		_ = r.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-r.done:
+		case <-time.After(patience):
+			_ = r.cmd.Process.Kill()
+			<-r.done
+			r.t.Errorf("srtrelay did not stop on SIGTERM:\n%s", r.tail())
+			return
+		}
+	}
+	if code := r.cmd.ProcessState.ExitCode(); code != 0 {
+		r.t.Errorf("srtrelay: exit code %d, want 0:\n%s", code, r.tail())
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, bad := range []string{"DATA RACE", "panic:", "fatal error:"} {
+		if bytes.Contains(r.raw.Bytes(), []byte(bad)) {
+			r.t.Errorf("srtrelay printed %q:\n%s", bad, r.raw.String())
+		}
+	}
+}
+
+// stats are the counters of all shards added up, by name.
+type stats map[string]uint64
+
+// get asks the API for a path and decodes the answer's data.
+func (r *relay) get(path string, into any) {
+	r.t.Helper()
+	client := http.Client{Timeout: patience}
+	res, err := client.Get(r.api + path)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	answer := struct{ Data any }{into}
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		r.t.Fatalf("GET %s: %v", path, err)
+	}
+}
+
+// shardStats are the counters of one shard.
+type shardStats struct {
+	Shard     int
+	Drops     stats
+	SendDrops stats `json:"send_drops"`
+	Counters  stats
+}
+
+// shards returns the counters of each shard.
+func (r *relay) shards() []shardStats {
+	r.t.Helper()
+	var data struct{ Shards []shardStats }
+	r.get("/api/v1/shards", &data)
+	return data.Shards
+}
+
+// stats returns all counters, drops and send drops included, over all shards.
+func (r *relay) stats() stats {
+	r.t.Helper()
+	sum := stats{}
+	for _, s := range r.shards() {
+		for _, group := range []stats{s.Counters, s.Drops, s.SendDrops} {
+			for name, n := range group {
+				if name != "kernel_drops" || group["kernel_drops"] == n {
+					sum[name] += n
+				}
+			}
+		}
+	}
+	return sum
+}
+
+// drops returns the sum of received datagrams that went nowhere.
+func (r *relay) drops() (sum uint64) {
+	for _, s := range r.shards() {
+		for _, n := range s.Drops {
+			sum += n
+		}
+	}
+	return sum
+}
+
+// await polls the counters until cond holds: they have no event to wait for.
+func (r *relay) await(what string, cond func(stats) bool) stats {
+	r.t.Helper()
+	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for range tick.C {
+		st := r.stats()
+		if cond(st) {
+			return st
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("%s: not within %v; counters %v\n%s", what, patience, st, r.tail())
+		}
+	}
+	return nil
+}
+
+// awaitEmpty waits until no trace of a session is left.
+func (r *relay) awaitEmpty() {
+	r.t.Helper()
+	r.await("all sessions freed", func(st stats) bool { return st["sessions"] == 0 && st["half_open"] == 0 })
+}
+
+// checkFates holds the relay's books: what was received was forwarded,
+// answered, parked, consumed or dropped for a named reason, once each. The
+// counters of one shard are published one by one, so a moment without traffic
+// is waited for.
+func (r *relay) checkFates() {
+	r.t.Helper()
+	var received, fates uint64
+	for range 50 {
+		received, fates = 0, r.drops()
+		st := r.stats()
+		received = st["received_front"] + st["received_back"]
+		fates += st["forwarded_to_backend"] + st["forwarded_to_caller"] +
+			st["answered"] + st["parked"] + st["consumed"]
+		if received == fates {
+			return
+		}
+		time.Sleep(20 * time.Millisecond) // traffic goes on; there is no event for its pauses
+	}
+	r.t.Errorf("received %d datagrams, but %d fates", received, fates)
+}
+
+// openFDs counts the process's file descriptors.
+func (r *relay) openFDs() int {
+	r.t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", r.cmd.Process.Pid))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return len(entries)
+}
+
+// residentKiB is the process's resident memory.
+func (r *relay) residentKiB() int {
+	r.t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	var kib int
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			_, _ = fmt.Sscan(rest, &kib)
+		}
+	}
+	return kib
+}
+
+// skip leaves a test out for want of something, and fails it where everything
+// must run.
+func skip(t *testing.T, reason string) {
+	t.Helper()
+	if os.Getenv("SRTRELAY_REQUIRE_ALL") != "" {
+		t.Fatalf("must not be skipped here: %s", reason)
+	}
+	t.Skip(reason)
+}
+
+// needTool returns the path of a program from Debian's packages.
+func needTool(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		skip(t, name+" is not installed; `make setup` installs it")
+	}
+	return path
+}

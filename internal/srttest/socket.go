@@ -1,0 +1,81 @@
+package srttest
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+)
+
+// bufferSize is larger than any UDP payload on a path with an MTU of 1500, so
+// that a datagram is never cut.
+const bufferSize = 2048
+
+// socketBuffer holds about 180 ms of 20,000 packets/s, as the kernel charges
+// some 2300 bytes for a packet of 1316.
+const socketBuffer = 8 << 20
+
+// open binds a UDP socket of exactly one address family, so that addresses
+// read from it are never IPv4-mapped.
+func open(local netip.AddrPort) (*net.UDPConn, error) {
+	conn, err := net.ListenUDP(network(local), net.UDPAddrFromAddrPort(local))
+	if err != nil {
+		return nil, fmt.Errorf("open %v: %w", local, err)
+	}
+	if err := enlarge(conn); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("enlarge buffers of %v: %w", local, err)
+	}
+	return conn, nil
+}
+
+func network(a netip.AddrPort) string {
+	if a.Addr().Unmap().Is4() {
+		return "udp4"
+	}
+	return "udp6"
+}
+
+// enlarge asks for big buffers: by force where the process may, else as far as
+// net.core.rmem_max lets it.
+func enlarge(conn *net.UDPConn) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return err
+	}
+	forced := false
+	err = raw.Control(func(fd uintptr) {
+		recv := syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, socketBuffer)
+		send := syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUFFORCE, socketBuffer)
+		forced = recv == nil && send == nil
+	})
+	if err != nil || forced {
+		return err
+	}
+	return errors.Join(conn.SetReadBuffer(socketBuffer), conn.SetWriteBuffer(socketBuffer))
+}
+
+func localAddr(conn *net.UDPConn) netip.AddrPort {
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// receive calls each for every datagram until conn is closed. The bytes are
+// valid until each returns. Other errors are an ICMP echo of what was sent
+// before, and end nothing.
+func receive(conn *net.UDPConn, each func(from netip.AddrPort, b []byte)) {
+	buf := make([]byte, bufferSize)
+	for {
+		n, from, err := conn.ReadFromUDPAddrPort(buf)
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err == nil:
+			each(from, buf[:n])
+		}
+	}
+}
+
+// packets lends the buffers in which outgoing packets are built.
+var packets = sync.Pool{New: func() any { return new([bufferSize]byte) }}
