@@ -1,0 +1,78 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
+)
+
+// check holds the settings against each other. Each alone was checked when it
+// was parsed.
+func (c *Config) check(from origins) error {
+	if err := c.checkListen(from); err != nil {
+		return err
+	}
+	if err := c.checkAPI(from); err != nil {
+		return err
+	}
+	if err := c.checkBackends(from); err != nil {
+		return err
+	}
+	if n := len(c.Pin.CPUs); n > 0 && n < c.Shards {
+		return fmt.Errorf("config: %s: lists %d CPUs for %d shards", from.of("pin"), n, c.Shards)
+	} else if n > c.Shards {
+		c.warn("%s: lists %d CPUs for %d shards, the rest stay unused", from.of("pin"), n, c.Shards)
+	}
+	return nil
+}
+
+func (c *Config) warn(format string, args ...any) {
+	c.Warnings = append(c.Warnings, fmt.Sprintf(format, args...))
+}
+
+func (c *Config) checkListen(from origins) error {
+	if len(c.Listen) == 0 {
+		return fmt.Errorf("config: %s: no listen address", from.of("listen"))
+	}
+	for i, a := range c.Listen {
+		for _, b := range c.Listen[:i] {
+			// [::] is dual-stack: with 0.0.0.0 beside it, which socket gets
+			// an IPv4 caller would depend on the kernel.
+			if a.Port() == b.Port() && a.Addr().IsUnspecified() && b.Addr().IsUnspecified() {
+				return bad(from.of("listen"), a.String(), fmt.Errorf("overlaps %s", b))
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Config) checkAPI(from origins) error {
+	if c.API.Addr().IsLoopback() {
+		return nil
+	}
+	if !c.APIAllowRemote {
+		return bad(from.of("api"), c.API.String(), errors.New("other hosts could reach it, which needs --api-allow-remote"))
+	}
+	c.warn("%s: %s can be reached from other hosts and asks nobody who they are", from.of("api"), c.API)
+	return nil
+}
+
+func (c *Config) checkBackends(from origins) error {
+	if len(c.Backends) == 0 {
+		c.warn("no backend: every caller will be refused, set --backend srt://host:port")
+	}
+	for _, b := range c.Backends {
+		host := strings.Replace(b, "localhost:", "127.0.0.1:", 1)
+		to, err := netip.ParseAddrPort(host)
+		if err != nil {
+			continue // a name: what it means is known later
+		}
+		for _, l := range c.Listen {
+			if l == to || l.Port() == to.Port() && l.Addr().IsUnspecified() && to.Addr().IsLoopback() {
+				return bad(from.of("backend"), b, errors.New("is the relay itself"))
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,241 @@
+package config
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// source is everything that Load may read.
+type source struct {
+	args string // split at blanks
+	env  map[string]string
+	file string // content of relay.yaml
+}
+
+func (s source) load() (Config, error) {
+	env := func(name string) (string, bool) {
+		text, ok := s.env[name]
+		return text, ok
+	}
+	read := func(name string) ([]byte, error) {
+		if name != "relay.yaml" {
+			return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+		}
+		return []byte(s.file), nil
+	}
+	return Load(strings.Fields(s.args), env, read)
+}
+
+func mustLoad(t *testing.T, s source) Config {
+	t.Helper()
+	c, err := s.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestDefaults(t *testing.T) {
+	got := mustLoad(t, source{})
+	want := Config{
+		Listen: []netip.AddrPort{netip.MustParseAddrPort("[::]:20080")},
+		API:    netip.MustParseAddrPort("127.0.0.1:12025"),
+		Policy: "least-sessions", State: "memory",
+		Shards: runtime.GOMAXPROCS(0), Batch: 64, Pin: Pin{Auto: true}, GRO: true, GSO: true,
+		Rcvbuf: 16 << 20, Sndbuf: 16 << 20, UpstreamPorts: 4,
+		MaxSessions: 100000, MaxHandshakes: 4096, MaxHandshakesPerSource: 512,
+		IdleTimeout: 30 * time.Second, BackendSilence: 4 * time.Second, Grace: 20 * time.Second,
+		LogLevel: slog.LevelInfo, LogFormat: "text",
+		Warnings: []string{"no backend: every caller will be refused, set --backend srt://host:port"},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestEverySettingFromFlagAndFile(t *testing.T) {
+	settings := [][2]string{
+		{"listen", "udp://:20081,[::1]:20082,0.0.0.0:20083"},
+		{"api", "0.0.0.0:8080"},
+		{"api-allow-remote", "true"},
+		{"backend", "srt://Origin-1.example:10080,10.0.0.2:10080,[fd00::1]:10080"},
+		{"policy", "least-sessions"},
+		{"state", "memory"},
+		{"shards", "3"},
+		{"batch", "1024"},
+		{"pin", "0,2-5"},
+		{"gro", "off"},
+		{"gso", "off"},
+		{"rcvbuf", "512KiB"},
+		{"sndbuf", "4MB"},
+		{"upstream-ports", "64"},
+		{"max-sessions", "7"},
+		{"max-handshakes", "6"},
+		{"max-handshakes-per-source", "5"},
+		{"idle-timeout", "1m"},
+		{"backend-silence", "1500ms"},
+		{"grace", "0s"},
+		{"log-level", "debug"},
+		{"log-format", "json"},
+	}
+	if len(settings) != len(fields) {
+		t.Fatalf("%d settings tested, there are %d", len(settings), len(fields))
+	}
+	var fromFlags, fromFile, fromEnv source
+	fromEnv.env = map[string]string{}
+	for _, s := range settings {
+		fromFlags.args += " --" + s[0] + "=" + s[1]
+		fromFile.file += s[0] + ": " + s[1] + "\n"
+		fromEnv.env[envName(s[0])] = s[1]
+	}
+	fromFile.file = strings.Replace(fromFile.file, "listen: udp://:20081,[::1]:20082,0.0.0.0:20083",
+		"listen: ['udp://:20081', '[::1]:20082', '0.0.0.0:20083']", 1)
+	fromFile.args = "--config relay.yaml"
+
+	want := Config{
+		Listen: []netip.AddrPort{
+			netip.MustParseAddrPort("[::]:20081"),
+			netip.MustParseAddrPort("[::1]:20082"),
+			netip.MustParseAddrPort("0.0.0.0:20083"),
+		},
+		API: netip.MustParseAddrPort("0.0.0.0:8080"), APIAllowRemote: true,
+		Backends: []string{"origin-1.example:10080", "10.0.0.2:10080", "[fd00::1]:10080"},
+		Policy:   "least-sessions", State: "memory",
+		Shards: 3, Batch: 1024, Pin: Pin{CPUs: []int{0, 2, 3, 4, 5}},
+		Rcvbuf: 512 << 10, Sndbuf: 4e6, UpstreamPorts: 64,
+		MaxSessions: 7, MaxHandshakes: 6, MaxHandshakesPerSource: 5,
+		IdleTimeout: time.Minute, BackendSilence: 1500 * time.Millisecond,
+		LogLevel: slog.LevelDebug, LogFormat: "json",
+	}
+	for name, s := range map[string]source{"flags": fromFlags, "file": fromFile, "env": fromEnv} {
+		got := mustLoad(t, s)
+		if len(got.Warnings) != 2 { // remote API, spare CPUs
+			t.Errorf("%s: warnings %q", name, got.Warnings)
+		}
+		got.Warnings, got.File = nil, ""
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s:\ngot  %+v\nwant %+v", name, got, want)
+		}
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	flag := "--config relay.yaml --grace 1s"
+	own := map[string]string{"SRTRELAY_GRACE": "2s", "PROXY_GRACE_QUIT_TIMEOUT": "3s"}
+	alias := map[string]string{"SRTRELAY_GRACE": "", "PROXY_GRACE_QUIT_TIMEOUT": "3s"}
+	for _, c := range []struct {
+		name string
+		in   source
+		want time.Duration
+	}{
+		{"flag over all", source{flag, own, "grace: 4s"}, 1 * time.Second},
+		{"last flag wins", source{flag + " --grace 9s", own, "grace: 4s"}, 9 * time.Second},
+		{"variable over alias and file", source{"--config relay.yaml", own, "grace: 4s"}, 2 * time.Second},
+		{"alias over file", source{"--config relay.yaml", alias, "grace: 4s"}, 3 * time.Second},
+		{"file over default", source{"--config relay.yaml", nil, "grace: 4s"}, 4 * time.Second},
+		{"default", source{"--config relay.yaml", nil, "# nothing\n"}, 20 * time.Second},
+		{"file named by variable", source{"", map[string]string{"SRTRELAY_CONFIG": "relay.yaml"}, "grace: 4s"}, 4 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := mustLoad(t, c.in).Grace; got != c.want {
+				t.Errorf("grace %v, want %v", got, c.want)
+			}
+		})
+	}
+}
+
+// A list of a higher source replaces the lower one, default included; it must
+// not be appended to it.
+func TestListsReplace(t *testing.T) {
+	s := source{
+		args: "--config relay.yaml --listen 1111 --listen 127.0.0.1:2222,[::1]:3333",
+		env:  map[string]string{"SRTRELAY_LISTEN": "4444", "SRTRELAY_BACKEND": "b:1, c:2"},
+		file: "listen: 5555\nbackend: [a:1]\n",
+	}
+	c := mustLoad(t, s)
+	want := []netip.AddrPort{
+		netip.MustParseAddrPort("[::]:1111"), netip.MustParseAddrPort("127.0.0.1:2222"), netip.MustParseAddrPort("[::1]:3333"),
+	}
+	if !reflect.DeepEqual(c.Listen, want) {
+		t.Errorf("listen %v, want %v", c.Listen, want)
+	}
+	if want := []string{"b:1", "c:2"}; !reflect.DeepEqual(c.Backends, want) {
+		t.Errorf("backends %v, want %v", c.Backends, want)
+	}
+}
+
+func TestAliases(t *testing.T) {
+	c := mustLoad(t, source{env: map[string]string{
+		"PROXY_SRT_SERVER": "30080", "PROXY_SYSTEM_API": "13025", "PROXY_LOAD_BALANCER_TYPE": "memory",
+		"PROXY_DEFAULT_BACKEND_ENABLED": "on",
+	}})
+	if got := c.Listen[0].String(); got != "[::]:30080" {
+		t.Errorf("listen %s", got)
+	}
+	if got := c.API.String(); got != "127.0.0.1:13025" {
+		t.Errorf("api %s: a bare port must stay on loopback", got)
+	}
+	for _, b := range []struct{ enabled, ip, srt, want string }{
+		{"on", "", "", "127.0.0.1:10080"},
+		{"on", "10.0.0.5", "10081", "10.0.0.5:10081"},
+		{"on", "10.0.0.5", ":10081", "10.0.0.5:10081"},
+		{"on", "10.0.0.5", "udp://0.0.0.0:10081", "10.0.0.5:10081"},
+		{"on", "fd00::1", "udp://[::]:10081/", "[fd00::1]:10081"},
+		{"on", "10.0.0.5", "srt://origin:10081", "origin:10081"},
+		{"off", "10.0.0.5", "10081", ""},
+		{"", "10.0.0.5", "10081", ""},
+	} {
+		c := mustLoad(t, source{env: map[string]string{
+			"PROXY_DEFAULT_BACKEND_ENABLED": b.enabled, "PROXY_DEFAULT_BACKEND_IP": b.ip, "PROXY_DEFAULT_BACKEND_SRT": b.srt,
+		}})
+		if got := strings.Join(c.Backends, " "); got != b.want {
+			t.Errorf("%+v: backend %q", b, got)
+		}
+	}
+	// What only the proxy beside the relay can do must not stop the relay
+	// once the relay's own setting says otherwise.
+	mustLoad(t, source{args: "--state memory", env: map[string]string{"PROXY_LOAD_BALANCER_TYPE": "redis"}})
+}
+
+func TestShardsFollowPinList(t *testing.T) {
+	if c := mustLoad(t, source{args: "--pin 1-3"}); c.Shards != 3 {
+		t.Errorf("%d shards for three CPUs", c.Shards)
+	}
+	if c := mustLoad(t, source{args: "--pin off"}); !reflect.DeepEqual(c.Pin, Pin{}) {
+		t.Errorf("pin %+v", c.Pin)
+	}
+}
+
+func TestHelpAndVersion(t *testing.T) {
+	for args, want := range map[string]error{
+		"--help": ErrHelp, "-h": ErrHelp, "--version": ErrVersion, "--shards 2 --version": ErrVersion,
+	} {
+		if _, err := (source{args: args}).load(); !errors.Is(err, want) {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+}
+
+func TestUsageNamesEverything(t *testing.T) {
+	text := Usage()
+	for _, f := range fields {
+		want := append([]string{"--" + f.name, envName(f.name), f.help, f.def, f.shown}, f.aliases...)
+		for _, w := range want {
+			if !strings.Contains(text, w) {
+				t.Errorf("usage lacks %q of --%s", w, f.name)
+			}
+		}
+	}
+	for line := range strings.Lines(text) {
+		if len(line) > 121 {
+			t.Errorf("too wide: %s", line)
+		}
+	}
+}

@@ -1,0 +1,299 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Bounds. They refuse what cannot be meant; what is wise is for the docs.
+const (
+	maxShards   = 1024           // more than any machine has CPUs for
+	maxBatch    = 1024           // UIO_MAXIOV, the kernel's cap for one recvmmsg
+	maxPorts    = 64             // ports and sockets are per shard
+	maxSessions = 4_000_000      // per shard; the table would outgrow its memory
+	minBuffer   = 64 << 10       // less cannot hold one GRO train of 64 KiB
+	maxBuffer   = 1<<30 - 1      // the kernel doubles the value in an int
+	maxTimeout  = 24 * time.Hour // longer is a forgotten unit
+)
+
+// field is one setting: its name in all sources, its help, its parser.
+type field struct {
+	name    string
+	group   string
+	arg     string // placeholder in the usage text; "" for a switch
+	def     string // as an operator would write it; "" for none or computed
+	shown   string // default in the usage text where def is ""
+	help    string
+	aliases []string
+	set     func(c *Config, text string) error
+	reset   func(c *Config) // lists only: a higher layer replaces, never appends
+}
+
+func (f *field) list() bool   { return f.reset != nil }
+func (f *field) toggle() bool { return f.arg == "" }
+
+// Groups of the usage text, in its order.
+const (
+	groupFront   = "Callers and control"
+	groupBack    = "Backends"
+	groupWorkers = "Workers and sockets"
+	groupLimits  = "Limits and times"
+	groupLog     = "Logging"
+)
+
+// fields is every setting except --config, --version and --help, which make
+// sense on the command line only (--config also as a variable).
+var fields = []field{
+	{
+		name: "listen", group: groupFront, arg: "ADDR", def: ":20080",
+		help:    "SRT listen address, UDP, IPv4 and IPv6; repeatable",
+		aliases: []string{"PROXY_SRT_SERVER"},
+		set:     setListen,
+		reset:   func(c *Config) { c.Listen = nil },
+	},
+	{
+		name: "api", group: groupFront, arg: "ADDR", def: "127.0.0.1:12025",
+		help:    "HTTP API and metrics",
+		aliases: []string{"PROXY_SYSTEM_API"},
+		set: func(c *Config, text string) (err error) {
+			c.API, err = parseAPI(text)
+			return err
+		},
+	},
+	{
+		name: "api-allow-remote", group: groupFront, def: "false",
+		help: "allow an --api address that other hosts can reach; the API asks nobody who they are",
+		set:  setBool(func(c *Config) *bool { return &c.APIAllowRemote }),
+	},
+	{
+		name: "backend", group: groupBack, arg: "URL", shown: "none",
+		help:    "static backend, srt://host:port; repeatable",
+		aliases: []string{"PROXY_DEFAULT_BACKEND_{ENABLED,IP,SRT}"}, // see readDefaultBackend
+		set:     setBackend,
+		reset:   func(c *Config) { c.Backends = nil },
+	},
+	{
+		name: "policy", group: groupBack, arg: "NAME", def: "least-sessions",
+		help: "how a backend is chosen for a new stream: least-sessions",
+		set:  setChoice(func(c *Config) *string { return &c.Policy }, []string{"least-sessions"}, []string{"hash", "random"}),
+	},
+	{
+		name: "state", group: groupBack, arg: "NAME", def: "memory",
+		help:    "where the choices are kept: memory",
+		aliases: []string{"PROXY_LOAD_BALANCER_TYPE"},
+		set:     setChoice(func(c *Config) *string { return &c.State }, []string{"memory"}, []string{"redis"}),
+	},
+	{
+		name: "shards", group: groupWorkers, arg: "N", shown: "usable CPUs, or as many as --pin lists",
+		help: "worker count, fixed for the life of the process",
+		set:  setInt(func(c *Config) *int { return &c.Shards }, 1, maxShards),
+	},
+	{
+		name: "batch", group: groupWorkers, arg: "N", def: "64",
+		help: "datagrams per receive call",
+		set:  setInt(func(c *Config) *int { return &c.Batch }, 1, maxBatch),
+	},
+	{
+		name: "pin", group: groupWorkers, arg: "CPUS", def: "auto",
+		help: "CPUs of the shards: auto, off or a list like 0,2-5",
+		set: func(c *Config, text string) (err error) {
+			c.Pin, err = parsePin(text)
+			return err
+		},
+	},
+	{
+		name: "gro", group: groupWorkers, arg: "MODE", def: "auto",
+		help: "let the kernel join received datagrams: auto or off",
+		set:  setAuto(func(c *Config) *bool { return &c.GRO }),
+	},
+	{
+		name: "gso", group: groupWorkers, arg: "MODE", def: "auto",
+		help: "let the kernel cut sent superpackets: auto or off",
+		set:  setAuto(func(c *Config) *bool { return &c.GSO }),
+	},
+	{
+		name: "rcvbuf", group: groupWorkers, arg: "SIZE", def: "16MiB",
+		help: "receive buffer asked of the kernel per socket",
+		set:  setSize(func(c *Config) *int { return &c.Rcvbuf }, minBuffer, maxBuffer),
+	},
+	{
+		name: "sndbuf", group: groupWorkers, arg: "SIZE", def: "16MiB",
+		help: "send buffer asked of the kernel per socket",
+		set:  setSize(func(c *Config) *int { return &c.Sndbuf }, minBuffer, maxBuffer),
+	},
+	{
+		name: "upstream-ports", group: groupWorkers, arg: "N", def: "4",
+		help: "most local ports per shard towards backends",
+		set:  setInt(func(c *Config) *int { return &c.UpstreamPorts }, 1, maxPorts),
+	},
+	{
+		name: "max-sessions", group: groupLimits, arg: "N", def: "100000",
+		help: "sessions per shard; above it callers are refused with 2402",
+		set:  setInt(func(c *Config) *int { return &c.MaxSessions }, 1, maxSessions),
+	},
+	{
+		name: "max-handshakes", group: groupLimits, arg: "N", def: "4096",
+		help: "half-open handshakes per shard",
+		set:  setInt(func(c *Config) *int { return &c.MaxHandshakes }, 1, maxSessions),
+	},
+	{
+		name: "max-handshakes-per-source", group: groupLimits, arg: "N", def: "512",
+		help: "half-open handshakes per caller IP address (IPv6: per /64) and shard",
+		set:  setInt(func(c *Config) *int { return &c.MaxHandshakesPerSource }, 1, maxSessions),
+	},
+	{
+		name: "idle-timeout", group: groupLimits, arg: "TIME", def: "30s",
+		help: "end a session without a datagram either way",
+		set:  setDuration(func(c *Config) *time.Duration { return &c.IdleTimeout }, time.Second),
+	},
+	{
+		name: "backend-silence", group: groupLimits, arg: "TIME", def: "4s",
+		help: "end a session whose backend says nothing for so long while its caller sends",
+		// An idle SRT peer still sends a KEEPALIVE each second: less than
+		// that would end healthy sessions.
+		set: setDuration(func(c *Config) *time.Duration { return &c.BackendSilence }, time.Second),
+	},
+	{
+		name: "grace", group: groupLimits, arg: "TIME", def: "20s",
+		help:    "how long SIGTERM lets sessions drain; 0s ends them at once",
+		aliases: []string{"PROXY_GRACE_QUIT_TIMEOUT"},
+		set:     setDuration(func(c *Config) *time.Duration { return &c.Grace }, 0),
+	},
+	{
+		name: "log-level", group: groupLog, arg: "LEVEL", def: "info",
+		help: "debug, info, warn or error",
+		set:  setLevel,
+	},
+	{
+		name: "log-format", group: groupLog, arg: "FORMAT", def: "text",
+		help: "text or json",
+		set:  setChoice(func(c *Config) *string { return &c.LogFormat }, []string{"text", "json"}, nil),
+	},
+}
+
+func fieldByName(name string) *field {
+	i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
+	if i < 0 {
+		return nil
+	}
+	return &fields[i]
+}
+
+func setListen(c *Config, text string) error {
+	a, err := parseListen(text)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(c.Listen, a) {
+		return errors.New("listed twice")
+	}
+	c.Listen = append(c.Listen, a)
+	return nil
+}
+
+func setBackend(c *Config, text string) error {
+	b, err := parseBackend(text)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(c.Backends, b) {
+		return errors.New("listed twice")
+	}
+	c.Backends = append(c.Backends, b)
+	return nil
+}
+
+func setLevel(c *Config, text string) error {
+	levels := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}
+	l, ok := levels[text]
+	if !ok {
+		return errors.New("not one of debug, info, warn, error")
+	}
+	c.LogLevel = l
+	return nil
+}
+
+func setInt(at func(*Config) *int, low, high int) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		n, err := strconv.Atoi(text)
+		if errors.Is(err, strconv.ErrRange) || err == nil && (n < low || n > high) {
+			return fmt.Errorf("out of range %d to %d", low, high)
+		}
+		if err != nil {
+			return errors.New("not a number")
+		}
+		*at(c) = n
+		return nil
+	}
+}
+
+func setSize(at func(*Config) *int, low, high int64) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		n, err := parseSize(text)
+		if err != nil {
+			return err
+		}
+		if n < low || n > high {
+			return fmt.Errorf("out of range %d to %d bytes", low, high)
+		}
+		*at(c) = int(n)
+		return nil
+	}
+}
+
+func setDuration(at func(*Config) *time.Duration, low time.Duration) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return errors.New(`not a duration, write it like "30s"`)
+		}
+		if d < low || d > maxTimeout {
+			return fmt.Errorf("out of range %v to %v", low, maxTimeout)
+		}
+		*at(c) = d
+		return nil
+	}
+}
+
+func setBool(at func(*Config) *bool) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return errors.New("not true or false")
+		}
+		*at(c) = b
+		return nil
+	}
+}
+
+func setAuto(at func(*Config) *bool) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		if text != "auto" && text != "off" {
+			return errors.New("not auto or off")
+		}
+		*at(c) = text == "auto"
+		return nil
+	}
+}
+
+// setChoice takes one of the words in has; the words in later belong to the
+// contract, but not to this version.
+func setChoice(at func(*Config) *string, has, later []string) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		switch {
+		case slices.Contains(has, text):
+			*at(c) = text
+			return nil
+		case slices.Contains(later, text):
+			return errors.New("not available in this version, which has " + strings.Join(has, ", "))
+		}
+		return errors.New("not one of " + strings.Join(has, ", "))
+	}
+}

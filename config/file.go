@@ -1,0 +1,102 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// maxFile is far above any real file; it stops a mistyped path to a disk
+// image or a log.
+const maxFile = 1 << 20
+
+func loadFile(name string, readFile func(string) ([]byte, error)) (layer, error) {
+	text, err := readFile(name)
+	if err != nil {
+		if path, ok := errors.AsType[*fs.PathError](err); ok {
+			err = path.Err // the line names the file already
+		}
+		return nil, fmt.Errorf("config: file %s: %w", name, err)
+	}
+	l, err := parseFile(name, text)
+	if err != nil {
+		return nil, fmt.Errorf("config: file %s: %w", name, err)
+	}
+	return l, nil
+}
+
+// parseFile reads one YAML mapping of setting names to values. It keeps the
+// scalars as they were written: off is a word here, not a boolean.
+func parseFile(name string, text []byte) (layer, error) {
+	if len(text) > maxFile {
+		return nil, fmt.Errorf("larger than %d bytes", maxFile)
+	}
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var doc yaml.Node
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return nil, nil // empty, or comments only
+	} else if err != nil {
+		return nil, yamlError(err)
+	}
+	var more yaml.Node
+	if err := dec.Decode(&more); err == nil {
+		return nil, errors.New("more than one document")
+	} else if !errors.Is(err, io.EOF) {
+		return nil, yamlError(err)
+	}
+
+	root := doc.Content[0]
+	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
+		return nil, nil
+	}
+	if root.Kind != yaml.MappingNode {
+		return nil, errors.New("not a mapping of settings to values")
+	}
+	l := layer{}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		key, val := root.Content[i], root.Content[i+1]
+		f := fieldByName(key.Value)
+		if f == nil || key.Kind != yaml.ScalarNode {
+			return nil, fmt.Errorf("key %q: unknown key%s", key.Value, suggest(key.Value, ""))
+		}
+		if _, twice := l[f.name]; twice {
+			return nil, fmt.Errorf("key %q: set twice, again in line %d", f.name, key.Line)
+		}
+		texts, err := f.scalars(val)
+		if err != nil {
+			return nil, fmt.Errorf("key %q: %w", f.name, err)
+		}
+		l[f.name] = value{texts: texts, origin: fmt.Sprintf("file %s: key %q", name, f.name)}
+	}
+	return l, nil
+}
+
+// scalars reads the value of a key: one scalar, for a list also a sequence.
+func (f *field) scalars(n *yaml.Node) ([]string, error) {
+	if n.Kind == yaml.SequenceNode && f.list() {
+		texts := []string{}
+		for _, item := range n.Content {
+			if item.Kind != yaml.ScalarNode || item.Tag == "!!null" {
+				return nil, errors.New("items must be plain values")
+			}
+			texts = append(texts, item.Value)
+		}
+		return texts, nil
+	}
+	if n.Kind != yaml.ScalarNode {
+		return nil, errors.New("must be one plain value")
+	}
+	if n.Tag == "!!null" {
+		return nil, errors.New("value missing")
+	}
+	return f.split(n.Value), nil
+}
+
+func yamlError(err error) error {
+	return errors.New(strings.TrimPrefix(oneLine(err.Error()), "yaml: "))
+}

@@ -1,0 +1,76 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// value is a setting as it was written, and where.
+type value struct {
+	texts  []string // one, or any number for a list
+	origin string   // what the operator calls it: a flag, a variable, a key
+}
+
+// layer holds the settings of one source by field name.
+type layer map[string]value
+
+// origins remembers where the value in force came from, by field name.
+type origins map[string]string
+
+// of names the origin of a setting; a default is named by its flag.
+func (o origins) of(name string) string {
+	if s := o[name]; s != "" {
+		return s
+	}
+	return "--" + name
+}
+
+// apply parses the layer into c, in the order of the field table so that the
+// same mistakes always give the same line.
+func (l layer) apply(c *Config, from origins) error {
+	for i := range fields {
+		f := &fields[i]
+		v, ok := l[f.name]
+		if !ok {
+			continue
+		}
+		if f.reset != nil {
+			f.reset(c)
+		}
+		for _, text := range v.texts {
+			if err := f.set(c, text); err != nil {
+				return bad(v.origin, text, err)
+			}
+		}
+		from[f.name] = v.origin
+	}
+	return nil
+}
+
+// bad is the one line for a value that cannot be used.
+func bad(origin, text string, why error) error {
+	return fmt.Errorf("config: %s: %q: %w", origin, text, why)
+}
+
+// defaults is the layer below all others.
+func defaults() layer {
+	l := layer{}
+	for i := range fields {
+		if f := &fields[i]; f.def != "" {
+			l[f.name] = value{texts: []string{f.def}, origin: "--" + f.name}
+		}
+	}
+	return l
+}
+
+// split cuts the items of a list that stands in one text.
+func (f *field) split(text string) []string {
+	if !f.list() {
+		return []string{text}
+	}
+	items := strings.Split(text, ",")
+	for i := range items {
+		items[i] = strings.TrimSpace(items[i])
+	}
+	return items
+}

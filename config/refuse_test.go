@@ -1,0 +1,136 @@
+package config
+
+import (
+	"strings"
+	"testing"
+)
+
+// Each bad input gives exactly this line.
+func TestRefusals(t *testing.T) {
+	type env = map[string]string
+	file := func(text string) source { return source{args: "--config relay.yaml", file: text} }
+	flags := func(text string) source { return source{args: text} }
+	for _, c := range []struct {
+		in   source
+		want string
+	}{
+		{flags("--listen abc:99999"), `config: --listen: "abc:99999": port out of range`},
+		{file("shard: 4"), `config: file relay.yaml: key "shard": unknown key, did you mean "shards"?`},
+		{source{env: env{"SRTRELAY_SHARDS": "x"}}, `config: SRTRELAY_SHARDS: "x": not a number`},
+		{source{env: env{"PROXY_SRT_SERVER": "x"}}, `config: PROXY_SRT_SERVER: "x": port missing`},
+		{file("shards: x"), `config: file relay.yaml: key "shards": "x": not a number`},
+		{source{args: "--config relay.yaml --shards 2", file: "shards: x"}, `config: file relay.yaml: key "shards": "x": not a number`},
+
+		// Command line.
+		{flags("--shard 4"), `config: --shard: unknown flag, did you mean "--shards"?`},
+		{flags("--max_sessions=4"), `config: --max_sessions: unknown flag, did you mean "--max-sessions"?`},
+		{flags("-shards 4"), `config: -shards: unknown flag, did you mean "--shards"?`},
+		{flags("--redis x"), `config: --redis: unknown flag`},
+		{flags("--telemetry=on"), `config: --telemetry: unknown flag`},
+		{flags("--shards"), `config: --shards: value missing`},
+		{flags("--=x"), `config: bad flag syntax: --=x`},
+		{flags("serve"), `config: "serve": unexpected argument`},
+
+		// File.
+		{flags("--config gone.yaml"), `config: file gone.yaml: file does not exist`},
+		{file("- a"), `config: file relay.yaml: not a mapping of settings to values`},
+		{file("shards: [1, 2]"), `config: file relay.yaml: key "shards": must be one plain value`},
+		{file("listen: [[1]]"), `config: file relay.yaml: key "listen": items must be plain values`},
+		{file("shards:"), `config: file relay.yaml: key "shards": value missing`},
+		{file("shards: 1\nshards: 2"), `config: file relay.yaml: key "shards": set twice, again in line 2`},
+		{file("config: x"), `config: file relay.yaml: key "config": unknown key`},
+		{file("---\nshards: 1\n---\nshards: 2\n"), `config: file relay.yaml: more than one document`},
+		{file("? [a]\n: b"), `config: file relay.yaml: key "": unknown key`},
+		{file("shards: [1"), `config: file relay.yaml: line 1: did not find expected ',' or ']'`},
+		{file(strings.Repeat("#", maxFile+1)), `config: file relay.yaml: larger than 1048576 bytes`},
+		{file("listen: []"), `config: file relay.yaml: key "listen": no listen address`},
+
+		// Addresses.
+		{flags("--listen="), `config: --listen: "": address missing`},
+		{flags("--listen 1,,2"), `config: --listen: "": address missing`},
+		{flags("--listen 70000"), `config: --listen: "70000": port out of range`},
+		{flags("--listen :x"), `config: --listen: ":x": port is not a number`},
+		{flags("--listen :"), `config: --listen: ":": port missing`},
+		{flags("--listen [::1]"), `config: --listen: "[::1]": port missing`},
+		{flags("--listen ::1:20080"), `config: --listen: "::1:20080": an IPv6 address needs brackets, like [::1]:20080`},
+		{flags("--listen localhost:20080"), `config: --listen: "localhost:20080": not an IP address`},
+		{flags("--listen 239.1.1.1:20080"), `config: --listen: "239.1.1.1:20080": not the address of one host`},
+		{flags("--listen [fe80::1%eth0]:20080"), `config: --listen: "[fe80::1%eth0]:20080": the zone must be an interface index`},
+		{flags("--listen tcp://:20080"), `config: --listen: "tcp://:20080": unknown scheme "tcp", expected udp:// or srt://`},
+		{flags("--listen udp://:20080/live"), `config: --listen: "udp://:20080/live": takes an address and a port only`},
+		{flags("--listen :20080 --listen 20080"), `config: --listen: "20080": listed twice`},
+		{flags("--listen :20080 --listen 0.0.0.0:20080"), `config: --listen: "0.0.0.0:20080": overlaps [::]:20080`},
+		{flags("--api x"), `config: --api: "x": port missing`},
+		{flags("--api example:80"), `config: --api: "example:80": not an IP address`},
+		{flags("--api :12025"), `config: --api: "[::]:12025": other hosts could reach it, which needs --api-allow-remote`},
+		{
+			source{env: env{"PROXY_SYSTEM_API": "10.0.0.1:12025"}},
+			`config: PROXY_SYSTEM_API: "10.0.0.1:12025": other hosts could reach it, which needs --api-allow-remote`,
+		},
+		{flags("--api-allow-remote=si"), `config: --api-allow-remote: "si": not true or false`},
+
+		// Backends.
+		{flags("--backend origin"), `config: --backend: "origin": port missing`},
+		{flags("--backend 10080"), `config: --backend: "10080": host missing`},
+		{flags("--backend rtmp://a:1935"), `config: --backend: "rtmp://a:1935": unknown scheme "rtmp", expected srt:// or udp://`},
+		{flags("--backend srt://a:1?streamid=x"), `config: --backend: "srt://a:1?streamid=x": takes an address and a port only`},
+		{flags("--backend a:0"), `config: --backend: "a:0": port out of range`},
+		{flags("--backend a..b:1"), `config: --backend: "a..b:1": not a host name`},
+		{flags("--backend 10.0.0.256:1"), `config: --backend: "10.0.0.256:1": not an IP address`},
+		{flags("--backend 0.0.0.0:1"), `config: --backend: "0.0.0.0:1": not the address of one host`},
+		{flags("--backend a:1 --backend srt://A:1"), `config: --backend: "srt://A:1": listed twice`},
+		{flags("--backend 127.0.0.1:20080"), `config: --backend: "127.0.0.1:20080": is the relay itself`},
+		{flags("--backend localhost:20080"), `config: --backend: "localhost:20080": is the relay itself`},
+		{flags("--listen 10.0.0.1:99 --backend 10.0.0.1:99"), `config: --backend: "10.0.0.1:99": is the relay itself`},
+		{source{env: env{"PROXY_DEFAULT_BACKEND_ENABLED": "yes"}}, `config: PROXY_DEFAULT_BACKEND_ENABLED: "yes": not on or off`},
+		{
+			source{env: env{"PROXY_DEFAULT_BACKEND_ENABLED": "on", "PROXY_DEFAULT_BACKEND_SRT": "x"}},
+			`config: PROXY_DEFAULT_BACKEND_SRT: "x": port missing`,
+		},
+
+		// Choices.
+		{flags("--policy hash"), `config: --policy: "hash": not available in this version, which has least-sessions`},
+		{flags("--policy random"), `config: --policy: "random": not available in this version, which has least-sessions`},
+		{flags("--policy best"), `config: --policy: "best": not one of least-sessions`},
+		{flags("--state redis"), `config: --state: "redis": not available in this version, which has memory`},
+		{
+			source{env: env{"PROXY_LOAD_BALANCER_TYPE": "redis"}},
+			`config: PROXY_LOAD_BALANCER_TYPE: "redis": not available in this version, which has memory`,
+		},
+		{flags("--gro on"), `config: --gro: "on": not auto or off`},
+		{flags("--gso 1"), `config: --gso: "1": not auto or off`},
+		{flags("--log-level loud"), `config: --log-level: "loud": not one of debug, info, warn, error`},
+		{flags("--log-format xml"), `config: --log-format: "xml": not one of text, json`},
+
+		// Numbers.
+		{flags("--shards 0"), `config: --shards: "0": out of range 1 to 1024`},
+		{flags("--shards 1025"), `config: --shards: "1025": out of range 1 to 1024`},
+		{flags("--shards 99999999999999999999"), `config: --shards: "99999999999999999999": out of range 1 to 1024`},
+		{flags("--batch 0"), `config: --batch: "0": out of range 1 to 1024`},
+		{flags("--upstream-ports 65"), `config: --upstream-ports: "65": out of range 1 to 64`},
+		{flags("--max-sessions -1"), `config: --max-sessions: "-1": out of range 1 to 4000000`},
+		{flags("--max-handshakes 0"), `config: --max-handshakes: "0": out of range 1 to 4000000`},
+		{flags("--max-handshakes-per-source 0"), `config: --max-handshakes-per-source: "0": out of range 1 to 4000000`},
+		{flags("--rcvbuf 16M"), `config: --rcvbuf: "16M": not a size, write it like "16MiB" or in bytes`},
+		{flags("--rcvbuf 1KiB"), `config: --rcvbuf: "1KiB": out of range 65536 to 1073741823 bytes`},
+		{flags("--sndbuf 1GiB"), `config: --sndbuf: "1GiB": out of range 65536 to 1073741823 bytes`},
+		{flags("--sndbuf 99999999999GiB"), `config: --sndbuf: "99999999999GiB": size out of range`},
+		{flags("--idle-timeout 30"), `config: --idle-timeout: "30": not a duration, write it like "30s"`},
+		{flags("--idle-timeout 0s"), `config: --idle-timeout: "0s": out of range 1s to 24h0m0s`},
+		{flags("--backend-silence 10ms"), `config: --backend-silence: "10ms": out of range 1s to 24h0m0s`},
+		{flags("--grace -1s"), `config: --grace: "-1s": out of range 0s to 24h0m0s`},
+		{flags("--pin 0-"), `config: --pin: "0-": not auto, off or a CPU list like 0,2-5`},
+		{flags("--pin on"), `config: --pin: "on": not auto, off or a CPU list like 0,2-5`},
+		{flags("--pin 5-2"), `config: --pin: "5-2": range "5-2" runs backwards`},
+		{flags("--pin 1,0-2"), `config: --pin: "1,0-2": CPU 1 listed twice`},
+		{flags("--pin 1024"), `config: --pin: "1024": CPU out of range 0 to 1023`},
+		{flags("--pin 0,1 --shards 3"), `config: --pin: lists 2 CPUs for 3 shards`},
+	} {
+		_, err := c.in.load()
+		if err == nil {
+			t.Errorf("accepted, want %s", c.want)
+		} else if err.Error() != c.want {
+			t.Errorf("got  %s\nwant %s", err, c.want)
+		}
+	}
+}
