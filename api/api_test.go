@@ -1,0 +1,282 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"srtrelay/backend"
+	"srtrelay/shard"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// relay plays all rooms that the API asks.
+type relay struct {
+	stats    []shard.Stats
+	backends []Backend
+	loads    map[backend.ID]Load
+	reason   string // why not ready, "" when ready
+	draining bool
+}
+
+func (r *relay) Stats() []shard.Stats       { return r.stats }
+func (r *relay) Backends() []Backend        { return r.backends }
+func (r *relay) Loads() map[backend.ID]Load { return r.loads }
+func (r *relay) Ready() (bool, string)      { return r.reason == "", r.reason }
+func (r *relay) Draining() bool             { return r.draining }
+
+func (r *relay) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
+	_, _ = io.WriteString(w, "metrics of the relay\n")
+}
+
+func (r *relay) rooms() Rooms {
+	return Rooms{Shards: r, Backends: r, Loads: r, State: r, Metrics: r}
+}
+
+// ask sends one request past the network.
+func (r *relay) ask(method, path string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	newHandler("v1.2.3-4-gabc", r.rooms()).ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	return w
+}
+
+// compact makes JSON comparable.
+func compact(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := json.Compact(&b, []byte(text)); err != nil {
+		t.Fatalf("%v in %s", err, text)
+	}
+	return b.String()
+}
+
+func TestAnswers(t *testing.T) {
+	at := time.Date(2026, 5, 4, 3, 2, 1, 0, time.FixedZone("", 3600))
+	r := &relay{
+		backends: []Backend{
+			{ID: "b", Address: "10.0.0.2:10080", Source: backend.Static, Draining: true},
+			{ID: "a", Address: "10.0.0.1:10080", Source: backend.Static, Alive: true, KeyLen: 2, RegisteredAt: at, UpdatedAt: at},
+		},
+		loads: map[backend.ID]Load{"a": {Sessions: 3, Streams: 2}, "gone": {Sessions: 1}},
+	}
+	backends := `{"code":0,"data":{"total":2,"alive":1,"backends":[
+		{"id":"a","address":"10.0.0.1:10080","alive":true,"draining":false,"source":"static",
+		 "registered_at":"2026-05-04T02:02:01Z","updated_at":"2026-05-04T02:02:01Z","sessions":3,"streams":2,"key_length":16},
+		{"id":"b","address":"10.0.0.2:10080","alive":false,"draining":true,"source":"static","sessions":0,"streams":0,"key_length":0}]}}`
+	for _, c := range []struct {
+		method, path string
+		relay        *relay
+		status       int
+		want         string
+	}{
+		{"GET", "/live", r, 200, `{"code":0,"data":{"live":true}}`},
+		{"GET", "/ready", r, 200, `{"code":0,"data":{"ready":true,"draining":false}}`},
+		{
+			"GET", "/ready", &relay{reason: "sockets not open"}, 503,
+			`{"code":503,"error":"not ready: sockets not open","data":{"ready":false,"draining":false,"reason":"sockets not open"}}`,
+		},
+		{
+			"GET", "/ready", &relay{draining: true}, 503,
+			`{"code":503,"error":"not ready: draining","data":{"ready":false,"draining":true,"reason":"draining"}}`,
+		},
+		{"GET", "/live", &relay{draining: true}, 200, `{"code":0,"data":{"live":true}}`},
+		{
+			"GET", "/api/v1/versions", r, 200,
+			`{"code":0,"pid":"` + strconv.Itoa(os.Getpid()) +
+				`","data":{"signature":"srtrelay","version":"v1.2.3-4-gabc","major":1,"minor":2,"revision":3}}`,
+		},
+		{"GET", "/api/v1/backends", r, 200, backends},
+		{"GET", "/api/v1/origins", r, 200, backends},
+		{"GET", "/api/v1/backends", &relay{}, 200, `{"code":0,"data":{"total":0,"alive":0,"backends":[]}}`},
+		{"GET", "/", r, 404, `{"code":404,"error":"no such path: /"}`},
+		{"GET", "/api/v1/streams", r, 404, `{"code":404,"error":"no such path: /api/v1/streams"}`},
+		{"GET", "/live/", r, 404, `{"code":404,"error":"no such path: /live/"}`},
+		{"POST", "/api/v1/versions", r, 405, `{"code":405,"error":"method not allowed, use GET, HEAD"}`},
+		{"DELETE", "/metrics", r, 405, `{"code":405,"error":"method not allowed, use GET, HEAD"}`},
+		{"PUT", "/debug/pprof/symbol", r, 405, `{"code":405,"error":"method not allowed, use GET, POST"}`},
+	} {
+		w := c.relay.ask(c.method, c.path)
+		if w.Code != c.status || compact(t, w.Body.String()) != compact(t, c.want) {
+			t.Errorf("%s %s: status %d, want %d\ngot  %swant %s", c.method, c.path, w.Code, c.status, w.Body, compact(t, c.want))
+		}
+		if got := w.Header().Get("Content-Type"); got != "application/json" {
+			t.Errorf("%s %s: content type %q", c.method, c.path, got)
+		}
+		if allow := w.Header().Get("Allow"); (allow != "") != (c.status == 405) {
+			t.Errorf("%s %s: Allow %q with status %d", c.method, c.path, allow, w.Code)
+		}
+	}
+}
+
+func TestPassedThrough(t *testing.T) {
+	r := &relay{}
+	if got := r.ask("GET", "/metrics").Body.String(); got != "metrics of the relay\n" {
+		t.Errorf("metrics: %q", got)
+	}
+	if w := r.ask("GET", "/debug/pprof/goroutine?debug=1"); w.Code != 200 || !strings.Contains(w.Body.String(), "goroutine profile") {
+		t.Errorf("pprof: %d %s", w.Code, w.Body)
+	}
+}
+
+// Each counter appears once per shard, and the totals are sums.
+func TestShards(t *testing.T) {
+	r := &relay{stats: []shard.Stats{{Shard: 0}, {Shard: 1}}}
+	for i := range r.stats {
+		for k := range shard.NumCounters {
+			r.stats[i].Values[k] = uint64(k) + 1
+		}
+		r.stats[i].Values[shard.ReceiveCalls] = 2
+		r.stats[i].Values[shard.ReceivedFront] = 10
+		r.stats[i].Values[shard.ReceivedBack] = 5
+	}
+	var got struct{ Data shardList }
+	if err := json.Unmarshal(r.ask("GET", "/api/v1/shards").Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Data.Shards) != 2 || got.Data.Shards[1].Shard != 1 {
+		t.Fatalf("shards %+v", got.Data.Shards)
+	}
+	one, sum := got.Data.Shards[0], got.Data.Total
+	if one.Packets != 15 || sum.Packets != 30 || one.BatchFill != 7.5 || sum.BatchFill != 7.5 {
+		t.Errorf("packets %d of %d, fill %v of %v", one.Packets, sum.Packets, one.BatchFill, sum.BatchFill)
+	}
+	if n := len(one.Drops) + len(one.SendDrops) + len(one.Counters); n != int(shard.NumCounters) {
+		t.Errorf("%d counters shown, there are %d", n, shard.NumCounters)
+	}
+	value := uint64(shard.DropCookie) + 1
+	if one.Drops["cookie"] != value || sum.Drops["cookie"] != 2*value {
+		t.Errorf("cookie drops %d of %d, want %d of %d", one.Drops["cookie"], sum.Drops["cookie"], value, 2*value)
+	}
+	if sum.Sessions != 2*(uint64(shard.Sessions)+1) || sum.KernelDrops != 2*(uint64(shard.KernelDrops)+1) {
+		t.Errorf("totals %+v", sum)
+	}
+	// A shard that received nothing has no fill, and NaN is no JSON.
+	if w := (&relay{stats: []shard.Stats{{}}}).ask("GET", "/api/v1/shards"); w.Code != 200 {
+		t.Errorf("idle shard: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestSplitVersion(t *testing.T) {
+	for version, want := range map[string][3]int{
+		"v1.2.3": {1, 2, 3}, "1.2.3": {1, 2, 3}, "v1.2.3-4-gabc": {1, 2, 3}, "v0.0.0-2026-abc": {},
+		"devel": {}, "": {}, "v1.2": {}, "v1.x.3": {}, "8a0ba13": {},
+	} {
+		var got [3]int
+		got[0], got[1], got[2] = splitVersion(version)
+		if got != want {
+			t.Errorf("%q: %v, want %v", version, got, want)
+		}
+	}
+}
+
+var loopback = netip.MustParseAddrPort("127.0.0.1:0")
+
+func newServer() *Server {
+	return New("v1", (&relay{}).rooms(), slog.New(slog.DiscardHandler))
+}
+
+func TestServeAndShutdown(t *testing.T) {
+	s := newServer()
+	if err := s.Listen(loopback); err != nil {
+		t.Fatal(err)
+	}
+	if err := newServer().Listen(s.Addr()); err == nil {
+		t.Error("a busy port was opened")
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve() }()
+	url := "http://" + s.Addr().String()
+
+	client := http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	answer, err := client.Get(url + "/live")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, answer.Body)
+	_ = answer.Body.Close()
+
+	large, _ := http.NewRequest(http.MethodGet, url+"/live", nil)
+	large.Header.Set("X-Large", strings.Repeat("x", 2*maxHeaderBytes))
+	if answer, err = client.Do(large); err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	if answer.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Errorf("large header: status %d", answer.StatusCode)
+	}
+
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != nil {
+		t.Errorf("serve ended with %v", err)
+	}
+	again := newServer()
+	if err := again.Listen(s.Addr()); err != nil {
+		t.Errorf("the port is still taken: %v", err)
+	}
+	_ = again.Shutdown(t.Context())
+}
+
+// A request that is stuck must not hold up the end of the relay.
+func TestShutdownCutsStuckRequest(t *testing.T) {
+	r, inside := &relay{}, make(chan struct{})
+	rooms := r.rooms()
+	rooms.Metrics = http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+		close(inside)
+		<-q.Context().Done()
+	})
+	s := New("v1", rooms, slog.New(slog.DiscardHandler))
+	if err := s.Listen(loopback); err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve() }()
+	conn, err := net.Dial("tcp", s.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /metrics HTTP/1.0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-inside
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Shutdown(ctx); err == nil {
+		t.Error("no error although a request was cut off")
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShutdownWithoutServe(t *testing.T) {
+	s := newServer()
+	if err := s.Listen(loopback); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	again := newServer()
+	if err := again.Listen(s.Addr()); err != nil {
+		t.Errorf("the port is still taken: %v", err)
+	}
+	_ = again.Shutdown(t.Context())
+}

@@ -1,0 +1,101 @@
+package metrics
+
+import "srtrelay/shard"
+
+// family is one metric: its name without the prefix, its help, and the label
+// it has beside the shard, if any.
+type family struct {
+	name, help, label string
+}
+
+// series is one counter's place in a family.
+type series struct {
+	family
+	value string // of the label
+}
+
+// Families that several counters share.
+var (
+	received       = family{"datagrams_received_total", "Datagrams received, by the side they came from.", "side"}
+	receivedBytes  = family{"received_bytes_total", "UDP payload bytes received, by the side they came from.", "side"}
+	forwarded      = family{"datagrams_forwarded_total", "Datagrams passed on unchanged, by direction.", "direction"}
+	forwardedBytes = family{"forwarded_bytes_total", "UDP payload bytes passed on unchanged, by direction.", "direction"}
+	dropped        = family{"dropped_datagrams_total", "Datagrams received that went nowhere, by reason.", "reason"}
+	sendDropped    = family{"send_dropped_datagrams_total", "Datagrams that could not be sent, by reason.", "reason"}
+	capped         = family{"handshakes_capped_total", "Handshakes refused at a cap, by the cap.", "reason"}
+)
+
+// Label values. The two sides and the two directions are all there are.
+const (
+	front     = "front"
+	back      = "back"
+	toBackend = "to_backend"
+	toCaller  = "to_caller"
+)
+
+// seriesOf says which series shows counter k.
+func seriesOf(k shard.Counter) series {
+	switch {
+	case k.IsDrop():
+		return series{dropped, k.String()}
+	case k.IsSendDrop():
+		return series{sendDropped, k.String()}
+	}
+	if s, ok := described[k.String()]; ok {
+		return s
+	}
+	// A counter that nobody has described is shown by its own name rather
+	// than hidden; a test asks for its description.
+	f := family{name: k.String(), help: "Shard counter " + k.String() + "."}
+	if !k.IsGauge() {
+		f.name += "_total"
+	}
+	return series{f, ""}
+}
+
+// described are the series of all counters except drops, by the counter's
+// name.
+var described = map[string]series{
+	"received_front":             {received, front},
+	"received_back":              {received, back},
+	"received_front_bytes":       {receivedBytes, front},
+	"received_back_bytes":        {receivedBytes, back},
+	"forwarded_to_backend":       {forwarded, toBackend},
+	"forwarded_to_caller":        {forwarded, toCaller},
+	"forwarded_to_backend_bytes": {forwardedBytes, toBackend},
+	"forwarded_to_caller_bytes":  {forwardedBytes, toCaller},
+	"answered":                   alone("answered_datagrams_total", "Datagrams received that the relay replied to itself."),
+	"parked":                     alone("parked_datagrams_total", "Datagrams received and held until their backend is known."),
+	"consumed":                   alone("consumed_datagrams_total", "Datagrams received that were meant for the relay itself."),
+
+	"sent":          alone("sent_datagrams_total", "Datagrams sent."),
+	"sent_bytes":    alone("sent_bytes_total", "UDP payload bytes sent."),
+	"send_calls":    alone("send_calls_total", "System calls that sent a batch."),
+	"receive_calls": alone("receive_calls_total", "System calls that received a batch."),
+	"turns":         alone("loop_turns_total", "Turns of the shard's loop."),
+	"waits":         alone("loop_waits_total", "Turns that slept until something arrived."),
+
+	"inductions":       alone("inductions_total", "INDUCTION requests answered."),
+	"reinductions":     alone("reinductions_total", "INDUCTION replies to a stale cookie."),
+	"handshakes":       alone("handshakes_total", "CONCLUSION requests that opened a handshake."),
+	"established":      alone("handshakes_established_total", "Handshakes that became a session."),
+	"rejected":         alone("handshakes_rejected_total", "Rejections sent to callers, the relay's own and those of backends."),
+	"replays":          alone("handshake_replays_total", "Handshake responses sent again to a caller that asked again."),
+	"leg_retries":      alone("backend_handshake_retries_total", "Handshake datagrams sent again to a backend."),
+	"shutdowns_made":   alone("shutdowns_made_total", "SHUTDOWN packets made by the relay."),
+	"refusals":         alone("refusals_total", "ICMP errors about datagrams sent."),
+	"backends_lost":    alone("backends_lost_total", "Backends found to refuse datagrams."),
+	"at_session_cap":   {capped, "sessions"},
+	"at_handshake_cap": {capped, "half_open"},
+	"at_source_cap":    {capped, "source"},
+	"events_lost":      alone("events_lost_total", "Events lost because their queue was full."),
+	"kernel_drops":     alone("kernel_drops_total", "Datagrams that the kernel dropped at a full receive buffer."),
+	"offload_lost":     alone("offload_lost_total", "Sockets on which segmentation offload was given up."),
+
+	"sessions":   alone("sessions", "Sessions in any state."),
+	"half_open":  alone("half_open_handshakes", "Sessions whose handshake is not complete."),
+	"tombstones": alone("tombstones", "Ended sessions remembered for stragglers."),
+}
+
+// alone is a family of one series per shard.
+func alone(name, help string) series { return series{family: family{name: name, help: help}} }
