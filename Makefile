@@ -1,0 +1,93 @@
+# Needs Go, git and make; `make test` installs what else it needs with apt.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+# Empty outside git: the binary then says what the toolchain knows.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+FUZZTIME ?= 20s
+ARGS ?=
+
+.PHONY: help demo run build test check e2e fuzz bench fmt setup clean lint
+
+help: ## print this text
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: ## show a stream going through the relay
+	@./scripts/demo.sh
+
+define RUN_HINT
+The relay listens for SRT on UDP port 20080; its API is http://127.0.0.1:12025/api/v1/shards.
+It stores and plays nothing itself: every caller is passed on to a backend, an SRT server such as SRS.
+Without one callers are refused. Name one, or several:
+
+  make run ARGS="--backend srt://127.0.0.1:10080"
+
+Then publish with one of
+
+  ffmpeg -re -i in.mp4 -c copy -f mpegts 'srt://127.0.0.1:20080?streamid=#!::r=live/livestream,m=publish'
+  srt-live-transmit udp://:1234 'srt://127.0.0.1:20080?streamid=#!::r=live/livestream,m=publish'
+  OBS: Settings, Stream, Custom, Server: srt://127.0.0.1:20080?streamid=#!::r=live/livestream,m=publish
+
+and play with
+
+  ffplay 'srt://127.0.0.1:20080?streamid=#!::r=live/livestream,m=request'
+
+Ctrl-C lets sessions drain, a second one stops at once. All flags: bin/srtrelay help
+
+endef
+
+run: build ## start the relay alone; ARGS="--backend srt://host:port" adds flags
+	$(info $(RUN_HINT))
+	@exec bin/srtrelay $(ARGS)
+
+build: ## build bin/srtrelay
+	$(GO) build -ldflags '-X main.version=$(VERSION)' -o bin/srtrelay ./cmd/srtrelay
+
+lint:
+	@echo '== gofumpt'
+	@files=$$($(GO) tool gofumpt -l .) || exit 1; \
+	if [ -n "$$files" ]; then $(GO) tool gofumpt -d .; echo 'not formatted, run make fmt:' $$files; exit 1; fi
+	@echo '== go vet'
+	@$(GO) vet ./...
+	@echo '== staticcheck'
+	@$(GO) tool staticcheck ./...
+
+check: lint ## format, vet, staticcheck, tidy and short tests, in under 2 minutes
+	@echo '== go mod tidy -diff'
+	@$(GO) mod tidy -diff
+	@echo '== short tests'
+	@$(GO) test -short -timeout 100s ./... || { echo 'check: FAILED'; exit 1; }
+	@echo 'check: passed'
+
+test: setup lint ## everything, with the race detector, in under 12 minutes
+	@echo '== all tests with the race detector'
+	@$(GO) test -race -count=1 -timeout 10m ./... || { echo 'test: FAILED'; exit 1; }
+	@echo 'test: passed'
+
+e2e: ## only the end-to-end tests, verbose
+	$(GO) test -race -count=1 -timeout 10m -v ./e2e/...
+
+# Minimizing is bounded because it counts neither as progress nor as time.
+fuzz: ## run every fuzz target for FUZZTIME (20s)
+	@for package in $$($(GO) list ./...); do \
+		targets=$$($(GO) test -list '^Fuzz' "$$package") || { echo "$$targets"; exit 1; }; \
+		for target in $$(grep '^Fuzz' <<<"$$targets" || true); do \
+			echo "== $$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "$$package"; \
+		done; \
+	done
+	@echo 'fuzz: passed'
+
+bench: ## run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fmt: ## format the code
+	$(GO) tool gofumpt -w .
+
+setup: ## install the tools that the tests need
+	@./scripts/setup.sh
+
+clean: ## remove what make has built
+	rm -rf bin

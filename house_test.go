@@ -1,0 +1,288 @@
+// Package srtrelay_test holds the rules of the house: where packages stand,
+// what they may import and what every file owes its reader. The rules
+// themselves are told in docs/architecture.md.
+package srtrelay_test
+
+import (
+	"bytes"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "srtrelay"
+
+// floors places every package of the product. Imports point to a lower floor
+// only: packages of one floor do not know each other.
+var floors = map[string]int{
+	"wire": 0, "addr": 0, "pool": 0, "backend": 0, "config": 0,
+	"handshake": 1, "udp": 1, "balancer": 1,
+	"shard": 2, "probe": 2, "balancer/redis": 2,
+	"api": 3, "metrics": 3,
+	"cmd/srtrelay": 4,
+}
+
+// tools are tests and tools. They may import anything; nothing of the product
+// imports them, except its tests.
+var tools = []string{"internal/srttest", "e2e", "bench", "scripts"}
+
+// owners are imports that stay in one room, by prefix.
+var owners = map[string]string{
+	"unsafe":                            "udp",
+	"golang.org/x/sys/":                 "udp",
+	"github.com/libp2p/go-reuseport":    "udp",
+	"github.com/redis/":                 "balancer/redis",
+	"github.com/spf13/pflag":            "config",
+	"go.yaml.in/":                       "config",
+	"github.com/prometheus/":            "metrics",
+	"github.com/valyala/bytebufferpool": "pool",
+}
+
+// vague are package names that tell nothing, and so collect everything.
+var vague = []string{
+	"helper", "helpers", "util", "utils", "common", "manager", "core", "types", "base", "data", "info", "process", "misc", "shared",
+}
+
+// maxLines is the hard end of a file of the product; the house aims at 300.
+const maxLines = 400
+
+// source is one parsed Go file.
+type source struct {
+	file string // slash path from the root
+	dir  string // its package, "." for the root
+	test bool
+	text []byte
+	ast  *ast.File
+}
+
+func sources(t *testing.T) []source {
+	t.Helper()
+	var all []source
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			// What the go command does not look into is no part of the house.
+			hidden := strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_")
+			if name != "." && (hidden || d.Name() == "testdata" || d.Name() == "bin") {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		parsed, err := parser.ParseFile(fset, name, text, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		slashed := filepath.ToSlash(name)
+		all = append(all, source{slashed, path.Dir(slashed), strings.HasSuffix(name, "_test.go"), text, parsed})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 10 {
+		t.Fatalf("only %d Go files found: the test runs in the wrong place", len(all))
+	}
+	return all
+}
+
+// product is every file of a package on a floor, without its tests.
+func product(t *testing.T) []source {
+	t.Helper()
+	return slices.DeleteFunc(sources(t), func(s source) bool {
+		_, placed := floors[s.dir]
+		return s.test || !placed
+	})
+}
+
+func isTool(dir string) bool {
+	return slices.ContainsFunc(tools, func(tool string) bool { return dir == tool || strings.HasPrefix(dir, tool+"/") })
+}
+
+func imports(s source) []string {
+	var paths []string
+	for _, spec := range s.ast.Imports {
+		if p, err := strconv.Unquote(spec.Path.Value); err == nil {
+			paths = append(paths, p)
+		}
+	}
+	return paths
+}
+
+// wrongImport says why a file of dir must not import p, or "".
+func wrongImport(dir, p string) string {
+	for prefix, owner := range owners {
+		if strings.HasPrefix(p, prefix) && dir != owner {
+			return "only " + owner + " may do that"
+		}
+	}
+	to, ours := strings.CutPrefix(p, module+"/")
+	switch floor, placed := floors[to]; {
+	case !ours:
+		return ""
+	case isTool(to):
+		return "it is for tests and tools only"
+	case !placed:
+		return "it stands on no floor"
+	case floor == floors[dir]:
+		return "both stand on floor " + strconv.Itoa(floor) + ", which do not know each other"
+	case floor > floors[dir]:
+		return "imports point down only, from floor " + strconv.Itoa(floors[dir]) + " not up to " + strconv.Itoa(floor)
+	}
+	return ""
+}
+
+func TestImportsPointDown(t *testing.T) {
+	for _, s := range product(t) {
+		for _, p := range imports(s) {
+			if why := wrongImport(s.dir, p); why != "" {
+				t.Errorf("%s imports %s: %s", s.file, p, why)
+			}
+		}
+	}
+}
+
+// The rules must bite: a rule that never fires looks like one that holds.
+func TestWrongImportsAreFound(t *testing.T) {
+	for _, c := range []struct {
+		dir, imports string
+		wrong        bool
+	}{
+		{"handshake", "srtrelay/wire", false},
+		{"wire", "srtrelay/addr", true},
+		{"udp", "srtrelay/handshake", true},
+		{"backend", "srtrelay/shard", true},
+		{"metrics", "srtrelay/api", true},
+		{"cmd/srtrelay", "srtrelay/shard", false},
+		{"shard", "srtrelay/internal/srttest", true},
+		{"shard", "srtrelay/scripts/lab", true},
+		{"shard", "srtrelay/attic", true},
+		{"shard", "unsafe", true},
+		{"udp", "unsafe", false},
+		{"shard", "golang.org/x/sys/unix", true},
+		{"udp", "golang.org/x/sys/unix", false},
+		{"balancer", "github.com/redis/go-redis/v9", true},
+		{"balancer/redis", "github.com/redis/go-redis/v9", false},
+		{"shard", "golang.org/x/sync/errgroup", false},
+	} {
+		if why := wrongImport(c.dir, c.imports); (why != "") != c.wrong {
+			t.Errorf("%s imports %s: found %q", c.dir, c.imports, why)
+		}
+	}
+}
+
+func TestEveryPackageHasItsPlace(t *testing.T) {
+	seen := map[string]bool{}
+	for _, s := range sources(t) {
+		if seen[s.dir] {
+			continue
+		}
+		seen[s.dir] = true
+		_, placed := floors[s.dir]
+		if !placed && !isTool(s.dir) && s.dir != "." {
+			t.Errorf("package %s is new: place it on a floor in house_test.go and docs/architecture.md", s.dir)
+		}
+		if s.dir == "." && !s.test {
+			t.Errorf("%s: the root holds no code, only this test", s.file)
+		}
+		for part := range strings.SplitSeq(s.dir+"/"+s.ast.Name.Name, "/") {
+			if slices.Contains(vague, strings.TrimSuffix(part, "_test")) {
+				t.Errorf("%s: %q says nothing, name the package for what it does", s.dir, part)
+			}
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+	documented := map[string]bool{}
+	for _, s := range sources(t) {
+		has := s.ast.Doc != nil && len(s.ast.Doc.Text()) > 0
+		documented[s.dir] = documented[s.dir] || has
+	}
+	for dir, has := range documented {
+		if !has {
+			t.Errorf("package %s has no doc comment", dir)
+		}
+	}
+}
+
+func TestFilesEnd(t *testing.T) {
+	for _, s := range product(t) {
+		if n := bytes.Count(s.text, []byte("\n")); n > maxLines {
+			t.Errorf("%s has %d lines: would two files be easier to live in?", s.file, n)
+		}
+	}
+}
+
+func TestExportedNamesAreDocumented(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.test {
+			continue
+		}
+		for _, name := range undocumented(s.ast) {
+			t.Errorf("%s: %s has no doc comment", s.file, name)
+		}
+	}
+}
+
+// undocumented names the exported functions, types and methods of exported
+// types that have no doc comment. String and Error are excused: fmt and the
+// error interface say what they are for.
+func undocumented(f *ast.File) []string {
+	var names []string
+	for _, decl := range f.Decls {
+		switch d := decl.(type) {
+		case *ast.FuncDecl:
+			method := d.Recv != nil
+			if method && (!ast.IsExported(receiver(d)) || slices.Contains([]string{"String", "Error"}, d.Name.Name)) {
+				continue
+			}
+			if d.Doc == nil && d.Name.IsExported() {
+				names = append(names, d.Name.Name)
+			}
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				if ts, ok := spec.(*ast.TypeSpec); ok && ts.Name.IsExported() && ts.Doc == nil && d.Doc == nil {
+					names = append(names, ts.Name.Name)
+				}
+			}
+		}
+	}
+	return names
+}
+
+// receiver is the name of the type that a method belongs to.
+func receiver(d *ast.FuncDecl) string {
+	expr := d.Recv.List[0].Type
+	for {
+		switch e := expr.(type) {
+		case *ast.StarExpr:
+			expr = e.X
+		case *ast.IndexExpr:
+			expr = e.X
+		case *ast.IndexListExpr:
+			expr = e.X
+		case *ast.Ident:
+			return e.Name
+		default:
+			return ""
+		}
+	}
+}

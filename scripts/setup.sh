@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Installs the tools that the tests drive the relay with, on systems with apt.
+# What is there already is left alone. Where nothing can be installed it says
+# so and goes on, because the tests then skip what they cannot run; with
+# SRTRELAY_REQUIRE_ALL set it fails.
+set -euo pipefail
+
+missing=()
+need() { # package, command that it brings
+	if PATH="$PATH:/usr/sbin:/sbin" command -v "$2" >/dev/null; then
+		return
+	fi
+	case " ${missing[*]} " in
+	*" $1 "*) ;;
+	*) missing+=("$1") ;;
+	esac
+}
+need ffmpeg ffmpeg
+need srt-tools srt-live-transmit
+need iproute2 ip
+need iproute2 tc
+
+if [ "${#missing[@]}" -eq 0 ]; then
+	echo 'setup: all tools are there'
+	exit 0
+fi
+
+give_up() {
+	echo "setup: cannot install ${missing[*]}: $1" >&2
+	if [ -n "${SRTRELAY_REQUIRE_ALL:-}" ]; then
+		exit 1
+	fi
+	echo 'setup: going on without; the tests that need them will be skipped' >&2
+	exit 0
+}
+
+command -v apt-get >/dev/null || give_up 'there is no apt-get here'
+as_root=()
+if [ "$(id -u)" -ne 0 ]; then
+	command -v sudo >/dev/null || give_up 'not root, and there is no sudo'
+	as_root=(sudo)
+fi
+
+echo "setup: installing ${missing[*]}"
+"${as_root[@]}" apt-get update -q || give_up 'apt-get update failed'
+"${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+	apt-get install -q -y --no-install-recommends "${missing[@]}" || give_up 'apt-get install failed'
+echo 'setup: done'
