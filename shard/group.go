@@ -39,6 +39,9 @@ const (
 // Open opens every socket; nothing is received before Start. Either all
 // sockets are open or, with an error, none.
 func Open(cfg Config) (*Group, error) {
+	if cfg.MaxSessions > indexLimit {
+		return nil, fmt.Errorf("at most %d sessions per shard, not %d", indexLimit, cfg.MaxSessions)
+	}
 	g := &Group{cfg: cfg}
 	origin := time.Now()
 	for id := range cfg.Shards {

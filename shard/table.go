@@ -42,8 +42,8 @@ func makeRef(index uint32, r role) ref { return ref(index<<2 | uint32(r)) }
 func (r ref) index() uint32 { return uint32(r) >> 2 }
 func (r ref) role() role    { return role(r & 3) }
 
-// maxSessions is what a ref's 30 bits of index can name.
-const maxSessions = 1 << 30
+// indexLimit is what a ref's 30 bits of index can name.
+const indexLimit = 1 << 30
 
 // minSlots holds a thousand sessions before the first growth: 32 KiB.
 const minSlots = 4096

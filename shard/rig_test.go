@@ -1,0 +1,308 @@
+package shard
+
+import (
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+
+	"srtrelay/backend"
+	"srtrelay/handshake"
+	"srtrelay/udp"
+	"srtrelay/wire"
+)
+
+// rig is one shard on real loopback sockets whose turns the test makes itself:
+// nothing happens between them, and time passes when the test says so.
+type rig struct {
+	*Shard
+	t        *testing.T
+	balancer *fakeBalancer
+	caller   *net.UDPConn // connected to the shard
+	backend  *net.UDPConn
+	events   chan Event
+	front    netip.AddrPort
+}
+
+// fakeBalancer answers when told to.
+type fakeBalancer struct {
+	target      backend.Target
+	err         error
+	busy        bool // refuses everything
+	hold        bool // keeps answers back
+	held        []func()
+	released    []backend.Lease
+	unreachable []backend.ID
+}
+
+func (b *fakeBalancer) Resolve(_ backend.Query, done func(backend.Target, error) bool) bool {
+	if b.busy {
+		return false
+	}
+	answer := func() {
+		if !done(b.target, b.err) && b.target.Lease != 0 {
+			b.released = append(b.released, b.target.Lease)
+		}
+	}
+	if b.hold {
+		b.held = append(b.held, answer)
+	} else {
+		answer()
+	}
+	return true
+}
+
+func (b *fakeBalancer) Release(l backend.Lease) bool {
+	if b.busy {
+		return false
+	}
+	b.released = append(b.released, l)
+	return true
+}
+
+func (b *fakeBalancer) Unreachable(id backend.ID) { b.unreachable = append(b.unreachable, id) }
+
+func newRig(t *testing.T, change ...func(*Config)) *rig {
+	t.Helper()
+	listen := func() *net.UDPConn {
+		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	r := &rig{t: t, backend: listen(), balancer: &fakeBalancer{}, events: make(chan Event, 100)}
+	r.balancer.target = backend.Target{ID: "b1", Addr: addrOf(r.backend), Lease: 7}
+	cfg := Config{
+		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
+		Shards: 1, Batch: 16, UpstreamPorts: 2,
+		Sockets:     udp.Options{GRO: true, GSO: true},
+		MaxSessions: 100, MaxHalfOpen: 50, MaxPerSource: 10,
+		IdleTimeout: 30 * time.Second, BackendSilence: 4 * time.Second,
+		Registry: backend.NewRegistry(), Balancer: r.balancer, Events: r.events,
+		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	}
+	for _, c := range change {
+		c(&cfg)
+	}
+	g, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Close)
+	r.Shard, r.front = g.shards[0], g.Addrs()[0]
+	r.caller = r.dialFront()
+	return r
+}
+
+// dialFront returns another caller's socket.
+func (r *rig) dialFront() *net.UDPConn {
+	r.t.Helper()
+	c, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(r.front))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func addrOf(c *net.UDPConn) netip.AddrPort { return c.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+// settle makes turns until two in a row find nothing to receive. Loopback
+// delivers within the send call, so that is all there is.
+func (r *rig) settle() {
+	r.t.Helper()
+	for idle := 0; idle < 2; {
+		r.links(func(l *link, _ int) { l.hot = true })
+		if r.turn() {
+			idle = 0
+		} else {
+			idle++
+		}
+	}
+}
+
+// pass lets time go by and makes the turns that it brings.
+func (r *rig) pass(d time.Duration) {
+	r.origin = r.origin.Add(-d)
+	r.settle()
+}
+
+// send writes b from a caller's socket and lets the shard work.
+func (r *rig) send(c *net.UDPConn, b []byte) {
+	r.t.Helper()
+	if _, err := c.Write(b); err != nil {
+		r.t.Fatal(err)
+	}
+	r.settle()
+}
+
+// reply writes b from the backend to the shard.
+func (r *rig) reply(to netip.AddrPort, b []byte) {
+	r.t.Helper()
+	if _, err := r.backend.WriteToUDPAddrPort(b, to); err != nil {
+		r.t.Fatal(err)
+	}
+	r.settle()
+}
+
+// receive returns what has arrived at c, one datagram, and its sender; nil if
+// there is none. All was sent before, so it need not wait.
+func (r *rig) receive(c *net.UDPConn) ([]byte, netip.AddrPort) {
+	r.t.Helper()
+	b := make([]byte, 2048)
+	if err := c.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
+		r.t.Fatal(err)
+	}
+	n, from, err := c.ReadFromUDPAddrPort(b)
+	_ = c.SetReadDeadline(time.Time{})
+	if err != nil {
+		return nil, from
+	}
+	return b[:n], from
+}
+
+// expect returns the next datagram at c as a handshake of a type.
+func (r *rig) expect(c *net.UDPConn, want wire.HandshakeType) (wire.Handshake, netip.AddrPort) {
+	r.t.Helper()
+	b, from := r.receive(c)
+	h, ok := wire.AsHandshake(b)
+	if !ok || h.Type() != want {
+		r.t.Fatalf("received %x, want a handshake of type %d; counters %v", b, want, r.nonzero())
+	}
+	return h, from
+}
+
+// expectShutdown wants a SHUTDOWN for the socket ID.
+func (r *rig) expectShutdown(c *net.UDPConn, id uint32) {
+	r.t.Helper()
+	b, _ := r.receive(c)
+	if len(b) != wire.ShutdownSize || !wire.Packet(b).Is(wire.TypeShutdown) || wire.Packet(b).DestID() != id {
+		r.t.Fatalf("received %x, want SHUTDOWN for %d; counters %v", b, id, r.nonzero())
+	}
+}
+
+// expectNothing wants silence.
+func (r *rig) expectNothing(c *net.UDPConn) {
+	r.t.Helper()
+	if b, _ := r.receive(c); b != nil {
+		r.t.Fatalf("received %x, want nothing", b)
+	}
+}
+
+func (r *rig) nonzero() map[string]uint64 {
+	m := map[string]uint64{}
+	for k, n := range r.counters.Read(0).Values {
+		if n != 0 {
+			m[Counter(k).String()] = n
+		}
+	}
+	return m
+}
+
+func (r *rig) count(k Counter) uint64 { return r.counters.Read(0).Values[k] }
+
+// Socket IDs of the rig's peers.
+const (
+	callerID  = 0x11111111
+	backendID = 0x22222222
+	callerISN = 1000
+)
+
+// conclusion builds a caller's HSv5 CONCLUSION.
+func conclusion(id, isn, cookie, timestamp uint32) wire.Handshake {
+	b := handshake.AppendInduction(nil, id, handshake.Nonce(isn), netip.MustParseAddr("127.0.0.1"))
+	h := wire.Handshake(b)
+	h.SetVersion(5)
+	h.SetExtension(wire.FlagHSReq | wire.FlagConfig)
+	h.SetType(wire.Conclusion)
+	h.SetCookie(cookie)
+	h.Packet().SetTimestamp(timestamp)
+	b = wire.AppendFeatures(b, wire.BlockHSReq, wire.Features{Version: 0x10501, Flags: 0xBF, RecvDelay: 120})
+	return wire.Handshake(wire.AppendString(b, wire.BlockSID, "#!::r=live/x,m=publish"))
+}
+
+// cookie gets a caller's socket its cookie.
+func (r *rig) cookie(c *net.UDPConn, id uint32) uint32 {
+	r.t.Helper()
+	r.send(c, handshake.AppendInduction(nil, id, 1, r.front.Addr()))
+	h, _ := r.expect(c, wire.Induction)
+	return h.Cookie()
+}
+
+// answerInduction plays the backend's first reply and returns the CONCLUSION
+// that follows, with the shard's upstream address.
+func (r *rig) answerInduction() (wire.Handshake, netip.AddrPort) {
+	r.t.Helper()
+	h, upstream := r.expect(r.backend, wire.Induction)
+	r.reply(upstream, handshake.AppendInductionReply(nil, h, 0xC0FFEE, 0, upstream.Addr()))
+	h, _ = r.expect(r.backend, wire.Conclusion)
+	if h.Cookie() != 0xC0FFEE {
+		r.t.Fatalf("CONCLUSION with cookie %x, want the backend's", h.Cookie())
+	}
+	return h, upstream
+}
+
+// accept builds the backend's response to a CONCLUSION.
+func accept(h wire.Handshake, id uint32) []byte {
+	b := append([]byte(nil), h[:wire.HandshakeSize]...)
+	wire.Packet(b).SetDestID(h.SocketID())
+	wire.Handshake(b).SetSocketID(id)
+	wire.Handshake(b).SetExtension(wire.FlagHSReq)
+	return wire.AppendFeatures(b, wire.BlockHSRsp, wire.Features{Version: 0x10501, Flags: 0xBF, RecvDelay: 120})
+}
+
+// establish connects one caller and returns the shard's upstream address.
+func (r *rig) establish(c *net.UDPConn, id, isn uint32, peerID uint32) netip.AddrPort {
+	r.t.Helper()
+	r.send(c, conclusion(id, isn, r.cookie(c, id), 500))
+	h, upstream := r.answerInduction()
+	r.reply(upstream, accept(h, peerID))
+	if h, _ := r.expect(c, wire.Conclusion); h.SocketID() != peerID || h.Packet().DestID() != id {
+		r.t.Fatalf("response with socket ID %x for %x", h.SocketID(), h.Packet().DestID())
+	}
+	return upstream
+}
+
+// packet builds a data packet for a socket ID.
+func packet(id uint32, size int) []byte {
+	b := make([]byte, size)
+	wire.Packet(b).SetDestID(id)
+	return b
+}
+
+// wantEmpty checks that no trace of any session is left.
+func (r *rig) wantEmpty() {
+	r.t.Helper()
+	if r.sessions.live != 0 || r.table.used != 0 || r.halfOpen != 0 || r.tombs != 0 ||
+		len(r.sources) != 0 || len(r.peers) != 0 || r.wheel.pending != 0 || len(r.owed) != 0 {
+		r.t.Errorf("left: %d sessions, %d table entries, %d half-open, %d tombstones, %d sources, %d peers, %d timers, %d owed leases",
+			r.sessions.live, r.table.used, r.halfOpen, r.tombs, len(r.sources), len(r.peers), r.wheel.pending, len(r.owed))
+	}
+	for c := range r.sessions.sides {
+		for _, sd := range r.sessions.sides[c] {
+			if sd != (side{}) {
+				r.t.Errorf("left: %+v", sd)
+			}
+		}
+	}
+}
+
+// lastEvent returns the newest event of a kind.
+func (r *rig) lastEvent(kind EventKind) Event {
+	r.t.Helper()
+	var last Event
+	found := false
+	for len(r.events) > 0 {
+		if e := <-r.events; e.Kind == kind {
+			last, found = e, true
+		}
+	}
+	if !found {
+		r.t.Fatalf("no event of kind %d", kind)
+	}
+	return last
+}
