@@ -1,0 +1,168 @@
+package udp
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"srtrelay/addr"
+	"srtrelay/pool"
+)
+
+// receiveAttempts bounds how many pending errors one Receive steps over: each
+// stands for an ICMP message, and a flood of them must not hold the loop.
+const receiveAttempts = 8
+
+// Datagram is one received message: a datagram or a train of them. It is a view
+// of a batch, valid until the batch's next Receive.
+type Datagram struct {
+	// Data is one datagram, or a train of Stride-sized ones of which the last
+	// may be shorter. Its capacity is clipped to its length.
+	Data []byte
+	// Stride is the length of each datagram in Data, len(Data) for a single
+	// one. It is 0 only if Data is empty.
+	Stride int
+	// From is the sender.
+	From addr.AddrPort
+	// Local is the address the sender dialled; zero unless the socket is bound
+	// to an unspecified address.
+	Local addr.IP
+	// Truncated says that Data is not all that was sent.
+	Truncated bool
+}
+
+// Batch is what one recvmmsg call brings, one message per buffer of its slab.
+// It belongs to one shard, which uses it for all its sockets in turn. The
+// kernel's arrays are wired to each other once; a call resets only lengths.
+type Batch struct {
+	slab     *pool.Slab
+	messages []unix.Mmsghdr
+	names    []sockaddr
+	controls [][recvControlSize]byte
+	parsed   []control
+	// used is the number of messages of which the kernel changed the lengths.
+	used  int
+	gro   bool
+	drops uint32
+}
+
+// NewBatch makes a batch over slab, with one message per buffer: pool.TrainSize
+// for sockets with GRO, which need room for a whole train.
+func NewBatch(slab *pool.Slab) *Batch {
+	n := slab.Len()
+	b := &Batch{
+		slab:     slab,
+		messages: make([]unix.Mmsghdr, n),
+		names:    make([]sockaddr, n),
+		controls: make([][recvControlSize]byte, n),
+		parsed:   make([]control, n),
+		used:     n,
+	}
+	vectors := make([]unix.Iovec, n)
+	for i := range b.messages {
+		vectors[i].Base = &slab.Buffer(i)[0]
+		vectors[i].SetLen(slab.Size())
+		h := &b.messages[i].Hdr
+		h.Name = (*byte)(unsafe.Pointer(&b.names[i]))
+		h.Iov = &vectors[i]
+		h.SetIovlen(1)
+		h.Control = &b.controls[i][0]
+	}
+	return b
+}
+
+// Receive fills the batch from s without waiting and returns how many messages
+// came; 0 and no error when there are none. Errors that the kernel held for an
+// earlier send are stepped over and remembered (Socket.ErrorsPending). An error
+// means that s is closed or unusable.
+func (b *Batch) Receive(s *Socket) (int, error) {
+	b.reset()
+	if s.fd == closedFD {
+		return 0, net.ErrClosed
+	}
+	var errno unix.Errno
+	for range receiveAttempts {
+		var n int
+		n, errno = receiveMessages(s.fd, b.messages, unix.MSG_DONTWAIT)
+		switch {
+		case errno == 0:
+			b.used, b.gro = n, s.caps.GRO
+			b.parse(s)
+			return n, nil
+		case errno == unix.EAGAIN:
+			return 0, nil
+		case isSoft(errno):
+			s.errorsPending = true
+		}
+	}
+	if isSoft(errno) || isFull(errno) || errno == unix.EINTR {
+		return 0, nil // what there is comes with the next turn
+	}
+	// Being told clears a pending error: one that stays is the socket's own.
+	return 0, fmt.Errorf("receive on udp %s: %w", s.local, os.NewSyscallError("recvmmsg", errno))
+}
+
+// reset gives the kernel back the full length of all that the previous call
+// shortened.
+func (b *Batch) reset() {
+	for i := range b.messages[:b.used] {
+		h := &b.messages[i].Hdr
+		h.Namelen = unix.SizeofSockaddrInet6
+		h.SetControllen(recvControlSize)
+		h.Flags = 0
+	}
+	b.used, b.drops = 0, 0
+}
+
+// parse reads the control messages of what came. The counter of drops is the
+// socket's own and only rises, modulo 2^32.
+func (b *Batch) parse(s *Socket) {
+	for i := range b.messages[:b.used] {
+		c := &b.parsed[i]
+		*c = parseControl(b.controls[i][:b.messages[i].Hdr.Controllen])
+		if newer := c.dropped - s.dropped; c.counted && int32(newer) > 0 {
+			b.drops += newer
+			s.dropped = c.dropped
+		}
+	}
+}
+
+// At returns message i of the last Receive.
+func (b *Batch) At(i int) Datagram {
+	m, c := &b.messages[i], &b.parsed[i]
+	n := int(m.Len)
+	d := Datagram{
+		Data:      b.slab.Buffer(i)[:n:n],
+		Stride:    n,
+		From:      getSockaddr(&b.names[i]),
+		Local:     c.local,
+		Truncated: m.Hdr.Flags&unix.MSG_TRUNC != 0,
+	}
+	if c.stride > 0 && c.stride < n {
+		d.Stride = c.stride
+	}
+	// With control messages cut off a train cannot be told from a datagram.
+	if m.Hdr.Flags&unix.MSG_CTRUNC != 0 && b.gro && c.stride == 0 {
+		d.Truncated = true
+	}
+	return d
+}
+
+// KernelDrops is how many datagrams the kernel dropped at the full buffer of
+// the last Receive's socket, as far as it showed since the Receive on that
+// socket before. It shows with the next datagram that gets in.
+func (b *Batch) KernelDrops() uint64 { return uint64(b.drops) }
+
+// receiveMessages is recvmmsg(2). It must not block: a raw system call keeps
+// its P, and the collector waits for it.
+func receiveMessages(fd int, messages []unix.Mmsghdr, flags int) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd),
+		uintptr(unsafe.Pointer(&messages[0])), uintptr(len(messages)), uintptr(flags), 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), 0
+}

@@ -1,0 +1,19 @@
+package udp
+
+// Options are the choices that hold for every socket of a relay.
+type Options struct {
+	// RecvBuf and SendBuf are the buffer sizes to ask for, in bytes per
+	// socket; 0 leaves the kernel's default. Best effort: what was granted is
+	// Socket.GrantedBuffers.
+	RecvBuf, SendBuf int
+	// GRO and GSO allow the offloads. False keeps them off even where the
+	// kernel has them: some of its bugs can be seen only by the operator.
+	GRO, GSO bool
+}
+
+// Caps is what a socket can do, probed when it was opened. A capability is
+// never gained later; GSO may be lost while running.
+type Caps struct {
+	GRO bool // datagrams of a flow arrive as trains
+	GSO bool // runs leave as superpackets
+}

@@ -1,0 +1,42 @@
+package udp
+
+import (
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// cpuSetSize is the number of CPUs that a unix.CPUSet can name; it drops higher
+// ones in silence.
+const cpuSetSize = 1024
+
+// PinThread binds the calling thread to one CPU. The goroutine must have locked
+// itself to the thread, which must end with it: the binding stays.
+func PinThread(cpu int) error {
+	if cpu < 0 || cpu >= cpuSetSize {
+		return fmt.Errorf("pin thread: no CPU %d", cpu)
+	}
+	var set unix.CPUSet
+	set.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &set); err != nil {
+		return fmt.Errorf("pin thread to CPU %d: %w", cpu, os.NewSyscallError("sched_setaffinity", err))
+	}
+	return nil
+}
+
+// UsableCPUs lists the CPUs that the calling thread may run on, which in a
+// container are fewer than the host has.
+func UsableCPUs() ([]int, error) {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return nil, fmt.Errorf("list CPUs: %w", os.NewSyscallError("sched_getaffinity", err))
+	}
+	cpus := make([]int, 0, set.Count())
+	for cpu := range cpuSetSize {
+		if set.IsSet(cpu) {
+			cpus = append(cpus, cpu)
+		}
+	}
+	return cpus, nil
+}
