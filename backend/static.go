@@ -80,7 +80,20 @@ func resolve(ctx context.Context, hostport string, lookup Lookup) ([]netip.AddrP
 	}
 	all := make([]netip.AddrPort, 0, len(ips))
 	for _, ip := range ips {
-		all = append(all, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
+		all = append(all, netip.AddrPortFrom(numericZone(ip.Unmap()), uint16(port)))
 	}
 	return all, nil
+}
+
+// numericZone turns the interface name of a link-local address into its index,
+// which is what the kernel and the shards compare.
+func numericZone(ip netip.Addr) netip.Addr {
+	if ip.Zone() == "" {
+		return ip
+	}
+	iface, err := net.InterfaceByName(ip.Zone())
+	if err != nil {
+		return ip
+	}
+	return ip.WithZone(strconv.Itoa(iface.Index))
 }

@@ -23,6 +23,7 @@ type Group struct {
 	cfg    Config
 	shards []*Shard
 	loops  sync.WaitGroup
+	broken chan error // the first loop that cannot go on says why
 	addrs  []netip.AddrPort
 	// What the kernel granted a front socket, in bytes.
 	grantedRecv, grantedSend int
@@ -42,7 +43,7 @@ func Open(cfg Config) (*Group, error) {
 	if cfg.MaxSessions > indexLimit {
 		return nil, fmt.Errorf("at most %d sessions per shard, not %d", indexLimit, cfg.MaxSessions)
 	}
-	g := &Group{cfg: cfg}
+	g := &Group{cfg: cfg, broken: make(chan error, 1)}
 	origin := time.Now()
 	for id := range cfg.Shards {
 		s, err := newShard(id, &g.cfg, origin)
@@ -50,6 +51,7 @@ func Open(cfg Config) (*Group, error) {
 			g.Close()
 			return nil, err
 		}
+		s.broken = g.broken
 		g.shards = append(g.shards, s)
 	}
 	for _, ap := range cfg.Listen {
@@ -121,6 +123,10 @@ func (g *Group) Start() {
 		g.loops.Go(s.run)
 	}
 }
+
+// Broken yields an error when a shard cannot go on. The relay is then to be
+// stopped: the callers of that shard are served by nobody.
+func (g *Group) Broken() <-chan error { return g.broken }
 
 // Drain makes every shard refuse new callers and waits until no session is
 // left, or ctx ends. It returns the number of sessions left.

@@ -30,7 +30,7 @@ func (s *Shard) toListener(front uint8, d *udp.Datagram, b []byte) Counter {
 // induction answers without remembering anything, one reply per request and no
 // longer than it.
 func (s *Shard) induction(front uint8, d *udp.Datagram, h wire.Handshake) Counter {
-	if _, ss := s.byCaller(front, &d.From, h.SocketID()); ss != nil {
+	if _, ss := s.byCaller(front, &d.From, h.SocketID()); ss != nil && ss.state.alive() {
 		// The caller has used its reply; this is a late copy of the request,
 		// and answering it would set two connected peers quarrelling.
 		return DropDuplicate

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"fmt"
 	"runtime"
 	"time"
 
@@ -79,8 +80,7 @@ func (s *Shard) wait() {
 	}
 	s.counters.inc(Waits)
 	if err := s.poller.Wait(timeout); err != nil {
-		s.cfg.Log.Error("poll failed", "shard", s.id, "error", err)
-		s.stopping = true
+		s.breakDown(fmt.Errorf("shard %d: poll: %w", s.id, err))
 		return
 	}
 	s.links(func(l *link, i int) {
@@ -173,10 +173,19 @@ func (s *Shard) receive(l *link) int {
 	s.counters.inc(ReceiveCalls)
 	s.counters.add(KernelDrops, uint64(s.batch.KernelDrops()))
 	if err != nil {
-		s.cfg.Log.Error("receive failed", "shard", s.id, "socket", l.sock.Local(), "error", err)
-		s.stopping = true
+		s.breakDown(fmt.Errorf("shard %d: receive on %s: %w", s.id, l.sock.Local(), err))
 	}
 	return n
+}
+
+// breakDown ends the loop for good. The flows that the kernel gives to this
+// shard would vanish, so the whole relay must end, and be started again.
+func (s *Shard) breakDown(err error) {
+	s.stopping = true
+	select {
+	case s.broken <- err:
+	default: // another shard was first
+	}
 }
 
 // flush sends what the outboxes hold; only then may the batch and the scratch

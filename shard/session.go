@@ -30,6 +30,9 @@ const (
 	closing
 )
 
+// alive reports whether the session has not ended yet.
+func (st state) alive() bool { return st >= resolving && st <= established }
+
 // tombstoneKept is how long an ended session still answers for its keys:
 // longer than datagrams linger in a network and than a peer that missed the
 // SHUTDOWN goes on sending before it notices.

@@ -57,8 +57,9 @@ type Shard struct {
 
 	owed []backend.Lease // leases to release when the balancer has time
 
-	scratch  []byte   // datagrams of the relay's own, until the next flush
-	letters  []letter // the inbox's list of last time
+	scratch  []byte       // datagrams of the relay's own, until the next flush
+	letters  []letter     // the inbox's list of last time
+	broken   chan<- error // the group's
 	inbox    inbox
 	counters Counters
 }

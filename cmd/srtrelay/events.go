@@ -8,24 +8,59 @@ import (
 	"srtrelay/shard"
 )
 
-// logEvents writes what happens to sessions until ctx ends, and then what is
-// still queued: the last sessions end as the relay stops.
-func logEvents(ctx context.Context, events <-chan shard.Event, log *slog.Logger) {
+// rejectionsPerSecond is how many rejections are logged one by one. Whoever
+// can receive at its address can provoke any number; the rest is counted.
+const rejectionsPerSecond = 50
+
+// eventLog writes what happens to sessions to the log.
+type eventLog struct {
+	log        *slog.Logger
+	rejections int // since the last report
+}
+
+func newEventLog(log *slog.Logger) *eventLog { return &eventLog{log: log} }
+
+// run writes until ctx ends, and then what is still queued: the last sessions
+// end as the relay stops.
+func (l *eventLog) run(ctx context.Context, events <-chan shard.Event) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
 	for {
 		select {
 		case e := <-events:
-			logEvent(e, log)
+			l.take(e)
+		case <-tick.C:
+			l.report()
 		case <-ctx.Done():
 			for {
 				select {
 				case e := <-events:
-					logEvent(e, log)
+					l.take(e)
 				default:
+					l.report()
 					return
 				}
 			}
 		}
 	}
+}
+
+// take writes an event unless it is one rejection too many.
+func (l *eventLog) take(e shard.Event) {
+	if e.Kind == shard.CallerRejected {
+		if l.rejections++; l.rejections > rejectionsPerSecond {
+			return
+		}
+	}
+	logEvent(e, l.log)
+}
+
+// report says how many rejections of the last second were not written.
+func (l *eventLog) report() {
+	if hidden := l.rejections - rejectionsPerSecond; hidden > 0 {
+		l.log.Warn("more callers rejected", "count", hidden)
+	}
+	l.rejections = 0
 }
 
 func logEvent(e shard.Event, log *slog.Logger) {

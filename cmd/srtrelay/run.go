@@ -61,7 +61,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 
 	var rooms sync.WaitGroup
 	background, end := context.WithCancel(context.Background())
-	rooms.Go(func() { logEvents(background, events, log) })
+	rooms.Go(func() { newEventLog(log).run(background, events) })
 	rooms.Go(func() { follow(background, registry, log) })
 	probed := make(chan struct{})
 	rooms.Go(func() { probe.New(registry, log).Run(background, func() { close(probed) }) })
@@ -81,7 +81,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 		"shards", c.Shards, "backends", len(c.Backends))
 	warnBuffers(group, c, log)
 
-	wait(ctx, drain, group, c.Grace, state, log)
+	err = wait(ctx, drain, group, c.Grace, state, log)
 	group.Stop()
 	goodbye, cancel := context.WithTimeout(context.Background(), apiGoodbye)
 	defer cancel()
@@ -89,14 +89,16 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	end()
 	rooms.Wait()
 	log.Info("stopped")
-	return nil
+	return err
 }
 
-// wait returns when the relay is to stop.
-func wait(ctx context.Context, drain <-chan struct{}, group *shard.Group, grace time.Duration, state *lifeState, log *slog.Logger) {
+// wait returns when the relay is to stop, with an error if it must.
+func wait(ctx context.Context, drain <-chan struct{}, group *shard.Group, grace time.Duration, state *lifeState, log *slog.Logger) error {
 	select {
 	case <-ctx.Done():
-		return
+		return nil
+	case err := <-group.Broken():
+		return err
 	case <-drain:
 	}
 	state.draining.Store(true)
@@ -105,6 +107,7 @@ func wait(ctx context.Context, drain <-chan struct{}, group *shard.Group, grace 
 	if left := group.Drain(limited); left > 0 {
 		log.Warn("ending sessions", "sessions", left)
 	}
+	return nil
 }
 
 func addBackends(ctx context.Context, r *backend.Registry, c config.Config) error {

@@ -155,8 +155,8 @@ func (s *Session) prepare(anew bool) {
 		return
 	}
 	s.km = nil
-	if n := int(s.keyField()) * keyUnit; n > 0 {
-		s.km = keyMaterial(n)
+	if s.o.KeyLen != 0 {
+		s.km = keyMaterial(int(s.keyField()) * keyUnit)
 	}
 	s.blocks, s.flags = s.o.blocks(s.km)
 	if s.blocks == nil {
@@ -164,15 +164,19 @@ func (s *Session) prepare(anew bool) {
 	}
 }
 
-// keyField is the encryption field of the CONCLUSION.
+// keyField is the encryption field of the CONCLUSION. Measured with libsrt
+// 1.5.1: a caller without a passphrase repeats what was advertised as well.
 func (s *Session) keyField() uint16 {
-	if s.o.KeyLen != KeyLenAuto {
+	advertised := s.seen.Encryption
+	switch {
+	case s.o.KeyLen > 0:
 		return uint16(s.o.KeyLen / keyUnit)
+	case s.o.KeyLen == 0 && s.o.Style == Gosrt:
+		return 0
+	case s.o.KeyLen == KeyLenAuto && advertised == 0:
+		return 2
 	}
-	if e := s.seen.Encryption; e >= 2 && e <= 4 {
-		return e
-	}
-	return 2
+	return advertised
 }
 
 // connecting takes a datagram before the session is established; mu is held.

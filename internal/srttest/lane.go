@@ -160,10 +160,11 @@ func (l *lane) release(chosen func(heldPacket) bool) {
 	})
 }
 
+// emit counts first: who has seen a packet arrive must find it counted.
 func (l *lane) emit(b []byte) {
-	if err := l.write(b); err != nil {
-		l.way.failed.Add(1)
-		return
-	}
 	l.way.forwarded.Add(1)
+	if err := l.write(b); err != nil {
+		l.way.forwarded.Add(^uint64(0))
+		l.way.failed.Add(1)
+	}
 }

@@ -61,7 +61,7 @@ func TestAgendaKeepsTimeAndOrder(t *testing.T) {
 	t.Parallel()
 	a := newAgenda()
 	got := make(chan int, 4)
-	a.after(20*time.Millisecond, func() { got <- 3 })
+	a.after(300*time.Millisecond, func() { got <- 3 })
 	a.after(0, func() { got <- 1 })
 	a.after(5*time.Millisecond, func() { got <- 2; a.after(0, func() { got <- 20 }) })
 	for _, want := range []int{1, 2, 20, 3} {

