@@ -102,7 +102,9 @@ func (r *Resolver) Close() {
 }
 
 func (r *Resolver) pick(ctx context.Context) {
-	for {
+	// select has no preference: without the check a worker that is told to end
+	// would go on to ask, half the time, for queries that are still queued.
+	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 			return

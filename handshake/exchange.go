@@ -111,7 +111,10 @@ func (x *Exchange) Pending() bool { return x.phase < Connected }
 // a known timestamp is a copy however late it comes.
 func (x *Exchange) Again(now time.Duration, h wire.Handshake, heard bool) bool {
 	kept := x.kept()
-	if h.Packet().Timestamp() == kept.Packet().Timestamp() && (heard || now-x.received < networkCopy) {
+	// Signed, for timestamps wrap. An older one was overtaken by a retry: it
+	// is a copy as well, and must not take the place of the fresher one.
+	fresher := int32(h.Packet().Timestamp() - kept.Packet().Timestamp())
+	if fresher < 0 || fresher == 0 && (heard || now-x.received < networkCopy) {
 		return false
 	}
 	if x.Pending() {
@@ -213,6 +216,10 @@ func (x *Exchange) Reply(now time.Duration, h wire.Handshake, b []byte) ([]byte,
 	x.nonsense = true
 	return b, Ignored
 }
+
+// Nonsense notes that the backend sent something else than a handshake. Of a
+// backend that goes on to accept it was early data, which makes no difference.
+func (x *Exchange) Nonsense() { x.nonsense = true }
 
 // inducted reports whether h answers this exchange's INDUCTION: a listener
 // echoes the ISN, and version 5 goes with the magic code.

@@ -1,0 +1,257 @@
+package balancer
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"srtrelay/backend"
+)
+
+// slow is a balancer that answers when it is let.
+type slow struct {
+	let      chan struct{} // closed or sent to; nil answers at once
+	asked    atomic.Int64
+	fail     error
+	mu       sync.Mutex
+	released []backend.Lease
+	rang     chan struct{} // one per release
+}
+
+func newSlow(let chan struct{}) *slow {
+	return &slow{let: let, rang: make(chan struct{}, 3*releaseQueue)}
+}
+
+func (s *slow) Pick(ctx context.Context, _ backend.Query) (backend.Target, error) {
+	n := s.asked.Add(1)
+	if s.let != nil {
+		select {
+		case <-s.let:
+		case <-ctx.Done():
+			return backend.Target{}, ctx.Err()
+		}
+	}
+	if s.fail != nil {
+		return backend.Target{}, s.fail
+	}
+	return backend.Target{ID: "b", Lease: backend.Lease(n)}, nil
+}
+
+func (s *slow) Release(l backend.Lease) {
+	s.mu.Lock()
+	s.released = append(s.released, l)
+	s.mu.Unlock()
+	s.rang <- struct{}{}
+}
+
+// held returns the leases that were released so far.
+func (s *slow) held() []backend.Lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]backend.Lease(nil), s.released...)
+}
+
+// within receives, or fails the test when nothing comes.
+func within[T any](t *testing.T, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(10 * time.Second):
+		t.Fatalf("%s: nothing happens", what)
+	}
+	return v
+}
+
+type answer struct {
+	t   backend.Target
+	err error
+}
+
+// into returns a done function that keeps what it is given.
+func into(c chan answer, keep bool) func(backend.Target, error) bool {
+	return func(t backend.Target, err error) bool {
+		c <- answer{t, err}
+		return keep
+	}
+}
+
+func TestResolve(t *testing.T) {
+	b := newSlow(nil)
+	r := NewResolver(b, func(backend.ID) {})
+	answers := make(chan answer, 1)
+	if !r.Resolve(backend.Query{Key: "k"}, into(answers, true)) {
+		t.Fatal("refused by an idle resolver")
+	}
+	if got := within(t, "answer", answers); got.err != nil || got.t.ID != "b" || got.t.Lease != 1 {
+		t.Errorf("%+v", got)
+	}
+	if !r.Release(1) {
+		t.Fatal("release refused by an idle resolver")
+	}
+	within(t, "release", b.rang)
+	r.Close()
+	if got := b.held(); len(got) != 1 || got[0] != 1 {
+		t.Errorf("released %v, want the one lease, given back by its owner", got)
+	}
+}
+
+// Nobody is there any more for the answer: the lease goes back.
+func TestRefusedAnswerReleasesItsLease(t *testing.T) {
+	b := newSlow(nil)
+	r := NewResolver(b, func(backend.ID) {})
+	defer r.Close()
+	answers := make(chan answer, 1)
+	r.Resolve(backend.Query{}, into(answers, false))
+	got := within(t, "answer", answers)
+	within(t, "release", b.rang)
+	if held := b.held(); len(held) != 1 || held[0] != got.t.Lease {
+		t.Errorf("released %v, want %v", held, got.t.Lease)
+	}
+}
+
+func TestErrorHasNoLease(t *testing.T) {
+	b := newSlow(nil)
+	b.fail = backend.ErrNone
+	r := NewResolver(b, func(backend.ID) {})
+	answers := make(chan answer, 1)
+	r.Resolve(backend.Query{}, into(answers, false))
+	if got := within(t, "answer", answers); !errors.Is(got.err, backend.ErrNone) {
+		t.Errorf("%+v", got)
+	}
+	r.Close()
+	if held := b.held(); len(held) != 0 {
+		t.Errorf("released %v after an error", held)
+	}
+}
+
+// fill asks until the resolver refuses.
+func fill(t *testing.T, r *Resolver, done func(backend.Target, error) bool) (accepted int) {
+	t.Helper()
+	for r.Resolve(backend.Query{}, done) {
+		if accepted++; accepted > 2*(queryQueue+resolverWorkers) {
+			t.Fatal("Resolve is not bounded")
+		}
+	}
+	return accepted
+}
+
+func TestBounded(t *testing.T) {
+	let := make(chan struct{})
+	b := newSlow(let)
+	lost := make(chan backend.ID)
+	r := NewResolver(b, func(id backend.ID) { lost <- id })
+	answers := make(chan answer, 2*(queryQueue+resolverWorkers))
+	accepted := fill(t, r, into(answers, true))
+	if accepted < queryQueue {
+		t.Errorf("refused after %d queries", accepted)
+	}
+	// Every worker waits for the balancer, and a report waits for its reader:
+	// neither may keep a shard.
+	for range 3 * lossQueue {
+		r.Unreachable("b")
+	}
+	if got := within(t, "report", lost); got != "b" {
+		t.Errorf("lost %q", got)
+	}
+	releases := 0
+	for r.Release(backend.Lease(1_000_000 + releases)) {
+		if releases++; releases > 2*releaseQueue {
+			go func() { // lets the test end
+				for range lost {
+				}
+			}()
+			t.Fatal("Release is not bounded")
+		}
+	}
+	close(let)
+	for range accepted {
+		within(t, "answer", answers)
+	}
+	if !r.Resolve(backend.Query{}, into(answers, true)) {
+		t.Error("still refused when all is answered")
+	}
+	within(t, "answer", answers)
+	stop := make(chan struct{})
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for {
+			select {
+			case <-lost:
+			case <-stop:
+				return
+			}
+		}
+	})
+	r.Close()
+	close(stop)
+	reader.Wait()
+	if got := len(b.held()); got != releases {
+		t.Errorf("%d leases released, %d were handed over", got, releases)
+	}
+}
+
+// A balancer that waits must not keep leases from going back.
+func TestSlowPickDoesNotBlockReleases(t *testing.T) {
+	let := make(chan struct{})
+	b := newSlow(let)
+	lost := make(chan backend.ID, 1)
+	r := NewResolver(b, func(id backend.ID) { lost <- id })
+	fill(t, r, func(backend.Target, error) bool { return true })
+	if !r.Release(7) {
+		t.Fatal("refused")
+	}
+	within(t, "release", b.rang)
+	r.Unreachable("gone")
+	if got := within(t, "report", lost); got != "gone" {
+		t.Errorf("lost %q", got)
+	}
+	r.Close() // although nobody lets the workers go: the context does
+	if b.asked.Load() > resolverWorkers {
+		t.Errorf("%d picks: Close asked for queued queries", b.asked.Load())
+	}
+}
+
+// A pick that takes too long ends by its context, in time for the caller to
+// hear of it.
+func TestPickHasADeadline(t *testing.T) {
+	deadlines := make(chan time.Duration, 1)
+	r := NewResolver(probe(func(ctx context.Context) {
+		end, _ := ctx.Deadline()
+		deadlines <- time.Until(end)
+	}), func(backend.ID) {})
+	defer r.Close()
+	r.Resolve(backend.Query{}, func(backend.Target, error) bool { return true })
+	if got := within(t, "pick", deadlines); got <= 0 || got > pickTimeout {
+		t.Errorf("%v left for a pick", got)
+	}
+}
+
+type probe func(context.Context)
+
+func (p probe) Pick(ctx context.Context, _ backend.Query) (backend.Target, error) {
+	p(ctx)
+	return backend.Target{}, nil
+}
+
+func (probe) Release(backend.Lease) {}
+
+func TestCloseReleasesQueuedLeases(t *testing.T) {
+	b := newSlow(nil)
+	busy, lost := make(chan struct{}), make(chan struct{})
+	r := NewResolver(b, func(backend.ID) { close(busy); <-lost })
+	r.Unreachable("b")
+	within(t, "report", busy)
+	for l := range backend.Lease(100) {
+		r.Release(l + 1)
+	}
+	closed := make(chan struct{})
+	go func() { r.Close(); close(closed) }()
+	close(lost)
+	within(t, "Close", closed)
+	if got := len(b.held()); got != 100 {
+		t.Errorf("%d of 100 queued leases were released", got)
+	}
+}

@@ -1,0 +1,260 @@
+package handshake
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	"srtrelay/pool"
+	"srtrelay/wire"
+)
+
+// At the deadline the caller learns what was seen until then.
+func TestDeadline(t *testing.T) {
+	garbage := changed(response(), func(h wire.Handshake) { h.SetISN(1) })
+	tests := []struct {
+		name string
+		play func(*leg)
+		want Code
+	}{
+		{"no backend chosen", func(*leg) {}, Down},
+		{"silence", func(l *leg) { l.dial(opened) }, Down},
+		{"silence after the INDUCTION", func(l *leg) { l.conclude(opened) }, Down},
+		{"repeated INDUCTION replies", func(l *leg) { l.conclude(opened); l.reply(opened, inducted(), Duplicate) }, Down},
+		{"nonsense", func(l *leg) { l.dial(opened); l.reply(opened, garbage, Ignored) }, BadGateway},
+		{"nonsense later", func(l *leg) { l.conclude(opened); l.reply(opened, garbage, Ignored) }, BadGateway},
+		{"no handshake at all", func(l *leg) { l.conclude(opened); l.x.Nonsense() }, BadGateway},
+		{"a forged rejection", func(l *leg) {
+			l.conclude(opened)
+			l.reply(opened, changed(rejection(1010), func(h wire.Handshake) { h.SetISN(1) }), Ignored)
+		}, BadGateway},
+		{"backlog", func(l *leg) { l.conclude(opened); l.reply(opened, rejection(Backlog), Progressed) }, Backlog},
+		{"backlog and nonsense", func(l *leg) {
+			l.conclude(opened)
+			l.reply(opened, rejection(Backlog), Progressed)
+			l.reply(opened, garbage, Ignored)
+		}, Backlog},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := open(t)
+			tt.play(l)
+			end := opened + 2200*ms
+			l.tick(end - 1)
+			if due := l.x.Due(); due != end {
+				t.Errorf("due at %v, want the deadline %v", due, end)
+			}
+			b, code := l.x.Tick(end, nil)
+			if code != tt.want || len(b) != 0 {
+				t.Errorf("%v and %d bytes, want %v", code, len(b), tt.want)
+			}
+			l.phase(l.x.Phase())
+			l.x.Reject(end, code)
+			l.phase(Rejected)
+			want := AppendRejection(nil, conclusion(5, hsreq, sid("live/x")), tt.want)
+			if got := l.x.Response(end); !bytes.Equal(got, want) || l.x.Code() != tt.want {
+				t.Errorf("code %v, rejection % x", l.x.Code(), got)
+			}
+		})
+	}
+}
+
+// A full accept queue drains: the same CONCLUSION goes out again soon.
+func TestBacklogIsRetried(t *testing.T) {
+	l := open(t)
+	l.conclude(opened)
+	now := opened + 5*ms
+	if l.reply(now, rejection(Backlog), Progressed) != nil {
+		t.Fatal("answered at once: that is no pause")
+	}
+	if l.x.Due() != now+100*ms || l.tick(now+100*ms-1) != nil {
+		t.Fatalf("due at %v", l.x.Due())
+	}
+	now += 100 * ms
+	l.expectConclusion(l.tick(now), sentAt+105_000)
+	l.reply(now, rejection(Backlog), Progressed)
+	now += 100 * ms
+	l.expectConclusion(l.tick(now), sentAt+205_000)
+	l.reply(now, response(), Answered)
+	l.phase(Connected)
+}
+
+func TestRejectionIsVerbatim(t *testing.T) {
+	for name, tt := range map[string]struct {
+		isn  uint32
+		play func(*leg)
+		want bool
+	}{
+		"to the INDUCTION":                {uint32(nonce), func(l *leg) { l.dial(opened) }, true},
+		"to the CONCLUSION":               {callerISN, func(l *leg) { l.conclude(opened) }, true},
+		"to the INDUCTION, but too late":  {uint32(nonce), func(l *leg) { l.conclude(opened) }, false},
+		"to nothing while inducting":      {1, func(l *leg) { l.dial(opened) }, false},
+		"to nothing while concluding":     {1, func(l *leg) { l.conclude(opened) }, false},
+		"one bit beside":                  {callerISN ^ 1, func(l *leg) { l.conclude(opened) }, false},
+		"before anything has been asked ": {callerISN, func(*leg) {}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := open(t)
+			tt.play(l)
+			// libsrt's 1004 keeps the request's length and fields.
+			h := changed(append(rejection(1004), hsreq...), func(h wire.Handshake) {
+				h.SetISN(tt.isn)
+				h.SetPeerIP(backend6)
+			})
+			want := bytes.Clone(h)
+			if !tt.want {
+				l.reply(opened, h, Ignored)
+				return
+			}
+			l.reply(opened, h, Answered)
+			l.phase(Rejected)
+			if got := l.x.Response(opened); !bytes.Equal(got, want) || l.x.Code() != Rogue {
+				t.Errorf("%v:\n got % x\nwant % x", l.x.Code(), got, want)
+			}
+			if got := wire.Packet(l.x.Response(opened + time.Second)).Timestamp(); got != sentAt+1_000_000 {
+				t.Errorf("a replay has the timestamp %d", got)
+			}
+		})
+	}
+}
+
+// stamped is the caller's CONCLUSION with another timestamp.
+func stamped(us uint32) wire.Handshake {
+	h := conclusion(5, hsreq, sid("live/x"))
+	h.Packet().SetTimestamp(us)
+	return h
+}
+
+func TestAgainWhilePending(t *testing.T) {
+	l := open(t)
+	again := func(after time.Duration, us uint32, want bool) {
+		t.Helper()
+		if got := l.x.Again(opened+after, stamped(us), false); got != want {
+			t.Fatalf("after %v, timestamp %d: %v", after, us, got)
+		}
+	}
+	again(1*ms, sentAt, false)   // the network's
+	again(199*ms, sentAt, false) //
+	again(256*ms, sentAt+256_000, true)
+	again(300*ms, sentAt, false)         // the first one's copy, overtaken
+	again(455*ms, sentAt+256_000, false) // 199 ms after the second
+	l.dial(opened + 500*ms)
+	l.expectConclusion(l.reply(opened+556*ms, inducted(), Progressed), sentAt+556_000)
+	again(1000*ms, sentAt+256_000, true) // a caller whose retries bear one timestamp
+	l.expectConclusion(l.tick(opened+1100*ms), sentAt+356_000)
+	l.phase(Concluding)
+}
+
+func TestAgainWhenAnswered(t *testing.T) {
+	l := open(t)
+	l.conclude(opened)
+	l.reply(opened+10*ms, response(), Answered)
+	for _, tt := range []struct {
+		after       time.Duration
+		us          uint32
+		heard, want bool
+	}{
+		{20 * ms, sentAt, false, false},
+		{250 * ms, sentAt, false, true}, // the response was lost
+		{251 * ms, sentAt, false, false},
+		{260 * ms, sentAt + 250_000, false, true},
+		{9000 * ms, sentAt + 250_000, true, false}, // however late
+		{9001 * ms, sentAt, true, false},
+		{9002 * ms, sentAt + 500_000, true, true}, // a retry under way when the response came
+		{9003 * ms, sentAt + 500_000, true, false},
+	} {
+		if got := l.x.Again(opened+tt.after, stamped(tt.us), tt.heard); got != tt.want {
+			t.Errorf("after %v, timestamp %d, heard %v: %v", tt.after, tt.us, tt.heard, got)
+		}
+	}
+	l.phase(Connected)
+	l.expectResponse(opened+10*ms, 9000, caller4)
+}
+
+func TestTimestampsWrap(t *testing.T) {
+	l := &leg{T: t}
+	defer l.x.Close()
+	l.x.Open(opened, stamped(0xffffffff-99_999), caller4)
+	l.dial(opened)
+	l.expectConclusion(l.reply(opened+100*ms, inducted(), Progressed), 0)
+	if !l.x.Again(opened+200*ms, stamped(100_000), false) {
+		t.Fatal("behind the wrap a retry looks older")
+	}
+	if l.x.Again(opened+201*ms, stamped(0xffffffff-99_999), false) {
+		t.Fatal("before the wrap a copy looks fresher")
+	}
+	l.expectConclusion(l.tick(opened+350*ms), 250_000)
+	h := changed(response(), func(h wire.Handshake) { h.Packet().SetTimestamp(0xffffffff) })
+	l.reply(opened+400*ms, h, Answered)
+	if got := wire.Packet(l.x.Response(opened + 401*ms)).Timestamp(); got != 999 {
+		t.Errorf("replayed with %d", got)
+	}
+}
+
+func TestProof(t *testing.T) {
+	l := open(t)
+	induction := AppendInduction(nil, callerID, nonce, backend4)
+	forged := AppendInduction(nil, callerID, nonce^1, backend4)
+	check := func(when string, quoted []byte, want bool) {
+		t.Helper()
+		if got := l.x.Proof(quoted); got != want {
+			t.Errorf("%s: %v", when, got)
+		}
+	}
+	check("nothing sent", induction, false)
+	check("nothing sent, all zero", append([]byte{0x80}, make([]byte, 63)...), false)
+	l.dial(opened)
+	check("INDUCTION", induction, true)
+	check("cut short", induction[:63], false)
+	check("nothing", nil, false)
+	check("another nonce", forged, false)
+	check("a CONCLUSION before there is one", conclusion(5), false)
+
+	sent := bytes.Clone(l.reply(opened, inducted(), Progressed))
+	check("CONCLUSION", sent, true)
+	check("CONCLUSION cut behind its fields", sent[:64], true)
+	check("CONCLUSION cut short", sent[:63], false)
+	check("a late INDUCTION", induction, true)
+	check("the caller's own CONCLUSION, without our cookie", stamped(sentAt), false)
+	check("another ISN", changed(bytes.Clone(sent), func(h wire.Handshake) { h.SetISN(1) }), false)
+	check("data", append([]byte{0}, sent[1:]...), false)
+	l.reply(opened, response(), Answered)
+	check("answered", sent, false)
+}
+
+// given reports whether a buffer went back to the pool.
+func given(b *pool.Buffer) (back bool) {
+	defer func() { back = recover() != nil }()
+	b.Bytes()
+	return false
+}
+
+func TestBuffersGoBackOnce(t *testing.T) {
+	var x Exchange
+	x.Close() // never opened
+	for range 3 {
+		x.Open(opened, conclusion(5, hsreq), caller4)
+		first := x.conclusion
+		x.Again(opened+ms, stamped(sentAt+1), false)
+		if !given(first) || given(x.conclusion) {
+			t.Fatal("the replaced CONCLUSION is leaked, or the kept one is gone")
+		}
+		x.Dial(opened, backend4, nonce)
+		x.Reply(opened, inducted(), nil)
+		x.Reply(opened, response(), nil)
+		accepted := x.response
+		x.Reject(opened, Overload) // the shard finds no room for the session
+		if !given(accepted) || x.Phase() != Rejected || x.Code() != Overload {
+			t.Fatal("the replaced response is leaked")
+		}
+		c, r := x.conclusion, x.response
+		x.Close()
+		if !given(c) || !given(r) {
+			t.Fatal("Close leaks")
+		}
+		x.Close() // a second one finds nothing; a double Put would panic
+		if x != (Exchange{}) {
+			t.Fatalf("%+v left", x)
+		}
+	}
+}

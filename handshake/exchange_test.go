@@ -1,0 +1,282 @@
+package handshake
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+	"time"
+
+	"srtrelay/wire"
+)
+
+const (
+	ms            = time.Millisecond
+	backendID     = 0x51525354
+	backendCookie = 0xc0ffee42
+	nonce         = Nonce(0x0badcafe)
+	opened        = 5 * time.Second // when the first CONCLUSION came
+	sentAt        = 1000            // its timestamp
+)
+
+var (
+	caller4  = netip.MustParseAddr("192.0.2.1")
+	caller6  = netip.MustParseAddr("2001:db8::1")
+	backend4 = netip.MustParseAddr("10.0.0.5")
+	backend6 = netip.MustParseAddr("2001:db8:5::5")
+)
+
+// leg is an exchange with what a test says to it.
+type leg struct {
+	*testing.T
+	x Exchange
+}
+
+// open opens an exchange whose kept buffers must all be given back.
+func open(t *testing.T) *leg {
+	l := &leg{T: t}
+	l.x.Open(opened, conclusion(5, hsreq, sid("live/x")), caller4)
+	t.Cleanup(l.x.Close)
+	return l
+}
+
+// tick returns what is due at a time, which is at most one datagram.
+func (l *leg) tick(now time.Duration) wire.Handshake {
+	l.Helper()
+	b, code := l.x.Tick(now, []byte("room"))
+	if code != NoRejection {
+		l.Fatalf("at %v: %v", now, code)
+	}
+	return l.sent(b)
+}
+
+// sent checks that b was appended to and returns what was.
+func (l *leg) sent(b []byte) wire.Handshake {
+	l.Helper()
+	if !bytes.HasPrefix(b, []byte("room")) {
+		l.Fatalf("overwritten: % x", b)
+	}
+	if len(b) == 4 {
+		return nil
+	}
+	h, ok := wire.AsHandshake(b[4:])
+	if !ok {
+		l.Fatalf("sent no handshake: % x", b[4:])
+	}
+	return h
+}
+
+func (l *leg) reply(now time.Duration, h wire.Handshake, want Outcome) wire.Handshake {
+	l.Helper()
+	b, got := l.x.Reply(now, h, []byte("room"))
+	if got != want {
+		l.Fatalf("at %v: outcome %d, want %d", now, got, want)
+	}
+	return l.sent(b)
+}
+
+func (l *leg) phase(want Phase) {
+	l.Helper()
+	if l.x.Phase() != want || l.x.Pending() != (want < Connected) {
+		l.Fatalf("phase %d, pending %v; want phase %d", l.x.Phase(), l.x.Pending(), want)
+	}
+}
+
+// dial starts leg 2 and takes the INDUCTION.
+func (l *leg) dial(now time.Duration) {
+	l.Helper()
+	l.x.Dial(now, backend4, nonce)
+	l.phase(Inducting)
+	if h := l.tick(now); h == nil || h.Type() != wire.Induction {
+		l.Fatal("no INDUCTION at once")
+	}
+}
+
+// conclude goes on until the CONCLUSION is out.
+func (l *leg) conclude(now time.Duration) wire.Handshake {
+	l.Helper()
+	l.dial(now)
+	h := l.reply(now, inducted(), Progressed)
+	l.phase(Concluding)
+	return h
+}
+
+// inducted is a listener's answer to the relay's INDUCTION.
+func inducted() wire.Handshake {
+	h := conclusion(wire.MagicCode)
+	h.Packet().SetDestID(callerID)
+	h.SetEncryption(4)
+	h.SetISN(uint32(nonce))
+	h.SetType(wire.Induction)
+	h.SetCookie(backendCookie)
+	return h
+}
+
+// response is a listener's acceptance.
+func response() wire.Handshake {
+	h := conclusion(1, wire.AppendFeatures(nil, wire.BlockHSRsp, wire.Features{Version: 0x010503, Flags: 0xbf}))
+	h.Packet().SetDestID(callerID)
+	h.Packet().SetTimestamp(9000)
+	h.SetSocketID(backendID)
+	h.SetPeerIP(netip.MustParseAddr("10.9.9.9")) // the relay, as the backend sees it
+	return h
+}
+
+func rejection(code Code) wire.Handshake {
+	return wire.Handshake(AppendRejection(nil, conclusion(5, hsreq), code))
+}
+
+// expectConclusion checks a forwarded CONCLUSION byte by byte.
+func (l *leg) expectConclusion(h wire.Handshake, timestamp uint32) {
+	l.Helper()
+	want := conclusion(5, hsreq, sid("live/x"))
+	want.Packet().SetTimestamp(timestamp)
+	want.SetCookie(backendCookie)
+	want.SetPeerIP(backend4)
+	if !bytes.Equal(h, want) {
+		l.Fatalf("CONCLUSION\n got % x\nwant % x", []byte(h), []byte(want))
+	}
+}
+
+func TestExchange(t *testing.T) {
+	l := open(t)
+	l.phase(Resolving)
+	if l.x.Due() != opened+LegDeadline || l.tick(opened+10*ms) != nil {
+		t.Fatal("something is due without a backend")
+	}
+	l.reply(opened, inducted(), Ignored)
+
+	dialled := opened + 30*ms
+	l.x.Dial(dialled, backend4, nonce)
+	if l.x.Due() != dialled {
+		t.Fatalf("first INDUCTION due at %v", l.x.Due())
+	}
+	want := AppendInduction(nil, callerID, nonce, backend4)
+	for i := range 3 {
+		now := dialled + time.Duration(i)*LegRetry
+		if i > 0 && l.tick(now-1) != nil {
+			t.Fatalf("INDUCTION %d is early", i)
+		}
+		if h := l.tick(now); !bytes.Equal(h, want) {
+			t.Fatalf("INDUCTION %d: % x", i, []byte(h))
+		}
+		if l.x.Due() != now+LegRetry || l.x.Retries() != i || l.tick(now) != nil {
+			t.Fatalf("INDUCTION %d: next at %v, %d retries", i, l.x.Due(), l.x.Retries())
+		}
+	}
+
+	now := opened + 600*ms
+	l.expectConclusion(l.reply(now, inducted(), Progressed), sentAt+600_000)
+	l.phase(Concluding)
+	if l.x.Retries() != 0 || l.x.Due() != now+LegRetry {
+		t.Fatalf("%d retries, due at %v", l.x.Retries(), l.x.Due())
+	}
+	now += LegRetry
+	l.expectConclusion(l.tick(now), sentAt+850_000)
+	if l.x.Retries() != 1 {
+		t.Fatalf("%d retries", l.x.Retries())
+	}
+	if l.reply(now, inducted(), Duplicate) != nil {
+		t.Fatal("a repeated INDUCTION reply made a datagram")
+	}
+
+	now += 7 * ms
+	if l.reply(now, response(), Answered) != nil {
+		t.Fatal("an answer made a datagram to the backend")
+	}
+	l.phase(Connected)
+	if l.x.Code() != NoRejection {
+		t.Fatal(l.x.Code())
+	}
+	l.expectResponse(now, 9000, caller4)
+	l.reply(now+ms, response(), Duplicate)
+	l.reply(now+ms, rejection(1010), Duplicate)
+	l.expectResponse(now+500*ms, 509_000, caller4)
+	l.expectResponse(now+500*ms, 509_000, caller4)
+	l.expectResponse(now+700*ms+1500, 709_001, caller4)
+}
+
+// expectResponse checks the replay of response.
+func (l *leg) expectResponse(now time.Duration, timestamp uint32, caller netip.Addr) {
+	l.Helper()
+	want := response()
+	want.Packet().SetTimestamp(timestamp)
+	want.SetPeerIP(caller)
+	if got := l.x.Response(now); !bytes.Equal(got, want) {
+		l.Fatalf("response\n got % x\nwant % x", got, []byte(want))
+	}
+}
+
+func TestExchangeIPv6(t *testing.T) {
+	l := &leg{T: t}
+	defer l.x.Close()
+	l.x.Open(0, conclusion(5, hsreq), caller6)
+	l.x.Dial(0, backend6, nonce)
+	if got := l.tick(0).PeerIP(); got != backend6 {
+		t.Errorf("INDUCTION: peer IP %v", got)
+	}
+	if got := l.reply(0, inducted(), Progressed).PeerIP(); got != backend6 {
+		t.Errorf("CONCLUSION: peer IP %v", got)
+	}
+	l.reply(0, response(), Answered)
+	l.expectResponse(0, 9000, caller6)
+}
+
+// gosrt's INDUCTION reply and an old listener's.
+func TestInductionReplies(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(wire.Handshake)
+		want   Outcome
+	}{
+		{"version 5", func(wire.Handshake) {}, Progressed},
+		{"version 4 without magic", func(h wire.Handshake) { h.SetVersion(4); h.SetExtension(2) }, Progressed},
+		{"version 5 without magic", func(h wire.Handshake) { h.SetExtension(2) }, Ignored},
+		{"another nonce", func(h wire.Handshake) { h.SetISN(h.ISN() ^ 1) }, Ignored},
+		{"the caller's ISN", func(h wire.Handshake) { h.SetISN(callerISN) }, Ignored},
+		{"too early a CONCLUSION", func(h wire.Handshake) { h.SetType(wire.Conclusion) }, Ignored},
+		{"rendezvous", func(h wire.Handshake) { h.SetType(wire.WaveAHand) }, Ignored},
+		{"999", func(h wire.Handshake) { h.SetType(999) }, Ignored},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := open(t)
+			l.dial(opened)
+			h := l.reply(opened, changed(inducted(), tt.change), tt.want)
+			if (h != nil) != (tt.want == Progressed) {
+				t.Errorf("sent % x", []byte(h))
+			}
+			if tt.want == Ignored {
+				l.phase(Inducting)
+			}
+		})
+	}
+}
+
+func TestResponses(t *testing.T) {
+	tests := []struct {
+		name string
+		h    wire.Handshake
+		want Outcome
+	}{
+		{"HSv5", response(), Answered},
+		{"HSv4", changed(response()[:64], func(h wire.Handshake) { h.SetVersion(4) }), Answered},
+		{"HSv5 without extensions", response()[:64], Ignored},
+		{"version 6", changed(response(), func(h wire.Handshake) { h.SetVersion(6) }), Ignored},
+		{"another ISN", changed(response(), func(h wire.Handshake) { h.SetISN(callerISN + 1) }), Ignored},
+		{"the nonce", changed(response(), func(h wire.Handshake) { h.SetISN(uint32(nonce)) }), Ignored},
+		{"no socket ID", changed(response(), func(h wire.Handshake) { h.SetSocketID(0) }), Ignored},
+		{"agreement", changed(response(), func(h wire.Handshake) { h.SetType(wire.Agreement) }), Ignored},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := open(t)
+			l.conclude(opened)
+			l.reply(opened, tt.h, tt.want)
+			if tt.want == Answered {
+				l.phase(Connected)
+			} else {
+				l.phase(Concluding)
+			}
+		})
+	}
+}
