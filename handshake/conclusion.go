@@ -7,6 +7,7 @@ const (
 	minFlowWindow = 2
 	maxISN        = 0x7FFFFFFE
 	groupBit      = 1 << 30
+	featuresSize  = 12 // an HSREQ block's content
 )
 
 // Plausible reports whether a CONCLUSION's fields are in the ranges that
@@ -57,7 +58,7 @@ func parseExtensions(h wire.Handshake, r Request) (Request, Code) {
 	for b := range h.Blocks {
 		switch {
 		case b.Type == wire.BlockHSReq:
-			hasHSReq = !b.Cut
+			hasHSReq = !b.Cut && b.Size >= featuresSize
 		case !hasConfig:
 		case b.Type == wire.BlockSID && (b.Size == 0 || b.Size > wire.MaxStreamID):
 			code = BadRequest

@@ -109,6 +109,9 @@ func (x *Exchange) Pending() bool { return x.phase < Connected }
 // a copy made by the network, which must stay unanswered: a second response
 // kills a gosrt caller. heard says that the caller has used the response; then
 // a known timestamp is a copy however late it comes.
+//
+// A repeat that asks for another stream or group is refused as well: the
+// backend was chosen, and the caller let in, for what it asked first.
 func (x *Exchange) Again(now time.Duration, h wire.Handshake, heard bool) bool {
 	kept := x.kept()
 	// Signed, for timestamps wrap. An older one was overtaken by a retry: it
@@ -118,6 +121,10 @@ func (x *Exchange) Again(now time.Duration, h wire.Handshake, heard bool) bool {
 		return false
 	}
 	if x.Pending() {
+		asked, _ := ParseConclusion(kept)
+		if asksNow, code := ParseConclusion(h); code != NoRejection || asksNow != asked {
+			return false
+		}
 		release(x.conclusion)
 		x.conclusion = pool.Get(h)
 	} else {
@@ -206,7 +213,7 @@ func (x *Exchange) Reply(now time.Duration, h wire.Handshake, b []byte) ([]byte,
 		return b, x.rejected(now, h)
 	case h.Type() == wire.Induction && x.phase == Concluding:
 		return b, Duplicate
-	case h.Type() == wire.Induction && x.inducted(h):
+	case IsInductionReply(h, x.nonce):
 		x.phase, x.cookie, x.sends = Concluding, h.Cookie(), 0
 		return x.appendLeg(now, b), Progressed
 	case h.Type() == wire.Conclusion && x.phase == Concluding && x.accepted(h):
@@ -220,12 +227,6 @@ func (x *Exchange) Reply(now time.Duration, h wire.Handshake, b []byte) ([]byte,
 // Nonsense notes that the backend sent something else than a handshake. Of a
 // backend that goes on to accept it was early data, which makes no difference.
 func (x *Exchange) Nonsense() { x.nonsense = true }
-
-// inducted reports whether h answers this exchange's INDUCTION: a listener
-// echoes the ISN, and version 5 goes with the magic code.
-func (x *Exchange) inducted(h wire.Handshake) bool {
-	return h.ISN() == uint32(x.nonce) && (h.Version() <= 4 || h.Extension() == wire.MagicCode)
-}
 
 // accepted reports whether h is a response that the caller would take: its own
 // ISN echoed, a version, a socket ID, and for HSv5 extensions.

@@ -222,6 +222,31 @@ func TestProof(t *testing.T) {
 	check("answered", sent, false)
 }
 
+// The bug: a repeat under the same ID and ISN could slip another stream ID past
+// the choice of the backend, and past every rule about stream IDs.
+func TestRepeatMustNotChangeTheStream(t *testing.T) {
+	sid := func(id string, timestamp uint32) wire.Handshake {
+		h := conclusion(wire.FlagHSReq|wire.FlagConfig, hsreq, wire.AppendString(nil, wire.BlockSID, id))
+		h.Packet().SetTimestamp(timestamp)
+		return h
+	}
+	var x Exchange
+	x.Open(opened, sid("#!::r=live/a", sentAt), caller4)
+	defer x.Close()
+	if x.Again(opened+ms, sid("#!::r=live/b", sentAt+1000), false) {
+		t.Error("another stream ID was taken")
+	}
+	if x.Again(opened+ms, conclusion(0), false) {
+		t.Error("a malformed repeat was taken")
+	}
+	if got, _ := ParseConclusion(x.kept()); got.StreamID != "#!::r=live/a" {
+		t.Errorf("kept %q", got.StreamID)
+	}
+	if !x.Again(opened+ms, sid("#!::r=live/a", sentAt+1000), false) {
+		t.Error("an honest retry was refused")
+	}
+}
+
 // given reports whether a buffer went back to the pool.
 func given(b *pool.Buffer) (back bool) {
 	defer func() { back = recover() != nil }()
@@ -233,7 +258,7 @@ func TestBuffersGoBackOnce(t *testing.T) {
 	var x Exchange
 	x.Close() // never opened
 	for range 3 {
-		x.Open(opened, conclusion(5, hsreq), caller4)
+		x.Open(opened, stamped(sentAt), caller4)
 		first := x.conclusion
 		x.Again(opened+ms, stamped(sentAt+1), false)
 		if !given(first) || given(x.conclusion) {

@@ -70,6 +70,13 @@ func AppendInduction(b []byte, socketID uint32, nonce Nonce, peer netip.Addr) []
 	return b
 }
 
+// IsInductionReply reports whether h answers an INDUCTION with this nonce: a
+// listener echoes the ISN, and version 5 goes with the magic code.
+func IsInductionReply(h wire.Handshake, nonce Nonce) bool {
+	return h.Type() == wire.Induction && h.ISN() == uint32(nonce) &&
+		(h.Version() <= 4 || h.Extension() == wire.MagicCode)
+}
+
 // Nonce is a random number in the range of an ISN.
 type Nonce uint32
 

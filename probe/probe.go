@@ -127,7 +127,7 @@ func Ask(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
 			return 0, fmt.Errorf("probe %s: no answer within %v", to, answerWithin)
 		}
 		h, ok := wire.AsHandshake(buffer[:n])
-		if ok && h.Packet().DestID() == id && h.ISN() == uint32(nonce) && h.Type() == wire.Induction {
+		if ok && h.Packet().DestID() == id && handshake.IsInductionReply(h, nonce) {
 			return keyLenOf(h), nil
 		}
 		nonsense = true
