@@ -18,8 +18,23 @@ type ID string
 // Source says how the relay learnt of a backend.
 type Source string
 
-// Static backends come from the configuration.
-const Static Source = "static"
+// Static backends come from the configuration, registered ones announce
+// themselves by heartbeat, shared ones were learnt from a common store.
+const (
+	Static     Source = "static"
+	Registered Source = "registered"
+	Shared     Source = "shared"
+)
+
+// Registration is what an SRS server says of itself in a heartbeat
+// (SrsHttpHeartbeat::do_heartbeat), kept as it came for whoever shares the
+// store. It is not changed after it was made.
+type Registration struct {
+	IP, Device           string
+	Server, Service, PID string
+	// Listen endpoints by protocol: rtmp, http, api, srt, rtc; raw.
+	RTMP, HTTP, API, SRT, RTC []string
+}
 
 // Backend is one server. It is a value: a change makes a new Snapshot.
 type Backend struct {
@@ -34,6 +49,15 @@ type Backend struct {
 	KeyLen uint16
 	// Down says that the backend is known not to answer: it gets no streams.
 	Down bool
+	// Draining says that the operator wants no new streams on it.
+	Draining bool
+	// Weight is its share of new streams against the others', at least 1.
+	Weight int
+	// Expires is when a backend that needs heartbeats counts as late, zero
+	// for one that needs none.
+	Expires time.Time
+	// Registration is what the backend said of itself, nil for a static one.
+	Registration *Registration
 	// Added is when the backend was put in, Answered when it last answered a
 	// probe.
 	Added, Answered time.Time
@@ -52,6 +76,19 @@ type Query struct {
 	Publish bool
 	// Caller is the caller's address.
 	Caller netip.AddrPort
+	// Tried are backends that have just let this caller's handshake pass
+	// without an answer: they are not to be chosen again for it.
+	Tried [2]ID
+}
+
+// Takes reports whether the backend may be given a new stream at a time.
+func (b Backend) Takes(now time.Time) bool {
+	return !b.Down && !b.Draining && !b.Late(now)
+}
+
+// Late reports whether the backend's heartbeat is overdue.
+func (b Backend) Late(now time.Time) bool {
+	return !b.Expires.IsZero() && now.After(b.Expires)
 }
 
 // Lease is a session's hold on a backend, 0 for none. Whoever was given one
@@ -65,5 +102,10 @@ type Target struct {
 	Lease Lease
 }
 
-// ErrNone says that no backend can take the stream.
-var ErrNone = errors.New("no backend available")
+// Why a Query has no Target.
+var (
+	// ErrNone says that no backend can take the stream.
+	ErrNone = errors.New("no backend available")
+	// ErrNoStream says that a player asked for a stream that nobody publishes.
+	ErrNoStream = errors.New("no such stream")
+)
