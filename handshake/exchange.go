@@ -66,6 +66,7 @@ type Exchange struct {
 	backlog  Code   // Backlog once the backend has pleaded it
 
 	conclusion *pool.Buffer
+	asked      *Request      // the caller's own, if conclusion was rewritten
 	received   time.Duration // when conclusion came
 	response   *pool.Buffer
 	answered   time.Duration // when response came
@@ -121,12 +122,12 @@ func (x *Exchange) Again(now time.Duration, h wire.Handshake, heard bool) bool {
 		return false
 	}
 	if x.Pending() {
-		asked, _ := ParseConclusion(kept)
-		if asksNow, code := ParseConclusion(h); code != NoRejection || asksNow != asked {
+		fresh, ok := x.repeat(h)
+		if !ok {
 			return false
 		}
 		release(x.conclusion)
-		x.conclusion = pool.Get(h)
+		x.conclusion = fresh
 	} else {
 		kept.Packet().SetTimestamp(h.Packet().Timestamp())
 	}

@@ -63,9 +63,17 @@ func ParseStreamID(s string) (StreamID, error) {
 // Key is the affinity key vhost/app/stream: what SRS takes for one source
 // (srs_generate_stream_url), so the last dot of the stream and all behind it
 // are gone, and a vhost that SRS would fold into its default one is folded.
-func (id StreamID) Key() string {
+func (id StreamID) Key() string { return id.KeyAmong(nil) }
+
+// KeyAmong is Key where known tells the vhosts that SRS is configured with: it
+// serves the streams of all others in its default vhost. Nil knows every one.
+//
+// An address or a name without a dot is folded even if it is known: SRS's
+// proxy does so, and two streams under one key only share a backend.
+func (id StreamID) KeyAmong(known func(vhost string) bool) string {
 	vhost := id.Vhost
-	if _, err := netip.ParseAddr(vhost); err == nil || !strings.Contains(vhost, ".") {
+	_, err := netip.ParseAddr(vhost)
+	if err == nil || !strings.Contains(vhost, ".") || known != nil && !known(vhost) {
 		vhost = DefaultVhost
 	}
 	stream := id.Stream
@@ -124,10 +132,25 @@ func parseAccess(s string) (id StreamID, path string, err error) {
 // the long s of Unicode for an s.
 func isMode(v, mode string) bool { return len(v) == len(mode) && strings.EqualFold(v, mode) }
 
-// splitPairs splits at every separator alike and takes the items two by two:
-// key, value, key, value. An empty item therefore shifts all that follow, and
-// SRS's players live with it (srs_parse_query_string).
+// splitPairs takes the items two by two: key, value, key, value. An empty item
+// therefore shifts all that follow, and SRS's players live with it
+// (srs_parse_query_string).
 func splitPairs(s string) map[string]string {
+	items := splitItems(s)
+	pairs := make(map[string]string, len(items)/2+1)
+	for i := 0; i < len(items); i += 2 {
+		v := ""
+		if i+1 < len(items) {
+			v = items[i+1]
+		}
+		pairs[items[i]] = v
+	}
+	return pairs
+}
+
+// splitItems splits at every separator alike. An empty item at the very end is
+// none.
+func splitItems(s string) []string {
 	var items []string
 	for {
 		i := strings.IndexAny(s, "=,&;")
@@ -143,13 +166,5 @@ func splitPairs(s string) map[string]string {
 	if s != "" {
 		items = append(items, s)
 	}
-	pairs := make(map[string]string, len(items)/2+1)
-	for i := 0; i < len(items); i += 2 {
-		v := ""
-		if i+1 < len(items) {
-			v = items[i+1]
-		}
-		pairs[items[i]] = v
-	}
-	return pairs
+	return items
 }

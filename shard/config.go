@@ -7,6 +7,7 @@ import (
 
 	"srtrelay/backend"
 	"srtrelay/handshake"
+	"srtrelay/rules"
 	"srtrelay/udp"
 )
 
@@ -43,6 +44,9 @@ type Config struct {
 	Registry *backend.Registry
 	// Balancer chooses backends, off the loop.
 	Balancer Balancer
+	// Rules publishes what the operator laid down about stream IDs, asked once
+	// per CONCLUSION. Nil has no rules.
+	Rules *rules.Live
 	// Events takes what happens to sessions. It is never waited for: when it
 	// is full, the event is counted as lost. Nil sends none.
 	Events chan<- Event

@@ -4,6 +4,7 @@ import (
 	"srtrelay/addr"
 	"srtrelay/backend"
 	"srtrelay/handshake"
+	"srtrelay/rules"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )
@@ -76,9 +77,9 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 		return s.refuse(front, d, h, handshake.Down)
 	}
 	req, code := handshake.ParseConclusion(h)
-	stream, err := handshake.ParseStreamID(req.StreamID)
-	if code == handshake.NoRejection && err != nil {
-		code = handshake.BadRequest
+	routed, told := handshake.Routed{}, h
+	if code == handshake.NoRejection {
+		routed, told, code = s.route(front, d, h, req)
 	}
 	if code == handshake.NoRejection && s.full(d.From.IP) {
 		code = handshake.Overload
@@ -93,10 +94,31 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 	if ss != nil {
 		s.replace(i, ss)
 	}
-	return s.open(front, d, h, backend.Query{
-		Key: stream.Key(), Group: req.Group, StreamID: req.StreamID,
-		Publish: stream.Publish, Caller: d.From.Netip(),
+	fate := s.open(front, d, told, backend.Query{
+		Key: routed.Key, Group: req.Group, StreamID: req.StreamID,
+		Publish: routed.Stream.Publish, Caller: d.From.Netip(),
 	})
+	if fate == Parked && routed.Changed {
+		i, _ := s.byCaller(front, &d.From, h.SocketID())
+		s.sessions.side(i).exchange.Rewrote(req)
+	}
+	return fate
+}
+
+// route applies the rules. told is the CONCLUSION for the backend: h itself,
+// or a copy with another stream ID.
+func (s *Shard) route(front uint8, d *udp.Datagram, h wire.Handshake, req handshake.Request) (handshake.Routed, wire.Handshake, handshake.Code) {
+	routed, err := handshake.Route(s.cfg.Rules.Set(), rules.Request{
+		ListenPort: s.fronts[front].sock.Local().Port(), Caller: d.From.Netip(),
+		StreamID: req.StreamID, HSv4: h.Version() == 4,
+	})
+	told := h
+	if err == nil && routed.Changed {
+		// Not in the scratch space: a SHUTDOWN to the connection that this
+		// one replaces may be made before the exchange has its copy.
+		told, err = handshake.RewriteStreamID(nil, h, routed.StreamID)
+	}
+	return routed, told, handshake.Refusal(err)
 }
 
 // inductAgain answers a CONCLUSION whose cookie has gone stale, on the way or

@@ -1,0 +1,80 @@
+package handshake
+
+import (
+	"errors"
+
+	"srtrelay/rules"
+)
+
+// Why a caller is refused by the rules.
+var (
+	// ErrForbidden: its network may not publish, or play.
+	ErrForbidden = errors.New("the caller's network is not allowed")
+	// ErrLong: SRS would fail on it.
+	ErrLong = errors.New("stream ID longer than 511 bytes with what the rules add")
+)
+
+// Routed is what counts of a caller's stream ID once the rules have been
+// applied.
+type Routed struct {
+	// StreamID is what the backend is to be told.
+	StreamID string
+	// Changed says that it is not what the caller sent.
+	Changed bool
+	// From says where it comes from.
+	From rules.Origin
+	// Stream is how SRS reads it, Key its affinity key.
+	Stream StreamID
+	Key    string
+}
+
+// Route applies a set of rules to a caller; a nil set has none. The error says
+// why the caller is refused, Refusal with which code. It changes nothing.
+func Route(set *rules.Set, in rules.Request) (Routed, error) {
+	v := set.Apply(in)
+	r := Routed{StreamID: v.StreamID, Changed: v.Changed, From: v.From}
+	stream, err := ParseStreamID(v.StreamID)
+	if err != nil {
+		return r, err
+	}
+	r.Stream, r.Key = stream, stream.KeyAmong(set.KnowsVhost)
+	// What SRS takes for an HSv4 caller publishes.
+	if !set.Admits(stream.Publish, in.Caller.Addr()) || in.HSv4 && !set.Admits(true, in.Caller.Addr()) {
+		return r, ErrForbidden
+	}
+	if in.HSv4 {
+		r.Changed = false
+		return r, nil
+	}
+	if j := set.Injection(); j.Key != "" {
+		told, err := Inject(v.StreamID, j.Key, j.Value(in.Caller))
+		if err != nil {
+			return r, err
+		}
+		r.StreamID, r.Changed = told, told != in.StreamID
+		if r.Stream, err = ParseStreamID(told); err != nil {
+			return r, err
+		}
+	}
+	if r.Changed && len(r.StreamID) > rules.MaxStreamID {
+		return r, ErrLong
+	}
+	return r, nil
+}
+
+// CheckStreamID says why SRS would refuse a stream ID, nil if it would not.
+func CheckStreamID(s string) error {
+	_, err := ParseStreamID(s)
+	return err
+}
+
+// Refusal is the code for an error of Route or RewriteStreamID.
+func Refusal(err error) Code {
+	switch {
+	case err == nil:
+		return NoRejection
+	case errors.Is(err, ErrForbidden):
+		return Forbidden
+	}
+	return BadRequest
+}

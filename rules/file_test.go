@@ -1,0 +1,204 @@
+package rules
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// watched is a file of rules whose looks the test makes itself, as Watch would.
+type watched struct {
+	t        *testing.T
+	file     *File
+	name     string
+	outcomes []error
+}
+
+func watch(t *testing.T, text string) *watched {
+	t.Helper()
+	w := &watched{t: t, name: filepath.Join(t.TempDir(), "rules.yaml")}
+	w.write(text)
+	var err error
+	w.file, err = Open(w.name, strict)
+	w.must(err)
+	return w
+}
+
+func (w *watched) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *watched) write(text string) {
+	w.t.Helper()
+	w.must(os.WriteFile(w.name, []byte(text), 0o600))
+}
+
+// look does what a tick does, n times.
+func (w *watched) look(n int) {
+	for range n {
+		if w.file.due() {
+			w.outcomes = append(w.outcomes, w.file.reload())
+		}
+	}
+}
+
+// quiet wants no attempt.
+func (w *watched) quiet() {
+	w.t.Helper()
+	if len(w.outcomes) > 0 {
+		w.t.Fatalf("reloaded: %v", w.outcomes)
+	}
+}
+
+// outcome wants one attempt, with an error that begins so ("" for none), and
+// these rules in force.
+func (w *watched) outcome(want, rule string) {
+	w.t.Helper()
+	if len(w.outcomes) != 1 {
+		w.t.Fatalf("%d attempts, want 1: %v", len(w.outcomes), w.outcomes)
+	}
+	err := w.outcomes[0]
+	w.outcomes = nil
+	if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), "rules: "+w.name+want)) {
+		w.t.Fatalf("outcome %v, want %q", err, want)
+	}
+	w.inForce(rule)
+}
+
+func (w *watched) inForce(rule string) {
+	w.t.Helper()
+	if got := w.file.Live().Set().Apply(Request{}).StreamID; got != rule {
+		w.t.Fatalf("in force: %q, want %q", got, rule)
+	}
+}
+
+func TestReloadOnChange(t *testing.T) {
+	w := watch(t, "default: one")
+	w.inForce("one")
+	w.look(4)
+	w.quiet()
+	w.write("default: second")
+	w.look(1)
+	w.quiet()
+	w.look(1)
+	w.outcome("", "second")
+	w.look(4)
+	w.quiet()
+}
+
+// A file that changes from look to look is being written.
+func TestHalfWrittenFileIsNotRead(t *testing.T) {
+	w := watch(t, "default: one")
+	for _, text := range []string{"default: tw", "default: two", "default: two\nvhosts: [a", "default: two\nvhosts: [a.com]"} {
+		w.write(text)
+		w.look(1)
+		w.quiet()
+	}
+	w.look(1)
+	w.outcome("", "two")
+}
+
+func TestBadFileKeepsTheRules(t *testing.T) {
+	w := watch(t, "default: one")
+	w.write("vhosts: [a.com]\ndefault: bad")
+	w.look(2)
+	w.outcome(`:2: key "default": "bad": SRS would refuse it`, "one")
+	w.look(4)
+	w.quiet() // said once
+	w.write("default: three")
+	w.look(2)
+	w.outcome("", "three")
+}
+
+func TestRemovedFileKeepsTheRules(t *testing.T) {
+	w := watch(t, "default: one")
+	w.must(os.Rename(w.name, w.name+".away"))
+	w.look(2)
+	w.outcome(": no such file or directory", "one")
+	w.look(4)
+	w.quiet()
+	w.must(os.Rename(w.name+".away", w.name)) // as it was: the operator is told all the same
+	w.look(2)
+	w.outcome("", "one")
+	w.look(4)
+	w.quiet()
+}
+
+// Editors and configuration tools put another file in the place of the first,
+// or turn a symbolic link; the new one may have the old one's size and time.
+func TestReplacedFile(t *testing.T) {
+	w := watch(t, "default: one")
+	before, err := os.Stat(w.name)
+	w.must(err)
+	other := w.name + ".new"
+	w.must(os.WriteFile(other, []byte("default: two"), 0o600))
+	w.must(os.Chtimes(other, before.ModTime(), before.ModTime()))
+	w.must(os.Rename(other, w.name))
+	w.look(2)
+	w.outcome("", "two")
+
+	w.must(os.WriteFile(other, []byte("default: six"), 0o600))
+	w.must(os.Symlink(other, w.name+".link"))
+	w.must(os.Rename(w.name+".link", w.name))
+	w.look(2)
+	w.outcome("", "six")
+}
+
+func TestWatch(t *testing.T) {
+	w := watch(t, "default: one")
+	ctx, end := context.WithCancel(t.Context())
+	ticks, asked, outcomes := make(chan time.Time), make(chan os.Signal), make(chan error)
+	ended := make(chan struct{})
+	go func() {
+		w.file.Watch(ctx, ticks, asked, func(err error) { outcomes <- err })
+		close(ended)
+	}()
+	next := func(want, rule string) {
+		t.Helper()
+		w.outcomes = append(w.outcomes, <-outcomes)
+		w.outcome(want, rule)
+	}
+	ask := func(want, rule string) {
+		t.Helper()
+		asked <- syscall.SIGHUP
+		next(want, rule)
+	}
+	ask("", "one")
+	w.write("default: [")
+	ask(":1: ", "one")
+	w.must(os.Remove(w.name))
+	ask(": no such file or directory", "one")
+	w.must(os.Mkdir(w.name, 0o700))
+	ask(": not a regular file", "one")
+	w.must(os.Remove(w.name))
+	w.write("default: four")
+	ask("", "four")
+
+	w.write("default: and five")
+	ticks <- time.Time{}
+	ticks <- time.Time{}
+	next("", "and five")
+	end()
+	<-ended
+}
+
+func TestOpenRefuses(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "rules.yaml")
+	if _, err := Open(name, strict); err == nil || err.Error() != "rules: "+name+": no such file or directory" {
+		t.Errorf("missing: %v", err)
+	}
+	// A pipe would hold the start up for ever.
+	if err := syscall.Mkfifo(name, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(name, strict); err == nil || err.Error() != "rules: "+name+": not a regular file" {
+		t.Errorf("pipe: %v", err)
+	}
+}

@@ -1,0 +1,223 @@
+package rules
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+)
+
+// MaxStreamID is the longest stream ID that a rule may give or make, in bytes:
+// SRS reads it into 512 of them, one for the NUL.
+const MaxStreamID = 511
+
+// Parse reads a file of rules. check says whether a stream ID would be
+// refused. The error is one line: the file with the line, the key, and why.
+func Parse(name string, text []byte, check func(streamID string) error) (*Set, error) {
+	s := new(Set)
+	root, err := document(name, text)
+	if err == nil && root.node != nil {
+		err = s.parse(root, check)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Set) parse(root at, check func(string) error) error {
+	return root.fields(map[string]func(at) error{
+		"default": func(a at) (err error) {
+			s.fallback, err = fallbackOf(a, check)
+			return err
+		},
+		"ports": func(a at) error {
+			s.ports = make(map[uint16]entry)
+			return a.items(func(a at) error { return s.addPort(a, check) })
+		},
+		"sources": func(a at) error {
+			return a.items(func(a at) error { return s.addSource(a, check) })
+		},
+		"vhosts": func(a at) error {
+			s.vhosts = make(map[string]bool)
+			return a.items(s.addVhost)
+		},
+		"access": func(a at) error {
+			return a.fields(map[string]func(at) error{
+				"publish": s.publish.parse,
+				"play":    s.play.parse,
+			})
+		},
+		"inject-address": func(a at) error { return s.inject.parse(a) },
+	})
+}
+
+// fallbackOf reads the default, which may be the stream ID alone.
+func fallbackOf(a at, check func(string) error) (*entry, error) {
+	e := new(entry)
+	if a.mapping() {
+		return e, e.parse(a, check, nil)
+	}
+	return e, e.set(a, check)
+}
+
+func (s *Set) addPort(a at, check func(string) error) error {
+	var e entry
+	var port uint16
+	var where at
+	err := e.parse(a, check, map[string]func(at) error{"port": func(a at) (err error) {
+		where = a
+		port, err = portOf(a)
+		return err
+	}})
+	if err != nil {
+		return err
+	}
+	if port == 0 {
+		return a.missing("port")
+	}
+	if _, twice := s.ports[port]; twice {
+		return where.bad("listed twice")
+	}
+	s.ports[port] = e
+	return nil
+}
+
+func portOf(a at) (uint16, error) {
+	text, err := a.text()
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n == 0 {
+		return 0, a.refuse(text, errors.New("not a port from 1 to 65535"))
+	}
+	return uint16(n), nil
+}
+
+func (s *Set) addSource(a at, check func(string) error) error {
+	var e entry
+	var network at
+	if err := e.parse(a, check, map[string]func(at) error{"network": func(a at) error {
+		network = a
+		return nil
+	}}); err != nil {
+		return err
+	}
+	if network.node == nil {
+		return a.missing("network")
+	}
+	return addNetwork(&s.sources, network, e)
+}
+
+func addNetwork[T any](to *networks[T], a at, v T) error {
+	text, err := a.text()
+	if err != nil {
+		return err
+	}
+	p, err := parseNetwork(text)
+	if err != nil {
+		return a.refuse(text, err)
+	}
+	if !to.add(p, v) {
+		return a.refuse(text, errors.New("listed twice"))
+	}
+	return nil
+}
+
+func (s *Set) addVhost(a at) error {
+	vhost, err := a.text()
+	switch {
+	case err != nil:
+		return err
+	case vhost == "" || strings.ContainsAny(vhost, "/=,&;? \x00"):
+		return a.refuse(vhost, errors.New("not the name of a vhost"))
+	case s.vhosts[vhost]:
+		return a.refuse(vhost, errors.New("listed twice"))
+	}
+	s.vhosts[vhost] = true
+	return nil
+}
+
+func (c *access) parse(a at) error {
+	list := func(allowed bool) func(at) error {
+		return func(a at) error {
+			c.listed = c.listed || allowed
+			return a.items(func(a at) error { return addNetwork(&c.verdicts, a, allowed) })
+		}
+	}
+	return a.fields(map[string]func(at) error{"allow": list(true), "deny": list(false)})
+}
+
+// parse reads a mapping with a stream ID, override and the keys in more.
+func (e *entry) parse(a at, check func(string) error, more map[string]func(at) error) error {
+	known := map[string]func(at) error{
+		"stream-id": func(a at) error { return e.set(a, check) },
+		"override": func(a at) (err error) {
+			e.override, err = a.truth()
+			return err
+		},
+	}
+	for key, fn := range more {
+		known[key] = fn
+	}
+	if err := a.fields(known); err != nil {
+		return err
+	}
+	if e.streamID == "" {
+		return a.missing("stream-id")
+	}
+	return nil
+}
+
+// set reads a stream ID.
+func (e *entry) set(a at, check func(string) error) error {
+	text, err := a.text()
+	switch {
+	case errors.Is(err, errMissing):
+		return a.bad("value missing; a stream ID that begins with # needs quotes")
+	case err != nil:
+		return err
+	case text == "":
+		return a.refuse(text, errors.New("empty"))
+	case len(text) > MaxStreamID:
+		return a.bad("longer than " + strconv.Itoa(MaxStreamID) + " bytes")
+	case strings.ContainsRune(text, 0):
+		return a.refuse(text, errors.New("contains a NUL"))
+	}
+	if err := check(text); err != nil {
+		return a.refuse(text, err)
+	}
+	e.streamID = text
+	return nil
+}
+
+// reserved are keys that SRS, or SRT's access control, reads itself.
+const reserved = " u r h s t m vhost "
+
+func (j *Injection) parse(a at) error {
+	err := a.fields(map[string]func(at) error{
+		"key": func(a at) (err error) {
+			j.Key, err = a.text()
+			letters := "abcdefghijklmnopqrstuvwxyz0123456789-_"
+			switch {
+			case err != nil:
+				return err
+			case j.Key == "" || strings.Trim(strings.ToLower(j.Key), letters) != "":
+				return a.refuse(j.Key, errors.New("takes letters, digits, - and _"))
+			case len(j.Key) > 32:
+				return a.refuse(j.Key, errors.New("longer than 32 bytes"))
+			case strings.Contains(reserved, " "+strings.ToLower(j.Key)+" "):
+				return a.refuse(j.Key, errors.New("means something else in a stream ID"))
+			}
+			return nil
+		},
+		"port": func(a at) (err error) {
+			j.Port, err = a.truth()
+			return err
+		},
+	})
+	if err == nil && j.Key == "" {
+		return a.missing("key")
+	}
+	return err
+}
