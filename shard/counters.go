@@ -59,6 +59,7 @@ const (
 	Established    // handshakes completed
 	Rejected       // rejections sent, the relay's own and relayed ones
 	Replays        // cached responses sent again
+	Failovers      // handshakes moved to another backend
 	LegRetries     // leg-2 datagrams sent again
 	ShutdownsMade  // SHUTDOWNs made by the relay
 	Refusals       // ICMP errors from the socket error queue
@@ -119,6 +120,7 @@ var counterNames = [NumCounters]string{
 	Established:             "established",
 	Rejected:                "rejected",
 	Replays:                 "replays",
+	Failovers:               "failovers",
 	LegRetries:              "leg_retries",
 	ShutdownsMade:           "shutdowns_made",
 	Refusals:                "refusals",

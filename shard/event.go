@@ -55,7 +55,7 @@ func (s *Shard) emit(e Event) {
 func (s *Shard) sessionEvent(kind EventKind, i uint32, ss *Session) Event {
 	sd := s.sessions.side(i)
 	e := Event{
-		Kind: kind, Caller: ss.caller.Netip(), Key: sd.key, Publish: sd.publish,
+		Kind: kind, Caller: ss.caller.Netip(), Key: sd.query.Key, Publish: sd.query.Publish,
 		CallerID: ss.callerID, BackendID: ss.backendID, Cause: ss.cause,
 		ToBackend: ss.toBackend, ToCaller: ss.toCaller,
 	}

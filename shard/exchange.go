@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"errors"
 	"net/netip"
 
 	"srtrelay/addr"
@@ -24,7 +25,7 @@ func (s *Shard) open(front uint8, d *udp.Datagram, h wire.Handshake, q backend.Q
 	}
 	x := new(handshake.Exchange)
 	x.Open(s.now, h, d.From.IP.Netip())
-	*s.sessions.side(i) = side{exchange: x, key: q.Key, publish: q.Publish}
+	*s.sessions.side(i) = side{exchange: x, query: q}
 	ss.caller, ss.local, ss.front = d.From, d.Local, front
 	ss.callerID, ss.isn = h.SocketID(), h.ISN()
 	ss.opened = s.now
@@ -47,10 +48,18 @@ func (s *Shard) resolved(i, gen uint32, t backend.Target, err error) {
 	}
 	ss.lease = t.Lease
 	if err != nil {
-		s.fail(i, ss, handshake.Down)
+		s.fail(i, ss, codeOf(err))
 		return
 	}
 	s.dial(i, ss, t)
+}
+
+// codeOf is how a caller is told why there is no backend for it.
+func codeOf(err error) handshake.Code {
+	if errors.Is(err, backend.ErrNoStream) {
+		return handshake.NotFound
+	}
+	return handshake.Down
 }
 
 // dial starts the second leg.
@@ -66,6 +75,7 @@ func (s *Shard) dial(i uint32, ss *Session, t backend.Target) {
 	s.keyBack(i, ss)
 	sd := s.sessions.side(i)
 	sd.peer = s.joinPeer(to, t.ID)
+	sd.attempt = attempt{until: s.now + attemptFor}
 	sd.exchange.Dial(s.now, t.Addr.Addr(), handshake.NewNonce(s.random.Uint32()))
 	s.tick(i, ss)
 }
@@ -121,6 +131,7 @@ func (s *Shard) tick(i uint32, ss *Session) {
 		return
 	}
 	s.sendLeg(i, ss, b)
+	s.considerAnother(i, ss)
 }
 
 // sendLeg sends a leg-2 datagram, if there is one, and arms the next.

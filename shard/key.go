@@ -75,11 +75,17 @@ func (s *Shard) unkeyCaller(i uint32, ss *Session) {
 	}
 }
 
-func (s *Shard) unkey(i uint32, ss *Session) {
-	s.unkeyCaller(i, ss)
+// unkeyBack takes a session from the backend it has been dialled to.
+func (s *Shard) unkeyBack(i uint32, ss *Session) {
 	if ss.backend.IsValid() {
 		s.table.remove(s.hash(roleBack, ss.port, &ss.backend, ss.callerID), makeRef(i, roleBack))
+		ss.backend = addr.AddrPort{}
 	}
+}
+
+func (s *Shard) unkey(i uint32, ss *Session) {
+	s.unkeyCaller(i, ss)
+	s.unkeyBack(i, ss)
 	if ss.backendID != 0 {
 		s.table.remove(s.hash(roleFront, ss.front, &ss.caller, ss.backendID), makeRef(i, roleFront))
 	}

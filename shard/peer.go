@@ -185,7 +185,7 @@ func (s *Shard) lost(p *peer) {
 		case established:
 			s.end(i, ss, BackendLost)
 		case connecting:
-			s.fail(i, ss, handshake.Down)
+			s.askAnother(i, ss, true)
 		}
 	})
 }

@@ -117,8 +117,8 @@ type Session struct {
 type side struct {
 	exchange *handshake.Exchange // while a handshake or its replays are due
 	peer     *peer               // from dial to end
-	key      string
-	publish  bool
+	query    backend.Query       // what the backend was chosen by
+	attempt  attempt
 }
 
 const (

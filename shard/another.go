@@ -1,0 +1,88 @@
+package shard
+
+import (
+	"time"
+
+	"srtrelay/backend"
+	"srtrelay/handshake"
+)
+
+// attemptFor is how long a backend may leave a handshake without progress
+// before another is asked for: three retries, and a third of what the caller
+// allows for all.
+const attemptFor = 3 * handshake.LegRetry
+
+// attempt is a pending handshake's time with its present backend.
+type attempt struct {
+	until time.Duration
+	asked bool // another backend has been asked for
+	lost  bool // this one is known to be gone
+}
+
+// considerAnother asks for another backend when the present one has had its
+// time. Leg 2 goes on meanwhile: the answer may be that there is no other, and
+// a slow backend is better than none.
+func (s *Shard) considerAnother(i uint32, ss *Session) {
+	a := &s.sessions.side(i).attempt
+	if ss.state != connecting || a.asked || s.now < a.until {
+		return
+	}
+	s.askAnother(i, ss, false)
+}
+
+// askAnother asks the balancer for a backend that this caller has not tried.
+// lost says that the present one is known to be gone.
+func (s *Shard) askAnother(i uint32, ss *Session, lost bool) {
+	sd := s.sessions.side(i)
+	sd.attempt.asked, sd.attempt.lost = true, lost
+	if !noteTried(&sd.query, sd.peer.id) {
+		s.giveUpIfLost(i, ss)
+		return
+	}
+	gen := ss.gen
+	ok := s.cfg.Balancer.Resolve(sd.query, func(t backend.Target, err error) bool {
+		return s.inbox.post(func(s *Shard) { s.another(i, gen, t, err) })
+	})
+	if !ok {
+		s.giveUpIfLost(i, ss)
+	}
+}
+
+// noteTried enters a backend among those tried; false when there is no room
+// for another attempt.
+func noteTried(q *backend.Query, id backend.ID) bool {
+	for k := range q.Tried {
+		if q.Tried[k] == "" || q.Tried[k] == id {
+			q.Tried[k] = id
+			return true
+		}
+	}
+	return false
+}
+
+// another takes the balancer's answer. The present backend may have spoken, or
+// the session be gone, while it was on its way.
+func (s *Shard) another(i, gen uint32, t backend.Target, err error) {
+	ss := s.sessions.at(i)
+	if ss.gen != gen || ss.state != connecting {
+		s.release(t.Lease)
+		return
+	}
+	if err != nil {
+		s.giveUpIfLost(i, ss)
+		return
+	}
+	s.counters.inc(Failovers)
+	s.unkeyBack(i, ss)
+	s.leavePeer(i)
+	s.releaseLease(ss)
+	ss.lease = t.Lease
+	s.dial(i, ss, t)
+}
+
+// giveUpIfLost rejects a caller whose backend is gone and who has no other.
+func (s *Shard) giveUpIfLost(i uint32, ss *Session) {
+	if s.sessions.side(i).attempt.lost {
+		s.fail(i, ss, handshake.Down)
+	}
+}
