@@ -19,6 +19,7 @@ need ffmpeg ffmpeg
 need srt-tools srt-live-transmit
 need iproute2 ip
 need iproute2 tc
+need redis-server redis-server
 
 if [ "${#missing[@]}" -eq 0 ]; then
 	echo 'setup: all tools are there'
