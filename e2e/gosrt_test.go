@@ -37,16 +37,15 @@ func startGosrtOrigin(t *testing.T, passphrase string) *gosrtOrigin {
 	go func() {
 		defer close(done)
 		for {
-			conn, mode, err := ln.Accept(func(req srt.ConnRequest) srt.ConnType {
-				if req.IsEncrypted() && req.SetPassphrase(passphrase) != nil {
-					return srt.REJECT
-				}
-				return srt.PUBLISH
-			})
+			req, err := ln.Accept2()
 			if err != nil {
 				return
 			}
-			if mode != srt.REJECT {
+			if req.IsEncrypted() && req.SetPassphrase(passphrase) != nil {
+				req.Reject(srt.REJ_BADSECRET)
+				continue
+			}
+			if conn, err := req.Accept(); err == nil {
 				go o.hash(conn)
 			}
 		}
