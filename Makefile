@@ -14,8 +14,8 @@ ARGS ?=
 help: ## print this text
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: ## show a stream going through the relay
-	@./scripts/demo.sh
+demo: setup build ## show two streams going through the relay
+	@$(GO) run ./scripts/demo
 
 define RUN_HINT
 The relay listens for SRT on UDP port 20080; its API is http://127.0.0.1:12025/api/v1/shards.

@@ -23,11 +23,20 @@ type gosrtOrigin struct {
 	result chan string // one hash per publisher
 }
 
+// gosrtLatency leaves a busy machine time: what comes later than it, SRT drops.
+const gosrtLatency = time.Second
+
+func gosrtConfig(passphrase string) srt.Config {
+	config := srt.DefaultConfig()
+	config.Passphrase = passphrase
+	config.ReceiverLatency, config.PeerLatency = gosrtLatency, gosrtLatency
+	return config
+}
+
 func startGosrtOrigin(t *testing.T, passphrase string) *gosrtOrigin {
 	t.Helper()
 	port := freeUDPPort(t)
-	config := srt.DefaultConfig()
-	config.Passphrase = passphrase
+	config := gosrtConfig(passphrase)
 	ln, err := srt.Listen("srt", fmt.Sprintf("127.0.0.1:%d", port), config)
 	if err != nil {
 		t.Fatal(err)
@@ -103,9 +112,8 @@ func TestRealGosrtThroughDuplicatingLink(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer link.Close()
-			config := srt.DefaultConfig()
+			config := gosrtConfig(passphrase)
 			config.StreamId = "#!::r=live/gosrt,m=publish"
-			config.Passphrase = passphrase
 			conn, err := srt.Dial("srt", link.Addr().String(), config)
 			if err != nil {
 				t.Fatalf("%v\n%s", err, r.tail())
@@ -155,6 +163,6 @@ func publishFor(t *testing.T, conn srt.Conn, d time.Duration) string {
 			t.Fatal("the send buffer does not drain")
 		}
 	}
-	time.Sleep(500 * time.Millisecond) // four times the latency; gosrt has no event for it
+	time.Sleep(2 * gosrtLatency) // gosrt has no event for it
 	return fmt.Sprintf("%d %x", total, h.Sum(nil))
 }
