@@ -66,9 +66,13 @@ func tryDial(t *testing.T, to netip.AddrPort, o srttest.CallerOptions) (*srttest
 	return openPort(t, local).Dial(patiently(t), to, o)
 }
 
-// mustDial connects from a new port.
+// mustDial connects from a new port. Where the caller's own timeout is not the
+// matter, a busy machine may take longer.
 func mustDial(t *testing.T, to netip.AddrPort, o srttest.CallerOptions) *srttest.Session {
 	t.Helper()
+	if o.Timeout == 0 {
+		o.Timeout = patience
+	}
 	s, err := tryDial(t, to, o)
 	if err != nil {
 		t.Fatalf("dial %v: %v; seen %+v", to, err, s.Seen())
