@@ -95,7 +95,7 @@ func startRelay(t *testing.T, args ...string) *relay {
 	}
 	r := &relay{t: t, done: make(chan struct{}), rung: make(chan struct{}), strict: true}
 	r.cmd = exec.Command(binary, append(base, args...)...)
-	r.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0 exitcode=66")
+	r.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0 exitcode=66 atexit_sleep_ms=0")
 	// A test that is killed must not leave its relay behind.
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := r.cmd.StderrPipe()

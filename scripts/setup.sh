@@ -6,10 +6,11 @@
 set -euo pipefail
 
 missing=()
-need() { # package, command that it brings
-	if PATH="$PATH:/usr/sbin:/sbin" command -v "$2" >/dev/null; then
-		return
-	fi
+need() { # package, command or file that it brings
+	case "$2" in
+	/*) if [ -e "$2" ]; then return; fi ;;
+	*) if PATH="$PATH:/usr/sbin:/sbin" command -v "$2" >/dev/null; then return; fi ;;
+	esac
 	case " ${missing[*]} " in
 	*" $1 "*) ;;
 	*) missing+=("$1") ;;
@@ -20,6 +21,10 @@ need srt-tools srt-live-transmit
 need iproute2 ip
 need iproute2 tc
 need redis-server redis-server
+# For internal/origin, an SRT server on the real libsrt.
+need gcc cc
+need libc6-dev /usr/include/stdio.h
+need libsrt-openssl-dev /usr/include/srt/srt.h
 
 if [ "${#missing[@]}" -eq 0 ]; then
 	echo 'setup: all tools are there'

@@ -148,8 +148,10 @@ func (s *Shard) sendLeg(i uint32, ss *Session, b []byte) {
 
 // legReply takes a backend's datagram of a session that is connecting.
 func (s *Shard) legReply(i uint32, ss *Session, p wire.Packet) Counter {
+	x := s.sessions.side(i).exchange
 	h, ok := wire.AsHandshake(p)
-	if !ok {
+	if !ok || len(h) > wire.MaxPayload {
+		x.Nonsense()
 		if p.Is(wire.TypeHandshake) {
 			return DropBadReply
 		}
@@ -157,10 +159,6 @@ func (s *Shard) legReply(i uint32, ss *Session, p wire.Packet) Counter {
 		// again; SRT repeats it.
 		return DropEarly
 	}
-	if len(h) > wire.MaxPayload {
-		return DropBadReply
-	}
-	x := s.sessions.side(i).exchange
 	b, outcome := x.Reply(s.now, h, s.room())
 	switch outcome {
 	case handshake.Duplicate:

@@ -106,6 +106,7 @@ func newShard(id int, cfg *Config, origin time.Time) (*Shard, error) {
 		seed:     random.Uint64(),
 		jar:      handshake.NewJar(cfg.Secret),
 		reinduct: handshake.NewLimiter(reinductEvery, reinductRate),
+		recent:   new(handshake.Recent),
 		random:   random,
 		sources:  make(map[addr.IP]int),
 		peers:    make(map[addr.AddrPort]*peer),

@@ -36,12 +36,18 @@ func (s *Shard) check(i uint32, ss *Session) {
 	switch {
 	case s.now-max(ss.callerSeen, ss.backendSeen) >= s.cfg.IdleTimeout:
 		s.end(i, ss, Idle)
-	case ss.unanswered != 0 && s.now-ss.unanswered >= s.cfg.BackendSilence && s.now-ss.callerSeen < callerAlive:
+	case ss.unanswered != 0 && s.now-ss.unanswered >= s.cfg.BackendSilence && s.callerSends(ss):
 		s.cfg.Balancer.Unreachable(sd.peer.id)
 		s.end(i, ss, BackendSilent)
 	default:
 		s.wheel.Set(i, s.checkDue(i, ss))
 	}
+}
+
+// callerSends reports whether the caller is still sending. One datagram alone
+// is no sign of that, however short the silence allowed.
+func (s *Shard) callerSends(ss *Session) bool {
+	return s.now-ss.callerSeen < min(callerAlive, s.cfg.BackendSilence)
 }
 
 // checkDue returns the earliest time at which check could find something: a

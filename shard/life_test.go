@@ -292,3 +292,21 @@ func TestStopTellsEverybody(t *testing.T) {
 	r.close()
 	r.wantEmpty()
 }
+
+// The bug: a network that duplicates gave a gosrt caller two INDUCTION replies,
+// for each of which it made another key.
+func TestCopiedInductionGetsOneReply(t *testing.T) {
+	r := newRig(t)
+	r.pass(time.Second)
+	request := handshake.AppendInduction(nil, callerID, 1, r.front.Addr())
+	r.send(r.caller, request)
+	r.expect(r.caller, wire.Induction)
+	r.send(r.caller, request)
+	r.expectNothing(r.caller)
+	wire.Packet(request).SetTimestamp(250_000) // a retry
+	r.send(r.caller, request)
+	r.expect(r.caller, wire.Induction)
+	if r.count(Inductions) != 2 || r.count(DropDuplicate) != 1 {
+		t.Errorf("counters %v, want two replies and one duplicate", r.nonzero())
+	}
+}

@@ -36,6 +36,10 @@ func (s *Shard) induction(front uint8, d *udp.Datagram, h wire.Handshake) Counte
 		// and answering it would set two connected peers quarrelling.
 		return DropDuplicate
 	}
+	what := uint64(h.SocketID())<<32 | uint64(h.Packet().Timestamp())
+	if s.recent.Copy(s.now, d.From.Hash(s.seed^what)) {
+		return DropDuplicate
+	}
 	if s.draining {
 		return s.refuse(front, d, h, handshake.Down)
 	}
@@ -63,14 +67,15 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 		return DropMalformed
 	}
 	i, ss := s.byCaller(front, &d.From, h.SocketID())
-	repeated := ss != nil && ss.isn == h.ISN()
 	if !s.jar.Check(s.now, d.From, h.Cookie()) {
-		if repeated {
+		if ss != nil {
+			// Its CONCLUSION has been taken: another INDUCTION reply, which
+			// whoever forges its address could order, would disturb it.
 			return DropCookie
 		}
 		return s.inductAgain(front, d, h)
 	}
-	if repeated {
+	if ss != nil && ss.isn == h.ISN() {
 		return s.again(i, ss, h)
 	}
 	if s.draining {

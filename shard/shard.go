@@ -48,6 +48,7 @@ type Shard struct {
 
 	jar      *handshake.Jar
 	reinduct *handshake.Limiter
+	recent   *handshake.Recent // INDUCTIONs
 	random   *rand.Rand
 	sources  map[addr.IP]int // half-open handshakes per source
 	halfOpen int

@@ -1,0 +1,77 @@
+package e2e
+
+import (
+	"errors"
+	"syscall"
+	"testing"
+
+	"srtrelay/internal/srttest"
+)
+
+// Draining: new callers go elsewhere, running ones go on until they have
+// finished or the grace is over.
+func TestDrainingLetsSessionsGoOn(t *testing.T) {
+	t.Parallel()
+	r := startRelay(t, "--grace=3s", backendAt(startEcho(t).Addr()))
+	s := mustDial(t, r.addr, srttest.CallerOptions{})
+	prepared := manual(t, r.addr, srttest.CallerOptions{}) // has a cookie already
+	r.signal(syscall.SIGTERM)
+	// The log is ahead of the shards by a moment.
+	r.awaitLog("draining", func(logLine) bool { return true })
+	for refused := false; !refused; {
+		fresh, err := tryDial(t, r.addr, srttest.CallerOptions{})
+		if refused = err != nil; refused {
+			wantRejection(t, err, 2503)
+		} else {
+			must(t, fresh.SendShutdown())
+		}
+	}
+	must(t, prepared.ResendConclusion())
+	await(t, prepared, "rejection", func() bool { return prepared.Seen().Rejections == 1 })
+	wantRejection(t, prepared.Err(), 2503)
+	echo(t, s, 100)
+	keepSending(t, s)
+	if !errors.Is(s.Err(), srttest.ErrShutdown) {
+		t.Errorf("the session ended with %v", s.Err())
+	}
+	if code := r.awaitExit(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if left := r.awaitLog("ending sessions", func(logLine) bool { return true }).number("sessions"); left != 1 {
+		t.Errorf("%d sessions ended by the grace, want 1", left)
+	}
+}
+
+// Whoever is the last to leave need not wait for the grace.
+func TestDrainingEndsWithTheLastSession(t *testing.T) {
+	t.Parallel()
+	r := startRelay(t, "--grace=1h", backendAt(startEcho(t).Addr()))
+	s := mustDial(t, r.addr, srttest.CallerOptions{})
+	r.signal(syscall.SIGTERM)
+	r.awaitLog("draining", func(logLine) bool { return true })
+	echo(t, s, 10)
+	must(t, s.SendShutdown())
+	if code := r.awaitExit(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	t.Parallel()
+	l := startEcho(t)
+	r := startRelay(t, "--grace=1h", backendAt(l.Addr()))
+	s := mustDial(t, r.addr, srttest.CallerOptions{})
+	c, _ := connectionOf(t, s, l)
+	r.signal(syscall.SIGTERM)
+	r.awaitLog("draining", func(logLine) bool { return true })
+	echo(t, s, 1)
+	r.signal(syscall.SIGTERM)
+	if code := r.awaitExit(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	await(t, s, "SHUTDOWN at the caller", func() bool { return errors.Is(s.Err(), srttest.ErrShutdown) })
+	await(t, c, "SHUTDOWN at the backend", func() bool { return c.Counters().Shutdowns == 1 })
+	if cause := endOf(r, s).text("cause"); cause != "relay stopped" {
+		t.Errorf("cause %q", cause)
+	}
+}

@@ -1,0 +1,51 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// refuseToStart runs the binary, which must exit with code 2 and one line that
+// says why.
+func refuseToStart(t *testing.T, why string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, append([]string{"--log-level=error"}, args...)...)
+	cmd.WaitDelay = time.Second
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 2 {
+		t.Errorf("%q: %v, want exit code 2", args, err)
+	}
+	said := stderr.String()
+	if strings.Count(said, "\n") != 1 || !strings.HasPrefix(said, "srtrelay: ") || !strings.Contains(said, why) || stdout.Len() > 0 {
+		t.Errorf("%q: stderr %q, want one line with %q; stdout %q", args, said, why, stdout.String())
+	}
+}
+
+func TestStartErrors(t *testing.T) {
+	t.Parallel()
+	r := startRelay(t)
+	free := []string{"--listen=127.0.0.1:0", "--api=127.0.0.1:0"}
+	for _, c := range []struct {
+		why  string
+		args []string
+	}{
+		{`--listne: unknown flag, did you mean "--listen"?`, []string{"--listne=127.0.0.1:0"}},
+		{"--shards", []string{"--shards=many"}},
+		{"address already in use", []string{"--api=127.0.0.1:0", "--listen=" + r.addr.String()}},
+		{"address already in use", []string{"--listen=127.0.0.1:0", "--api=" + strings.TrimPrefix(r.api, "http://")}},
+		{"cannot assign requested address", []string{"--api=127.0.0.1:0", "--listen=192.0.2.1:0"}},
+		{"no-such-host.invalid", append(free, "--backend=srt://no-such-host.invalid:1")},
+		{"--backend", append(free, "--backend=http://127.0.0.1:1")},
+	} {
+		refuseToStart(t, c.why, c.args...)
+	}
+}

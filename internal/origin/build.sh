@@ -1,0 +1,4 @@
+#!/bin/sh
+# Builds the origin: build.sh OUTPUT
+set -eu
+exec "${CC:-cc}" -std=gnu11 -O2 -Wall -Wextra -Werror -o "$1" "$(dirname "$0")/origin.c" -lsrt
