@@ -35,15 +35,18 @@ type fakeBalancer struct {
 	held        []func()
 	released    []backend.Lease
 	unreachable []backend.ID
+	asked       []backend.Query
 }
 
-func (b *fakeBalancer) Resolve(_ backend.Query, done func(backend.Target, error) bool) bool {
+func (b *fakeBalancer) Resolve(q backend.Query, done func(backend.Target, error) bool) bool {
 	if b.busy {
 		return false
 	}
+	b.asked = append(b.asked, q)
+	target, err := b.target, b.err
 	answer := func() {
-		if !done(b.target, b.err) && b.target.Lease != 0 {
-			b.released = append(b.released, b.target.Lease)
+		if !done(target, err) && target.Lease != 0 {
+			b.released = append(b.released, target.Lease)
 		}
 	}
 	if b.hold {

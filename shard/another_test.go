@@ -1,0 +1,162 @@
+package shard
+
+import (
+	"net"
+	"testing"
+
+	"srtrelay/backend"
+	"srtrelay/handshake"
+	"srtrelay/wire"
+)
+
+// second gives the rig another backend, which the balancer names from now on.
+func (r *rig) second() *net.UDPConn {
+	r.t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = c.Close() })
+	r.balancer.target = backend.Target{ID: "b2", Addr: addrOf(c), Lease: 8}
+	return c
+}
+
+// drain takes what has arrived at c.
+func (r *rig) drain(c *net.UDPConn) (n int) {
+	for {
+		if b, _ := r.receive(c); b == nil {
+			return n
+		}
+		n++
+	}
+}
+
+func TestSilentBackendIsReplacedWithinTheHandshake(t *testing.T) {
+	r := newRig(t)
+	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
+	second := r.second()
+	for range 2 {
+		r.pass(handshake.LegRetry)
+	}
+	r.expectNothing(second) // the first one still has its time
+	r.pass(handshake.LegRetry + wheelTick)
+	h, upstream := r.expect(second, wire.Induction)
+	if r.balancer.asked[1].Tried != [2]backend.ID{"b1"} {
+		t.Errorf("asked again with %v tried", r.balancer.asked[1].Tried)
+	}
+	if len(r.balancer.released) != 1 || r.balancer.released[0] != 7 {
+		t.Errorf("released %v, want the first backend's lease", r.balancer.released)
+	}
+	first := r.backend
+	r.backend = second
+	r.reply(upstream, handshake.AppendInductionReply(nil, h, 0xC0FFEE, 0, upstream.Addr()))
+	h, _ = r.expect(second, wire.Conclusion)
+	r.reply(upstream, accept(h, backendID))
+	r.expect(r.caller, wire.Conclusion)
+	if e := r.lastEvent(SessionBegun); e.Backend != "b2" {
+		t.Errorf("begun with %s, want b2", e.Backend)
+	}
+	// The first one speaks at last: it is nobody's backend any more.
+	r.backend = first
+	r.reply(upstream, accept(h, backendID+1))
+	r.expectNothing(r.caller)
+	if r.count(DropForeignBackend) != 1 || r.count(Failovers) != 1 {
+		t.Errorf("counters %v", r.nonzero())
+	}
+	r.send(r.caller, wire.AppendShutdown(nil, 0, backendID))
+	r.pass(tombstoneKept + wheelTick)
+	r.wantEmpty()
+}
+
+// Slow is better than none: without another backend leg 2 goes on.
+func TestSlowBackendKeepsItsOnlyChance(t *testing.T) {
+	r := newRig(t)
+	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
+	r.balancer.target, r.balancer.err = backend.Target{}, backend.ErrNone
+	for range 7 {
+		r.pass(handshake.LegRetry)
+	}
+	if len(r.balancer.asked) != 2 {
+		t.Errorf("asked %d times, want twice", len(r.balancer.asked))
+	}
+	h, upstream := r.expect(r.backend, wire.Induction)
+	r.drain(r.backend)
+	r.reply(upstream, handshake.AppendInductionReply(nil, h, 0xC0FFEE, 0, upstream.Addr()))
+	h, _ = r.expect(r.backend, wire.Conclusion)
+	r.reply(upstream, accept(h, backendID))
+	r.expect(r.caller, wire.Conclusion)
+}
+
+// Every backend is silent: three are tried, and the caller hears in time.
+func TestAllBackendsSilent(t *testing.T) {
+	r := newRig(t)
+	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
+	second := r.second()
+	for range 4 {
+		r.pass(handshake.LegRetry)
+	}
+	third := r.second()
+	r.balancer.target.ID = "b3"
+	for range 5 {
+		r.pass(handshake.LegRetry)
+	}
+	r.expect(r.caller, wire.HandshakeType(handshake.Down))
+	if r.drain(r.backend) == 0 || r.drain(second) == 0 || r.drain(third) == 0 {
+		t.Error("not all three were tried")
+	}
+	r.pass(handshake.RejectionKept + wheelTick)
+	r.wantEmpty()
+	if n := len(r.balancer.released); n != 3 {
+		t.Errorf("%d leases released, want 3", n)
+	}
+}
+
+// The present backend answers while another is being chosen.
+func TestAnswerBeatsTheChoiceOfAnother(t *testing.T) {
+	r := newRig(t)
+	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
+	r.balancer.hold = true
+	second := r.second()
+	for range 3 {
+		r.pass(handshake.LegRetry + wheelTick)
+	}
+	h, upstream := r.expect(r.backend, wire.Induction)
+	r.drain(r.backend)
+	r.reply(upstream, handshake.AppendInductionReply(nil, h, 0xC0FFEE, 0, upstream.Addr()))
+	h, _ = r.expect(r.backend, wire.Conclusion)
+	r.reply(upstream, accept(h, backendID))
+	r.expect(r.caller, wire.Conclusion)
+	r.balancer.held[0]()
+	r.settle()
+	r.expectNothing(second)
+	if len(r.balancer.released) != 1 || r.balancer.released[0] != 8 {
+		t.Errorf("released %v, want the lease that came too late", r.balancer.released)
+	}
+}
+
+// A backend that is known to be gone: another at once, or the rejection at
+// once.
+func TestLostBackendIsReplacedAtOnce(t *testing.T) {
+	r := newRig(t)
+	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
+	second := r.second()
+	_ = r.backend.Close()
+	r.pass(handshake.LegRetry + wheelTick) // meets the closed port
+	r.settle()
+	r.expect(second, wire.Induction)
+	_ = second.Close()
+	r.balancer.err = backend.ErrNone
+	r.pass(handshake.LegRetry + wheelTick)
+	r.settle()
+	r.expect(r.caller, wire.HandshakeType(handshake.Down))
+	if r.count(BackendsLost) != 2 {
+		t.Errorf("counters %v, want two backends lost", r.nonzero())
+	}
+}
+
+func TestNoSuchStreamIsNotFound(t *testing.T) {
+	r := newRig(t)
+	r.balancer.target, r.balancer.err = backend.Target{}, backend.ErrNoStream
+	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
+	r.expect(r.caller, wire.HandshakeType(handshake.NotFound))
+}
