@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"srtrelay/backend"
+	"srtrelay/rules"
 	"srtrelay/shard"
 )
 
@@ -49,24 +50,24 @@ type Loads interface {
 
 // State says whether the relay can take callers.
 type State interface {
-	// Ready is false with a reason until the sockets are open.
+	// Ready is false with a reason until the sockets are open. With true the
+	// reason says what is amiss all the same, "" for nothing.
 	Ready() (bool, string)
 	// Draining is true from the first stop signal on.
 	Draining() bool
 }
 
-// Backend is one server as an operator sees it.
-type Backend struct {
-	ID           backend.ID
-	Address      string
-	Alive        bool
-	Draining     bool
-	Source       backend.Source
-	RegisteredAt time.Time
-	UpdatedAt    time.Time
-	// KeyLen is the key length the backend advertises: 0 none or not learnt,
-	// 2, 3 or 4 for AES-128, 192, 256.
-	KeyLen uint16
+// Registry takes what heartbeats and operators change; see backend.Registry.
+type Registry interface {
+	Snapshot() *backend.Snapshot
+	Register(reg backend.Registration, at netip.AddrPort, now time.Time, ttl time.Duration) (backend.Arrival, error)
+	SetDraining(id backend.ID, draining bool) (known bool)
+	Remove(id backend.ID)
+}
+
+// Resolver says where a query would be sent, and why, and changes nothing.
+type Resolver interface {
+	Explain(q backend.Query) (backend.Target, string, error)
 }
 
 // Load is what one backend carries.
@@ -81,6 +82,14 @@ type Rooms struct {
 	Backends Backends
 	Loads    Loads
 	State    State
+	Registry Registry
+	Resolver Resolver
+	// Rules are the stream ID rules in force, nil without any.
+	Rules *rules.Live
+	// TTL is how long a heartbeat is good for.
+	TTL time.Duration
+	// Token is what calls that change something must bring, "" for nothing.
+	Token string
 	// Metrics answers GET /metrics.
 	Metrics http.Handler
 }
@@ -95,7 +104,7 @@ type Server struct {
 // New makes a server that answers with the given version and rooms.
 func New(version string, rooms Rooms, log *slog.Logger) *Server {
 	return &Server{http: http.Server{
-		Handler:           http.MaxBytesHandler(newHandler(version, rooms), maxBodyBytes),
+		Handler:           http.MaxBytesHandler(newHandler(version, rooms, log), maxBodyBytes),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,

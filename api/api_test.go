@@ -30,13 +30,14 @@ type relay struct {
 	backends []Backend
 	loads    map[backend.ID]Load
 	reason   string // why not ready, "" when ready
+	amiss    string // while ready
 	draining bool
 }
 
 func (r *relay) Stats() []shard.Stats       { return r.stats }
 func (r *relay) Backends() []Backend        { return r.backends }
 func (r *relay) Loads() map[backend.ID]Load { return r.loads }
-func (r *relay) Ready() (bool, string)      { return r.reason == "", r.reason }
+func (r *relay) Ready() (bool, string)      { return r.reason == "", r.reason + r.amiss }
 func (r *relay) Draining() bool             { return r.draining }
 
 func (r *relay) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
@@ -50,7 +51,7 @@ func (r *relay) rooms() Rooms {
 // ask sends one request past the network.
 func (r *relay) ask(method, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	newHandler("v1.2.3-4-gabc", r.rooms()).ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	newHandler("v1.2.3-4-gabc", r.rooms(), slog.New(slog.DiscardHandler)).ServeHTTP(w, httptest.NewRequest(method, path, nil))
 	return w
 }
 
@@ -74,9 +75,10 @@ func TestAnswers(t *testing.T) {
 		loads: map[backend.ID]Load{"a": {Sessions: 3, Streams: 2}, "gone": {Sessions: 1}},
 	}
 	backends := `{"code":0,"data":{"total":2,"alive":1,"backends":[
-		{"id":"a","address":"10.0.0.1:10080","alive":true,"draining":false,"source":"static",
-		 "registered_at":"2026-05-04T02:02:01Z","updated_at":"2026-05-04T02:02:01Z","sessions":3,"streams":2,"key_length":16},
-		{"id":"b","address":"10.0.0.2:10080","alive":false,"draining":true,"source":"static","sessions":0,"streams":0,"key_length":0}]}}`
+		{"id":"a","address":"10.0.0.1:10080","alive":true,"late":false,"draining":false,"source":"static",
+		 "registered_at":"2026-05-04T02:02:01Z","updated_at":"2026-05-04T02:02:01Z","sessions":3,"streams":2,"weight":1,"key_length":16},
+		{"id":"b","address":"10.0.0.2:10080","alive":false,"late":false,"draining":true,"source":"static",
+		 "sessions":0,"streams":0,"weight":1,"key_length":0}]}}`
 	for _, c := range []struct {
 		method, path string
 		relay        *relay
@@ -88,6 +90,10 @@ func TestAnswers(t *testing.T) {
 		{
 			"GET", "/ready", &relay{reason: "sockets not open"}, 503,
 			`{"code":503,"error":"not ready: sockets not open","data":{"ready":false,"draining":false,"reason":"sockets not open"}}`,
+		},
+		{
+			"GET", "/ready", &relay{amiss: "redis is away"}, 200,
+			`{"code":0,"data":{"ready":true,"draining":false,"reason":"redis is away"}}`,
 		},
 		{
 			"GET", "/ready", &relay{draining: true}, 503,

@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/pprof"
 	"os"
@@ -10,11 +11,14 @@ import (
 	"strings"
 )
 
-// handler answers requests. It holds no state of its own.
+// handler answers requests.
 type handler struct {
-	version string
-	pid     string
-	rooms   Rooms
+	version  string
+	pid      string
+	rooms    Rooms
+	log      *slog.Logger
+	pages    *http.CrossOriginProtection
+	refusals refusals
 }
 
 // reply is the frame of every answer. SRS's tools read code, and pid where
@@ -26,8 +30,11 @@ type reply struct {
 	Data  any    `json:"data,omitempty"`
 }
 
-func newHandler(version string, rooms Rooms) http.Handler {
-	h := &handler{version: version, pid: strconv.Itoa(os.Getpid()), rooms: rooms}
+func newHandler(version string, rooms Rooms, log *slog.Logger) http.Handler {
+	h := &handler{
+		version: version, pid: strconv.Itoa(os.Getpid()), rooms: rooms, log: log,
+		pages: http.NewCrossOriginProtection(), refusals: refusals{log: log},
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/live", get(h.live))
 	mux.Handle("/ready", get(h.ready))
@@ -36,16 +43,28 @@ func newHandler(version string, rooms Rooms) http.Handler {
 	mux.Handle("/api/v1/backends", get(h.backends))
 	mux.Handle("/api/v1/origins", get(h.backends)) // SRS's word for them
 	mux.Handle("/api/v1/shards", get(h.shards))
-	mux.Handle("/debug/pprof/", get(pprof.Index))
-	mux.Handle("/debug/pprof/cmdline", get(pprof.Cmdline))
-	mux.Handle("/debug/pprof/profile", get(pprof.Profile))
-	mux.Handle("/debug/pprof/trace", get(pprof.Trace))
-	// The pprof tool posts the addresses that it wants to be named.
-	mux.Handle("/debug/pprof/symbol", only(pprof.Symbol, http.MethodGet, http.MethodPost))
+	mux.Handle("/api/v1/resolve", get(h.resolve))
+	mux.Handle("/api/v1/srs/register", only(h.guarded(h.register), http.MethodPost))
+	mux.Handle("/api/v1/backends/{id}/drain", only(h.guarded(h.drain(true)), http.MethodPost))
+	mux.Handle("/api/v1/backends/{id}/undrain", only(h.guarded(h.drain(false)), http.MethodPost))
+	mux.Handle("/api/v1/backends/{id}", only(h.guarded(h.forget), http.MethodDelete))
+	h.profiles(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "no such path: "+r.URL.Path)
 	})
 	return mux
+}
+
+// profiles are guarded as well: the command line may hold the token.
+func (h *handler) profiles(mux *http.ServeMux) {
+	for path, profile := range map[string]http.HandlerFunc{
+		"/debug/pprof/": pprof.Index, "/debug/pprof/cmdline": pprof.Cmdline,
+		"/debug/pprof/profile": pprof.Profile, "/debug/pprof/trace": pprof.Trace,
+	} {
+		mux.Handle(path, get(h.guarded(profile)))
+	}
+	// The pprof tool posts the addresses that it wants to be named.
+	mux.Handle("/debug/pprof/symbol", only(h.guarded(pprof.Symbol), http.MethodGet, http.MethodPost))
 }
 
 // get lets GET and HEAD through.
@@ -90,7 +109,8 @@ func (h *handler) live(w http.ResponseWriter, _ *http.Request) {
 	write(w, http.StatusOK, reply{Data: map[string]bool{"live": true}})
 }
 
-// readiness is the detail of /ready.
+// readiness is the detail of /ready. A relay that is ready may have a reason
+// too: what it does without for the time being.
 type readiness struct {
 	Ready    bool   `json:"ready"`
 	Draining bool   `json:"draining"`
@@ -99,12 +119,9 @@ type readiness struct {
 
 func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
 	open, reason := h.rooms.State.Ready()
-	d := readiness{Ready: open, Draining: h.rooms.State.Draining()}
-	switch {
-	case d.Draining:
+	d := readiness{Ready: open, Draining: h.rooms.State.Draining(), Reason: reason}
+	if d.Draining {
 		d.Ready, d.Reason = false, "draining"
-	case !open:
-		d.Reason = reason
 	}
 	if d.Ready {
 		write(w, http.StatusOK, reply{Data: d})

@@ -1,7 +1,9 @@
 package backend
 
 import (
+	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,39 +23,39 @@ type Snapshot struct {
 
 // Find returns the backend with this ID.
 func (s *Snapshot) Find(id ID) (Backend, bool) {
-	i, ok := slices.BinarySearchFunc(s.Backends, id, func(b Backend, id ID) int {
-		return compareID(b.ID, id)
-	})
+	i, ok := s.index(id)
 	if !ok {
 		return Backend{}, false
 	}
 	return s.Backends[i], true
 }
 
-func compareID(a, b ID) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+func (s *Snapshot) index(id ID) (int, bool) {
+	return slices.BinarySearchFunc(s.Backends, id, func(b Backend, id ID) int { return compareID(b.ID, id) })
 }
 
-// answeredStep is the grain of Backend.Answered: hundreds of backends that are
-// probed every second must not make hundreds of snapshots a second.
-const answeredStep = 10 * time.Second
+func compareID(a, b ID) int { return strings.Compare(string(a), string(b)) }
 
 // Registry holds the backends and is the only writer of snapshots. Any
 // goroutine may call it.
 type Registry struct {
-	mu      sync.Mutex
 	current atomic.Pointer[Snapshot]
+
+	mu     sync.Mutex
+	pulses map[ID]*pulse
+	// replaced are processes that gave way to another registration, and when.
+	replaced map[ID]time.Time
+	watchers map[*Watcher]struct{}
+	own      []netip.AddrPort
 }
 
 // NewRegistry returns an empty registry.
 func NewRegistry() *Registry {
-	r := new(Registry)
+	r := &Registry{
+		pulses:   make(map[ID]*pulse),
+		replaced: make(map[ID]time.Time),
+		watchers: make(map[*Watcher]struct{}),
+	}
 	r.current.Store(new(Snapshot))
 	return r
 }
@@ -63,17 +65,25 @@ func (r *Registry) Snapshot() *Snapshot { return r.current.Load() }
 
 // Put adds a backend, or replaces the one with its ID.
 func (r *Registry) Put(b Backend) {
-	r.change(func(all []Backend) []Backend {
-		all = slices.DeleteFunc(all, func(old Backend) bool { return old.ID == b.ID })
-		return append(all, b)
-	})
+	b.Weight = max(b.Weight, 1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.pulses, b.ID)
+	r.publish(append(r.without(b.ID), b))
 }
 
 // Remove forgets a backend.
 func (r *Registry) Remove(id ID) {
-	r.change(func(all []Backend) []Backend {
-		return slices.DeleteFunc(all, func(b Backend) bool { return b.ID == id })
-	})
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if left := r.without(id); len(left) < len(r.Snapshot().Backends) {
+		r.publish(left)
+	}
+}
+
+// without returns a copy of all backends but one.
+func (r *Registry) without(id ID) []Backend {
+	return slices.DeleteFunc(slices.Clone(r.Snapshot().Backends), func(b Backend) bool { return b.ID == id })
 }
 
 // Alive notes that a backend answered, when, and which key length it
@@ -81,6 +91,7 @@ func (r *Registry) Remove(id ID) {
 func (r *Registry) Alive(id ID, keyLen uint16, at time.Time) (returned bool) {
 	r.update(id, func(b *Backend) {
 		returned = b.Down
+		r.pulse(id).answered = at
 		if b.Down || b.KeyLen != keyLen || at.Sub(b.Answered) >= answeredStep {
 			b.Down, b.KeyLen, b.Answered = false, keyLen, at
 		}
@@ -88,9 +99,21 @@ func (r *Registry) Alive(id ID, keyLen uint16, at time.Time) (returned bool) {
 	return returned
 }
 
-// Down notes that a backend takes no streams until it answers again. It
-// reports whether the backend was alive.
+// Down notes that a backend takes no streams until it answers again: sessions
+// have found out. Who watches is told, so that it is asked at once. It reports
+// whether the backend was alive.
 func (r *Registry) Down(id ID) (fell bool) {
+	r.update(id, func(b *Backend) {
+		if fell = !b.Down; fell {
+			r.tell(id)
+		}
+		b.Down = true
+	})
+	return fell
+}
+
+// Missed is Down for who asks the backends and needs no reminder to do so.
+func (r *Registry) Missed(id ID) (fell bool) {
 	r.update(id, func(b *Backend) {
 		fell = !b.Down
 		b.Down = true
@@ -98,35 +121,45 @@ func (r *Registry) Down(id ID) (fell bool) {
 	return fell
 }
 
+// SetDraining says whether the operator wants no new streams on a backend. It
+// reports whether the backend is known. A server that restarts is drained no
+// more, for it registers anew; a static backend stays as it was set.
+func (r *Registry) SetDraining(id ID, draining bool) (known bool) {
+	r.update(id, func(b *Backend) { known, b.Draining = true, draining })
+	return known
+}
+
+// Weigh sets a backend's share of new streams, at least 1. It reports whether
+// the backend is known.
+func (r *Registry) Weigh(id ID, weight int) (known bool) {
+	r.update(id, func(b *Backend) { known, b.Weight = true, max(weight, 1) })
+	return known
+}
+
 // update changes one backend, if it exists and fn changes it.
 func (r *Registry) update(id ID, fn func(*Backend)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	old := r.current.Load()
-	for i, b := range old.Backends {
-		if b.ID != id {
-			continue
-		}
-		if fn(&b); b != old.Backends[i] {
-			all := slices.Clone(old.Backends)
-			all[i] = b
-			r.publish(all)
-		}
+	old := r.Snapshot()
+	i, ok := old.index(id)
+	if !ok {
 		return
+	}
+	b := old.Backends[i]
+	if fn(&b); b != old.Backends[i] {
+		all := slices.Clone(old.Backends)
+		all[i] = b
+		r.publish(all)
 	}
 }
 
-func (r *Registry) change(fn func([]Backend) []Backend) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.publish(fn(slices.Clone(r.current.Load().Backends)))
-}
-
+// publish makes all, which it takes over, the present set.
 func (r *Registry) publish(all []Backend) {
 	slices.SortFunc(all, func(a, b Backend) int { return compareID(a.ID, b.ID) })
 	s := &Snapshot{Backends: all}
-	for _, b := range all {
-		s.KeyLen = max(s.KeyLen, b.KeyLen)
+	for i := range all {
+		r.pulses[all[i].ID].show(&all[i])
+		s.KeyLen = max(s.KeyLen, all[i].KeyLen)
 	}
-	r.current.Store(s)
+	r.tellChanges(r.current.Swap(s), s)
 }

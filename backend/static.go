@@ -25,7 +25,7 @@ func (r *Registry) AddStatic(ctx context.Context, hosts []string, lookup Lookup,
 		if err != nil {
 			return err
 		}
-		r.Put(Backend{ID: ID(host), Source: Static, Host: host, Addr: all[0], Down: true, Added: now})
+		r.Put(Backend{ID: ID(host), Source: Static, Host: host, Addr: all[0], Down: true, Weight: 1, Added: now})
 	}
 	return nil
 }

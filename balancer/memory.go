@@ -1,154 +1,217 @@
-// Package balancer chooses the backend of a stream: a Balancer keeps every
-// publisher and player of one stream together, a Resolver asks it off the
-// loop of a shard.
-//
-// It must not know SRT, sockets or shards.
 package balancer
 
 import (
 	"context"
-	"hash/maphash"
 	"sync"
 	"time"
 
 	"srtrelay/backend"
 )
 
-// Balancer chooses. Any goroutine may call it, and calls may take their time
-// within the context.
-type Balancer interface {
-	// Pick returns the backend that serves the stream, choosing one if it is
-	// new, and a lease on it. backend.ErrNone if there is none.
-	Pick(ctx context.Context, q backend.Query) (backend.Target, error)
-	// Release gives a lease back.
-	Release(l backend.Lease)
-}
-
-// Linger is how long a stream keeps its backend after its last session: a
-// publisher that reconnects finds its stream where it was.
+// Linger is how long a stream keeps its backend after its last session unless
+// the operator says otherwise: a publisher that reconnects finds its stream
+// where it was.
 const Linger = 15 * time.Second
 
-// Load is what a backend carries.
-type Load struct{ Sessions, Streams int }
-
-// Memory is the Balancer of a single relay: least sessions first, and all
-// sessions of one stream, or of one bonding group, on one backend for as long
-// as that backend is not down.
+// Memory is the Balancer of a single relay: all sessions of one stream, or of
+// one bonding group, on one backend for as long as that backend is not down.
+// The exported fields are set before the first call.
 type Memory struct {
+	// Policy chooses for new streams, LeastSessions by default.
+	Policy Policy
+	// Affinity is how long a stream or group stays bound to its backend after
+	// its last session, Linger by default.
+	Affinity time.Duration
+	// PlayersCreate lets a player choose the backend of a stream that is not
+	// there yet, which is the default; without it such a player gets
+	// backend.ErrNoStream.
+	PlayersCreate bool
+	// Bitrate, if not nil, returns what a backend carries at present, in
+	// bit/s. It is called under a lock and must not wait.
+	Bitrate func(backend.ID) float64
+
 	registry *backend.Registry
 	now      func() time.Time
-	seed     maphash.Seed
 
-	mu      sync.Mutex
-	homes   map[home]*stay
-	leases  map[backend.Lease]lease
-	load    map[backend.ID]int
-	last    backend.Lease
-	sweptAt time.Time
-}
-
-// home names what must stay on one backend: a stream by its key, or a bonding
-// group by its ID.
-type home struct {
-	key   string
-	group uint32
-}
-
-// stay is where a home is at present.
-type stay struct {
-	at       backend.ID
-	sessions int
-	leftAt   time.Time // when sessions fell to 0
+	mu     sync.Mutex
+	homes  homes
+	leases map[backend.Lease]lease
+	load   map[backend.ID]int
+	last   backend.Lease
+	takers []*backend.Backend // scratch of prefer, into its snapshot
 }
 
 type lease struct {
-	at    backend.ID
-	homes [2]home // the stream and, if any, the group
+	at            backend.ID
+	group, stream Home
+}
+
+// Choice is a backend for a query, and why this one.
+type Choice struct {
+	Backend backend.Backend
+	Why     string
+	// Bound says that the stream or its group is there already.
+	Bound bool
 }
 
 // NewMemory returns a balancer over the registry's backends. now is the clock.
 func NewMemory(r *backend.Registry, now func() time.Time) *Memory {
 	return &Memory{
-		registry: r, now: now, seed: maphash.MakeSeed(),
-		homes:  make(map[home]*stay),
+		Policy: LeastSessions, Affinity: Linger, PlayersCreate: true,
+		registry: r, now: now,
+		homes:  homes{stays: make(map[Home]*stay)},
 		leases: make(map[backend.Lease]lease),
 		load:   make(map[backend.ID]int),
 	}
 }
 
-// Pick implements Balancer. The group decides before the stream: libsrt finds
-// the mirror of a group in its own process only.
+// Pick implements Balancer.
 func (m *Memory) Pick(_ context.Context, q backend.Query) (backend.Target, error) {
 	snap := m.registry.Snapshot()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sweep()
-	ls := lease{homes: [2]home{{key: q.Key}}}
-	if q.Group != 0 {
-		ls.homes[1] = home{group: q.Group}
+	c, err := m.prefer(snap, q, m.Policy)
+	if err != nil {
+		return backend.Target{}, err
 	}
-	b, ok := m.find(snap, ls.homes[1])
-	if !ok {
-		b, ok = m.find(snap, ls.homes[0])
-	}
-	if !ok {
-		b, ok = m.least(snap, q.Key)
-	}
-	if !ok {
-		return backend.Target{}, backend.ErrNone
-	}
-	ls.at = b.ID
-	for _, h := range ls.homes {
-		m.enter(snap, h, b.ID)
-	}
-	m.load[b.ID]++
-	m.last++
-	m.leases[m.last] = ls
-	return backend.Target{ID: b.ID, Addr: b.Addr, Lease: m.last}, nil
+	return m.admit(snap, q, c.Backend), nil
 }
 
-// find returns where h stays, if that backend can take sessions.
-func (m *Memory) find(snap *backend.Snapshot, h home) (backend.Backend, bool) {
-	st := m.homes[h]
-	if h == (home{}) || st == nil {
+// Explain says where Pick would send a query, and why, and changes nothing.
+// The Target has no lease.
+func (m *Memory) Explain(q backend.Query) (backend.Target, string, error) {
+	c, err := m.Prefer(q, m.Policy)
+	return backend.Target{ID: c.Backend.ID, Addr: c.Backend.Addr}, c.Why, err
+}
+
+// Prefer returns what Pick would choose by a policy, and changes nothing.
+func (m *Memory) Prefer(q backend.Query, p Policy) (Choice, error) {
+	snap := m.registry.Snapshot()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.prefer(snap, q, p)
+}
+
+// Admit gives a lease on a backend that somebody else chose for a query.
+func (m *Memory) Admit(q backend.Query, b backend.Backend) backend.Target {
+	snap := m.registry.Snapshot()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.admit(snap, q, b)
+}
+
+func tried(q backend.Query, id backend.ID) bool { return id == q.Tried[0] || id == q.Tried[1] }
+
+func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy) (Choice, error) {
+	group, stream := HomesOf(q)
+	if b, ok := m.find(snap, group); ok && !tried(q, b.ID) {
+		return Choice{b, "its bonding group is there", true}, nil
+	}
+	if b, ok := m.find(snap, stream); ok && !tried(q, b.ID) {
+		return Choice{b, "the stream is there", true}, nil
+	}
+	// Whoever has tried a backend was sent there, so the stream was there.
+	if !q.Publish && !m.PlayersCreate && q.Tried == [2]backend.ID{} {
+		return Choice{}, backend.ErrNoStream
+	}
+	now := m.now()
+	m.takers = m.takers[:0]
+	for i := range snap.Backends {
+		if b := &snap.Backends[i]; b.Takes(now) && !tried(q, b.ID) {
+			m.takers = append(m.takers, b)
+		}
+	}
+	b, why, err := m.choose(p, q.Key, m.takers)
+	clear(m.takers) // must not keep a snapshot that is no longer in force
+	if err != nil {
+		return Choice{}, err
+	}
+	return Choice{Backend: *b, Why: why}, nil
+}
+
+// find returns where h stays, if that backend lives. One that is draining or
+// whose heartbeat is late keeps the streams that it has.
+func (m *Memory) find(snap *backend.Snapshot, h Home) (backend.Backend, bool) {
+	st := m.homes.stays[h]
+	if st == nil || m.over(st) {
 		return backend.Backend{}, false
 	}
-	b, ok := snap.Find(st.at)
+	b, ok := snap.Find(st.places[0].at)
 	return b, ok && !b.Down
 }
 
-// least returns the backend with the fewest sessions. Among equals the key
-// decides, so that streams spread from the first one on.
-func (m *Memory) least(snap *backend.Snapshot, key string) (best backend.Backend, ok bool) {
-	var bestHash uint64
-	for _, b := range snap.Backends {
-		if b.Down {
-			continue
-		}
-		hash := maphash.String(m.seed, key+"\x00"+string(b.ID))
-		load, bestLoad := m.load[b.ID], m.load[best.ID]
-		if !ok || load < bestLoad || load == bestLoad && hash < bestHash {
-			best, bestHash, ok = b, hash, true
-		}
+// over reports whether the home has been empty for too long to be bound.
+func (m *Memory) over(st *stay) bool {
+	return st.sessions() == 0 && m.now().Sub(st.leftAt) >= m.Affinity
+}
+
+func (m *Memory) admit(snap *backend.Snapshot, q backend.Query, b backend.Backend) backend.Target {
+	m.homes.forget(m.now().Add(-m.Affinity))
+	group, stream := HomesOf(q)
+	for _, h := range [2]Home{group, stream} {
+		m.enter(snap, h, q, b.ID)
 	}
-	return best, ok
+	m.load[b.ID]++
+	m.last++
+	m.leases[m.last] = lease{b.ID, group, stream}
+	return backend.Target{ID: b.ID, Addr: b.Addr, Lease: m.last}
 }
 
 // enter counts a session of h at a backend. A home whose backend is down or
-// gone moves; one that stays elsewhere in good health, as the stream of a
-// group's member may, is left where it is.
-func (m *Memory) enter(snap *backend.Snapshot, h home, at backend.ID) {
-	if h == (home{}) {
+// gone moves; one in good health elsewhere, as the stream of a group's member
+// may have, is left where it is, unless the caller found it silent and nobody
+// else has a session there.
+func (m *Memory) enter(snap *backend.Snapshot, h Home, q backend.Query, at backend.ID) {
+	if h == (Home{}) {
 		return
 	}
-	st := m.homes[h]
+	old, healthy := m.find(snap, h)
+	st := m.homes.stays[h]
 	if st == nil {
-		st = &stay{at: at}
-		m.homes[h] = st
-	} else if _, healthy := m.find(snap, h); !healthy {
-		st.at = at
+		st = new(stay)
+		m.homes.stays[h] = st
 	}
-	st.sessions++
+	if !healthy || tried(q, old.ID) && st.places[0].sessions == 0 {
+		st.own(at)
+	}
+	st.enter(at)
+}
+
+// Bind makes a backend the one where later callers of a home go. Sessions
+// stay where they are. A home without sessions is not bound.
+func (m *Memory) Bind(h Home, id backend.ID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if st := m.homes.stays[h]; st != nil && st.sessions() > 0 {
+		st.own(id)
+	}
+}
+
+// Used reports whether a home has sessions on a backend.
+func (m *Memory) Used(h Home, id backend.ID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if st := m.homes.stays[h]; st != nil {
+		for _, p := range st.places {
+			if p.at == id {
+				return p.sessions > 0
+			}
+		}
+	}
+	return false
+}
+
+// Bindings returns where every home with sessions is bound.
+func (m *Memory) Bindings() map[Home]backend.ID {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make(map[Home]backend.ID, len(m.homes.stays))
+	for h, st := range m.homes.stays {
+		if st.sessions() > 0 {
+			all[h] = st.places[0].at
+		}
+	}
+	return all
 }
 
 // Release implements Balancer. A lease that is not known is ignored.
@@ -163,28 +226,10 @@ func (m *Memory) Release(l backend.Lease) {
 	if m.load[ls.at]--; m.load[ls.at] == 0 {
 		delete(m.load, ls.at)
 	}
-	for _, h := range ls.homes {
-		if st := m.homes[h]; st != nil {
-			if st.sessions--; st.sessions == 0 {
-				st.leftAt = m.now()
-			}
-		}
-	}
-}
-
-// sweep forgets the homes that have been empty for Linger, at most once a
-// second: a pick among many streams must not cost a walk over them.
-func (m *Memory) sweep() {
 	now := m.now()
-	if now.Sub(m.sweptAt) < time.Second {
-		return
-	}
-	m.sweptAt = now
-	for h, st := range m.homes {
-		if st.sessions == 0 && now.Sub(st.leftAt) >= Linger {
-			delete(m.homes, h)
-		}
-	}
+	m.homes.forget(now.Add(-m.Affinity))
+	m.homes.leave(ls.group, ls.at, now)
+	m.homes.leave(ls.stream, ls.at, now)
 }
 
 // Loads returns what every backend that carries anything carries.
@@ -195,11 +240,11 @@ func (m *Memory) Loads() map[backend.ID]Load {
 	for id, n := range m.load {
 		loads[id] = Load{Sessions: n}
 	}
-	for h, st := range m.homes {
-		if h.key != "" && st.sessions > 0 {
-			l := loads[st.at]
+	for h, st := range m.homes.stays {
+		if h.Key != "" && st.sessions() > 0 {
+			l := loads[st.places[0].at]
 			l.Streams++
-			loads[st.at] = l
+			loads[st.places[0].at] = l
 		}
 	}
 	return loads

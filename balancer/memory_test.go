@@ -205,8 +205,8 @@ func TestNoBackend(t *testing.T) {
 	fails("an empty registry")
 	s.reg.Put(backend.Backend{ID: "b0", Down: true})
 	fails("a backend that is down")
-	if len(s.Loads()) != 0 || len(s.leases) != 0 || len(s.homes) != 0 {
-		t.Errorf("a failed pick left %v, %d leases, %d homes", s.Loads(), len(s.leases), len(s.homes))
+	if len(s.Loads()) != 0 || len(s.leases) != 0 || len(s.homes.stays) != 0 {
+		t.Errorf("a failed pick left %v, %d leases, %d homes", s.Loads(), len(s.leases), len(s.homes.stays))
 	}
 	s.reg.Alive("b0", 0, s.at)
 	s.expect("k", 3, "b0", "it is back")
@@ -247,22 +247,28 @@ func TestLinger(t *testing.T) {
 	s.expect(lone, 0, "b1", "Linger is over")
 }
 
-// Homes of a million past streams must not stay.
-func TestSweep(t *testing.T) {
+// Homes of a million past streams must not stay, nor the list by which they
+// are forgotten.
+func TestForgetting(t *testing.T) {
 	s := newStand(t, 3)
 	for i := range 500 {
 		s.Release(s.pick(fmt.Sprint("k", i), uint32(i)).Lease)
 	}
 	kept := s.pick("kept", 1<<30)
-	if len(s.homes) != 500+499+2 {
-		t.Errorf("%d homes", len(s.homes))
+	if n := len(s.homes.stays); n != 500+499+2 {
+		t.Errorf("%d homes", n)
 	}
-	s.at = s.at.Add(Linger)
+	s.at = s.at.Add(Linger - time.Nanosecond)
+	s.Release(s.pick("k7", 0).Lease)
+	s.at = s.at.Add(time.Nanosecond)
 	s.pick("new", 0)
-	if len(s.homes) != 3 {
-		t.Errorf("%d homes after the sweep, want the stream and group of one session, and the new stream", len(s.homes))
+	if n := len(s.homes.stays); n != 4 {
+		t.Errorf("%d homes, want the stream and group of one session, the stream that came back, and the new one", n)
 	}
-	s.expect("kept", 0, kept.ID, "swept while in use")
+	if n := len(s.homes.departed); n != 1 {
+		t.Errorf("%d departures are kept for one home", n)
+	}
+	s.expect("kept", 0, kept.ID, "forgotten while in use")
 }
 
 // For the race detector, and for the sums at the end.

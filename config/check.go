@@ -51,16 +51,18 @@ func (c *Config) checkAPI(from origins) error {
 	if c.API.Addr().IsLoopback() {
 		return nil
 	}
-	if !c.APIAllowRemote {
-		return bad(from.of("api"), c.API.String(), errors.New("other hosts could reach it, which needs --api-allow-remote"))
+	if c.RegisterToken == "" && !c.APIAllowRemote {
+		return bad(from.of("api"), c.API.String(), errors.New("other hosts could reach it, which needs --register-token or --api-allow-remote"))
 	}
-	c.warn("%s: %s can be reached from other hosts and asks nobody who they are", from.of("api"), c.API)
+	if c.RegisterToken == "" {
+		c.warn("%s: %s can be reached from other hosts and asks nobody who they are, set --register-token", from.of("api"), c.API)
+	}
 	return nil
 }
 
 func (c *Config) checkBackends(from origins) error {
 	if len(c.Backends) == 0 {
-		c.warn("no backend: every caller will be refused, set --backend srt://host:port")
+		c.warn("no backend: callers are refused until one registers, or set --backend srt://host:port")
 	}
 	for _, b := range c.Backends {
 		host := strings.Replace(b, "localhost:", "127.0.0.1:", 1)

@@ -25,15 +25,33 @@ type Config struct {
 	Listen []netip.AddrPort
 	// API is where the HTTP API listens.
 	API netip.AddrPort
-	// APIAllowRemote permits an API address that other hosts can reach.
+	// APIAllowRemote permits an API address that other hosts can reach
+	// although there is no token.
 	APIAllowRemote bool
+	// RegisterToken is what API calls that change something must bring, ""
+	// for nothing.
+	RegisterToken string
 	// Backends are the static backends as host:port. Names are not resolved.
 	Backends []string
+	// Weights are the shares of static backends that have another than 1.
+	Weights map[string]int
+	// BackendTTL is how long a registered backend's heartbeat is good for.
+	BackendTTL time.Duration
+	// Rules is the file of stream ID rules, "" for none. It is not read here.
+	Rules string
 
 	// Policy is how a backend is chosen for a new stream.
 	Policy string
-	// State is where the choices are kept.
+	// PlayersCreate lets a player choose the backend of a stream that nobody
+	// publishes yet.
+	PlayersCreate bool
+	// Affinity is how long a stream stays bound to its backend after its last
+	// session.
+	Affinity time.Duration
+	// State is where the choices are kept: memory or redis.
 	State string
+	// Redis is where Redis is; of use with State redis only.
+	Redis Redis
 
 	// Shards is the number of workers.
 	Shards int

@@ -47,13 +47,15 @@ func TestDefaults(t *testing.T) {
 	want := Config{
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("[::]:20080")},
 		API:    netip.MustParseAddrPort("127.0.0.1:12025"),
-		Policy: "least-sessions", State: "memory",
+		Policy: "least-sessions", PlayersCreate: true, Affinity: 15 * time.Second,
+		BackendTTL: 30 * time.Second,
+		State:      "memory", Redis: Redis{Mode: "single", Addrs: []string{"127.0.0.1:6379"}},
 		Shards: runtime.GOMAXPROCS(0), Batch: 64, Pin: Pin{Auto: true}, GRO: true, GSO: true,
 		Rcvbuf: 16 << 20, Sndbuf: 16 << 20, UpstreamPorts: 4,
 		MaxSessions: 100000, MaxHandshakes: 4096, MaxHandshakesPerSource: 512,
 		IdleTimeout: 30 * time.Second, BackendSilence: 4 * time.Second, Grace: 20 * time.Second,
 		LogLevel: slog.LevelInfo, LogFormat: "text",
-		Warnings: []string{"no backend: every caller will be refused, set --backend srt://host:port"},
+		Warnings: []string{"no backend: callers are refused until one registers, or set --backend srt://host:port"},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -65,9 +67,15 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		{"listen", "udp://:20081,[::1]:20082,0.0.0.0:20083"},
 		{"api", "0.0.0.0:8080"},
 		{"api-allow-remote", "true"},
-		{"backend", "srt://Origin-1.example:10080,10.0.0.2:10080,[fd00::1]:10080"},
-		{"policy", "least-sessions"},
-		{"state", "memory"},
+		{"register-token", "a-token-of-16+/="},
+		{"backend", "srt://Origin-1.example:10080,10.0.0.2:10080?weight=3,[fd00::1]:10080"},
+		{"backend-ttl", "45s"},
+		{"rules", "/etc/srtrelay/rules.yaml"},
+		{"policy", "hash"},
+		{"players-create", "false"},
+		{"affinity", "1m"},
+		{"state", "redis"},
+		{"redis", "rediss://relay:secret@redis.example/2"},
 		{"shards", "3"},
 		{"batch", "1024"},
 		{"pin", "0,2-5"},
@@ -106,8 +114,14 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 			netip.MustParseAddrPort("0.0.0.0:20083"),
 		},
 		API: netip.MustParseAddrPort("0.0.0.0:8080"), APIAllowRemote: true,
-		Backends: []string{"origin-1.example:10080", "10.0.0.2:10080", "[fd00::1]:10080"},
-		Policy:   "least-sessions", State: "memory",
+		RegisterToken: "a-token-of-16+/=",
+		Backends:      []string{"origin-1.example:10080", "10.0.0.2:10080", "[fd00::1]:10080"},
+		Weights:       map[string]int{"10.0.0.2:10080": 3}, BackendTTL: 45 * time.Second,
+		Rules:  "/etc/srtrelay/rules.yaml",
+		Policy: "hash", Affinity: time.Minute, State: "redis",
+		Redis: Redis{
+			Mode: "single", Addrs: []string{"redis.example:6379"}, DB: 2, Username: "relay", Password: "secret", TLS: true,
+		},
 		Shards: 3, Batch: 1024, Pin: Pin{CPUs: []int{0, 2, 3, 4, 5}},
 		Rcvbuf: 512 << 10, Sndbuf: 4e6, UpstreamPorts: 64,
 		MaxSessions: 7, MaxHandshakes: 6, MaxHandshakesPerSource: 5,
@@ -116,7 +130,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 	}
 	for name, s := range map[string]source{"flags": fromFlags, "file": fromFile, "env": fromEnv} {
 		got := mustLoad(t, s)
-		if len(got.Warnings) != 2 { // remote API, spare CPUs
+		if len(got.Warnings) != 1 { // spare CPUs
 			t.Errorf("%s: warnings %q", name, got.Warnings)
 		}
 		got.Warnings, got.File = nil, ""
@@ -160,6 +174,9 @@ func TestListsReplace(t *testing.T) {
 		file: "listen: 5555\nbackend: [a:1]\n",
 	}
 	c := mustLoad(t, s)
+	if s.file = "backend: b:1?weight=9\n"; mustLoad(t, s).Weights != nil {
+		t.Error("a weight of the lower source is left")
+	}
 	want := []netip.AddrPort{
 		netip.MustParseAddrPort("[::]:1111"), netip.MustParseAddrPort("127.0.0.1:2222"), netip.MustParseAddrPort("[::1]:3333"),
 	}
@@ -182,6 +199,9 @@ func TestAliases(t *testing.T) {
 	if got := c.API.String(); got != "127.0.0.1:13025" {
 		t.Errorf("api %s: a bare port must stay on loopback", got)
 	}
+	if got := mustLoad(t, source{env: map[string]string{"PROXY_ORIGIN_SERVER_TTL": "45s"}}).BackendTTL; got != 45*time.Second {
+		t.Errorf("backend TTL %v", got)
+	}
 	for _, b := range []struct{ enabled, ip, srt, want string }{
 		{"on", "", "", "127.0.0.1:10080"},
 		{"on", "10.0.0.5", "10081", "10.0.0.5:10081"},
@@ -201,7 +221,7 @@ func TestAliases(t *testing.T) {
 	}
 	// What only the proxy beside the relay can do must not stop the relay
 	// once the relay's own setting says otherwise.
-	mustLoad(t, source{args: "--state memory", env: map[string]string{"PROXY_LOAD_BALANCER_TYPE": "redis"}})
+	mustLoad(t, source{args: "--state memory", env: map[string]string{"PROXY_LOAD_BALANCER_TYPE": "etcd"}})
 }
 
 func TestShardsFollowPinList(t *testing.T) {
@@ -210,6 +230,18 @@ func TestShardsFollowPinList(t *testing.T) {
 	}
 	if c := mustLoad(t, source{args: "--pin off"}); !reflect.DeepEqual(c.Pin, Pin{}) {
 		t.Errorf("pin %+v", c.Pin)
+	}
+}
+
+// An API that other hosts reach: with a token in silence, without one only when
+// asked for, and with a warning.
+func TestRemoteAPI(t *testing.T) {
+	for args, warnings := range map[string]int{
+		"--api :12025 --register-token 12345678": 0, "--api :12025 --api-allow-remote": 1, "--register-token 12345678": 0,
+	} {
+		if c := mustLoad(t, source{args: args + " --backend a:1"}); len(c.Warnings) != warnings {
+			t.Errorf("%s: warnings %q", args, c.Warnings)
+		}
 	}
 }
 

@@ -43,6 +43,12 @@ func readAliases(env func(string) (string, bool), flags commandLine, vars layer)
 			}
 			continue
 		}
+		if f.name == "redis" {
+			if err := readRedisAlias(env, l); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		for _, alias := range f.aliases {
 			if text, _ := env(alias); text != "" {
 				l[f.name] = value{texts: f.split(text), origin: alias}

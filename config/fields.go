@@ -2,11 +2,7 @@ package config
 
 import (
 	"errors"
-	"fmt"
-	"log/slog"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -19,6 +15,9 @@ const (
 	minBuffer   = 64 << 10       // less cannot hold one GRO train of 64 KiB
 	maxBuffer   = 1<<30 - 1      // the kernel doubles the value in an int
 	maxTimeout  = 24 * time.Hour // longer is a forgotten unit
+	maxWeight   = 1000           // of one backend against another
+	minToken    = 8              // shorter is guessed
+	maxToken    = 256
 )
 
 // field is one setting: its name in all sources, its help, its parser.
@@ -31,7 +30,8 @@ type field struct {
 	help    string
 	aliases []string
 	set     func(c *Config, text string) error
-	reset   func(c *Config) // lists only: a higher layer replaces, never appends
+	reset   func(c *Config)          // lists only: a higher layer replaces, never appends
+	show    func(text string) string // the text as an error may quote it; nil for as it is
 }
 
 func (f *field) list() bool   { return f.reset != nil }
@@ -67,26 +67,70 @@ var fields = []field{
 	},
 	{
 		name: "api-allow-remote", group: groupFront, def: "false",
-		help: "allow an --api address that other hosts can reach; the API asks nobody who they are",
+		help: "allow an --api address that other hosts can reach without --register-token",
 		set:  setBool(func(c *Config) *bool { return &c.APIAllowRemote }),
 	},
 	{
+		name: "register-token", group: groupFront, arg: "TOKEN", shown: "none",
+		help: "what registration and changing API calls must bring, as bearer or ?token=; safer in a variable or the file",
+		show: func(string) string { return "***" },
+		set:  setToken,
+	},
+	{
 		name: "backend", group: groupBack, arg: "URL", shown: "none",
-		help:    "static backend, srt://host:port; repeatable",
+		help:    "static backend, srt://host:port, with ?weight=N for N times the streams of others; repeatable",
 		aliases: []string{"PROXY_DEFAULT_BACKEND_{ENABLED,IP,SRT}"}, // see readDefaultBackend
 		set:     setBackend,
-		reset:   func(c *Config) { c.Backends = nil },
+		reset:   func(c *Config) { c.Backends, c.Weights = nil, nil },
+	},
+	{
+		name: "backend-ttl", group: groupBack, arg: "TIME", def: "30s",
+		help:    "a registered backend without heartbeat for so long gets no new streams",
+		aliases: []string{"PROXY_ORIGIN_SERVER_TTL"},
+		// SRS's shortest heartbeat is 1 s, and each may be late.
+		set: setDuration(func(c *Config) *time.Duration { return &c.BackendTTL }, 2*time.Second),
+	},
+	{
+		name: "rules", group: groupBack, arg: "FILE", shown: "none",
+		help: "YAML file of stream ID rules; read again on SIGHUP and when it changes",
+		set: func(c *Config, text string) error {
+			if text == "" {
+				return errors.New("file name missing")
+			}
+			c.Rules = text
+			return nil
+		},
 	},
 	{
 		name: "policy", group: groupBack, arg: "NAME", def: "least-sessions",
-		help: "how a backend is chosen for a new stream: least-sessions",
-		set:  setChoice(func(c *Config) *string { return &c.Policy }, []string{"least-sessions"}, []string{"hash", "random"}),
+		help: "how a backend is chosen for a new stream: least-sessions, hash (rendezvous) or random",
+		set:  setChoice(func(c *Config) *string { return &c.Policy }, "least-sessions", "hash", "random"),
+	},
+	{
+		name: "players-create", group: groupBack, def: "true",
+		help: "let a player choose the backend of a stream that nobody publishes yet; false refuses it with 2404",
+		set:  setBool(func(c *Config) *bool { return &c.PlayersCreate }),
+	},
+	{
+		name: "affinity", group: groupBack, arg: "TIME", def: "15s",
+		help: "how long a stream stays bound to its backend after its last session",
+		set:  setDuration(func(c *Config) *time.Duration { return &c.Affinity }, 0),
 	},
 	{
 		name: "state", group: groupBack, arg: "NAME", def: "memory",
-		help:    "where the choices are kept: memory",
+		help:    "where the choices are kept: memory, or redis to share them with other relays and SRS's proxy",
 		aliases: []string{"PROXY_LOAD_BALANCER_TYPE"},
-		set:     setChoice(func(c *Config) *string { return &c.State }, []string{"memory"}, []string{"redis"}),
+		set:     setChoice(func(c *Config) *string { return &c.State }, "memory", "redis"),
+	},
+	{
+		name: "redis", group: groupBack, arg: "URL", def: "redis://127.0.0.1:6379/0",
+		help:    redisForms,
+		aliases: []string{"PROXY_REDIS_{HOST,PORT,PASSWORD,DB}"}, // see readRedisAlias
+		show:    hideRedis,
+		set: func(c *Config, text string) (err error) {
+			c.Redis, err = parseRedis(text)
+			return err
+		},
 	},
 	{
 		name: "shards", group: groupWorkers, arg: "N", shown: "usable CPUs, or as many as --pin lists",
@@ -172,7 +216,7 @@ var fields = []field{
 	{
 		name: "log-format", group: groupLog, arg: "FORMAT", def: "text",
 		help: "text or json",
-		set:  setChoice(func(c *Config) *string { return &c.LogFormat }, []string{"text", "json"}, nil),
+		set:  setChoice(func(c *Config) *string { return &c.LogFormat }, "text", "json"),
 	},
 }
 
@@ -182,118 +226,4 @@ func fieldByName(name string) *field {
 		return nil
 	}
 	return &fields[i]
-}
-
-func setListen(c *Config, text string) error {
-	a, err := parseListen(text)
-	if err != nil {
-		return err
-	}
-	if slices.Contains(c.Listen, a) {
-		return errors.New("listed twice")
-	}
-	c.Listen = append(c.Listen, a)
-	return nil
-}
-
-func setBackend(c *Config, text string) error {
-	b, err := parseBackend(text)
-	if err != nil {
-		return err
-	}
-	if slices.Contains(c.Backends, b) {
-		return errors.New("listed twice")
-	}
-	c.Backends = append(c.Backends, b)
-	return nil
-}
-
-func setLevel(c *Config, text string) error {
-	levels := map[string]slog.Level{
-		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
-	}
-	l, ok := levels[text]
-	if !ok {
-		return errors.New("not one of debug, info, warn, error")
-	}
-	c.LogLevel = l
-	return nil
-}
-
-func setInt(at func(*Config) *int, low, high int) func(*Config, string) error {
-	return func(c *Config, text string) error {
-		n, err := strconv.Atoi(text)
-		if errors.Is(err, strconv.ErrRange) || err == nil && (n < low || n > high) {
-			return fmt.Errorf("out of range %d to %d", low, high)
-		}
-		if err != nil {
-			return errors.New("not a number")
-		}
-		*at(c) = n
-		return nil
-	}
-}
-
-func setSize(at func(*Config) *int, low, high int64) func(*Config, string) error {
-	return func(c *Config, text string) error {
-		n, err := parseSize(text)
-		if err != nil {
-			return err
-		}
-		if n < low || n > high {
-			return fmt.Errorf("out of range %d to %d bytes", low, high)
-		}
-		*at(c) = int(n)
-		return nil
-	}
-}
-
-func setDuration(at func(*Config) *time.Duration, low time.Duration) func(*Config, string) error {
-	return func(c *Config, text string) error {
-		d, err := time.ParseDuration(text)
-		if err != nil {
-			return errors.New(`not a duration, write it like "30s"`)
-		}
-		if d < low || d > maxTimeout {
-			return fmt.Errorf("out of range %v to %v", low, maxTimeout)
-		}
-		*at(c) = d
-		return nil
-	}
-}
-
-func setBool(at func(*Config) *bool) func(*Config, string) error {
-	return func(c *Config, text string) error {
-		b, err := strconv.ParseBool(text)
-		if err != nil {
-			return errors.New("not true or false")
-		}
-		*at(c) = b
-		return nil
-	}
-}
-
-func setAuto(at func(*Config) *bool) func(*Config, string) error {
-	return func(c *Config, text string) error {
-		if text != "auto" && text != "off" {
-			return errors.New("not auto or off")
-		}
-		*at(c) = text == "auto"
-		return nil
-	}
-}
-
-// setChoice takes one of the words in has; the words in later belong to the
-// contract, but not to this version.
-func setChoice(at func(*Config) *string, has, later []string) func(*Config, string) error {
-	return func(c *Config, text string) error {
-		switch {
-		case slices.Contains(has, text):
-			*at(c) = text
-			return nil
-		case slices.Contains(later, text):
-			return errors.New("not available in this version, which has " + strings.Join(has, ", "))
-		}
-		return errors.New("not one of " + strings.Join(has, ", "))
-	}
 }

@@ -39,6 +39,9 @@ func (l layer) apply(c *Config, from origins) error {
 		}
 		for _, text := range v.texts {
 			if err := f.set(c, text); err != nil {
+				if f.show != nil {
+					text = f.show(text)
+				}
 				return bad(v.origin, text, err)
 			}
 		}

@@ -10,6 +10,7 @@ const usageHead = `srtrelay relays SRT callers to SRT backends, datagram by data
 
 Usage:
   srtrelay [serve] [flags]   run the relay
+  srtrelay resolve STREAMID  ask a running relay where a stream ID would go
   srtrelay version           print the version
   srtrelay help              print this text
 

@@ -82,6 +82,7 @@ var described = map[string]series{
 	"rejected":         alone("handshakes_rejected_total", "Rejections sent to callers, the relay's own and those of backends."),
 	"replays":          alone("handshake_replays_total", "Handshake responses sent again to a caller that asked again."),
 	"leg_retries":      alone("backend_handshake_retries_total", "Handshake datagrams sent again to a backend."),
+	"failovers":        alone("handshake_failovers_total", "Handshakes moved to another backend because the first did not answer."),
 	"shutdowns_made":   alone("shutdowns_made_total", "SHUTDOWN packets made by the relay."),
 	"refusals":         alone("refusals_total", "ICMP errors about datagrams sent."),
 	"backends_lost":    alone("backends_lost_total", "Backends found to refuse datagrams."),

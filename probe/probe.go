@@ -1,143 +1,204 @@
-// Package probe asks every backend for a sign of life: an SRT INDUCTION, which
-// a listener answers without keeping anything. The answer tells that it is
-// alive and which key length it advertises; silence, that it takes no streams.
-//
-// It must not know sessions. It has sockets of its own, off the data path.
 package probe
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"net/netip"
 	"sync"
-	"syscall"
 	"time"
 
 	"srtrelay/backend"
-	"srtrelay/handshake"
-	"srtrelay/wire"
 )
 
 const (
-	// Interval is the time between two probes of one backend.
+	// Interval is the time between two probes of a backend that answers.
 	Interval = time.Second
-	// answerWithin is far beyond a round trip inside a cluster.
-	answerWithin = 500 * time.Millisecond
+	// maxInterval is what the time between two probes of a silent backend
+	// grows to. A restarted SRS is not kept waiting: its heartbeat asks.
+	maxInterval = 15 * time.Second
 	// misses in a row take a backend down: one or two lost datagrams do not.
 	misses = 3
 	// afterMiss is how soon a doubt is followed up.
 	afterMiss = 100 * time.Millisecond
+	// maxAsking bounds the probes under way, each of which holds a socket.
+	// Backends that answer need it for less than a millisecond.
+	maxAsking = 256
 )
 
-// Prober probes the backends of a registry for as long as it runs.
+// Prober probes the backends of a registry for as long as it runs, and follows
+// the registry as it changes.
 type Prober struct {
 	registry *backend.Registry
 	log      *slog.Logger
 	ask      func(context.Context, netip.AddrPort) (keyLen uint16, err error)
 }
 
-// New returns a prober for the backends that the registry holds.
+// New returns a prober for the backends that the registry holds, or comes to
+// hold.
 func New(r *backend.Registry, log *slog.Logger) *Prober {
 	return &Prober{registry: r, log: log, ask: Ask}
 }
 
+// round is one Run.
+type round struct {
+	*Prober
+	asking chan struct{} // a slot per probe under way
+	loops  sync.WaitGroup
+	probes map[backend.ID]*probing
+}
+
+// probing is the loop that probes one backend at one address.
+type probing struct {
+	at     netip.AddrPort
+	cancel context.CancelFunc
+	now    chan struct{} // asks for a probe at once
+}
+
 // Run probes until ctx ends. ready, if not nil, is called once when every
-// backend has been probed.
+// backend that was known at the start has been probed.
 func (p *Prober) Run(ctx context.Context, ready func()) {
-	var loops, first sync.WaitGroup
+	r := &round{Prober: p, asking: make(chan struct{}, maxAsking), probes: make(map[backend.ID]*probing)}
+	watcher := p.registry.Watch() // before the snapshot: nobody falls between
+	defer watcher.Close()
+	defer r.loops.Wait()
+	var first sync.WaitGroup
 	for _, b := range p.registry.Snapshot().Backends {
 		first.Add(1)
-		loops.Go(func() { p.watch(ctx, b.ID, first.Done) })
+		r.start(ctx, b, first.Done)
 	}
 	if ready != nil {
-		loops.Go(func() {
+		r.loops.Go(func() {
 			first.Wait()
 			ready()
 		})
 	}
-	loops.Wait()
-}
-
-// watch probes one backend.
-func (p *Prober) watch(ctx context.Context, id backend.ID, first func()) {
-	missed := 0
-	tellFirst := sync.OnceFunc(first)
-	defer tellFirst()
 	for {
-		b, ok := p.registry.Snapshot().Find(id)
-		if !ok || ctx.Err() != nil {
-			return
-		}
-		wait := Interval
-		keyLen, err := p.ask(ctx, b.Addr)
-		switch {
-		case ctx.Err() != nil:
-		case err == nil:
-			missed = 0
-			if p.registry.Alive(id, keyLen, time.Now()) {
-				p.log.Info("backend alive", "backend", string(id), "address", b.Addr, "key_length", int(keyLen)*8)
-			}
-		default:
-			if missed++; missed < misses {
-				wait = afterMiss
-			} else if p.registry.Down(id) || missed == misses && b.Answered.IsZero() {
-				p.log.Warn("backend down", "backend", string(id), "address", b.Addr, "error", err)
-			}
-		}
-		tellFirst()
 		select {
 		case <-ctx.Done():
-		case <-time.After(wait):
+			return
+		case <-watcher.Wake():
+			changed := watcher.Take() // before the snapshot, which holds all of it
+			snap := p.registry.Snapshot()
+			for id := range changed {
+				b, ok := snap.Find(id)
+				r.follow(ctx, id, b, ok)
+			}
 		}
 	}
 }
 
-// errNonsense is an answer that is no reply to the INDUCTION.
-var errNonsense = errors.New("answered, but not as an SRT listener does")
+// follow does what the change of one backend asks for: begins to probe it, ends
+// that, or probes it at once.
+func (r *round) follow(ctx context.Context, id backend.ID, b backend.Backend, known bool) {
+	old := r.probes[id]
+	switch {
+	case old != nil && known && old.at == b.Addr:
+		select {
+		case old.now <- struct{}{}:
+		default: // it was asked for already
+		}
+		return
+	case old != nil:
+		old.cancel()
+		delete(r.probes, id)
+	}
+	if known {
+		r.start(ctx, b, func() {})
+	}
+}
 
-// Ask sends one INDUCTION and returns the advertised key length (0, 2, 3, 4).
-// An answer must echo the nonce of the request, so that nobody off the path
-// can speak for the backend.
-func Ask(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
-	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
-	if err != nil {
-		return 0, fmt.Errorf("probe %s: %w", to, err)
-	}
-	defer conn.Close()
-	_ = conn.SetReadDeadline(time.Now().Add(answerWithin))
-	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Now()) })()
-	id, nonce := rand.Uint32()|1, handshake.NewNonce(rand.Uint32())
-	request := handshake.AppendInduction(nil, id, nonce, to.Addr())
-	if _, err := conn.Write(request); err != nil {
-		return 0, fmt.Errorf("probe %s: %w", to, err)
-	}
-	nonsense := false
-	for buffer := make([]byte, wire.MaxPayload); ; {
-		n, err := conn.Read(buffer)
+// start begins to probe a backend. first is called once, after the first probe
+// or when there will be none.
+func (r *round) start(ctx context.Context, b backend.Backend, first func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	g := &probing{at: b.Addr, cancel: cancel, now: make(chan struct{}, 1)}
+	r.probes[b.ID] = g
+	r.loops.Go(func() {
+		defer cancel()
+		r.loop(ctx, b.ID, g, sync.OnceFunc(first))
+	})
+}
+
+// loop probes one backend until ctx ends.
+func (r *round) loop(ctx context.Context, id backend.ID, g *probing, first func()) {
+	defer first()
+	for missed := 0; ; {
+		select {
+		case <-g.now: // who asked before this probe has it
+		default:
+		}
+		keyLen, err := r.askInTurn(ctx, g.at)
+		asked := time.Now()
+		wait := Interval
 		switch {
-		case err != nil && nonsense:
-			return 0, fmt.Errorf("probe %s: %w", to, errNonsense)
-		case errors.Is(err, syscall.ECONNREFUSED):
-			return 0, fmt.Errorf("probe %s: %w", to, syscall.ECONNREFUSED)
-		case err != nil:
-			return 0, fmt.Errorf("probe %s: no answer within %v", to, answerWithin)
+		case ctx.Err() != nil:
+			return
+		case err == nil:
+			missed = 0
+			if r.registry.Alive(id, keyLen, asked) {
+				r.log.Info("backend alive", "backend", string(id), "address", g.at, "key_length", int(keyLen)*8)
+			}
+		default:
+			missed++
+			r.miss(id, g.at, missed, err)
+			wait = patience(missed)
 		}
-		h, ok := wire.AsHandshake(buffer[:n])
-		if ok && h.Packet().DestID() == id && handshake.IsInductionReply(h, nonce) {
-			return keyLenOf(h), nil
+		first()
+		if !pause(ctx, wait, g.now) {
+			return
 		}
-		nonsense = true
+		// Heartbeats and callers may ask often; the backend is asked no more
+		// often than in doubt.
+		if !pause(ctx, afterMiss-time.Since(asked), nil) {
+			return
+		}
 	}
 }
 
-// keyLenOf returns the advertised key length; only 2, 3 and 4 mean one.
-func keyLenOf(h wire.Handshake) uint16 {
-	if k := h.Encryption(); h.Version() > 4 && k >= 2 && k <= 4 {
-		return k
+// miss notes that a backend let a probe pass, the missed-th in a row.
+func (r *round) miss(id backend.ID, at netip.AddrPort, missed int, err error) {
+	if missed < misses {
+		return
 	}
-	return 0
+	fell := r.registry.Missed(id)
+	b, known := r.registry.Snapshot().Find(id)
+	// That a backend has never answered is worth a line as well.
+	if fell || missed == misses && known && b.Answered.IsZero() {
+		r.log.Warn("backend down", "backend", string(id), "address", at, "error", err)
+	}
+}
+
+// patience is the time from a miss to the next probe.
+func patience(missed int) time.Duration {
+	if missed < misses {
+		return afterMiss
+	}
+	return min(Interval<<min(missed-misses, 10), maxInterval)
+}
+
+// pause waits for a time, shorter if hurry receives. False: ctx has ended.
+func pause(ctx context.Context, d time.Duration, hurry <-chan struct{}) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-hurry:
+	case <-timer.C:
+	}
+	return true
+}
+
+// askInTurn asks as soon as not too many others do.
+func (r *round) askInTurn(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case r.asking <- struct{}{}:
+	}
+	defer func() { <-r.asking }()
+	return r.ask(ctx, to)
 }

@@ -84,8 +84,12 @@ func TestMisses(t *testing.T) {
 			{miss, afterMiss, false, ""},
 			{miss, afterMiss, true, "backend down"},
 			{miss, Interval, true, ""},
-			{miss, Interval, true, ""},
-			{ok, Interval, false, "backend alive"},
+			{miss, 2 * Interval, true, ""},
+			{miss, 4 * Interval, true, ""},
+			{miss, 8 * Interval, true, ""},
+			{miss, maxInterval, true, ""},
+			{miss, maxInterval, true, ""},
+			{ok, maxInterval, false, "backend alive"},
 			{miss, Interval, false, ""},
 			{ok, afterMiss, false, ""},
 		}
@@ -179,36 +183,12 @@ func TestReady(t *testing.T) {
 }
 
 func TestReadyWithoutBackends(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
 	calls := 0
-	New(backend.NewRegistry(), quiet).Run(t.Context(), func() { calls++ })
+	New(backend.NewRegistry(), quiet).Run(ctx, func() { calls++; cancel() })
 	if calls != 1 {
 		t.Errorf("ready was called %d times", calls)
 	}
-}
-
-// A backend that was removed is asked no more, one that moved is asked at its
-// new address.
-func TestFollowsTheRegistry(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := registry(false, somewhere)
-		moved := netip.MustParseAddrPort("[::1]:10081")
-		asked := []netip.AddrPort{}
-		scripted(r, quiet, func(_ context.Context, to netip.AddrPort) (uint16, error) {
-			asked = append(asked, to)
-			if len(asked) == 1 {
-				r.Put(backend.Backend{ID: backend.ID(somewhere.String()), Addr: moved})
-			} else {
-				r.Remove(backend.ID(somewhere.String()))
-			}
-			return 0, nil
-		}).Run(t.Context(), nil) // ends, as nobody is left to ask
-		if len(asked) != 2 || asked[0] != somewhere || asked[1] != moved {
-			t.Errorf("asked %v", asked)
-		}
-		if len(r.Snapshot().Backends) != 0 {
-			t.Error("an answer brought a removed backend back")
-		}
-	})
 }
 
 // The end of the context is no miss, and neither a question nor a pause holds

@@ -82,6 +82,8 @@ func (s *shell) main(args []string) int {
 	switch command {
 	case "serve":
 		return s.serve(args)
+	case "resolve":
+		return s.resolve(args)
 	case "version", "help":
 		if len(args) > 0 {
 			return s.refuse(fmt.Errorf("%s takes no arguments", command))
@@ -91,7 +93,7 @@ func (s *shell) main(args []string) int {
 		}
 		return s.say(versionLine())
 	}
-	return s.refuse(fmt.Errorf("unknown command %q, there are serve, version and help", command))
+	return s.refuse(fmt.Errorf("unknown command %q, there are serve, resolve, version and help", command))
 }
 
 // serve runs the relay.

@@ -66,7 +66,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{quiet}, returning(errors.Join(errors.New("one"), errors.New("two"))), exitFailed, "srtrelay: one; two\n"},
 		{[]string{"--shards=x"}, nil, exitCannotStart, "srtrelay: config: --shards: \"x\": not a number\n"},
 		{[]string{"--config=gone.yaml"}, nil, exitCannotStart, "srtrelay: config: file gone.yaml: file does not exist\n"},
-		{[]string{"top"}, nil, exitCannotStart, "srtrelay: unknown command \"top\", there are serve, version and help\n"},
+		{[]string{"top"}, nil, exitCannotStart, "srtrelay: unknown command \"top\", there are serve, resolve, version and help\n"},
 		{[]string{"version", "x"}, nil, exitCannotStart, "srtrelay: version takes no arguments\n"},
 	} {
 		s, stdout, stderr, _ := testShell(c.run)

@@ -5,24 +5,19 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
-	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
-	"srtrelay/api"
 	"srtrelay/backend"
 	"srtrelay/balancer"
 	"srtrelay/config"
-	"srtrelay/metrics"
 	"srtrelay/probe"
+	"srtrelay/rules"
 	"srtrelay/shard"
 	"srtrelay/udp"
 )
 
 const (
-	// lookupTimeout bounds the resolution of backend names at start.
-	lookupTimeout = 10 * time.Second
 	// firstProbes is how long the start waits to learn which backends live
 	// and what key length they advertise, before the first caller asks.
 	firstProbes = time.Second
@@ -40,20 +35,26 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	if err := addBackends(ctx, registry, c); err != nil {
 		return cannotStart(err)
 	}
-	memory := balancer.NewMemory(registry, time.Now)
-	resolver := balancer.NewResolver(memory, func(id backend.ID) {
+	laws, err := openRules(c, log)
+	if err != nil {
+		return cannotStart(err)
+	}
+	chosen := newChoice(registry, c, log)
+	defer chosen.Close()
+	state := &lifeState{shared: chosen.shared}
+	resolver := balancer.NewResolver(chosen, func(id backend.ID) {
 		if registry.Down(id) {
 			log.Warn("backend down", "backend", string(id), "reason", "does not answer its callers")
 		}
 	})
 	defer resolver.Close()
 	events := make(chan shard.Event, eventQueue)
-	group, err := openGroup(c, registry, resolver, events, log)
+	group, err := openGroup(c, registry, resolver, laws.live(), events, log)
 	if err != nil {
 		return cannotStart(err)
 	}
-	state := new(lifeState)
-	server := newServer(registry, memory, group, state, log)
+	registry.Reserve(group.Addrs()...)
+	server := newServer(c, registry, chosen, group, laws.live(), state, log)
 	if err := server.Listen(c.API); err != nil {
 		group.Close()
 		return cannotStart(err)
@@ -63,6 +64,8 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	background, end := context.WithCancel(context.Background())
 	rooms.Go(func() { newEventLog(log).run(background, events) })
 	rooms.Go(func() { follow(background, registry, log) })
+	rooms.Go(func() { age(background, registry, log) })
+	rooms.Go(func() { laws.watch(background, log) })
 	probed := make(chan struct{})
 	rooms.Go(func() { probe.New(registry, log).Run(background, func() { close(probed) }) })
 	rooms.Go(func() {
@@ -76,9 +79,9 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	case <-ctx.Done():
 	}
 	group.Start()
-	state.ready.Store(true)
+	state.started.Store(true)
 	log.Info("relaying", "version", buildVersion(), "listen", group.Addrs(), "api", server.Addr(),
-		"shards", c.Shards, "backends", len(c.Backends))
+		"shards", c.Shards, "backends", len(c.Backends), "policy", c.Policy, "state", c.State)
 	warnBuffers(group, c, log)
 
 	err = wait(ctx, drain, group, c.Grace, state, log)
@@ -110,19 +113,7 @@ func wait(ctx context.Context, drain <-chan struct{}, group *shard.Group, grace 
 	return nil
 }
 
-func addBackends(ctx context.Context, r *backend.Registry, c config.Config) error {
-	limited, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	return r.AddStatic(limited, c.Backends, net.DefaultResolver.LookupNetIP, time.Now())
-}
-
-func follow(ctx context.Context, r *backend.Registry, log *slog.Logger) {
-	r.Follow(ctx, net.DefaultResolver.LookupNetIP, func(b backend.Backend) {
-		log.Info("backend has a new address", "backend", string(b.ID), "address", b.Addr)
-	})
-}
-
-func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.Resolver, events chan<- shard.Event, log *slog.Logger) (*shard.Group, error) {
+func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.Resolver, live *rules.Live, events chan<- shard.Event, log *slog.Logger) (*shard.Group, error) {
 	cpus := c.Pin.CPUs
 	if c.Pin.Auto {
 		usable, err := udp.UsableCPUs()
@@ -149,6 +140,7 @@ func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.R
 		BackendSilence: c.BackendSilence,
 		Registry:       registry,
 		Balancer:       resolver,
+		Rules:          live,
 		Events:         events,
 		Log:            log,
 	}
@@ -167,55 +159,4 @@ func warnBuffers(group *shard.Group, c config.Config, log *slog.Logger) {
 		log.Warn("send buffer smaller than asked", "asked_bytes", c.Sndbuf, "granted_bytes", send,
 			"advice", "raise net.core.wmem_max or grant CAP_NET_ADMIN")
 	}
-}
-
-func newServer(registry *backend.Registry, memory *balancer.Memory, group *shard.Group, state *lifeState, log *slog.Logger) *api.Server {
-	return api.New(buildVersion(), api.Rooms{
-		Shards:   group,
-		Backends: knownBackends{registry},
-		Loads:    knownLoads{memory},
-		State:    state,
-		Metrics:  metrics.Handler(buildVersion(), group, log),
-	}, log)
-}
-
-// lifeState is what the API says of the process.
-type lifeState struct{ ready, draining atomic.Bool }
-
-// Ready implements api.State.
-func (l *lifeState) Ready() (bool, string) {
-	if !l.ready.Load() {
-		return false, "starting"
-	}
-	return true, ""
-}
-
-// Draining implements api.State.
-func (l *lifeState) Draining() bool { return l.draining.Load() }
-
-// knownBackends shows the registry to the API.
-type knownBackends struct{ registry *backend.Registry }
-
-// Backends implements api.Backends.
-func (k knownBackends) Backends() []api.Backend {
-	var all []api.Backend
-	for _, b := range k.registry.Snapshot().Backends {
-		all = append(all, api.Backend{
-			ID: b.ID, Address: b.Addr.String(), Alive: !b.Down, Source: b.Source,
-			RegisteredAt: b.Added, UpdatedAt: b.Answered, KeyLen: b.KeyLen,
-		})
-	}
-	return all
-}
-
-// knownLoads shows the balancer's books to the API.
-type knownLoads struct{ memory *balancer.Memory }
-
-// Loads implements api.Loads.
-func (k knownLoads) Loads() map[backend.ID]api.Load {
-	loads := make(map[backend.ID]api.Load)
-	for id, l := range k.memory.Loads() {
-		loads[id] = api.Load(l)
-	}
-	return loads
 }

@@ -1,0 +1,53 @@
+package api
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net/http"
+	"strings"
+)
+
+// guarded lets a call through that may change something: with the token, where
+// one is set, and not on behalf of a web page. A page that an operator's browser
+// has open can reach a loopback address as well as the operator can.
+func (h *handler) guarded(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := h.pages.Check(r); err != nil {
+			h.refuse(w, r, http.StatusForbidden, "request of a web page from elsewhere")
+			return
+		}
+		if why := h.unauthorized(r); why != "" {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			h.refuse(w, r, http.StatusUnauthorized, why)
+			return
+		}
+		next(w, r)
+	}
+}
+
+// unauthorized says why a request may not pass, "" if it may. The token comes
+// as a bearer header, or as ?token= from SRS, whose heartbeat has a URL and no
+// headers of the operator's.
+func (h *handler) unauthorized(r *http.Request) string {
+	if h.rooms.Token == "" {
+		return ""
+	}
+	given := r.URL.Query().Get("token")
+	if header := r.Header.Get("Authorization"); header != "" {
+		scheme, token, _ := strings.Cut(header, " ")
+		if !strings.EqualFold(scheme, "Bearer") {
+			return "token: Authorization is not of the Bearer scheme"
+		}
+		given = strings.TrimSpace(token)
+	}
+	if given == "" {
+		return "token: missing"
+	}
+	// Sums have one length: the time says nothing of the token, not even how
+	// long it is.
+	want, got := sha256.Sum256([]byte(h.rooms.Token)), sha256.Sum256([]byte(given))
+	if subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
+		return "token: wrong"
+	}
+	return ""
+}

@@ -1,0 +1,136 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"srtrelay/backend"
+	"srtrelay/handshake"
+	"srtrelay/rules"
+	"srtrelay/wire"
+)
+
+// resolution is what would become of a stream ID.
+type resolution struct {
+	StreamID string `json:"streamid"`
+	// From says where the stream ID that counts comes from, Told what the
+	// backend would be told, if that is not what was asked.
+	From   rules.Origin `json:"from"`
+	Told   string       `json:"told,omitempty"`
+	Caller string       `json:"caller"`
+
+	Vhost  string `json:"vhost,omitempty"`
+	App    string `json:"app,omitempty"`
+	Stream string `json:"stream,omitempty"`
+	Params string `json:"params,omitempty"`
+	Mode   string `json:"mode,omitempty"`
+	Key    string `json:"key,omitempty"`
+
+	Backend *resolvedBackend `json:"backend,omitempty"`
+	Why     string           `json:"why"`
+	// Reject is the SRT rejection code that the caller would get.
+	Reject handshake.Code `json:"reject,omitempty"`
+}
+
+type resolvedBackend struct {
+	ID      backend.ID `json:"id"`
+	Address string     `json:"address"`
+}
+
+// resolve says where a caller with a stream ID would go, and why. It changes
+// nothing.
+func (h *handler) resolve(w http.ResponseWriter, r *http.Request) {
+	in, err := resolveRequest(r)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	routed, err := handshake.Route(h.rooms.Rules.Set(), in)
+	d := describe(in, routed)
+	if err != nil {
+		refused(w, d, handshake.Refusal(err), "streamid: "+err.Error())
+		return
+	}
+	target, why, err := h.rooms.Resolver.Explain(backend.Query{
+		Key: routed.Key, StreamID: in.StreamID, Publish: routed.Stream.Publish, Caller: in.Caller,
+	})
+	switch {
+	case errors.Is(err, backend.ErrNoStream):
+		refused(w, d, handshake.NotFound, err.Error())
+	case err != nil:
+		refused(w, d, handshake.Down, err.Error())
+	default:
+		d.Backend, d.Why = &resolvedBackend{target.ID, target.Addr.String()}, why
+		write(w, http.StatusOK, reply{Data: d})
+	}
+}
+
+// resolveRequest reads the query: streamid as a caller would send it; caller
+// and port, where the rules look at them, default to who asks and to none.
+func resolveRequest(r *http.Request) (in rules.Request, err error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	switch {
+	case err != nil:
+		return in, fmt.Errorf("query: %w", err)
+	case !query.Has("streamid"):
+		return in, errors.New("streamid: missing; it is to be percent-encoded, and may be empty")
+	}
+	in.StreamID, in.Caller = query.Get("streamid"), peerOf(r)
+	if len(in.StreamID) > wire.MaxStreamID {
+		return in, fmt.Errorf("streamid: longer than %d bytes", wire.MaxStreamID)
+	}
+	if text := query.Get("caller"); text != "" {
+		if in.Caller, err = parseCaller(text); err != nil {
+			return in, err
+		}
+	}
+	if text := query.Get("port"); text != "" {
+		port, err := strconv.ParseUint(text, 10, 16)
+		if err != nil || port == 0 {
+			return in, fmt.Errorf("port: %q is not within 1 to 65535", text)
+		}
+		in.ListenPort = uint16(port)
+	}
+	return in, nil
+}
+
+func parseCaller(text string) (netip.AddrPort, error) {
+	if ip, err := netip.ParseAddr(text); err == nil {
+		return netip.AddrPortFrom(ip.Unmap(), 0), nil
+	}
+	at, err := netip.ParseAddrPort(text)
+	if err != nil {
+		return at, fmt.Errorf("caller: %q is neither an IP address nor one with a port", text)
+	}
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), nil
+}
+
+func describe(in rules.Request, routed handshake.Routed) resolution {
+	d := resolution{
+		StreamID: in.StreamID, From: routed.From, Caller: in.Caller.Addr().String(),
+		App: routed.Stream.App, Stream: routed.Stream.Stream, Params: routed.Stream.Params, Key: routed.Key,
+	}
+	if routed.Changed {
+		d.Told = routed.StreamID
+	}
+	if routed.Key != "" {
+		d.Vhost, _, _ = strings.Cut(routed.Key, "/")
+		if d.Mode = "request"; routed.Stream.Publish {
+			d.Mode = "publish"
+		}
+	}
+	return d
+}
+
+// refused answers with what a caller would be refused with. SRT's codes from
+// 2000 on are those of HTTP, moved up (access_control.h).
+func refused(w http.ResponseWriter, d resolution, code handshake.Code, why string) {
+	d.Why, d.Reject = why, code
+	status := int(code) - 2000
+	write(w, status, reply{Code: status, Error: why, Data: d})
+}

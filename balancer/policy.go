@@ -1,0 +1,99 @@
+package balancer
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"srtrelay/backend"
+)
+
+// Policy says which backend a new stream gets.
+type Policy string
+
+const (
+	// LeastSessions takes the backend with the fewest sessions for its
+	// weight, then with the least bitrate if that is known, then by Rank.
+	LeastSessions Policy = "least-sessions"
+	// Hash takes the backend of the highest Rank.
+	Hash Policy = "hash"
+	// Random draws one, in proportion to the weights.
+	Random Policy = "random"
+)
+
+// choose returns the backend for a new stream out of those that may have it,
+// and why. ErrNone if there is none.
+func (m *Memory) choose(p Policy, key string, all []*backend.Backend) (b *backend.Backend, why string, err error) {
+	if len(all) == 0 {
+		return nil, "", backend.ErrNone
+	}
+	switch p {
+	case Hash:
+		return highest(key, all), "the highest hash of stream and backend", nil
+	case Random:
+		return draw(all), "drawn by lot", nil
+	default:
+		b, why = m.least(key, all)
+		return b, why, nil
+	}
+}
+
+func weightOf(b *backend.Backend) int { return max(b.Weight, 1) }
+
+func highest(key string, all []*backend.Backend) (best *backend.Backend) {
+	top := -1.0
+	for _, b := range all {
+		if rank := Rank(key, b.ID, weightOf(b)); rank > top {
+			best, top = b, rank
+		}
+	}
+	return best
+}
+
+func draw(all []*backend.Backend) *backend.Backend {
+	sum := 0
+	for _, b := range all {
+		sum += weightOf(b)
+	}
+	n := rand.IntN(sum)
+	for _, b := range all {
+		if n -= weightOf(b); n < 0 {
+			return b
+		}
+	}
+	return all[len(all)-1]
+}
+
+// least keeps the backends that nobody undercuts, by sessions and then by
+// bitrate, and lets Rank decide among them: streams spread from the first
+// one on, and several idle relays do not all begin at the same backend.
+func (m *Memory) least(key string, all []*backend.Backend) (*backend.Backend, string) {
+	sessions := func(b *backend.Backend) float64 { return float64(m.load[b.ID]) }
+	equals := lowest(all, sessions)
+	why := "the fewest sessions"
+	if len(equals) > 1 && m.Bitrate != nil {
+		why += ", then the least bitrate"
+		equals = lowest(equals, func(b *backend.Backend) float64 { return m.Bitrate(b.ID) })
+	}
+	if len(equals) > 1 {
+		why += ", then the highest hash"
+	}
+	best := highest(key, equals)
+	return best, fmt.Sprintf("%s (%d of %s, weight %d)", why, m.load[best.ID], best.ID, weightOf(best))
+}
+
+// lowest returns the backends with the least of what is counted per weight,
+// in the place of all.
+func lowest(all []*backend.Backend, count func(*backend.Backend) float64) []*backend.Backend {
+	var bottom float64
+	n := 0
+	for i, b := range all {
+		switch share := count(b) / float64(weightOf(b)); {
+		case i == 0 || share < bottom:
+			all[0], bottom, n = b, share, 1
+		case share == bottom:
+			all[n] = b
+			n++
+		}
+	}
+	return all[:n]
+}

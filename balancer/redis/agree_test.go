@@ -1,0 +1,149 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"srtrelay/backend"
+	"srtrelay/balancer"
+)
+
+// Two relays that draw by lot and are asked for the same new streams at the
+// same time answer the same backends.
+func TestTwoRelaysAgree(t *testing.T) {
+	single := func(t *testing.T) (*server, Servers) {
+		s := startRedis(t)
+		return s, at(s.addr)
+	}
+	for name, c := range map[string]struct {
+		streams int
+		start   func(*testing.T) (*server, Servers)
+	}{
+		"single": {1000, single},
+		"cluster": {200, func(t *testing.T) (*server, Servers) {
+			s := startCluster(t)
+			return s, Servers{Mode: "cluster", Addrs: []string{s.addr}}
+		}},
+		"sentinel": {200, func(t *testing.T) (*server, Servers) {
+			s := startRedis(t)
+			return s, Servers{Mode: "sentinel", Addrs: []string{startSentinel(t, s, "mymaster")}, Master: "mymaster"}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, servers := c.start(t)
+			a, b := open(t, servers, random).statics(20).ready(), open(t, servers, random).statics(20).ready()
+			var ofA, ofB []backend.ID
+			var both sync.WaitGroup
+			both.Go(func() { ofA = a.crowd(c.streams, forward) })
+			both.Go(func() { ofB = b.crowd(c.streams, forward) })
+			both.Wait()
+			for i := range c.streams {
+				if ofA[i] != ofB[i] || ofA[i] == "" {
+					t.Fatalf("%s is at %s and at %s", key(i), ofA[i], ofB[i])
+				}
+				want := serverPrefix + staticPrefix + string(ofA[i])
+				if got := s.Get(t.Context(), urlPrefix+key(i)).Val(); got != want {
+					t.Fatalf("Redis has %s at %q, want %q", key(i), got, want)
+				}
+			}
+			if ok, _, detail := a.State(); !ok {
+				t.Errorf("went on alone: %s", detail)
+			}
+		})
+	}
+}
+
+func TestGroupsAgree(t *testing.T) {
+	s := startRedis(t)
+	a, b := open(t, at(s.addr), random).statics(20).ready(), open(t, at(s.addr), random).statics(20).ready()
+	for g := range uint32(50) {
+		first := a.ask(backend.Query{Key: key(int(g)), Group: g + 1, Publish: true})
+		mate := b.ask(backend.Query{Key: key(int(g) + 1000), Group: g + 1, Publish: true})
+		player := b.stream(key(int(g)))
+		if first.ID != mate.ID || first.ID != player.ID {
+			t.Fatalf("group %d: %s, its mate %s, its player %s", g+1, first.ID, mate.ID, player.ID)
+		}
+	}
+	// A group begins where the stream of its first member is.
+	home := a.stream(key(2000))
+	if got := b.ask(backend.Query{Key: key(2000), Group: 999, Publish: true}); got.ID != home.ID {
+		t.Errorf("the stream is at %s, its new group at %s", home.ID, got.ID)
+	}
+	// And the stream of a member that is elsewhere is not moved.
+	other := a.stream(key(2001))
+	b.ask(backend.Query{Key: key(2001), Group: 999, Publish: true})
+	if got := a.stream(key(2001)); got.ID != other.ID {
+		t.Errorf("a member moved its stream from %s to %s", other.ID, got.ID)
+	}
+}
+
+// A backend that one relay knows to be dead is replaced once, for both.
+func TestDeadBackendIsReplaced(t *testing.T) {
+	s := startRedis(t)
+	a, b := open(t, at(s.addr), random).statics(5).ready(), open(t, at(s.addr), random).statics(5).ready()
+	for i := range 100 {
+		dead := a.stream(key(i))
+		a.Release(dead.Lease)
+		a.reg.Down(dead.ID)
+		b.reg.Down(dead.ID)
+		var ofA, ofB backend.Target
+		var both sync.WaitGroup
+		both.Go(func() { ofA = a.stream(key(i)) })
+		both.Go(func() { ofB = b.stream(key(i)) })
+		both.Wait()
+		if ofA.ID != ofB.ID || ofA.ID == dead.ID {
+			t.Fatalf("%s was at %s, is at %s and %s", key(i), dead.ID, ofA.ID, ofB.ID)
+		}
+		a.reg.Alive(dead.ID, 0, time.Now())
+		b.reg.Alive(dead.ID, 0, time.Now())
+		if got := b.stream(key(i)); got.ID != ofA.ID {
+			t.Fatalf("%s went back to %s", key(i), got.ID)
+		}
+	}
+}
+
+func TestTriedBackendIsReplaced(t *testing.T) {
+	s := startRedis(t)
+	a, b := open(t, at(s.addr)).statics(3).ready(), open(t, at(s.addr)).statics(3).ready()
+	silent := a.stream("k")
+	a.Release(silent.Lease)
+	next := a.ask(backend.Query{Key: "k", Publish: true, Tried: [2]backend.ID{silent.ID}})
+	if got := b.stream("k"); next.ID == silent.ID || got.ID != next.ID {
+		t.Errorf("silent %s, next %s, for the other relay %s", silent.ID, next.ID, got.ID)
+	}
+	// With a session of somebody else there only the one caller goes on.
+	lone := a.ask(backend.Query{Key: "k", Tried: [2]backend.ID{next.ID}})
+	if got := s.Get(t.Context(), "srs-proxy-url:k").Val(); lone.ID == next.ID || got != serverKey(staticPrefix+next.ID) {
+		t.Errorf("stream at %s, its caller at %s, in Redis %s", next.ID, lone.ID, got)
+	}
+}
+
+// Players of a stream that nobody publishes are refused, at the cost of one
+// round trip a second for all of them.
+func TestPlayersDoNotCreate(t *testing.T) {
+	s := startRedis(t)
+	strict := func(m *balancer.Memory) { m.PlayersCreate = false }
+	a, b := open(t, at(s.addr), strict).statics(3).ready(), open(t, at(s.addr), strict).statics(3).ready()
+	play := func(r *relay) error {
+		_, err := r.Pick(context.Background(), backend.Query{Key: "k"})
+		return err
+	}
+	before := calls(t, s, "get", "calls")
+	for range 1000 {
+		if err := play(b); !errors.Is(err, backend.ErrNoStream) {
+			t.Fatalf("a player of nothing: %v", err)
+		}
+	}
+	// Two relays also read the servers' array each second.
+	if n := calls(t, s, "get", "calls") - before; n > 200 {
+		t.Errorf("%d reads for 1,000 players of nothing", n)
+	}
+	pub := a.stream("k")
+	until(t, "the player to be let in", func() bool { return play(b) == nil })
+	if got := b.ask(backend.Query{Key: "k"}); got.ID != pub.ID {
+		t.Errorf("publisher at %s, player at %s", pub.ID, got.ID)
+	}
+}

@@ -1,0 +1,48 @@
+package redis
+
+import (
+	"context"
+	"errors"
+
+	"srtrelay/backend"
+	"srtrelay/balancer"
+)
+
+// Explain says where Pick would send a query, and why, and changes nothing.
+// The Target has no lease.
+func (b *Balancer) Explain(q backend.Query) (backend.Target, string, error) {
+	c, err := b.foresee(q)
+	return backend.Target{ID: c.Backend.ID, Addr: c.Backend.Addr}, c.Why, err
+}
+
+func (b *Balancer) foresee(q backend.Query) (balancer.Choice, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), pickWait)
+	defer cancel()
+	group, stream := balancer.HomesOf(q)
+	for _, h := range []balancer.Home{group, stream} {
+		if h == (balancer.Home{}) || !b.circuit.closed() {
+			continue
+		}
+		switch at, found, err := b.lookup(ctx, h, q); {
+		case errors.Is(err, backend.ErrNone):
+			return balancer.Choice{}, err
+		case err != nil && ofStore(err):
+			return b.foretell(q)
+		case found && h == group:
+			return balancer.Choice{Backend: at, Why: "its bonding group is there, says the shared state", Bound: true}, nil
+		case found:
+			return balancer.Choice{Backend: at, Why: "the stream is there, says the shared state", Bound: true}, nil
+		}
+	}
+	if !b.circuit.closed() {
+		return b.foretell(q)
+	}
+	return b.memory.Prefer(q, b.memory.Policy)
+}
+
+// foretell is what Pick does without Redis.
+func (b *Balancer) foretell(q backend.Query) (balancer.Choice, error) {
+	c, err := b.guess(q)
+	c.Why += "; the shared state is away"
+	return c, err
+}

@@ -1,0 +1,204 @@
+package redis
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"srtrelay/backend"
+	"srtrelay/balancer"
+)
+
+func (r *relay) away() {
+	r.Helper()
+	until(r.T, "the outage to be seen", func() bool { ok, _, _ := r.State(); return !ok })
+}
+
+// Redis dies under load: streams stay where they are, new ones go where both
+// relays put them, and all is written when it comes back, empty.
+func TestOutage(t *testing.T) {
+	s := startRedis(t)
+	a, b := open(t, at(s.addr), random).statics(9).ready(), open(t, at(s.addr), random).statics(9).ready()
+	known := a.crowd(100, forward)
+	if shared := b.crowd(100, forward); !equal(known, shared) {
+		t.Fatal("no agreement before the outage")
+	}
+	var load sync.WaitGroup
+	stop := make(chan struct{})
+	for _, r := range []*relay{a, b} {
+		load.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				got := r.stream(key(i % 100))
+				if got.ID != known[i%100] {
+					t.Errorf("%s has moved from %s to %s", key(i%100), known[i%100], got.ID)
+				}
+				r.Release(got.Lease)
+			}
+		})
+	}
+	s.kill()
+	a.away()
+	b.away()
+	_, since, detail := a.State()
+	if time.Since(since) > time.Minute || !strings.HasPrefix(detail, "redis: ") || !a.Reached() {
+		t.Errorf("since %v, %q", since, detail)
+	}
+	fresh := func(i int) int { return i + 1000 }
+	ofA, ofB := a.ofNew(50, fresh), b.ofNew(50, fresh)
+	if !equal(ofA, ofB) {
+		t.Error("alone, the relays disagree")
+	}
+	s.start()
+	a.ready()
+	b.ready()
+	close(stop)
+	load.Wait()
+	until(t, "all to be written back", func() bool {
+		return s.DBSize(t.Context()).Val() >= 100+50+9+1
+	})
+	for i, id := range ofA {
+		if got := s.Get(t.Context(), urlPrefix+key(fresh(i))).Val(); got != serverKey(staticPrefix+id) {
+			t.Errorf("%s is at %s, Redis has %q", key(fresh(i)), id, got)
+		}
+	}
+	if n, m := a.log.count("shared state away"), a.log.count("shared state in use"); n != 1 || m != 2 {
+		t.Errorf("one outage and two starts are told %d and %d times", n, m)
+	}
+}
+
+func equal(a, b []backend.ID) bool {
+	for i := range a {
+		if a[i] != b[i] || a[i] == "" {
+			return false
+		}
+	}
+	return len(a) == len(b)
+}
+
+func (r *relay) ofNew(n int, number func(int) int) (got []backend.ID) {
+	r.Helper()
+	for i := range n {
+		got = append(got, r.stream(key(number(i))).ID)
+	}
+	return got
+}
+
+// While one relay is cut off another answers: its answer is the one of Redis,
+// and later callers of the first follow it.
+func TestConflictAfterAnOutage(t *testing.T) {
+	s := startRedis(t)
+	wire := newLink(t, s.addr)
+	a, b := open(t, at(wire.addr())).statics(5).ready(), open(t, at(s.addr)).statics(5).ready()
+	wire.set(true)
+	a.away()
+	own := a.stream("k")
+	// The other relay must not choose the same by chance.
+	b.reg.SetDraining(own.ID, true)
+	theirs := b.stream("k")
+	wire.set(false)
+	a.ready()
+	until(t, "later callers to follow", func() bool { return a.stream("k").ID == theirs.ID })
+	if got := b.stream("k"); got.ID != theirs.ID || own.ID == theirs.ID {
+		t.Errorf("the stream was %s, and is %s", theirs.ID, got.ID)
+	}
+	if !a.memory.Used(balancer.Home{Key: "k"}, own.ID) {
+		t.Error("the running session was moved")
+	}
+}
+
+// Answers that take 3 s hold up the picks under way for a moment, and no
+// others: 2,000 are answered before the first late answer arrives.
+func TestSlowRedis(t *testing.T) {
+	s := startRedis(t)
+	wire := newLink(t, s.addr)
+	r := open(t, at(wire.addr())).statics(5).ready()
+	r.stream(key(1))
+	wire.late.Store(int64(3 * time.Second))
+	arrived := wire.arrived.Load()
+	r.crowd(2000, forward)
+	// One that was on its way when the latency began is none.
+	if late := wire.arrived.Load() - arrived; late > 1 {
+		t.Errorf("picks waited for %d answers of 3 s", late)
+	}
+	if ok, _, detail := r.State(); ok || detail == "" {
+		t.Error("slowness does not show")
+	}
+	wire.late.Store(0)
+	r.ready()
+	until(t, "a stream of the meantime to be written", func() bool {
+		return s.Exists(t.Context(), urlPrefix+key(1999)).Val() == 1
+	})
+}
+
+// The relay starts without Redis, is not ready, works, and finds it later.
+func TestRedisComesLater(t *testing.T) {
+	s := startRedis(t)
+	s.kill()
+	r := open(t, at(s.addr)).statics(5)
+	until(t, "the first failure", func() bool { return r.log.count("shared state away") == 1 })
+	if ok, _, detail := r.State(); ok || r.Reached() || !strings.HasPrefix(detail, "redis: ") {
+		t.Errorf("%v, %q", ok, detail)
+	}
+	got := r.stream("k")
+	if want, _, _ := r.Explain(backend.Query{Key: "k"}); want.ID != got.ID {
+		t.Errorf("picked %s, explained %s", got.ID, want.ID)
+	}
+	s.start()
+	r.ready()
+	until(t, "the stream to be written", func() bool {
+		return s.Get(t.Context(), "srs-proxy-url:k").Val() == serverKey(staticPrefix+got.ID)
+	})
+	if _, _, detail := r.State(); detail != "" {
+		t.Errorf("in use, but %q", detail)
+	}
+}
+
+// A Redis that takes no writes is of no use, although it answers PING.
+func TestRedisThatTakesNoWrites(t *testing.T) {
+	s := startRedis(t)
+	r := open(t, at(s.addr)).statics(5).ready()
+	must(t, s.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	r.Release(r.stream("k").Lease) // with nothing to renew, only a try shows it
+	r.away()
+	if _, _, detail := r.State(); !strings.Contains(detail, "OOM") {
+		t.Errorf("%q", detail)
+	}
+	until(t, "some tries", func() bool {
+		return calls(t, s, "set", "rejected_calls") > 3
+	})
+	if n := r.log.count("shared state in use"); n != 1 {
+		t.Errorf("taken for good again %d times", n-1)
+	}
+	must(t, s.ConfigSet(t.Context(), "maxmemory", "0").Err())
+	r.ready()
+}
+
+func TestExplain(t *testing.T) {
+	s := startRedis(t)
+	wire := newLink(t, s.addr)
+	a, b := open(t, at(s.addr), random).statics(9).ready(), open(t, at(wire.addr())).statics(9).ready()
+	at, mate := a.stream("k"), a.ask(backend.Query{Key: "m", Group: 7, Publish: true})
+	explain := func(q backend.Query, want backend.ID, why string) {
+		t.Helper()
+		size := s.DBSize(t.Context()).Val()
+		got, text, err := b.Explain(q)
+		if err != nil || got.Lease != 0 || want != "" && got.ID != want || !strings.Contains(text, why) {
+			t.Errorf("%+v: %+v, %q, %v", q, got, text, err)
+		}
+		if len(b.memory.Bindings()) != 0 || s.DBSize(t.Context()).Val() != size {
+			t.Errorf("%+v: a dry run has left traces", q)
+		}
+	}
+	explain(backend.Query{Key: "k"}, at.ID, "the stream is there, says the shared state")
+	explain(backend.Query{Key: "k", Group: 7}, mate.ID, "its bonding group is there, says the shared state")
+	explain(backend.Query{Key: "new"}, "", "fewest sessions")
+	wire.set(true)
+	b.away()
+	explain(backend.Query{Key: "new"}, "", "hash of stream and backend; the shared state is away")
+}

@@ -1,0 +1,215 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"srtrelay/backend"
+	"srtrelay/balancer"
+)
+
+// contests bounds how often a pick tries to replace a binding: each failure
+// means that another relay was faster.
+const contests = 3
+
+// probation is how long a server that was just learnt of, and has not been
+// asked yet, counts as alive for the streams that Redis says it has.
+const probation = 2 * time.Second
+
+// errContested says that others kept changing a binding.
+var errContested = errors.New("binding contested")
+
+// Pick implements balancer.Balancer.
+func (b *Balancer) Pick(ctx context.Context, q backend.Query) (backend.Target, error) {
+	now := time.Now()
+	group, stream := balancer.HomesOf(q)
+	c, err := b.memory.Prefer(q, b.memory.Policy)
+	switch {
+	case err == nil && c.Bound && b.fresh.has(stream, now) && (q.Group == 0 || b.fresh.has(group, now)):
+		return b.memory.Admit(q, c.Backend), nil
+	case errors.Is(err, backend.ErrNoStream) && b.misses.has(q.Key, now):
+		return backend.Target{}, err
+	case !b.circuit.closed():
+		return b.alone(q)
+	}
+	limited, cancel := context.WithTimeout(ctx, pickWait)
+	defer cancel()
+	a, err := b.ask(limited, q, c)
+	switch {
+	case err == nil:
+		return b.admit(q, a, now), nil
+	case errors.Is(err, backend.ErrNoStream):
+		b.misses.add(q.Key, now)
+		return backend.Target{}, err
+	case errors.Is(err, backend.ErrNone):
+		return backend.Target{}, err
+	case ctx.Err() != nil:
+		return backend.Target{}, ctx.Err() // of the one who asks, not of Redis
+	case ofStore(err):
+		b.circuit.open(err)
+	}
+	return b.alone(q)
+}
+
+// Release implements balancer.Balancer.
+func (b *Balancer) Release(l backend.Lease) { b.memory.Release(l) }
+
+// alone picks without Redis: what is known stays where it is, what is new goes
+// where every relay would put it. Whether somebody else has the stream's
+// publisher is not known, so players are let in.
+func (b *Balancer) alone(q backend.Query) (backend.Target, error) {
+	c, err := b.guess(q)
+	if err != nil {
+		return backend.Target{}, err
+	}
+	return b.memory.Admit(q, c.Backend), nil
+}
+
+func (b *Balancer) guess(q backend.Query) (balancer.Choice, error) {
+	q.Publish = true
+	return b.memory.Prefer(q, balancer.Hash)
+}
+
+// answer is where Redis sends a query.
+type answer struct {
+	at backend.Backend
+	// group and stream are where later callers of them go, "" where that is
+	// not to be changed.
+	group, stream backend.ID
+}
+
+// admit enters an answer into the books.
+func (b *Balancer) admit(q backend.Query, a answer, now time.Time) backend.Target {
+	if _, known := b.registry.Snapshot().Find(a.at.ID); !known {
+		b.registry.Put(a.at)
+	}
+	t := b.memory.Admit(q, a.at)
+	group, stream := balancer.HomesOf(q)
+	if a.group != "" {
+		b.memory.Bind(group, a.group)
+		b.fresh.add(group, now)
+	}
+	if a.stream != "" {
+		b.memory.Bind(stream, a.stream)
+		b.fresh.add(stream, now)
+	}
+	return t
+}
+
+// ask puts a query to Redis. c is what this relay would choose, the zero
+// Choice if nothing.
+func (b *Balancer) ask(ctx context.Context, q backend.Query, c balancer.Choice) (a answer, err error) {
+	group, stream := balancer.HomesOf(q)
+	if q.Group == 0 {
+		a.at, a.stream, err = b.settle(ctx, stream, q, c.Backend)
+		return a, err
+	}
+	want := c.Backend
+	if !c.Bound { // a new group begins where the stream of its first member is
+		switch at, found, err := b.lookup(ctx, stream, q); {
+		case err != nil:
+			return a, err
+		case found:
+			want = at
+		}
+	}
+	if a.at, a.group, err = b.settle(ctx, group, q, want); err != nil {
+		return a, err
+	}
+	_, a.stream, err = b.settle(ctx, stream, q, a.at)
+	return a, err
+}
+
+// settle returns where a home is, putting it at want if it is new. home is
+// where later callers go: "" if the home has sessions elsewhere that this
+// caller only did not reach.
+func (b *Balancer) settle(ctx context.Context, h balancer.Home, q backend.Query, want backend.Backend) (at backend.Backend, home backend.ID, err error) {
+	if want.ID == "" {
+		at, found, err := b.lookup(ctx, h, q)
+		switch {
+		case err != nil || found:
+			return at, at.ID, err
+		case q.Publish || b.memory.PlayersCreate:
+			return at, "", backend.ErrNone
+		}
+		return at, "", backend.ErrNoStream
+	}
+	wanted, stale := b.names.of(want), ""
+	for range contests {
+		key, err := claim.Run(ctx, b.client, []string{homeKey(h)}, wanted, stale, b.bindTTL.Milliseconds()).Text()
+		if err != nil || key == wanted {
+			return want, want.ID, err
+		}
+		at, usable, err := b.server(ctx, key, q)
+		if err != nil || usable {
+			return at, at.ID, err
+		}
+		if at.ID != "" && b.memory.Used(h, at.ID) && !at.Down {
+			return want, "", nil
+		}
+		stale = key
+	}
+	return backend.Backend{}, "", errContested
+}
+
+// lookup returns where a home is, if it is anywhere that lives, and changes
+// nothing.
+func (b *Balancer) lookup(ctx context.Context, h balancer.Home, q backend.Query) (at backend.Backend, found bool, err error) {
+	key, err := b.client.Get(ctx, homeKey(h)).Result()
+	if errors.Is(err, goredis.Nil) {
+		return backend.Backend{}, false, nil
+	}
+	if err != nil {
+		return backend.Backend{}, false, err
+	}
+	return b.server(ctx, key, q)
+}
+
+// server returns the backend with a key, and whether the query can be sent
+// there. One that is draining or late keeps the streams that it has.
+func (b *Balancer) server(ctx context.Context, key string, q backend.Query) (at backend.Backend, usable bool, err error) {
+	at, known := b.names.find(b.registry.Snapshot(), key)
+	if !known {
+		if at, err = b.load(ctx, key, q); err != nil || at.ID == "" {
+			return at, false, err
+		}
+	}
+	unproven := at.Source == backend.Shared && at.Answered.IsZero() && time.Since(at.Added) < probation
+	return at, (!at.Down || unproven) && !slices.Contains(q.Tried[:], at.ID), nil
+}
+
+// load reads a server that this relay has not heard of, the zero Backend if
+// there is none, or none that can be read. One that takes no SRT keeps its
+// players of other protocols until somebody publishes by SRT.
+func (b *Balancer) load(ctx context.Context, key string, q backend.Query) (backend.Backend, error) {
+	text, err := b.client.Get(ctx, key).Result()
+	switch {
+	case errors.Is(err, goredis.Nil) || err != nil && !ofStore(err):
+		return backend.Backend{}, nil
+	case err != nil:
+		return backend.Backend{}, err
+	}
+	var at backend.Backend
+	r, err := parseRecord(text)
+	if err == nil {
+		at, err = r.backend(time.Now())
+	}
+	switch {
+	case errors.Is(err, errNoSRT) && !q.Publish:
+		return backend.Backend{}, backend.ErrNone
+	case err != nil || serverKey(at.ID) != key:
+		return backend.Backend{}, nil
+	}
+	return at, nil
+}
+
+// ofStore reports whether an error means that Redis is of no use at present,
+// and not only one key of it, which somebody has made something else of.
+func ofStore(err error) bool {
+	return !errors.Is(err, errContested) && !strings.HasPrefix(err.Error(), "WRONGTYPE")
+}

@@ -1,0 +1,174 @@
+package redis
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"srtrelay/backend"
+	"srtrelay/balancer"
+)
+
+// renewBatch bounds a pipeline: ten thousand scripts in one would outlast
+// its deadline.
+const renewBatch = 500
+
+// publish writes the backends that this relay has from its operator or by
+// heartbeat, and takes out what it wrote of those that are gone. Backends that
+// others wrote are theirs to keep alive: if two relays did it for each other,
+// none would ever die. Likewise one that is only late or down here may be well
+// for another relay: its entry is left to its TTL.
+func (b *Balancer) publish(ctx context.Context, ix index, now time.Time) error {
+	own, known := map[string]time.Time{}, map[string]bool{}
+	var array, set []string
+	err := b.pipeline(ctx, func(p goredis.Pipeliner) {
+		for _, at := range b.registry.Snapshot().Backends {
+			known[ownKey(at)] = true
+			key, ttl, due := b.due(at, ix, now)
+			if key == "" {
+				continue
+			}
+			own[key] = at.Expires
+			if due {
+				text, _ := json.Marshal(recordOf(at, now)) // strings and a time cannot fail
+				p.Set(ctx, key, text, ttl)
+			}
+			if hasRTMP(at) {
+				array = append(array, key)
+			}
+			set = append(set, key)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	var gone []string
+	for key := range b.register.published {
+		if !known[key] {
+			gone = append(gone, key)
+		}
+	}
+	if err := b.reindex(ctx, ix, array, set, gone); err != nil {
+		return err
+	}
+	b.register.published = own
+	return nil
+}
+
+// due returns the key under which this relay writes a backend, "" for none,
+// for how long, and whether that is to be done now.
+func (b *Balancer) due(known backend.Backend, ix index, now time.Time) (key string, ttl time.Duration, due bool) {
+	key = ownKey(known)
+	e, there := ix.alive[key]
+	switch {
+	case known.Source == backend.Registered && !known.Late(now):
+		last, wrote := b.register.published[key]
+		return key, max(known.Expires.Sub(now), time.Second), !there || !wrote || !last.Equal(known.Expires)
+	case known.Source == backend.Static && !known.Down && b.names.of(known) == key:
+		return key, b.ttl, !there || e.left < b.ttl*2/3
+	}
+	return "", 0, false
+}
+
+func hasRTMP(b backend.Backend) bool { return b.Registration != nil && len(b.Registration.RTMP) > 0 }
+
+// reindex makes array and set list what this relay has written, and nothing
+// that is gone. SRS's proxy does the same, in two steps: what it loses of a
+// relay's additions is put in again a second later.
+func (b *Balancer) reindex(ctx context.Context, ix index, array, set, gone []string) error {
+	isDead := func(key string) bool {
+		_, alive := ix.alive[key]
+		return !alive && !slices.Contains(set, key)
+	}
+	missing := func(want, have []string) (keys []string) {
+		for _, key := range want {
+			if !slices.Contains(have, key) {
+				keys = append(keys, key)
+			}
+		}
+		return keys
+	}
+	var outArray, outSet []string
+	for _, key := range ix.array {
+		if isDead(key) || slices.Contains(gone, key) {
+			outArray = append(outArray, key)
+		}
+	}
+	for _, key := range ix.set {
+		if isDead(key) || slices.Contains(gone, key) {
+			outSet = append(outSet, key)
+		}
+	}
+	inArray, inSet := missing(array, ix.array), missing(set, ix.set)
+	return b.pipeline(ctx, func(p goredis.Pipeliner) {
+		for _, key := range gone {
+			p.Del(ctx, key)
+		}
+		if len(inArray)+len(outArray) > 0 {
+			args := append([]any{len(outArray)}, anys(outArray)...)
+			list.Eval(ctx, p, []string{arrayKey}, append(args, anys(inArray)...)...)
+		}
+		if len(outSet) > 0 {
+			p.SRem(ctx, setKey, anys(outSet)...)
+		}
+		if len(inSet) > 0 {
+			p.SAdd(ctx, setKey, anys(inSet)...)
+		}
+	})
+}
+
+func anys(keys []string) []any {
+	all := make([]any, len(keys))
+	for i, key := range keys {
+		all[i] = key
+	}
+	return all
+}
+
+// renewBindings keeps the bindings of homes with sessions alive, and writes
+// those that were made while Redis was away. Where Redis has another answer,
+// later callers follow it; sessions stay.
+func (b *Balancer) renewBindings(ctx context.Context) error {
+	type claimed struct {
+		home balancer.Home
+		key  string
+		cmd  *goredis.Cmd
+	}
+	var all []claimed
+	snap := b.registry.Snapshot()
+	for h, id := range b.memory.Bindings() {
+		if at, ok := snap.Find(id); ok && !at.Down {
+			all = append(all, claimed{home: h, key: b.names.of(at)})
+		}
+	}
+	for batch := range slices.Chunk(all, renewBatch) {
+		err := b.pipeline(ctx, func(p goredis.Pipeliner) {
+			for i := range batch {
+				c := &batch[i]
+				c.cmd = claim.Eval(ctx, p, []string{homeKey(c.home)}, c.key, "", b.bindTTL.Milliseconds())
+			}
+		})
+		if err != nil {
+			return err
+		}
+		now := time.Now()
+		for _, c := range batch {
+			key, err := c.cmd.Text()
+			if err != nil {
+				continue // the key is something else
+			}
+			if key != c.key {
+				at, ok := b.names.find(snap, key)
+				if !ok || at.Down {
+					continue // the next pick replaces it
+				}
+				b.memory.Bind(c.home, at.ID)
+			}
+			b.fresh.add(c.home, now)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,108 @@
+package redis
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"srtrelay/backend"
+	"srtrelay/balancer"
+)
+
+// The names of the keys; see the package's comment.
+const (
+	serverPrefix = "srs-proxy-server:"
+	urlPrefix    = "srs-proxy-url:"
+	groupPrefix  = "srtrelay-group:"
+	arrayKey     = "srs-proxy-all-servers"
+	setKey       = "srtrelay-servers"
+	tryKey       = "srtrelay-try"
+)
+
+// staticPrefix begins the name of a static backend; its host follows, so that
+// relays with the same --backend mean the same entry.
+const (
+	staticServer = "srtrelay"
+	staticPrefix = staticServer + "-static-"
+)
+
+func serverKey(id backend.ID) string { return serverPrefix + string(id) }
+
+// homeKey is where a home's binding is.
+func homeKey(h balancer.Home) string {
+	if h.Group != 0 {
+		return groupPrefix + strconv.FormatUint(uint64(h.Group), 10)
+	}
+	return urlPrefix + h.Key
+}
+
+// record is a server as SRS's proxy writes it (proxy/internal/lb, SRSServer).
+type record struct {
+	IP       string    `json:"ip,omitempty"`
+	Device   string    `json:"device_id,omitempty"`
+	Server   string    `json:"server_id,omitempty"`
+	Service  string    `json:"service_id,omitempty"`
+	PID      string    `json:"pid,omitempty"`
+	RTMP     []string  `json:"rtmp,omitempty"`
+	HTTP     []string  `json:"http,omitempty"`
+	API      []string  `json:"api,omitempty"`
+	SRT      []string  `json:"srt,omitempty"`
+	RTC      []string  `json:"rtc,omitempty"`
+	UpdateAt time.Time `json:"update_at"`
+}
+
+// recordOf returns what is written of a backend. SRS's proxy joins the ip
+// with the port of an endpoint, and reads a bare port of all of them best.
+func recordOf(b backend.Backend, now time.Time) record {
+	g := b.Registration
+	if g == nil {
+		return record{
+			IP: b.Addr.Addr().String(), Server: staticServer, Service: "static", PID: b.Host,
+			SRT: []string{strconv.Itoa(int(b.Addr.Port()))}, UpdateAt: now,
+		}
+	}
+	r := record{
+		IP: g.IP, Device: g.Device, Server: g.Server, Service: g.Service, PID: g.PID,
+		RTMP: g.RTMP, HTTP: g.HTTP, API: g.API, SRT: g.SRT, RTC: g.RTC, UpdateAt: now,
+	}
+	// Who reads the entry does not see the heartbeat's sender.
+	if ip, err := netip.ParseAddr(r.IP); err != nil || ip.IsUnspecified() {
+		r.IP = b.Addr.Addr().String()
+	}
+	return r
+}
+
+// errNoSRT says that a server takes no SRT.
+var errNoSRT = errors.New("has no srt endpoint")
+
+// backend returns the server as a backend: down, until it has answered.
+func (r record) backend(now time.Time) (backend.Backend, error) {
+	g := &backend.Registration{
+		IP: r.IP, Device: r.Device, Server: r.Server, Service: r.Service, PID: r.PID,
+		RTMP: r.RTMP, HTTP: r.HTTP, API: r.API, SRT: r.SRT, RTC: r.RTC,
+	}
+	if err := g.Check(); err != nil {
+		return backend.Backend{}, err
+	}
+	if len(r.SRT) == 0 {
+		return backend.Backend{}, errNoSRT
+	}
+	addr, err := backend.ParseListen(r.SRT[0], r.IP, netip.Addr{})
+	if err != nil {
+		return backend.Backend{}, fmt.Errorf("srt: %w", err)
+	}
+	return backend.Backend{
+		ID: g.ID(), Source: backend.Shared, Host: addr.String(), Addr: addr,
+		Down: true, Weight: 1, Registration: g, Added: now,
+	}, nil
+}
+
+func parseRecord(text string) (r record, err error) {
+	if err = json.Unmarshal([]byte(text), &r); err != nil {
+		return record{}, fmt.Errorf("read a server's entry: %w", err)
+	}
+	return r, nil
+}

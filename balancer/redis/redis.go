@@ -1,0 +1,184 @@
+// Package redis is the Balancer of several relays that share a Redis, with
+// each other and with SRS's own proxy.
+//
+// The keys are those of SRS's proxy, so that a stream published by SRT here
+// and played by RTMP, HLS or WebRTC there meets the same server:
+//
+//	srs-proxy-server:<server>-<service>-<pid>  the server's JSON, with a TTL
+//	srs-proxy-all-servers                      JSON array of such keys
+//	srs-proxy-url:<vhost/app/stream>           the key of the stream's server
+//
+// and two of the relays':
+//
+//	srtrelay-group:<id>                        the key of a bonding group's server
+//	srtrelay-servers                           set of the keys that relays have written
+//
+// A server without RTMP, a static backend above all, stands in the set alone:
+// SRS's proxy draws from its array for callers of all protocols, and would
+// fail its RTMP callers there. A stream's entry that has no TTL was written by
+// SRS's proxy and gets none.
+//
+// One script on one key decides a pick, so relays cannot disagree and a
+// cluster serves as well as a single node. Books, leases and policies are
+// balancer.Memory's; what it knows carries the relay while Redis is away, and
+// streams that are new then are placed by balancer.Rank, on which relays agree
+// without talking.
+//
+// It must not know SRT, sockets or shards, and it is the one room that knows
+// go-redis.
+package redis
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"srtrelay/backend"
+	"srtrelay/balancer"
+)
+
+const (
+	// pickWait bounds a pick's talk with Redis, all its calls together: it
+	// comes out of the caller's 3 s, as does the second leg.
+	pickWait = 300 * time.Millisecond
+	// syncWait bounds one round trip in the background.
+	syncWait = time.Second
+	// syncEvery is how soon a server that one relay knows is known to all.
+	syncEvery = time.Second
+	// trust is how long a binding that Redis has confirmed is taken as it is:
+	// a crowd of players must not cost a round trip each.
+	trust = time.Second
+)
+
+// Options is what a Balancer needs.
+type Options struct {
+	Servers  Servers
+	Registry *backend.Registry
+	// Memory keeps the books. Its settings are made before Open.
+	Memory *balancer.Memory
+	// TTL is how long a server's entry outlives its last sign of life.
+	TTL time.Duration
+	Log *slog.Logger
+}
+
+// Balancer is a balancer.Balancer over Redis. Any goroutine may call it.
+type Balancer struct {
+	registry *backend.Registry
+	memory   *balancer.Memory
+	ttl      time.Duration
+	bindTTL  time.Duration // how long a binding outlives its last renewal
+	renew    time.Duration // how often bindings with sessions are renewed
+	client   goredis.UniversalClient
+	circuit  *circuit
+	names    names
+	fresh    fresh
+	misses   misses
+	register register
+
+	stop context.CancelFunc
+	loop sync.WaitGroup
+}
+
+// Open starts a Balancer. It does not wait for Redis; see State and Reached.
+func Open(o Options) *Balancer {
+	ctx, stop := context.WithCancel(context.Background())
+	// Three renewals fit into the affinity; more than one a second is noise.
+	renew := min(max(o.Memory.Affinity/3, time.Second), 5*time.Second)
+	b := &Balancer{
+		registry: o.Registry,
+		memory:   o.Memory,
+		ttl:      o.TTL,
+		renew:    renew,
+		bindTTL:  o.Memory.Affinity + 2*renew,
+		client:   connect(o.Servers),
+		circuit:  newCircuit(o.Log),
+		register: register{seen: map[string]sighting{}, published: map[string]time.Time{}},
+		stop:     stop,
+	}
+	b.loop.Go(func() { b.run(ctx) })
+	return b
+}
+
+// Close ends the background work and the connections. Entries stay in Redis
+// until their time is over.
+func (b *Balancer) Close() {
+	b.stop()
+	b.loop.Wait()
+	_ = b.client.Close() // nothing is left to be lost
+}
+
+// State reports whether Redis is in use, since when it is so, and why not.
+func (b *Balancer) State() (ok bool, since time.Time, detail string) { return b.circuit.state() }
+
+// Reached reports whether Redis has been reached since Open, which is what a
+// relay needs to be ready: from then on it knows the other servers.
+func (b *Balancer) Reached() bool { return b.circuit.wasReached() }
+
+// run keeps servers and bindings in step with Redis, and looks for it while
+// it is away.
+func (b *Balancer) run(ctx context.Context) {
+	var renewed time.Time
+	for wait := firstRetry; ctx.Err() == nil; {
+		if !b.circuit.closed() {
+			if err := b.reconnect(ctx); err != nil {
+				b.circuit.open(err)
+				pause(ctx, nil, wait)
+				wait = min(2*wait, lastRetry)
+				continue
+			}
+			b.circuit.close()
+			// Once more, for the picks of the meantime.
+			renewed, wait = time.Now(), firstRetry
+			if err := b.renewBindings(ctx); err != nil {
+				b.circuit.open(err)
+				continue
+			}
+		}
+		pause(ctx, b.circuit.opened, syncEvery)
+		if !b.circuit.closed() || ctx.Err() != nil {
+			continue
+		}
+		err := b.sync(ctx)
+		if err == nil && time.Since(renewed) >= b.renew {
+			renewed = time.Now()
+			err = b.renewBindings(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			b.circuit.open(err)
+		}
+	}
+}
+
+// reconnect asks whether Redis is of use again, and brings it up to date
+// before picks rely on it.
+func (b *Balancer) reconnect(ctx context.Context) error {
+	if err := b.try(ctx); err != nil {
+		return err
+	}
+	if err := b.sync(ctx); err != nil {
+		return err
+	}
+	return b.renewBindings(ctx)
+}
+
+// try is the half-open state: one write within the time of a pick. A Redis
+// that is full, or read-only, still answers PING.
+func (b *Balancer) try(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, pickWait)
+	defer cancel()
+	return b.client.Set(limited, tryKey, "1", time.Second).Err()
+}
+
+// pause waits for a time, or until wake receives or ctx ends.
+func pause(ctx context.Context, wake <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-wake:
+	case <-timer.C:
+	}
+}

@@ -1,0 +1,144 @@
+package redis
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"srtrelay/backend"
+	"srtrelay/balancer"
+)
+
+// relay is a Balancer with what it stands on.
+type relay struct {
+	*testing.T
+	*Balancer
+	reg *backend.Registry
+	log *journal
+}
+
+// journal is a log that can be read.
+type journal struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (j *journal) Write(p []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.Write(p)
+}
+
+func (j *journal) count(word string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Count(j.text.String(), word)
+}
+
+// open starts a relay. Settings may change its memory's.
+func open(t *testing.T, servers Servers, settings ...func(*balancer.Memory)) *relay {
+	t.Helper()
+	r := &relay{T: t, reg: backend.NewRegistry(), log: new(journal)}
+	memory := balancer.NewMemory(r.reg, time.Now)
+	for _, set := range settings {
+		set(memory)
+	}
+	r.Balancer = Open(Options{
+		Servers: servers, Registry: r.reg, Memory: memory, TTL: 30 * time.Second,
+		Log: slog.New(slog.NewTextHandler(r.log, nil)),
+	})
+	t.Cleanup(r.Close)
+	return r
+}
+
+func at(addr string) Servers { return Servers{Mode: "single", Addrs: []string{addr}} }
+
+// random makes two relays disagree unless something makes them agree.
+func random(m *balancer.Memory) { m.Policy = balancer.Random }
+
+func (r *relay) ready() *relay {
+	r.Helper()
+	until(r.T, "Redis to be in use", func() bool { ok, _, _ := r.State(); return ok && r.Reached() })
+	return r
+}
+
+// statics puts n static backends in, which live.
+func (r *relay) statics(n int) *relay {
+	for i := range n {
+		r.reg.Put(static(i))
+	}
+	return r
+}
+
+func static(i int) backend.Backend {
+	host := fmt.Sprintf("127.0.0.1:%d", 30000+i)
+	return backend.Backend{ID: backend.ID(host), Source: backend.Static, Host: host, Addr: netip.MustParseAddrPort(host)}
+}
+
+// register is the heartbeat of an SRS process; the backend answers probes.
+func (r *relay) register(name string, port int, rtmp ...string) backend.ID {
+	r.Helper()
+	reg := backend.Registration{
+		IP: "127.0.0.1", Device: "origin", Server: "vid-" + name, Service: "k3j9x2ab", PID: "4321",
+		RTMP: rtmp, SRT: []string{fmt.Sprintf("udp://0.0.0.0:%d", port)},
+	}
+	addr := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), uint16(port))
+	a, err := r.reg.Register(reg, addr, time.Now(), 30*time.Second)
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.reg.Alive(a.Backend.ID, 0, time.Now())
+	return a.Backend.ID
+}
+
+func (r *relay) ask(q backend.Query) backend.Target {
+	r.Helper()
+	t, err := r.Pick(context.Background(), q)
+	if err != nil {
+		r.Fatalf("%+v: %v", q, err)
+	}
+	return t
+}
+
+func (r *relay) stream(key string) backend.Target {
+	r.Helper()
+	return r.ask(backend.Query{Key: key, Publish: true})
+}
+
+func key(i int) string { return fmt.Sprintf("__defaultVhost__/live/stream-%d", i) }
+
+// crowd asks for n streams from as many goroutines as the resolver has.
+func (r *relay) crowd(n int, order func(int) int) []backend.ID {
+	got := make([]backend.ID, n)
+	var all sync.WaitGroup
+	for w := range 16 {
+		all.Go(func() {
+			for i := w; i < n; i += 16 {
+				t, err := r.Pick(context.Background(), backend.Query{Key: key(order(i)), Publish: true})
+				if err != nil {
+					r.Errorf("%s: %v", key(order(i)), err)
+				}
+				got[order(i)] = t.ID
+			}
+		})
+	}
+	all.Wait()
+	return got
+}
+
+func forward(i int) int { return i }
+
+// known waits until a relay knows a backend, and lets it answer a probe.
+func (r *relay) known(id backend.ID) backend.Backend {
+	r.Helper()
+	until(r.T, fmt.Sprintf("%s to be known", id), func() bool { _, ok := r.reg.Snapshot().Find(id); return ok })
+	r.reg.Alive(id, 0, time.Now())
+	b, _ := r.reg.Snapshot().Find(id)
+	return b
+}

@@ -1,0 +1,47 @@
+package redis
+
+import goredis "github.com/redis/go-redis/v9"
+
+// claim answers where a home is, and puts it there if it is new, or if it is
+// where it must not be any more.
+//
+// KEYS[1] the home; ARGV[1] the server's key that is proposed; ARGV[2] the one
+// to be replaced, "" for none; ARGV[3] the TTL in ms. The TTL of another
+// relay with a longer affinity is not cut short.
+var claim = goredis.NewScript(`
+local at = redis.call('GET', KEYS[1])
+if at and at ~= ARGV[2] then
+  local left = redis.call('PTTL', KEYS[1])
+  if left >= 0 and left < tonumber(ARGV[3]) then
+    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  end
+  return at
+end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
+return ARGV[1]
+`)
+
+// list takes keys out of a JSON array and puts keys in, in one step: SRS's
+// proxy reads and writes it in two.
+//
+// KEYS[1] the array; ARGV[1] how many of the following go out, the rest go in.
+var list = goredis.NewScript(`
+local text = redis.call('GET', KEYS[1])
+local ok, old = pcall(cjson.decode, text or '[]')
+if not ok or type(old) ~= 'table' then old = {} end
+local out = tonumber(ARGV[1])
+local drop = {}
+for i = 2, out + 1 do drop[ARGV[i]] = true end
+local new = {}
+for _, key in ipairs(old) do
+  if not drop[key] then
+    drop[key] = true
+    new[#new + 1] = key
+  end
+end
+for i = out + 2, #ARGV do
+  if not drop[ARGV[i]] then new[#new + 1] = ARGV[i] end
+end
+redis.call('SET', KEYS[1], #new > 0 and cjson.encode(new) or '[]')
+return #new
+`)

@@ -1,0 +1,265 @@
+package redis
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// server is a redis-server of the test's own.
+type server struct {
+	t    *testing.T
+	addr string
+	args []string
+	cmd  *exec.Cmd
+	*goredis.Client
+}
+
+// startRedis runs a redis-server that keeps nothing on disk.
+func startRedis(t *testing.T, args ...string) *server {
+	t.Helper()
+	s := &server{t: t, addr: freeAddr(t), args: args}
+	s.start()
+	s.Client = goredis.NewClient(&goredis.Options{Addr: s.addr, Protocol: 2, DisableIdentity: true, DialerRetries: 1})
+	t.Cleanup(func() {
+		_ = s.Close()
+		s.kill()
+	})
+	return s
+}
+
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// binary finds redis-server. Where everything is required, its absence is a
+// failure.
+func binary(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"redis-server", "/usr/bin/redis-server", "/usr/sbin/redis-server"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return path
+		}
+	}
+	if os.Getenv("SRTRELAY_REQUIRE_ALL") != "" {
+		t.Fatal("there is no redis-server here, and SRTRELAY_REQUIRE_ALL is set")
+	}
+	t.Skip("there is no redis-server here; scripts/setup.sh installs it")
+	return ""
+}
+
+// start runs the server at its address, until it takes connections.
+func (s *server) start() {
+	s.t.Helper()
+	_, port, _ := net.SplitHostPort(s.addr)
+	args := append([]string{
+		"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.t.TempDir(),
+	}, s.args...)
+	s.run(args)
+}
+
+func (s *server) run(args []string) {
+	s.t.Helper()
+	s.cmd = exec.Command(binary(s.t), args...)
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	var log strings.Builder
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		fmt.Fprintln(&log, lines.Text())
+		if strings.Contains(lines.Text(), "Ready to accept") || strings.Contains(lines.Text(), "+monitor master") {
+			go func() {
+				for lines.Scan() { // until it ends: a full pipe would stop it
+				}
+			}()
+			return
+		}
+	}
+	_ = s.cmd.Wait()
+	s.t.Fatalf("redis-server has ended:\n%s", log.String())
+}
+
+func (s *server) kill() {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Kill()
+		_ = s.cmd.Wait()
+		s.cmd = nil
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startCluster runs a cluster of one node, which refuses every command on
+// keys of two slots as a large one does.
+func startCluster(t *testing.T) *server {
+	t.Helper()
+	s := startRedis(t, "--cluster-enabled", "yes")
+	must(t, s.ClusterAddSlotsRange(t.Context(), 0, 16383).Err())
+	until(t, "the cluster to be whole", func() bool {
+		return strings.Contains(s.ClusterInfo(context.Background()).Val(), "cluster_state:ok")
+	})
+	return s
+}
+
+// startSentinel runs a sentinel that watches a server, and returns its address.
+func startSentinel(t *testing.T, s *server, master string) string {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(s.addr)
+	_, own, _ := net.SplitHostPort(freeAddr(t))
+	conf := filepath.Join(t.TempDir(), "sentinel.conf")
+	text := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nsentinel monitor %s %s %s 1\n", own, t.TempDir(), master, host, port)
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sentinel := &server{t: t}
+	sentinel.run([]string{conf, "--sentinel"})
+	t.Cleanup(sentinel.kill)
+	return net.JoinHostPort("127.0.0.1", own)
+}
+
+// until waits for what no channel tells.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.After(30 * time.Second); !done(); {
+		select {
+		case <-end:
+			t.Fatalf("waited in vain for %s", what)
+		case <-tick.C:
+		}
+	}
+}
+
+// link is a TCP proxy in front of a server: the network between a relay and
+// its Redis.
+type link struct {
+	listener net.Listener
+	to       string
+	late     atomic.Int64 // nanoseconds that answers take
+	arrived  atomic.Int64 // answers passed on
+
+	mu    sync.Mutex
+	cut   bool
+	conns map[net.Conn]struct{}
+	all   sync.WaitGroup
+}
+
+func newLink(t *testing.T, to string) *link {
+	t.Helper()
+	l := &link{to: to, conns: map[net.Conn]struct{}{}}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	l.listener = listener
+	l.all.Go(func() {
+		for {
+			c, err := l.listener.Accept()
+			if err != nil {
+				return
+			}
+			l.all.Go(func() { l.serve(c) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.listener.Close()
+		l.set(true)
+		l.all.Wait()
+	})
+	return l
+}
+
+func (l *link) addr() string { return l.listener.Addr().String() }
+
+// set cuts the link, or makes it whole.
+func (l *link) set(cut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = cut
+	for c := range l.conns {
+		_ = c.Close()
+	}
+	clear(l.conns)
+}
+
+func (l *link) keep(c net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cut {
+		_ = c.Close()
+		return false
+	}
+	l.conns[c] = struct{}{}
+	return true
+}
+
+func (l *link) drop(c net.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_ = c.Close()
+	delete(l.conns, c)
+}
+
+func (l *link) serve(front net.Conn) {
+	if !l.keep(front) {
+		return
+	}
+	defer l.drop(front)
+	back, err := net.Dial("tcp", l.to)
+	if err != nil || !l.keep(back) {
+		return
+	}
+	defer l.drop(back)
+	l.all.Go(func() {
+		l.carry(front, back, false)
+		_ = back.Close()
+	})
+	l.carry(back, front, true)
+}
+
+func (l *link) carry(from, to net.Conn, answers bool) {
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buffer)
+		if err != nil {
+			return
+		}
+		if late := time.Duration(l.late.Load()); answers && late > 0 {
+			time.Sleep(late) // this is the latency, not a wait for something
+		}
+		if _, err := to.Write(buffer[:n]); err != nil {
+			return
+		}
+		if answers {
+			l.arrived.Add(1)
+		}
+	}
+}

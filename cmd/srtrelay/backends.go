@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+
+	"srtrelay/backend"
+	"srtrelay/balancer"
+	"srtrelay/balancer/redis"
+	"srtrelay/config"
+)
+
+// lookupTimeout bounds the resolution of backend names at start.
+const lookupTimeout = 10 * time.Second
+
+// choice is the balancer that the settings ask for, and its parts.
+type choice struct {
+	balancer.Balancer
+	memory *balancer.Memory // the books of this relay
+	shared *redis.Balancer  // the store that relays share, nil without one
+}
+
+func newChoice(registry *backend.Registry, c config.Config, log *slog.Logger) choice {
+	memory := balancer.NewMemory(registry, time.Now)
+	memory.Policy, memory.Affinity, memory.PlayersCreate = balancer.Policy(c.Policy), c.Affinity, c.PlayersCreate
+	if c.State != "redis" {
+		return choice{Balancer: memory, memory: memory}
+	}
+	shared := redis.Open(redis.Options{
+		Servers: redis.Servers(c.Redis), Registry: registry, Memory: memory, TTL: c.BackendTTL, Log: log,
+	})
+	return choice{Balancer: shared, memory: memory, shared: shared}
+}
+
+// Explain implements api.Resolver.
+func (c choice) Explain(q backend.Query) (backend.Target, string, error) {
+	if c.shared != nil {
+		return c.shared.Explain(q)
+	}
+	return c.memory.Explain(q)
+}
+
+// Close ends what a shared store does in the background.
+func (c choice) Close() {
+	if c.shared != nil {
+		c.shared.Close()
+	}
+}
+
+// addBackends enters the static backends.
+func addBackends(ctx context.Context, r *backend.Registry, c config.Config) error {
+	limited, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	if err := r.AddStatic(limited, c.Backends, net.DefaultResolver.LookupNetIP, time.Now()); err != nil {
+		return err
+	}
+	for host, weight := range c.Weights {
+		r.Weigh(backend.ID(host), weight)
+	}
+	return nil
+}
+
+// follow keeps the addresses of static backends up to date.
+func follow(ctx context.Context, r *backend.Registry, log *slog.Logger) {
+	r.Follow(ctx, net.DefaultResolver.LookupNetIP, func(b backend.Backend) {
+		log.Info("backend has a new address", "backend", string(b.ID), "address", b.Addr)
+	})
+}
+
+// age forgets the backends whose heartbeat has been late for long.
+func age(ctx context.Context, r *backend.Registry, log *slog.Logger) {
+	r.Age(ctx, func(b backend.Backend) {
+		log.Info("backend forgotten", "backend", string(b.ID), "address", b.Addr, "reason", "no heartbeat")
+	})
+}

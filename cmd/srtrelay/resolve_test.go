@@ -1,0 +1,118 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// answering is a relay's API that gives one answer and keeps the question.
+func answering(t *testing.T, status int, body string) (api string, asked *http.Request) {
+	t.Helper()
+	asked = new(http.Request)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		*asked = *r
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}))
+	t.Cleanup(server.Close)
+	return server.Listener.Addr().String(), asked
+}
+
+const found = `{"code":0,"data":{"streamid":"x","from":"sent","caller":"127.0.0.1","vhost":"__defaultVhost__","app":"live",` +
+	`"stream":"x","mode":"request","key":"__defaultVhost__/live/x","backend":{"id":"s-v-1","address":"10.0.0.1:10080"},"why":"fewest sessions"}}`
+
+func TestResolve(t *testing.T) {
+	api, asked := answering(t, 200, found)
+	for _, args := range [][]string{
+		{"resolve", "--api", api, "#!::r=live/x&m=;+%"},
+		{"resolve", "#!::r=live/x&m=;+%", "--api=http://" + api + "/"},
+	} {
+		s, stdout, stderr, _ := testShell(nil)
+		code := s.main(args)
+		want := `stream ID  #!::r=live/x&m=;+%
+vhost      __defaultVhost__
+app        live
+stream     x
+mode       request
+key        __defaultVhost__/live/x
+backend    s-v-1
+address    10.0.0.1:10080
+why        fewest sessions
+`
+		if code != exitClean || stdout.String() != want || stderr.Len() > 0 {
+			t.Errorf("%q: exit %d\n%s%s", args, code, stdout, stderr)
+		}
+		if got := asked.URL.Query().Get("streamid"); got != "#!::r=live/x&m=;+%" || asked.URL.Path != "/api/v1/resolve" {
+			t.Errorf("asked for %q at %s", got, asked.URL.Path)
+		}
+	}
+	s, stdout, _, _ := testShell(nil)
+	if code := s.main([]string{"resolve", "--json", "--caller=10.0.0.9", "--port", "20081", "--api=" + api, ""}); code != exitClean || stdout.String() != found {
+		t.Errorf("exit %d, %s", code, stdout)
+	}
+	if got := asked.URL.RawQuery; got != "caller=10.0.0.9&port=20081&streamid=" {
+		t.Errorf("asked %s", got)
+	}
+}
+
+func TestResolveRefused(t *testing.T) {
+	api, _ := answering(t, 503, `{"code":503,"error":"no backend available","data":{"streamid":"x","from":"default",
+		"told":"a\u001b[2Jb","mode":"publish","key":"k","why":"no backend available","reject":2503}}`)
+	s, stdout, stderr, _ := testShell(nil)
+	s.env = func(name string) (string, bool) { return api, name == "SRTRELAY_API" }
+	code := s.main([]string{"resolve", "x"})
+	want := `stream ID  x
+told       "a\x1b[2Jb (by the rules: default)"
+mode       publish
+key        k
+refused    2503 down
+why        no backend available
+`
+	if code != exitFailed || stdout.String() != want || stderr.Len() > 0 {
+		t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+	}
+}
+
+func TestResolveCannotAsk(t *testing.T) {
+	other, _ := answering(t, 200, "<html>")
+	bad, _ := answering(t, 400, `{"code":400,"error":"caller: \"x\" is neither"}`)
+	for _, c := range []struct {
+		args []string
+		want string // the beginning of the one line
+	}{
+		{nil, "resolve: takes one stream ID"},
+		{[]string{"a", "b"}, "resolve: takes one stream ID"},
+		{[]string{"--apl", "x"}, "resolve: flag provided but not defined: -apl"},
+		{[]string{"--api", "x", "a"}, `resolve: --api: "x": not host:port`},
+		{[]string{"--api", "h:0", "a"}, `resolve: --api: "h:0": port is not within`},
+		{[]string{"--api", "h:1/x", "a"}, `resolve: --api: "h:1/x": not host:port`},
+		{[]string{"--api", "127.0.0.1:1", "a"}, "resolve: ask 127.0.0.1:1: dial tcp"},
+		{[]string{"--api", other, "a"}, "resolve: " + other + " is no srtrelay"},
+		{[]string{"--api", bad, "--caller=x", "a"}, "resolve: " + bad + `: caller: "x" is neither`},
+	} {
+		s, stdout, stderr, _ := testShell(nil)
+		code := s.main(append([]string{"resolve"}, c.args...))
+		line := stderr.String()
+		if code != exitCannotStart || !strings.HasPrefix(line, "srtrelay: "+c.want) || strings.Count(line, "\n") != 1 || stdout.Len() > 0 {
+			t.Errorf("%q: exit %d, %s, want %s", c.args, code, line, c.want)
+		}
+	}
+	s, stdout, _, _ := testShell(nil)
+	if code := s.main([]string{"resolve", "--help"}); code != exitClean || stdout.String() != resolveUsage {
+		t.Errorf("help: exit %d, %s", code, stdout)
+	}
+}
+
+func TestDialable(t *testing.T) {
+	for text, want := range map[string]string{
+		"12025": "127.0.0.1:12025", ":12025": "127.0.0.1:12025", "0.0.0.0:12025": "127.0.0.1:12025", "[::]:12025": "[::1]:12025",
+		"relay.example:80": "relay.example:80", "http://10.0.0.1:80/": "10.0.0.1:80",
+	} {
+		if got, err := dialable(text); got != want || err != nil {
+			t.Errorf("%s: %s, %v, want %s", text, got, err, want)
+		}
+	}
+}

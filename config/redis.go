@@ -1,0 +1,192 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Redis says where Redis is.
+type Redis struct {
+	// Mode is single, sentinel or cluster.
+	Mode string
+	// Addrs are host:port: the node, the sentinels, or some cluster nodes.
+	Addrs []string
+	// Master is what the sentinels call the master.
+	Master             string
+	DB                 int
+	Username, Password string
+	SentinelPassword   string
+	TLS                bool
+}
+
+// redisForms is what parseRedis reads, for the operator.
+const redisForms = "redis://[:password@]host[:port][/db], redis+sentinel://host,host/master, redis+cluster://host,host"
+
+// maxRedisDB is far above the 16 that a Redis has by default.
+const maxRedisDB = 1 << 20
+
+// parseRedis reads a URL of one of these forms; rediss in place of redis asks
+// for TLS, names and passwords may be percent-encoded, and sentinels that want
+// a password of their own take ?sentinel_password=.
+//
+//	redis://[[user]:password@]host[:port][/db]
+//	redis+sentinel://[[user]:password@]host[:port],host[:port]/master[/db]
+//	redis+cluster://[[user]:password@]host[:port],host[:port]
+func parseRedis(text string) (r Redis, err error) {
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok {
+		return r, errors.New("not a URL like redis://127.0.0.1:6379/0")
+	}
+	form, mode, many := strings.Cut(strings.ToLower(scheme), "+")
+	if form != "redis" && form != "rediss" || many && mode != "sentinel" && mode != "cluster" {
+		return r, fmt.Errorf("unknown scheme %q, expected redis, redis+sentinel or redis+cluster, or rediss for TLS", scheme)
+	}
+	r.TLS, r.Mode = form == "rediss", "single"
+	if many {
+		r.Mode = mode
+	}
+	rest, query, _ := strings.Cut(rest, "?")
+	if err := r.setQuery(query); err != nil {
+		return r, err
+	}
+	authority, path, _ := strings.Cut(rest, "/")
+	if at := strings.LastIndexByte(authority, '@'); at >= 0 {
+		if err := r.setUser(authority[:at]); err != nil {
+			return r, err
+		}
+		authority = authority[at+1:]
+	}
+	if err := r.setAddrs(authority); err != nil {
+		return r, err
+	}
+	return r, r.setPath(path)
+}
+
+func (r *Redis) setQuery(query string) error {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return errors.New("query is malformed")
+	}
+	for key := range values {
+		if key != "sentinel_password" || r.Mode != "sentinel" {
+			return fmt.Errorf("unknown query key %q", key)
+		}
+	}
+	r.SentinelPassword = values.Get("sentinel_password")
+	return nil
+}
+
+func (r *Redis) setUser(text string) (err error) {
+	user, password, ok := strings.Cut(text, ":")
+	if !ok {
+		return errors.New("password missing before the @, write it like :password@host")
+	}
+	if r.Username, err = url.PathUnescape(user); err == nil {
+		r.Password, err = url.PathUnescape(password)
+	}
+	if err != nil {
+		return errors.New("a % in the name or the password must be written as %25")
+	}
+	return nil
+}
+
+func (r *Redis) setAddrs(text string) error {
+	port := "6379"
+	if r.Mode == "sentinel" {
+		port = "26379"
+	}
+	for host := range strings.SplitSeq(text, ",") {
+		if host != "" && (!strings.Contains(host, ":") || strings.HasSuffix(host, "]")) {
+			host = net.JoinHostPort(strings.Trim(host, "[]"), port)
+		}
+		addr, err := parseBackend(host)
+		if err != nil {
+			return fmt.Errorf("host %q: %w", host, err)
+		}
+		r.Addrs = append(r.Addrs, addr)
+	}
+	if r.Mode == "single" && len(r.Addrs) > 1 {
+		return errors.New("several hosts need redis+sentinel:// or redis+cluster://")
+	}
+	return nil
+}
+
+func (r *Redis) setPath(path string) error {
+	path = strings.TrimSuffix(path, "/")
+	db := path
+	if r.Mode == "sentinel" {
+		if r.Master, db, _ = strings.Cut(path, "/"); r.Master == "" {
+			return errors.New("name of the master missing after the hosts")
+		}
+	}
+	if db == "" {
+		return nil
+	}
+	if r.Mode == "cluster" {
+		return errors.New("a cluster has one database, leave out the path")
+	}
+	n, err := strconv.Atoi(db)
+	if err != nil || n < 0 || n > maxRedisDB {
+		return fmt.Errorf("database %q is not a number from 0 on", db)
+	}
+	r.DB = n
+	return nil
+}
+
+// hideRedis is a URL as it may stand in a log.
+func hideRedis(text string) string {
+	text, _, _ = strings.Cut(text, "?")
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok {
+		rest, scheme = text, ""
+	}
+	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		rest = "***" + rest[at:]
+	}
+	if ok {
+		return scheme + "://" + rest
+	}
+	return rest
+}
+
+// readRedisAlias reads where SRS's proxy has its Redis, which stands in four
+// variables with a default each. The password may hold any character.
+func readRedisAlias(env func(string) (string, bool), l layer) error {
+	const hostName, portName, passwordName, dbName = "PROXY_REDIS_HOST", "PROXY_REDIS_PORT", "PROXY_REDIS_PASSWORD", "PROXY_REDIS_DB"
+	origin := ""
+	read := func(name, def string) string {
+		text, _ := env(name)
+		if text == "" {
+			return def
+		}
+		if origin == "" {
+			origin = name
+		}
+		return text
+	}
+	host, port := read(hostName, "127.0.0.1"), read(portName, "6379")
+	password, db := read(passwordName, ""), read(dbName, "0")
+	if origin == "" {
+		return nil
+	}
+	if _, err := parsePort(port); err != nil {
+		return bad(portName, port, err)
+	}
+	if !isDigits(db) {
+		return bad(dbName, db, errors.New("not a number"))
+	}
+	at := net.JoinHostPort(strings.Trim(host, "[]"), port)
+	if _, err := parseBackend(at); err != nil {
+		return bad(hostName, host, err)
+	}
+	text := "redis://" + at + "/" + db
+	if password != "" {
+		text = "redis://:" + url.PathEscape(password) + "@" + at + "/" + db
+	}
+	l["redis"] = value{texts: []string{text}, origin: origin}
+	return nil
+}

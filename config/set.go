@@ -1,0 +1,146 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+func setListen(c *Config, text string) error {
+	a, err := parseListen(text)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(c.Listen, a) {
+		return errors.New("listed twice")
+	}
+	c.Listen = append(c.Listen, a)
+	return nil
+}
+
+func setBackend(c *Config, text string) error {
+	address, weight, weighted := strings.Cut(text, "?weight=")
+	b, err := parseBackend(address)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(c.Backends, b) {
+		return errors.New("listed twice")
+	}
+	c.Backends = append(c.Backends, b)
+	if !weighted {
+		return nil
+	}
+	n, err := strconv.Atoi(weight)
+	if err != nil || n < 1 || n > maxWeight {
+		return fmt.Errorf("weight is not a number from 1 to %d", maxWeight)
+	}
+	if c.Weights == nil {
+		c.Weights = make(map[string]int)
+	}
+	c.Weights[b] = n
+	return nil
+}
+
+// setToken takes what can be part of a header and of a URL. Empty would open
+// the door, and is what a shell makes of a variable that is not set.
+func setToken(c *Config, text string) error {
+	switch {
+	case len(text) < minToken || len(text) > maxToken:
+		return fmt.Errorf("not %d to %d characters long", minToken, maxToken)
+	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return errors.New("holds blanks or letters that are not ASCII")
+	}
+	c.RegisterToken = text
+	return nil
+}
+
+func setLevel(c *Config, text string) error {
+	levels := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}
+	l, ok := levels[text]
+	if !ok {
+		return errors.New("not one of debug, info, warn, error")
+	}
+	c.LogLevel = l
+	return nil
+}
+
+func setInt(at func(*Config) *int, low, high int) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		n, err := strconv.Atoi(text)
+		if errors.Is(err, strconv.ErrRange) || err == nil && (n < low || n > high) {
+			return fmt.Errorf("out of range %d to %d", low, high)
+		}
+		if err != nil {
+			return errors.New("not a number")
+		}
+		*at(c) = n
+		return nil
+	}
+}
+
+func setSize(at func(*Config) *int, low, high int64) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		n, err := parseSize(text)
+		if err != nil {
+			return err
+		}
+		if n < low || n > high {
+			return fmt.Errorf("out of range %d to %d bytes", low, high)
+		}
+		*at(c) = int(n)
+		return nil
+	}
+}
+
+func setDuration(at func(*Config) *time.Duration, low time.Duration) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			return errors.New(`not a duration, write it like "30s"`)
+		}
+		if d < low || d > maxTimeout {
+			return fmt.Errorf("out of range %v to %v", low, maxTimeout)
+		}
+		*at(c) = d
+		return nil
+	}
+}
+
+func setBool(at func(*Config) *bool) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return errors.New("not true or false")
+		}
+		*at(c) = b
+		return nil
+	}
+}
+
+func setAuto(at func(*Config) *bool) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		if text != "auto" && text != "off" {
+			return errors.New("not auto or off")
+		}
+		*at(c) = text == "auto"
+		return nil
+	}
+}
+
+// setChoice takes one of the words in has.
+func setChoice(at func(*Config) *string, has ...string) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		if !slices.Contains(has, text) {
+			return errors.New("not one of " + strings.Join(has, ", "))
+		}
+		*at(c) = text
+		return nil
+	}
+}

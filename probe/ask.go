@@ -1,0 +1,69 @@
+// Package probe asks every backend for a sign of life: an SRT INDUCTION, which
+// a listener answers without keeping anything. The answer tells that it is
+// alive and which key length it advertises; silence, that it takes no streams.
+//
+// It must not know sessions. It has sockets of its own, off the data path.
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"srtrelay/handshake"
+	"srtrelay/wire"
+)
+
+// answerWithin is far beyond a round trip inside a cluster.
+const answerWithin = 500 * time.Millisecond
+
+// errNonsense is an answer that is no reply to the INDUCTION.
+var errNonsense = errors.New("answered, but not as an SRT listener does")
+
+// Ask sends one INDUCTION and returns the advertised key length (0, 2, 3, 4).
+// An answer must echo the nonce of the request, so that nobody off the path
+// can speak for the backend.
+func Ask(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
+	if err != nil {
+		return 0, fmt.Errorf("probe %s: %w", to, err)
+	}
+	defer conn.Close()
+	_ = conn.SetReadDeadline(time.Now().Add(answerWithin))
+	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Now()) })()
+	id, nonce := rand.Uint32()|1, handshake.NewNonce(rand.Uint32())
+	request := handshake.AppendInduction(nil, id, nonce, to.Addr())
+	if _, err := conn.Write(request); err != nil {
+		return 0, fmt.Errorf("probe %s: %w", to, err)
+	}
+	nonsense := false
+	for buffer := make([]byte, wire.MaxPayload); ; {
+		n, err := conn.Read(buffer)
+		switch {
+		case err != nil && nonsense:
+			return 0, fmt.Errorf("probe %s: %w", to, errNonsense)
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return 0, fmt.Errorf("probe %s: %w", to, syscall.ECONNREFUSED)
+		case err != nil:
+			return 0, fmt.Errorf("probe %s: no answer within %v", to, answerWithin)
+		}
+		h, ok := wire.AsHandshake(buffer[:n])
+		if ok && h.Packet().DestID() == id && handshake.IsInductionReply(h, nonce) {
+			return keyLenOf(h), nil
+		}
+		nonsense = true
+	}
+}
+
+// keyLenOf returns the advertised key length; only 2, 3 and 4 mean one.
+func keyLenOf(h wire.Handshake) uint16 {
+	if k := h.Encryption(); h.Version() > 4 && k >= 2 && k <= 4 {
+		return k
+	}
+	return 0
+}
