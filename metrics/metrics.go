@@ -32,9 +32,10 @@ type Shards interface {
 	Stats() []shard.Stats
 }
 
-// Handler answers scrapes with the shards' counters, the build and what the
-// Go runtime and the kernel say of the process.
-func Handler(version string, shards Shards, log *slog.Logger) http.Handler {
+// Handler answers scrapes with the shards' counters, the build, the shared
+// state if store is not nil, and what the Go runtime and the kernel say of the
+// process.
+func Handler(version string, shards Shards, store Store, log *slog.Logger) http.Handler {
 	// A registry of its own: the global one shows whatever a dependency
 	// registers in passing.
 	r := prometheus.NewRegistry()
@@ -43,6 +44,9 @@ func Handler(version string, shards Shards, log *slog.Logger) http.Handler {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
+	if store != nil {
+		r.MustRegister(newStoreCollector(store))
+	}
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		MaxRequestsInFlight: maxScrapes,

@@ -77,7 +77,7 @@ func missingLines(a, b []byte) []string {
 // Dashboards and alerts hang on these names: a change must be seen and meant.
 // To accept one: go test ./metrics -update.
 func TestGolden(t *testing.T) {
-	all := scrape(t, Handler("v1.2.3", twoShards{}, slog.New(slog.DiscardHandler)))
+	all := scrape(t, Handler("v1.2.3", twoShards{}, nil, slog.New(slog.DiscardHandler)))
 	got := ours(all)
 	if *update {
 		if err := os.WriteFile(golden, got, 0o644); err != nil {
@@ -138,7 +138,7 @@ func TestEveryCounterIsShown(t *testing.T) {
 }
 
 func TestScrapeWhileCounting(t *testing.T) {
-	h := Handler("v1.2.3", twoShards{}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	h := Handler("v1.2.3", twoShards{}, nil, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	done := make(chan struct{})
 	for range maxScrapes {
 		go func() {

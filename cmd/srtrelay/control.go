@@ -17,6 +17,10 @@ import (
 
 // newServer joins the API to the rooms it asks.
 func newServer(c config.Config, registry *backend.Registry, chosen choice, group *shard.Group, live *rules.Live, state *lifeState, log *slog.Logger) *api.Server {
+	var store metrics.Store // nil, not a nil *redis.Balancer in it
+	if chosen.shared != nil {
+		store = chosen.shared
+	}
 	return api.New(buildVersion(), api.Rooms{
 		Shards:   group,
 		Backends: knownBackends{registry},
@@ -27,7 +31,7 @@ func newServer(c config.Config, registry *backend.Registry, chosen choice, group
 		Rules:    live,
 		TTL:      c.BackendTTL,
 		Token:    c.RegisterToken,
-		Metrics:  metrics.Handler(buildVersion(), group, log),
+		Metrics:  metrics.Handler(buildVersion(), group, store, log),
 	}, log)
 }
 
