@@ -72,6 +72,21 @@ func (r *Registry) Put(b Backend) {
 	r.publish(append(r.without(b.ID), b))
 }
 
+// Swap is Put for who has decided by an older view: it does nothing, and
+// returns false, unless the backend is still as it was seen; the zero Backend
+// stands for one that was not there.
+func (r *Registry) Swap(seen, b Backend) bool {
+	b.Weight = max(b.Weight, 1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now, _ := r.Snapshot().Find(b.ID); now != seen {
+		return false
+	}
+	delete(r.pulses, b.ID)
+	r.publish(append(r.without(b.ID), b))
+	return true
+}
+
 // Remove forgets a backend.
 func (r *Registry) Remove(id ID) {
 	r.mu.Lock()

@@ -172,7 +172,8 @@ func (b *Balancer) hear(e entry, now time.Time) {
 	if left := now.Add(e.left); e.left >= 0 && left.Before(expires) {
 		expires = left
 	}
-	old, known := b.registry.Snapshot().Find(e.backend.ID)
+	seen, known := b.registry.Snapshot().Find(e.backend.ID)
+	old := seen
 	_, own := b.register.published[e.key]
 	switch {
 	case !known && own:
@@ -188,7 +189,9 @@ func (b *Balancer) hear(e entry, now time.Time) {
 	}
 	// One whose heartbeats now go to another relay is shared from here on.
 	old.Source, old.Expires = backend.Shared, expires
-	b.registry.Put(old)
+	// A heartbeat or a probe's answer may have come in between; then the next
+	// round decides anew.
+	b.registry.Swap(seen, old)
 }
 
 // forget removes shared backends whose entry is gone, unless sessions run
