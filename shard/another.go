@@ -73,6 +73,10 @@ func (s *Shard) another(i, gen uint32, t backend.Target, err error) {
 		return
 	}
 	s.counters.inc(Failovers)
+	if sd := s.sessions.side(i); sd.exchange.Phase() == handshake.Inducting && !sd.attempt.lost {
+		// Not a word in all that time: others need not try it first.
+		s.cfg.Balancer.Unreachable(sd.peer.id)
+	}
 	s.unkeyBack(i, ss)
 	s.leavePeer(i)
 	s.releaseLease(ss)

@@ -47,6 +47,9 @@ func TestSilentBackendIsReplacedWithinTheHandshake(t *testing.T) {
 	if len(r.balancer.released) != 1 || r.balancer.released[0] != 7 {
 		t.Errorf("released %v, want the first backend's lease", r.balancer.released)
 	}
+	if len(r.balancer.unreachable) != 1 || r.balancer.unreachable[0] != "b1" {
+		t.Errorf("unreachable %v, want b1", r.balancer.unreachable)
+	}
 	first := r.backend
 	r.backend = second
 	r.reply(upstream, handshake.AppendInductionReply(nil, h, 0xC0FFEE, 0, upstream.Addr()))
