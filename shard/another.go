@@ -14,9 +14,10 @@ const attemptFor = 3 * handshake.LegRetry
 
 // attempt is a pending handshake's time with its present backend.
 type attempt struct {
-	until time.Duration
-	asked bool // another backend has been asked for
-	lost  bool // this one is known to be gone
+	until  time.Duration
+	asked  bool // another backend has been asked for
+	awaits bool // ... and the answer is on its way
+	lost   bool // this one is known to be gone
 }
 
 // considerAnother asks for another backend when the present one has had its
@@ -35,6 +36,9 @@ func (s *Shard) considerAnother(i uint32, ss *Session) {
 func (s *Shard) askAnother(i uint32, ss *Session, lost bool) {
 	sd := s.sessions.side(i)
 	sd.attempt.asked, sd.attempt.lost = true, lost
+	if sd.attempt.awaits {
+		return
+	}
 	if !noteTried(&sd.query, sd.peer.id) {
 		s.giveUpIfLost(i, ss)
 		return
@@ -43,6 +47,7 @@ func (s *Shard) askAnother(i uint32, ss *Session, lost bool) {
 	ok := s.cfg.Balancer.Resolve(sd.query, func(t backend.Target, err error) bool {
 		return s.inbox.post(func(s *Shard) { s.another(i, gen, t, err) })
 	})
+	sd.attempt.awaits = ok
 	if !ok {
 		s.giveUpIfLost(i, ss)
 	}
@@ -68,12 +73,14 @@ func (s *Shard) another(i, gen uint32, t backend.Target, err error) {
 		s.release(t.Lease)
 		return
 	}
+	sd := s.sessions.side(i)
+	sd.attempt.awaits = false
 	if err != nil {
 		s.giveUpIfLost(i, ss)
 		return
 	}
 	s.counters.inc(Failovers)
-	if sd := s.sessions.side(i); sd.exchange.Phase() == handshake.Inducting && !sd.attempt.lost {
+	if sd.exchange.Phase() == handshake.Inducting && !sd.attempt.lost {
 		// Not a word in all that time: others need not try it first.
 		s.cfg.Balancer.Unreachable(sd.peer.id)
 	}

@@ -157,6 +157,28 @@ func TestLostBackendIsReplacedAtOnce(t *testing.T) {
 	}
 }
 
+// The bug: a backend that is reported gone while another is being chosen had a
+// second one chosen, and its handshake begun anew when that answer came.
+func TestOneChoiceAtATime(t *testing.T) {
+	r := newRig(t)
+	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
+	r.balancer.hold = true
+	second := r.second()
+	for range 3 {
+		r.pass(handshake.LegRetry + wheelTick)
+	}
+	r.lost(r.peers[fromConn(r.backend)])
+	r.lost(r.peers[fromConn(r.backend)])
+	if n := len(r.balancer.held); n != 1 {
+		t.Fatalf("%d choices under way, want 1", n)
+	}
+	r.balancer.held[0]()
+	r.settle()
+	r.expect(second, wire.Induction)
+	r.expectNothing(second)
+	r.expectNothing(r.caller)
+}
+
 func TestNoSuchStreamIsNotFound(t *testing.T) {
 	r := newRig(t)
 	r.balancer.target, r.balancer.err = backend.Target{}, backend.ErrNoStream
