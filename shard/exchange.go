@@ -115,7 +115,9 @@ func (s *Shard) openUpstream(ipv6 bool) error {
 		return err
 	}
 	s.poller.Add(sock)
-	s.backs = append(s.backs, link{sock: sock, out: udp.NewOutbox(sock), ipv6: ipv6})
+	s.backs = append(s.backs, link{
+		sock: sock, out: udp.NewOutbox(sock), side: backSide, index: uint8(len(s.backs)), ipv6: ipv6,
+	})
 	return nil
 }
 

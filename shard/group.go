@@ -62,7 +62,9 @@ func Open(cfg Config) (*Group, error) {
 		}
 		for i, s := range g.shards {
 			s.poller.Add(socks[i])
-			s.fronts = append(s.fronts, link{sock: socks[i], out: udp.NewOutbox(socks[i]), hot: true})
+			s.fronts = append(s.fronts, link{
+				sock: socks[i], out: udp.NewOutbox(socks[i]), side: frontSide, index: uint8(len(s.fronts)), hot: true,
+			})
 		}
 	}
 	for _, s := range g.shards {

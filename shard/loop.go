@@ -50,13 +50,13 @@ func (s *Shard) turn() bool {
 	busy := false
 	for i := range s.fronts {
 		if l := &s.fronts[i]; l.hot {
-			busy = s.receiveFront(uint8(i), l) || busy
+			busy = s.receiveAll(l) || busy
 		}
 	}
 	// By index: a handshake may open another upstream socket.
 	for i := 0; i < len(s.backs); i++ {
 		if l := &s.backs[i]; l.hot {
-			busy = s.receiveBack(uint8(i), l) || busy
+			busy = s.receiveAll(l) || busy
 		}
 	}
 	s.wheel.Advance(s.now, s.fire)
@@ -113,44 +113,28 @@ func (s *Shard) nextDue() (time.Duration, bool) {
 	return due, ok
 }
 
-func (s *Shard) receiveFront(front uint8, l *link) bool {
+// receiveAll takes what one receive call brings and reports whether that was
+// anything.
+func (s *Shard) receiveAll(l *link) bool {
 	n := s.receive(l)
 	for i := range n {
 		d := s.batch.At(i)
 		if d.Truncated {
-			s.counters.inc(ReceivedFront)
+			s.counters.inc(l.side.received())
 			s.counters.inc(DropTruncated)
 			continue
 		}
-		for rest := d.Data; ; {
-			var segment []byte
-			segment, rest = cut(rest, d.Stride)
-			s.fromCaller(front, &d, segment)
-			if len(rest) == 0 {
-				break
-			}
-		}
-	}
-	s.flush()
-	return n > 0
-}
-
-func (s *Shard) receiveBack(port uint8, l *link) bool {
-	n := s.receive(l)
-	for i := range n {
-		d := s.batch.At(i)
-		if d.Truncated {
-			s.counters.inc(ReceivedBack)
-			s.counters.inc(DropTruncated)
-			continue
-		}
-		if len(s.suspects) > 0 {
+		if l.side == backSide && len(s.suspects) > 0 {
 			s.clearSuspect(d.From)
 		}
 		for rest := d.Data; ; {
 			var segment []byte
 			segment, rest = cut(rest, d.Stride)
-			s.fromBackend(port, &d, segment)
+			if l.side == frontSide {
+				s.fromCaller(l.index, &d, segment)
+			} else {
+				s.fromBackend(l.index, &d, segment)
+			}
 			if len(rest) == 0 {
 				break
 			}

@@ -65,11 +65,29 @@ type Shard struct {
 	counters Counters
 }
 
+// direction is a side of the relay: the callers' or the backends'.
+type direction uint8
+
+const (
+	frontSide direction = iota
+	backSide
+)
+
+// received is what counts the datagrams that come from this side.
+func (d direction) received() Counter {
+	if d == frontSide {
+		return ReceivedFront
+	}
+	return ReceivedBack
+}
+
 // link is a socket of the loop, with its outbox.
 type link struct {
-	sock *udp.Socket
-	out  *udp.Outbox
-	ipv6 bool
+	sock  *udp.Socket
+	out   *udp.Outbox
+	side  direction
+	index uint8 // among the links of its side
+	ipv6  bool
 	// hot says that the socket may have something to read, faulty that its
 	// error queue has.
 	hot, faulty bool
