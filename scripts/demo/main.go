@@ -1,15 +1,20 @@
-// Demo shows srtrelay at work: it starts two SRT origins and the relay in
-// front of them, publishes a generated clip under each of two stream IDs with
-// AES-256, plays both back through the relay at the same time, and compares
-// what arrived with what was sent. `make demo` builds what it needs and runs it.
+// Demo shows srtrelay at work: it starts three SRT origins, which register
+// themselves at the relay by heartbeat, publishes a generated clip under each
+// of two stream IDs with AES-256, and plays both back through the relay at the
+// same time. On the way it kills the origin of one stream: publisher and player
+// connect again, the stream goes on at another origin, and the demo tells how
+// long that took. The other stream must not notice. `make demo` builds what it
+// needs and runs it.
 //
 // All peers are real: libsrt's srt-live-transmit on the callers' side, and an
-// origin on libsrt behind the relay. The exit code is 0 only if every byte
-// arrived and everybody stopped cleanly.
+// origin on libsrt behind the relay. The exit code is 0 only if every byte of
+// the stream that was not hit arrived, nothing but the gap is missing of the
+// other, and everybody stopped cleanly.
 package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -25,6 +30,8 @@ import (
 const (
 	// clipSeconds is long enough to watch and short enough to wait for.
 	clipSeconds = 10
+	// killAfter is how many seconds into the clip an origin is killed.
+	killAfter = 4
 	// passphrase encrypts; its key length is the origins' choice.
 	passphrase = "srtrelay-demo-passphrase"
 	keyLength  = "32"
@@ -48,7 +55,10 @@ type demo struct {
 	api     string
 	origins []*program
 	streams []*stream
-	feeding chan error // what goes wrong on the publishers' side
+	wrong   chan error // what goes wrong beside the steps
+	beating context.CancelFunc
+	token   string // what a heartbeat must bring
+	failure failover
 }
 
 func main() {
@@ -71,15 +81,15 @@ func show(ctx context.Context) (err error) {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	d := &demo{ctx: ctx, dir: dir, begun: time.Now()}
+	d := &demo{ctx: ctx, dir: dir, begun: time.Now(), token: rand.Text(), wrong: make(chan error, 1)}
 	defer func() {
 		if err != nil && !errors.Is(ctx.Err(), context.Canceled) {
 			d.tails()
 		}
 		d.stopAll()
 	}()
-	fmt.Println("srtrelay demo: two encrypted streams, one relay, two origins; every peer is a real libsrt")
-	for _, step := range []func() error{d.needs, d.prepare, d.startOrigins, d.startRelay, d.connect, d.watch, d.finish, d.summary} {
+	fmt.Println("srtrelay demo: two encrypted streams, one relay, three origins, one of which will be killed; every peer is a real libsrt")
+	for _, step := range []func() error{d.needs, d.prepare, d.startOrigins, d.startRelay, d.register, d.connect, d.watch, d.finish, d.summary} {
 		if err := step(); err != nil {
 			switch {
 			case errors.Is(ctx.Err(), context.Canceled):
@@ -101,7 +111,7 @@ func (d *demo) say(format string, args ...any) {
 // needs checks what `make demo` should have brought.
 func (d *demo) needs() error {
 	var missing []string
-	for _, tool := range []string{"ffmpeg", "srt-live-transmit", "stdbuf", "cc", relay} {
+	for _, tool := range []string{"ffmpeg", "ffprobe", "srt-live-transmit", "stdbuf", "cc", relay} {
 		if _, err := exec.LookPath(tool); err != nil {
 			missing = append(missing, tool)
 		}
@@ -134,46 +144,18 @@ func (d *demo) prepare() error {
 	return nil
 }
 
-func (d *demo) startOrigins() error {
-	for _, name := range []string{"origin 1", "origin 2"} {
-		dir := filepath.Join(d.dir, strings.ReplaceAll(name, " ", ""))
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			return fmt.Errorf("make a directory: %w", err)
-		}
-		o, err := d.start(name, filepath.Join(d.dir, "origin"), "-p", passphrase, "-k", keyLength, "-l", latency,
-			"-o", dir, "127.0.0.1", "0")
-		if err != nil {
-			return err
-		}
-		line, err := o.await(d.ctx, "listening address=")
-		if err != nil {
-			return err
-		}
-		o.at, o.dir = strings.TrimPrefix(line, "listening address="), dir
-		d.origins = append(d.origins, o)
-		d.say("%s listens on %s", name, o.at)
-	}
-	return nil
-}
-
+// startRelay starts the relay, which knows no backend yet.
 func (d *demo) startRelay() (err error) {
-	args := []string{"--listen", "127.0.0.1:0", "--api", "127.0.0.1:0", "--log-format", "json", "--grace", "1s"}
-	for _, o := range d.origins {
-		args = append(args, "--backend", "srt://"+o.at)
-	}
-	if d.relay, err = d.start("relay", relay, args...); err != nil {
+	d.relay, err = d.start("relay", relay, "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0",
+		"--register-token", d.token, "--log-format", "json", "--grace", "1s")
+	if err != nil {
 		return err
-	}
-	for _, o := range d.origins {
-		if _, err := d.relay.awaitEvent(d.ctx, "backend alive", "backend", o.at); err != nil {
-			return err
-		}
 	}
 	e, err := d.relay.awaitEvent(d.ctx, "relaying", "", "")
 	if err != nil {
 		return err
 	}
 	d.at, d.api = strings.Trim(fmt.Sprint(e["listen"]), "[]"), "http://"+e.text("api")
-	d.say("the relay listens on %s with %v shards, its API is %s", d.at, e["shards"], d.api)
+	d.say("the relay listens on %s with %v shards and no backend, its API is %s", d.at, e["shards"], d.api)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +21,8 @@ type program struct {
 	name  string
 	at    string // where it listens, for a server
 	dir   string // where an origin keeps its files
+	id    string // as what an origin registers
+	gone  bool   // it has ended as it should
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 	log   journal
@@ -81,25 +84,42 @@ func (d *demo) startTo(out *os.File, name, path string, args ...string) (*progra
 	return p, nil
 }
 
+// ended reports whether the program has ended.
+func (p *program) ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// has reports whether a line with this beginning was printed.
+func (p *program) has(prefix string) bool {
+	lines, _ := p.log.lines()
+	return slices.ContainsFunc(lines, func(line string) bool { return strings.HasPrefix(line, prefix) })
+}
+
 // await waits for a line with this beginning.
 func (p *program) await(ctx context.Context, prefix string) (string, error) {
 	var found string
-	err := p.awaitLine(ctx, prefix, func(line string) bool {
-		found = line
-		return strings.HasPrefix(line, prefix)
+	err := p.awaitAll(ctx, prefix, func(lines []string) bool {
+		i := slices.IndexFunc(lines, func(line string) bool { return strings.HasPrefix(line, prefix) })
+		if i >= 0 {
+			found = lines[i]
+		}
+		return i >= 0
 	})
 	return found, err
 }
 
-// awaitLine waits for a line that satisfies cond.
-func (p *program) awaitLine(ctx context.Context, what string, cond func(string) bool) error {
+// awaitAll waits until the lines so far satisfy cond.
+func (p *program) awaitAll(ctx context.Context, what string, cond func([]string) bool) error {
 	limit := time.After(startup)
 	for {
 		lines, more := p.log.lines()
-		for _, line := range lines {
-			if cond(line) {
-				return nil
-			}
+		if cond(lines) {
+			return nil
 		}
 		select {
 		case <-more:
@@ -126,16 +146,35 @@ func (e event) number(key string) uint64 {
 	return uint64(f)
 }
 
+// at is when the relay wrote the event.
+func (e event) at() time.Time {
+	at, err := time.Parse(time.RFC3339Nano, e.text("time"))
+	if err != nil {
+		return time.Time{} // which shows
+	}
+	return at
+}
+
 // is reports whether the event has this message and attribute; key "" is none.
 func (e event) is(msg, key, value string) bool {
 	return e.text("msg") == msg && (key == "" || e.text(key) == value)
 }
 
 // awaitEvent waits for an event of the relay.
-func (p *program) awaitEvent(ctx context.Context, msg, key, value string) (found event, err error) {
-	err = p.awaitLine(ctx, msg, func(line string) bool {
-		found = parseEvent(line)
-		return found.is(msg, key, value)
+func (p *program) awaitEvent(ctx context.Context, msg, key, value string) (event, error) {
+	return p.awaitNth(ctx, 1, msg, func(e event) bool { return e.is(msg, key, value) })
+}
+
+// awaitNth waits until n events satisfy cond, and returns the n-th.
+func (p *program) awaitNth(ctx context.Context, n int, what string, cond func(event) bool) (found event, err error) {
+	err = p.awaitAll(ctx, what, func(lines []string) bool {
+		left := n
+		return slices.ContainsFunc(lines, func(line string) bool {
+			if found = parseEvent(line); cond(found) {
+				left--
+			}
+			return left == 0
+		})
 	})
 	return found, err
 }
@@ -179,10 +218,7 @@ func (p *program) stop(s os.Signal) error {
 // stopAll ends what still runs, last started first.
 func (d *demo) stopAll() {
 	for i := len(d.running) - 1; i >= 0; i-- {
-		p := d.running[i]
-		select {
-		case <-p.done:
-		default:
+		if p := d.running[i]; !p.ended() {
 			_ = p.cmd.Process.Kill()
 			<-p.done
 		}
@@ -193,13 +229,11 @@ func (d *demo) stopAll() {
 func (d *demo) tails() {
 	for _, p := range d.running {
 		state := "running"
-		select {
-		case <-p.done:
+		if p.ended() {
 			state = "ended"
 			if failed := (*exec.ExitError)(nil); errors.As(p.err, &failed) {
 				state += " with " + failed.String()
 			}
-		default:
 		}
 		lines, _ := p.log.lines()
 		fmt.Fprintf(os.Stderr, "\n--- %s (%s), end of its log:\n", p.name, state)

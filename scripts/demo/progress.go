@@ -2,12 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
 	"net/http"
-	"os"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -30,45 +27,52 @@ func (t *traffic) dropped() (sum uint64) {
 	return sum + t.KernelDrops
 }
 
-// askRelay reads the relay's counters.
-func (d *demo) askRelay() (*traffic, error) {
-	request, err := http.NewRequestWithContext(d.ctx, http.MethodGet, d.api+"/api/v1/shards", nil)
+// ask reads an answer of the relay's API.
+func (d *demo) ask(path string, answer any) error {
+	request, err := http.NewRequestWithContext(d.ctx, http.MethodGet, d.api+path, nil)
 	if err != nil {
-		return nil, fmt.Errorf("ask the relay: %w", err)
+		return fmt.Errorf("ask the relay: %w", err)
 	}
-	answer, err := http.DefaultClient.Do(request)
+	reply, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("ask the relay: %w", err)
+		return fmt.Errorf("ask the relay: %w", err)
 	}
-	defer answer.Body.Close()
-	var shards struct{ Data struct{ Total traffic } }
-	if err := json.NewDecoder(answer.Body).Decode(&shards); err != nil {
-		return nil, fmt.Errorf("read the relay's answer: %w", err)
+	defer reply.Body.Close()
+	if err := json.NewDecoder(reply.Body).Decode(answer); err != nil {
+		return fmt.Errorf("read the relay's answer: %w", err)
 	}
-	return &shards.Data.Total, nil
+	return nil
 }
 
-// watch shows a line per second until all that was sent has arrived.
+// watch shows a line per second until all that was sent has arrived, and kills
+// an origin on the way.
 func (d *demo) watch() error {
 	fmt.Println()
-	fmt.Println("         sessions   callers -> origins        origins -> callers        dropped")
-	limit := time.Now().Add((clipSeconds + 10) * time.Second)
-	for before := new(traffic); ; {
+	fmt.Println("         origins  sessions   callers -> origins        origins -> callers        dropped")
+	limit := time.Now().Add((clipSeconds + 15) * time.Second)
+	before := new(traffic)
+	for seconds := 1; ; seconds++ {
 		if err := d.oneSecond(); err != nil {
 			return err
 		}
-		now, err := d.askRelay()
-		if err != nil {
+		var shards struct{ Data struct{ Total traffic } }
+		var backends struct{ Data struct{ Alive int } }
+		if err := errors.Join(d.ask("/api/v1/shards", &shards), d.ask("/api/v1/backends", &backends)); err != nil {
 			return err
 		}
-		d.say("%8d   %s   %s   %7d", now.Sessions,
+		now := &shards.Data.Total
+		d.say("%7d  %8d   %s   %s   %7d", backends.Data.Alive, now.Sessions,
 			second(now, before, "forwarded_to_backend"), second(now, before, "forwarded_to_caller"), now.dropped())
 		before = now
-		if d.allArrived() {
+		switch {
+		case seconds == killAfter:
+			if err := d.failOver(d.streams[0]); err != nil {
+				return err
+			}
+		case seconds > killAfter && d.allArrived():
 			fmt.Println()
 			return nil
-		}
-		if time.Now().After(limit) {
+		case time.Now().After(limit):
 			return fmt.Errorf("what was sent has not all arrived: %s", d.missing())
 		}
 	}
@@ -77,49 +81,18 @@ func (d *demo) watch() error {
 // oneSecond passes unless something goes wrong meanwhile.
 func (d *demo) oneSecond() error {
 	for _, p := range d.running {
-		select {
-		case <-p.done:
+		if p.ended() && !p.gone {
 			return fmt.Errorf("the %s has ended: %v", p.name, p.err)
-		default:
 		}
 	}
 	select {
-	case err := <-d.feeding:
+	case err := <-d.wrong:
 		return err
 	case <-d.ctx.Done():
 		return d.ctx.Err()
 	case <-time.After(time.Second):
 		return nil
 	}
-}
-
-func (d *demo) allArrived() bool {
-	for _, s := range d.streams {
-		if !d.arrived(s) {
-			return false
-		}
-	}
-	return true
-}
-
-// missing says how far each copy of a stream has come.
-func (d *demo) missing() string {
-	var all []string
-	for _, s := range d.streams {
-		copies := d.copies(s)
-		for _, who := range slices.Sorted(maps.Keys(copies)) {
-			got, err := os.ReadFile(copies[who])
-			if err != nil {
-				continue
-			}
-			equal := 0
-			for equal < min(len(got), len(s.clip)) && got[equal] == s.clip[equal] {
-				equal++
-			}
-			all = append(all, fmt.Sprintf("%s of %s has %d of %d bytes, right up to byte %d", who, s.name, len(got), len(s.clip), equal))
-		}
-	}
-	return strings.Join(all, ", ")
 }
 
 // second is what went one way within the last second.

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,11 +23,15 @@ const (
 
 // stream is one clip on its way: publisher, relay, origin, relay, player.
 type stream struct {
-	name      string
-	clip      []byte
-	publisher *program
+	name   string
+	clip   []byte
+	copies []*copied
+	// publisher is fed; player follows it to another origin.
+	publisher atomic.Pointer[program]
 	player    *program
-	playedTo  *os.File
+	// hit is set before the stream's origin is killed: from then on what
+	// finds no publisher is lost, as in a live encoder.
+	hit atomic.Bool
 }
 
 // makeClip lets ffmpeg invent a film with sound.
@@ -64,79 +69,87 @@ func (s *stream) url(to, mode string) string {
 // connect starts all players, and then all publishers: who is there first
 // misses nothing.
 func (d *demo) connect() error {
-	for _, s := range d.streams {
-		if err := d.startPlayer(s); err != nil {
-			return err
+	for _, role := range []string{"player", "publisher"} {
+		for _, s := range d.streams {
+			if err := d.startCaller(s, role); err != nil {
+				return err
+			}
+			o, _, err := d.settled(s, role, 1)
+			if err != nil {
+				return err
+			}
+			d.say("%s of %s went to %s", role, s.name, o.name)
+			if role == "publisher" {
+				s.keep(o.name, d.fileAt(o, s), whole)
+			}
 		}
 	}
-	for _, s := range d.streams {
-		if err := d.startPublisher(s); err != nil {
-			return err
-		}
-	}
-	d.feeding = make(chan error, len(d.streams))
 	for _, s := range d.streams {
 		go func() {
 			if err := s.feed(d.ctx); err != nil {
-				d.feeding <- err
+				d.tell(err)
 			}
 		}()
 	}
 	return nil
 }
 
+// tell ends the demo with what has gone wrong beside its steps.
+func (d *demo) tell(err error) {
+	select {
+	case d.wrong <- err:
+	default: // it ends already
+	}
+}
+
 // transmit runs srt-live-transmit without any buffers of its own, or the last
-// kilobytes of a stream would wait in it.
+// kilobytes of a stream would wait in it. It connects once: its own way of
+// connecting again keeps what it read for the connection that is gone.
 func (d *demo) transmit(out *os.File, name, from, to string) (*program, error) {
 	return d.startTo(out, name, "stdbuf", "-i0", "-o0", "srt-live-transmit", "-a:no", "-chunk:1316", "-buffering:1", from, to)
 }
 
-func (d *demo) startPlayer(s *stream) (err error) {
-	if s.playedTo, err = os.Create(filepath.Join(d.dir, s.fileName()+".played")); err != nil {
+// startCaller starts a stream's player or publisher.
+func (d *demo) startCaller(s *stream, role string) (err error) {
+	if role == "publisher" {
+		p, err := d.transmit(nil, "publisher of "+s.name, "file://con", s.url(d.at, "publish"))
+		if err != nil {
+			return err
+		}
+		// Before that the tool throws its input away.
+		if _, err := p.await(d.ctx, "SRT target connected"); err != nil {
+			return err
+		}
+		s.publisher.Store(p)
+		return nil
+	}
+	file, err := os.CreateTemp(d.dir, s.fileName()+".played*")
+	if err != nil {
 		return fmt.Errorf("open the player's file: %w", err)
 	}
-	defer s.playedTo.Close() // the player has its own
-	s.player, err = d.transmit(s.playedTo, "player of "+s.name, s.url(d.at, "request"), "file://con")
-	if err != nil {
-		return err
-	}
-	return d.announce(s, "player")
+	defer file.Close() // the player has its own
+	s.keep("player", file.Name(), whole)
+	s.player, err = d.transmit(file, "player of "+s.name, s.url(d.at, "request"), "file://con")
+	return err
 }
 
-func (d *demo) startPublisher(s *stream) (err error) {
-	s.publisher, err = d.transmit(nil, "publisher of "+s.name, "file://con", s.url(d.at, "publish"))
-	if err != nil {
-		return err
-	}
-	// Before that the tool throws its input away.
-	if _, err := s.publisher.await(d.ctx, "SRT target connected"); err != nil {
-		return err
-	}
-	return d.announce(s, "publisher")
-}
-
-// announce waits for the relay to say where a caller went.
-func (d *demo) announce(s *stream, role string) error {
-	var e event
-	err := d.relay.awaitLine(d.ctx, "session begun: "+role+" of "+s.name, func(line string) bool {
-		e = parseEvent(line)
-		return e.is("session begun", "role", role) && strings.HasSuffix(e.text("stream"), "/"+s.name)
+// settled waits for the relay to say where the n-th caller of a role went.
+func (d *demo) settled(s *stream, role string, n int) (*program, event, error) {
+	e, err := d.relay.awaitNth(d.ctx, n, "session begun: "+role+" of "+s.name, func(e event) bool {
+		return e.is("session begun", "role", role) && s.is(e)
 	})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	d.say("%s of %s went to %s", role, s.name, d.originName(e.text("backend")))
-	return nil
+	o := d.origin(e.text("backend"))
+	if o == nil {
+		return nil, nil, fmt.Errorf("%s of %s went to %s, which is no origin", role, s.name, e.text("backend"))
+	}
+	return o, e, nil
 }
 
-func (d *demo) originName(at string) string {
-	for _, o := range d.origins {
-		if o.at == at {
-			return o.name
-		}
-	}
-	return at
-}
+// is reports whether an event of the relay's tells of the stream.
+func (s *stream) is(e event) bool { return strings.HasSuffix(e.text("stream"), "/"+s.name) }
 
 // feed gives the clip to the publisher at the pace of a live stream.
 func (s *stream) feed(ctx context.Context) error {
@@ -147,46 +160,28 @@ func (s *stream) feed(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if _, err := s.publisher.stdin.Write(s.clip[i*messageSize : (i+1)*messageSize]); err != nil {
-			return fmt.Errorf("feed the %s: %w", s.publisher.name, err)
+		p := s.publisher.Load()
+		if _, err := p.stdin.Write(s.clip[i*messageSize : (i+1)*messageSize]); err != nil && !s.hit.Load() {
+			return fmt.Errorf("feed the %s: %w", p.name, err)
 		}
 	}
 	return nil
-}
-
-// copies are the files that the stream has become so far.
-func (d *demo) copies(s *stream) map[string]string {
-	all := map[string]string{"player": s.playedTo.Name()}
-	for _, o := range d.origins {
-		path := filepath.Join(o.dir, s.fileName())
-		if _, err := os.Stat(path); err == nil {
-			all[o.name] = path
-		}
-	}
-	return all
-}
-
-// arrived reports whether origin and player have as many bytes as were sent.
-func (d *demo) arrived(s *stream) bool {
-	copies := d.copies(s)
-	for _, path := range copies {
-		if st, err := os.Stat(path); err != nil || st.Size() < int64(len(s.clip)) {
-			return false
-		}
-	}
-	return len(copies) > 1
 }
 
 // finish stops everybody in the order in which a broadcast ends; each says
 // goodbye with its numbers.
 func (d *demo) finish() error {
 	d.say("everything has arrived, stopping")
+	d.beating()
 	var failed []error
 	for _, s := range d.streams {
-		failed = append(failed, s.publisher.stop(os.Interrupt))
+		failed = append(failed, s.publisher.Load().stop(os.Interrupt))
 	}
 	for _, o := range d.origins {
-		if _, err := o.await(d.ctx, "closed"); err != nil {
+		if o.gone || !o.has("accepted ") {
+			continue
+		}
+		if _, err := o.await(d.ctx, "closed "); err != nil {
 			failed = append(failed, err)
 		}
 	}
@@ -195,7 +190,9 @@ func (d *demo) finish() error {
 	}
 	failed = append(failed, d.relay.stop(os.Interrupt))
 	for _, o := range d.origins {
-		failed = append(failed, o.stop(os.Interrupt))
+		if !o.gone {
+			failed = append(failed, o.stop(os.Interrupt))
+		}
 	}
 	return errors.Join(failed...)
 }
