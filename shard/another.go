@@ -7,8 +7,8 @@ import (
 	"srtrelay/handshake"
 )
 
-// attemptFor is how long a backend may leave a handshake without progress
-// before another is asked for: three retries, and a third of what the caller
+// attemptFor is how long a backend may take over a handshake before another
+// is asked for: three retries, and a third of what the caller
 // allows for all.
 const attemptFor = 3 * handshake.LegRetry
 

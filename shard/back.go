@@ -40,6 +40,7 @@ func (s *Shard) toCaller(i uint32, ss *Session, p wire.Packet) Counter {
 	n := uint64(len(p))
 	ss.toCaller.Packets++
 	ss.toCaller.Bytes += n
+	s.slots[ss.slot].bytes += n
 	s.counters.add(ForwardedToCallerBytes, n)
 	s.fronts[ss.front].out.Add(ss.caller, ss.local, p)
 	if p.Is(wire.TypeShutdown) {

@@ -74,7 +74,7 @@ func (s *Shard) dial(i uint32, ss *Session, t backend.Target) {
 	ss.state = connecting
 	s.keyBack(i, ss)
 	sd := s.sessions.side(i)
-	sd.peer = s.joinPeer(to, t.ID)
+	sd.peer = s.joinPeer(ss, t.ID)
 	sd.attempt = attempt{until: s.now + attemptFor}
 	sd.exchange.Dial(s.now, t.Addr.Addr(), handshake.NewNonce(s.random.Uint32()))
 	s.tick(i, ss)

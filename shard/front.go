@@ -43,6 +43,7 @@ func (s *Shard) toBackend(i uint32, ss *Session, p wire.Packet) Counter {
 	n := uint64(len(p))
 	ss.toBackend.Packets++
 	ss.toBackend.Bytes += n
+	s.slots[ss.slot].bytes += n
 	s.counters.add(ForwardedToBackendBytes, n)
 	s.backs[ss.port].out.Add(ss.backend, addr.IP{}, p)
 	if p.Is(wire.TypeShutdown) {

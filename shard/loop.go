@@ -63,6 +63,7 @@ func (s *Shard) turn() bool {
 	s.readErrors()
 	s.watchSuspects()
 	s.payOwed()
+	s.sumUpRates()
 	s.flush()
 	s.gauge()
 	s.counters.publish()
@@ -106,6 +107,9 @@ func (s *Shard) nextDue() (time.Duration, bool) {
 		if !ok || p.nextProbe < due {
 			due, ok = p.nextProbe, true
 		}
+	}
+	if later := s.ratesAt + ratesEvery; len(s.peers) > 0 && (!ok || later < due) {
+		due, ok = later, true
 	}
 	if later := s.now + owedRetry; len(s.owed) > 0 && (!ok || later < due) {
 		due, ok = later, true

@@ -21,6 +21,9 @@ type peer struct {
 	id       backend.ID
 	addr     addr.AddrPort
 	sessions int
+	slot     uint16
+	// bytes counts what is relayed both ways, summed what the rates know of.
+	bytes, summed uint64
 
 	suspect   bool
 	probes    int
@@ -43,15 +46,28 @@ var probeAfter = [...]time.Duration{
 const errorsPerTurn = 16
 
 // joinPeer counts a session to a backend's address.
-func (s *Shard) joinPeer(to addr.AddrPort, id backend.ID) *peer {
-	p := s.peers[to]
+func (s *Shard) joinPeer(ss *Session, id backend.ID) *peer {
+	p := s.peers[ss.backend]
 	if p == nil {
-		p = &peer{addr: to}
-		s.peers[to] = p
+		p = &peer{addr: ss.backend, slot: s.freeSlot()}
+		s.peers[ss.backend], s.slots[p.slot] = p, p
 	}
 	p.id = id
 	p.sessions++
+	ss.slot = p.slot
 	return p
+}
+
+// freeSlot returns a free place among the slots. There are as many as a shard
+// has backends at once, which the registry bounds.
+func (s *Shard) freeSlot() uint16 {
+	for k, p := range s.slots {
+		if p == nil {
+			return uint16(k)
+		}
+	}
+	s.slots = append(s.slots, nil)
+	return uint16(len(s.slots) - 1)
 }
 
 // leavePeer uncounts a session, and forgets an address without any.
@@ -65,6 +81,7 @@ func (s *Shard) leavePeer(i uint32) {
 	if p.sessions--; p.sessions == 0 {
 		s.unsuspect(p)
 		delete(s.peers, p.addr)
+		s.slots[p.slot] = nil
 	}
 }
 

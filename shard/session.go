@@ -93,10 +93,11 @@ type Session struct {
 
 	state state
 	cause Cause
-	front uint8 // index of the listener
-	port  uint8 // index of the upstream socket
-	keyed bool  // known by roleCaller
-	heard bool  // the caller has used the response
+	front uint8  // index of the listener
+	port  uint8  // index of the upstream socket
+	slot  uint16 // of the peer, from dial to end
+	keyed bool   // known by roleCaller
+	heard bool   // the caller has used the response
 
 	lease backend.Lease
 

@@ -15,6 +15,7 @@ package shard
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"srtrelay/addr"
@@ -24,7 +25,7 @@ import (
 )
 
 // Shard is one worker. Every field belongs to its loop, except the inbox, the
-// counters and the poller's Wake.
+// counters, the rates and the poller's Wake.
 type Shard struct {
 	id  int
 	cfg *Config
@@ -54,6 +55,9 @@ type Shard struct {
 	halfOpen int
 	tombs    int
 	peers    map[addr.AddrPort]*peer
+	slots    []*peer // peers by Session.slot; nil where one is free
+	ratesAt  time.Duration
+	rates    atomic.Pointer[rates]
 	suspects []*peer
 
 	owed []backend.Lease // leases to release when the balancer has time

@@ -22,8 +22,9 @@ type choice struct {
 	shared *redis.Balancer  // the store that relays share, nil without one
 }
 
-func newChoice(registry *backend.Registry, c config.Config, log *slog.Logger) choice {
+func newChoice(registry *backend.Registry, c config.Config, carried *bitrates, log *slog.Logger) choice {
 	memory := balancer.NewMemory(registry, time.Now)
+	memory.Bitrate = carried.of
 	memory.Policy, memory.Affinity, memory.PlayersCreate = balancer.Policy(c.Policy), c.Affinity, c.PlayersCreate
 	if c.State != "redis" {
 		return choice{Balancer: memory, memory: memory}

@@ -39,7 +39,8 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	if err != nil {
 		return cannotStart(err)
 	}
-	chosen := newChoice(registry, c, log)
+	carried := new(bitrates)
+	chosen := newChoice(registry, c, carried, log)
 	defer chosen.Close()
 	state := &lifeState{shared: chosen.shared}
 	resolver := balancer.NewResolver(chosen, func(id backend.ID) {
@@ -66,6 +67,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	rooms.Go(func() { follow(background, registry, log) })
 	rooms.Go(func() { age(background, registry, log) })
 	rooms.Go(func() { laws.watch(background, log) })
+	rooms.Go(func() { carried.follow(background, group) })
 	probed := make(chan struct{})
 	rooms.Go(func() { probe.New(registry, log).Run(background, func() { close(probed) }) })
 	rooms.Go(func() {
