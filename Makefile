@@ -14,7 +14,7 @@ ARGS ?=
 help: ## print this text
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: setup build ## show two streams going through the relay
+demo: setup build ## show streams going through the relay, and one survive its origin
 	@$(GO) run ./scripts/demo
 
 define RUN_HINT
