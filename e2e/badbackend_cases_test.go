@@ -137,6 +137,7 @@ func TestBadBackendDiesMeanwhile(t *testing.T) {
 		t.Errorf("first session ended: %v", ended)
 	}
 	// Whoever connects again finds the backend that is left.
+	f.undrain(f.good.Addr().String())
 	s := mustDial(t, f.addr, srttest.CallerOptions{StreamID: f.streams[0]})
 	connectionOf(t, s, f.good)
 	echo(t, s, 10)

@@ -58,7 +58,8 @@ func (f *flow) finish(backends ...*srttest.Listener) {
 
 // fleet is a relay with backends that are about to misbehave and one in good
 // health. Each has a session, which keeps the session's stream there; the one
-// in good health flows.
+// in good health flows. All are drained: none takes over the callers of
+// another, who so see what their own backend does.
 type fleet struct {
 	*relay
 	bad     []*srttest.Listener
@@ -91,6 +92,9 @@ func startFleet(t *testing.T, bad int, args ...string) *fleet {
 	}
 	if f.flow == nil || slices.Contains(f.anchors, nil) {
 		t.Fatalf("two streams on one backend\n%s", f.tail())
+	}
+	for _, l := range all {
+		f.drain(l.Addr().String())
 	}
 	return f
 }

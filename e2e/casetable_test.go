@@ -17,7 +17,7 @@ func TestTableOfCases(t *testing.T) {
 	table := string(b)
 	for n := 1; n <= 37; n++ {
 		row := regexp.MustCompile(fmt.Sprintf(`(?m)^\| %d \|.*$`, n)).FindString(table)
-		if want := fmt.Sprintf("`TestCase%02d", n); row == "" || n != 35 && !strings.Contains(row, want) {
+		if want := fmt.Sprintf("`TestCase%02d", n); row == "" || !strings.Contains(row, want) {
 			t.Errorf("case %d: no row with its test: %q", n, row)
 		}
 	}

@@ -21,6 +21,7 @@ need srt-tools srt-live-transmit
 need iproute2 ip
 need iproute2 tc
 need redis-server redis-server
+need redis-tools redis-cli
 # For internal/origin, an SRT server on the real libsrt.
 need gcc cc
 need libc6-dev /usr/include/stdio.h

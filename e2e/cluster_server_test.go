@@ -1,0 +1,234 @@
+package e2e
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"srtrelay/internal/srttest"
+)
+
+// server is what an SRS process says of itself. A restart is another service
+// and pid.
+type server struct {
+	name, service string
+	pid           int
+	srt           string // its listen entry; "" for the one SRS sends
+	addr          netip.AddrPort
+}
+
+// id is the name under which relays and SRS's proxy know it.
+func (s server) id() string { return fmt.Sprintf("%s-%s-%d", s.name, s.service, s.pid) }
+
+// heartbeat is what SRS posts with `ports on`, byte for byte.
+func (s server) heartbeat() string {
+	entry := s.srt
+	if entry == "" {
+		entry = fmt.Sprintf("udp://0.0.0.0:%d", s.addr.Port())
+	}
+	return fmt.Sprintf(`{"device_id":"origin1","ip":%q,"server":%q,"service":%q,"pid":"%d",`+
+		`"rtmp":["19351"],"http":["8081"],"api":["19851"],"srt":[%q],"rtc":["udp://0.0.0.0:8001"]}`,
+		s.addr.Addr(), s.name, s.service, s.pid, entry)
+}
+
+// serverAt is the n-th server, at an address.
+func serverAt(n int, addr netip.AddrPort) server {
+	return server{name: fmt.Sprintf("vid-%04d", n), service: "k3j9x2ab", pid: 4000 + n, addr: addr}
+}
+
+// call asks the API to change something, and returns its status and answer.
+func (r *relay) call(method, path, body string) (status int, answer string) {
+	r.t.Helper()
+	status, answer, err := r.tryCall(method, path, body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return status, answer
+}
+
+// tryCall is call for goroutines, on a connection of its own as SRS's are.
+func (r *relay) tryCall(method, path, body string) (status int, answer string, err error) {
+	req, err := http.NewRequest(method, r.api+path, strings.NewReader(body))
+	if err != nil {
+		return 0, "", err
+	}
+	req.Close = true
+	req.Header.Set("Content-Type", "application/json")
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(b), err
+}
+
+// mustCall fails the test unless the API agrees.
+func (r *relay) mustCall(method, path, body string) {
+	r.t.Helper()
+	if status, answer := r.call(method, path, body); status != http.StatusOK {
+		r.t.Fatalf("%s %s: %d %s", method, path, status, answer)
+	}
+}
+
+// beat posts one heartbeat.
+func (r *relay) beat(s server) {
+	r.t.Helper()
+	r.mustCall(http.MethodPost, "/api/v1/srs/register", s.heartbeat())
+}
+
+// drain and undrain do what an operator does.
+func (r *relay) drain(id string) { r.mustCall(http.MethodPost, "/api/v1/backends/"+id+"/drain", "") }
+
+func (r *relay) undrain(id string) {
+	r.mustCall(http.MethodPost, "/api/v1/backends/"+id+"/undrain", "")
+}
+
+// listed is one backend of GET /api/v1/backends.
+type listed struct {
+	ID, Address, Source   string
+	Alive, Late, Draining bool
+	Sessions, Streams     int
+}
+
+// listing returns the backends by their IDs.
+func (r *relay) listing() map[string]listed {
+	r.t.Helper()
+	var data struct{ Backends []listed }
+	r.get("/api/v1/backends", &data)
+	all := make(map[string]listed, len(data.Backends))
+	for _, b := range data.Backends {
+		all[b.ID] = b
+	}
+	return all
+}
+
+// awaitListing waits until the backends satisfy cond: they ring no bell.
+func (r *relay) awaitListing(what string, cond func(map[string]listed) bool) {
+	r.t.Helper()
+	deadline := time.Now().Add(patience)
+	for !cond(r.listing()) {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("%s: not within %v: %v\n%s", what, patience, r.listing(), r.tail())
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// awaitAlive waits until new streams may go to these servers.
+func (r *relay) awaitAlive(servers ...server) {
+	r.t.Helper()
+	r.awaitListing("servers alive", func(all map[string]listed) bool {
+		for _, s := range servers {
+			if !all[s.id()].Alive {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// begunBy waits for the log line of a session's begin.
+func (r *relay) begunBy(s *srttest.Session) logLine {
+	r.t.Helper()
+	return r.awaitLog("session begun", func(l logLine) bool {
+		return l.number("caller_id") == int64(s.ID()) && l.text("caller") == s.Port().Addr().String()
+	})
+}
+
+// hearts are the heartbeats of some servers, one a second from each.
+type hearts struct {
+	mu      sync.Mutex
+	servers map[string]server
+	rounds  int
+	rung    chan struct{} // closed and replaced after every round
+}
+
+// startHearts beats for servers at a relay until the test ends.
+func startHearts(t *testing.T, r *relay, servers ...server) *hearts {
+	t.Helper()
+	h := &hearts{servers: map[string]server{}, rung: make(chan struct{})}
+	for _, s := range servers {
+		h.servers[s.id()] = s
+		r.beat(s)
+	}
+	stop := make(chan struct{})
+	var loop sync.WaitGroup
+	loop.Go(func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			for _, s := range h.all() {
+				if status, answer, err := r.tryCall(http.MethodPost, "/api/v1/srs/register", s.heartbeat()); err != nil || status != http.StatusOK {
+					t.Errorf("heartbeat of %s: %d %s %v", s.id(), status, answer, err)
+				}
+			}
+			h.mu.Lock()
+			h.rounds++
+			close(h.rung)
+			h.rung = make(chan struct{})
+			h.mu.Unlock()
+		}
+	})
+	t.Cleanup(func() { close(stop); loop.Wait() })
+	return h
+}
+
+func (h *hearts) all() (all []server) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, s := range h.servers {
+		all = append(all, s)
+	}
+	return all
+}
+
+// add begins to beat for a server.
+func (h *hearts) add(r *relay, s server) {
+	r.t.Helper()
+	r.beat(s)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.servers[s.id()] = s
+}
+
+// stop ends the heartbeats of a server, as its death does.
+func (h *hearts) stop(s server) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.servers, s.id())
+}
+
+// beatOn waits for n rounds more.
+func (h *hearts) beatOn(n int) {
+	for range n {
+		h.mu.Lock()
+		rung := h.rung
+		h.mu.Unlock()
+		<-rung
+	}
+}
+
+// startServers opens n fake backends that register as servers and live.
+func startServers(t *testing.T, r *relay, n int) (servers []server, listeners []*srttest.Listener, h *hearts) {
+	t.Helper()
+	for i := range n {
+		l := startMirror(t)
+		listeners = append(listeners, l)
+		servers = append(servers, serverAt(i, l.Addr()))
+	}
+	h = startHearts(t, r, servers...)
+	r.awaitAlive(servers...)
+	return servers, listeners, h
+}
