@@ -34,7 +34,7 @@ func TestTwoRelaysAgree(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, servers := c.start(t)
-			a, b := open(t, servers, random).statics(20).ready(), open(t, servers, random).statics(20).ready()
+			a, b := openWith(t, 20, servers, random).ready(), openWith(t, 20, servers, random).ready()
 			var ofA, ofB []backend.ID
 			var both sync.WaitGroup
 			both.Go(func() { ofA = a.crowd(c.streams, forward) })
@@ -58,7 +58,7 @@ func TestTwoRelaysAgree(t *testing.T) {
 
 func TestGroupsAgree(t *testing.T) {
 	s := startRedis(t)
-	a, b := open(t, at(s.addr), random).statics(20).ready(), open(t, at(s.addr), random).statics(20).ready()
+	a, b := openWith(t, 20, at(s.addr), random).ready(), openWith(t, 20, at(s.addr), random).ready()
 	for g := range uint32(50) {
 		first := a.ask(backend.Query{Key: key(int(g)), Group: g + 1, Publish: true})
 		mate := b.ask(backend.Query{Key: key(int(g) + 1000), Group: g + 1, Publish: true})
@@ -83,7 +83,7 @@ func TestGroupsAgree(t *testing.T) {
 // A backend that one relay knows to be dead is replaced once, for both.
 func TestDeadBackendIsReplaced(t *testing.T) {
 	s := startRedis(t)
-	a, b := open(t, at(s.addr), random).statics(5).ready(), open(t, at(s.addr), random).statics(5).ready()
+	a, b := openWith(t, 5, at(s.addr), random).ready(), openWith(t, 5, at(s.addr), random).ready()
 	for i := range 100 {
 		dead := a.stream(key(i))
 		a.Release(dead.Lease)
@@ -107,7 +107,7 @@ func TestDeadBackendIsReplaced(t *testing.T) {
 
 func TestTriedBackendIsReplaced(t *testing.T) {
 	s := startRedis(t)
-	a, b := open(t, at(s.addr)).statics(3).ready(), open(t, at(s.addr)).statics(3).ready()
+	a, b := openWith(t, 3, at(s.addr)).ready(), openWith(t, 3, at(s.addr)).ready()
 	silent := a.stream("k")
 	a.Release(silent.Lease)
 	next := a.ask(backend.Query{Key: "k", Publish: true, Tried: [2]backend.ID{silent.ID}})
@@ -126,7 +126,7 @@ func TestTriedBackendIsReplaced(t *testing.T) {
 func TestPlayersDoNotCreate(t *testing.T) {
 	s := startRedis(t)
 	strict := func(m *balancer.Memory) { m.PlayersCreate = false }
-	a, b := open(t, at(s.addr), strict).statics(3).ready(), open(t, at(s.addr), strict).statics(3).ready()
+	a, b := openWith(t, 3, at(s.addr), strict).ready(), openWith(t, 3, at(s.addr), strict).ready()
 	play := func(r *relay) error {
 		_, err := r.Pick(context.Background(), backend.Query{Key: "k"})
 		return err

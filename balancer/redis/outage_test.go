@@ -19,7 +19,7 @@ func (r *relay) away() {
 // relays put them, and all is written when it comes back, empty.
 func TestOutage(t *testing.T) {
 	s := startRedis(t)
-	a, b := open(t, at(s.addr), random).statics(9).ready(), open(t, at(s.addr), random).statics(9).ready()
+	a, b := openWith(t, 9, at(s.addr), random).ready(), openWith(t, 9, at(s.addr), random).ready()
 	known := a.crowd(100, forward)
 	if shared := b.crowd(100, forward); !equal(known, shared) {
 		t.Fatal("no agreement before the outage")
@@ -94,7 +94,7 @@ func (r *relay) ofNew(n int, number func(int) int) (got []backend.ID) {
 func TestConflictAfterAnOutage(t *testing.T) {
 	s := startRedis(t)
 	wire := newLink(t, s.addr)
-	a, b := open(t, at(wire.addr())).statics(5).ready(), open(t, at(s.addr)).statics(5).ready()
+	a, b := openWith(t, 5, at(wire.addr())).ready(), openWith(t, 5, at(s.addr)).ready()
 	wire.set(true)
 	a.away()
 	own := a.stream("k")
@@ -117,7 +117,7 @@ func TestConflictAfterAnOutage(t *testing.T) {
 func TestSlowRedis(t *testing.T) {
 	s := startRedis(t)
 	wire := newLink(t, s.addr)
-	r := open(t, at(wire.addr())).statics(5).ready()
+	r := openWith(t, 5, at(wire.addr())).ready()
 	r.stream(key(1))
 	wire.late.Store(int64(3 * time.Second))
 	arrived := wire.arrived.Load()
@@ -140,7 +140,7 @@ func TestSlowRedis(t *testing.T) {
 func TestRedisComesLater(t *testing.T) {
 	s := startRedis(t)
 	s.kill()
-	r := open(t, at(s.addr)).statics(5)
+	r := openWith(t, 5, at(s.addr))
 	until(t, "the first failure", func() bool { return r.log.count("shared state away") == 1 })
 	if ok, _, detail := r.State(); ok || r.Reached() || !strings.HasPrefix(detail, "redis: ") {
 		t.Errorf("%v, %q", ok, detail)
@@ -162,7 +162,7 @@ func TestRedisComesLater(t *testing.T) {
 // A Redis that takes no writes is of no use, although it answers PING.
 func TestRedisThatTakesNoWrites(t *testing.T) {
 	s := startRedis(t)
-	r := open(t, at(s.addr)).statics(5).ready()
+	r := openWith(t, 5, at(s.addr)).ready()
 	must(t, s.ConfigSet(t.Context(), "maxmemory", "1").Err())
 	r.Release(r.stream("k").Lease) // with nothing to renew, only a try shows it
 	r.away()
@@ -182,7 +182,7 @@ func TestRedisThatTakesNoWrites(t *testing.T) {
 func TestExplain(t *testing.T) {
 	s := startRedis(t)
 	wire := newLink(t, s.addr)
-	a, b := open(t, at(s.addr), random).statics(9).ready(), open(t, at(wire.addr())).statics(9).ready()
+	a, b := openWith(t, 9, at(s.addr), random).ready(), openWith(t, 9, at(wire.addr())).ready()
 	at, mate := a.stream("k"), a.ask(backend.Query{Key: "m", Group: 7, Publish: true})
 	explain := func(q backend.Query, want backend.ID, why string) {
 		t.Helper()

@@ -44,7 +44,18 @@ func (j *journal) count(word string) int {
 // open starts a relay. Settings may change its memory's.
 func open(t *testing.T, servers Servers, settings ...func(*balancer.Memory)) *relay {
 	t.Helper()
+	return openWith(t, 0, servers, settings...)
+}
+
+// openWith starts a relay with n static backends, which live. As in the relay
+// itself they are there before Redis is asked: a server that was first learnt
+// from there would be a second one for a while.
+func openWith(t *testing.T, n int, servers Servers, settings ...func(*balancer.Memory)) *relay {
+	t.Helper()
 	r := &relay{T: t, reg: backend.NewRegistry(), log: new(journal)}
+	for i := range n {
+		r.reg.Put(static(i))
+	}
 	memory := balancer.NewMemory(r.reg, time.Now)
 	for _, set := range settings {
 		set(memory)
@@ -65,14 +76,6 @@ func random(m *balancer.Memory) { m.Policy = balancer.Random }
 func (r *relay) ready() *relay {
 	r.Helper()
 	until(r.T, "Redis to be in use", func() bool { ok, _, _ := r.State(); return ok && r.Reached() })
-	return r
-}
-
-// statics puts n static backends in, which live.
-func (r *relay) statics(n int) *relay {
-	for i := range n {
-		r.reg.Put(static(i))
-	}
 	return r
 }
 

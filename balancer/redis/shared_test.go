@@ -123,7 +123,7 @@ func TestForeignEntries(t *testing.T) {
 // index from which it draws lists only what can serve RTMP.
 func TestOursCanBeReadBySRSProxy(t *testing.T) {
 	s := startRedis(t)
-	r := open(t, at(s.addr)).statics(1)
+	r := openWith(t, 1, at(s.addr))
 	id := r.register("abc1234", 10081, "19351")
 	noRTMP := r.register("noports", 10082)
 	r.ready()
@@ -219,7 +219,7 @@ func TestStaticBackendHasItsSRSName(t *testing.T) {
 	s := startRedis(t)
 	k, text := proxied("vid-one", 30000)
 	s.write(t, [2]string{k, text})
-	r := open(t, at(s.addr)).statics(1).ready()
+	r := openWith(t, 1, at(s.addr)).ready()
 	if got := r.stream("k"); got.ID != "127.0.0.1:30000" || s.Get(t.Context(), "srs-proxy-url:k").Val() != k {
 		t.Errorf("%+v, in Redis %s", got, s.Get(t.Context(), "srs-proxy-url:k").Val())
 	}
@@ -235,7 +235,7 @@ func TestStaticBackendHasItsSRSName(t *testing.T) {
 // A binding lives as long as its sessions, and a little longer.
 func TestBindingsAreRenewed(t *testing.T) {
 	s := startRedis(t)
-	r := open(t, at(s.addr), func(m *balancer.Memory) { m.Affinity = time.Second }).statics(1).ready()
+	r := openWith(t, 1, at(s.addr), func(m *balancer.Memory) { m.Affinity = time.Second }).ready()
 	got := r.stream("k")
 	if ttl := s.PTTL(t.Context(), "srs-proxy-url:k").Val(); ttl <= time.Second || ttl > 3*time.Second {
 		t.Errorf("lives %v", ttl)
