@@ -80,7 +80,7 @@ func (a AddrPort) Hash(seed uint64) uint64 {
 	tail := uint64(a.Zone)<<16 | uint64(a.Port)
 	// The last round breaks up the steps that neighbouring ports would make:
 	// without it one seed in a thousand puts 50 of them into one slot.
-	return mix(mix(mix(lo^seed, hi^k0), tail^k1^seed), k0)
+	return mix(mix(mix(lo^seed, hi^k0^bits.RotateLeft64(seed, 32)), tail^k1^seed), k0)
 }
 
 // mix folds the 128-bit product of a and b.

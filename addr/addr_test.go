@@ -183,3 +183,18 @@ func TestNoAllocations(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// The bug: for one interface ID the prefix did not matter, whatever the seed:
+// a caller with a /48 could put all its addresses into one bucket.
+func TestHashHasNoWeakInterfaceID(t *testing.T) {
+	at := func(prefix byte) AddrPort {
+		a := AddrPort{IP: IP{0x20, 0x01, 0x0d, 0xb8, 0, prefix}, Port: 1}
+		binary.LittleEndian.PutUint64(a.IP[8:], 0x9E3779B97F4A7C15^0x8BB84B93962EACC9)
+		return a
+	}
+	for _, seed := range []uint64{1, 0xDEADBEEF, 1 << 63} {
+		if at(1).Hash(seed) == at(2).Hash(seed) {
+			t.Errorf("seed %x: equal hashes of different prefixes", seed)
+		}
+	}
+}
