@@ -37,8 +37,11 @@ func (b *inbox) put(l letter, most int) bool {
 		return false
 	}
 	b.list = append(b.list, l)
+	// Under the lock: a flag that is raised late, for a letter that has been
+	// taken already, would make the loop take an empty list.
+	first := !b.full.Swap(true)
 	b.mu.Unlock()
-	if !b.full.Swap(true) {
+	if first {
 		b.wake()
 	}
 	return true
@@ -52,8 +55,10 @@ func (b *inbox) take(empty []letter) []letter {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	// Down before the list is taken: a letter posted later raises it again.
 	b.full.Store(false)
+	if len(b.list) == 0 {
+		return nil // and empty stays the loop's own: two lists must not share it
+	}
 	list := b.list
 	b.list = empty[:0]
 	return list

@@ -67,3 +67,31 @@ func TestInboxLosesNothing(t *testing.T) {
 	}
 	posting.Wait()
 }
+
+// The bug: a flag raised late for a letter that had been taken made the loop
+// and the inbox share one array, and letters were overwritten under the loop.
+func TestLateFlagDoesNotShareTheList(t *testing.T) {
+	b := inbox{max: 8, wake: func() {}}
+	var ran []int
+	letterOf := func(n int) letter { return func(*Shard) { ran = append(ran, n) } }
+	b.post(letterOf(1))
+	b.post(letterOf(2))
+	list := b.take(nil)
+	b.full.Store(true) // late
+	if b.take(list) != nil {
+		t.Fatal("letters out of an empty inbox")
+	}
+	b.post(letterOf(3))
+	list = b.take(list)
+	b.post(letterOf(4)) // while the loop reads
+	for _, l := range list {
+		l(nil)
+	}
+	clear(list)
+	for _, l := range b.take(list) {
+		l(nil)
+	}
+	if len(ran) != 2 || ran[0] != 3 || ran[1] != 4 {
+		t.Errorf("ran %v, want [3 4]", ran)
+	}
+}
