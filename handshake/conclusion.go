@@ -14,7 +14,8 @@ const (
 // libsrt's listener demands before it looks at anything else; it drops the
 // others in silence, and so does the relay.
 func Plausible(h wire.Handshake) bool {
-	return h.ISN() <= maxISN && h.MSS() >= minMSS && h.FlowWindow() >= minFlowWindow
+	// Signed, as libsrt reads them.
+	return h.ISN() <= maxISN && int32(h.MSS()) >= minMSS && int32(h.FlowWindow()) >= minFlowWindow
 }
 
 // Request is what a CONCLUSION says that matters for routing it.

@@ -143,6 +143,7 @@ func (x *Exchange) kept() wire.Handshake { return wire.Handshake(x.conclusion.By
 func (x *Exchange) Dial(now time.Duration, backend netip.Addr, nonce Nonce) {
 	x.phase, x.backend, x.nonce = Inducting, backend, nonce
 	x.retry, x.sends = now, 0
+	x.nonsense, x.backlog = false, NoRejection // said by another
 }
 
 // Due returns when Tick has work: a retry, or the deadline.

@@ -49,6 +49,7 @@ func (s *Shard) askAnother(i uint32, ss *Session, lost bool) {
 	})
 	sd.attempt.awaits = ok
 	if !ok {
+		sd.attempt.asked, sd.attempt.until = false, s.now+handshake.LegRetry // too busy, not unwilling
 		s.giveUpIfLost(i, ss)
 	}
 }
@@ -82,7 +83,7 @@ func (s *Shard) another(i, gen uint32, t backend.Target, err error) {
 	s.counters.inc(Failovers)
 	if sd.exchange.Phase() == handshake.Inducting && !sd.attempt.lost {
 		// Not a word in all that time: others need not try it first.
-		s.cfg.Balancer.Unreachable(sd.peer.id)
+		s.cfg.Balancer.Unreachable(sd.peer.id, false)
 	}
 	s.unkeyBack(i, ss)
 	s.leavePeer(i)

@@ -185,3 +185,31 @@ func TestNoSuchStreamIsNotFound(t *testing.T) {
 	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
 	r.expect(r.caller, wire.HandshakeType(handshake.NotFound))
 }
+
+// A backend that answers the INDUCTION and then hangs is not silent, nor is
+// one that was asked a moment before the deadline.
+func TestOnlySilenceIsReported(t *testing.T) {
+	r := newRig(t)
+	r.balancer.target.Lease = 0
+	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
+	r.answerInduction()
+	r.balancer.err = backend.ErrNone
+	for range 9 {
+		r.pass(handshake.LegRetry)
+	}
+	r.expect(r.caller, wire.HandshakeType(handshake.Down))
+	if len(r.balancer.unreachable) != 0 {
+		t.Errorf("unreachable %v, want none", r.balancer.unreachable)
+	}
+	r.balancer.err, r.balancer.hold = nil, true
+	other := r.dialFront()
+	r.send(other, conclusion(callerID+1, callerISN, r.cookie(other, callerID+1), 1))
+	r.pass(handshake.LegDeadline - 2*wheelTick)
+	r.balancer.held[len(r.balancer.held)-1]()
+	r.settle()
+	r.pass(4 * wheelTick)
+	r.expect(other, wire.HandshakeType(handshake.Down))
+	if len(r.balancer.unreachable) != 0 {
+		t.Errorf("unreachable %v after a late choice, want none", r.balancer.unreachable)
+	}
+}

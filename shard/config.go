@@ -64,7 +64,7 @@ type Balancer interface {
 	// Release returns the lease of a session that is gone. False: it has too
 	// much to do, and the shard asks again later.
 	Release(l backend.Lease) bool
-	// Unreachable says that a backend is known not to listen, or has let a
-	// handshake pass its deadline. Best effort.
-	Unreachable(id backend.ID)
+	// Unreachable says that a backend is silent; certain, that nobody listens
+	// there. Best effort.
+	Unreachable(id backend.ID, certain bool)
 }

@@ -126,8 +126,9 @@ func (s *Shard) tick(i uint32, ss *Session) {
 	sd := s.sessions.side(i)
 	b, code := sd.exchange.Tick(s.now, s.room())
 	if code != handshake.NoRejection {
-		if code == handshake.Down && sd.peer != nil {
-			s.cfg.Balancer.Unreachable(sd.peer.id)
+		if sd.exchange.Phase() == handshake.Inducting && s.now >= sd.attempt.until {
+			// Not a word, and it had its time.
+			s.cfg.Balancer.Unreachable(sd.peer.id, false)
 		}
 		s.fail(i, ss, code)
 		return
@@ -189,7 +190,8 @@ func (s *Shard) connected(i uint32, ss *Session, backendID uint32) {
 		s.fail(i, ss, handshake.Overload)
 		return
 	}
-	s.leaveHalfOpen(ss)
+	s.halfOpen--
+	s.leaveSource(ss)
 	ss.backendID = backendID
 	ss.state = established
 	ss.begun, ss.callerSeen, ss.backendSeen = s.now, s.now, s.now
@@ -211,7 +213,7 @@ func (s *Shard) fail(i uint32, ss *Session, code handshake.Code) {
 // reject tells the caller the rejection that the exchange holds, which is
 // repeated for as long as the caller may ask again.
 func (s *Shard) reject(i uint32, ss *Session) {
-	s.leaveHalfOpen(ss)
+	s.halfOpen--
 	ss.state = rejected
 	s.counters.inc(Rejected)
 	s.sendResponse(i, ss)
@@ -248,9 +250,10 @@ func (s *Shard) sendResponse(i uint32, ss *Session) {
 	s.fronts[ss.front].out.Add(ss.caller, ss.local, s.made(b))
 }
 
-// leaveHalfOpen uncounts a handshake that has been settled.
-func (s *Shard) leaveHalfOpen(ss *Session) {
-	s.halfOpen--
+// leaveSource uncounts a handshake of its source: when it is complete or, if
+// it was rejected, only when it is forgotten. Rejections cost as much to keep
+// as handshakes, and come faster.
+func (s *Shard) leaveSource(ss *Session) {
 	ip := source(ss.caller.IP)
 	if s.sources[ip]--; s.sources[ip] == 0 {
 		delete(s.sources, ip)

@@ -37,7 +37,7 @@ func (s *Shard) check(i uint32, ss *Session) {
 	case s.now-max(ss.callerSeen, ss.backendSeen) >= s.cfg.IdleTimeout:
 		s.end(i, ss, Idle)
 	case ss.unanswered != 0 && s.now-ss.unanswered >= s.cfg.BackendSilence && s.callerSends(ss):
-		s.cfg.Balancer.Unreachable(sd.peer.id)
+		s.cfg.Balancer.Unreachable(sd.peer.id, false)
 		s.end(i, ss, BackendSilent)
 	default:
 		s.wheel.Set(i, s.checkDue(i, ss))
@@ -85,13 +85,8 @@ func (s *Shard) end(i uint32, ss *Session, cause Cause) {
 // ID. The old connection cannot be alive, for one process has one socket of an
 // ID; its backend is told.
 func (s *Shard) replace(i uint32, ss *Session) {
-	switch ss.state {
-	case established:
+	if ss.state == established {
 		s.end(i, ss, Replaced)
-	case resolving, connecting:
-		s.leaveHalfOpen(ss)
-		ss.state, ss.cause, ss.ended = closing, Replaced, s.now
-		s.bury(i, ss)
 	}
 	s.unkeyCaller(i, ss)
 }
@@ -109,6 +104,9 @@ func (s *Shard) bury(i uint32, ss *Session) {
 // forget frees every trace of a session.
 func (s *Shard) forget(i uint32, ss *Session) {
 	s.tombs--
+	if ss.state == rejected {
+		s.leaveSource(ss)
+	}
 	s.dropExchange(s.sessions.side(i))
 	s.unkey(i, ss)
 	s.wheel.Cancel(i)

@@ -78,6 +78,11 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 	if ss != nil && ss.isn == h.ISN() {
 		return s.again(i, ss, h)
 	}
+	if ss != nil && (ss.state == resolving || ss.state == connecting) {
+		// One attempt at a time: else one caller could have any number of
+		// backends chosen for it, past every cap.
+		return DropDuplicate
+	}
 	if s.draining {
 		return s.refuse(front, d, h, handshake.Down)
 	}

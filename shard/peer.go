@@ -25,6 +25,7 @@ type peer struct {
 	// bytes counts what is relayed both ways, summed what the rates know of.
 	bytes, summed uint64
 
+	gone      time.Duration // when it was last found lost
 	suspect   bool
 	probes    int
 	nextProbe time.Duration
@@ -189,11 +190,18 @@ func (s *Shard) probeReply(d *udp.Datagram, p wire.Packet) Counter {
 
 // lost ends every session of a backend that is gone, so that its callers
 // connect elsewhere now instead of waiting for their own timeout.
+//
+// While its handshakes wait for other backends, each of their datagrams proves
+// it again; once per retry is enough.
 func (s *Shard) lost(p *peer) {
+	if p.gone != 0 && s.now-p.gone < handshake.LegRetry {
+		return
+	}
+	p.gone = s.now
 	s.counters.inc(BackendsLost)
 	s.emit(Event{Kind: BackendGone, Backend: p.id, Address: p.addr.Netip()})
 	s.unsuspect(p)
-	s.cfg.Balancer.Unreachable(p.id)
+	s.cfg.Balancer.Unreachable(p.id, true)
 	s.sessions.all(func(i uint32, ss *Session) {
 		if s.sessions.side(i).peer != p {
 			return

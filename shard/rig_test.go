@@ -65,7 +65,7 @@ func (b *fakeBalancer) Release(l backend.Lease) bool {
 	return true
 }
 
-func (b *fakeBalancer) Unreachable(id backend.ID) { b.unreachable = append(b.unreachable, id) }
+func (b *fakeBalancer) Unreachable(id backend.ID, _ bool) { b.unreachable = append(b.unreachable, id) }
 
 func newRig(t *testing.T, change ...func(*Config)) *rig {
 	t.Helper()
