@@ -49,6 +49,9 @@ type Backend struct {
 	KeyLen uint16
 	// Down says that the backend is known not to answer: it gets no streams.
 	Down bool
+	// Suspect says that somebody found it silent and nobody has confirmed it:
+	// it gets no new streams while there are others, and keeps those it has.
+	Suspect bool
 	// Draining says that the operator wants no new streams on it.
 	Draining bool
 	// Weight is its share of new streams against the others', at least 1.
@@ -81,7 +84,8 @@ type Query struct {
 	Tried [2]ID
 }
 
-// Takes reports whether the backend may be given a new stream at a time.
+// Takes reports whether the backend may be given a new stream at a time. One
+// that is Suspect may, if there is no other.
 func (b Backend) Takes(now time.Time) bool {
 	return !b.Down && !b.Draining && !b.Late(now)
 }

@@ -74,7 +74,8 @@ const (
 )
 
 // Expire forgets the backends whose heartbeat has been late for longer than
-// keep, and returns them. Static ones need no heartbeat and stay.
+// keep and who do not answer probes either, and returns them. Static ones need
+// no heartbeat and stay.
 func (r *Registry) Expire(now time.Time, keep time.Duration) []Backend {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -87,6 +88,9 @@ func (r *Registry) Expire(now time.Time, keep time.Duration) []Backend {
 		}
 		if due.IsZero() || now.Sub(due) <= keep {
 			return false
+		}
+		if p := r.pulses[b.ID]; p != nil && !b.Down && now.Sub(p.answered) <= keep {
+			return false // it lives, and may have sessions: late, but not gone
 		}
 		gone = append(gone, b)
 		return true

@@ -167,6 +167,18 @@ func (r *Registry) Reserve(own ...netip.AddrPort) {
 	r.own = append(r.own, own...)
 }
 
+// Own returns a backend at which the relay itself listens, if there is one.
+func (r *Registry) Own() (b Backend, found bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, b := range r.Snapshot().Backends {
+		if r.isOwn(b.Addr) {
+			return b, true
+		}
+	}
+	return Backend{}, false
+}
+
 // isOwn reports whether the relay listens at addr. It asks the kernel for the
 // machine's addresses, so only new addresses are to be looked at.
 func (r *Registry) isOwn(addr netip.AddrPort) bool {

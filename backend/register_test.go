@@ -275,3 +275,42 @@ func TestDrainAndWeigh(t *testing.T) {
 		t.Error("negative weight")
 	}
 }
+
+// A backend that answers probes may have sessions: without heartbeats it is
+// late, and gets no new streams, but it is not forgotten.
+func TestExpireKeepsWhoAnswers(t *testing.T) {
+	r := NewRegistry()
+	start := time.Unix(1000, 0)
+	reg := Registration{IP: "127.0.0.1", Server: "vid-a", Service: "s", PID: "1", SRT: []string{"10080"}}
+	a, err := r.Register(reg, netip.MustParseAddrPort("127.0.0.1:10080"), start, 30*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := start.Add(30*time.Second + LateKept + time.Second)
+	r.Alive(a.Backend.ID, 0, late.Add(-time.Second))
+	if gone := r.Expire(late, LateKept); len(gone) != 0 {
+		t.Errorf("forgot %v", gone)
+	}
+	if b, _ := r.Snapshot().Find(a.Backend.ID); b.Takes(late) {
+		t.Error("a late one takes new streams")
+	}
+	r.Down(a.Backend.ID)
+	if gone := r.Expire(late, LateKept); len(gone) != 1 {
+		t.Error("one that does not answer either is kept")
+	}
+}
+
+// A static backend that is the relay itself would send every caller round in
+// circles; its name may hide it from a look at the settings.
+func TestOwnBackendIsFound(t *testing.T) {
+	r := NewRegistry()
+	r.Put(Backend{ID: "other", Addr: netip.MustParseAddrPort("127.0.0.1:10080")})
+	r.Reserve(netip.MustParseAddrPort("[::]:20080"))
+	if b, found := r.Own(); found {
+		t.Errorf("%s is not the relay", b.ID)
+	}
+	r.Put(Backend{ID: "loop", Addr: netip.MustParseAddrPort("127.0.0.1:20080")})
+	if b, found := r.Own(); !found || b.ID != "loop" {
+		t.Errorf("found %v %v, want loop", found, b.ID)
+	}
+}

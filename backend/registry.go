@@ -107,15 +107,15 @@ func (r *Registry) Alive(id ID, keyLen uint16, at time.Time) (returned bool) {
 	r.update(id, func(b *Backend) {
 		returned = b.Down
 		r.pulse(id).answered = at
-		if b.Down || b.KeyLen != keyLen || at.Sub(b.Answered) >= answeredStep {
-			b.Down, b.KeyLen, b.Answered = false, keyLen, at
+		if b.Down || b.Suspect || b.KeyLen != keyLen || at.Sub(b.Answered) >= answeredStep {
+			b.Down, b.Suspect, b.KeyLen, b.Answered = false, false, keyLen, at
 		}
 	})
 	return returned
 }
 
-// Down notes that a backend takes no streams until it answers again: sessions
-// have found out. Who watches is told, so that it is asked at once. It reports
+// Down notes that a backend takes no streams until it answers again: it is
+// certain that nobody listens there. Who watches is told, so that it is asked at once. It reports
 // whether the backend was alive.
 func (r *Registry) Down(id ID) (fell bool) {
 	r.update(id, func(b *Backend) {
@@ -125,6 +125,19 @@ func (r *Registry) Down(id ID) (fell bool) {
 		b.Down = true
 	})
 	return fell
+}
+
+// Doubt notes that a session found a backend silent, which proves little: it
+// keeps its streams, and who watches is told, so that it is asked at once. It
+// reports whether that is news.
+func (r *Registry) Doubt(id ID) (news bool) {
+	r.update(id, func(b *Backend) {
+		if news = !b.Down && !b.Suspect; news {
+			r.tell(id)
+			b.Suspect = true
+		}
+	})
+	return news
 }
 
 // Missed is Down for who asks the backends and needs no reminder to do so.

@@ -114,12 +114,9 @@ func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy) (Choi
 	if !q.Publish && !m.PlayersCreate && q.Tried == [2]backend.ID{} {
 		return Choice{}, backend.ErrNoStream
 	}
-	now := m.now()
-	m.takers = m.takers[:0]
-	for i := range snap.Backends {
-		if b := &snap.Backends[i]; b.Takes(now) && !tried(q, b.ID) {
-			m.takers = append(m.takers, b)
-		}
+	m.gather(snap, q, false)
+	if len(m.takers) == 0 {
+		m.gather(snap, q, true)
 	}
 	b, why, err := m.choose(p, q.Key, m.takers)
 	clear(m.takers) // must not keep a snapshot that is no longer in force
@@ -127,6 +124,18 @@ func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy) (Choi
 		return Choice{}, err
 	}
 	return Choice{Backend: *b, Why: why}, nil
+}
+
+// gather fills takers with who may be given the query's stream: those above
+// suspicion, or those that are not.
+func (m *Memory) gather(snap *backend.Snapshot, q backend.Query, suspect bool) {
+	now := m.now()
+	m.takers = m.takers[:0]
+	for i := range snap.Backends {
+		if b := &snap.Backends[i]; b.Takes(now) && b.Suspect == suspect && !tried(q, b.ID) {
+			m.takers = append(m.takers, b)
+		}
+	}
 }
 
 // find returns where h stays, if that backend lives. One that is draining or

@@ -295,3 +295,45 @@ func TestManyGoroutines(t *testing.T) {
 		t.Errorf("left: %v, %d leases", s.Loads(), len(s.leases))
 	}
 }
+
+// A report that nobody has confirmed keeps new streams away while there are
+// others, and moves none.
+func TestSuspectKeepsWhatItHas(t *testing.T) {
+	r := backend.NewRegistry()
+	now := time.Unix(1000, 0)
+	for _, id := range []backend.ID{"a", "b"} {
+		r.Put(backend.Backend{ID: id})
+	}
+	m := NewMemory(r, func() time.Time { return now })
+	pick := func(key string) backend.ID {
+		target, err := m.Pick(t.Context(), backend.Query{Key: key, Publish: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return target.ID
+	}
+	home := pick("live/1")
+	if !r.Doubt(home) || r.Doubt(home) {
+		t.Error("the first doubt, and only it, is news")
+	}
+	if got := pick("live/1"); got != home {
+		t.Errorf("the stream moved to %s", got)
+	}
+	for i := range 5 {
+		if got := pick(fmt.Sprint("new/", i)); got == home {
+			t.Errorf("a new stream went to %s, which is in doubt", got)
+		}
+	}
+	other := backend.ID("a")
+	if home == "a" {
+		other = "b"
+	}
+	r.Down(other)
+	if got := pick("last"); got != home {
+		t.Errorf("got %s, want the suspect, as there is no other", got)
+	}
+	r.Alive(home, 0, now)
+	if b, _ := r.Snapshot().Find(home); b.Suspect {
+		t.Error("an answer does not acquit")
+	}
+}

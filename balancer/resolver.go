@@ -13,24 +13,31 @@ import (
 // asks again.
 type Resolver struct {
 	balancer Balancer
-	lost     func(backend.ID)
+	lost     func(id backend.ID, certain bool)
 	queries  chan query
 	releases chan backend.Lease
-	losses   chan backend.ID
+	losses   chan loss
 	stop     context.CancelFunc
 	workers  sync.WaitGroup
 }
 
+type loss struct {
+	id      backend.ID
+	certain bool
+}
+
 type query struct {
 	q    backend.Query
+	at   time.Time // when it was handed over
 	done func(backend.Target, error) bool
 }
 
 const (
-	// pickTimeout leaves a caller time for its second leg.
+	// pickTimeout leaves a caller time for its second leg. It counts from when
+	// the query was handed over: nobody waits for one that is older.
 	pickTimeout = 1500 * time.Millisecond
 	// resolverWorkers overlap the waits of a balancer that asks a database.
-	resolverWorkers = 16
+	resolverWorkers = 24
 	// queryQueue holds the burst of a cluster's reconnecting callers.
 	queryQueue = 8192
 	// releaseQueue likewise; what does not fit, the shard offers again.
@@ -40,14 +47,14 @@ const (
 
 // NewResolver starts the workers. lost is told of backends that are known not
 // to answer.
-func NewResolver(b Balancer, lost func(backend.ID)) *Resolver {
+func NewResolver(b Balancer, lost func(id backend.ID, certain bool)) *Resolver {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Resolver{
 		balancer: b,
 		lost:     lost,
 		queries:  make(chan query, queryQueue),
 		releases: make(chan backend.Lease, releaseQueue),
-		losses:   make(chan backend.ID, lossQueue),
+		losses:   make(chan loss, lossQueue),
 		stop:     stop,
 	}
 	for range resolverWorkers {
@@ -60,7 +67,7 @@ func NewResolver(b Balancer, lost func(backend.ID)) *Resolver {
 // Resolve hands a query over without waiting; see shard.Balancer.
 func (r *Resolver) Resolve(q backend.Query, done func(backend.Target, error) bool) bool {
 	select {
-	case r.queries <- query{q, done}:
+	case r.queries <- query{q, time.Now(), done}:
 		return true
 	default:
 		return false
@@ -79,9 +86,9 @@ func (r *Resolver) Release(l backend.Lease) bool {
 
 // Unreachable passes on that a backend does not answer, without waiting. A
 // report that does not fit is one of many alike.
-func (r *Resolver) Unreachable(id backend.ID) {
+func (r *Resolver) Unreachable(id backend.ID, certain bool) {
 	select {
-	case r.losses <- id:
+	case r.losses <- loss{id, certain}:
 	default:
 	}
 }
@@ -109,14 +116,22 @@ func (r *Resolver) pick(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case q := <-r.queries:
-			limited, cancel := context.WithTimeout(ctx, pickTimeout)
-			t, err := r.balancer.Pick(limited, q.q)
-			cancel()
+			t, err := r.ask(ctx, q)
 			if !q.done(t, err) && t.Lease != 0 {
 				r.balancer.Release(t.Lease)
 			}
 		}
 	}
+}
+
+// ask puts a query to the balancer, unless it has become too old in the queue.
+func (r *Resolver) ask(ctx context.Context, q query) (backend.Target, error) {
+	limited, cancel := context.WithDeadline(ctx, q.at.Add(pickTimeout))
+	defer cancel()
+	if err := limited.Err(); err != nil {
+		return backend.Target{}, err
+	}
+	return r.balancer.Pick(limited, q.q)
 }
 
 func (r *Resolver) settle(ctx context.Context) {
@@ -126,8 +141,8 @@ func (r *Resolver) settle(ctx context.Context) {
 			return
 		case l := <-r.releases:
 			r.balancer.Release(l)
-		case id := <-r.losses:
-			r.lost(id)
+		case l := <-r.losses:
+			r.lost(l.id, l.certain)
 		}
 	}
 }

@@ -80,7 +80,7 @@ func into(c chan answer, keep bool) func(backend.Target, error) bool {
 
 func TestResolve(t *testing.T) {
 	b := newSlow(nil)
-	r := NewResolver(b, func(backend.ID) {})
+	r := NewResolver(b, func(backend.ID, bool) {})
 	answers := make(chan answer, 1)
 	if !r.Resolve(backend.Query{Key: "k"}, into(answers, true)) {
 		t.Fatal("refused by an idle resolver")
@@ -101,7 +101,7 @@ func TestResolve(t *testing.T) {
 // Nobody is there any more for the answer: the lease goes back.
 func TestRefusedAnswerReleasesItsLease(t *testing.T) {
 	b := newSlow(nil)
-	r := NewResolver(b, func(backend.ID) {})
+	r := NewResolver(b, func(backend.ID, bool) {})
 	defer r.Close()
 	answers := make(chan answer, 1)
 	r.Resolve(backend.Query{}, into(answers, false))
@@ -115,7 +115,7 @@ func TestRefusedAnswerReleasesItsLease(t *testing.T) {
 func TestErrorHasNoLease(t *testing.T) {
 	b := newSlow(nil)
 	b.fail = backend.ErrNone
-	r := NewResolver(b, func(backend.ID) {})
+	r := NewResolver(b, func(backend.ID, bool) {})
 	answers := make(chan answer, 1)
 	r.Resolve(backend.Query{}, into(answers, false))
 	if got := within(t, "answer", answers); !errors.Is(got.err, backend.ErrNone) {
@@ -142,7 +142,7 @@ func TestBounded(t *testing.T) {
 	let := make(chan struct{})
 	b := newSlow(let)
 	lost := make(chan backend.ID)
-	r := NewResolver(b, func(id backend.ID) { lost <- id })
+	r := NewResolver(b, func(id backend.ID, _ bool) { lost <- id })
 	answers := make(chan answer, 2*(queryQueue+resolverWorkers))
 	accepted := fill(t, r, into(answers, true))
 	if accepted < queryQueue {
@@ -151,7 +151,7 @@ func TestBounded(t *testing.T) {
 	// Every worker waits for the balancer, and a report waits for its reader:
 	// neither may keep a shard.
 	for range 3 * lossQueue {
-		r.Unreachable("b")
+		r.Unreachable("b", true)
 	}
 	if got := within(t, "report", lost); got != "b" {
 		t.Errorf("lost %q", got)
@@ -198,13 +198,13 @@ func TestSlowPickDoesNotBlockReleases(t *testing.T) {
 	let := make(chan struct{})
 	b := newSlow(let)
 	lost := make(chan backend.ID, 1)
-	r := NewResolver(b, func(id backend.ID) { lost <- id })
+	r := NewResolver(b, func(id backend.ID, _ bool) { lost <- id })
 	fill(t, r, func(backend.Target, error) bool { return true })
 	if !r.Release(7) {
 		t.Fatal("refused")
 	}
 	within(t, "release", b.rang)
-	r.Unreachable("gone")
+	r.Unreachable("gone", true)
 	if got := within(t, "report", lost); got != "gone" {
 		t.Errorf("lost %q", got)
 	}
@@ -221,7 +221,7 @@ func TestPickHasADeadline(t *testing.T) {
 	r := NewResolver(probe(func(ctx context.Context) {
 		end, _ := ctx.Deadline()
 		deadlines <- time.Until(end)
-	}), func(backend.ID) {})
+	}), func(backend.ID, bool) {})
 	defer r.Close()
 	r.Resolve(backend.Query{}, func(backend.Target, error) bool { return true })
 	if got := within(t, "pick", deadlines); got <= 0 || got > pickTimeout {
@@ -241,8 +241,8 @@ func (probe) Release(backend.Lease) {}
 func TestCloseReleasesQueuedLeases(t *testing.T) {
 	b := newSlow(nil)
 	busy, lost := make(chan struct{}), make(chan struct{})
-	r := NewResolver(b, func(backend.ID) { close(busy); <-lost })
-	r.Unreachable("b")
+	r := NewResolver(b, func(backend.ID, bool) { close(busy); <-lost })
+	r.Unreachable("b", true)
 	within(t, "report", busy)
 	for l := range backend.Lease(100) {
 		r.Release(l + 1)
@@ -255,3 +255,27 @@ func TestCloseReleasesQueuedLeases(t *testing.T) {
 		t.Errorf("%d of 100 queued leases were released", got)
 	}
 }
+
+// A query that has waited for longer than its caller does is not asked.
+func TestStaleQueryIsNotAsked(t *testing.T) {
+	r := NewResolver(pickNobody{t}, func(backend.ID, bool) {})
+	defer r.Close()
+	answered := make(chan error, 1)
+	r.queries <- query{at: time.Now().Add(-pickTimeout), done: func(_ backend.Target, err error) bool {
+		answered <- err
+		return true
+	}}
+	if err := <-answered; !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("answered %v", err)
+	}
+}
+
+// pickNobody fails the test when it is asked.
+type pickNobody struct{ t *testing.T }
+
+func (p pickNobody) Pick(context.Context, backend.Query) (backend.Target, error) {
+	p.t.Error("asked for a query that nobody waits for")
+	return backend.Target{}, backend.ErrNone
+}
+
+func (pickNobody) Release(backend.Lease) {}

@@ -25,13 +25,27 @@ const answerWithin = 500 * time.Millisecond
 // errNonsense is an answer that is no reply to the INDUCTION.
 var errNonsense = errors.New("answered, but not as an SRT listener does")
 
+// errOwn is a failure on this side, which says nothing of the backend.
+var errOwn = errors.New("cannot ask")
+
+// ownFault marks an error that is this host's own: without descriptors or
+// buffers every backend would seem dead at once.
+func ownFault(err error) error {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
+		if errors.Is(err, errno) {
+			return fmt.Errorf("%w: %w", errOwn, err)
+		}
+	}
+	return err
+}
+
 // Ask sends one INDUCTION and returns the advertised key length (0, 2, 3, 4).
 // An answer must echo the nonce of the request, so that nobody off the path
 // can speak for the backend.
 func Ask(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
-		return 0, fmt.Errorf("probe %s: %w", to, err)
+		return 0, fmt.Errorf("probe %s: %w", to, ownFault(err))
 	}
 	defer conn.Close()
 	_ = conn.SetReadDeadline(time.Now().Add(answerWithin))
@@ -39,7 +53,7 @@ func Ask(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
 	id, nonce := rand.Uint32()|1, handshake.NewNonce(rand.Uint32())
 	request := handshake.AppendInduction(nil, id, nonce, to.Addr())
 	if _, err := conn.Write(request); err != nil {
-		return 0, fmt.Errorf("probe %s: %w", to, err)
+		return 0, fmt.Errorf("probe %s: %w", to, ownFault(err))
 	}
 	nonsense := false
 	for buffer := make([]byte, wire.MaxPayload); ; {

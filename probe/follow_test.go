@@ -2,10 +2,14 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
+	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -216,4 +220,16 @@ func TestNobodyIsLeftBehind(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.expect("all are gone", counts{})
 	})
+}
+
+// The bug: a relay short of descriptors took all its backends for dead.
+func TestOwnFaultIsNobodysMiss(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENOBUFS} {
+		if err := ownFault(&net.OpError{Op: "dial", Err: os.NewSyscallError("socket", errno)}); !errors.Is(err, errOwn) || !errors.Is(err, errno) {
+			t.Errorf("%v is not seen as this host's own", err)
+		}
+	}
+	if err := ownFault(syscall.EHOSTUNREACH); errors.Is(err, errOwn) {
+		t.Error("a host that cannot be reached is this host's own fault")
+	}
 }

@@ -2,6 +2,7 @@ package probe
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -138,6 +139,8 @@ func (r *round) loop(ctx context.Context, id backend.ID, g *probing, first func(
 			if r.registry.Alive(id, keyLen, asked) {
 				r.log.Info("backend alive", "backend", string(id), "address", g.at, "key_length", int(keyLen)*8)
 			}
+		case errors.Is(err, errOwn):
+			r.log.Warn("cannot probe", "backend", string(id), "error", err)
 		default:
 			missed++
 			r.miss(id, g.at, missed, err)

@@ -32,20 +32,23 @@ const (
 // closed and the sessions are gone or the grace is over.
 func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.Logger) error {
 	registry := backend.NewRegistry()
-	if err := addBackends(ctx, registry, c); err != nil {
-		return cannotStart(err)
-	}
 	laws, err := openRules(c, log)
 	if err != nil {
+		return cannotStart(err)
+	}
+	if err := addBackends(ctx, registry, c); err != nil {
 		return cannotStart(err)
 	}
 	carried := new(bitrates)
 	chosen := newChoice(registry, c, carried, log)
 	defer chosen.Close()
 	state := &lifeState{shared: chosen.shared}
-	resolver := balancer.NewResolver(chosen, func(id backend.ID) {
-		if registry.Down(id) {
-			log.Warn("backend down", "backend", string(id), "reason", "does not answer its callers")
+	resolver := balancer.NewResolver(chosen, func(id backend.ID, certain bool) {
+		switch {
+		case certain && registry.Down(id):
+			log.Warn("backend down", "backend", string(id), "reason", "nobody listens there")
+		case !certain && registry.Doubt(id):
+			log.Info("backend in doubt", "backend", string(id), "reason", "does not answer its callers")
 		}
 	})
 	defer resolver.Close()
@@ -55,6 +58,10 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 		return cannotStart(err)
 	}
 	registry.Reserve(group.Addrs()...)
+	if b, found := registry.Own(); found {
+		group.Close()
+		return cannotStart(fmt.Errorf("--backend: %q is %s, where the relay itself listens", b.Host, b.Addr))
+	}
 	server := newServer(c, registry, chosen, group, laws.live(), state, log)
 	if err := server.Listen(c.API); err != nil {
 		group.Close()
