@@ -64,17 +64,25 @@ func (c *Config) checkBackends(from origins) error {
 	if len(c.Backends) == 0 {
 		c.warn("no backend: callers are refused until one registers, or set --backend srt://host:port")
 	}
+	var local []string
 	for _, b := range c.Backends {
 		host := strings.Replace(b, "localhost:", "127.0.0.1:", 1)
 		to, err := netip.ParseAddrPort(host)
 		if err != nil {
 			continue // a name: what it means is known later
 		}
+		if to.Addr().IsLoopback() {
+			local = append(local, b)
+		}
 		for _, l := range c.Listen {
 			if l == to || l.Port() == to.Port() && l.Addr().IsUnspecified() && to.Addr().IsLoopback() {
 				return bad(from.of("backend"), b, errors.New("is the relay itself"))
 			}
 		}
+	}
+	if c.State == "redis" && len(local) > 0 {
+		c.warn("%s: with --state redis other relays share %s, which is another process on each host",
+			from.of("backend"), strings.Join(local, ", "))
 	}
 	return nil
 }

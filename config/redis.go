@@ -36,7 +36,16 @@ const maxRedisDB = 1 << 20
 //	redis://[[user]:password@]host[:port][/db]
 //	redis+sentinel://[[user]:password@]host[:port],host[:port]/master[/db]
 //	redis+cluster://[[user]:password@]host[:port],host[:port]
-func parseRedis(text string) (r Redis, err error) {
+func parseRedis(text string) (Redis, error) {
+	r, err := readRedis(text)
+	if at := strings.LastIndexByte(text, '@'); err != nil && at >= 0 && strings.ContainsAny(afterScheme(text[:at]), "/?") {
+		// What was taken for a host or a key may be part of a password.
+		return r, errors.New("malformed; in a name or a password write @ as %40, / as %2F and ? as %3F")
+	}
+	return r, err
+}
+
+func readRedis(text string) (r Redis, err error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	if !ok {
 		return r, errors.New("not a URL like redis://127.0.0.1:6379/0")
@@ -73,7 +82,8 @@ func (r *Redis) setQuery(query string) error {
 	}
 	for key := range values {
 		if key != "sentinel_password" || r.Mode != "sentinel" {
-			return fmt.Errorf("unknown query key %q", key)
+			// Not quoted: it may be what follows an & in the password.
+			return errors.New("query holds more than sentinel_password, which is for redis+sentinel only")
 		}
 	}
 	r.SentinelPassword = values.Get("sentinel_password")
@@ -137,20 +147,27 @@ func (r *Redis) setPath(path string) error {
 	return nil
 }
 
-// hideRedis is a URL as it may stand in a log.
-func hideRedis(text string) string {
-	text, _, _ = strings.Cut(text, "?")
-	scheme, rest, ok := strings.Cut(text, "://")
-	if !ok {
-		rest, scheme = text, ""
+// afterScheme cuts the scheme off a URL, if it has one.
+func afterScheme(text string) string {
+	if _, rest, ok := strings.Cut(text, "://"); ok {
+		return rest
 	}
+	return text
+}
+
+// hideRedis is a URL as it may stand in a log. With a ? before the last @ a
+// password is on either side of that.
+func hideRedis(text string) string {
+	rest := afterScheme(text)
+	scheme := strings.TrimSuffix(text, rest)
 	if at := strings.LastIndexByte(rest, '@'); at >= 0 {
+		if strings.Contains(rest[:at], "?") {
+			return scheme + "***"
+		}
 		rest = "***" + rest[at:]
 	}
-	if ok {
-		return scheme + "://" + rest
-	}
-	return rest
+	rest, _, _ = strings.Cut(rest, "?")
+	return scheme + rest
 }
 
 // readRedisAlias reads where SRS's proxy has its Redis, which stands in four

@@ -45,8 +45,8 @@ func TestRedisRefusals(t *testing.T) {
 		"redis://h/x":                  `"redis://h/x": database "x" is not a number from 0 on`,
 		"redis://h/-1":                 `"redis://h/-1": database "-1" is not a number from 0 on`,
 		"redis://h/1/2":                `"redis://h/1/2": database "1/2" is not a number from 0 on`,
-		"redis://h?db=1":               `"redis://h": unknown query key "db"`,
-		"redis://h?sentinel_password=": `"redis://h": unknown query key "sentinel_password"`,
+		"redis://h?db=1":               `"redis://h": query holds more than sentinel_password, which is for redis+sentinel only`,
+		"redis://h?sentinel_password=": `"redis://h": query holds more than sentinel_password, which is for redis+sentinel only`,
 		"redis+sentinel://h":           `"redis+sentinel://h": name of the master missing after the hosts`,
 		"redis+sentinel://h/m/x":       `"redis+sentinel://h/m/x": database "x" is not a number from 0 on`,
 		"redis+cluster://h/1":          `"redis+cluster://h/1": a cluster has one database, leave out the path`,
@@ -64,6 +64,51 @@ func TestRedisRefusals(t *testing.T) {
 		}
 		if err != nil && (strings.Contains(err.Error(), "secret") && !strings.Contains(want, "secret") || strings.Contains(err.Error(), "\n")) {
 			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// Passwords with letters that should have been percent-encoded.
+func TestRedisPasswordsAreHidden(t *testing.T) {
+	for text, want := range map[string]string{
+		"redis://:sec?ret@host":                          `"redis://***"`,
+		"redis://:sec/ret@host":                          `"redis://***@host"`,
+		"redis://sec:1/ret@host":                         `"redis://***@host"`,
+		"redis://:sec@ret@host:x":                        `"redis://***@host:x"`,
+		"redis://:sec@ret/x@host":                        `"redis://***@host"`,
+		"redis://:x?sec=ret&ret=1@host":                  `"redis://***"`,
+		"redis+cluster://:sec/ret?@h1,h2":                `"redis+cluster://***"`,
+		"redis+sentinel://:x@h?sentinel_password=sec@r":  `"redis+sentinel://***"`,
+		"redis+sentinel://h/m?sentinel_password=sec&ret": `"redis+sentinel://h/m"`,
+		":sec?ret@host":                                  `"***"`,
+		":sec/ret@host":                                  `"***@host"`,
+	} {
+		_, err := Load([]string{"--redis=" + text}, func(string) (string, bool) { return "", false }, nil)
+		if err == nil || !strings.HasPrefix(err.Error(), "config: --redis: "+want+": ") {
+			t.Errorf("%s:\ngot  %v\nwant config: --redis: %s", text, err, want)
+			continue
+		}
+		told := strings.ReplaceAll(err.Error(), "sentinel_password", "")
+		if strings.Contains(told, "sec") || strings.Contains(told, "ret") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	want := Redis{Mode: "sentinel", Addrs: []string{"h:26379"}, Master: "m", SentinelPassword: "a@b/c?"}
+	if got, err := parseRedis("redis+sentinel://h/m?sentinel_password=a@b/c?"); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// 127.0.0.1 in a Redis that relays of several hosts share.
+func TestLoopbackBackendsInRedis(t *testing.T) {
+	for args, want := range map[string]string{
+		"--state redis --backend 127.0.0.2:1,a:1,LOCALHOST:2,[::1]:3": "--backend: with --state redis other relays share " +
+			"127.0.0.2:1, localhost:2, [::1]:3, which is another process on each host",
+		"--state redis --backend a:1,10.0.0.1:1,notlocalhost:1": "",
+		"--state memory --backend 127.0.0.1:1":                  "",
+	} {
+		if got := strings.Join(mustLoad(t, source{args: args}).Warnings, "\n"); got != want {
+			t.Errorf("%s: %q, want %q", args, got, want)
 		}
 	}
 }

@@ -72,13 +72,20 @@ func recordOf(b backend.Backend, now time.Time) record {
 	if ip, err := netip.ParseAddr(r.IP); err != nil || ip.IsUnspecified() {
 		r.IP = b.Addr.Addr().String()
 	}
+	// Nor does the reader know what the sender's address stood in for. The
+	// first entry is one that nobody could use, or means the same.
+	if read, err := r.backend(now); err != nil || read.Addr != b.Addr {
+		r.IP = b.Addr.Addr().String()
+		r.SRT = append([]string{strconv.Itoa(int(b.Addr.Port()))}, g.SRT[min(1, len(g.SRT)):]...)
+	}
 	return r
 }
 
 // errNoSRT says that a server takes no SRT.
 var errNoSRT = errors.New("has no srt endpoint")
 
-// backend returns the server as a backend: down, until it has answered.
+// backend returns the server as a backend: down, until it has answered. As of
+// a heartbeat the first srt entry that can be used counts.
 func (r record) backend(now time.Time) (backend.Backend, error) {
 	g := &backend.Registration{
 		IP: r.IP, Device: r.Device, Server: r.Server, Service: r.Service, PID: r.PID,
@@ -90,14 +97,20 @@ func (r record) backend(now time.Time) (backend.Backend, error) {
 	if len(r.SRT) == 0 {
 		return backend.Backend{}, errNoSRT
 	}
-	addr, err := backend.ParseListen(r.SRT[0], r.IP, netip.Addr{})
-	if err != nil {
-		return backend.Backend{}, fmt.Errorf("srt: %w", err)
+	var first error
+	for _, entry := range r.SRT {
+		addr, err := backend.ParseListen(entry, r.IP, netip.Addr{})
+		if err == nil {
+			return backend.Backend{
+				ID: g.ID(), Source: backend.Shared, Host: addr.String(), Addr: addr,
+				Down: true, Weight: 1, Registration: g, Added: now,
+			}, nil
+		}
+		if first == nil {
+			first = err
+		}
 	}
-	return backend.Backend{
-		ID: g.ID(), Source: backend.Shared, Host: addr.String(), Addr: addr,
-		Down: true, Weight: 1, Registration: g, Added: now,
-	}, nil
+	return backend.Backend{}, fmt.Errorf("srt: %w", first)
 }
 
 func parseRecord(text string) (r record, err error) {

@@ -121,17 +121,19 @@ func (b *Balancer) Reached() bool { return b.circuit.wasReached() }
 // it is away.
 func (b *Balancer) run(ctx context.Context) {
 	var renewed time.Time
-	for wait := firstRetry; ctx.Err() == nil; {
+	for ctx.Err() == nil {
 		if !b.circuit.closed() {
+			pause(ctx, nil, b.circuit.pace())
+			if ctx.Err() != nil {
+				return
+			}
 			if err := b.reconnect(ctx); err != nil {
 				b.circuit.open(err)
-				pause(ctx, nil, wait)
-				wait = min(2*wait, lastRetry)
 				continue
 			}
 			b.circuit.close()
 			// Once more, for the picks of the meantime.
-			renewed, wait = time.Now(), firstRetry
+			renewed = time.Now()
 			if err := b.renewBindings(ctx); err != nil {
 				b.circuit.open(err)
 				continue
