@@ -90,6 +90,9 @@ type Rooms struct {
 	TTL time.Duration
 	// Token is what calls that change something must bring, "" for nothing.
 	Token string
+	// LocalOnly says that whoever reaches the API is on this host, and that
+	// nothing else protects it.
+	LocalOnly bool
 	// Metrics answers GET /metrics.
 	Metrics http.Handler
 }

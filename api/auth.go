@@ -3,7 +3,9 @@ package api
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 )
 
@@ -16,6 +18,10 @@ func (h *handler) guarded(next http.HandlerFunc) http.HandlerFunc {
 			h.refuse(w, r, http.StatusForbidden, "request of a web page from elsewhere")
 			return
 		}
+		if h.rooms.LocalOnly && !isLocalName(r.Host) {
+			h.refuse(w, r, http.StatusForbidden, "host: neither an address nor localhost")
+			return
+		}
 		if why := h.unauthorized(r); why != "" {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			h.refuse(w, r, http.StatusUnauthorized, why)
@@ -23,6 +29,19 @@ func (h *handler) guarded(next http.HandlerFunc) http.HandlerFunc {
 		}
 		next(w, r)
 	}
+}
+
+// isLocalName reports whether a Host header names this host as an operator on
+// it would. A page's own name may have been bound to a loopback address (DNS
+// rebinding), and then its requests do not look foreign to the browser.
+func isLocalName(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	name = strings.Trim(name, "[]")
+	_, err = netip.ParseAddr(name)
+	return err == nil || strings.EqualFold(name, "localhost")
 }
 
 // unauthorized says why a request may not pass, "" if it may. The token comes

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -208,4 +209,26 @@ func (c *countingConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.read.Add(int64(n))
 	return n, err
+}
+
+// A page whose name was bound to a loopback address (DNS rebinding) looks like
+// one of the relay's own to the browser, but not by its Host.
+func TestRebindingIsRefusedWithoutToken(t *testing.T) {
+	for host, local := range map[string]bool{
+		"127.0.0.1:12025": true, "[::1]:12025": true, "localhost:12025": true, "LOCALHOST": true, "10.0.0.1": true,
+		"evil.example:12025": false, "localhost.evil.example": false, "": false,
+	} {
+		if isLocalName(host) != local {
+			t.Errorf("Host %q: local %v, want %v", host, !local, local)
+		}
+	}
+	d := newDoor(t, "")
+	d.rooms.LocalOnly = true
+	d.http = newHandler("v1", d.rooms, d.logger())
+	r := httptest.NewRequest("POST", "http://evil.example:12025/api/v1/backends/x/drain", nil)
+	w := httptest.NewRecorder()
+	d.http.ServeHTTP(w, r)
+	if w.Code != http.StatusForbidden {
+		t.Errorf("status %d, want 403", w.Code)
+	}
 }

@@ -28,6 +28,7 @@ type File struct {
 	read    fs.FileInfo // the file as it was when last read
 	settled fs.FileInfo // a change that one look has seen
 	gone    bool
+	told    string // the last failure reported, "" after a success
 }
 
 // Open reads the file. check says whether a stream ID of the rules would be
@@ -45,7 +46,8 @@ func (f *File) Live() *Live { return &f.live }
 
 // Watch reads the file again when a tick finds it changed and whenever asked,
 // until ctx ends. A file that cannot be used leaves the rules as they are.
-// report is told the outcome of every attempt, nil for new rules in force.
+// report is told the outcome of every attempt that was asked for, and of the
+// others unless it is the same failure again; nil for new rules in force.
 func (f *File) Watch(ctx context.Context, ticks <-chan time.Time, asked <-chan os.Signal, report func(error)) {
 	for {
 		select {
@@ -54,10 +56,19 @@ func (f *File) Watch(ctx context.Context, ticks <-chan time.Time, asked <-chan o
 		case <-asked:
 			report(f.reload())
 		case <-ticks:
-			if f.due() {
-				report(f.reload())
-			}
+			f.tick(report)
 		}
+	}
+}
+
+// tick reads the file if it has changed.
+func (f *File) tick(report func(error)) {
+	if !f.due() {
+		return
+	}
+	told := f.told
+	if err := f.reload(); err == nil || err.Error() != told {
+		report(err)
 	}
 }
 
@@ -85,6 +96,15 @@ func same(a, b fs.FileInfo) bool {
 
 // reload reads the file and publishes its rules, if they are good.
 func (f *File) reload() error {
+	err := f.attempt()
+	f.told = ""
+	if err != nil {
+		f.told = err.Error()
+	}
+	return err
+}
+
+func (f *File) attempt() error {
 	f.settled = nil
 	// Before the read: what is written meanwhile shows at the next look.
 	info, err := os.Stat(f.name)
@@ -92,14 +112,16 @@ func (f *File) reload() error {
 	if err != nil {
 		return f.bad(err)
 	}
-	f.read = info
 	if !info.Mode().IsRegular() {
+		f.read = info
 		return f.bad(errors.New("not a regular file"))
 	}
 	text, err := readFile(f.name)
 	if err != nil {
+		f.gone = true // until it can be read: permissions leave no trace in what is compared
 		return f.bad(err)
 	}
+	f.read = info
 	s, err := Parse(f.name, text, f.check)
 	if err != nil {
 		return err

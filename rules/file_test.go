@@ -43,9 +43,7 @@ func (w *watched) write(text string) {
 // look does what a tick does, n times.
 func (w *watched) look(n int) {
 	for range n {
-		if w.file.due() {
-			w.outcomes = append(w.outcomes, w.file.reload())
-		}
+		w.file.tick(func(err error) { w.outcomes = append(w.outcomes, err) })
 	}
 }
 
@@ -115,6 +113,25 @@ func TestBadFileKeepsTheRules(t *testing.T) {
 	w.write("default: three")
 	w.look(2)
 	w.outcome("", "three")
+}
+
+// The bug: a file that could not be read was not tried again when it could,
+// because permissions leave no trace in what is compared.
+func TestUnreadableFileIsTriedAgain(t *testing.T) {
+	w := watch(t, "default: one")
+	w.must(os.Remove(w.name))
+	w.must(os.Symlink("/proc/self/mem", w.name)) // a regular file that fails to be read, by root too
+	w.look(2)
+	w.outcome(": ", "one")
+	w.look(8)
+	w.quiet() // said once
+	if !w.file.gone {
+		t.Error("it would not be tried again")
+	}
+	w.must(os.Remove(w.name))
+	w.write("default: two")
+	w.look(2)
+	w.outcome("", "two")
 }
 
 func TestRemovedFileKeepsTheRules(t *testing.T) {

@@ -23,7 +23,7 @@ need iproute2 tc
 need redis-server redis-server
 need redis-tools redis-cli
 # For internal/origin, an SRT server on the real libsrt.
-need gcc cc
+need gcc gcc
 need libc6-dev /usr/include/stdio.h
 need libsrt-openssl-dev /usr/include/srt/srt.h
 

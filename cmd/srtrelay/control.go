@@ -22,16 +22,17 @@ func newServer(c config.Config, registry *backend.Registry, chosen choice, group
 		store = chosen.shared
 	}
 	return api.New(buildVersion(), api.Rooms{
-		Shards:   group,
-		Backends: knownBackends{registry},
-		Loads:    knownLoads{chosen.memory},
-		State:    state,
-		Registry: registry,
-		Resolver: chosen,
-		Rules:    live,
-		TTL:      c.BackendTTL,
-		Token:    c.RegisterToken,
-		Metrics:  metrics.Handler(buildVersion(), group, store, log),
+		Shards:    group,
+		Backends:  knownBackends{registry},
+		Loads:     knownLoads{chosen.memory},
+		State:     state,
+		Registry:  registry,
+		Resolver:  chosen,
+		Rules:     live,
+		TTL:       c.BackendTTL,
+		Token:     c.RegisterToken,
+		LocalOnly: c.RegisterToken == "" && !c.APIAllowRemote,
+		Metrics:   metrics.Handler(buildVersion(), group, store, log),
 	}, log)
 }
 

@@ -144,7 +144,14 @@ func (s *shell) defaultAPI() string {
 // dialable turns an address as --api of serve takes it into one to dial: no
 // host, or a wildcard, is this host.
 func dialable(text string) (string, error) {
-	bare := strings.TrimSuffix(strings.TrimPrefix(text, "http://"), "/")
+	bare := text
+	for _, scheme := range []string{"http://", "tcp://"} {
+		if len(bare) >= len(scheme) && strings.EqualFold(bare[:len(scheme)], scheme) {
+			bare = bare[len(scheme):]
+			break
+		}
+	}
+	bare = strings.TrimSuffix(bare, "/")
 	if _, err := strconv.ParseUint(bare, 10, 16); err == nil {
 		bare = ":" + bare
 	}
