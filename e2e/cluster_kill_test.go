@@ -188,7 +188,7 @@ func TestRealPublisherSurvivesItsOrigin(t *testing.T) {
 			}
 		}
 	})
-	first := r.begun(resource)[0].text("backend")
+	first := r.home(resource)
 	home, away := origins[0], origins[1]
 	if first == servers[1].id() {
 		home, away = away, home

@@ -25,7 +25,7 @@ func TestRealPlayersMeetTheirPublisher(t *testing.T) {
 	must(t, pub.feed(first, 2*time.Second))
 	late := livePlay(t, r, resource, secret...)
 	home := origins[0]
-	if r.begun(resource)[0].text("backend") == origins[1].addr.String() {
+	if r.home(resource) == origins[1].addr.String() {
 		home = origins[1]
 	}
 	for _, l := range r.begun(resource) {
@@ -33,7 +33,7 @@ func TestRealPlayersMeetTheirPublisher(t *testing.T) {
 			t.Errorf("a %s of %s went to %s, the others to %v", l.text("role"), resource, got, home.addr)
 		}
 	}
-	if got := r.begun(other)[0].text("backend"); got == home.addr.String() {
+	if got := r.home(other); got == home.addr.String() {
 		t.Errorf("both streams went to %s, the other origin is idle", got)
 	}
 	// The late player's half: the origin must know it before it is sent.

@@ -161,6 +161,15 @@ func livePlay(t *testing.T, r *relay, resource string, options ...string) *progr
 	return p
 }
 
+// home is the backend of a resource's first session, whose log line may come
+// after its caller knows that it is connected.
+func (r *relay) home(resource string) string {
+	r.t.Helper()
+	return r.awaitLog("session begun", func(l logLine) bool {
+		return strings.HasSuffix(l.text("stream"), "/"+resource)
+	}).text("backend")
+}
+
 // begun are the sessions of a resource so far.
 func (r *relay) begun(resource string) (found []logLine) {
 	for _, l := range r.log("session begun") {
