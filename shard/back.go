@@ -6,21 +6,12 @@ import (
 )
 
 // fromBackend takes one datagram from the backends' side to its fate.
-func (s *Shard) fromBackend(port uint8, d *udp.Datagram, b []byte) {
-	c := &s.counters
-	c.inc(ReceivedBack)
-	c.add(ReceivedBackBytes, uint64(len(b)))
-	if len(b) < wire.HeaderSize {
-		c.inc(DropShort)
-		return
-	}
-	p := wire.Packet(b)
+func (s *Shard) fromBackend(port uint8, d *udp.Datagram, p wire.Packet) Counter {
 	i, ss := s.byBack(port, &d.From, p.DestID())
 	if ss == nil {
-		c.inc(s.probeReply(d, p))
-		return
+		return s.probeReply(d, p)
 	}
-	c.inc(s.toCaller(i, ss, p))
+	return s.toCaller(i, ss, p)
 }
 
 // toCaller relays a backend's datagram of a session, or takes it as an answer

@@ -7,26 +7,16 @@ import (
 )
 
 // fromCaller takes one datagram from the caller's side to its fate.
-func (s *Shard) fromCaller(front uint8, d *udp.Datagram, b []byte) {
-	c := &s.counters
-	c.inc(ReceivedFront)
-	c.add(ReceivedFrontBytes, uint64(len(b)))
-	if len(b) < wire.HeaderSize {
-		c.inc(DropShort)
-		return
-	}
-	p := wire.Packet(b)
+func (s *Shard) fromCaller(front uint8, d *udp.Datagram, p wire.Packet) Counter {
 	id := p.DestID()
 	if id == 0 {
-		c.inc(s.toListener(front, d, b))
-		return
+		return s.toListener(front, d, p)
 	}
 	i, ss := s.byFront(front, &d.From, id)
 	if ss == nil {
-		c.inc(DropForeignCaller)
-		return
+		return DropForeignCaller
 	}
-	c.inc(s.toBackend(i, ss, p))
+	return s.toBackend(i, ss, p)
 }
 
 // toBackend relays a caller's datagram of a session.

@@ -124,7 +124,8 @@ func (s *Shard) receiveAll(l *link) bool {
 	for i := range n {
 		d := s.batch.At(i)
 		if d.Truncated {
-			s.counters.inc(l.side.received())
+			received, _ := l.side.received()
+			s.counters.inc(received)
 			s.counters.inc(DropTruncated)
 			continue
 		}
@@ -134,11 +135,7 @@ func (s *Shard) receiveAll(l *link) bool {
 		for rest := d.Data; ; {
 			var segment []byte
 			segment, rest = cut(rest, d.Stride)
-			if l.side == frontSide {
-				s.fromCaller(l.index, &d, segment)
-			} else {
-				s.fromBackend(l.index, &d, segment)
-			}
+			s.counters.inc(s.take(l, &d, segment))
 			if len(rest) == 0 {
 				break
 			}
@@ -146,6 +143,20 @@ func (s *Shard) receiveAll(l *link) bool {
 	}
 	s.flush()
 	return n > 0
+}
+
+// take counts one datagram in and returns its fate.
+func (s *Shard) take(l *link, d *udp.Datagram, b []byte) Counter {
+	datagrams, bytes := l.side.received()
+	s.counters.inc(datagrams)
+	s.counters.add(bytes, uint64(len(b)))
+	switch {
+	case len(b) < wire.HeaderSize:
+		return DropShort
+	case l.side == frontSide:
+		return s.fromCaller(l.index, d, b)
+	}
+	return s.fromBackend(l.index, d, b)
 }
 
 // cut parts the first datagram of a train from the rest. A capped capacity

@@ -77,12 +77,13 @@ const (
 	backSide
 )
 
-// received is what counts the datagrams that come from this side.
-func (d direction) received() Counter {
+// received is what counts the datagrams that come from this side, and their
+// bytes.
+func (d direction) received() (datagrams, bytes Counter) {
 	if d == frontSide {
-		return ReceivedFront
+		return ReceivedFront, ReceivedFrontBytes
 	}
-	return ReceivedBack
+	return ReceivedBack, ReceivedBackBytes
 }
 
 // link is a socket of the loop, with its outbox.
