@@ -15,70 +15,50 @@ const (
 	maxMisses = 4096
 )
 
-// fresh are the bindings that Redis has confirmed within trust. It holds no
-// more than was confirmed since the last sweep, a second ago.
-type fresh struct {
+// recent are keys that something was true of a moment ago. Any goroutine may
+// call it.
+type recent[K comparable] struct {
+	lasting time.Duration
+	most    int // keys, 0 for no bound but the sweep
+
 	mu sync.Mutex
-	at map[balancer.Home]time.Time
+	at map[K]time.Time
 }
 
-func (f *fresh) add(h balancer.Home, now time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.at == nil {
-		f.at = make(map[balancer.Home]time.Time)
-	}
-	f.at[h] = now
+// newFresh are the bindings that Redis has confirmed within trust. They are no
+// more than were confirmed since the last sweep, a second ago.
+func newFresh() *recent[balancer.Home] {
+	return &recent[balancer.Home]{lasting: trust, at: make(map[balancer.Home]time.Time)}
 }
 
-func (f *fresh) has(h balancer.Home, now time.Time) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	at, ok := f.at[h]
-	return ok && now.Sub(at) < trust
+// newMisses are streams that were not there a moment ago.
+func newMisses() *recent[string] {
+	return &recent[string]{lasting: missFor, most: maxMisses, at: make(map[string]time.Time)}
 }
 
-func (f *fresh) sweep(now time.Time) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for h, at := range f.at {
-		if now.Sub(at) >= trust {
-			delete(f.at, h)
-		}
+// add notes a key. One too many is not noted: it asks again, which costs a
+// round trip and no memory.
+func (r *recent[K]) add(key K, now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.most == 0 || len(r.at) < r.most {
+		r.at[key] = now
 	}
 }
 
-// misses are streams that were not there a moment ago.
-type misses struct {
-	mu sync.Mutex
-	at map[string]time.Time
+func (r *recent[K]) has(key K, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at, ok := r.at[key]
+	return ok && now.Sub(at) < r.lasting
 }
 
-func (m *misses) add(key string, now time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.at == nil {
-		m.at = make(map[string]time.Time)
-	}
-	if len(m.at) >= maxMisses {
-		return // they ask again, which costs a round trip and no memory
-	}
-	m.at[key] = now
-}
-
-func (m *misses) has(key string, now time.Time) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	at, ok := m.at[key]
-	return ok && now.Sub(at) < missFor
-}
-
-func (m *misses) sweep(now time.Time) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for key, at := range m.at {
-		if now.Sub(at) >= missFor {
-			delete(m.at, key)
+func (r *recent[K]) sweep(now time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, at := range r.at {
+		if now.Sub(at) >= r.lasting {
+			delete(r.at, key)
 		}
 	}
 }

@@ -74,8 +74,8 @@ type Balancer struct {
 	client   goredis.UniversalClient
 	circuit  *circuit
 	names    names
-	fresh    fresh
-	misses   misses
+	fresh    *recent[balancer.Home]
+	misses   *recent[string]
 	register register
 
 	stop context.CancelFunc
@@ -95,6 +95,8 @@ func Open(o Options) *Balancer {
 		bindTTL:  o.Memory.Affinity + 2*renew,
 		client:   connect(o.Servers),
 		circuit:  newCircuit(o.Log),
+		fresh:    newFresh(),
+		misses:   newMisses(),
 		register: register{seen: map[string]sighting{}, published: map[string]time.Time{}},
 		stop:     stop,
 	}
