@@ -23,6 +23,7 @@ func HomesOf(q backend.Query) (group, stream Home) {
 
 // stay is where the sessions of a home are.
 type stay struct {
+	home Home
 	// places, at least one; the first is the home's own, where later callers
 	// go. More than one only while a group keeps a member with its mates, or
 	// while the sessions on a backend that is lost have not ended yet.
@@ -78,7 +79,7 @@ func (s *stay) leave(id backend.ID) {
 
 // departure is a home that has lost its last session.
 type departure struct {
-	home Home
+	from *stay
 	at   time.Time
 }
 
@@ -90,16 +91,15 @@ type homes struct {
 	departed []departure
 }
 
-// leave counts a session of h off.
-func (hs *homes) leave(h Home, id backend.ID, now time.Time) {
-	st := hs.stays[h]
+// leave counts a session off at a stay; nil is none.
+func (hs *homes) leave(st *stay, id backend.ID, now time.Time) {
 	if st == nil {
 		return
 	}
 	st.leave(id)
 	if st.sessions() == 0 {
 		st.leftAt = now
-		hs.departed = append(hs.departed, departure{h, now})
+		hs.departed = append(hs.departed, departure{st, now})
 	}
 }
 
@@ -107,11 +107,12 @@ func (hs *homes) leave(h Home, id backend.ID, now time.Time) {
 func (hs *homes) forget(until time.Time) {
 	n := 0
 	for n < len(hs.departed) && !hs.departed[n].at.After(until) {
-		d := hs.departed[n]
+		st := hs.departed[n].from
 		n++
-		// It may have had sessions again since, and have lost them later.
-		if st := hs.stays[d.home]; st != nil && st.sessions() == 0 && !st.leftAt.After(until) {
-			delete(hs.stays, d.home)
+		// It may have had sessions again since, and have lost them later. It
+		// may also be forgotten already, and another stay have its home.
+		if st.sessions() == 0 && !st.leftAt.After(until) && hs.stays[st.home] == st {
+			delete(hs.stays, st.home)
 		}
 	}
 	hs.departed = hs.departed[n:]

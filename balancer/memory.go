@@ -35,15 +35,9 @@ type Memory struct {
 
 	mu     sync.Mutex
 	homes  homes
-	leases map[backend.Lease]lease
+	leases leases
 	load   map[backend.ID]int
-	last   backend.Lease
 	takers []*backend.Backend // scratch of prefer, into its snapshot
-}
-
-type lease struct {
-	at            backend.ID
-	group, stream Home
 }
 
 // Choice is a backend for a query, and why this one.
@@ -59,9 +53,8 @@ func NewMemory(r *backend.Registry, now func() time.Time) *Memory {
 	return &Memory{
 		Policy: LeastSessions, Affinity: Linger, PlayersCreate: true,
 		registry: r, now: now,
-		homes:  homes{stays: make(map[Home]*stay)},
-		leases: make(map[backend.Lease]lease),
-		load:   make(map[backend.ID]int),
+		homes: homes{stays: make(map[Home]*stay)},
+		load:  make(map[backend.ID]int),
 	}
 }
 
@@ -157,33 +150,33 @@ func (m *Memory) over(st *stay) bool {
 func (m *Memory) admit(snap *backend.Snapshot, q backend.Query, b backend.Backend) backend.Target {
 	m.homes.forget(m.now().Add(-m.Affinity))
 	group, stream := HomesOf(q)
-	for _, h := range [2]Home{group, stream} {
-		m.enter(snap, h, q, b.ID)
-	}
+	lease := m.leases.give(held{
+		at: b.ID, group: m.enter(snap, group, q, b.ID), stream: m.enter(snap, stream, q, b.ID),
+	})
 	m.load[b.ID]++
-	m.last++
-	m.leases[m.last] = lease{b.ID, group, stream}
-	return backend.Target{ID: b.ID, Addr: b.Addr, Lease: m.last}
+	return backend.Target{ID: b.ID, Addr: b.Addr, Lease: lease}
 }
 
-// enter counts a session of h at a backend. A home whose backend is down or
+// enter counts a session of h at a backend and returns the home's stay, nil
+// for the zero Home. A home whose backend is down or
 // gone moves; one in good health elsewhere, as the stream of a group's member
 // may have, is left where it is, unless the caller found it silent and nobody
 // else has a session there.
-func (m *Memory) enter(snap *backend.Snapshot, h Home, q backend.Query, at backend.ID) {
+func (m *Memory) enter(snap *backend.Snapshot, h Home, q backend.Query, at backend.ID) *stay {
 	if h == (Home{}) {
-		return
+		return nil
 	}
 	old, healthy := m.find(snap, h)
 	st := m.homes.stays[h]
 	if st == nil {
-		st = new(stay)
+		st = &stay{home: h}
 		m.homes.stays[h] = st
 	}
 	if !healthy || tried(q, old.ID) && st.places[0].sessions == 0 {
 		st.own(at)
 	}
 	st.enter(at)
+	return st
 }
 
 // Bind makes a backend the one where later callers of a home go. Sessions
@@ -227,18 +220,17 @@ func (m *Memory) Bindings() map[Home]backend.ID {
 func (m *Memory) Release(l backend.Lease) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	ls, ok := m.leases[l]
+	h, ok := m.leases.take(l)
 	if !ok {
 		return
 	}
-	delete(m.leases, l)
-	if m.load[ls.at]--; m.load[ls.at] == 0 {
-		delete(m.load, ls.at)
+	if m.load[h.at]--; m.load[h.at] == 0 {
+		delete(m.load, h.at)
 	}
 	now := m.now()
 	m.homes.forget(now.Add(-m.Affinity))
-	m.homes.leave(ls.group, ls.at, now)
-	m.homes.leave(ls.stream, ls.at, now)
+	m.homes.leave(h.group, h.at, now)
+	m.homes.leave(h.stream, h.at, now)
 }
 
 // Loads returns what every backend that carries anything carries.

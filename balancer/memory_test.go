@@ -205,8 +205,8 @@ func TestNoBackend(t *testing.T) {
 	fails("an empty registry")
 	s.reg.Put(backend.Backend{ID: "b0", Down: true})
 	fails("a backend that is down")
-	if len(s.Loads()) != 0 || len(s.leases) != 0 || len(s.homes.stays) != 0 {
-		t.Errorf("a failed pick left %v, %d leases, %d homes", s.Loads(), len(s.leases), len(s.homes.stays))
+	if len(s.Loads()) != 0 || s.leases.len() != 0 || len(s.homes.stays) != 0 {
+		t.Errorf("a failed pick left %v, %d leases, %d homes", s.Loads(), s.leases.len(), len(s.homes.stays))
 	}
 	s.reg.Alive("b0", 0, s.at)
 	s.expect("k", 3, "b0", "it is back")
@@ -291,8 +291,8 @@ func TestManyGoroutines(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if len(s.Loads()) != 0 || len(s.leases) != 0 {
-		t.Errorf("left: %v, %d leases", s.Loads(), len(s.leases))
+	if len(s.Loads()) != 0 || s.leases.len() != 0 {
+		t.Errorf("left: %v, %d leases", s.Loads(), s.leases.len())
 	}
 }
 

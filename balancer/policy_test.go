@@ -230,12 +230,12 @@ func TestExplain(t *testing.T) {
 	s.expect(k, 8, "b1", "group")
 	explain := func(q backend.Query, want backend.ID, why string) {
 		t.Helper()
-		homes, leases, loads := len(s.homes.stays), len(s.leases), fmt.Sprint(s.Loads())
+		homes, leases, loads := len(s.homes.stays), s.leases.len(), fmt.Sprint(s.Loads())
 		got, text, err := s.Explain(q)
 		if err != nil || got.ID != want || got.Lease != 0 || !got.Addr.IsValid() || !strings.Contains(text, why) {
 			t.Errorf("%+v: %+v, %q, %v", q, got, text, err)
 		}
-		if homes != len(s.homes.stays) || leases != len(s.leases) || loads != fmt.Sprint(s.Loads()) {
+		if homes != len(s.homes.stays) || leases != s.leases.len() || loads != fmt.Sprint(s.Loads()) {
 			t.Errorf("%+v: a dry run has left traces", q)
 		}
 	}
