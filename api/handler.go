@@ -63,6 +63,9 @@ func (h *handler) profiles(mux *http.ServeMux) {
 	} {
 		mux.Handle(path, get(h.guarded(profile)))
 	}
+	for _, c := range contentions() {
+		mux.Handle("/debug/pprof/"+c.name, get(h.guarded(c.serve)))
+	}
 	// The pprof tool posts the addresses that it wants to be named.
 	mux.Handle("/debug/pprof/symbol", only(h.guarded(pprof.Symbol), http.MethodGet, http.MethodPost))
 }
