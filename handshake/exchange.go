@@ -14,6 +14,11 @@ const (
 	LegRetry     = 250 * time.Millisecond  // as libsrt's own callers retry
 	LegDeadline  = 2200 * time.Millisecond // from the first CONCLUSION
 	BacklogRetry = 100 * time.Millisecond  // a full accept queue drains fast
+	// CookieKept is how long a backend's cookie may serve for other callers. A
+	// listener bakes it from its peer's address, which is the relay's, and the
+	// minute, and takes that of the present and of the minute before; gosrt's
+	// minute has 64 s.
+	CookieKept = 55 * time.Second
 	// ResponseKept is how long a response is replayed: past every connect
 	// timeout in use, after which no caller can still be waiting for it.
 	ResponseKept = 10 * time.Second
@@ -31,8 +36,10 @@ type Phase uint8
 // The phases of an Exchange:
 //
 //	Resolving --Dial--> Inducting --INDUCTION reply--> Concluding --response--> Connected
-//	    |                   |                              |
+//	    |                   |    ^---cookie refused-----   |
 //	    +-------------------+----Reject, rejection---------+----> Rejected
+//
+// With a cookie that is known already Dial goes to Concluding.
 const (
 	Resolving  Phase = iota // no backend yet
 	Inducting               // the relay's INDUCTION is out
@@ -63,6 +70,7 @@ type Exchange struct {
 	backend  netip.Addr
 	nonce    Nonce
 	cookie   uint32 // the backend's
+	guessed  bool   // ... learnt with another exchange; it may be stale
 	backlog  Code   // Backlog once the backend has pleaded it
 
 	conclusion *pool.Buffer
@@ -143,7 +151,22 @@ func (x *Exchange) kept() wire.Handshake { return wire.Handshake(x.conclusion.By
 func (x *Exchange) Dial(now time.Duration, backend netip.Addr, nonce Nonce) {
 	x.phase, x.backend, x.nonce = Inducting, backend, nonce
 	x.retry, x.sends = now, 0
-	x.nonsense, x.backlog = false, NoRejection // said by another
+	x.nonsense, x.backlog, x.guessed = false, NoRejection, false // said by another
+}
+
+// DialKnown is Dial with the cookie that the backend gave another exchange from
+// the same local port at most CookieKept ago: the CONCLUSION leaves at once. A
+// backend that refuses the cookie, by silence as libsrt does or with Rogue as
+// gosrt does, is asked for another.
+func (x *Exchange) DialKnown(now time.Duration, backend netip.Addr, nonce Nonce, cookie uint32) {
+	x.Dial(now, backend, nonce)
+	x.phase, x.cookie, x.guessed = Concluding, cookie, true
+}
+
+// Learnt returns the cookie that the backend's last INDUCTION reply brought;
+// false when this exchange has had none.
+func (x *Exchange) Learnt() (cookie uint32, ok bool) {
+	return x.cookie, x.phase == Concluding && !x.guessed
 }
 
 // Due returns when Tick has work: a retry, or the deadline.
@@ -163,8 +186,14 @@ func (x *Exchange) Tick(now time.Duration, b []byte) ([]byte, Code) {
 	if x.phase == Resolving || now < x.retry {
 		return b, NoRejection
 	}
+	if x.guessed && x.sends > 0 {
+		x.induct()
+	}
 	return x.appendLeg(now, b), NoRejection
 }
+
+// induct begins leg 2 again at its beginning, for the cookie was no good.
+func (x *Exchange) induct() { x.phase, x.guessed, x.sends = Inducting, false, 0 }
 
 // verdict is why the deadline passed without an answer.
 func (x *Exchange) verdict() Code {
@@ -211,6 +240,9 @@ func (x *Exchange) Reply(now time.Duration, h wire.Handshake, b []byte) ([]byte,
 		return b, Ignored
 	case !x.Pending():
 		return b, Duplicate
+	case x.guessed && Code(h.Type()) == Rogue && h.ISN() == x.kept().ISN():
+		x.induct()
+		return x.appendLeg(now, b), Progressed
 	case h.Type().IsRejection():
 		return b, x.rejected(now, h)
 	case h.Type() == wire.Induction && x.phase == Concluding:

@@ -33,7 +33,7 @@ func (s *Shard) toCaller(i uint32, ss *Session, p wire.Packet) Counter {
 	ss.toCaller.Bytes += n
 	s.slots[ss.slot].bytes += n
 	s.counters.add(ForwardedToCallerBytes, n)
-	s.fronts[ss.front].out.Add(ss.caller, ss.local, p)
+	s.fronts[ss.front].out.Add(ss.caller, ss.local, ss.callerID, p)
 	if p.Is(wire.TypeShutdown) {
 		s.end(i, ss, ByBackend)
 	}

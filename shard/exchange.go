@@ -76,7 +76,12 @@ func (s *Shard) dial(i uint32, ss *Session, t backend.Target) {
 	sd := s.sessions.side(i)
 	sd.peer = s.joinPeer(ss, t.ID)
 	sd.attempt = attempt{until: s.now + attemptFor}
-	sd.exchange.Dial(s.now, t.Addr.Addr(), handshake.NewNonce(s.random.Uint32()))
+	nonce := handshake.NewNonce(s.random.Uint32())
+	if cookie, ok := sd.peer.cookie(port, s.now); ok {
+		sd.exchange.DialKnown(s.now, t.Addr.Addr(), nonce, cookie)
+	} else {
+		sd.exchange.Dial(s.now, t.Addr.Addr(), nonce)
+	}
 	s.tick(i, ss)
 }
 
@@ -141,7 +146,7 @@ func (s *Shard) tick(i uint32, ss *Session) {
 func (s *Shard) sendLeg(i uint32, ss *Session, b []byte) {
 	x := s.sessions.side(i).exchange
 	if len(b) > 0 {
-		s.backs[ss.port].out.Add(ss.backend, addr.IP{}, s.made(b))
+		s.backs[ss.port].out.Add(ss.backend, addr.IP{}, ss.callerID, s.made(b))
 		if x.Retries() > 0 {
 			s.counters.inc(LegRetries)
 		}
@@ -151,7 +156,8 @@ func (s *Shard) sendLeg(i uint32, ss *Session, b []byte) {
 
 // legReply takes a backend's datagram of a session that is connecting.
 func (s *Shard) legReply(i uint32, ss *Session, p wire.Packet) Counter {
-	x := s.sessions.side(i).exchange
+	sd := s.sessions.side(i)
+	x := sd.exchange
 	h, ok := wire.AsHandshake(p)
 	if !ok || len(h) > wire.MaxPayload {
 		x.Nonsense()
@@ -167,6 +173,9 @@ func (s *Shard) legReply(i uint32, ss *Session, p wire.Packet) Counter {
 	case handshake.Duplicate:
 		return DropDuplicate
 	case handshake.Progressed:
+		if cookie, ok := x.Learnt(); ok {
+			sd.peer.learn(ss.port, cookie, s.now)
+		}
 		s.sendLeg(i, ss, b)
 	case handshake.Answered:
 		if x.Phase() == handshake.Connected {
@@ -247,7 +256,7 @@ func (s *Shard) again(i uint32, ss *Session, h wire.Handshake) Counter {
 // holds.
 func (s *Shard) sendResponse(i uint32, ss *Session) {
 	b := append(s.room(), s.sessions.side(i).exchange.Response(s.now)...)
-	s.fronts[ss.front].out.Add(ss.caller, ss.local, s.made(b))
+	s.fronts[ss.front].out.Add(ss.caller, ss.local, ss.callerID, s.made(b))
 }
 
 // leaveSource uncounts a handshake of its source: when it is complete or, if

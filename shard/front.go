@@ -35,7 +35,7 @@ func (s *Shard) toBackend(i uint32, ss *Session, p wire.Packet) Counter {
 	ss.toBackend.Bytes += n
 	s.slots[ss.slot].bytes += n
 	s.counters.add(ForwardedToBackendBytes, n)
-	s.backs[ss.port].out.Add(ss.backend, addr.IP{}, p)
+	s.backs[ss.port].out.Add(ss.backend, addr.IP{}, ss.backendID, p)
 	if p.Is(wire.TypeShutdown) {
 		s.end(i, ss, ByCaller)
 	}

@@ -179,11 +179,11 @@ func (s *Shard) mayRepeat(ss *Session) bool {
 func (s *Shard) sendShutdownCaller(ss *Session) {
 	s.counters.inc(ShutdownsMade)
 	b := s.made(wire.AppendShutdown(s.room(), 0, ss.callerID))
-	s.fronts[ss.front].out.Add(ss.caller, ss.local, b)
+	s.fronts[ss.front].out.Add(ss.caller, ss.local, ss.callerID, b)
 }
 
 func (s *Shard) sendShutdownBackend(ss *Session, backendID uint32) {
 	s.counters.inc(ShutdownsMade)
 	b := s.made(wire.AppendShutdown(s.room(), 0, backendID))
-	s.backs[ss.port].out.Add(ss.backend, addr.IP{}, b)
+	s.backs[ss.port].out.Add(ss.backend, addr.IP{}, backendID, b)
 }

@@ -280,7 +280,7 @@ func TestStopTellsEverybody(t *testing.T) {
 	r.establish(r.caller, callerID, callerISN, backendID)
 	waiting := r.dialFront()
 	r.send(waiting, conclusion(callerID+1, callerISN, r.cookie(waiting, callerID+1), 1))
-	r.expect(r.backend, wire.Induction)
+	r.expect(r.backend, wire.Conclusion)
 	r.inbox.insist((*Shard).stop)
 	r.settle()
 	r.expectShutdown(r.caller, callerID)

@@ -51,13 +51,13 @@ func (s *Shard) induction(front uint8, d *udp.Datagram, h wire.Handshake) Counte
 func (s *Shard) sendInduction(front uint8, d *udp.Datagram, h wire.Handshake) {
 	cookie := s.jar.Bake(s.now, d.From)
 	reply := handshake.AppendInductionReply(s.room(), h, cookie, s.snapshot.KeyLen, d.From.IP.Netip())
-	s.fronts[front].out.Add(d.From, d.Local, s.made(reply))
+	s.fronts[front].out.Add(d.From, d.Local, h.SocketID(), s.made(reply))
 }
 
 // refuse sends a rejection that needs no state.
 func (s *Shard) refuse(front uint8, d *udp.Datagram, h wire.Handshake, code handshake.Code) Counter {
 	s.counters.inc(Rejected)
-	s.fronts[front].out.Add(d.From, d.Local, s.made(handshake.AppendRejection(s.room(), h, code)))
+	s.fronts[front].out.Add(d.From, d.Local, h.SocketID(), s.made(handshake.AppendRejection(s.room(), h, code)))
 	return Answered
 }
 

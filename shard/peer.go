@@ -25,6 +25,8 @@ type peer struct {
 	// bytes counts what is relayed both ways, summed what the rates know of.
 	bytes, summed uint64
 
+	cookies []known // by upstream socket
+
 	gone      time.Duration // when it was last found lost
 	suspect   bool
 	probes    int
@@ -138,7 +140,7 @@ func (s *Shard) probePeer(p *peer) {
 	for k := range s.backs {
 		if l := &s.backs[k]; l.ipv6 != p.addr.Is4() {
 			b := handshake.AppendInduction(s.room(), p.probeID, p.nonce, p.addr.IP.Netip())
-			l.out.Add(p.addr, addr.IP{}, s.made(b))
+			l.out.Add(p.addr, addr.IP{}, 0, s.made(b))
 			return
 		}
 	}
@@ -198,6 +200,7 @@ func (s *Shard) lost(p *peer) {
 		return
 	}
 	p.gone = s.now
+	p.cookies = nil // the next process there has others
 	s.counters.inc(BackendsLost)
 	s.emit(Event{Kind: BackendGone, Backend: p.id, Address: p.addr.Netip()})
 	s.unsuspect(p)

@@ -236,14 +236,25 @@ func (r *rig) cookie(c *net.UDPConn, id uint32) uint32 {
 	return h.Cookie()
 }
 
-// answerInduction plays the backend's first reply and returns the CONCLUSION
-// that follows, with the shard's upstream address.
+// backendCookie is what the rig's backend asks for.
+const backendCookie = 0xC0FFEE
+
+// answerInduction plays the backend's first reply, unless the shard knows the
+// cookie already, and returns the CONCLUSION that follows, with the shard's
+// upstream address.
 func (r *rig) answerInduction() (wire.Handshake, netip.AddrPort) {
 	r.t.Helper()
-	h, upstream := r.expect(r.backend, wire.Induction)
-	r.reply(upstream, handshake.AppendInductionReply(nil, h, 0xC0FFEE, 0, upstream.Addr()))
-	h, _ = r.expect(r.backend, wire.Conclusion)
-	if h.Cookie() != 0xC0FFEE {
+	b, upstream := r.receive(r.backend)
+	h, ok := wire.AsHandshake(b)
+	if ok && h.Type() == wire.Induction {
+		r.reply(upstream, handshake.AppendInductionReply(nil, h, backendCookie, 0, upstream.Addr()))
+		b, _ = r.receive(r.backend)
+		h, ok = wire.AsHandshake(b)
+	}
+	if !ok || h.Type() != wire.Conclusion {
+		r.t.Fatalf("received %x, want a CONCLUSION; counters %v", b, r.nonzero())
+	}
+	if h.Cookie() != backendCookie {
 		r.t.Fatalf("CONCLUSION with cookie %x, want the backend's", h.Cookie())
 	}
 	return h, upstream

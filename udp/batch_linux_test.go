@@ -52,7 +52,7 @@ func TestTrainInASmallBuffer(t *testing.T) {
 	s := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), bothOffloads)
 	o, b := NewOutbox(openBack(t, loopbacks["IPv4"], bothOffloads)), newBatch(4, 2048)
 	for i := range 3 {
-		o.Add(addr.From(s.Local()), addr.IP{}, payload(i, 1000))
+		o.Add(addr.From(s.Local()), addr.IP{}, 0, payload(i, 1000))
 	}
 	o.Flush()
 	receive(t, b, s)
@@ -118,7 +118,7 @@ func TestAnswersFromTheDialledAddress(t *testing.T) {
 			}
 			for _, n := range []int{1, 5} {
 				for i := range n {
-					o.Add(d.From, d.Local, payload(i, 200))
+					o.Add(d.From, d.Local, 0, payload(i, 200))
 				}
 				o.Flush()
 				for range n {
@@ -204,9 +204,9 @@ func TestNoAllocations(t *testing.T) {
 	received := 0
 	allocs := testing.AllocsPerRun(200, func() {
 		for range 10 {
-			out.Add(to, addr.IP{}, big)
+			out.Add(to, addr.IP{}, 0, big)
 		}
-		out.Add(to, addr.IP{}, small)
+		out.Add(to, addr.IP{}, 0, small)
 		out.Flush()
 		p.Wake()
 		if err := p.Wait(time.Millisecond); err != nil {
@@ -216,7 +216,7 @@ func TestNoAllocations(t *testing.T) {
 		for i := range n {
 			d := b.At(i)
 			received += (len(d.Data) + d.Stride - 1) / d.Stride
-			in.Add(d.From, d.Local, d.Data[:d.Stride])
+			in.Add(d.From, d.Local, 0, d.Data[:d.Stride])
 		}
 		in.Flush()
 		n, _ = b.Receive(back)

@@ -26,7 +26,7 @@ func BenchmarkPlan(b *testing.B) {
 			datagram := make([]byte, benchPayload)
 			b.ReportAllocs()
 			for i := range b.N {
-				o.Add(to[i%destinations], addr.IP{}, datagram)
+				o.Add(to[i%destinations], addr.IP{}, 0, datagram)
 			}
 			o.Flush()
 		})
@@ -50,7 +50,7 @@ func BenchmarkLoopback(b *testing.B) {
 			b.SetBytes(benchPayload)
 			b.ReportAllocs()
 			for i := range b.N {
-				o.Add(to, addr.IP{}, datagram)
+				o.Add(to, addr.IP{}, 0, datagram)
 				if i%32 != 31 && i != b.N-1 {
 					continue
 				}

@@ -22,7 +22,7 @@ func closedPort(t *testing.T, ip netip.Addr) netip.AddrPort {
 }
 
 func (o *Outbox) sendOne(to netip.AddrPort, b []byte) {
-	o.Add(addr.From(to), addr.IP{}, b)
+	o.Add(addr.From(to), addr.IP{}, 0, b)
 	o.Flush()
 }
 

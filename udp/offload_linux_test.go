@@ -53,7 +53,7 @@ func testOffload(t *testing.T, ip netip.Addr, sender, reader Options, wantMessag
 			size = 700
 		}
 		want = append(want, payload(i, size))
-		o.Add(addr.From(front.Local()), addr.IP{}, want[i])
+		o.Add(addr.From(front.Local()), addr.IP{}, 0, want[i])
 	}
 	o.Flush()
 	if got := o.Outcome(); got.Sent != 20 || got.Calls != 1 || got.SentBytes != 19*1332+700 {
@@ -87,7 +87,7 @@ func TestInterleavedDestinationsOnLoopback(t *testing.T) {
 		for i := range 30 {
 			b := payload(i, 500+i%2)
 			want[i%2] = append(want[i%2], b)
-			o.Add(addr.From(fronts[i%2].Local()), addr.IP{}, b)
+			o.Add(addr.From(fronts[i%2].Local()), addr.IP{}, 0, b)
 		}
 		o.Flush()
 		if *messages != 2 {
@@ -112,7 +112,7 @@ func TestLimitsOnLoopback(t *testing.T) {
 			var want [][]byte
 			for i := range c.count {
 				want = append(want, payload(i, c.size))
-				o.Add(addr.From(front.Local()), addr.IP{}, want[i])
+				o.Add(addr.From(front.Local()), addr.IP{}, 0, want[i])
 			}
 			o.Flush()
 			if *messages != c.messages {

@@ -53,11 +53,12 @@ func NewOutbox(s *Socket) *Outbox {
 	return o
 }
 
-// Add puts b on the outbox, to leave for to. A zero from lets the kernel choose
+// Add puts b on the outbox, to leave for to. What is of one flow to one
+// destination leaves in the order in which it was added. A zero from lets the kernel choose
 // the source address; any other is the local address to send from, of the same
 // family as to. Add borrows b until Flush returns; a full outbox flushes
 // itself.
-func (o *Outbox) Add(to addr.AddrPort, from addr.IP, b []byte) {
+func (o *Outbox) Add(to addr.AddrPort, from addr.IP, flow uint32, b []byte) {
 	if o.socket.is4 && !to.Is4() {
 		o.outcome.Unreachable++
 		return
@@ -65,7 +66,7 @@ func (o *Outbox) Add(to addr.AddrPort, from addr.IP, b []byte) {
 	if o.plan.full() {
 		o.Flush()
 	}
-	o.plan.add(&to, &from, b, o.socket.caps.GSO)
+	o.plan.add(&to, &from, flow, b, o.socket.caps.GSO)
 }
 
 // Pending is the number of datagrams added and not yet flushed.
@@ -80,8 +81,12 @@ func (o *Outbox) Outcome() Outcome {
 
 // Flush sends all that was added, or counts why not. It never waits.
 func (o *Outbox) Flush() {
+	o.plan.fold()
 	for i := range o.plan.runs {
 		r := &o.plan.runs[i]
+		if r.count == 0 {
+			continue
+		}
 		o.bulk.put(&o.plan, int32(i), r.first, r.count)
 		if o.bulk.full() {
 			o.transmit(&o.bulk)

@@ -167,7 +167,7 @@ func TestOutboxAccounts(t *testing.T) {
 			o := NewOutbox(s)
 			o.send = k.send
 			for i, a := range scriptedAdds {
-				o.Add(destination(a.to), addr.IP{}, payload(i, a.size))
+				o.Add(destination(a.to), addr.IP{}, 0, payload(i, a.size))
 			}
 			if o.Pending() != len(scriptedAdds) {
 				t.Errorf("%d pending", o.Pending())
@@ -217,7 +217,7 @@ func TestOutboxStaysWithoutOffload(t *testing.T) {
 	for range 2 {
 		k.passed = nil
 		for i := range 5 {
-			o.Add(destination(1), addr.IP{}, payload(i, 100))
+			o.Add(destination(1), addr.IP{}, 0, payload(i, 100))
 		}
 		o.Flush()
 		if len(k.passed) != 5 {
@@ -237,7 +237,7 @@ func TestOutboxFlushesWhenFull(t *testing.T) {
 		outbox.send = k.send
 		const added = 2*entryCapacity + 100
 		for i := range added {
-			outbox.Add(destination(i%200), addr.IP{}, payload(i, i%3*40))
+			outbox.Add(destination(i%200), addr.IP{}, 0, payload(i, i%3*40))
 			if outbox.Pending() > entryCapacity {
 				t.Fatalf("%d pending", outbox.Pending())
 			}
@@ -254,11 +254,11 @@ func TestOutboxFullOfSeparateDatagrams(t *testing.T) {
 	o.send = k.send
 	for i := range chunkMessages - 1 {
 		for range 16 {
-			o.Add(destination(i), addr.IP{}, payload(i, 30))
+			o.Add(destination(i), addr.IP{}, 0, payload(i, 30))
 		}
 	}
 	for range 16 {
-		o.Add(destination(500), addr.IP{}, nil)
+		o.Add(destination(500), addr.IP{}, 0, nil)
 	}
 	o.Flush()
 	checkAccount(t, o.Outcome(), 16*chunkMessages, k.passed)
@@ -276,10 +276,10 @@ func TestTrainNeedsOneVector(t *testing.T) {
 	}
 	train := make([]byte, 1000)
 	for i := range 10 { // contiguous
-		o.Add(destination(1), addr.IP{}, train[i*100:(i+1)*100])
+		o.Add(destination(1), addr.IP{}, 0, train[i*100:(i+1)*100])
 	}
 	for i := range 5 { // every second one
-		o.Add(destination(2), addr.IP{}, train[i*200:i*200+100])
+		o.Add(destination(2), addr.IP{}, 0, train[i*200:i*200+100])
 	}
 	o.Flush()
 	if !slices.Equal(vectors, []int{1, 5}) {
@@ -289,7 +289,7 @@ func TestTrainNeedsOneVector(t *testing.T) {
 
 func TestIPv6ThroughAnIPv4Socket(t *testing.T) {
 	o := NewOutbox(openBack(t, loopbacks["IPv4"], bothOffloads))
-	o.Add(addr.From(netip.MustParseAddrPort("[::1]:9")), addr.IP{}, []byte("x"))
+	o.Add(addr.From(netip.MustParseAddrPort("[::1]:9")), addr.IP{}, 0, []byte("x"))
 	o.Flush()
 	if got := o.Outcome(); got != (Outcome{Unreachable: 1}) {
 		t.Errorf("outcome %+v", got)
@@ -301,9 +301,9 @@ func TestIPv6ThroughAnIPv4Socket(t *testing.T) {
 func TestRealRefusalsOfTheKernel(t *testing.T) {
 	o := NewOutbox(openBack(t, netip.IPv6Unspecified(), bothOffloads))
 	to := addr.From(portOf(openPeer(t, loopbacks["IPv6"])))
-	o.Add(to, addr.IP{}, make([]byte, 65600))
-	o.Add(to, addr.IP{}, []byte("fits"))
-	o.Add(destination(1), addr.IP{}, []byte("IPv4"))
+	o.Add(to, addr.IP{}, 0, make([]byte, 65600))
+	o.Add(to, addr.IP{}, 0, []byte("fits"))
+	o.Add(destination(1), addr.IP{}, 0, []byte("IPv4"))
 	o.Flush()
 	got := o.Outcome()
 	got.Calls = 0

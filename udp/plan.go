@@ -22,12 +22,18 @@ const (
 	// tableSize keeps the index at most half full.
 	tableSize = 2 * entryCapacity
 
+	// lookBack is how many runs of a destination an entry may pass over to
+	// join an earlier one: full data packets, and two or three sizes of control
+	// packets.
+	lookBack = 4
+
 	none = -1
 )
 
 // entry is one datagram of a plan. Its bytes are borrowed.
 type entry struct {
 	payload []byte
+	flow    uint32
 	next    int32 // entry of the same run
 }
 
@@ -38,23 +44,27 @@ type run struct {
 	to          addr.AddrPort
 	from        addr.IP
 	first, last int32 // entries
-	count       int32
+	count       int32 // 0 when folded into the run before it
 	size        int32
 	bytes       int32
-	closed      bool // takes no more entries
+	before      int32  // the destination's run before this one, or none
+	flows       uint64 // of its entries, a bit each by flowBit
+	closed      bool   // takes no more entries
 }
 
 // plan arranges datagrams into runs. It is pure: no socket, no system call.
 //
-// Datagrams to one destination keep their order, because an entry joins only
-// the latest run of its destination, and runs leave in the order they were
-// begun. Between destinations there is no order to keep.
+// Datagrams of one flow to one destination keep their order: an entry joins a
+// run only if no later run of the destination has an entry of its flow, and
+// runs leave in the order they were begun. Between flows there is no order to
+// keep, so that the small control packets that come in between do not cut a run
+// of full ones: they gather in a run of their own.
 type plan struct {
 	entries []entry
 	runs    []run
-	// current is the run that took the last entry: in a train most entries
-	// follow their predecessor's way.
-	current int32
+	// last is the slot of the last entry's destination: in a train most
+	// entries follow their predecessor's way.
+	last *slot
 	// table finds the latest run of a destination by open addressing. Slots of
 	// another generation are empty, so emptying it is one increment.
 	table      [tableSize]slot
@@ -78,7 +88,7 @@ func (p *plan) init() {
 func (p *plan) reset() {
 	p.entries = p.entries[:0]
 	p.runs = p.runs[:0]
-	p.current = none
+	p.last = nil
 	p.generation++
 	if p.generation == 0 { // slots of 2^32 plans ago would come back to life
 		clear(p.table[:])
@@ -91,24 +101,31 @@ func (p *plan) full() bool { return len(p.entries) == cap(p.entries) }
 
 // add appends a datagram; the plan must not be full. Without segment every
 // entry is a run of its own.
-func (p *plan) add(to *addr.AddrPort, from *addr.IP, payload []byte, segment bool) {
+func (p *plan) add(to *addr.AddrPort, from *addr.IP, flow uint32, payload []byte, segment bool) {
 	e := int32(len(p.entries))
-	p.entries = append(p.entries, entry{payload: payload, next: none})
+	p.entries = append(p.entries, entry{payload: payload, flow: flow, next: none})
 	if !segment {
-		p.begin(to, from, e)
+		p.begin(to, from, e, none)
 		return
 	}
-	if p.current != none && p.runs[p.current].to == *to {
-		if !p.join(p.current, from, e) {
-			p.find(to).run = p.begin(to, from, e)
+	if p.last == nil || p.runs[p.last.run].to != *to {
+		p.last = p.find(to)
+	}
+	if p.last.generation != p.generation {
+		*p.last = slot{generation: p.generation, run: p.begin(to, from, e, none)}
+		return
+	}
+	latest := p.last.run
+	for i, looked := latest, 0; i != none && looked < lookBack; i, looked = p.runs[i].before, looked+1 {
+		if p.fits(i, from, e) && (p.longest(i, e) || i == latest && p.alone(i, flow)) {
+			p.join(i, e)
+			return
 		}
-		return
+		if p.has(i, flow) {
+			break // whatever is before it, this entry must not overtake it
+		}
 	}
-	latest := p.find(to)
-	if latest.generation == p.generation && p.join(latest.run, from, e) {
-		return
-	}
-	*latest = slot{generation: p.generation, run: p.begin(to, from, e)}
+	p.last.run = p.begin(to, from, e, latest)
 }
 
 // find returns the slot of a destination's latest run, or the empty one where
@@ -122,29 +139,66 @@ func (p *plan) find(to *addr.AddrPort) *slot {
 	}
 }
 
-// begin starts a run with entry e.
-func (p *plan) begin(to *addr.AddrPort, from *addr.IP, e int32) int32 {
+// begin starts a run with entry e, after the destination's run before.
+func (p *plan) begin(to *addr.AddrPort, from *addr.IP, e, before int32) int32 {
 	n := int32(len(p.entries[e].payload))
 	p.runs = append(p.runs, run{
 		to: *to, from: *from, first: e, last: e, count: 1, size: n, bytes: n,
+		before: before, flows: flowBit(p.entries[e].flow),
 		closed: n == 0, // a superpacket has no empty segments
 	})
-	p.current = int32(len(p.runs) - 1)
-	return p.current
+	return int32(len(p.runs) - 1)
 }
 
-// join puts entry e at the end of run i if it fits there.
-func (p *plan) join(i int32, from *addr.IP, e int32) bool {
+// fits reports whether run i can take entry e.
+func (p *plan) fits(i int32, from *addr.IP, e int32) bool {
 	r, n := &p.runs[i], int32(len(p.entries[e].payload))
-	switch {
-	case r.closed, n == 0, n > r.size, r.count == maxSegments, r.bytes+n > maxPayload, r.from != *from:
-		return false
-	}
+	return !r.closed && n > 0 && n <= r.size && r.count < maxSegments && r.bytes+n <= maxPayload && r.from == *from
+}
+
+// longest reports whether entry e would not end run i.
+func (p *plan) longest(i, e int32) bool { return int32(len(p.entries[e].payload)) == p.runs[i].size }
+
+// join puts entry e, which fits, at the end of run i.
+func (p *plan) join(i, e int32) {
+	r, n := &p.runs[i], int32(len(p.entries[e].payload))
 	p.entries[r.last].next = e
 	r.last = e
 	r.count++
 	r.bytes += n
+	r.flows |= flowBit(p.entries[e].flow)
 	r.closed = n < r.size
-	p.current = i
-	return true
 }
+
+// fold puts every run of one entry at the end of the destination's run before
+// it, if it fits there: one message less. The order stays what it was.
+func (p *plan) fold() {
+	for i := range p.runs {
+		r := &p.runs[i]
+		if r.count == 1 && r.before != none && p.runs[r.before].count > 0 && p.fits(r.before, &r.from, r.first) {
+			p.join(r.before, r.first)
+			r.count = 0
+		}
+	}
+}
+
+// flowBit is a flow's bit in run.flows: two flows may share one.
+func flowBit(flow uint32) uint64 { return 1 << (flow * 0x9E3779B1 >> 26) }
+
+// has reports whether run i has an entry of the flow.
+func (p *plan) has(i int32, flow uint32) bool {
+	r := &p.runs[i]
+	if r.flows&flowBit(flow) == 0 {
+		return false
+	}
+	for e := r.first; e != none; e = p.entries[e].next {
+		if p.entries[e].flow == flow {
+			return true
+		}
+	}
+	return false
+}
+
+// alone reports whether all entries of run i are of the flow, going by their
+// bits: then a shorter one of it may well end the run.
+func (p *plan) alone(i int32, flow uint32) bool { return p.runs[i].flows == flowBit(flow) }

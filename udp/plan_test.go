@@ -32,7 +32,7 @@ func (p *plan) sizesOf(r run) (sizes []int) {
 }
 
 func TestPlan(t *testing.T) {
-	type add struct{ to, from, size int }
+	type add struct{ to, from, size, flow int }
 	times := func(n int, a add) []add { return slices.Repeat([]add{a}, n) }
 	same := func(n, size int) []int { return slices.Repeat([]int{size}, n) }
 	tests := []struct {
@@ -93,6 +93,35 @@ func TestPlan(t *testing.T) {
 			name: "a short one that does not", adds: append(times(49, add{size: 1332}), add{size: maxPayload - 49*1332 + 1}),
 			want: [][]int{same(49, 1332), {maxPayload - 49*1332 + 1}},
 		},
+		{
+			name: "control packets of other flows do not cut a run, and share one",
+			adds: []add{
+				{size: 1332, flow: 1}, {size: 1332, flow: 2}, {size: 20, flow: 2}, {size: 1332, flow: 3}, {size: 20, flow: 1}, {size: 1332, flow: 4},
+			},
+			want: [][]int{{1332, 1332, 1332, 1332}, {20, 20}},
+		},
+		{
+			name: "a flow does not overtake itself",
+			adds: []add{{size: 1332, flow: 1}, {size: 1332, flow: 2}, {size: 20, flow: 2}, {size: 1332, flow: 2}, {size: 1332, flow: 1}},
+			want: [][]int{{1332, 1332, 20}, {1332, 1332}},
+		},
+		{
+			name: "a single control packet rides at the end of the run before it",
+			adds: []add{{size: 1332, flow: 1}, {size: 1332, flow: 2}, {size: 20, flow: 1}, {size: 1332, flow: 3}},
+			want: [][]int{{1332, 1332, 1332, 20}},
+		},
+		{
+			name: "three sizes are three runs",
+			adds: []add{
+				{size: 1332, flow: 1}, {size: 20, flow: 2}, {size: 44, flow: 3}, {size: 1332, flow: 4}, {size: 20, flow: 5}, {size: 44, flow: 6},
+			},
+			want: [][]int{{1332, 1332}, {20, 20}, {44, 44}},
+		},
+		{
+			name: "another source is passed over by another flow",
+			adds: []add{{from: 1, size: 50, flow: 1}, {from: 2, size: 50, flow: 2}, {from: 1, size: 50, flow: 3}},
+			want: [][]int{{50, 50}, {50}},
+		},
 		{name: "longer than a packet", adds: times(2, add{size: 70000}), want: [][]int{{70000}, {70000}}},
 	}
 	for _, test := range tests {
@@ -100,10 +129,14 @@ func TestPlan(t *testing.T) {
 			p := newPlan()
 			for _, a := range test.adds {
 				to, from := destination(a.to), addr.IP{15: byte(a.from)}
-				p.add(&to, &from, make([]byte, a.size), !test.off)
+				p.add(&to, &from, uint32(a.flow), make([]byte, a.size), !test.off)
 			}
+			p.fold()
 			var got [][]int
 			for _, r := range p.runs {
+				if r.count == 0 {
+					continue
+				}
 				sizes := p.sizesOf(r)
 				if int(r.count) != len(sizes) {
 					t.Errorf("run of %d entries counts %d", len(sizes), r.count)
@@ -117,13 +150,18 @@ func TestPlan(t *testing.T) {
 	}
 }
 
+type way struct {
+	to   addr.AddrPort
+	flow uint32
+}
+
 type entryIdentity struct {
 	from  addr.IP
 	start *byte
 	size  int
 }
 
-// The model keeps one list per destination. Whatever the plan does, each list
+// The model keeps one list per destination and flow. Whatever the plan does, each list
 // must come out of it in order and whole, and each run must be a legal one.
 func TestPlanAgainstModel(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
@@ -138,29 +176,35 @@ func TestPlanAgainstModel(t *testing.T) {
 	}
 	for round := range 1000 {
 		p.reset()
-		model := map[addr.AddrPort][]entryIdentity{}
+		model := map[way][]entryIdentity{}
 		sizes := []int{0, 1, 44, 44, 1332, 1332, 1332, 20000}
-		destinations, segment := 1+random.IntN(40), random.IntN(8) > 0
+		destinations, flows, segment := 1+random.IntN(40), 1+random.IntN(100), random.IntN(8) > 0
 		for i := range 1 + random.IntN(entryCapacity) {
 			to, from := destination(random.IntN(destinations)), addr.IP{15: byte(random.IntN(8) / 7)}
 			b := blocks[i][:sizes[random.IntN(len(sizes))]]
-			model[to] = append(model[to], identity(from, b))
-			p.add(&to, &from, b, segment)
+			w := way{to, uint32(random.IntN(flows))}
+			model[w] = append(model[w], identity(from, b))
+			p.add(&to, &from, w.flow, b, segment)
 		}
-		got := map[addr.AddrPort][]entryIdentity{}
+		p.fold()
+		got := map[way][]entryIdentity{}
 		for _, r := range p.runs {
+			if r.count == 0 {
+				continue
+			}
 			checkRun(t, p, r)
 			for e := r.first; e != none; e = p.entries[e].next {
-				got[r.to] = append(got[r.to], identity(r.from, p.entries[e].payload))
+				w := way{r.to, p.entries[e].flow}
+				got[w] = append(got[w], identity(r.from, p.entries[e].payload))
 			}
 		}
-		for to, want := range model {
-			if !slices.Equal(got[to], want) {
-				t.Fatalf("round %d: datagrams to %s left out of order or not at all", round, to)
+		for w, want := range model {
+			if !slices.Equal(got[w], want) {
+				t.Fatalf("round %d: datagrams of flow %d to %s left out of order or not at all", round, w.flow, w.to)
 			}
 		}
 		if len(got) != len(model) {
-			t.Fatalf("round %d: %d destinations, want %d", round, len(got), len(model))
+			t.Fatalf("round %d: %d flows, want %d", round, len(got), len(model))
 		}
 	}
 }
@@ -184,10 +228,10 @@ func checkRun(t *testing.T, p *plan, r run) {
 func TestPlanGenerationWraps(t *testing.T) {
 	p := newPlan()
 	to, from := destination(1), addr.IP{}
-	p.add(&to, &from, make([]byte, 10), true)
+	p.add(&to, &from, 0, make([]byte, 10), true)
 	p.generation = ^uint32(0)
 	p.reset()
-	p.add(&to, &from, make([]byte, 10), true)
+	p.add(&to, &from, 0, make([]byte, 10), true)
 	if len(p.runs) != 1 || p.runs[0].to != to || p.runs[0].count != 1 {
 		t.Errorf("runs after the wrap: %+v", p.runs)
 	}
@@ -200,7 +244,7 @@ func TestPlanManyDestinations(t *testing.T) {
 	for range 2 {
 		for i := range entryCapacity / 2 {
 			to := destination(i)
-			p.add(&to, &from, bytes.Repeat([]byte{1}, 30), true)
+			p.add(&to, &from, 0, bytes.Repeat([]byte{1}, 30), true)
 		}
 	}
 	if len(p.runs) != entryCapacity/2 || !p.full() {
