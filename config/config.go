@@ -57,6 +57,9 @@ type Config struct {
 	Shards int
 	// Batch is how many datagrams one receive call may return.
 	Batch int
+	// BatchWait is the longest time that datagrams are left to gather under
+	// load, 0 for never.
+	BatchWait time.Duration
 	// Pin says on which CPUs the shards run.
 	Pin Pin
 	// GRO and GSO are true for auto: used where the kernel has them.

@@ -8,15 +8,16 @@ import (
 
 // Bounds. They refuse what cannot be meant; what is wise is for the docs.
 const (
-	maxShards   = 1024           // more than any machine has CPUs for
-	maxBatch    = 1024           // UIO_MAXIOV, the kernel's cap for one recvmmsg
-	maxPorts    = 64             // ports and sockets are per shard
-	maxSessions = 4_000_000      // per shard; the table would outgrow its memory
-	minBuffer   = 64 << 10       // less cannot hold one GRO train of 64 KiB
-	maxBuffer   = 1<<30 - 1      // the kernel doubles the value in an int
-	maxTimeout  = 24 * time.Hour // longer is a forgotten unit
-	maxWeight   = 1000           // of one backend against another
-	minToken    = 8              // shorter is guessed
+	maxShards   = 1024                 // more than any machine has CPUs for
+	maxBatch    = 1024                 // UIO_MAXIOV, the kernel's cap for one recvmmsg
+	maxWait     = 5 * time.Millisecond // the collector waits as long
+	maxPorts    = 64                   // ports and sockets are per shard
+	maxSessions = 4_000_000            // per shard; the table would outgrow its memory
+	minBuffer   = 64 << 10             // less cannot hold one GRO train of 64 KiB
+	maxBuffer   = 1<<30 - 1            // the kernel doubles the value in an int
+	maxTimeout  = 24 * time.Hour       // longer is a forgotten unit
+	maxWeight   = 1000                 // of one backend against another
+	minToken    = 8                    // shorter is guessed
 	maxToken    = 256
 )
 
@@ -141,6 +142,11 @@ var fields = []field{
 		name: "batch", group: groupWorkers, arg: "N", def: "64",
 		help: "datagrams per receive call",
 		set:  setInt(func(c *Config) *int { return &c.Batch }, 1, maxBatch),
+	},
+	{
+		name: "batch-wait", group: groupWorkers, arg: "TIME", def: "100us",
+		help: "longest time datagrams may gather under load before the next receive call; 0s for never",
+		set:  setWait,
 	},
 	{
 		name: "pin", group: groupWorkers, arg: "CPUS", def: "auto",

@@ -113,6 +113,19 @@ func setDuration(at func(*Config) *time.Duration, low time.Duration) func(*Confi
 	}
 }
 
+// setWait takes a time that a shard may let pass without looking.
+func setWait(c *Config, text string) error {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return errors.New(`not a duration, write it like "100us"`)
+	}
+	if d < 0 || d > maxWait {
+		return fmt.Errorf("out of range 0s to %v", maxWait)
+	}
+	c.BatchWait = d
+	return nil
+}
+
 func setBool(at func(*Config) *bool) func(*Config, string) error {
 	return func(c *Config, text string) error {
 		b, err := strconv.ParseBool(text)

@@ -74,6 +74,7 @@ var described = map[string]series{
 	"receive_calls": alone("receive_calls_total", "System calls that received a batch."),
 	"turns":         alone("loop_turns_total", "Turns of the shard's loop."),
 	"waits":         alone("loop_waits_total", "Turns that slept until something arrived."),
+	"gatherings":    alone("loop_gatherings_total", "Turns after which datagrams were left to gather."),
 
 	"inductions":       alone("inductions_total", "INDUCTION requests answered."),
 	"reinductions":     alone("reinductions_total", "INDUCTION replies to a stale cookie."),

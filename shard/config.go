@@ -23,6 +23,9 @@ type Config struct {
 	CPUs []int
 	// Batch is the most datagrams (or trains) per receive call.
 	Batch int
+	// BatchWait is the longest time a shard lets datagrams gather before it
+	// receives again, under load only; 0 for never.
+	BatchWait time.Duration
 	// Sockets says what every socket is opened with.
 	Sockets udp.Options
 	// UpstreamPorts is the most local ports per shard and address family

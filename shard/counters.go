@@ -50,7 +50,8 @@ const (
 	// Batches and loop turns.
 	ReceiveCalls
 	Turns
-	Waits // turns that slept in the poller
+	Waits      // turns that slept in the poller
+	Gatherings // turns after which datagrams were left to gather
 
 	// Handshakes and sessions.
 	Inductions     // stateless INDUCTION replies
@@ -114,6 +115,7 @@ var counterNames = [NumCounters]string{
 	ReceiveCalls:            "receive_calls",
 	Turns:                   "turns",
 	Waits:                   "waits",
+	Gatherings:              "gatherings",
 	Inductions:              "inductions",
 	Reinductions:            "reinductions",
 	Handshakes:              "handshakes",

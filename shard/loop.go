@@ -21,12 +21,34 @@ const owedRetry = 20 * time.Millisecond
 func (s *Shard) run() {
 	runtime.LockOSThread()
 	s.pin()
+	udp.SharpenTimers()
 	for !s.stopping {
-		if !s.turn() && !s.stopping {
+		busy := s.turn()
+		switch {
+		case s.stopping:
+		case busy:
+			s.pace()
+		default:
 			s.wait()
 		}
 	}
 	s.close()
+}
+
+// pace chooses between receiving again at once, letting datagrams gather
+// first, and asking the poller.
+func (s *Shard) pace() {
+	if s.more {
+		return // a full batch: there is more to fetch
+	}
+	d, worth := s.gather.wait(time.Since(s.origin))
+	switch {
+	case !worth:
+		s.wait()
+	case d > 0:
+		s.counters.inc(Gatherings)
+		s.poller.Pause(d)
+	}
 }
 
 func (s *Shard) pin() {
@@ -44,6 +66,8 @@ func (s *Shard) pin() {
 // receive call is cheaper than a poll, and under load the loop never polls.
 func (s *Shard) turn() bool {
 	s.now = time.Since(s.origin)
+	s.gather.begin(s.now, s.counters.local[ReceivedFront]+s.counters.local[ReceivedBack])
+	s.more = false
 	s.snapshot = s.cfg.Registry.Snapshot()
 	s.counters.inc(Turns)
 	s.openInbox()
@@ -171,6 +195,7 @@ func (s *Shard) receive(l *link) int {
 	n, err := s.batch.Receive(l.sock)
 	s.counters.inc(ReceiveCalls)
 	s.counters.add(KernelDrops, uint64(s.batch.KernelDrops()))
+	s.more = s.more || n == s.cfg.Batch
 	if err != nil {
 		s.breakDown(fmt.Errorf("shard %d: receive on %s: %w", s.id, l.sock.Local(), err))
 	}

@@ -35,6 +35,8 @@ type Shard struct {
 	poller *udp.Poller
 	batch  *udp.Batch
 
+	gather   gatherer
+	more     bool          // a socket had more than a batch takes
 	origin   time.Time     // what now counts from; the same for all shards
 	now      time.Duration // one clock read per turn
 	snapshot *backend.Snapshot

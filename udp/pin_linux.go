@@ -25,6 +25,15 @@ func PinThread(cpu int) error {
 	return nil
 }
 
+// SharpenTimers lets the calling thread's short waits end when they are due
+// instead of up to 50 us later, the slack that the kernel otherwise takes to
+// end several at once (prctl(2), PR_SET_TIMERSLACK). The setting stays with the
+// thread. Best effort.
+func SharpenTimers() {
+	const nanosecond = 1
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, nanosecond, 0, 0, 0)
+}
+
 // UsableCPUs lists the CPUs that the calling thread may run on, which in a
 // container are fewer than the host has.
 func UsableCPUs() ([]int, error) {

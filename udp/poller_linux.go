@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -89,6 +90,19 @@ func (p *Poller) Wait(timeout time.Duration) error {
 		}
 	}
 	return nil
+}
+
+// Pause waits for d and for nothing but a Wake, so that datagrams can gather:
+// while nobody waits for them the kernel wakes nobody either. It must be short:
+// it keeps its P, and the collector waits for it.
+func (p *Poller) Pause(d time.Duration) {
+	ts := unix.NsecToTimespec(int64(d))
+	p.polled[wakeIndex].Revents = 0
+	_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p.polled[wakeIndex])), 1,
+		uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+	if p.Woken() {
+		p.drain()
+	}
 }
 
 // drain makes the next Wait wait again. What was done before a Wake that finds

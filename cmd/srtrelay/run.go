@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -26,6 +27,10 @@ const (
 	// eventQueue holds what a burst of a thousand reconnecting callers per
 	// shard has to tell while the log is busy.
 	eventQueue = 16384
+	// spareProcs are the Ps of all that is no shard. A shard under load never
+	// gives up its own (its system calls are raw), so that without these the
+	// API and the resolver would run once in 10 ms, when the runtime preempts.
+	spareProcs = 2
 )
 
 // run joins the rooms and keeps them running: until ctx ends, or drain is
@@ -87,6 +92,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	case <-time.After(firstProbes):
 	case <-ctx.Done():
 	}
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), c.Shards+spareProcs))
 	group.Start()
 	state.started.Store(true)
 	log.Info("relaying", "version", buildVersion(), "listen", group.Addrs(), "api", server.Addr(),
@@ -140,6 +146,7 @@ func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.R
 		Shards:         c.Shards,
 		CPUs:           cpus,
 		Batch:          c.Batch,
+		BatchWait:      c.BatchWait,
 		Sockets:        udp.Options{RecvBuf: c.Rcvbuf, SendBuf: c.Sndbuf, GRO: c.GRO, GSO: c.GSO},
 		UpstreamPorts:  c.UpstreamPorts,
 		MaxSessions:    c.MaxSessions,
