@@ -9,10 +9,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 20s
 ARGS ?=
 
-.PHONY: help demo run build test check e2e fuzz bench fmt setup clean lint
+.PHONY: help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
 
 help: ## print this text
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: setup build ## show streams going through the relay, and one survive its origin
 	@$(GO) run ./scripts/demo
@@ -80,8 +80,30 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 	done
 	@echo 'fuzz: passed'
 
-bench: ## run the benchmarks
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: build ## measure the relay beside nginx, nftables and others; needs root, takes 25 minutes; ARGS="-quick" four
+	@./scripts/setup.sh bench
+	$(GO) run ./bench $(ARGS)
+
+# Packages with Go micro-benchmarks; each has its baseline in bench/baseline.
+MICRO ?= udp shard wire handshake balancer
+COUNT ?= 6
+
+microbench: ## run the Go micro-benchmarks into bench/out
+	@mkdir -p bench/out
+	@for package in $(MICRO); do \
+		$(GO) test -run '^$$' -bench . -benchmem -count $(COUNT) "./$$package" | tee "bench/out/$${package////-}.txt"; \
+	done
+
+microbench-compare: microbench ## run them and compare with the baselines in bench/baseline
+	@for package in $(MICRO); do \
+		file="$${package////-}.txt"; \
+		echo "== $$package"; \
+		$(GO) tool benchstat "baseline=bench/baseline/$$file" "now=bench/out/$$file"; \
+	done
+
+microbench-baseline: microbench ## run them and make the results the baselines
+	@mkdir -p bench/baseline
+	@for package in $(MICRO); do cp "bench/out/$${package////-}.txt" bench/baseline/; done
 
 fmt: ## format the code
 	$(GO) tool gofumpt -w .
@@ -90,4 +112,4 @@ setup: ## install the tools that the tests need
 	@./scripts/setup.sh
 
 clean: ## remove what make has built
-	rm -rf bin
+	rm -rf bin bench/out

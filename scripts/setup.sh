@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the tools that the tests drive the relay with, on systems with apt.
+# Installs the tools that the tests drive the relay with, on systems with apt;
+# with the argument "bench" those that the bench measures beside it.
 # What is there already is left alone. Where nothing can be installed it says
 # so and goes on, because the tests then skip what they cannot run; with
 # SRTRELAY_REQUIRE_ALL set it fails.
@@ -16,16 +17,38 @@ need() { # package, command or file that it brings
 	*) missing+=("$1") ;;
 	esac
 }
-need ffmpeg ffmpeg
-need srt-tools srt-live-transmit
-need iproute2 ip
-need iproute2 tc
-need redis-server redis-server
-need redis-tools redis-cli
-# For internal/origin, an SRT server on the real libsrt.
-need gcc gcc
-need libc6-dev /usr/include/stdio.h
-need libsrt-openssl-dev /usr/include/srt/srt.h
+case "${1:-tests}" in
+tests | bench) ;;
+*)
+	echo "setup: $1: unknown argument; there are none and bench" >&2
+	exit 2
+	;;
+esac
+
+need_bench() {
+	need iproute2 ip
+	need nginx nginx
+	# Without the file the module may still be built in.
+	if ! PATH="$PATH:/usr/sbin" nginx -V 2>&1 | grep -q -e '--with-stream\( \|$\)'; then
+		need libnginx-mod-stream /usr/lib/nginx/modules/ngx_stream_module.so
+	fi
+	need nftables nft
+}
+need_tests() {
+	need ffmpeg ffmpeg
+	need srt-tools srt-live-transmit
+	need iproute2 ip
+	need iproute2 tc
+	need redis-server redis-server
+	need redis-tools redis-cli
+	# For internal/origin, an SRT server on the real libsrt.
+	need gcc gcc
+	need libc6-dev /usr/include/stdio.h
+	need libsrt-openssl-dev /usr/include/srt/srt.h
+	# The bench is tested, too.
+	need_bench
+}
+"need_${1:-tests}"
 
 if [ "${#missing[@]}" -eq 0 ]; then
 	echo 'setup: all tools are there'
@@ -48,8 +71,15 @@ if [ "$(id -u)" -ne 0 ]; then
 	as_root=(sudo)
 fi
 
+had_nginx=
+if command -v nginx >/dev/null || [ -e /usr/sbin/nginx ]; then had_nginx=yes; fi
 echo "setup: installing ${missing[*]}"
 "${as_root[@]}" apt-get update -q || give_up 'apt-get update failed'
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
 	apt-get install -q -y --no-install-recommends "${missing[@]}" || give_up 'apt-get install failed'
+# Debian starts what it installs; only the program is wanted here, no server
+# on port 80.
+if [ -z "$had_nginx" ] && [ -e /usr/sbin/nginx ] && [ -d /run/systemd/system ]; then
+	"${as_root[@]}" systemctl disable --now nginx || true
+fi
 echo 'setup: done'

@@ -1,0 +1,384 @@
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"srtrelay/bench/drive"
+	"srtrelay/bench/pace"
+	"srtrelay/bench/socket"
+	"srtrelay/bench/srt"
+	"srtrelay/bench/tally"
+)
+
+const (
+	// restful is how long the thread sleeps at most when nothing is due; a
+	// datagram wakes it.
+	restful = int64(time.Millisecond)
+	// burst is how many datagrams one turn sends at most, so that a late load
+	// still receives.
+	burst = 256
+	// firstID and idRange keep socket IDs below 2^30, where libsrt's end.
+	firstID, idRange = 1 << 20, 1 << 29
+	// adjustEvery is how often the clocks are compared.
+	adjustEvery = int64(time.Second)
+	// spareFiles is what a process needs besides its ports.
+	spareFiles = 32
+	bufferSize = 2048
+)
+
+// port is a UDP port of callers.
+type port struct {
+	fd   int
+	peer netip.AddrPort
+	head socket.Head // of frames, if there is a path
+}
+
+// Load is all callers. It belongs to the goroutine of Run.
+type Load struct {
+	config     Config
+	clock      *socket.Clock
+	ready      *socket.Ready
+	receiver   *socket.Receiver
+	ports      []port
+	sessions   []session
+	publishers []uint32 // indexes of sessions, in the order of the schedule
+	plan       pace.Plan
+	connector  connector
+	round      pace.Round
+	book       *tally.Book
+	flood      *flood         // nil in other modes
+	path       *socket.Path   // nil while the ports' own sockets send
+	frames     *socket.Outbox // by the path
+	buffer     []byte         // for what is not data
+	payload    []byte         // one data packet; what stands behind the stamp never changes
+	base       uint32         // socket ID of the first session
+	open       int            // connected sessions
+	hungUp     int            // ended by the other side
+	begun, now int64
+	adjusted   int64
+	connecting bool // handshakes are to be begun
+}
+
+// Run connects the callers and serves until ctx ends or it is told to quit.
+func Run(ctx context.Context, c Config, in io.Reader, out io.Writer) (err error) {
+	if err := c.check(); err != nil {
+		return err
+	}
+	targets, err := c.targets()
+	if err != nil {
+		return err
+	}
+	undo := socket.Quiet()
+	defer undo()
+	l, err := open(c, targets)
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	defer func() { err = errors.Join(err, l.close()) }()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served := make(chan error)
+	// A goroutine of its own, because a pinned thread ends with it.
+	go func() { served <- l.serve(ctx, in, out) }()
+	return <-served
+}
+
+func open(c Config, targets []netip.AddrPort) (*Load, error) {
+	clock := socket.NewClock()
+	ready, err := socket.NewReady()
+	if err != nil {
+		return nil, err
+	}
+	l := &Load{
+		config: c, clock: clock, ready: ready, receiver: socket.NewReceiver(clock, false, false),
+		sessions: make([]session, c.Sessions), book: tally.NewBook(),
+		buffer: make([]byte, bufferSize), payload: make([]byte, srt.DataSize),
+		base: firstID + rand.Uint32N(idRange), begun: clock.Now(),
+	}
+	l.now = l.begun
+	l.round = pace.NewRound(int64(c.Keepalive), l.now)
+	fill(l.payload)
+	if c.Mode == Flood {
+		l.flood, err = newFlood(l, targets[0])
+		return l, errors.Join(err, l.closeIf(err))
+	}
+	err = l.openPorts(targets)
+	l.prepare()
+	return l, errors.Join(err, l.closeIf(err))
+}
+
+func (l *Load) closeIf(err error) error {
+	if err == nil {
+		return nil
+	}
+	return l.close()
+}
+
+// fill makes payload that no compression on the way could shorten.
+func fill(b []byte) {
+	r := rand.New(rand.NewPCG(1, 2))
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+}
+
+func (l *Load) openPorts(targets []netip.AddrPort) error {
+	n := min(l.config.Ports, l.config.Sessions)
+	if limit := socket.Raise(); uint64(n+spareFiles) > limit {
+		return fmt.Errorf("-ports: %d: only %d files may be open (ulimit -n)", n, limit)
+	}
+	local, err := l.config.local()
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		to := targets[targetOf(i, len(targets))]
+		fd, err := socket.Open(socket.Options{Local: local, Remote: to, Buffer: l.config.Buffer})
+		if err != nil {
+			return err
+		}
+		l.ports = append(l.ports, port{fd: fd, peer: to})
+		if err := l.ready.Add(fd, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare gives every session its port and its part.
+func (l *Load) prepare() {
+	n := len(l.sessions)
+	for i := range l.sessions {
+		s := &l.sessions[i]
+		s.port = uint16(i % max(len(l.ports), 1))
+		// The first ID that begin gives it is base+i.
+		s.id = l.base + uint32(i) - uint32(n)
+		s.play = isPlayer(i, l.config.Players)
+		if !s.play {
+			l.publishers = append(l.publishers, uint32(i))
+		}
+	}
+	l.plan = pace.New(l.config.Rate*float64(len(l.publishers))/float64(n), len(l.publishers))
+	c := &l.connector
+	c.limit = l.config.InFlight
+	rate := l.config.ConnectRate
+	if l.config.Mode == Connects {
+		rate = l.config.Rate
+		c.limit = min(c.limit, n)
+	}
+	c.unpaced, c.plan = rate == 0, pace.New(rate, 1)
+	for i := n - 1; i >= 0; i-- {
+		c.free = append(c.free, uint32(i))
+	}
+}
+
+func (l *Load) close() error {
+	err := l.ready.Close()
+	for _, p := range l.ports {
+		err = errors.Join(err, unix.Close(p.fd))
+	}
+	if l.path != nil {
+		err = errors.Join(err, l.path.Close())
+	}
+	return errors.Join(err, l.flood.close())
+}
+
+// serve connects the sessions, then does what it is told.
+func (l *Load) serve(ctx context.Context, in io.Reader, out io.Writer) error {
+	if err := socket.Thread(l.config.CPU); err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	console := drive.Open(ctx, in, out, l.config.Duration)
+	if l.config.Mode == Steady || l.config.Mode == Idle {
+		if err := l.connectAll(ctx, console.Alone()); err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+		if err := l.openPath(); err != nil {
+			return fmt.Errorf("load: -frames: %w", err)
+		}
+	}
+	if err := console.Ready(l.clock.Now(), l); err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	for {
+		now := l.clock.Now()
+		done, err := console.Turn(now, l)
+		if err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+		if done {
+			l.shutdown()
+			l.flush()
+			return nil
+		}
+		l.turn(now)
+	}
+}
+
+// connectAll returns when every session is connected or has failed.
+func (l *Load) connectAll(ctx context.Context, tell bool) error {
+	l.connecting = true
+	l.connector.plan.Start(l.clock.Now())
+	for told := l.clock.Now(); len(l.connector.free)+len(l.connector.underWay) > 0; {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("connect sessions: %w", err)
+		}
+		l.turn(l.clock.Now())
+		if tell && l.now-told > int64(time.Second) {
+			told = l.now
+			fmt.Fprintf(os.Stderr, "load: %d of %d sessions connected, %d failed\n", l.open, len(l.sessions), l.book.Failed)
+		}
+	}
+	l.connecting = false
+	l.connector.plan.Stop()
+	for code, n := range l.book.Rejected {
+		fmt.Fprintf(os.Stderr, "load: %d sessions rejected with %d\n", n, code)
+	}
+	if l.open == 0 {
+		return fmt.Errorf("connect sessions: none of %d could connect to %s", len(l.sessions), l.config.Target)
+	}
+	return nil
+}
+
+// turn does everything that is due, once, and waits for what comes next.
+func (l *Load) turn(now int64) {
+	l.now = now
+	if now-l.adjusted > adjustEvery {
+		l.clock.Adjust()
+		l.adjusted = now
+	}
+	if l.flood != nil {
+		l.flood.turn(now)
+		return
+	}
+	l.sendDue()
+	l.keepUp()
+	l.beginConnects(now)
+	l.look(now)
+	if l.plan.Running() || l.open > 0 && !l.connecting {
+		// Polling at ticks costs less than to be woken for each datagram.
+		l.receive(0)
+		l.flush()
+		socket.Pause(l.clock, now+int64(l.config.Tick))
+		return
+	}
+	l.receive(restful)
+}
+
+func (l *Load) sendDue() {
+	for range burst {
+		i, due, ok := l.plan.Next(l.now)
+		if !ok {
+			return
+		}
+		if p := l.publishers[i]; l.sessions[p].phase == connected {
+			l.publish(int(p), due)
+		}
+	}
+}
+
+// keepUp sends keepalives where nothing else was sent.
+func (l *Load) keepUp() {
+	first, last := l.round.Visit(l.now, len(l.sessions))
+	for i := first; i < last; i++ {
+		s := &l.sessions[i]
+		if s.phase == connected && !s.spoke {
+			l.send(s, tally.Keepalive, srt.PutKeepalive(l.buffer, s.peer, l.timestamp()))
+		}
+		s.spoke = false
+	}
+}
+
+// receive takes what waits at all ports, and waits for it so many ns.
+func (l *Load) receive(wait int64) {
+	for {
+		n := l.ready.Wait(wait)
+		for i := range n {
+			l.drain(l.ready.Number(i))
+		}
+		if !socket.Full(n) {
+			return
+		}
+		wait = 0
+	}
+}
+
+func (l *Load) drain(port int) {
+	n := l.receiver.Receive(l.ports[port].fd)
+	now := l.clock.Now()
+	for i := range n {
+		b, _, at := l.receiver.Message(i)
+		if at == 0 {
+			at = now
+		}
+		l.take(port, b, at)
+	}
+}
+
+// shutdown ends the sessions as callers do.
+func (l *Load) shutdown() {
+	for i := range l.sessions {
+		if s := &l.sessions[i]; s.phase == connected {
+			l.send(s, tally.Other, srt.PutShutdown(l.buffer, s.peer, l.timestamp()))
+			s.phase = ended
+		}
+	}
+}
+
+// Start begins the traffic.
+func (l *Load) Start(now int64) error {
+	switch l.config.Mode {
+	case Steady:
+		l.plan.Start(now)
+	case Connects:
+		l.connecting = true
+		l.connector.plan.Start(now)
+	case Flood:
+		l.flood.plan.Start(now)
+		l.flood.running = true
+	}
+	return nil
+}
+
+// Mark begins the measured window.
+func (l *Load) Mark(now int64) { l.book.Mark(now) }
+
+// Stop ends the traffic and the window.
+func (l *Load) Stop(now int64) {
+	l.plan.Stop()
+	l.book.Finish(now)
+	if l.config.Mode == Connects {
+		l.connecting, l.connector.backlog = false, 0
+		l.connector.plan.Stop()
+	}
+	if l.flood != nil {
+		l.flood.running = false
+	}
+}
+
+// Arrivals counts what the traffic consists of.
+func (l *Load) Arrivals() uint64 {
+	if l.config.Mode == Connects {
+		return l.book.Completed + l.book.Failed
+	}
+	return l.book.Received.Traffic()
+}
+
+// Report says what was counted.
+func (l *Load) Report() (tally.Report, error) {
+	r, err := l.book.Report()
+	r.Role, r.Sessions, r.HungUp = "load", l.open, l.hungUp
+	if l.flood != nil {
+		r.Bogus = l.flood.sent
+	}
+	return r, err
+}

@@ -1,0 +1,116 @@
+package load
+
+import (
+	"srtrelay/bench/socket"
+	"srtrelay/bench/srt"
+	"srtrelay/bench/tally"
+	"srtrelay/wire"
+)
+
+// take handles a datagram that came to a port.
+func (l *Load) take(port int, b []byte, at int64) {
+	if len(b) < wire.HeaderSize {
+		l.unknown(b)
+		return
+	}
+	p := wire.Packet(b)
+	i := (p.DestID() - l.base) % uint32(len(l.sessions))
+	s := &l.sessions[i]
+	if s.id != p.DestID() || int(s.port) != port {
+		l.unknown(b)
+		return
+	}
+	if h, ok := wire.AsHandshake(b); ok {
+		l.book.Received.Add(tally.Other, len(b))
+		l.answered(int(i), h)
+		return
+	}
+	if s.phase != connected {
+		l.unknown(b)
+		return
+	}
+	if p.IsControl() {
+		l.control(s, p)
+		return
+	}
+	l.data(s, p, at)
+}
+
+func (l *Load) unknown(b []byte) {
+	l.book.Received.Add(tally.Other, len(b))
+	l.book.Unknown++
+}
+
+func (l *Load) data(s *session, p wire.Packet, at int64) {
+	l.book.Received.Add(tally.Data, len(p))
+	expected := s.check.Next()
+	verdict, missing := s.check.See(p.Sequence())
+	l.book.See(verdict, missing)
+	if stamp, ok := srt.ReadStamp(p); ok {
+		l.book.Latency(at - stamp.Sent)
+	}
+	if verdict == srt.Gap {
+		last := (expected + missing - 1) & srt.MaxSequence
+		l.send(s, tally.NAK, srt.PutNAK(l.buffer, s.peer, l.timestamp(), expected, last))
+	}
+	if s.unacked++; s.unacked == srt.ACKEvery {
+		s.unacked = 0
+		s.acks++
+		l.send(s, tally.ACK, srt.PutACK(l.buffer, s.peer, l.timestamp(), s.acks, s.check.Next()))
+	}
+}
+
+func (l *Load) control(s *session, p wire.Packet) {
+	kind := tally.Other
+	switch p.Control() {
+	case wire.TypeACK:
+		kind = tally.ACK
+		// A light ACK has number 0 and wants no answer.
+		if number := p.TypeInfo(); number != 0 {
+			l.send(s, tally.ACKACK, srt.PutACKACK(l.buffer, s.peer, l.timestamp(), number))
+		}
+	case wire.TypeACKACK:
+		kind = tally.ACKACK
+	case wire.TypeNAK:
+		kind = tally.NAK
+	case wire.TypeKeepalive:
+		kind = tally.Keepalive
+	case wire.TypeShutdown:
+		s.phase = ended
+		l.open--
+		l.hungUp++
+	}
+	l.book.Received.Add(kind, len(p))
+}
+
+// send sends a datagram of a session.
+func (l *Load) send(s *session, kind tally.Kind, b []byte) {
+	s.spoke = true
+	l.book.Sent.Add(kind, len(b))
+	if l.path != nil {
+		l.frames.PutFrame(copy(l.frames.Next(), b), &l.ports[s.port].head, 0)
+		return
+	}
+	if !socket.Send(l.ports[s.port].fd, b) {
+		l.book.Unsent++
+	}
+}
+
+// publish sends the next data packet of a session.
+func (l *Load) publish(i int, due int64) {
+	s := &l.sessions[i]
+	if l.path != nil {
+		s.spoke = true
+		s.source.Put(l.frames.Next(), s.peer, l.timestamp(), uint32(i), 0, due)
+		l.book.Sent.Add(tally.Data, srt.DataSize)
+		l.frames.PutFrame(srt.DataSize, &l.ports[s.port].head, due)
+		return
+	}
+	now := l.clock.Now()
+	s.source.Put(l.payload, s.peer, uint32((now-l.begun)/1000), uint32(i), now, due)
+	l.send(s, tally.Data, l.payload)
+	l.book.Lag(now - due)
+}
+
+// timestamp is that of a control packet of this turn.
+func (l *Load) timestamp() uint32 { return uint32((l.now - l.begun) / 1000) }

@@ -1,0 +1,55 @@
+package load
+
+import (
+	"fmt"
+
+	"srtrelay/bench/srt"
+)
+
+// phase is how far a session has come.
+type phase uint8
+
+const (
+	waiting    phase = iota // not begun
+	inducting               // the INDUCTION is out
+	concluding              // the CONCLUSION is out
+	connected
+	ended // by the other side, or never connected
+)
+
+// session is one caller. It belongs to the loop.
+type session struct {
+	begun   int64 // first INDUCTION
+	due     int64 // of the next retry
+	check   srt.Check
+	source  srt.Source
+	id      uint32 // ours
+	peer    uint32 // the other side's, once connected
+	isn     uint32
+	cookie  uint32
+	acks    uint32
+	port    uint16 // index
+	unacked uint8
+	phase   phase
+	play    bool
+	spoke   bool // sent something since the last visit
+}
+
+// wish is what session i asks for.
+func (l *Load) wish(i int) srt.Wish {
+	w := srt.Wish{Stream: fmt.Sprintf("%s/s%d", l.config.Prefix, i), Keepalive: l.config.Keepalive}
+	if l.sessions[i].play {
+		w.Stream = fmt.Sprintf("%s/p%d", l.config.Prefix, i)
+		w.Play, w.Rate = true, l.config.Rate/float64(len(l.sessions))
+	}
+	return w
+}
+
+// isPlayer spreads the players' share evenly over the sessions.
+func isPlayer(i int, share float64) bool {
+	return int(float64(i+1)*share) > int(float64(i)*share)
+}
+
+// targetOf gives ports to targets in turn, with a twist: players and
+// publishers alternate, and must not divide the targets between them.
+func targetOf(port, targets int) int { return (port + port/targets) % targets }

@@ -1,0 +1,6 @@
+// Package peers starts what is measured: the relay, and what an operator could
+// put in its place. Each peer is started fresh for every run, in front of the
+// same backends, with the best settings that were found for it.
+//
+// It must not know how it is measured.
+package peers

@@ -1,0 +1,103 @@
+package peers
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"srtrelay/bench/lab"
+)
+
+var backends = []netip.AddrPort{
+	netip.MustParseAddrPort("10.77.0.2:10001"), netip.MustParseAddrPort("10.77.0.2:10002"), netip.MustParseAddrPort("10.77.0.2:10003"),
+}
+
+func need(t *testing.T, tools ...string) {
+	t.Helper()
+	reason := ""
+	if os.Geteuid() != 0 {
+		reason = "needs root"
+	}
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			reason = tool + " is not installed; `make setup` installs it"
+		}
+	}
+	switch {
+	case reason == "":
+	case os.Getenv("SRTRELAY_REQUIRE_ALL") != "":
+		t.Fatal("must not be skipped here: " + reason)
+	default:
+		t.Skip(reason)
+	}
+}
+
+// The real program must take the configuration, with all backends in it.
+func TestNginxTakesItsConfiguration(t *testing.T) {
+	need(t, "nginx")
+	dir := t.TempDir()
+	c := nginxConfig(Site{Dir: dir, Backends: backends, Sessions: 1000})
+	c.Listen = "127.0.0.1:0"
+	text, err := WriteNginx(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range backends {
+		if !strings.Contains(text, "server "+b.String()) {
+			t.Errorf("%s is missing", b)
+		}
+	}
+	out, err := exec.Command("nginx", "-t", "-p", dir, "-c", filepath.Join(dir, "nginx.conf")).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	if strings.Contains(string(out), "warn") {
+		t.Errorf("nginx warns: %s", out)
+	}
+}
+
+func TestNFTTakesItsRules(t *testing.T) {
+	need(t, "nft", "ip")
+	l, err := lab.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.Origin.Do(func() error { return nftCommand(NFTRules(backends), "-c") }); err != nil {
+		t.Error(err)
+	}
+}
+
+// Peers that are started must come up at their address and leave nothing
+// behind, time after time.
+func TestPeersComeAndGo(t *testing.T) {
+	need(t, "nginx", "nft", "ip")
+	l, err := lab.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, p := range []Peer{Direct(), Nginx(), NFT()} {
+		for range 2 {
+			r, err := p.Start(Site{Origin: l.Origin, Backends: backends, Dir: t.TempDir(), Sessions: 10})
+			if err != nil {
+				t.Fatalf("%s: %v", p.Name(), err)
+			}
+			if len(r.Targets) == 0 {
+				t.Errorf("%s: no target", p.Name())
+			}
+			if err := r.Stop(); err != nil {
+				t.Errorf("%s: %v", p.Name(), err)
+			}
+			for _, pid := range r.PIDs {
+				if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid)); err == nil && strings.HasPrefix(string(text), "nginx") {
+					t.Errorf("%s: process %d is still there", p.Name(), pid)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,81 @@
+package report
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"html/template"
+	"strings"
+)
+
+//go:embed page.html
+var pageText string
+
+var page = template.Must(template.New("page").Parse(pageText))
+
+// htmlTable is a table with what belongs under it.
+type htmlTable struct {
+	Title string
+	Head  []string
+	Rows  [][]string
+	Notes []string
+}
+
+type htmlPanel struct {
+	Title  string
+	Charts []template.HTML
+}
+
+// HTML renders the report as one page that needs nothing else.
+func HTML(d Document) ([]byte, error) {
+	view := struct {
+		Intro    string
+		Subtitle string
+		Palette  [colours]struct{}
+		Verdicts htmlTable
+		Panels   []htmlPanel
+		Tables   []htmlTable
+		Notes    []Note
+		Facts    htmlTable
+		Peers    []Peer
+	}{
+		Intro:    intro,
+		Subtitle: fmt.Sprintf("%s, commit %s, %s", d.Started.Format("2006-01-02"), d.Machine.Commit, d.Machine.CPU),
+		Verdicts: asHTML(d, verdicts(d)), Notes: leftNotes(d), Facts: asHTML(d, facts(d)), Peers: d.Peers,
+	}
+	for _, p := range panels(d) {
+		h := htmlPanel{Title: p.title}
+		for _, c := range p.charts {
+			// The drawing escapes what it is given.
+			h.Charts = append(h.Charts, template.HTML(c.render()))
+		}
+		view.Panels = append(view.Panels, h)
+	}
+	for _, t := range tables(d) {
+		view.Tables = append(view.Tables, asHTML(d, t))
+	}
+	var b bytes.Buffer
+	if err := page.Execute(&b, view); err != nil {
+		return nil, fmt.Errorf("render page: %w", err)
+	}
+	return b.Bytes(), nil
+}
+
+func asHTML(d Document, t table) htmlTable {
+	h := htmlTable{Title: t.title, Head: t.head, Rows: t.rows}
+	for _, n := range d.Notes {
+		if t.scenario != "" && n.Scenario == t.scenario {
+			h.Notes = append(h.Notes, n.Text)
+		}
+	}
+	return h
+}
+
+// Class colours a verdict's first cell.
+func (h htmlTable) Class(row []string) string {
+	switch row[0] {
+	case "PASS", "FAIL":
+		return strings.ToLower(row[0])
+	}
+	return ""
+}

@@ -1,0 +1,175 @@
+package sink
+
+import (
+	"time"
+
+	"srtrelay/addr"
+	"srtrelay/bench/socket"
+	"srtrelay/bench/srt"
+	"srtrelay/bench/tally"
+	"srtrelay/handshake"
+	"srtrelay/wire"
+)
+
+// arrival is one datagram.
+type arrival struct {
+	b    []byte
+	at   int64 // when the kernel got it
+	from *socket.Address
+}
+
+// take handles a datagram that came to a port.
+func (s *Sink) take(port int, a arrival) {
+	if len(a.b) < wire.HeaderSize {
+		s.book.Received.Add(tally.Other, len(a.b))
+		s.book.Unknown++
+		return
+	}
+	p := wire.Packet(a.b)
+	if p.DestID() == 0 {
+		s.book.Received.Add(tally.Other, len(a.b))
+		s.request(port, a)
+		return
+	}
+	ss := s.table.find(p.DestID())
+	if ss == nil {
+		s.book.Received.Add(tally.Other, len(a.b))
+		s.book.Unknown++
+		return
+	}
+	if ss.caller != *a.from || int(ss.port) != port {
+		s.book.Received.Add(tally.Other, len(a.b))
+		s.book.Foreign++
+		return
+	}
+	ss.heard = s.now
+	if p.IsControl() {
+		s.control(ss, p)
+		return
+	}
+	s.data(ss, p, a.at)
+}
+
+func (s *Sink) data(ss *session, p wire.Packet, at int64) {
+	s.book.Received.Add(tally.Data, len(p))
+	expected := ss.check.Next()
+	verdict, missing := ss.check.See(p.Sequence())
+	s.book.See(verdict, missing)
+	if stamp, ok := srt.ReadStamp(p); ok {
+		s.book.Latency(at - stamp.Sent)
+	}
+	if verdict == srt.Gap {
+		last := (expected + missing - 1) & srt.MaxSequence
+		s.reply(ss, tally.NAK, srt.PutNAK(s.next(ss), ss.peer, s.timestamp(), expected, last))
+	}
+	if ss.unacked++; ss.unacked == srt.ACKEvery {
+		ss.unacked = 0
+		ss.acks++
+		s.reply(ss, tally.ACK, srt.PutACK(s.next(ss), ss.peer, s.timestamp(), ss.acks, ss.check.Next()))
+	}
+}
+
+func (s *Sink) control(ss *session, p wire.Packet) {
+	kind := tally.Other
+	switch p.Control() {
+	case wire.TypeACK:
+		kind = tally.ACK
+		// A light ACK has number 0 and wants no answer.
+		if number := p.TypeInfo(); number != 0 {
+			s.reply(ss, tally.ACKACK, srt.PutACKACK(s.next(ss), ss.peer, s.timestamp(), number))
+		}
+	case wire.TypeACKACK:
+		kind = tally.ACKACK
+	case wire.TypeNAK:
+		kind = tally.NAK
+	case wire.TypeKeepalive:
+		kind = tally.Keepalive
+	case wire.TypeShutdown:
+		s.forget(ss)
+	}
+	s.book.Received.Add(kind, len(p))
+}
+
+func (s *Sink) forget(ss *session) {
+	s.streams.dirty = s.streams.dirty || ss.play
+	s.table.remove(ss)
+}
+
+// request handles what is addressed to the listener.
+func (s *Sink) request(port int, a arrival) {
+	h, ok := wire.AsHandshake(a.b)
+	if !ok {
+		s.book.Unknown++
+		return
+	}
+	caller := a.from.AddrPort()
+	now := time.Duration(s.now - s.begun)
+	switch h.Type() {
+	case wire.Induction:
+		cookie := s.jar.Bake(now, addr.From(caller))
+		s.answer(port, a.from, handshake.AppendInductionReply(s.out[port].Next()[:0], h, cookie, 0, caller.Addr()))
+	case wire.Conclusion:
+		// As libsrt: a bad cookie gets no answer.
+		if !handshake.Plausible(h) || !s.jar.Check(now, addr.From(caller), h.Cookie()) {
+			s.book.Failed++
+			return
+		}
+		ss := s.table.known(attempt{*a.from, h.SocketID(), h.ISN()})
+		if ss == nil {
+			if ss = s.accept(port, a, h); ss == nil {
+				return
+			}
+		}
+		response := srt.AppendResponse(s.out[port].Next()[:0], h, ss.id, caller.Addr())
+		wire.Packet(response).SetTimestamp(s.timestamp())
+		s.answer(port, a.from, response)
+	default:
+		s.book.Unknown++
+	}
+}
+
+// accept opens a session; nil if its stream ID makes no sense.
+func (s *Sink) accept(port int, a arrival, h wire.Handshake) *session {
+	s.book.Attempted++
+	wish, err := srt.ReadWish(srt.StreamIDOf(h))
+	if err != nil {
+		s.book.Failed++
+		s.answer(port, a.from, handshake.AppendRejection(s.out[port].Next()[:0], h, handshake.BadRequest))
+		return nil
+	}
+	ss := s.table.add(attempt{*a.from, h.SocketID(), h.ISN()})
+	ss.port, ss.heard, ss.play, ss.rate = uint16(port), s.now, wish.Play, wish.Rate
+	s.streams.dirty = s.streams.dirty || wish.Play
+	if wish.Keepalive > 0 && wish.Keepalive != s.keepalive {
+		s.setKeepalive(wish.Keepalive)
+	}
+	s.book.Completed++
+	return ss
+}
+
+// next is where an answer in a session is written; reply sends it.
+func (s *Sink) next(ss *session) []byte { return s.out[ss.port].Next() }
+
+func (s *Sink) reply(ss *session, kind tally.Kind, b []byte) {
+	ss.spoke = true
+	s.book.Sent.Add(kind, len(b))
+	s.out[ss.port].Put(len(b), &ss.caller)
+}
+
+// answer sends a handshake that was written into the port's outbox.
+func (s *Sink) answer(port int, to *socket.Address, b []byte) {
+	s.book.Sent.Add(tally.Other, len(b))
+	s.out[port].Put(len(b), to)
+}
+
+// push sends the next data packet to a player.
+func (s *Sink) push(ss *session, index uint32, due int64) {
+	// The payload behind the stamp is whatever the buffer held.
+	ss.source.Put(s.next(ss)[:srt.DataSize], ss.peer, s.timestamp(), index, 0, due)
+	ss.spoke = true
+	s.book.Sent.Add(tally.Data, srt.DataSize)
+	s.out[ss.port].PutTimed(srt.DataSize, &ss.caller, due)
+}
+
+// timestamp is that of a packet of this turn.
+func (s *Sink) timestamp() uint32 { return uint32((s.now - s.begun) / 1000) }

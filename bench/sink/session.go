@@ -1,0 +1,107 @@
+package sink
+
+import (
+	"srtrelay/bench/socket"
+	"srtrelay/bench/srt"
+)
+
+// session is one accepted caller. It belongs to the loop.
+type session struct {
+	caller  socket.Address
+	heard   int64 // when the caller was heard last
+	rate    float64
+	check   srt.Check
+	source  srt.Source
+	id      uint32 // ours
+	peer    uint32 // the caller's
+	isn     uint32
+	acks    uint32 // number of the last ACK
+	port    uint16 // index
+	unacked uint8
+	open    bool
+	play    bool
+	spoke   bool // sent something since the last visit
+}
+
+// attempt names one connection attempt of a caller, as libsrt tells them
+// apart.
+type attempt struct {
+	caller socket.Address
+	peer   uint32
+	isn    uint32
+}
+
+func (s *session) attempt() attempt { return attempt{s.caller, s.peer, s.isn} }
+
+const (
+	// pageSize keeps sessions where they are while the table grows.
+	pageSize = 1 << 12
+	// rest is how many closed sessions there are before one's socket ID is
+	// used again, so that stragglers do not meet another's session.
+	rest = 1 << 14
+)
+
+// table is all sessions, found by socket ID. It belongs to the loop.
+type table struct {
+	base     uint32 // socket ID of the first
+	pages    []*[pageSize]session
+	used     int // entries that were ever used
+	open     int
+	closed   []uint32 // oldest first
+	attempts map[attempt]uint32
+}
+
+func newTable(base uint32) *table { return &table{base: base, attempts: map[attempt]uint32{}} }
+
+func (t *table) at(i int) *session { return &t.pages[i/pageSize][i%pageSize] }
+
+// find returns the open session of a socket ID, or nil.
+func (t *table) find(id uint32) *session {
+	i := id - t.base
+	if i >= uint32(t.used) {
+		return nil
+	}
+	if s := t.at(int(i)); s.open {
+		return s
+	}
+	return nil
+}
+
+// known returns the session that this attempt has led to, or nil.
+func (t *table) known(a attempt) *session {
+	i, ok := t.attempts[a]
+	if !ok {
+		return nil
+	}
+	return t.at(int(i))
+}
+
+// add opens a session for an attempt.
+func (t *table) add(a attempt) *session {
+	i := t.used
+	if len(t.closed) > rest {
+		i = int(t.closed[0])
+		t.closed = t.closed[1:]
+	} else {
+		if i/pageSize == len(t.pages) {
+			t.pages = append(t.pages, new([pageSize]session))
+		}
+		t.used++
+	}
+	s := t.at(i)
+	*s = session{
+		caller: a.caller, peer: a.peer, isn: a.isn, id: t.base + uint32(i), open: true,
+		check: srt.NewCheck(a.isn), source: srt.NewSource(a.isn),
+	}
+	t.attempts[a] = uint32(i)
+	t.open++
+	return s
+}
+
+// remove closes a session.
+func (t *table) remove(s *session) {
+	delete(t.attempts, s.attempt())
+	s.open = false
+	t.closed = append(t.closed, s.id-t.base)
+	t.open--
+}

@@ -1,0 +1,212 @@
+package socket
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	etherSize = 14
+	ipSize    = 20
+	udpSize   = 8
+	// frameSize is all that stands in front of a UDP payload.
+	frameSize = etherSize + ipSize + udpSize
+
+	timeToLive   = 64
+	dontFragment = 1 << 14
+)
+
+// Path is how frames leave for an IPv4 host: past this host's IP stack, which
+// in a load generator stands for many hosts and is not what is measured.
+type Path struct {
+	fd     int
+	source [6]byte // hardware address of the interface
+	next   [6]byte // of the next hop
+}
+
+// OpenPath finds the way to a host that this one has exchanged datagrams with,
+// so that its hardware address is known. It needs the right to packet sockets.
+func OpenPath(to netip.Addr) (*Path, error) {
+	if !to.Is4() {
+		return nil, fmt.Errorf("send frames to %s: not IPv4", to)
+	}
+	device, hop, err := route(to)
+	if err != nil {
+		return nil, fmt.Errorf("send frames to %s: %w", to, err)
+	}
+	link, err := net.InterfaceByName(device)
+	if err != nil {
+		return nil, fmt.Errorf("send frames to %s: find interface: %w", to, err)
+	}
+	if len(link.HardwareAddr) != 6 {
+		return nil, fmt.Errorf("send frames to %s: interface %s is not Ethernet", to, device)
+	}
+	p := &Path{source: [6]byte(link.HardwareAddr)}
+	if p.next, err = neighbour(hop, device); err != nil {
+		return nil, fmt.Errorf("send frames to %s: %w", to, err)
+	}
+	// Protocol 0: nothing is received.
+	p.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("send frames: %w", os.NewSyscallError("socket", err))
+	}
+	if err := p.bind(link.Index); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Path) bind(link int) error {
+	if err := unix.SetsockoptInt(p.fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1); err != nil {
+		return fmt.Errorf("send frames: %w", os.NewSyscallError("setsockopt", err))
+	}
+	if err := unix.Bind(p.fd, &unix.SockaddrLinklayer{Ifindex: link}); err != nil {
+		return fmt.Errorf("send frames: %w", os.NewSyscallError("bind", err))
+	}
+	return nil
+}
+
+// Outbox makes an outbox of frames.
+func (p *Path) Outbox(c *Clock, stamp int) *Outbox { return newOutbox(p.fd, c, stamp, frameSize) }
+
+// Close gives the socket back.
+func (p *Path) Close() error { return unix.Close(p.fd) }
+
+// route finds the interface and the next hop for ip.
+func route(ip netip.Addr) (device string, hop netip.Addr, err error) {
+	f, err := os.Open("/proc/net/route")
+	if err != nil {
+		return "", hop, fmt.Errorf("read routes: %w", err)
+	}
+	defer f.Close()
+	return readRoutes(f, ip)
+}
+
+// readRoutes takes the longest prefix that holds ip. A line is: interface,
+// destination, gateway, flags, refs, use, metric, mask; addresses in hex, in
+// the machine's byte order.
+func readRoutes(r io.Reader, ip netip.Addr) (device string, hop netip.Addr, err error) {
+	raw := ip.As4()
+	want, longest := binary.NativeEndian.Uint32(raw[:]), -1
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 8 {
+			continue
+		}
+		var v [3]uint32
+		bad := false
+		for i, k := range [3]int{1, 2, 7} {
+			n, err := strconv.ParseUint(fields[k], 16, 32)
+			v[i], bad = uint32(n), bad || err != nil
+		}
+		destination, gateway, mask := v[0], v[1], v[2]
+		if bad || want&mask != destination {
+			continue
+		}
+		if bits := prefix(mask); bits > longest {
+			longest, device, hop = bits, fields[0], ip
+			if gateway != 0 {
+				var b [4]byte
+				binary.NativeEndian.PutUint32(b[:], gateway)
+				hop = netip.AddrFrom4(b)
+			}
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return "", hop, fmt.Errorf("read routes: %w", err)
+	}
+	if longest < 0 {
+		return "", hop, errors.New("no route through an interface")
+	}
+	return device, hop, nil
+}
+
+func prefix(mask uint32) (n int) {
+	for ; mask != 0; mask &= mask - 1 {
+		n++
+	}
+	return n
+}
+
+// neighbour is the hardware address of a host on an interface.
+func neighbour(ip netip.Addr, device string) (mac [6]byte, err error) {
+	f, err := os.Open("/proc/net/arp")
+	if err != nil {
+		return mac, fmt.Errorf("read neighbours: %w", err)
+	}
+	defer f.Close()
+	return readNeighbours(f, ip, device)
+}
+
+// readNeighbours looks for a line: address, hardware type, flags, hardware
+// address, mask, interface.
+func readNeighbours(r io.Reader, ip netip.Addr, device string) (mac [6]byte, err error) {
+	for lines := bufio.NewScanner(r); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 6 || fields[0] != ip.String() || fields[5] != device {
+			continue
+		}
+		b, err := hex.DecodeString(strings.ReplaceAll(fields[3], ":", ""))
+		if err == nil && len(b) == 6 && [6]byte(b) != mac {
+			return [6]byte(b), nil
+		}
+	}
+	return mac, fmt.Errorf("hardware address of %s on %s is not known", ip, device)
+}
+
+// Head is what stands in front of the payloads from one port to another. It
+// does not change but for lengths and their checksum.
+type Head struct {
+	b   [frameSize]byte
+	sum uint32 // of the IP header's words with length and checksum 0
+}
+
+// Head makes the headers of datagrams between two IPv4 addresses. They go
+// without a UDP checksum: nothing in memory damages them.
+func (p *Path) Head(from, to netip.AddrPort) (h Head) {
+	b := h.b[:]
+	copy(b, p.next[:])
+	copy(b[6:], p.source[:])
+	binary.BigEndian.PutUint16(b[12:], unix.ETH_P_IP)
+	putIP(b[etherSize:], from.Addr(), to.Addr())
+	udp := b[etherSize+ipSize:]
+	binary.BigEndian.PutUint16(udp, from.Port())
+	binary.BigEndian.PutUint16(udp[2:], to.Port())
+	for i := etherSize; i < etherSize+ipSize; i += 2 {
+		h.sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	}
+	return h
+}
+
+func putIP(b []byte, from, to netip.Addr) {
+	b[0] = 4<<4 | ipSize/4
+	binary.BigEndian.PutUint16(b[6:], dontFragment)
+	b[8], b[9] = timeToLive, unix.IPPROTO_UDP
+	source, target := from.As4(), to.As4()
+	copy(b[12:], source[:])
+	copy(b[16:], target[:])
+}
+
+// write puts the headers for n bytes of payload in front of them.
+func (h *Head) write(b []byte, n int) {
+	copy(b, h.b[:])
+	length := ipSize + udpSize + n
+	sum := h.sum + uint32(length)
+	sum = sum&0xffff + sum>>16
+	sum = sum&0xffff + sum>>16
+	binary.BigEndian.PutUint16(b[etherSize+2:], uint16(length))
+	binary.BigEndian.PutUint16(b[etherSize+10:], ^uint16(sum))
+	binary.BigEndian.PutUint16(b[etherSize+ipSize+4:], uint16(udpSize+n))
+}

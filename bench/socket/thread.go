@@ -1,0 +1,78 @@
+package socket
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// memoryLimit keeps a process whose collector is off from growing without
+	// end; the loops allocate nothing, so that it is never reached.
+	memoryLimit = 2 << 30
+	// processors leaves room beside the one that a sleeping loop holds.
+	processors = 4
+	// realtime is the lowest priority above all normal threads.
+	realtime = 1
+)
+
+// Quiet keeps the runtime out of a measuring process: no collections, few
+// threads. It returns what undoes that.
+func Quiet() (undo func()) {
+	percent, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(memoryLimit)
+	procs := runtime.GOMAXPROCS(processors)
+	return func() {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+		runtime.GOMAXPROCS(procs)
+	}
+}
+
+// Thread gives the calling goroutine a thread for itself, on a CPU (any if
+// negative). The thread ends with the goroutine.
+//
+// With the right to it the thread runs as soon as its sleep ends, whatever
+// else wants the CPU: it has a schedule to keep. Several such threads take
+// turns where they sleep or Yield.
+func Thread(cpu int) error {
+	runtime.LockOSThread()
+	if cpu >= 0 {
+		var set unix.CPUSet
+		set.Set(cpu)
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			return fmt.Errorf("pin thread to CPU %d: %w", cpu, os.NewSyscallError("sched_setaffinity", err))
+		}
+	}
+	// The default of 50 µs is a quarter of a tick.
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
+	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: realtime}
+	// A courtesy to the measurement, not a need: without the right to it the
+	// loop runs all the same and reports its lag.
+	_ = unix.SchedSetAttr(0, attr, 0)
+	return nil
+}
+
+// Sleep waits until CLOCK_MONOTONIC shows at. A signal may end it early.
+func Sleep(at int64) {
+	ts := unix.NsecToTimespec(at)
+	// Raw, so that the runtime does not start another thread each time.
+	_, _, _ = unix.RawSyscall6(unix.SYS_CLOCK_NANOSLEEP, unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME,
+		uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+}
+
+// Yield lets another such thread of this CPU go first.
+func Yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+
+// Pause waits until at, and lets others go first when it is too late for
+// that.
+func Pause(c *Clock, at int64) {
+	if at > c.Now() {
+		Sleep(at)
+		return
+	}
+	Yield()
+}

@@ -1,0 +1,198 @@
+package suite
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"srtrelay/bench/peers"
+	"srtrelay/bench/report"
+	"srtrelay/bench/traffic"
+)
+
+const (
+	// stepTime is the window of a search's step.
+	stepTime = 2 * time.Second
+	// fullRate is the share of the planned datagrams that must have been
+	// sent: below it the generator was the limit, not the peer.
+	fullRate = 0.98
+	// stepsPerSearch is what a search takes usually, for the estimate.
+	stepsPerSearch = 10
+)
+
+// ceiling is a search's result.
+type ceiling struct {
+	rate int
+	last report.Run // the last confirming run
+	// byGenerator: what did not hold above was the generator, not the peer.
+	byGenerator bool
+}
+
+// climb searches a peer's highest rate without loss. All steps are kept as
+// trials, the last confirmation as the result.
+func (b *Bench) climb(ctx context.Context, c Case, guess int) (ceiling, error) {
+	var found ceiling
+	step := 0
+	limitedAt := map[bool]int{} // lowest rate that failed, by whether the generator did
+	c.Warm, c.Window = warmTime, b.stepWindow()
+	holds := func(rate int, confirming bool) (bool, error) {
+		step++
+		c.Plan.Rate, c.Round, c.Trial = rate, step, true
+		run, err := b.measure(ctx, c)
+		if err != nil {
+			return false, err
+		}
+		b.doc.Runs = append(b.doc.Runs, run)
+		word := "search"
+		if confirming {
+			word = "confirm"
+		}
+		b.say.run(run, word)
+		short := run.DataPerSec < fullRate*float64(rate)
+		if run.Lost == 0 && !short {
+			found.last = run
+			return true, nil
+		}
+		generator := run.Lost == 0 && short
+		if at := limitedAt[generator]; at == 0 || rate < at {
+			limitedAt[generator] = rate
+		}
+		return false, nil
+	}
+	rate, err := search(guess, holds)
+	if err != nil {
+		return found, err
+	}
+	found.rate = rate
+	found.byGenerator = limitedAt[true] > 0 && (limitedAt[false] == 0 || limitedAt[true] <= limitedAt[false])
+	if rate > 0 {
+		found.last.Trial, found.last.Found, found.last.Round, found.last.Unreached = false, true, 1, found.byGenerator
+		b.doc.Runs = append(b.doc.Runs, found.last)
+	}
+	return found, nil
+}
+
+func (b *Bench) stepWindow() time.Duration {
+	if b.opts.Quick {
+		return stepTime / 2
+	}
+	return stepTime
+}
+
+// ceilingOf is a peer's highest rate on its CPU, searched once per bench.
+func (b *Bench) ceilingOf(ctx context.Context, p peers.Peer) (ceiling, error) {
+	if c, known := b.ceilings[p.Name()]; known {
+		return c, nil
+	}
+	plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions)}
+	c, err := b.climb(ctx, Case{Scenario: "ceiling", Peer: p, Plan: plan, Shards: 1}, usualRate)
+	if err == nil {
+		b.ceilings[p.Name()] = c
+		b.say.line("%-11s %-10s %d/s without loss", "ceiling", p.Name(), c.rate)
+	}
+	return c, err
+}
+
+var ceilings = Scenario{
+	ID: "ceiling", Title: "highest rate without loss, one core",
+	run: func(ctx context.Context, b *Bench) error {
+		for _, p := range b.peers {
+			c, err := b.ceilingOf(ctx, p)
+			if err != nil {
+				return err
+			}
+			if c.byGenerator {
+				b.note("ceiling", fmt.Sprintf("%s: above %d/s the load generator or the sinks were the limit, which share a CPU; the peer may be able to do more", p.Name(), c.rate))
+			}
+		}
+		b.compareCeilings("goproxy", 3)
+		b.compareCeilings("nginx", 1)
+		return nil
+	},
+	estimate: func(b *Bench) time.Duration { return time.Duration(len(b.peers)) * b.searchTime() },
+}
+
+func (b *Bench) searchTime() time.Duration {
+	return stepsPerSearch * (b.stepWindow() + overhead)
+}
+
+func (b *Bench) compareCeilings(other string, limit float64) {
+	ours, theirs := b.ceilings[relay].rate, b.ceilings[other].rate
+	text := fmt.Sprintf("highest lossless rate of srtrelay / %s", other)
+	if ours == 0 || theirs == 0 {
+		b.missing("ceiling", text, ">=", limit, "no lossless rate was found for both")
+		return
+	}
+	b.verdict(report.AtLeast("ceiling", text, float64(ours)/float64(theirs), limit))
+}
+
+var latencies = Scenario{
+	ID: "latency", Title: "one-way latency at half of the highest rates",
+	run: func(ctx context.Context, b *Bench) error {
+		among := b.among("direct", "srtrelay", "nginx")
+		seen := map[int]bool{}
+		for _, p := range b.among("srtrelay", "nginx") {
+			if r, variant := p.(peers.Relay); variant && r.Label != relay {
+				continue
+			}
+			c, err := b.ceilingOf(ctx, p)
+			if err != nil {
+				return err
+			}
+			rate := roundRate(float64(c.rate) / 2)
+			if rate == 0 || seen[rate] {
+				continue
+			}
+			seen[rate] = true
+			plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions), Rate: rate}
+			if err := b.alternate(ctx, "latency", among, plan, 1, min(b.opts.Rounds, 3)); err != nil {
+				return err
+			}
+			b.compareLatency(rate, "half of "+p.Name()+"'s highest rate")
+		}
+		return nil
+	},
+	estimate: func(b *Bench) time.Duration {
+		total := time.Duration(2*min(b.opts.Rounds, 3)*len(b.among("direct", "srtrelay", "nginx"))) * b.runTime()
+		if len(b.opts.Only) > 0 && !slices.Contains(b.opts.Only, "ceiling") {
+			total += 2 * b.searchTime()
+		}
+		return total
+	},
+}
+
+// compareLatency holds the relay's added percentiles against nginx's.
+func (b *Bench) compareLatency(rate int, where string) {
+	added := func(peer string, figure func(report.Percentiles) float64) report.Spread {
+		median := func(name string) report.Spread {
+			chosen := of("latency", name)
+			return report.Over(b.doc.Runs, func(r report.Run) bool { return chosen(r) && r.Rate == rate && r.Latency != nil },
+				func(r report.Run) float64 { return figure(*r.Latency) })
+		}
+		s, base := median(peer), median("direct")
+		s.Median -= base.Median
+		s.N = min(s.N, base.N)
+		return s
+	}
+	for _, p := range []struct {
+		name   string
+		figure func(report.Percentiles) float64
+		limit  bool
+	}{
+		{"p50", func(p report.Percentiles) float64 { return p.P50 }, true},
+		{"p99", func(p report.Percentiles) float64 { return p.P99 }, true},
+		{"p99.9", func(p report.Percentiles) float64 { return p.P999 }, false},
+	} {
+		ours, theirs := added(relay, p.figure), added("nginx", p.figure)
+		text := fmt.Sprintf("added latency %s of srtrelay in us at %d/s (%s); limit: nginx's", p.name, rate, where)
+		switch {
+		case ours.N == 0 || theirs.N == 0:
+			b.missing("latency", text, "<=", 0, "srtrelay, nginx and the direct path must take part")
+		case p.limit:
+			b.verdict(report.AtMost("latency", text, ours.Median, theirs.Median))
+		default:
+			b.note("latency", fmt.Sprintf("added latency p99.9 at %d/s: srtrelay %.0f us, nginx %.0f us", rate, ours.Median, theirs.Median))
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package suite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"srtrelay/bench/peers"
+	"srtrelay/bench/report"
+	"srtrelay/bench/traffic"
+)
+
+const (
+	handshakeRounds = 3
+	// dialling is how many callers connect at a time: enough to keep a peer
+	// busy, few enough that none waits for long.
+	dialling = 256
+	// besideFlood is the rate of honest callers during a flood.
+	besideFlood = 20
+	floodTime   = 10 * time.Second
+)
+
+// connectFlags lift the bound on one address's half-open handshakes: all
+// callers of the bench come from one.
+var connectFlags = []string{"--max-handshakes-per-source", "4096"}
+
+var handshakes = Scenario{
+	ID: "handshakes", Title: "handshakes per second on one core, and callers beside a flood",
+	run: func(ctx context.Context, b *Bench) error {
+		plan := traffic.Plan{Mode: traffic.Connects, Sessions: dialling}
+		for round := 1; round <= min(b.opts.Rounds, handshakeRounds); round++ {
+			for _, p := range b.among("direct", "srtrelay", "goproxy") {
+				c := Case{Scenario: "handshakes", Peer: p, Plan: plan, Round: round, Shards: 1, Flags: connectFlags, Warm: warmTime, Window: b.window()}
+				run, err := b.connects(ctx, c, nil)
+				if err != nil {
+					return err
+				}
+				b.doc.Runs = append(b.doc.Runs, run)
+				b.say.line("%-11s %-10s round %d: %.0f handshakes/s, %d failed", "handshakes", p.Name(), round, run.PerSecond, run.Failed)
+			}
+		}
+		b.compareHandshakes()
+		return b.floods(ctx)
+	},
+	estimate: func(b *Bench) time.Duration {
+		rounds := min(b.opts.Rounds, handshakeRounds) * len(b.among("direct", "srtrelay", "goproxy"))
+		return time.Duration(rounds)*b.runTime() + time.Duration(len(b.among("srtrelay")))*(floodTime+overhead)
+	},
+}
+
+// connects measures a load that does nothing but connect; beside it, a flood.
+func (b *Bench) connects(ctx context.Context, c Case, flood *traffic.Plan) (run report.Run, err error) {
+	r, err := b.begin(ctx, c)
+	if err != nil {
+		return run, fmt.Errorf("%s, %s: %w", c.Scenario, c.Peer.Name(), err)
+	}
+	defer func() { err = errors.Join(err, r.stop()) }()
+	if flood != nil {
+		w, _, err := b.ends.StartLoad(ctx, *flood, r.peer.Targets)
+		if err != nil {
+			return run, fmt.Errorf("start flood: %w", err)
+		}
+		defer traffic.Quit(w)
+		if _, err := w.Ask(ctx, "start"); err != nil {
+			return run, err
+		}
+	}
+	if err := traffic.Start(ctx, r.sink, r.load); err != nil {
+		return run, err
+	}
+	if err := pause(ctx, c.Warm); err != nil {
+		return run, err
+	}
+	if err := traffic.Mark(ctx, r.sink, r.load); err != nil {
+		return run, err
+	}
+	usage, err := b.watch(ctx, r, c.Window)
+	if err != nil {
+		return run, err
+	}
+	got, err := r.load.Ask(ctx, "stop")
+	if err != nil {
+		return run, err
+	}
+	run = c.blank()
+	b.fillCPU(&run, usage)
+	run.PerSecond, run.Failed, run.Connect = got.Handshakes.PerSecond, got.Handshakes.Failed, percentiles(got.Handshakes.Connect)
+	return run, nil
+}
+
+func (b *Bench) compareHandshakes() {
+	per := func(peer string) report.Spread {
+		return report.Over(b.doc.Runs, of("handshakes", peer), func(r report.Run) float64 { return r.PerSecond })
+	}
+	ours, theirs := per(relay), per("goproxy")
+	const text, limit = "handshakes per second of srtrelay / goproxy", 10
+	if ours.N == 0 || theirs.N == 0 || theirs.Median == 0 {
+		b.missing("handshakes", text, ">=", limit, "both must take part")
+		return
+	}
+	b.verdict(report.AtLeast("handshakes", text, ours.Median/theirs.Median, limit))
+	if direct := per("direct"); direct.N > 0 {
+		b.note("handshakes", fmt.Sprintf("the load and the sinks alone, which share a CPU, manage %.0f handshakes/s on the direct path", direct.Median))
+	}
+}
+
+// floods lets honest callers connect while forged conclusions come as fast as
+// they can be sent.
+func (b *Bench) floods(ctx context.Context) error {
+	flood := traffic.Plan{Mode: traffic.Flood, Sessions: 1}
+	window := floodTime
+	if b.opts.Quick {
+		window = floodTime / 3
+	}
+	for _, p := range b.among("srtrelay") {
+		plan := traffic.Plan{Mode: traffic.Connects, Sessions: dialling, Rate: besideFlood}
+		run, err := b.connects(ctx, Case{Scenario: "flood", Peer: p, Plan: plan, Round: 1, Shards: 1, Warm: warmTime, Window: window}, &flood)
+		if err != nil {
+			return err
+		}
+		b.doc.Runs = append(b.doc.Runs, run)
+		b.say.line("%-11s %-10s %.1f connects/s beside the flood, %d failed, p99 %.0f us", "flood", p.Name(), run.PerSecond, run.Failed, run.Connect.P99)
+		if r, isRelay := p.(peers.Relay); isRelay && r.Label == relay {
+			b.verdict(report.AtMost("handshakes", "failed connects beside a flood of forged conclusions", float64(run.Failed), 0))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package suite
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestOptions(t *testing.T) {
+	o, err := Parse([]string{
+		"-only", "publish, mixed", "-peers", "direct,srtrelay", "-rounds", "3", "-load-cpus", "0,2-3", "-peer-cpus", "all",
+		"-variant", "a=--gso=off,--gro=off", "-relay-binary", "a=/x/y", "-relay-binary", "old=/z", "-relay-flags", "--batch=8 --gro=off",
+	}, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(o.Only, []string{"publish", "mixed"}) || !slices.Equal(o.LoadCPUs, []int{0, 2, 3}) || o.PeerCPUs != nil {
+		t.Errorf("%+v", o)
+	}
+	if len(o.Variants) != 2 || o.Variants[0].Binary != "/x/y" || !slices.Equal(o.Variants[0].Flags, []string{"--gso=off", "--gro=off"}) {
+		t.Errorf("variants: %+v", o.Variants)
+	}
+	if o.Variants[1].Label != "old" || o.Variants[1].Binary != "/z" || len(o.Variants[1].Flags) != 0 {
+		t.Errorf("variants: %+v", o.Variants)
+	}
+	if !slices.Equal(o.RelayFlags, []string{"--batch=8", "--gro=off"}) {
+		t.Errorf("relay flags: %q", o.RelayFlags)
+	}
+	var names []string
+	for _, p := range peersOf(o) {
+		names = append(names, p.Name())
+	}
+	if !slices.Equal(names, []string{"direct", "srtrelay", "a", "old"}) {
+		t.Errorf("peers: %v", names)
+	}
+}
+
+// Every refusal names the flag.
+func TestWrongOptions(t *testing.T) {
+	for _, args := range [][]string{
+		{"-only", "nothing"},
+		{"-peers", "haproxy"},
+		{"-rounds", "0"},
+		{"-rounds", "x"},
+		{"-sinks", "0"},
+		{"-load-cpus", "3-1"},
+		{"-peer-cpus", "x"},
+		{"-variant", "noname"},
+		{"-variant", "nginx=--x"},
+		{"-relay-binary", "=/x"},
+		{"-bogus"},
+	} {
+		_, err := Parse(args, nil, "")
+		if err == nil || !strings.Contains(err.Error(), args[0]) || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%v: %v", args, err)
+		}
+	}
+	if _, err := Parse([]string{"more"}, nil, ""); err == nil {
+		t.Error("an argument too many was accepted")
+	}
+	var out bytes.Buffer
+	if _, err := Parse([]string{"-help"}, &out, "how"); !errors.Is(err, flag.ErrHelp) || out.String() != "how" {
+		t.Errorf("%v, %q", err, out.String())
+	}
+}
+
+func TestParseShares(t *testing.T) {
+	const text = `# Samples: 3K of event 'cpu-clock'
+#
+# Overhead  Symbol
+# ........  ......
+    40.50%  [k] __udp_enqueue_schedule_skb
+     2.25%  [k] futex_wait
+     1.00%  [.] runtime.futex.abi0
+     0.50%  [.] runtime.lock2
+     0.25%  [k] native_queued_spin_lock_slowpath
+     0.25%  [k] _raw_spin_lock
+     3.00%  [.] srtrelay/shard.(*Table).Lookup
+`
+	s, err := parseShares(text)
+	if err != nil || s.futex != 3.25 || s.other != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if _, err := parseShares("# nothing\n"); err == nil {
+		t.Error("a profile without samples was accepted")
+	}
+}
+
+func TestDescribeProfile(t *testing.T) {
+	const text = "--- mutex:\ncycles/second=2000000000\nsampling period=1\n300 2 @ 0x1 0x2\n#\t0x1 f\n20 1 @ 0x3\n"
+	if got := describeProfile("mutex", text); !strings.Contains(got, "2 stacks, 320 cycles") {
+		t.Error(got)
+	}
+	if got := describeProfile("block", "--- contention:\ncycles/second=1\n"); !strings.Contains(got, "empty") {
+		t.Error(got)
+	}
+}
+
+func TestParseRollup(t *testing.T) {
+	const text = "5500-7fff ---p 00000000 00:00 0 [rollup]\nRss:    2048 kB\nPss:    1024 kB\nPss_Anon: 9 kB\n"
+	if rss, pss, err := parseRollup(text); err != nil || rss != 2<<20 || pss != 1<<20 {
+		t.Errorf("%d %d %v", rss, pss, err)
+	}
+	for _, wrong := range []string{"", "Rss: 1 kB\n", "Rss: x kB\nPss: 1 kB\n"} {
+		if _, _, err := parseRollup(wrong); err == nil {
+			t.Errorf("%q was accepted", wrong)
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package suite
+
+import (
+	"errors"
+	"testing"
+)
+
+func TestSearchFindsTheHighestRate(t *testing.T) {
+	for _, c := range []struct{ limit, guess int }{
+		{60_000, 60_000}, {61_000, 60_000}, {250_000, 60_000}, {9_000, 60_000}, {3_500, 60_000}, {120_000, 400_000}, {900_000, 60_000},
+	} {
+		steps := 0
+		got, err := search(c.guess, func(rate int, _ bool) (bool, error) {
+			steps++
+			return rate <= c.limit, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got > c.limit || float64(got)*searchEnd*1.01+500 < float64(c.limit) {
+			t.Errorf("limit %d: found %d", c.limit, got)
+		}
+		if steps > 18 {
+			t.Errorf("limit %d: %d steps", c.limit, steps)
+		}
+	}
+}
+
+func TestSearchEnds(t *testing.T) {
+	never := func(int, bool) (bool, error) { return false, nil }
+	if got, err := search(60_000, never); got != 0 || err != nil {
+		t.Errorf("nothing holds, found %d, %v", got, err)
+	}
+	always := func(int, bool) (bool, error) { return true, nil }
+	if got, err := search(60_000, always); got < searchCeiling/2 || got > searchCeiling || err != nil {
+		t.Errorf("everything holds, found %d, %v", got, err)
+	}
+	broken := errors.New("broken")
+	if _, err := search(60_000, func(int, bool) (bool, error) { return false, broken }); !errors.Is(err, broken) {
+		t.Errorf("error lost: %v", err)
+	}
+}
+
+// A rate that held once by luck must not be the result.
+func TestSearchConfirms(t *testing.T) {
+	confirmed := map[int]int{}
+	got, err := search(60_000, func(rate int, confirming bool) (bool, error) {
+		if !confirming {
+			return rate <= 100_000, nil
+		}
+		confirmed[rate]++
+		// Above 80,000 every second try fails.
+		return rate <= 80_000 || confirmed[rate]%2 == 1, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got > 80_000 || got < 75_000 || confirmed[got] != confirmations {
+		t.Errorf("found %d, confirmed %d times", got, confirmed[got])
+	}
+}

@@ -1,0 +1,85 @@
+package suite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"srtrelay/bench/report"
+	"srtrelay/bench/traffic"
+)
+
+var sessionSteps = []int{100, 1_000, 10_000, 100_000}
+
+const (
+	sessionRounds = 3
+	// connectRate is how many sessions connect per second: below what the
+	// slowest peer here manages, so that nobody has to try again.
+	connectRate = 8_000
+	// quietKeepalive replaces the usual second: 100,000 sessions would send
+	// more keepalives than data.
+	quietKeepalive = 10 * time.Second
+)
+
+// patientFlags keep sessions that hear of their peer every few seconds only.
+var patientFlags = []string{"--max-sessions", "110000", "--idle-timeout", "120s", "--backend-silence", "120s", "--max-handshakes-per-source", "4096"}
+
+// steps leaves out what takes longest in a quick bench.
+func (b *Bench) steps(all []int) []int {
+	if b.opts.Quick {
+		return all[:len(all)-1]
+	}
+	return all
+}
+
+var sessions = Scenario{
+	ID: "sessions", Title: "CPU per packet against the number of sessions, one shard",
+	run: func(ctx context.Context, b *Bench) error {
+		steps := b.steps(sessionSteps)
+		for _, n := range steps {
+			for round := 1; round <= min(b.opts.Rounds, sessionRounds); round++ {
+				for _, p := range b.among("direct", "srtrelay") {
+					plan := traffic.Plan{
+						Mode: traffic.Steady, Sessions: n, Rate: or(b.opts.Rate, usualRate),
+						Keepalive: quietKeepalive, ConnectRate: connectRate,
+					}
+					c := Case{
+						Scenario: "sessions", Peer: p, Plan: plan, Round: round, Shards: 1, Flags: patientFlags,
+						Warm: warmTime, Window: b.window(),
+					}
+					run, err := b.measure(ctx, c)
+					if err != nil {
+						return err
+					}
+					b.doc.Runs = append(b.doc.Runs, run)
+					b.say.run(run, fmt.Sprintf("round %d", round))
+				}
+			}
+		}
+		report.FillAdded(b.doc.Runs)
+		b.compareSessions(steps[0], steps[len(steps)-1])
+		return nil
+	},
+	estimate: func(b *Bench) time.Duration {
+		var total time.Duration
+		for _, n := range b.steps(sessionSteps) {
+			total += b.runTime() + time.Duration(n)*time.Second/connectRate
+		}
+		return total * time.Duration(min(b.opts.Rounds, sessionRounds)*len(b.among("direct", "srtrelay")))
+	},
+}
+
+func (b *Bench) compareSessions(few, many int) {
+	at := func(n int) report.Spread {
+		chosen := of("sessions", relay)
+		return report.Over(b.doc.Runs, func(r report.Run) bool { return chosen(r) && r.Sessions == n && r.HasAdded },
+			func(r report.Run) float64 { return r.AddedMicros })
+	}
+	a, z := at(few), at(many)
+	text := fmt.Sprintf("added CPU per packet of srtrelay with %d / with %d sessions", many, few)
+	if a.N == 0 || z.N == 0 {
+		b.missing("sessions", text, "<=", 1.25, "srtrelay and the direct path must take part")
+		return
+	}
+	b.verdict(report.AtMost("sessions", text, z.Median/a.Median, 1.25))
+}

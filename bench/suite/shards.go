@@ -1,0 +1,141 @@
+package suite
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"srtrelay/bench/report"
+	"srtrelay/bench/traffic"
+)
+
+var shardSteps = []int{1, 2, 8, 32, 128}
+
+const shardRounds = 3
+
+var shards = Scenario{
+	ID: "shards", Title: "highest rate and cost against the number of shards, all CPUs",
+	run: func(ctx context.Context, b *Bench) error {
+		if err := b.costByShards(ctx); err != nil {
+			return err
+		}
+		if err := b.ceilingByShards(ctx); err != nil {
+			return err
+		}
+		return b.waits(ctx)
+	},
+	estimate: func(b *Bench) time.Duration {
+		runs := min(b.opts.Rounds, shardRounds) * (1 + len(shardSteps))
+		return time.Duration(runs)*b.runTime() + time.Duration(len(shardSteps))*b.searchTime() + 15*time.Second
+	},
+}
+
+// costByShards runs the usual load; the direct path once per round.
+func (b *Bench) costByShards(ctx context.Context) error {
+	plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions), Rate: or(b.opts.Rate, usualRate)}
+	for round := 1; round <= min(b.opts.Rounds, shardRounds); round++ {
+		for _, p := range b.among("direct", "srtrelay") {
+			steps := shardSteps
+			if p.Name() == "direct" {
+				steps = []int{0}
+			}
+			for _, n := range steps {
+				c := Case{Scenario: "shards", Peer: p, Plan: plan, Round: round, Warm: warmTime, Window: b.window()}
+				c.manyShards(n)
+				run, err := b.measure(ctx, c)
+				if err != nil {
+					return err
+				}
+				b.doc.Runs = append(b.doc.Runs, run)
+				b.say.run(run, fmt.Sprintf("%d shards", n))
+			}
+		}
+	}
+	report.FillAdded(b.doc.Runs)
+	return nil
+}
+
+// manyShards lets shards run where the scheduler puts them: there are more
+// than CPUs.
+func (c *Case) manyShards(n int) {
+	c.Shards, c.AllCPUs = n, true
+	c.Flags = append(c.Flags, "--pin", "off")
+}
+
+func (b *Bench) ceilingByShards(ctx context.Context) error {
+	lowest, highest, guess := math.Inf(1), 0.0, usualRate
+	for _, p := range b.among("srtrelay") {
+		for _, n := range shardSteps {
+			plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions)}
+			c := Case{Scenario: "shards-ceiling", Peer: p, Plan: plan}
+			c.manyShards(n)
+			found, err := b.climb(ctx, c, guess)
+			if err != nil {
+				return err
+			}
+			b.say.line("%-11s %-10s %d shards: %d/s without loss", "shards", p.Name(), n, found.rate)
+			if found.byGenerator {
+				b.note("shards", fmt.Sprintf("%s, %d shards: above %d/s the load generator or the sinks were the limit", p.Name(), n, found.rate))
+			}
+			if p.Name() == relay {
+				lowest, highest = min(lowest, float64(found.rate)), max(highest, float64(found.rate))
+			}
+			guess = max(searchFloor, found.rate)
+		}
+	}
+	if highest > 0 {
+		b.verdict(report.AtLeast("shards", "lowest / highest lossless rate as shards go 1 to 128", lowest/highest, 0.85))
+	}
+	return nil
+}
+
+// waits looks for waiting on locks while the relay with most shards is busy.
+func (b *Bench) waits(ctx context.Context) (err error) {
+	relays := b.among("srtrelay")
+	if len(relays) == 0 {
+		return nil
+	}
+	plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions), Rate: or(b.opts.Rate, usualRate)}
+	c := Case{Scenario: "shards", Peer: relays[0], Plan: plan}
+	c.manyShards(shardSteps[len(shardSteps)-1])
+	r, err := b.begin(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if stop := r.stop(); err == nil {
+			err = stop
+		}
+	}()
+	if err := traffic.Start(ctx, r.sink, r.load); err != nil {
+		return err
+	}
+	shares, err := lockShares(ctx, r.peer.PIDs[0], b.dir)
+	if err != nil {
+		b.note("shards", "no perf profile: "+firstLine(err.Error()))
+	} else {
+		b.note("shards", fmt.Sprintf("perf, %d shards at %d/s: futex %.2f %%, other locks %.2f %% of the relay's samples", c.Shards, plan.Rate, shares.futex, shares.other))
+	}
+	return b.keepProfiles(r)
+}
+
+// keepProfiles saves the relay's own view of waiting beside the report.
+func (b *Bench) keepProfiles(r *running) error {
+	if err := os.MkdirAll(b.opts.Out, 0o755); err != nil {
+		return fmt.Errorf("keep profiles: %w", err)
+	}
+	for _, kind := range []string{"mutex", "block"} {
+		text, err := r.peer.API.Get("/debug/pprof/" + kind + "?debug=1")
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(b.opts.Out, kind+".txt"), text, 0o644); err != nil {
+			return fmt.Errorf("keep profiles: %w", err)
+		}
+		b.note("shards", describeProfile(kind, string(text)))
+	}
+	return nil
+}
