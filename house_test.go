@@ -23,11 +23,12 @@ const module = "srtrelay"
 // floors places every package of the product. Imports point to a lower floor
 // only: packages of one floor do not know each other.
 var floors = map[string]int{
-	"wire": 0, "addr": 0, "pool": 0, "backend": 0, "config": 0, "rules": 0,
-	"handshake": 1, "udp": 1, "balancer": 1,
-	"shard": 2, "probe": 2, "balancer/redis": 2,
-	"api": 3, "metrics": 3,
-	"cmd/srtrelay": 4,
+	"wire": 0, "addr": 0, "pool": 0, "backend": 0, "config": 0, "rules": 0, "api/answer": 0, "web": 0,
+	"handshake": 1, "udp": 1, "balancer": 1, "telemetry": 1, "capture": 1, "client": 1,
+	"shard": 2, "probe": 2, "balancer/redis": 2, "terminal": 2, "capture/pcapng": 2,
+	"streams": 3,
+	"api":     4, "metrics": 4,
+	"cmd/srtrelay": 5,
 }
 
 // tools are tests and tools. They may import anything; nothing of the product
@@ -41,10 +42,13 @@ var owners = map[string]string{
 	"golang.org/x/sys/":                 "udp",
 	"github.com/libp2p/go-reuseport":    "udp",
 	"github.com/redis/":                 "balancer/redis",
-	"github.com/spf13/pflag":            "config",
+	"github.com/spf13/pflag":            "config cmd/srtrelay",
+	"github.com/spf13/cobra":            "cmd/srtrelay",
+	"charm.land/":                       "terminal",
 	"go.yaml.in/":                       "config rules",
 	"github.com/prometheus/":            "metrics",
 	"github.com/valyala/bytebufferpool": "pool",
+	"github.com/gopacket/":              "capture/pcapng",
 }
 
 // vague are package names that tell nothing, and so collect everything.

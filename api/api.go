@@ -14,8 +14,10 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
+	"srtrelay/api/answer"
 	"srtrelay/backend"
 	"srtrelay/rules"
 	"srtrelay/shard"
@@ -37,15 +39,21 @@ type Shards interface {
 	Stats() []shard.Stats
 }
 
-// Backends gives every backend the relay knows.
+// Backends gives every backend the relay knows, by ID; see View.
 type Backends interface {
-	Backends() []Backend
+	Backends() []answer.Backend
 }
 
-// Loads gives what each backend carries. A backend without load may be
-// missing.
-type Loads interface {
-	Loads() map[backend.ID]Load
+// Streams gives what the sessions say of themselves and their streams, and
+// ends one; see streams.Watch. What it gives may be a second old. An ID or a
+// key that nobody has is no error, a cursor that it did not make is
+// answer.ErrCursor, and any other error means that it cannot tell at present.
+type Streams interface {
+	Sessions(ctx context.Context, q answer.SessionQuery) (answer.SessionList, error)
+	Session(ctx context.Context, id string) (answer.Session, bool, error)
+	Kick(ctx context.Context, id string) (known bool, err error)
+	Streams(ctx context.Context, q answer.StreamQuery) (answer.StreamList, error)
+	Stream(ctx context.Context, key string) (answer.StreamDetail, bool, error)
 }
 
 // State says whether the relay can take callers.
@@ -70,17 +78,11 @@ type Resolver interface {
 	Explain(q backend.Query) (backend.Target, string, error)
 }
 
-// Load is what one backend carries.
-type Load struct {
-	Sessions int
-	Streams  int
-}
-
 // Rooms are whom the API asks.
 type Rooms struct {
 	Shards   Shards
 	Backends Backends
-	Loads    Loads
+	Streams  Streams
 	State    State
 	Registry Registry
 	Resolver Resolver
@@ -93,8 +95,15 @@ type Rooms struct {
 	// LocalOnly says that whoever reaches the API is on this host, and that
 	// nothing else protects it.
 	LocalOnly bool
+	// Feed is what has happened, for GET /api/v1/events.
+	Feed *Feed
 	// Metrics answers GET /metrics.
 	Metrics http.Handler
+	// Capture answers GET /api/v1/capture, nil for nobody. Its request ends
+	// when the server does; its deadlines are its own.
+	Capture http.Handler
+	// Page answers GET / and what lies below /ui/, nil for nobody.
+	Page http.Handler
 }
 
 // Server is the HTTP server. One goroutine calls Listen and then Serve;
@@ -106,8 +115,9 @@ type Server struct {
 
 // New makes a server that answers with the given version and rooms.
 func New(version string, rooms Rooms, log *slog.Logger) *Server {
-	return &Server{http: http.Server{
-		Handler:           http.MaxBytesHandler(newHandler(version, rooms, log), maxBodyBytes),
+	h := newHandler(version, rooms, log)
+	s := &Server{http: http.Server{
+		Handler:           http.MaxBytesHandler(h.mux(), maxBodyBytes),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -115,6 +125,9 @@ func New(version string, rooms Rooms, log *slog.Logger) *Server {
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}}
+	// Answers without an end do not end by themselves.
+	s.http.RegisterOnShutdown(sync.OnceFunc(func() { close(h.closing) }))
+	return s
 }
 
 // Listen opens the port, so that a busy one is known before anything serves.

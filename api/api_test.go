@@ -18,25 +18,27 @@ import (
 
 	"go.uber.org/goleak"
 
+	"srtrelay/api/answer"
 	"srtrelay/backend"
 	"srtrelay/shard"
 )
+
+var discard = slog.New(slog.DiscardHandler)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // relay plays all rooms that the API asks.
 type relay struct {
 	stats    []shard.Stats
-	backends []Backend
-	loads    map[backend.ID]Load
+	backends []answer.Backend
+	spoken   spoken
 	reason   string // why not ready, "" when ready
 	amiss    string // while ready
 	draining bool
 }
 
 func (r *relay) Stats() []shard.Stats       { return r.stats }
-func (r *relay) Backends() []Backend        { return r.backends }
-func (r *relay) Loads() map[backend.ID]Load { return r.loads }
+func (r *relay) Backends() []answer.Backend { return r.backends }
 func (r *relay) Ready() (bool, string)      { return r.reason == "", r.reason + r.amiss }
 func (r *relay) Draining() bool             { return r.draining }
 
@@ -45,13 +47,17 @@ func (r *relay) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (r *relay) rooms() Rooms {
-	return Rooms{Shards: r, Backends: r, Loads: r, State: r, Metrics: r}
+	return Rooms{Shards: r, Backends: r, Streams: &r.spoken, State: r, Metrics: r, Feed: NewFeed(time.Unix(1, 0))}
 }
 
 // ask sends one request past the network.
 func (r *relay) ask(method, path string) *httptest.ResponseRecorder {
+	return recordOf(newHandler("v1.2.3-4-gabc", r.rooms(), discard).mux(), method, path)
+}
+
+func recordOf(h http.Handler, method, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	newHandler("v1.2.3-4-gabc", r.rooms(), slog.New(slog.DiscardHandler)).ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	h.ServeHTTP(w, httptest.NewRequest(method, path, nil))
 	return w
 }
 
@@ -67,18 +73,21 @@ func compact(t *testing.T, text string) string {
 
 func TestAnswers(t *testing.T) {
 	at := time.Date(2026, 5, 4, 3, 2, 1, 0, time.FixedZone("", 3600))
-	r := &relay{
-		backends: []Backend{
-			{ID: "b", Address: "10.0.0.2:10080", Source: backend.Static, Draining: true},
-			{ID: "a", Address: "10.0.0.1:10080", Source: backend.Static, Alive: true, KeyLen: 2, RegisteredAt: at, UpdatedAt: at},
-		},
-		loads: map[backend.ID]Load{"a": {Sessions: 3, Streams: 2}, "gone": {Sessions: 1}},
-	}
+	r := &relay{backends: View(Known{
+		Snapshot: &backend.Snapshot{Backends: []backend.Backend{
+			{ID: "a", Addr: netip.MustParseAddrPort("10.0.0.1:10080"), Source: backend.Static, KeyLen: 2, Added: at, Answered: at.Add(-1)},
+			{ID: "b", Addr: netip.MustParseAddrPort("10.0.0.2:10080"), Source: backend.Static, Draining: true, Down: true},
+		}},
+		Seen:     map[backend.ID]time.Time{"a": at},
+		Loads:    map[backend.ID]Load{"a": {Sessions: 3, Streams: 2}, "gone": {Sessions: 1}},
+		Bitrates: map[backend.ID]float64{"a": 1500},
+		Now:      at,
+	})}
 	backends := `{"code":0,"data":{"total":2,"alive":1,"backends":[
 		{"id":"a","address":"10.0.0.1:10080","alive":true,"late":false,"draining":false,"source":"static",
-		 "registered_at":"2026-05-04T02:02:01Z","updated_at":"2026-05-04T02:02:01Z","sessions":3,"streams":2,"weight":1,"key_length":16},
+		 "registered_at":"2026-05-04T02:02:01Z","updated_at":"2026-05-04T02:02:01Z","sessions":3,"streams":2,"weight":1,"bitrate_bps":1500,"key_length":16},
 		{"id":"b","address":"10.0.0.2:10080","alive":false,"late":false,"draining":true,"source":"static",
-		 "sessions":0,"streams":0,"weight":1,"key_length":0}]}}`
+		 "sessions":0,"streams":0,"weight":1,"bitrate_bps":0,"key_length":0}]}}`
 	for _, c := range []struct {
 		method, path string
 		relay        *relay
@@ -107,9 +116,9 @@ func TestAnswers(t *testing.T) {
 		},
 		{"GET", "/api/v1/backends", r, 200, backends},
 		{"GET", "/api/v1/origins", r, 200, backends},
-		{"GET", "/api/v1/backends", &relay{}, 200, `{"code":0,"data":{"total":0,"alive":0,"backends":[]}}`},
+		{"GET", "/api/v1/backends", &relay{backends: View(Known{Snapshot: new(backend.Snapshot)})}, 200, `{"code":0,"data":{"total":0,"alive":0,"backends":[]}}`},
 		{"GET", "/", r, 404, `{"code":404,"error":"no such path: /"}`},
-		{"GET", "/api/v1/streams", r, 404, `{"code":404,"error":"no such path: /api/v1/streams"}`},
+		{"GET", "/api/v1/stream", r, 404, `{"code":404,"error":"no such path: /api/v1/stream"}`},
 		{"GET", "/live/", r, 404, `{"code":404,"error":"no such path: /live/"}`},
 		{"POST", "/api/v1/versions", r, 405, `{"code":405,"error":"method not allowed, use GET, HEAD"}`},
 		{"DELETE", "/metrics", r, 405, `{"code":405,"error":"method not allowed, use GET, HEAD"}`},
@@ -149,7 +158,7 @@ func TestShards(t *testing.T) {
 		r.stats[i].Values[shard.ReceivedFront] = 10
 		r.stats[i].Values[shard.ReceivedBack] = 5
 	}
-	var got struct{ Data shardList }
+	var got struct{ Data answer.ShardList }
 	if err := json.Unmarshal(r.ask("GET", "/api/v1/shards").Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}

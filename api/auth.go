@@ -14,12 +14,13 @@ import (
 // has open can reach a loopback address as well as the operator can.
 func (h *handler) guarded(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if err := h.pages.Check(r); err != nil {
+		// Check lets a GET pass that a page elsewhere makes: it could not read
+		// the answer, but a capture or a profile costs something all the same.
+		if err := h.pages.Check(r); err != nil || r.Header.Get("Sec-Fetch-Site") == "cross-site" {
 			h.refuse(w, r, http.StatusForbidden, "request of a web page from elsewhere")
 			return
 		}
-		if h.rooms.LocalOnly && !isLocalName(r.Host) {
-			h.refuse(w, r, http.StatusForbidden, "host: neither an address nor localhost")
+		if h.isForeign(w, r) {
 			return
 		}
 		if why := h.unauthorized(r); why != "" {
@@ -29,6 +30,26 @@ func (h *handler) guarded(next http.HandlerFunc) http.HandlerFunc {
 		}
 		next(w, r)
 	}
+}
+
+// private lets a call through that tells who streams what, which a web page
+// must not learn by rebinding its name.
+func (h *handler) private(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if !h.isForeign(w, r) {
+			next(w, r)
+		}
+	}
+}
+
+// isForeign refuses a request that names this host as no operator would, where
+// nothing but loopback protects it.
+func (h *handler) isForeign(w http.ResponseWriter, r *http.Request) bool {
+	foreign := h.rooms.LocalOnly && !isLocalName(r.Host)
+	if foreign {
+		h.refuse(w, r, http.StatusForbidden, "host: neither an address nor localhost")
+	}
+	return foreign
 }
 
 // isLocalName reports whether a Host header names this host as an operator on

@@ -224,11 +224,21 @@ func TestRebindingIsRefusedWithoutToken(t *testing.T) {
 	}
 	d := newDoor(t, "")
 	d.rooms.LocalOnly = true
-	d.http = newHandler("v1", d.rooms, d.logger())
+	d.http = newHandler("v1", d.rooms, d.logger()).mux()
 	r := httptest.NewRequest("POST", "http://evil.example:12025/api/v1/backends/x/drain", nil)
 	w := httptest.NewRecorder()
 	d.http.ServeHTTP(w, r)
 	if w.Code != http.StatusForbidden {
 		t.Errorf("status %d, want 403", w.Code)
+	}
+}
+
+// A page elsewhere can make a browser GET, though it cannot read the answer.
+func TestPagesElsewhereStartNoCapture(t *testing.T) {
+	d := everything(t, func(r *Rooms) { r.Token = "" })
+	for site, want := range map[string]int{"cross-site": 403, "same-origin": 200, "none": 200, "": 200} {
+		if w := d.call("GET", "/api/v1/capture?stream=a", "", "Sec-Fetch-Site", site); w.Code != want {
+			t.Errorf("%q: %d, want %d", site, w.Code, want)
+		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/api/answer"
 	"srtrelay/backend"
 )
 
@@ -26,8 +27,8 @@ type door struct {
 	rooms Rooms
 	log   bytes.Buffer
 	http  http.Handler
-	// from is whom requests come from.
-	from string
+	// from is whom requests come from, host what they name this host.
+	from, host string
 }
 
 func newDoor(t *testing.T, token string) *door {
@@ -35,14 +36,16 @@ func newDoor(t *testing.T, token string) *door {
 	d.rooms = (&relay{}).rooms()
 	d.rooms.Registry, d.rooms.Backends, d.rooms.Resolver = d.Registry, d, d
 	d.rooms.TTL, d.rooms.Token = ttl, token
-	d.http = newHandler("v1", d.rooms, d.logger())
+	d.http = newHandler("v1", d.rooms, d.logger()).mux()
 	return d
 }
 
 func (d *door) logger() *slog.Logger { return slog.New(slog.NewTextHandler(&d.log, nil)) }
 
 // Backends implements Backends.
-func (d *door) Backends() []Backend { return View(d.Snapshot(), d.Seen(), time.Now()) }
+func (d *door) Backends() []answer.Backend {
+	return View(Known{Snapshot: d.Snapshot(), Seen: d.Seen(), Now: time.Now()})
+}
 
 // Explain implements Resolver: the first backend that takes streams.
 func (d *door) Explain(q backend.Query) (backend.Target, string, error) {
@@ -59,7 +62,9 @@ func (d *door) Explain(q backend.Query) (backend.Target, string, error) {
 
 func (d *door) call(method, path, body string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
-	r.RemoteAddr = d.from
+	if r.RemoteAddr = d.from; d.host != "" {
+		r.Host = d.host
+	}
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
@@ -225,7 +230,7 @@ func TestBackendsShowRegistrations(t *testing.T) {
 	d := newDoor(t, "")
 	d.call("POST", register, sample)
 	d.Alive(sampleID, 2, time.Now())
-	var got struct{ Data backendList }
+	var got struct{ Data answer.BackendList }
 	if err := json.Unmarshal(d.call("GET", "/api/v1/backends", "").Body.Bytes(), &got); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +240,7 @@ func TestBackendsShowRegistrations(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	// Alive by its answers, but nobody has heard of it.
-	late := View(d.Snapshot(), nil, time.Now().Add(2*ttl))[0]
+	late := View(Known{Snapshot: d.Snapshot(), Now: time.Now().Add(2 * ttl)})[0]
 	if late.Alive || !late.Late {
 		t.Errorf("%+v", late)
 	}

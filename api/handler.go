@@ -3,12 +3,15 @@ package api
 import (
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/pprof"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+
+	"srtrelay/api/answer"
 )
 
 // handler answers requests.
@@ -19,36 +22,74 @@ type handler struct {
 	log      *slog.Logger
 	pages    *http.CrossOriginProtection
 	refusals refusals
+	// asking bounds the questions to all shards, large the great answers that
+	// are made or on their way.
+	asking, large gate
+	// closing is closed when the server shuts down.
+	closing chan struct{}
 }
 
 // reply is the frame of every answer. SRS's tools read code, and pid where
 // they know it; an error has a non-zero code.
-type reply struct {
-	Code  int    `json:"code"`
-	PID   string `json:"pid,omitempty"`
-	Error string `json:"error,omitempty"`
-	Data  any    `json:"data,omitempty"`
-}
+type reply = answer.Reply[any]
 
-func newHandler(version string, rooms Rooms, log *slog.Logger) http.Handler {
-	h := &handler{
+func newHandler(version string, rooms Rooms, log *slog.Logger) *handler {
+	return &handler{
 		version: version, pid: strconv.Itoa(os.Getpid()), rooms: rooms, log: log,
 		pages: http.NewCrossOriginProtection(), refusals: refusals{log: log},
+		asking: make(gate, maxAsking), large: make(gate, maxLarge), closing: make(chan struct{}),
 	}
+}
+
+// methods are the calls that a path takes, by method.
+type methods map[string]http.HandlerFunc
+
+// get is a path that is only read.
+func get(next http.HandlerFunc) methods { return methods{http.MethodGet: next, http.MethodHead: next} }
+
+// post is a path that is only posted to.
+func post(next http.HandlerFunc) methods { return methods{http.MethodPost: next} }
+
+// routes is every path of the API, in ServeMux's patterns. openapi.yaml tells
+// the same to the world.
+func (h *handler) routes() map[string]methods {
+	routes := map[string]methods{
+		"/live":                         get(h.live),
+		"/ready":                        get(h.ready),
+		"/metrics":                      get(h.rooms.Metrics.ServeHTTP),
+		"/api/v1/openapi.yaml":          get(openAPI),
+		"/api/v1/versions":              get(h.versions),
+		"/api/v1/backends":              get(h.backends),
+		"/api/v1/origins":               get(h.backends), // SRS's word for them
+		"/api/v1/backends/{id}":         {http.MethodDelete: h.guarded(h.forget)},
+		"/api/v1/backends/{id}/drain":   post(h.guarded(h.drain(true))),
+		"/api/v1/backends/{id}/undrain": post(h.guarded(h.drain(false))),
+		"/api/v1/srs/register":          post(h.guarded(h.register)),
+		"/api/v1/shards":                get(h.shards),
+		"/api/v1/resolve":               get(h.resolve),
+		"/api/v1/sessions":              get(h.private(h.bounded(h.sessions))),
+		"/api/v1/streams":               get(h.private(h.bounded(h.streams))),
+		"/api/v1/streams/one":           get(h.private(h.bounded(h.stream))),
+		"/api/v1/events":                {http.MethodGet: h.private(h.endless(h.events))},
+	}
+	session := get(h.private(h.session))
+	session[http.MethodDelete] = h.guarded(h.kick)
+	routes["/api/v1/sessions/{id}"] = session
+	if h.rooms.Capture != nil {
+		routes["/api/v1/capture"] = methods{http.MethodGet: h.guarded(h.endless(h.rooms.Capture.ServeHTTP))}
+	}
+	if h.rooms.Page != nil {
+		routes["/{$}"], routes["/ui/"] = get(h.rooms.Page.ServeHTTP), get(h.rooms.Page.ServeHTTP)
+	}
+	h.profiles(routes)
+	return routes
+}
+
+func (h *handler) mux() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.Handle("/live", get(h.live))
-	mux.Handle("/ready", get(h.ready))
-	mux.Handle("/metrics", get(rooms.Metrics.ServeHTTP))
-	mux.Handle("/api/v1/versions", get(h.versions))
-	mux.Handle("/api/v1/backends", get(h.backends))
-	mux.Handle("/api/v1/origins", get(h.backends)) // SRS's word for them
-	mux.Handle("/api/v1/shards", get(h.shards))
-	mux.Handle("/api/v1/resolve", get(h.resolve))
-	mux.Handle("/api/v1/srs/register", only(h.guarded(h.register), http.MethodPost))
-	mux.Handle("/api/v1/backends/{id}/drain", only(h.guarded(h.drain(true)), http.MethodPost))
-	mux.Handle("/api/v1/backends/{id}/undrain", only(h.guarded(h.drain(false)), http.MethodPost))
-	mux.Handle("/api/v1/backends/{id}", only(h.guarded(h.forget), http.MethodDelete))
-	h.profiles(mux)
+	for path, calls := range h.routes() {
+		mux.Handle(path, calls)
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, "no such path: "+r.URL.Path)
 	})
@@ -56,37 +97,32 @@ func newHandler(version string, rooms Rooms, log *slog.Logger) http.Handler {
 }
 
 // profiles are guarded as well: the command line may hold the token.
-func (h *handler) profiles(mux *http.ServeMux) {
+func (h *handler) profiles(routes map[string]methods) {
 	for path, profile := range map[string]http.HandlerFunc{
 		"/debug/pprof/": pprof.Index, "/debug/pprof/cmdline": pprof.Cmdline,
 		"/debug/pprof/profile": pprof.Profile, "/debug/pprof/trace": pprof.Trace,
 	} {
-		mux.Handle(path, get(h.guarded(profile)))
+		routes[path] = get(h.guarded(profile))
 	}
 	for _, c := range contentions() {
-		mux.Handle("/debug/pprof/"+c.name, get(h.guarded(c.serve)))
+		routes["/debug/pprof/"+c.name] = get(h.guarded(c.serve))
 	}
 	// The pprof tool posts the addresses that it wants to be named.
-	mux.Handle("/debug/pprof/symbol", only(h.guarded(pprof.Symbol), http.MethodGet, http.MethodPost))
+	symbol := h.guarded(pprof.Symbol)
+	routes["/debug/pprof/symbol"] = methods{http.MethodGet: symbol, http.MethodPost: symbol}
 }
 
-// get lets GET and HEAD through.
-func get(next http.HandlerFunc) http.Handler {
-	return only(next, http.MethodGet, http.MethodHead)
-}
-
-// only lets the given methods through. ServeMux could, but answers the others
-// in plain text.
-func only(next http.HandlerFunc, methods ...string) http.Handler {
-	allow := strings.Join(methods, ", ")
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !slices.Contains(methods, r.Method) {
-			w.Header().Set("Allow", allow)
-			fail(w, http.StatusMethodNotAllowed, "method not allowed, use "+allow)
-			return
-		}
-		next(w, r)
-	})
+// ServeHTTP picks the call. ServeMux could, but answers the wrong method in
+// plain text.
+func (m methods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	next, ok := m[r.Method]
+	if !ok {
+		allow := strings.Join(slices.Sorted(maps.Keys(m)), ", ")
+		w.Header().Set("Allow", allow)
+		fail(w, http.StatusMethodNotAllowed, "method not allowed, use "+allow)
+		return
+	}
+	next(w, r)
 }
 
 // fail answers with an error; its code is the HTTP status.

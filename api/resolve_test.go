@@ -99,7 +99,7 @@ func TestResolveFollowsTheRules(t *testing.T) {
 	live := new(rules.Live)
 	live.Publish(set)
 	d.rooms.Rules = live
-	d.http = newHandler("v1", d.rooms, d.logger())
+	d.http = newHandler("v1", d.rooms, d.logger()).mux()
 	if w, a := d.resolve(""); w.Code != 200 || a.Data.From != rules.FromDefault || a.Data.Told != "#!::r=live/fallback,m=publish" ||
 		a.Data.Key != "__defaultVhost__/live/fallback" {
 		t.Errorf("%s", w.Body)

@@ -3,42 +3,16 @@ package api
 import (
 	"net/http"
 
+	"srtrelay/api/answer"
 	"srtrelay/shard"
 )
 
-// numbers are the counters of one shard, or of all together.
-type numbers struct {
-	Sessions uint64 `json:"sessions"`
-	HalfOpen uint64 `json:"half_open"`
-	// Packets and Bytes were received, from callers and backends.
-	Packets uint64 `json:"packets"`
-	Bytes   uint64 `json:"bytes"`
-	// BatchFill is received datagrams per receive call.
-	BatchFill   float64           `json:"batch_fill"`
-	KernelDrops uint64            `json:"kernel_drops"`
-	Drops       map[string]uint64 `json:"drops"`
-	SendDrops   map[string]uint64 `json:"send_drops"`
-	// Counters are all the others by name.
-	Counters map[string]uint64 `json:"counters"`
-}
-
-type shardEntry struct {
-	Shard int `json:"shard"`
-	numbers
-}
-
-// shardList is the answer's data.
-type shardList struct {
-	Shards []shardEntry `json:"shards"`
-	Total  numbers      `json:"total"`
-}
-
 func (h *handler) shards(w http.ResponseWriter, _ *http.Request) {
 	stats := h.rooms.Shards.Stats()
-	list := shardList{Shards: make([]shardEntry, 0, len(stats))}
+	list := answer.ShardList{Shards: make([]answer.Shard, 0, len(stats))}
 	var sum shard.Stats
 	for _, s := range stats {
-		list.Shards = append(list.Shards, shardEntry{s.Shard, count(s)})
+		list.Shards = append(list.Shards, answer.Shard{Shard: s.Shard, Numbers: count(s)})
 		for i, v := range s.Values {
 			sum.Values[i] += v
 		}
@@ -49,9 +23,9 @@ func (h *handler) shards(w http.ResponseWriter, _ *http.Request) {
 
 // count sorts a shard's counters into the answer. A counter that a later
 // version adds finds its place by its kind.
-func count(s shard.Stats) numbers {
+func count(s shard.Stats) answer.Numbers {
 	v := &s.Values
-	n := numbers{
+	n := answer.Numbers{
 		Sessions:    v[shard.Sessions],
 		HalfOpen:    v[shard.HalfOpen],
 		Packets:     v[shard.ReceivedFront] + v[shard.ReceivedBack],

@@ -31,6 +31,8 @@ type Config struct {
 	// RegisterToken is what API calls that change something must bring, ""
 	// for nothing.
 	RegisterToken string
+	// MetricsStreams is how many streams have metrics of their own.
+	MetricsStreams int
 	// Backends are the static backends as host:port. Names are not resolved.
 	Backends []string
 	// Weights are the shares of static backends that have another than 1.
@@ -62,6 +64,8 @@ type Config struct {
 	BatchWait time.Duration
 	// Pin says on which CPUs the shards run.
 	Pin Pin
+	// Telemetry has the quality of every session measured.
+	Telemetry bool
 	// GRO and GSO are true for auto: used where the kernel has them.
 	GRO, GSO bool
 	// Rcvbuf and Sndbuf are the bytes asked of the kernel per socket.

@@ -50,7 +50,7 @@ func TestDefaults(t *testing.T) {
 		Policy: "least-sessions", PlayersCreate: true, Affinity: 15 * time.Second,
 		BackendTTL: 30 * time.Second,
 		State:      "memory", Redis: Redis{Mode: "single", Addrs: []string{"127.0.0.1:6379"}},
-		Shards: runtime.GOMAXPROCS(0), Batch: 64, BatchWait: 100 * time.Microsecond, Pin: Pin{Auto: true}, GRO: true, GSO: true,
+		Shards: runtime.GOMAXPROCS(0), Batch: 64, BatchWait: 100 * time.Microsecond, Pin: Pin{Auto: true}, GRO: true, GSO: true, Telemetry: true,
 		Rcvbuf: 16 << 20, Sndbuf: 16 << 20, UpstreamPorts: 4,
 		MaxSessions: 100000, MaxHandshakes: 4096, MaxHandshakesPerSource: 512,
 		IdleTimeout: 30 * time.Second, BackendSilence: 4 * time.Second, Grace: 20 * time.Second,
@@ -68,6 +68,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		{"api", "0.0.0.0:8080"},
 		{"api-allow-remote", "true"},
 		{"register-token", "a-token-of-16+/="},
+		{"metrics-streams", "10"},
 		{"backend", "srt://Origin-1.example:10080,10.0.0.2:10080?weight=3,[fd00::1]:10080"},
 		{"backend-ttl", "45s"},
 		{"rules", "/etc/srtrelay/rules.yaml"},
@@ -80,6 +81,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		{"batch", "1024"},
 		{"batch-wait", "250us"},
 		{"pin", "0,2-5"},
+		{"telemetry", "off"},
 		{"gro", "off"},
 		{"gso", "off"},
 		{"rcvbuf", "512KiB"},
@@ -115,9 +117,9 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 			netip.MustParseAddrPort("0.0.0.0:20083"),
 		},
 		API: netip.MustParseAddrPort("0.0.0.0:8080"), APIAllowRemote: true,
-		RegisterToken: "a-token-of-16+/=",
-		Backends:      []string{"origin-1.example:10080", "10.0.0.2:10080", "[fd00::1]:10080"},
-		Weights:       map[string]int{"10.0.0.2:10080": 3}, BackendTTL: 45 * time.Second,
+		RegisterToken: "a-token-of-16+/=", MetricsStreams: 10,
+		Backends: []string{"origin-1.example:10080", "10.0.0.2:10080", "[fd00::1]:10080"},
+		Weights:  map[string]int{"10.0.0.2:10080": 3}, BackendTTL: 45 * time.Second,
 		Rules:  "/etc/srtrelay/rules.yaml",
 		Policy: "hash", Affinity: time.Minute, State: "redis",
 		Redis: Redis{
@@ -257,7 +259,7 @@ func TestHelpAndVersion(t *testing.T) {
 }
 
 func TestUsageNamesEverything(t *testing.T) {
-	text := Usage()
+	text := Usage("")
 	for _, f := range fields {
 		want := append([]string{"--" + f.name, envName(f.name), f.help, f.def, f.shown}, f.aliases...)
 		for _, w := range want {

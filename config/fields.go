@@ -19,6 +19,8 @@ const (
 	maxWeight   = 1000                 // of one backend against another
 	minToken    = 8                    // shorter is guessed
 	maxToken    = 256
+
+	maxMetricsStreams = 10_000 // a dozen series each; more than Prometheus should be given
 )
 
 // field is one setting: its name in all sources, its help, its parser.
@@ -76,6 +78,11 @@ var fields = []field{
 		help: "what registration and changing API calls must bring, as bearer or ?token=; safer in a variable or the file",
 		show: func(string) string { return "***" },
 		set:  setToken,
+	},
+	{
+		name: "metrics-streams", group: groupFront, arg: "N", def: "0",
+		help: "streams that have metrics of their own, the oldest first; 0 for none",
+		set:  setInt(func(c *Config) *int { return &c.MetricsStreams }, 0, maxMetricsStreams),
 	},
 	{
 		name: "backend", group: groupBack, arg: "URL", shown: "none",
@@ -155,6 +162,11 @@ var fields = []field{
 			c.Pin, err = parsePin(text)
 			return err
 		},
+	},
+	{
+		name: "telemetry", group: groupWorkers, arg: "MODE", def: "on",
+		help: "passive SRT quality per session: on or off",
+		set:  setOn(func(c *Config) *bool { return &c.Telemetry }),
 	},
 	{
 		name: "gro", group: groupWorkers, arg: "MODE", def: "auto",

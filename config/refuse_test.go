@@ -25,7 +25,7 @@ func TestRefusals(t *testing.T) {
 		{flags("--shard 4"), `config: --shard: unknown flag, did you mean "--shards"?`},
 		{flags("--max_sessions=4"), `config: --max_sessions: unknown flag, did you mean "--max-sessions"?`},
 		{flags("-shards 4"), `config: -shards: unknown flag, did you mean "--shards"?`},
-		{flags("--telemetry=on"), `config: --telemetry: unknown flag`},
+		{flags("--telemetry=auto"), `config: --telemetry: "auto": not on or off`},
 		{flags("--shards"), `config: --shards: value missing`},
 		{flags("--=x"), `config: bad flag syntax: --=x`},
 		{flags("serve"), `config: "serve": unexpected argument`},
@@ -67,6 +67,9 @@ func TestRefusals(t *testing.T) {
 			`config: PROXY_SYSTEM_API: "10.0.0.1:12025": other hosts could reach it, which needs --register-token or --api-allow-remote`,
 		},
 		{flags("--api-allow-remote=si"), `config: --api-allow-remote: "si": not true or false`},
+
+		{flags("--metrics-streams=-1"), `config: --metrics-streams: "-1": out of range 0 to 10000`},
+		{flags("--metrics-streams=10001"), `config: --metrics-streams: "10001": out of range 0 to 10000`},
 
 		// Backends.
 		{flags("--backend origin"), `config: --backend: "origin": port missing`},

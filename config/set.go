@@ -147,6 +147,16 @@ func setAuto(at func(*Config) *bool) func(*Config, string) error {
 	}
 }
 
+func setOn(at func(*Config) *bool) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		if text != "on" && text != "off" {
+			return errors.New("not on or off")
+		}
+		*at(c) = text == "on"
+		return nil
+	}
+}
+
 // setChoice takes one of the words in has.
 func setChoice(at func(*Config) *string, has ...string) func(*Config, string) error {
 	return func(c *Config, text string) error {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,11 +10,7 @@ import (
 const usageHead = `srtrelay relays SRT callers to SRT backends, datagram by datagram.
 
 Usage:
-  srtrelay [serve] [flags]   run the relay
-  srtrelay resolve STREAMID  ask a running relay where a stream ID would go
-  srtrelay version           print the version
-  srtrelay help              print this text
-
+%s
 A flag beats its variable, that beats the key of the flag's name in the file,
 that beats the default. Lists take commas, flags of lists may be repeated.
 `
@@ -31,23 +28,42 @@ Exit codes: 0 stopped in good order, 1 failed while running, 2 could not start.
 `
 
 // Usage is the text for the operator: every flag with its default and its
-// environment variables.
-func Usage() string {
+// environment variables. commands are the lines that tell what else there is.
+func Usage(commands string) string {
 	var b strings.Builder
-	b.WriteString(usageHead)
-	for i := range fields {
-		f := &fields[i]
-		if i == 0 || f.group != fields[i-1].group {
-			fmt.Fprintf(&b, "\n%s:\n", f.group)
+	fmt.Fprintf(&b, usageHead, commands)
+	group := ""
+	for _, s := range Settings() {
+		if s.Group != group {
+			group = s.Group
+			fmt.Fprintf(&b, "\n%s:\n", group)
 		}
-		name := strings.TrimRight("--"+f.name+" "+f.arg, " ")
-		def := f.def
-		if def == "" {
-			def = f.shown
-		}
-		env := strings.Join(slices.Concat([]string{envName(f.name)}, f.aliases), ", ")
-		fmt.Fprintf(&b, "  %s\n        %s\n        default %s; env %s\n", name, f.help, def, env)
+		name := strings.TrimRight("--"+s.Name+" "+s.Arg, " ")
+		fmt.Fprintf(&b, "  %s\n        %s\n        default %s; env %s\n", name, s.Help, s.Default, strings.Join(s.Env, ", "))
 	}
 	b.WriteString(usageTail)
 	return b.String()
+}
+
+// Setting is one setting as texts about it tell it. It changes nothing.
+type Setting struct {
+	Name    string // of the flag, without dashes, and of the key in the file
+	Group   string
+	Arg     string // placeholder of the value, "" for a switch
+	Default string
+	Help    string
+	Env     []string // variables, the first is our own
+}
+
+// Settings are all settings in the order in which they are told.
+func Settings() []Setting {
+	all := make([]Setting, 0, len(fields))
+	for i := range fields {
+		f := &fields[i]
+		all = append(all, Setting{
+			Name: f.name, Group: f.group, Arg: f.arg, Default: cmp.Or(f.def, f.shown), Help: f.help,
+			Env: slices.Concat([]string{envName(f.name)}, f.aliases),
+		})
+	}
+	return all
 }

@@ -143,6 +143,10 @@ func (x *Exchange) Again(now time.Duration, h wire.Handshake, heard bool) bool {
 	return true
 }
 
+// Conclusion returns the caller's CONCLUSION as the backend gets it. It is a
+// view that holds until the next call.
+func (x *Exchange) Conclusion() wire.Handshake { return x.kept() }
+
 func (x *Exchange) kept() wire.Handshake { return wire.Handshake(x.conclusion.Bytes()) }
 
 // Dial starts leg 2 with the backend. nonce is random and goes into the

@@ -1,8 +1,8 @@
-// Package metrics shows the shards' counters to Prometheus.
+// Package metrics shows the relay's figures to Prometheus.
 //
-// Nothing is counted here: at each scrape the collector copies what the
-// shards published and names it. It must not know how a shard works, and it
-// puts no metric object into a loop.
+// What the shards count is only copied and named at each scrape; what happens
+// to sessions, and how well they fare, is gathered here off their loops. It
+// must not know how a shard works, and it puts no metric object into a loop.
 package metrics
 
 import (
@@ -32,26 +32,64 @@ type Shards interface {
 	Stats() []shard.Stats
 }
 
-// Handler answers scrapes with the shards' counters, the build, the shared
-// state if store is not nil, and what the Go runtime and the kernel say of the
-// process.
-func Handler(version string, shards Shards, store Store, log *slog.Logger) http.Handler {
+// Sources are whom a scrape asks, and what has been gathered for it. Those
+// that are nil have nothing to show.
+type Sources struct {
+	Version  string
+	Shards   Shards
+	Backends Backends
+	// Streams has metrics for the oldest StreamsShown of its streams.
+	Streams      Streams
+	StreamsShown int
+	// Histories counts the streams whose last minutes are remembered, and those
+	// for which the budget has no room.
+	Histories func() (kept, leftOut int)
+	Events    *Events
+	Quality   *Quality
+	// Store is the state that relays share.
+	Store Store
+}
+
+// Handler answers scrapes with what the sources show, and with what the Go
+// runtime and the kernel say of the process.
+func Handler(from Sources, log *slog.Logger) http.Handler {
 	// A registry of its own: the global one shows whatever a dependency
 	// registers in passing.
 	r := prometheus.NewRegistry()
+	r.MustRegister(from.collectors(log)...)
 	r.MustRegister(
-		NewCollector(version, shards),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
-	if store != nil {
-		r.MustRegister(newStoreCollector(store))
-	}
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{
 		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 		MaxRequestsInFlight: maxScrapes,
 		Timeout:             scrapeTimeout,
 	})
+}
+
+// collectors are all the relay's own.
+func (from Sources) collectors(log *slog.Logger) []prometheus.Collector {
+	all := []prometheus.Collector{NewCollector(from.Version, from.Shards)}
+	if from.Backends != nil {
+		all = append(all, newBackendCollector(from.Backends))
+	}
+	if from.Streams != nil && from.StreamsShown > 0 {
+		all = append(all, newStreamCollector(from.Streams, from.StreamsShown, log))
+	}
+	if from.Histories != nil {
+		all = append(all, newHistoryCollector(from.Histories))
+	}
+	if from.Events != nil {
+		all = append(all, from.Events.collectors()...)
+	}
+	if from.Quality != nil {
+		all = append(all, from.Quality.families...)
+	}
+	if from.Store != nil {
+		all = append(all, newStoreCollector(from.Store))
+	}
+	return all
 }
 
 // Collector is a prometheus.Collector over the shards' counters. It holds no

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"flag"
 	"hash/crc32"
-	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -12,10 +11,12 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"srtrelay/handshake"
 	"srtrelay/shard"
 )
 
@@ -37,6 +38,35 @@ func (twoShards) Stats() []shard.Stats {
 	}
 	return stats
 }
+
+// full has something of everything to show.
+func full() Sources {
+	events := NewEvents()
+	for _, c := range causes {
+		events.Take(shard.Event{Kind: shard.SessionEnded, Cause: c, Took: 90 * time.Second})
+	}
+	events.Take(shard.Event{Kind: shard.SessionBegun, Took: 20 * time.Millisecond})
+	for _, c := range []handshake.Code{handshake.Down, handshake.NotFound, 1010, 2777, 4_000_000_000} {
+		events.Take(shard.Event{Kind: shard.CallerRejected, Code: c})
+	}
+	quality := NewQuality()
+	quality.ObserveRTT("caller", .03)
+	quality.ObserveRTT("backend", .0004)
+	quality.ObserveLoss("caller", .015)
+	quality.ObserveLoss("backend", 0)
+	quality.ObserveLoss("nowhere", 1)
+	return Sources{
+		Version: "v1.2.3", Shards: twoShards{}, Events: events, Quality: quality, Store: fixedStore(true),
+		Backends: backends{
+			{ID: "b", Address: "10.0.0.2:10080", Source: "registered", Late: true, Draining: true, Weight: 3},
+			{ID: "a", Address: "10.0.0.1:10080", Source: "static", Alive: true, Weight: 1, Sessions: 3, Streams: 2, Bitrate: 8e6},
+		},
+		Histories: func() (int, int) { return 7, 8 },
+		Streams:   &fixedStreams{list: someStreams(3)}, StreamsShown: 2,
+	}
+}
+
+var discard = slog.New(slog.DiscardHandler)
 
 func scrape(t *testing.T, h http.Handler) string {
 	t.Helper()
@@ -77,7 +107,7 @@ func missingLines(a, b []byte) []string {
 // Dashboards and alerts hang on these names: a change must be seen and meant.
 // To accept one: go test ./metrics -update.
 func TestGolden(t *testing.T) {
-	all := scrape(t, Handler("v1.2.3", twoShards{}, nil, slog.New(slog.DiscardHandler)))
+	all := scrape(t, Handler(full(), discard))
 	got := ours(all)
 	if *update {
 		if err := os.WriteFile(golden, got, 0o644); err != nil {
@@ -102,7 +132,9 @@ func TestGolden(t *testing.T) {
 }
 
 func TestLint(t *testing.T) {
-	problems, err := testutil.CollectAndLint(NewCollector("v1.2.3", twoShards{}))
+	r := prometheus.NewPedanticRegistry()
+	r.MustRegister(full().collectors(discard)...)
+	problems, err := testutil.GatherAndLint(r)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +170,7 @@ func TestEveryCounterIsShown(t *testing.T) {
 }
 
 func TestScrapeWhileCounting(t *testing.T) {
-	h := Handler("v1.2.3", twoShards{}, nil, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	h := Handler(full(), discard)
 	done := make(chan struct{})
 	for range maxScrapes {
 		go func() {

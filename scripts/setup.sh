@@ -41,6 +41,11 @@ need_tests() {
 	need iproute2 tc
 	need redis-server redis-server
 	need redis-tools redis-cli
+	# Dissects captures.
+	need tshark tshark
+	# For the tests of the web page, and letters for its screenshots.
+	need chromium chromium
+	need fonts-dejavu-core /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 	# For internal/origin, an SRT server on the real libsrt.
 	need gcc gcc
 	need libc6-dev /usr/include/stdio.h

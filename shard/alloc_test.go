@@ -1,12 +1,14 @@
 package shard
 
 import (
+	"encoding/binary"
 	"net"
 	"net/netip"
 	"testing"
 
 	"srtrelay/addr"
 	"srtrelay/udp"
+	"srtrelay/wire"
 )
 
 func fromConn(c *net.UDPConn) addr.AddrPort { return addr.From(addrOf(c)) }
@@ -14,23 +16,28 @@ func fromConn(c *net.UDPConn) addr.AddrPort { return addr.From(addrOf(c)) }
 // A forwarded datagram and a turn of the loop allocate nothing, with the
 // offloads and without.
 func TestForwardingDoesNotAllocate(t *testing.T) {
-	for name, options := range map[string]udp.Options{
-		"offloads": {GRO: true, GSO: true},
-		"plain":    {},
+	for name, change := range map[string]func(*Config){
+		"offloads":          func(c *Config) { c.Sockets = udp.Options{GRO: true, GSO: true} },
+		"plain":             func(c *Config) { c.Sockets = udp.Options{} },
+		"without telemetry": func(c *Config) { c.Telemetry = false },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := newRig(t, func(c *Config) { c.Sockets = options })
+			r := newRig(t, change)
 			upstream := r.establish(r.caller, callerID, callerISN, backendID)
-			up, down := packet(backendID, 1332), packet(callerID, 44)
+			up, seq := media(backendID, 0, 3<<30|1), uint32(callerISN)
+			down := ackOf(wire.TypeACK, callerID, 1, callerISN, 50_000, 1000, 8000, 190, 2000, 250_000)
 			foreign := packet(0xDEAD, 1332)
 			in := make([]byte, 2048)
 			before := r.count(ForwardedToBackend) + r.count(ForwardedToCaller)
 			allocations := testing.AllocsPerRun(200, func() {
 				for range 8 {
+					binary.BigEndian.PutUint32(up, seq)
+					seq++
 					must(t, r.caller, up)
 					must(t, r.caller, foreign)
 				}
 				for range 4 {
+					binary.BigEndian.PutUint32(down[4:], seq)
 					mustTo(t, r.backend, down, upstream)
 				}
 				r.turn()

@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"srtrelay/capture"
+	"srtrelay/telemetry"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )
@@ -21,9 +23,11 @@ func (s *Shard) toCaller(i uint32, ss *Session, p wire.Packet) Counter {
 	case ss.state == connecting:
 		return s.legReply(i, ss, p)
 	case ss.state != established:
+		s.tap(ss, capture.ToCaller|capture.Received, p)
 		s.backendStraggles(ss, p)
 		return DropClosed
 	case p.Is(wire.TypeHandshake) && repeatsHandshake(ss, p):
+		s.tap(ss, capture.ToCaller|capture.Received, p)
 		return DropDuplicate
 	}
 	ss.backendSeen = s.now
@@ -33,6 +37,10 @@ func (s *Shard) toCaller(i uint32, ss *Session, p wire.Packet) Counter {
 	ss.toCaller.Bytes += n
 	s.slots[ss.slot].bytes += n
 	s.counters.add(ForwardedToCallerBytes, n)
+	if s.cfg.Telemetry {
+		s.observe(i, ss, telemetry.ToCaller, p)
+	}
+	s.tap(ss, capture.ToCaller|capture.Forwarded, p)
 	s.fronts[ss.front].out.Add(ss.caller, ss.local, ss.callerID, p)
 	if p.Is(wire.TypeShutdown) {
 		s.end(i, ss, ByBackend)

@@ -41,6 +41,9 @@ type Config struct {
 	// says nothing.
 	BackendSilence time.Duration
 
+	// Telemetry has the quality of every session measured.
+	Telemetry bool
+
 	// Secret is what the SYN cookies derive from.
 	Secret handshake.Secret
 	// Registry gives the present snapshot, one atomic load per turn.

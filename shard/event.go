@@ -22,8 +22,10 @@ const (
 // Event is something an operator may want to see, told off the path of a
 // datagram. Fields that do not apply are zero.
 type Event struct {
-	Kind    EventKind
-	Shard   int
+	Kind  EventKind
+	Shard int
+	// Session is missing of a CONCLUSION that was refused before it became one.
+	Session SessionID
 	Caller  netip.AddrPort
 	Backend backend.ID
 	Address netip.AddrPort // the backend's
@@ -55,7 +57,7 @@ func (s *Shard) emit(e Event) {
 func (s *Shard) sessionEvent(kind EventKind, i uint32, ss *Session) Event {
 	sd := s.sessions.side(i)
 	e := Event{
-		Kind: kind, Caller: ss.caller.Netip(), Key: sd.query.Key, Publish: sd.query.Publish,
+		Kind: kind, Session: SessionID{s.id, i, ss.gen}, Caller: ss.caller.Netip(), Key: sd.query.Key, Publish: sd.query.Publish,
 		CallerID: ss.callerID, BackendID: ss.backendID, Cause: ss.cause,
 		ToBackend: ss.toBackend, ToCaller: ss.toCaller,
 	}

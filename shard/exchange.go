@@ -6,6 +6,7 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/backend"
+	"srtrelay/capture"
 	"srtrelay/handshake"
 	"srtrelay/udp"
 	"srtrelay/wire"
@@ -146,6 +147,7 @@ func (s *Shard) tick(i uint32, ss *Session) {
 func (s *Shard) sendLeg(i uint32, ss *Session, b []byte) {
 	x := s.sessions.side(i).exchange
 	if len(b) > 0 {
+		s.tap(ss, capture.ToBackend|capture.Sent, b)
 		s.backs[ss.port].out.Add(ss.backend, addr.IP{}, ss.callerID, s.made(b))
 		if x.Retries() > 0 {
 			s.counters.inc(LegRetries)
@@ -156,6 +158,7 @@ func (s *Shard) sendLeg(i uint32, ss *Session, b []byte) {
 
 // legReply takes a backend's datagram of a session that is connecting.
 func (s *Shard) legReply(i uint32, ss *Session, p wire.Packet) Counter {
+	s.tap(ss, capture.ToCaller|capture.Received, p)
 	sd := s.sessions.side(i)
 	x := sd.exchange
 	h, ok := wire.AsHandshake(p)
@@ -179,7 +182,7 @@ func (s *Shard) legReply(i uint32, ss *Session, p wire.Packet) Counter {
 		s.sendLeg(i, ss, b)
 	case handshake.Answered:
 		if x.Phase() == handshake.Connected {
-			s.connected(i, ss, h.SocketID())
+			s.connected(i, ss, h)
 		} else {
 			s.reject(i, ss)
 		}
@@ -191,7 +194,8 @@ func (s *Shard) legReply(i uint32, ss *Session, p wire.Packet) Counter {
 
 // connected completes the handshake: the one place where a session becomes
 // established.
-func (s *Shard) connected(i uint32, ss *Session, backendID uint32) {
+func (s *Shard) connected(i uint32, ss *Session, response wire.Handshake) {
+	backendID := response.SocketID()
 	if _, other := s.byFront(ss.front, &ss.caller, backendID); other != nil {
 		// Two backends gave sockets of one caller's port the same ID: its
 		// packets could not be told apart.
@@ -205,6 +209,7 @@ func (s *Shard) connected(i uint32, ss *Session, backendID uint32) {
 	ss.state = established
 	ss.begun, ss.callerSeen, ss.backendSeen = s.now, s.now, s.now
 	s.keyFront(i, ss)
+	s.agree(i, ss, response)
 	s.counters.inc(Established)
 	s.sendResponse(i, ss)
 	s.wheel.Set(i, s.checkDue(i, ss))
@@ -238,6 +243,7 @@ func (s *Shard) reject(i uint32, ss *Session) {
 
 // again takes a CONCLUSION that repeats one: a retry, or a copy.
 func (s *Shard) again(i uint32, ss *Session, h wire.Handshake) Counter {
+	s.tap(ss, capture.ToBackend|capture.Received, h)
 	x := s.sessions.side(i).exchange
 	switch {
 	case ss.state == closing:
@@ -256,6 +262,7 @@ func (s *Shard) again(i uint32, ss *Session, h wire.Handshake) Counter {
 // holds.
 func (s *Shard) sendResponse(i uint32, ss *Session) {
 	b := append(s.room(), s.sessions.side(i).exchange.Response(s.now)...)
+	s.tap(ss, capture.ToCaller|capture.Sent, b)
 	s.fronts[ss.front].out.Add(ss.caller, ss.local, ss.callerID, s.made(b))
 }
 

@@ -2,6 +2,8 @@ package shard
 
 import (
 	"srtrelay/addr"
+	"srtrelay/capture"
+	"srtrelay/telemetry"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )
@@ -22,6 +24,7 @@ func (s *Shard) fromCaller(front uint8, d *udp.Datagram, p wire.Packet) Counter 
 // toBackend relays a caller's datagram of a session.
 func (s *Shard) toBackend(i uint32, ss *Session, p wire.Packet) Counter {
 	if ss.state != established {
+		s.tap(ss, capture.ToBackend|capture.Received, p)
 		s.callerStraggles(ss)
 		return DropClosed
 	}
@@ -35,6 +38,10 @@ func (s *Shard) toBackend(i uint32, ss *Session, p wire.Packet) Counter {
 	ss.toBackend.Bytes += n
 	s.slots[ss.slot].bytes += n
 	s.counters.add(ForwardedToBackendBytes, n)
+	if s.cfg.Telemetry {
+		s.observe(i, ss, telemetry.ToBackend, p)
+	}
+	s.tap(ss, capture.ToBackend|capture.Forwarded, p)
 	s.backs[ss.port].out.Add(ss.backend, addr.IP{}, ss.backendID, p)
 	if p.Is(wire.TypeShutdown) {
 		s.end(i, ss, ByCaller)

@@ -211,6 +211,7 @@ func (s *Shard) close() {
 		l(s)
 	}
 	s.payOwed()
+	s.taps.end()
 	s.links(func(l *link, _ int) { _ = l.sock.Close() })
 	_ = s.poller.Close()
 	s.gauge()

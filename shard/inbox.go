@@ -64,6 +64,13 @@ func (b *inbox) take(empty []letter) []letter {
 	return list
 }
 
+// ended reports whether nobody reads letters any more.
+func (b *inbox) ended() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.closed
+}
+
 // close ends the inbox. Letters that were not taken are returned to run once
 // more, so that what they carry is not lost.
 func (b *inbox) close() []letter {

@@ -5,6 +5,7 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/backend"
+	"srtrelay/capture"
 	"srtrelay/handshake"
 	"srtrelay/wire"
 )
@@ -109,6 +110,8 @@ func (s *Shard) forget(i uint32, ss *Session) {
 	}
 	s.dropExchange(s.sessions.side(i))
 	s.unkey(i, ss)
+	s.meters.Release(&ss.meter)
+	s.tapForgotten(ss)
 	s.wheel.Cancel(i)
 	s.sessions.release(i)
 }
@@ -179,11 +182,13 @@ func (s *Shard) mayRepeat(ss *Session) bool {
 func (s *Shard) sendShutdownCaller(ss *Session) {
 	s.counters.inc(ShutdownsMade)
 	b := s.made(wire.AppendShutdown(s.room(), 0, ss.callerID))
+	s.tap(ss, capture.ToCaller|capture.Sent, b)
 	s.fronts[ss.front].out.Add(ss.caller, ss.local, ss.callerID, b)
 }
 
 func (s *Shard) sendShutdownBackend(ss *Session, backendID uint32) {
 	s.counters.inc(ShutdownsMade)
 	b := s.made(wire.AppendShutdown(s.room(), 0, backendID))
+	s.tap(ss, capture.ToBackend|capture.Sent, b)
 	s.backs[ss.port].out.Add(ss.backend, addr.IP{}, backendID, b)
 }

@@ -112,6 +112,9 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 		i, _ := s.byCaller(front, &d.From, h.SocketID())
 		s.sessions.side(i).exchange.Rewrote(req)
 	}
+	if fate == Parked {
+		s.tapOpened(front, d, h)
+	}
 	return fate
 }
 

@@ -89,6 +89,7 @@ func (s *Shard) turn() bool {
 	s.payOwed()
 	s.sumUpRates()
 	s.flush()
+	s.taps.commit()
 	s.gauge()
 	s.counters.publish()
 	if busy {

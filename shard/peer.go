@@ -80,7 +80,7 @@ func (s *Shard) leavePeer(i uint32) {
 	if p == nil {
 		return
 	}
-	sd.peer = nil
+	sd.peer, sd.served = nil, p.id
 	if p.sessions--; p.sessions == 0 {
 		s.unsuspect(p)
 		delete(s.peers, p.addr)

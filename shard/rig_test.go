@@ -18,7 +18,7 @@ import (
 // nothing happens between them, and time passes when the test says so.
 type rig struct {
 	*Shard
-	t        *testing.T
+	t        testing.TB
 	balancer *fakeBalancer
 	caller   *net.UDPConn // connected to the shard
 	backend  *net.UDPConn
@@ -67,7 +67,7 @@ func (b *fakeBalancer) Release(l backend.Lease) bool {
 
 func (b *fakeBalancer) Unreachable(id backend.ID, _ bool) { b.unreachable = append(b.unreachable, id) }
 
-func newRig(t *testing.T, change ...func(*Config)) *rig {
+func newRig(t testing.TB, change ...func(*Config)) *rig {
 	t.Helper()
 	listen := func() *net.UDPConn {
 		c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
@@ -84,6 +84,7 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 		Shards: 1, Batch: 16, UpstreamPorts: 2,
 		Sockets:     udp.Options{GRO: true, GSO: true},
 		MaxSessions: 100, MaxHalfOpen: 50, MaxPerSource: 10,
+		Telemetry:   true,
 		IdleTimeout: 30 * time.Second, BackendSilence: 4 * time.Second,
 		Registry: backend.NewRegistry(), Balancer: r.balancer, Events: r.events,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),

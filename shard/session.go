@@ -6,6 +6,7 @@ import (
 	"srtrelay/addr"
 	"srtrelay/backend"
 	"srtrelay/handshake"
+	"srtrelay/telemetry"
 )
 
 // state is how far a session has come. It changes in this file only:
@@ -29,6 +30,13 @@ const (
 	rejected
 	closing
 )
+
+var stateNames = [...]string{
+	free: "", resolving: "resolving", connecting: "connecting", established: "established",
+	rejected: "rejected", closing: "closing",
+}
+
+func (st state) String() string { return stateNames[st] }
 
 // alive reports whether the session has not ended yet.
 func (st state) alive() bool { return st >= resolving && st <= established }
@@ -54,11 +62,12 @@ const (
 	BackendLost                    // the kernel says that nobody listens there
 	Replaced                       // the caller connected again under the same ID
 	Stopped                        // the relay stops
+	Kicked                         // by the operator
 )
 
 var causeNames = [...]string{
 	ByCaller: "caller", ByBackend: "backend", Idle: "idle", BackendSilent: "backend silent",
-	BackendLost: "backend lost", Replaced: "replaced", Stopped: "relay stopped",
+	BackendLost: "backend lost", Replaced: "replaced", Stopped: "relay stopped", Kicked: "kicked",
 }
 
 func (c Cause) String() string { return causeNames[c] }
@@ -98,10 +107,13 @@ type Session struct {
 	slot  uint16 // of the peer, from dial to end
 	keyed bool   // known by roleCaller
 	heard bool   // the caller has used the response
+	// tapped has a bit for each capture that wants this session's datagrams.
+	tapped uint8
 
 	lease backend.Lease
 
 	toBackend, toCaller Flow
+	meter               telemetry.Meter
 
 	opened      time.Duration
 	begun       time.Duration // established
@@ -120,11 +132,13 @@ type side struct {
 	peer     *peer               // from dial to end
 	query    backend.Query       // what the backend was chosen by
 	attempt  attempt
+	served   backend.ID      // the peer's, once that is left
+	terms    telemetry.Terms // what the handshake settled
 }
 
 const (
 	chunkBits = 10
-	chunkSize = 1 << chunkBits // sessions allocated at once: about 250 KiB
+	chunkSize = 1 << chunkBits // sessions allocated at once: about 400 KiB with their sides
 	chunkMask = chunkSize - 1
 )
 

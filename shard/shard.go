@@ -21,6 +21,7 @@ import (
 	"srtrelay/addr"
 	"srtrelay/backend"
 	"srtrelay/handshake"
+	"srtrelay/telemetry"
 	"srtrelay/udp"
 )
 
@@ -44,6 +45,7 @@ type Shard struct {
 	stopping bool
 
 	sessions sessions
+	meters   telemetry.Slab
 	table    Table
 	seed     uint64 // of the table's hashes: strangers must not choose buckets
 	wheel    Wheel
@@ -57,6 +59,7 @@ type Shard struct {
 	halfOpen int
 	tombs    int
 	peers    map[addr.AddrPort]*peer
+	taps     taps
 	slots    []*peer // peers by Session.slot; nil where one is free
 	ratesAt  time.Duration
 	rates    atomic.Pointer[rates]

@@ -17,10 +17,15 @@ type bitrates struct {
 
 // of returns a backend's present load in bit/s, 0 if nothing is known.
 func (b *bitrates) of(id backend.ID) float64 {
+	return b.all()[id]
+}
+
+// all returns every backend's present load in bit/s. It is only to be read.
+func (b *bitrates) all() map[backend.ID]float64 {
 	if m := b.current.Load(); m != nil {
-		return (*m)[id]
+		return *m
 	}
-	return 0
+	return nil
 }
 
 // follow adds up the shards' rates every second until ctx ends.

@@ -2,38 +2,72 @@ package main
 
 import (
 	"log/slog"
+	"net/http"
 	"sync/atomic"
 	"time"
 
 	"srtrelay/api"
+	"srtrelay/api/answer"
 	"srtrelay/backend"
-	"srtrelay/balancer"
 	"srtrelay/balancer/redis"
+	"srtrelay/capture/pcapng"
 	"srtrelay/config"
 	"srtrelay/metrics"
 	"srtrelay/rules"
 	"srtrelay/shard"
+	"srtrelay/streams"
+	"srtrelay/web"
 )
 
-// newServer joins the API to the rooms it asks.
-func newServer(c config.Config, registry *backend.Registry, chosen choice, group *shard.Group, live *rules.Live, state *lifeState, log *slog.Logger) *api.Server {
-	var store metrics.Store // nil, not a nil *redis.Balancer in it
-	if chosen.shared != nil {
-		store = chosen.shared
-	}
-	return api.New(buildVersion(), api.Rooms{
-		Shards:    group,
-		Backends:  knownBackends{registry},
-		Loads:     knownLoads{chosen.memory},
-		State:     state,
-		Registry:  registry,
-		Resolver:  chosen,
-		Rules:     live,
-		TTL:       c.BackendTTL,
-		Token:     c.RegisterToken,
-		LocalOnly: c.RegisterToken == "" && !c.APIAllowRemote,
-		Metrics:   metrics.Handler(buildVersion(), group, store, log),
+// control is what the API and the metrics are joined to.
+type control struct {
+	config config.Config
+	known  knownBackends
+	chosen choice
+	group  *shard.Group
+	watch  *streams.Watch
+	rules  *rules.Live
+	state  *lifeState
+	told   chronicle
+	// quality is what watch has observed.
+	quality *metrics.Quality
+}
+
+// server joins the API to the rooms it asks.
+func (c control) server(log *slog.Logger) *api.Server {
+	version := buildVersion()
+	return api.New(version, api.Rooms{
+		Shards:    c.group,
+		Backends:  c.known,
+		Streams:   c.watch,
+		State:     c.state,
+		Registry:  c.known.registry,
+		Resolver:  c.chosen,
+		Rules:     c.rules,
+		TTL:       c.config.BackendTTL,
+		Token:     c.config.RegisterToken,
+		LocalOnly: c.config.RegisterToken == "" && !c.config.APIAllowRemote,
+		Feed:      c.told.feed,
+		Metrics:   c.metrics(version, log),
+		Capture:   api.Captures(pcapng.NewRecorder(c.group, "srtrelay "+version), log),
+		Page:      web.Handler(),
 	}, log)
+}
+
+// metrics joins the metrics to the rooms they show.
+func (c control) metrics(version string, log *slog.Logger) http.Handler {
+	s := metrics.Sources{
+		Version: version, Shards: c.group, Backends: c.known, Events: c.told.counted, Quality: c.quality,
+		Streams: c.watch, StreamsShown: c.config.MetricsStreams,
+		Histories: func() (kept, leftOut int) {
+			left := c.watch.Left()
+			return left.Streams, left.LeftOut
+		},
+	}
+	if c.chosen.shared != nil { // not a nil *redis.Balancer in Store
+		s.Store = c.chosen.shared
+	}
+	return metrics.Handler(s, log)
 }
 
 // lifeState is what the API says of the process.
@@ -62,22 +96,22 @@ func (l *lifeState) Ready() (bool, string) {
 // Draining implements api.State.
 func (l *lifeState) Draining() bool { return l.draining.Load() }
 
-// knownBackends shows the registry to the API.
-type knownBackends struct{ registry *backend.Registry }
-
-// Backends implements api.Backends.
-func (k knownBackends) Backends() []api.Backend {
-	return api.View(k.registry.Snapshot(), k.registry.Seen(), time.Now())
+// knownBackends shows the backends to the API and the metrics: what the
+// registry knows of them, and what they carry by the balancer's books and the
+// shards' rates.
+type knownBackends struct {
+	registry *backend.Registry
+	chosen   choice
+	carried  *bitrates
 }
 
-// knownLoads shows the balancer's books to the API.
-type knownLoads struct{ memory *balancer.Memory }
-
-// Loads implements api.Loads.
-func (k knownLoads) Loads() map[backend.ID]api.Load {
+// Backends implements api.Backends and metrics.Backends.
+func (k knownBackends) Backends() []answer.Backend {
 	loads := make(map[backend.ID]api.Load)
-	for id, l := range k.memory.Loads() {
+	for id, l := range k.chosen.memory.Loads() {
 		loads[id] = api.Load(l)
 	}
-	return loads
+	return api.View(api.Known{
+		Snapshot: k.registry.Snapshot(), Seen: k.registry.Seen(), Loads: loads, Bitrates: k.carried.all(), Now: time.Now(),
+	})
 }

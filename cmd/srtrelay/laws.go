@@ -44,8 +44,8 @@ func (l *laws) live() *rules.Live {
 }
 
 // watch reads the file again when it changes or SIGHUP asks for it. A bad file
-// leaves the old rules in force.
-func (l *laws) watch(ctx context.Context, log *slog.Logger) {
+// leaves the old rules in force. tell hears of both.
+func (l *laws) watch(ctx context.Context, tell func(error), log *slog.Logger) {
 	defer signal.Stop(l.hup)
 	if l.file == nil {
 		for {
@@ -60,6 +60,7 @@ func (l *laws) watch(ctx context.Context, log *slog.Logger) {
 	tick := time.NewTicker(rules.PollEvery)
 	defer tick.Stop()
 	l.file.Watch(ctx, tick.C, l.hup, func(err error) {
+		tell(err)
 		if err != nil {
 			log.Error("rules not reloaded, the old ones stay in force", "error", err)
 			return

@@ -51,6 +51,8 @@ type runner func(ctx context.Context, drain <-chan struct{}, c config.Config, lo
 // shell is what the process has around it.
 type shell struct {
 	env      func(string) (string, bool)
+	environ  func() []string
+	stdin    io.Reader
 	readFile func(string) ([]byte, error)
 	stdout   io.Writer
 	stderr   io.Writer
@@ -64,6 +66,8 @@ func main() {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	s := shell{
 		env:      os.LookupEnv,
+		environ:  os.Environ,
+		stdin:    os.Stdin,
 		readFile: os.ReadFile,
 		stdout:   os.Stdout,
 		stderr:   os.Stderr,
@@ -73,35 +77,12 @@ func main() {
 	os.Exit(s.main(os.Args[1:]))
 }
 
-// main runs one command line and returns its exit code.
-func (s *shell) main(args []string) int {
-	command := "serve"
-	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-		command, args = args[0], args[1:]
-	}
-	switch command {
-	case "serve":
-		return s.serve(args)
-	case "resolve":
-		return s.resolve(args)
-	case "version", "help":
-		if len(args) > 0 {
-			return s.refuse(fmt.Errorf("%s takes no arguments", command))
-		}
-		if command == "help" {
-			return s.say(config.Usage())
-		}
-		return s.say(versionLine())
-	}
-	return s.refuse(fmt.Errorf("unknown command %q, there are serve, resolve, version and help", command))
-}
-
 // serve runs the relay.
 func (s *shell) serve(args []string) int {
 	c, err := config.Load(args, s.env, s.readFile)
 	switch {
 	case errors.Is(err, config.ErrHelp):
-		return s.say(config.Usage())
+		return s.say(s.usage())
 	case errors.Is(err, config.ErrVersion):
 		return s.say(versionLine())
 	case err != nil:

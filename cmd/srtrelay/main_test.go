@@ -32,6 +32,8 @@ func testShell(run runner) (s *shell, stdout, stderr *bytes.Buffer, signals chan
 	stdout, stderr, signals = &bytes.Buffer{}, &bytes.Buffer{}, make(chan os.Signal, 3)
 	return &shell{
 		env:      func(string) (string, bool) { return "", false },
+		environ:  func() []string { return nil },
+		stdin:    strings.NewReader(""),
 		readFile: func(string) ([]byte, error) { return nil, fs.ErrNotExist },
 		stdout:   stdout,
 		stderr:   stderr,
@@ -66,7 +68,10 @@ func TestExitCodes(t *testing.T) {
 		{[]string{quiet}, returning(errors.Join(errors.New("one"), errors.New("two"))), exitFailed, "srtrelay: one; two\n"},
 		{[]string{"--shards=x"}, nil, exitCannotStart, "srtrelay: config: --shards: \"x\": not a number\n"},
 		{[]string{"--config=gone.yaml"}, nil, exitCannotStart, "srtrelay: config: file gone.yaml: file does not exist\n"},
-		{[]string{"top"}, nil, exitCannotStart, "srtrelay: unknown command \"top\", there are serve, resolve, version and help\n"},
+		{
+			[]string{"tip"}, nil, exitCannotStart, "srtrelay: unknown command \"tip\", there are serve, top, streams, sessions, " +
+				"backends, shards, events, capture, resolve, completion, man, version and help\n",
+		},
 		{[]string{"version", "x"}, nil, exitCannotStart, "srtrelay: version takes no arguments\n"},
 	} {
 		s, stdout, stderr, _ := testShell(c.run)
@@ -77,12 +82,18 @@ func TestExitCodes(t *testing.T) {
 }
 
 func TestHelpAndVersion(t *testing.T) {
+	all, _, _, _ := testShell(nil)
+	usage := all.usage()
+	if !strings.Contains(usage, "srtrelay [serve] [flags]  ") || !strings.Contains(usage, "--backend") {
+		t.Errorf("usage:\n%s", usage)
+	}
 	for _, c := range []struct {
 		args, want string
 	}{
-		{"help", config.Usage()},
-		{"--help", config.Usage()},
-		{"serve -h", config.Usage()},
+		{"help", usage},
+		{"--help", usage},
+		{"serve -h", usage},
+		{"help serve", usage},
 		{"version", versionLine()},
 		{"--version", versionLine()},
 	} {

@@ -4,48 +4,43 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"flag"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/url"
-	"strconv"
-	"strings"
 	"text/tabwriter"
-	"time"
 
+	"github.com/spf13/cobra"
+
+	"srtrelay/client"
 	"srtrelay/handshake"
+	"srtrelay/terminal"
 )
 
-const resolveUsage = `Ask a running relay where a stream ID would go, and why. Nothing changes.
-
-Usage:
-  srtrelay resolve [flags] STREAMID
-
-Flags:
-  --api HOST:PORT  the relay's API; default 127.0.0.1:12025; env SRTRELAY_API, PROXY_SYSTEM_API
-  --caller IP      the caller's address, for rules that look at it; default this host's
-  --port N         the port that the caller dials, likewise
-  --json           print the relay's answer as it came
-
-An empty STREAMID ('') stands for a caller that sends none.
-Exit codes: 0 a backend would serve it, 1 the caller would be refused, 2 the relay could not be asked.
-`
-
-const (
-	// resolveTimeout is above what a relay waits for its shared state.
-	resolveTimeout = 10 * time.Second
-	// maxAnswer is far above an answer with the longest stream ID.
-	maxAnswer = 64 << 10
-)
-
-// resolveQuestion is one command line of resolve.
-type resolveQuestion struct {
-	api  string
-	raw  bool
-	what url.Values
+func (s *shell) resolveCommand() *cobra.Command {
+	var caller, port string
+	c := &cobra.Command{
+		Use: "resolve STREAMID", Short: "ask where a stream ID would go, and why",
+		Long: "Ask a running relay where a stream ID would go, and why. Nothing changes.",
+		Args: takes(1, 1, "one stream ID; quote it, for a shell reads # and & itself"), ValidArgsFunction: cobra.NoFileCompletions,
+		Annotations: map[string]string{
+			noteText: "An empty STREAMID ('') stands for a caller that sends none.",
+			exitText: "0 a backend would serve it, 1 the caller would be refused, 2 the relay could not be asked.",
+		},
+	}
+	a := s.asks(c)
+	textFlag(c, &caller, "caller", "IP", "the caller's address, for rules that look at it; default this host's")
+	textFlag(c, &port, "port", "N", "the port that the caller dials, likewise")
+	c.Flags().BoolVar(&a.json, "json", false, "print the relay's answer as it came")
+	c.RunE = a.with(func(ctx context.Context, c *client.Client, args []string) error {
+		what := url.Values{"streamid": args}
+		for name, value := range map[string]string{"caller": caller, "port": port} {
+			if value != "" {
+				what.Set(name, value)
+			}
+		}
+		return a.resolve(ctx, c, what)
+	})
+	return c
 }
 
 // resolved is the relay's answer; see package api.
@@ -70,131 +65,29 @@ type resolved struct {
 	} `json:"data"`
 }
 
-// resolve asks a running relay and prints its answer.
-func (s *shell) resolve(args []string) int {
-	q, err := s.parseResolve(args)
-	if errors.Is(err, flag.ErrHelp) {
-		return s.say(resolveUsage)
-	}
-	if err != nil {
-		return s.refuse(fmt.Errorf("resolve: %w", err))
-	}
-	body, err := q.ask()
-	if err != nil {
-		return s.refuse(fmt.Errorf("resolve: %w", err))
-	}
+// resolve asks and prints. A stream ID that is refused is an answer too.
+func (a *asking) resolve(ctx context.Context, c *client.Client, what url.Values) error {
+	body, err := c.Body(ctx, http.MethodGet, "/api/v1/resolve", what)
 	var answer resolved
-	if err := json.Unmarshal(body, &answer); err != nil {
-		return s.refuse(fmt.Errorf("resolve: %s is no srtrelay, or another version: %w", q.api, err))
+	if len(body) > 0 {
+		if cannotRead := json.Unmarshal(body, &answer); cannotRead != nil {
+			return misused("%s is no srtrelay, or another version: %w", c.API(), cannotRead)
+		}
 	}
 	if answer.Data == nil {
-		return s.refuse(fmt.Errorf("resolve: %s: %s", q.api, answer.Error))
+		if err == nil {
+			err = fmt.Errorf("%s is no srtrelay, or another version: no data in its answer", c.API())
+		}
+		return &usageError{cause: err}
 	}
-	text := answer.table(q.what.Get("streamid"))
-	if q.raw {
+	text := answer.table(what.Get("streamid"))
+	if a.json {
 		text = string(body)
 	}
-	if code := s.say(text); code != exitClean || answer.Data.Backend == nil {
-		return exitFailed
+	if code := a.shell.say(text); code != exitClean || answer.Data.Backend == nil {
+		return exitCode(exitFailed)
 	}
-	return exitClean
-}
-
-// parseResolve reads the command line; flags may stand behind the stream ID.
-func (s *shell) parseResolve(args []string) (resolveQuestion, error) {
-	q := resolveQuestion{what: url.Values{}}
-	flags := flag.NewFlagSet("resolve", flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	flags.StringVar(&q.api, "api", s.defaultAPI(), "")
-	flags.BoolVar(&q.raw, "json", false, "")
-	caller, port := flags.String("caller", "", ""), flags.String("port", "", "")
-	var ids []string
-	for rest := args; ; rest = flags.Args()[1:] {
-		if err := flags.Parse(rest); err != nil {
-			return q, err
-		}
-		if flags.NArg() == 0 {
-			break
-		}
-		ids = append(ids, flags.Arg(0))
-	}
-	if len(ids) != 1 {
-		return q, errors.New("takes one stream ID; quote it, for a shell reads # and & itself")
-	}
-	q.what.Set("streamid", ids[0])
-	for name, value := range map[string]string{"caller": *caller, "port": *port} {
-		if value != "" {
-			q.what.Set(name, value)
-		}
-	}
-	var err error
-	q.api, err = dialable(q.api)
-	return q, err
-}
-
-func (s *shell) defaultAPI() string {
-	for _, name := range []string{"SRTRELAY_API", "PROXY_SYSTEM_API"} {
-		if text, _ := s.env(name); text != "" {
-			return text
-		}
-	}
-	return "127.0.0.1:12025"
-}
-
-// dialable turns an address as --api of serve takes it into one to dial: no
-// host, or a wildcard, is this host.
-func dialable(text string) (string, error) {
-	bare := text
-	for _, scheme := range []string{"http://", "tcp://"} {
-		if len(bare) >= len(scheme) && strings.EqualFold(bare[:len(scheme)], scheme) {
-			bare = bare[len(scheme):]
-			break
-		}
-	}
-	bare = strings.TrimSuffix(bare, "/")
-	if _, err := strconv.ParseUint(bare, 10, 16); err == nil {
-		bare = ":" + bare
-	}
-	host, port, err := net.SplitHostPort(bare)
-	if err != nil || strings.ContainsAny(bare, "/?#@ ") {
-		return "", fmt.Errorf("--api: %q: not host:port", text)
-	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", fmt.Errorf("--api: %q: port is not within 1 to 65535", text)
-	}
-	switch host {
-	case "", "0.0.0.0":
-		host = "127.0.0.1"
-	case "::":
-		host = "::1"
-	}
-	return net.JoinHostPort(host, port), nil
-}
-
-// ask returns the relay's answer as it came.
-func (q resolveQuestion) ask() ([]byte, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), resolveTimeout)
-	defer cancel()
-	at := url.URL{Scheme: "http", Host: q.api, Path: "/api/v1/resolve", RawQuery: q.what.Encode()}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
-	if err != nil {
-		return nil, fmt.Errorf("ask %s: %w", q.api, err)
-	}
-	// A proxy of the environment's would be asked for the relay's loopback.
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	answer, err := client.Do(request)
-	if err != nil {
-		if outer, ok := errors.AsType[*url.Error](err); ok {
-			err = outer.Err // the URL says nothing new, and is long
-		}
-		return nil, fmt.Errorf("ask %s: %w", q.api, err)
-	}
-	defer answer.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(answer.Body, maxAnswer))
-	if err != nil {
-		return nil, fmt.Errorf("read the answer of %s: %w", q.api, err)
-	}
-	return body, nil
+	return nil
 }
 
 // table is the answer for a person.
@@ -203,7 +96,7 @@ func (a *resolved) table(streamID string) string {
 	w := tabwriter.NewWriter(text, 0, 0, 2, ' ', 0)
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "%s\t%s\n", name, printable(value))
+			fmt.Fprintf(w, "%s\t%s\n", name, terminal.Printable(value))
 		}
 	}
 	row("stream ID", streamID)
@@ -227,13 +120,4 @@ func (a *resolved) table(streamID string) string {
 	row("why", d.Why)
 	_ = w.Flush() // into memory
 	return text.String()
-}
-
-// printable keeps what a stream ID may hold from the terminal.
-func printable(s string) string {
-	quoted := strconv.Quote(s)
-	if plain := quoted[1 : len(quoted)-1]; strings.ContainsAny(s, "\"\\") || plain != s {
-		return quoted
-	}
-	return s
 }

@@ -12,9 +12,11 @@ import (
 	"srtrelay/backend"
 	"srtrelay/balancer"
 	"srtrelay/config"
+	"srtrelay/metrics"
 	"srtrelay/probe"
 	"srtrelay/rules"
 	"srtrelay/shard"
+	"srtrelay/streams"
 	"srtrelay/udp"
 )
 
@@ -67,7 +69,12 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 		group.Close()
 		return cannotStart(fmt.Errorf("--backend: %q is %s, where the relay itself listens", b.Host, b.Addr))
 	}
-	server := newServer(c, registry, chosen, group, laws.live(), state, log)
+	quality, told := metrics.NewQuality(), newChronicle()
+	watch := streams.New(group, quality, log)
+	server := control{
+		config: c, known: knownBackends{registry, chosen, carried}, chosen: chosen, group: group, watch: watch,
+		rules: laws.live(), state: state, told: told, quality: quality,
+	}.server(log)
 	if err := server.Listen(c.API); err != nil {
 		group.Close()
 		return cannotStart(err)
@@ -75,10 +82,16 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 
 	var rooms sync.WaitGroup
 	background, end := context.WithCancel(context.Background())
-	rooms.Go(func() { newEventLog(log).run(background, events) })
+	lastTold := make(chan struct{})
+	rooms.Go(func() {
+		defer close(lastTold)
+		newEventLog(log, told).run(background, events)
+	})
+	rooms.Go(func() { followChanges(background, registry, told.feed.Publish) })
+	rooms.Go(func() { watch.Run(background) })
 	rooms.Go(func() { follow(background, registry, log) })
 	rooms.Go(func() { age(background, registry, log) })
-	rooms.Go(func() { laws.watch(background, log) })
+	rooms.Go(func() { laws.watch(background, told.rulesRead, log) })
 	rooms.Go(func() { carried.follow(background, group) })
 	probed := make(chan struct{})
 	rooms.Go(func() { probe.New(registry, log).Run(background, func() { close(probed) }) })
@@ -101,10 +114,11 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 
 	err = wait(ctx, drain, group, c.Grace, state, log)
 	group.Stop()
+	end()
+	<-lastTold // how the last sessions ended is in the feed, and goes out with it
 	goodbye, cancel := context.WithTimeout(context.Background(), apiGoodbye)
 	defer cancel()
 	_ = server.Shutdown(goodbye) // cuts off who is not done; there is nothing else to do
-	end()
 	rooms.Wait()
 	log.Info("stopped")
 	return err
@@ -154,6 +168,7 @@ func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.R
 		MaxPerSource:   c.MaxHandshakesPerSource,
 		IdleTimeout:    c.IdleTimeout,
 		BackendSilence: c.BackendSilence,
+		Telemetry:      c.Telemetry,
 		Registry:       registry,
 		Balancer:       resolver,
 		Rules:          live,

@@ -1,0 +1,35 @@
+package answer
+
+import "time"
+
+// BackendList is the answer to GET /api/v1/backends.
+type BackendList struct {
+	Total    int       `json:"total"`
+	Alive    int       `json:"alive"`
+	Backends []Backend `json:"backends"`
+}
+
+// Backend is one server.
+type Backend struct {
+	ID           string    `json:"id"`
+	Address      string    `json:"address"`
+	Alive        bool      `json:"alive"`
+	Late         bool      `json:"late"`
+	Draining     bool      `json:"draining"`
+	Source       string    `json:"source"`
+	RegisteredAt time.Time `json:"registered_at,omitzero"`
+	UpdatedAt    time.Time `json:"updated_at,omitzero"`
+	ExpiresAt    time.Time `json:"expires_at,omitzero"`
+	Sessions     int       `json:"sessions"`
+	Streams      int       `json:"streams"`
+	Weight       int       `json:"weight"`
+	// Bitrate is what it carries at present, both ways together, in bit/s.
+	Bitrate float64 `json:"bitrate_bps"`
+	// KeyLength is in bytes, as SRT's own option counts it.
+	KeyLength int `json:"key_length"`
+	// What SRS calls itself.
+	DeviceID string `json:"device_id,omitempty"`
+	Server   string `json:"server,omitempty"`
+	Service  string `json:"service,omitempty"`
+	PID      string `json:"pid,omitempty"`
+}

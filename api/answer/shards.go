@@ -1,0 +1,29 @@
+package answer
+
+// ShardList is the answer to GET /api/v1/shards.
+type ShardList struct {
+	Shards []Shard `json:"shards"`
+	Total  Numbers `json:"total"`
+}
+
+// Shard is one worker's numbers.
+type Shard struct {
+	Shard int `json:"shard"`
+	Numbers
+}
+
+// Numbers are the counters of one shard, or of all together.
+type Numbers struct {
+	Sessions uint64 `json:"sessions"`
+	HalfOpen uint64 `json:"half_open"`
+	// Packets and Bytes were received, from callers and backends.
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+	// BatchFill is received datagrams per receive call.
+	BatchFill   float64           `json:"batch_fill"`
+	KernelDrops uint64            `json:"kernel_drops"`
+	Drops       map[string]uint64 `json:"drops"`
+	SendDrops   map[string]uint64 `json:"send_drops"`
+	// Counters are all the others by name.
+	Counters map[string]uint64 `json:"counters"`
+}

@@ -1,0 +1,30 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+// endless is for an answer that goes on until the client leaves or the server
+// shuts down, which ends its request. The handler sets a write deadline before
+// each write: a client that stands still must not hold it up.
+func (h *handler) endless(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		ended := make(chan struct{})
+		defer close(ended)
+		go func() {
+			select {
+			case <-h.closing:
+				cancel()
+			case <-ended:
+			}
+		}()
+		// The deadline for reading the request would end the answer as well
+		// (net/http takes a failed read for a client that has left).
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+		next(w, r.WithContext(ctx))
+	}
+}

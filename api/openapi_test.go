@@ -1,0 +1,341 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pb33f/libopenapi"
+	validator "github.com/pb33f/libopenapi-validator"
+
+	"srtrelay/backend"
+	"srtrelay/handshake"
+	"srtrelay/rules"
+	"srtrelay/shard"
+)
+
+// contract is openapi.yaml with what has been seen to keep to it.
+type contract struct {
+	*testing.T
+	validator.Validator
+	operations map[string]bool // "GET /path 200", and whether it was seen
+}
+
+func openContract(t *testing.T) *contract {
+	t.Helper()
+	doc, err := libopenapi.NewDocument(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, errs := validator.NewValidator(doc)
+	if len(errs) > 0 {
+		t.Fatal(errors.Join(errs...))
+	}
+	if ok, wrong := v.ValidateDocument(); !ok {
+		for _, w := range wrong {
+			t.Errorf("openapi.yaml: %v", w)
+		}
+	}
+	model, err := doc.BuildV3Model()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &contract{T: t, Validator: v, operations: map[string]bool{}}
+	for path, item := range model.Model.Paths.PathItems.FromOldest() {
+		for method, op := range item.GetOperations().FromOldest() {
+			for status := range op.Responses.Codes.FromOldest() {
+				c.operations[strings.ToUpper(method)+" "+path+" "+status] = false
+			}
+		}
+	}
+	return c
+}
+
+// pathOf is the document's name for the path of a route.
+func pathOf(pattern string) string {
+	if strings.HasPrefix(pattern, "/debug/pprof/") && pattern != "/debug/pprof/symbol" {
+		return "/debug/pprof/{profile}"
+	}
+	return pattern
+}
+
+// everything is the API with all its rooms.
+func everything(t *testing.T, change func(*Rooms)) *door {
+	d := newDoor(t, "secret-token")
+	d.rooms.Streams = &spoken{}
+	d.rooms.Shards = &relay{stats: []shard.Stats{{Shard: 0}, {Shard: 1}}}
+	d.rooms.Capture = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := parseQuery(r.URL.RawQuery, "stream", "session", "payload", "seconds", "bytes", "rate")
+		switch {
+		case p.err != nil:
+			fail(w, http.StatusBadRequest, p.err.Error())
+		case p.text("session") == "0-9-9":
+			fail(w, http.StatusNotFound, "session: no such session")
+		case p.text("stream") == "busy":
+			unavailable(w, "too many captures")
+		default:
+			w.Header().Set("Content-Type", "application/x-pcapng")
+			_, _ = io.WriteString(w, "\n\r\r\n")
+		}
+	})
+	d.rooms.Page = http.NotFoundHandler()
+	d.Put(backend.Backend{ID: "static", Source: backend.Static, Addr: netip.MustParseAddrPort("10.0.0.1:1"), KeyLen: 2, Added: time.Now()})
+	if change != nil {
+		change(&d.rooms)
+	}
+	h := newHandler("v1.2.3", d.rooms, d.logger())
+	close(h.closing) // answers without an end, end
+	d.http = h.mux()
+	return d
+}
+
+// Every path of the API is in the document with its methods, and no other.
+func TestOpenAPIHasEveryPath(t *testing.T) {
+	c := openContract(t)
+	documented, mounted := map[string]bool{}, map[string]bool{}
+	for op := range c.operations {
+		documented[op[:strings.LastIndexByte(op, ' ')]] = true
+	}
+	for pattern, calls := range newHandler("v1", everything(t, nil).rooms, discard).routes() {
+		if pattern == "/{$}" || pattern == "/ui/" {
+			continue // the web page
+		}
+		for method := range calls {
+			if method != http.MethodHead {
+				mounted[method+" "+pathOf(pattern)] = true
+			}
+		}
+	}
+	for call := range mounted {
+		if !documented[call] {
+			t.Errorf("openapi.yaml lacks %s", call)
+		}
+	}
+	for call := range documented {
+		if !mounted[call] {
+			t.Errorf("openapi.yaml has %s, which there is not", call)
+		}
+	}
+}
+
+// asked is a request whose answer is held against the document.
+type asked struct {
+	method, path, body string
+	status             int
+	// wrong: the document does not allow the request either.
+	wrong bool
+}
+
+// Real answers, good and bad, are as the document says; and each that the
+// document tells of has been seen.
+func TestOpenAPIHoldsAnswers(t *testing.T) {
+	c := openContract(t)
+	token := []string{"Authorization", "Bearer secret-token"}
+	good := everything(t, nil)
+	beat := good.call("POST", register, sample, token...)
+	if beat.Code != 200 {
+		t.Fatal(beat.Body)
+	}
+	for _, a := range answered {
+		c.hold(good, a, token...)
+	}
+	for op := range c.operations {
+		method, path := strings.Fields(op)[0], strings.Fields(op)[1]
+		path = strings.NewReplacer("{id}", "0-1-2", "{profile}", "heap").Replace(path)
+		query := map[string]string{"/api/v1/streams/one": "?key=", "/api/v1/capture": "?stream=a"}[path]
+		body := ""
+		if path == register {
+			body = sample
+		}
+		switch {
+		case strings.HasSuffix(op, " 401"):
+			c.hold(good, asked{method, path + query, body, 401, false})
+		case strings.HasSuffix(op, " 403") && path != "/api/v1/resolve":
+			foreign := everything(t, func(r *Rooms) { r.LocalOnly = true })
+			foreign.host = "evil.example"
+			c.hold(foreign, asked{method, path + query, body, 403, false}, token...)
+		case strings.HasSuffix(op, " 503") && strings.HasPrefix(path, "/api/v1/s") && path != register:
+			away := everything(t, func(r *Rooms) { r.Streams = &spoken{err: errors.New("stopped")} })
+			c.hold(away, asked{method, path + query, "", 503, false}, token...)
+		}
+	}
+	c.holdOdd(token)
+	for op, seen := range c.operations {
+		if !seen {
+			t.Errorf("no answer to %s was seen", op)
+		}
+	}
+}
+
+// answered are requests to the API as it mostly is.
+var answered = []asked{
+	{"GET", "/live", "", 200, false},
+	{"GET", "/ready", "", 200, false},
+	{"GET", "/metrics", "", 200, false},
+	{"GET", "/api/v1/openapi.yaml", "", 200, false},
+	{"GET", "/api/v1/versions", "", 200, false},
+	{"GET", "/api/v1/backends", "", 200, false},
+	{"GET", "/api/v1/origins", "", 200, false},
+	{"GET", "/api/v1/shards", "", 200, false},
+	{"GET", "/api/v1/resolve?streamid=%23!::r=live/a,m=publish", "", 200, false},
+	{"GET", "/api/v1/resolve?streamid=%23!::r=,m=publish", "", 400, false},
+	{"GET", "/api/v1/resolve?streamid=%23!::r=live/nobody", "", 404, false},
+	{"GET", "/api/v1/resolve", "", 400, true},
+	{"GET", "/api/v1/streams", "", 200, false},
+	{"GET", "/api/v1/streams?history=120&sort=loss&limit=10&offset=2&q=a&backend=b", "", 200, false},
+	{"GET", "/api/v1/streams?q=nothing", "", 200, false},
+	{"GET", "/api/v1/streams?sort=name", "", 400, true},
+	{"GET", "/api/v1/streams?limit=1001", "", 400, true},
+	{"GET", "/api/v1/streams/one?key=v/live/a", "", 200, false},
+	{"GET", "/api/v1/streams/one?key=", "", 200, false},
+	{"GET", "/api/v1/streams/one?key=no", "", 404, false},
+	{"GET", "/api/v1/streams/one", "", 400, true},
+	{"GET", "/api/v1/sessions?stream=v/live/a&role=player&state=closing&caller=192.0.2.1&limit=7", "", 200, false},
+	{"GET", "/api/v1/sessions?cursor=end", "", 200, false},
+	{"GET", "/api/v1/sessions?role=both", "", 400, true},
+	{"GET", "/api/v1/sessions/0-1-2", "", 200, false},
+	{"GET", "/api/v1/sessions/0-1-3", "", 404, false},
+	{"DELETE", "/api/v1/sessions/0-1-2", "", 200, false},
+	{"DELETE", "/api/v1/sessions/0-1-3", "", 404, false},
+	{"GET", "/api/v1/events?kind=lost&kind=session-ended&stream=a&after=0", "", 200, false},
+	{"GET", "/api/v1/events?kind=nothing", "", 400, true},
+	{"GET", "/api/v1/capture?stream=a&seconds=1&payload=true&bytes=1MiB&rate=10", "", 200, false},
+	{"GET", "/api/v1/capture?strem=a", "", 400, false},
+	{"GET", "/api/v1/capture?session=0-9-9", "", 404, false},
+	{"GET", "/api/v1/capture?stream=busy", "", 503, false},
+	{"POST", register, sample, 200, false},
+	{"POST", register, "{}", 400, true},
+	{"POST", register, `{"server":"s","service":"v","pid":"1","srt":["1"],"x":"` + strings.Repeat("x", maxBodyBytes) + `"}`, 413, false},
+	{"POST", "/api/v1/backends/static/drain", "", 200, false},
+	{"POST", "/api/v1/backends/static/undrain", "", 200, false},
+	{"POST", "/api/v1/backends/none/drain", "", 404, false},
+	{"POST", "/api/v1/backends/none/undrain", "", 404, false},
+	{"DELETE", "/api/v1/backends/static", "", 409, false},
+	{"DELETE", "/api/v1/backends/none", "", 404, false},
+	{"DELETE", "/api/v1/backends/" + sampleID, "", 200, false},
+	{"GET", "/debug/pprof/cmdline", "", 200, false},
+	{"GET", "/debug/pprof/symbol", "", 200, false},
+	{"POST", "/debug/pprof/symbol", "0x1", 200, false},
+}
+
+// holdOdd holds the answers that need a relay in some odd state.
+func (c *contract) holdOdd(token []string) {
+	starting := everything(c.T, func(r *Rooms) { r.State = &relay{reason: "starting"} })
+	c.hold(starting, asked{"GET", "/ready", "", 503, false})
+
+	none := everything(c.T, nil)
+	none.Remove("static")
+	c.hold(none, asked{"GET", "/api/v1/resolve?streamid=%23!::r=live/a", "", 503, false})
+
+	full := everything(c.T, func(r *Rooms) {
+		for range feedReaders {
+			r.Feed.read()
+		}
+	})
+	c.hold(full, asked{"GET", "/api/v1/events", "", 503, false})
+
+	many := everything(c.T, nil)
+	many.Put(backend.Backend{ID: sampleID, Source: backend.Static, Addr: netip.MustParseAddrPort("10.0.0.1:1")})
+	c.hold(many, asked{"POST", register, sample, 409, false}, token...)
+
+	crowded := everything(c.T, func(r *Rooms) { r.Registry = fullRegistry{r.Registry} })
+	c.hold(crowded, asked{"POST", register, sample, 503, false}, token...)
+
+	set, err := rules.Parse("rules", []byte("access:\n  play:\n    deny: [0.0.0.0/0]\n"), handshake.CheckStreamID)
+	if err != nil {
+		c.Fatal(err)
+	}
+	live := new(rules.Live)
+	live.Publish(set)
+	ruled := everything(c.T, func(r *Rooms) { r.Rules = live })
+	c.hold(ruled, asked{"GET", "/api/v1/resolve?streamid=%23!::r=secret/a", "", 403, false})
+}
+
+// fullRegistry has room for nobody.
+type fullRegistry struct{ Registry }
+
+func (fullRegistry) Register(backend.Registration, netip.AddrPort, time.Time, time.Duration) (backend.Arrival, error) {
+	return backend.Arrival{}, backend.ErrFull
+}
+
+// hold makes a call and holds request and answer against the document.
+func (c *contract) hold(d *door, a asked, header ...string) {
+	c.Helper()
+	if a.body != "" {
+		header = append(slices.Clone(header), "Content-Type", map[bool]string{true: "application/json", false: "text/plain"}[strings.HasPrefix(a.body, "{")])
+	}
+	request := func() *http.Request {
+		r := httptest.NewRequestWithContext(context.Background(), a.method, a.path, strings.NewReader(a.body))
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		return r
+	}
+	w := d.call(a.method, a.path, a.body, header...)
+	if w.Code != a.status {
+		c.Errorf("%s %s: status %d, want %d: %s", a.method, a.path, w.Code, a.status, w.Body)
+	}
+	if ok, wrong := c.ValidateHttpRequestSync(request()); ok == a.wrong {
+		c.Errorf("%s %s: request allowed by the document: %v; %v", a.method, a.path, ok, wrong)
+	}
+	res := w.Result()
+	body := w.Body.Bytes()
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	if ok, wrong := c.ValidateHttpResponse(request(), res); !ok {
+		for _, e := range wrong {
+			c.Errorf("%s %s %d: %s: %s\n%v\n%.300s", a.method, a.path, w.Code, e.Message, e.Reason, e.SchemaValidationErrors, body)
+		}
+	}
+	for op := range c.operations {
+		f := strings.Fields(op)
+		if f[0] == a.method && f[2] == strconv.Itoa(w.Code) && matches(f[1], a.path) {
+			c.operations[op] = true
+		}
+	}
+}
+
+// matches reports whether a path is one of a template, other than by a
+// template that names it whole.
+func matches(template, path string) bool {
+	path, _, _ = strings.Cut(path, "?")
+	if template == path {
+		return true
+	}
+	want, got := strings.Split(template, "/"), strings.Split(path, "/")
+	if len(want) != len(got) || path == "/debug/pprof/symbol" {
+		return false
+	}
+	for i := range want {
+		if want[i] != got[i] && !strings.HasPrefix(want[i], "{") {
+			return false
+		}
+	}
+	return true
+}
+
+// The document is strict: an answer with one field more, less or other does
+// not pass, so that the test above can fail.
+func TestOpenAPIIsStrict(t *testing.T) {
+	c := openContract(t)
+	good := everything(t, nil)
+	body := good.call("GET", "/api/v1/sessions/0-1-2", "").Body.String()
+	for name, change := range map[string][2]string{
+		"none": {"", ""}, "one more": {`"shard":`, `"new":1,"shard":`}, "one less": {`"state":"closing",`, ""}, "renamed": {`"naks"`, `"nak"`},
+		"other type": {`"naks":16`, `"naks":"16"`}, "other word": {`"publisher"`, `"sender"`}, "deep": {`"measured":true`, `"measured":null`},
+	} {
+		r := httptest.NewRequest("GET", "/api/v1/sessions/0-1-2", nil)
+		res := &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(strings.Replace(body, change[0], change[1], 1)))}
+		if ok, _ := c.ValidateHttpResponse(r, res); ok != (name == "none") {
+			t.Errorf("%s: allowed %v", name, ok)
+		}
+	}
+}

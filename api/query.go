@@ -1,0 +1,131 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"srtrelay/api/answer"
+)
+
+// Words that filters take.
+var (
+	roles  = []string{"publisher", "player"}
+	states = []string{"resolving", "connecting", "established", "rejected", "closing"}
+	orders = []string{
+		answer.SortKey, answer.SortBitrate, answer.SortRTT, answer.SortLoss, answer.SortSessions, answer.SortSince,
+	}
+)
+
+// parameters reads a query. The first thing wrong is kept: one line that
+// begins with the parameter to blame.
+type parameters struct {
+	values url.Values
+	err    error
+}
+
+// parseQuery takes the parameters that a call knows, and refuses all others: a
+// filter that is misspelt must not list everything.
+func parseQuery(raw string, known ...string) *parameters {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return &parameters{err: fmt.Errorf("query: %w", err)}
+	}
+	p := &parameters{values: values}
+	for name := range values {
+		if name != "token" && !slices.Contains(known, name) {
+			p.blame(name, "unknown parameter, there are "+strings.Join(known, ", "))
+			break
+		}
+	}
+	return p
+}
+
+func (p *parameters) blame(name, why string) {
+	if p.err == nil {
+		p.err = errors.New(name + ": " + why)
+	}
+}
+
+// text returns a parameter that is given at most once.
+func (p *parameters) text(name string) string {
+	all := p.values[name]
+	if len(all) > 1 {
+		p.blame(name, "given more than once")
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return all[0]
+}
+
+// word returns a parameter that is one of a few words, "" for none.
+func (p *parameters) word(name string, words []string) string {
+	w := p.text(name)
+	if w != "" && !slices.Contains(words, w) {
+		p.blame(name, fmt.Sprintf("%q is none of %s", w, strings.Join(words, ", ")))
+	}
+	return w
+}
+
+// number returns a parameter within bounds, or what it is unless told.
+func (p *parameters) number(name string, least, most, unlessTold int) int {
+	t := p.text(name)
+	if t == "" {
+		return unlessTold
+	}
+	n, err := strconv.Atoi(t)
+	if err != nil || n < least || n > most {
+		p.blame(name, fmt.Sprintf("%q is not within %d to %d", t, least, most))
+	}
+	return n
+}
+
+// caller returns an IP address, with a port or without, invalid for none.
+func (p *parameters) caller(name string) netip.AddrPort {
+	t := p.text(name)
+	if t == "" {
+		return netip.AddrPort{}
+	}
+	at, err := parseCaller(t)
+	if err != nil {
+		p.blame(name, fmt.Sprintf("%q is neither an IP address nor one with a port", t))
+	}
+	return at
+}
+
+func sessionQuery(raw string) (answer.SessionQuery, error) {
+	p := parseQuery(raw, "stream", "backend", "caller", "role", "state", "limit", "cursor")
+	q := answer.SessionQuery{
+		Backend: p.text("backend"), Caller: p.caller("caller"),
+		Role: p.word("role", roles), State: p.word("state", states),
+		Limit:  p.number("limit", 1, answer.MaxLimit, answer.DefaultLimit),
+		Cursor: p.text("cursor"),
+	}
+	if p.values.Has("stream") { // "" is a stream too, the default route's
+		key := p.text("stream")
+		q.Stream = &key
+	}
+	return q, p.err
+}
+
+// maxOffset is more streams than a relay can have.
+const maxOffset = 100_000_000
+
+func streamQuery(raw string) (answer.StreamQuery, error) {
+	p := parseQuery(raw, "backend", "q", "sort", "limit", "offset", "history")
+	q := answer.StreamQuery{
+		Backend: p.text("backend"), Match: p.text("q"), Sort: p.word("sort", orders),
+		Limit:   p.number("limit", 1, answer.MaxLimit, answer.DefaultLimit),
+		Offset:  p.number("offset", 0, maxOffset, 0),
+		History: p.number("history", 0, answer.MaxHistory, 0),
+	}
+	if q.Sort == "" {
+		q.Sort = answer.SortBitrate
+	}
+	return q, p.err
+}

@@ -1,0 +1,109 @@
+package client
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"srtrelay/api/answer"
+)
+
+// Versions is what the relay says of itself.
+type Versions struct {
+	Signature string `json:"signature"`
+	Version   string `json:"version"`
+}
+
+// Drained is the answer to Drain.
+type Drained struct {
+	ID       string `json:"id"`
+	Draining bool   `json:"draining"`
+}
+
+// None is the answer that has no data.
+type None struct{}
+
+func get[T any](path string, query url.Values) Call[T] {
+	return Call[T]{http.MethodGet, path, query}
+}
+
+// GetVersions asks which relay this is.
+func GetVersions() Call[Versions] { return get[Versions]("/api/v1/versions", nil) }
+
+// Shards asks for every worker's numbers.
+func Shards() Call[answer.ShardList] { return get[answer.ShardList]("/api/v1/shards", nil) }
+
+// Backends asks for all backends.
+func Backends() Call[answer.BackendList] { return get[answer.BackendList]("/api/v1/backends", nil) }
+
+// Streams asks for one page of streams.
+func Streams(q answer.StreamQuery) Call[answer.StreamList] {
+	return get[answer.StreamList]("/api/v1/streams", query{}.
+		text("backend", q.Backend).text("q", q.Match).text("sort", q.Sort).
+		number("limit", q.Limit).number("offset", q.Offset).number("history", q.History).values())
+}
+
+// Stream asks for one stream with its sessions.
+func Stream(key string) Call[answer.StreamDetail] {
+	return get[answer.StreamDetail]("/api/v1/streams/one", url.Values{"key": {key}})
+}
+
+// Sessions asks for one page of sessions.
+func Sessions(q answer.SessionQuery) Call[answer.SessionList] {
+	ask := query{}.text("backend", q.Backend).text("role", q.Role).text("state", q.State).
+		number("limit", q.Limit).text("cursor", q.Cursor)
+	if q.Stream != nil {
+		ask["stream"] = []string{*q.Stream} // "" is the default route
+	}
+	switch {
+	case !q.Caller.IsValid():
+	case q.Caller.Port() == 0:
+		ask.text("caller", q.Caller.Addr().String())
+	default:
+		ask.text("caller", q.Caller.String())
+	}
+	return get[answer.SessionList]("/api/v1/sessions", ask.values())
+}
+
+// Session asks for one session whole.
+func Session(id string) Call[answer.Session] {
+	return get[answer.Session]("/api/v1/sessions/"+url.PathEscape(id), nil)
+}
+
+// CloseSession ends a session: both its sides get a SHUTDOWN.
+func CloseSession(id string) Call[None] {
+	return Call[None]{http.MethodDelete, "/api/v1/sessions/" + url.PathEscape(id), nil}
+}
+
+// Drain sets whether a backend is to get no new streams.
+func Drain(id string, draining bool) Call[Drained] {
+	verb := "/drain"
+	if !draining {
+		verb = "/undrain"
+	}
+	return Call[Drained]{http.MethodPost, "/api/v1/backends/" + url.PathEscape(id) + verb, nil}
+}
+
+// Forget removes a backend that has registered.
+func Forget(id string) Call[None] {
+	return Call[None]{http.MethodDelete, "/api/v1/backends/" + url.PathEscape(id), nil}
+}
+
+// query collects what was asked for and leaves out what was not.
+type query url.Values
+
+func (q query) text(name, value string) query {
+	if value != "" {
+		q[name] = []string{value}
+	}
+	return q
+}
+
+func (q query) number(name string, value int) query {
+	if value != 0 {
+		q[name] = []string{strconv.Itoa(value)}
+	}
+	return q
+}
+
+func (q query) values() url.Values { return url.Values(q) }

@@ -1,0 +1,98 @@
+package metrics
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"srtrelay/handshake"
+	"srtrelay/shard"
+)
+
+// Buckets. A handshake takes two round trips to the backend and perhaps a
+// failover, and 3 s at most; a session lasts from a failed attempt to a week.
+var (
+	handshakeBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 3}
+	sessionBuckets   = []float64{1, 10, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600, 7 * 24 * 3600}
+)
+
+// otherCode stands for every rejection code without a name: backends choose
+// theirs freely, and each would be a series.
+const otherCode = "other"
+
+// causes are why sessions end.
+var causes = []shard.Cause{
+	shard.ByCaller, shard.ByBackend, shard.Idle, shard.BackendSilent, shard.BackendLost,
+	shard.Replaced, shard.Stopped, shard.Kicked,
+}
+
+// Events counts what happens to sessions. What a shard could not tell, because
+// nobody took its events in time, is in srtrelay_events_lost_total.
+type Events struct {
+	handshakes, sessions prometheus.Histogram
+	ended, rejected      *prometheus.CounterVec
+	byCause              map[shard.Cause]prometheus.Counter
+}
+
+// NewEvents returns counters at 0.
+func NewEvents() *Events {
+	e := &Events{
+		handshakes: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "srtrelay_handshake_duration_seconds", Buckets: handshakeBuckets,
+			Help: "From a caller's CONCLUSION to its answer, of handshakes that became a session.",
+		}),
+		sessions: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "srtrelay_session_duration_seconds", Buckets: sessionBuckets,
+			Help: "How long the sessions that have ended lasted.",
+		}),
+		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "srtrelay_sessions_ended_total", Help: "Sessions that have ended, by cause.",
+		}, []string{"cause"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "srtrelay_callers_rejected_total", Help: "Handshakes that failed, by SRT's rejection code and its name.",
+		}, []string{"code", "reason"}),
+		byCause: make(map[shard.Cause]prometheus.Counter),
+	}
+	// All at 0 from the start: a rate must see the first one.
+	for _, c := range causes {
+		e.byCause[c] = e.ended.WithLabelValues(strings.ReplaceAll(c.String(), " ", "_"))
+	}
+	for _, c := range []handshake.Code{
+		handshake.Rogue, handshake.Version, handshake.BadRequest, handshake.Overload,
+		handshake.Forbidden, handshake.NotFound, handshake.BadGateway, handshake.Down,
+	} {
+		e.rejected.WithLabelValues(codeLabels(c)...)
+	}
+	return e
+}
+
+// codeLabels are the labels of a rejection code: its number and its name.
+func codeLabels(c handshake.Code) []string {
+	number, name, named := strings.Cut(c.String(), " ")
+	if !named {
+		return []string{otherCode, otherCode}
+	}
+	return []string{number, strings.ReplaceAll(strings.ToLower(name), " ", "_")}
+}
+
+// Take counts one event.
+func (e *Events) Take(ev shard.Event) {
+	switch ev.Kind {
+	case shard.SessionBegun:
+		e.handshakes.Observe(ev.Took.Seconds())
+	case shard.SessionEnded:
+		e.sessions.Observe(ev.Took.Seconds())
+		if c := e.byCause[ev.Cause]; c != nil {
+			c.Inc()
+		} else {
+			e.ended.WithLabelValues("cause_" + strconv.Itoa(int(ev.Cause))).Inc()
+		}
+	case shard.CallerRejected:
+		e.rejected.WithLabelValues(codeLabels(ev.Code)...).Inc()
+	}
+}
+
+func (e *Events) collectors() []prometheus.Collector {
+	return []prometheus.Collector{e.handshakes, e.sessions, e.ended, e.rejected}
+}

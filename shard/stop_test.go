@@ -1,0 +1,58 @@
+package shard
+
+import (
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"srtrelay/backend"
+)
+
+// Whoever asks while the relay stops gets an answer, or is told that it stops.
+func TestAskingWhileStopping(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	g, err := Open(Config{
+		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
+		Shards: 3, Batch: 16, UpstreamPorts: 1, MaxSessions: 100, MaxHalfOpen: 50, MaxPerSource: 10,
+		IdleTimeout: time.Minute, BackendSilence: time.Minute, Telemetry: true,
+		Registry: backend.NewRegistry(), Balancer: &fakeBalancer{}, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Start()
+	var asking, asked sync.WaitGroup
+	asked.Add(8)
+	for range 8 {
+		asking.Go(func() {
+			views, first := make([]View, 8), true
+			for {
+				var err error
+				for at, done := (Place{}), false; !done && err == nil; {
+					_, at, done, err = g.Walk(t.Context(), at, views, Want{})
+				}
+				if err == nil {
+					_, err = g.Kick(t.Context(), SessionID{Shard: 2, Index: 1, Gen: 1})
+				}
+				if first {
+					asked.Done()
+					first = false
+				}
+				if err != nil {
+					if !errors.Is(err, ErrStopped) {
+						t.Errorf("%v", err)
+					}
+					return
+				}
+			}
+		})
+	}
+	asked.Wait()
+	g.Stop()
+	asking.Wait()
+}

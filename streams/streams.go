@@ -1,0 +1,131 @@
+// Package streams makes what operators ask for of what shards count: rates of
+// what only grows, legs of round trips, streams of sessions, and two minutes
+// of history.
+//
+// It looks at the shards from outside, in bounded slices, and a slow reader
+// costs them nothing. It must not know how a datagram is counted (telemetry)
+// nor how an answer travels (api).
+package streams
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"srtrelay/shard"
+)
+
+// Shards are what a Watch looks at.
+type Shards interface {
+	Walk(ctx context.Context, from shard.Place, dst []shard.View, want shard.Want) (n int, next shard.Place, done bool, err error)
+	Session(ctx context.Context, id shard.SessionID) (shard.View, bool, error)
+	Kick(ctx context.Context, id shard.SessionID) (bool, error)
+}
+
+// Observer takes the quality of each session that carries media, once a
+// second; side is caller or backend. The calls come from one goroutine.
+type Observer interface {
+	ObserveRTT(side string, seconds float64)
+	ObserveLoss(side string, ratio float64)
+}
+
+// The sides of a session, as an Observer hears them.
+const (
+	callerSide  = "caller"
+	backendSide = "backend"
+)
+
+const (
+	// step is how far samples are apart.
+	step = time.Second
+	// tickLimit ends a walk that takes too long for its sample to mean
+	// anything: a shard that is overwhelmed has better things to do.
+	tickLimit = 5 * step
+)
+
+// Watch looks at all sessions once a second. Run keeps it going; all other
+// methods may be called from any goroutine.
+type Watch struct {
+	group    Shards
+	observer Observer
+	log      *slog.Logger
+
+	mu        sync.RWMutex
+	tracks    map[shard.SessionID]*track
+	histories map[string]*history
+	leftOut   int
+	ticked    time.Time // when the last samples were taken
+
+	// Run's alone.
+	views   []shard.View
+	seconds map[string]*second
+	round   uint64
+
+	all *cache
+}
+
+// New makes a Watch. observer may be nil.
+func New(group Shards, observer Observer, log *slog.Logger) *Watch {
+	return &Watch{
+		group: group, observer: observer, log: log,
+		tracks:    make(map[shard.SessionID]*track),
+		histories: make(map[string]*history),
+		views:     make([]shard.View, slice),
+		seconds:   make(map[string]*second),
+		all:       newCache(),
+	}
+}
+
+// Run takes samples until ctx ends.
+func (w *Watch) Run(ctx context.Context) {
+	every := time.NewTicker(step)
+	defer every.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-every.C:
+			limited, cancel := context.WithTimeout(ctx, tickLimit)
+			err := w.tick(limited, now)
+			cancel()
+			if err != nil && !failing && ctx.Err() == nil {
+				w.log.Warn("no samples of the sessions", "error", err)
+			}
+			failing = err != nil
+		}
+	}
+}
+
+// Budget is what history takes and leaves out.
+type Budget struct {
+	Streams int // have a history
+	LeftOut int // carried media in the last second, and have none
+}
+
+// Left returns how far the budget of history goes at present.
+func (w *Watch) Left() Budget {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return Budget{Streams: len(w.histories), LeftOut: w.leftOut}
+}
+
+// slice is how many sessions are asked for at once.
+const slice = 128
+
+// walk calls fn for every session that is wanted, in slices. fn must not keep
+// the slice.
+func walk(ctx context.Context, group Shards, views []shard.View, want shard.Want, fn func([]shard.View)) error {
+	for at, done := (shard.Place{}), false; !done; {
+		n, next, end, err := group.Walk(ctx, at, views, want)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			fn(views[:n])
+		}
+		at, done = next, end
+	}
+	return nil
+}

@@ -1,0 +1,239 @@
+package web
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+// patience bounds every wait for an event; it measures nothing.
+const patience = 30 * time.Second
+
+// pictures is where screenshots of the last run are kept; git ignores it.
+var pictures = filepath.Join("..", ".test", "web")
+
+// browser is one Chromium for all tests of the package; each has its own tab.
+var browser struct {
+	once   sync.Once
+	ctx    context.Context
+	err    error
+	cancel []context.CancelFunc
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if browser.ctx != nil {
+		ctx, cancel := context.WithTimeout(browser.ctx, patience)
+		_ = chromedp.Cancel(ctx)
+		cancel()
+	}
+	for _, cancel := range browser.cancel {
+		cancel()
+	}
+	os.Exit(code)
+}
+
+func startBrowser(t *testing.T) context.Context {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs a browser; not in short tests")
+	}
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getenv("SRTRELAY_REQUIRE_ALL") != "" {
+			t.Fatal("must not be skipped here: chromium is not installed; `make setup` installs it")
+		}
+		t.Skip("chromium is not installed; `make setup` installs it")
+	}
+	browser.once.Do(func() {
+		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WindowSize(1440, 900))
+		if os.Geteuid() == 0 {
+			options = append(options, chromedp.NoSandbox) // Chromium's sandbox refuses root
+		}
+		allocator, cancel := chromedp.NewExecAllocator(context.Background(), options...)
+		ctx, end := chromedp.NewContext(allocator)
+		browser.ctx, browser.cancel = ctx, []context.CancelFunc{end, cancel}
+		browser.err = chromedp.Do(ctx)
+	})
+	if browser.err != nil {
+		t.Fatalf("start chromium: %v", browser.err)
+	}
+	return browser.ctx
+}
+
+// tab is a page under test.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+
+	mu       sync.Mutex
+	problems []string // what the console says of errors
+}
+
+// watcher runs before the page's own scripts and notes what a policy refused
+// and by how much anything was shifted.
+const watcher = `window.refusals = []; window.shifted = 0;
+document.addEventListener("securitypolicyviolation", e => refusals.push(e.violatedDirective + " " + e.blockedURI));
+new PerformanceObserver(l => { for (const e of l.getEntries()) if (!e.hadRecentInput) shifted += e.value; }).observe({type: "layout-shift", buffered: true});`
+
+// openTab opens the address in a new tab of the given size.
+func openTab(t *testing.T, url string, width, height int64, scheme string) *tab {
+	t.Helper()
+	ctx, cancel := chromedp.NewContext(startBrowser(t))
+	p := &tab{t: t, ctx: ctx}
+	messages := chromedp.Console(ctx)
+	heard := make(chan struct{})
+	go func() {
+		defer close(heard)
+		for m, err := range messages {
+			if err != nil {
+				return
+			}
+			if m.IsException() || m.Type == "error" || m.Type == "warning" {
+				p.mu.Lock()
+				p.problems = append(p.problems, m.String())
+				p.mu.Unlock()
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		if t.Failed() {
+			p.picture("failed-" + strings.ReplaceAll(t.Name(), "/", "-"))
+		}
+		cancel()
+		<-heard
+	})
+	if err := chromedp.Do(ctx); err != nil { // a tab's life must not end with a limited context
+		t.Fatal(err)
+	}
+	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
+	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, media); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: watcher}); err != nil {
+		t.Fatal(err)
+	}
+	p.do(chromedp.EmulateViewport(width, height), chromedp.Navigate(url))
+	return p
+}
+
+// overview opens the page of a relay and waits until it lives.
+func overview(t *testing.T, r *fakeRelay) *tab {
+	t.Helper()
+	p := openTab(t, r.server.URL+"/", 1440, 900, "light")
+	p.live()
+	return p
+}
+
+func (p *tab) live() {
+	p.t.Helper()
+	p.await(`document.body.dataset.state === "live"`)
+}
+
+func (p *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// read evaluates an expression in the page.
+func read[T any](p *tab, expression string) T {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	if err != nil {
+		p.t.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
+// readLater evaluates a promise.
+func readLater[T any](p *tab, expression string) T {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		p.t.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
+// await waits until an expression is true.
+func (p *tab) await(expression string) {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	if err := chromedp.Do(ctx, chromedp.Poll[chromedp.Void]("!!("+expression+")", chromedp.WithPollingTimeout(patience))); err != nil {
+		p.t.Fatalf("waited for %s: %v\nproblems: %q", expression, err, p.errors())
+	}
+}
+
+func (p *tab) press(keys ...string) {
+	p.t.Helper()
+	for _, key := range keys {
+		p.do(chromedp.KeyEvent(key))
+	}
+}
+
+func (p *tab) click(selector string) {
+	p.t.Helper()
+	p.do(chromedp.Click(chromedp.CSS(selector)))
+}
+
+func (p *tab) text(selector string) string {
+	p.t.Helper()
+	return read[string](p, fmt.Sprintf("document.querySelector(%q).textContent", selector))
+}
+
+// texts are the texts of all elements that a selector finds and that are seen.
+func (p *tab) texts(selector string) []string {
+	p.t.Helper()
+	return read[[]string](p, fmt.Sprintf("[...document.querySelectorAll(%q)].filter(e => e.checkVisibility()).map(e => e.textContent)", selector))
+}
+
+func (p *tab) errors() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.problems...)
+}
+
+// clean fails the test if the console or the policy had anything to complain of.
+func (p *tab) clean() {
+	p.t.Helper()
+	if refused := read[[]string](p, "refusals"); len(refused) > 0 {
+		p.t.Errorf("the content security policy refused %q", refused)
+	}
+	if problems := p.errors(); len(problems) > 0 {
+		p.t.Errorf("the console says %q", problems)
+	}
+}
+
+// picture keeps a screenshot.
+func (p *tab) picture(name string) {
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	image, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+	if err == nil {
+		if err = os.MkdirAll(pictures, 0o755); err == nil {
+			err = os.WriteFile(filepath.Join(pictures, name+".png"), image, 0o644)
+		}
+	}
+	if err != nil {
+		p.t.Errorf("keep screenshot %s: %v", name, err)
+	}
+}

@@ -1,0 +1,81 @@
+package web
+
+import (
+	"fmt"
+	"net/url"
+	"testing"
+	"time"
+
+	"srtrelay/api/answer"
+)
+
+// tellSome fills the feed with one event of each sort.
+func tellSome(r *fakeRelay) {
+	zero := 0
+	key := streamAt(2, 0, 0).Key
+	for _, e := range []answer.Event{
+		{Kind: "rules-changed", Cause: "3 rules read"},
+		{Kind: "backend-registered", Backend: "origin-b", Address: "10.0.3.12:10080"},
+		{Kind: "session-begun", Session: "2-200-1", Stream: key, Role: "publisher", Caller: "198.51.100.10:40062", Backend: "origin-c", TookMillis: 31.4, Shard: &zero},
+		{Kind: "caller-rejected", Stream: "__defaultVhost__/live/unknown", Caller: "203.0.113.9:51512", Code: 1403, Reason: "forbidden"},
+		{Kind: "session-begun", Session: "2-201-1", Stream: key, Role: "player", Caller: "198.51.100.11:40063", Backend: "origin-c", TookMillis: 44.8, Shard: &zero},
+		{Kind: "session-ended", Session: "2-209-1", Stream: key, Role: "player", Caller: "198.51.100.19:40071", Backend: "origin-c", Cause: "caller", TookMillis: 93_000},
+		{Kind: "backend-changed", Backend: "origin-c", Cause: "draining"},
+		{Kind: "backend-gone", Backend: "origin-d", Address: "10.0.3.14:10080", Cause: "nobody listens there"},
+		{Kind: "more-rejected", Lost: 1200},
+	} {
+		e.Time = time.Now().Add(-time.Duration(20-len(r.events)) * 7 * time.Second)
+		r.tell(e)
+	}
+}
+
+// The page as it looks, light and dark, wide and on a phone. What it looks like
+// is for eyes; that nothing overflows, shifts or is refused is tested.
+func TestLooks(t *testing.T) {
+	for _, screen := range []struct {
+		name          string
+		width, height int64
+	}{{"desktop", 1440, 900}, {"phone", 390, 844}} {
+		for _, scheme := range []string{"light", "dark"} {
+			t.Run(screen.name+"-"+scheme, func(t *testing.T) {
+				r := startRelay(t, 48)
+				r.lives = true
+				tellSome(r)
+				key := streamAt(2, 0, 0).Key
+				for _, view := range []struct{ name, address, ready string }{
+					{"overview", "/", `document.querySelectorAll(".event").length > 5`},
+					{"stream", "/#/stream/" + url.PathEscape(key), `document.querySelector("#stream-charts .plot path.line").getAttribute("d").length > 100`},
+					{"session", "/#/session/2-200-1", `document.querySelector("#session-about").textContent.includes("established")`},
+				} {
+					p := openTab(t, r.server.URL+view.address, screen.width, screen.height, scheme)
+					p.live()
+					p.await(view.ready)
+					p.await(`!document.querySelector("#total-packets").textContent.startsWith("–")`)
+					p.await(`(window.beats = (window.beats ?? 0) + 1) > 20`) // what comes with the next frames, too
+					p.picture(fmt.Sprintf("%s-%s-%s", view.name, screen.name, scheme))
+					read[int](p, "scrollTo(0, 1e6); 1")
+					p.picture(fmt.Sprintf("%s-%s-%s-end", view.name, screen.name, scheme))
+					if wide := read[int64](p, "document.documentElement.scrollWidth"); wide > screen.width {
+						t.Errorf("%s is %d wide on a screen of %d", view.name, wide, screen.width)
+					}
+					if shifted := read[float64](p, "shifted"); shifted > 0.1 {
+						t.Errorf("%s: the layout shifts by %.3f", view.name, shifted)
+					}
+					p.clean()
+				}
+			})
+		}
+	}
+}
+
+func TestDarkIsDark(t *testing.T) {
+	r := startRelay(t, 4)
+	for scheme, want := range map[string]bool{"light": false, "dark": true} {
+		p := openTab(t, r.server.URL+"/", 1440, 900, scheme)
+		p.live()
+		light := read[float64](p, `getComputedStyle(document.body).backgroundColor.match(/\d+/g).slice(0, 3).reduce((a, b) => a + Number(b), 0) / 765`)
+		if (light < 0.5) != want {
+			t.Errorf("%s: the page's background has a lightness of %.2f", scheme, light)
+		}
+	}
+}

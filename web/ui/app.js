@@ -1,0 +1,146 @@
+// Joins the parts: what is shown follows the address, what is asked follows
+// what is shown.
+
+import { byID, setAttribute, setText } from "./dom.js";
+import { BackendList } from "./backends.js";
+import { DropTable } from "./drops.js";
+import { EventList } from "./events.js";
+import { Feed } from "./feed.js";
+import { bitrate, count, packets } from "./numbers.js";
+import { Pulse } from "./pulse.js";
+import * as relay from "./relay.js";
+import * as route from "./route.js";
+import { SessionPage } from "./session.js";
+import { ShardStrip } from "./shards.js";
+import { StreamPage } from "./stream.js";
+import { StreamTable } from "./streams.js";
+
+const feed = new Feed();
+const shards = new ShardStrip(byID("shards"));
+const drops = new DropTable(byID("drops"));
+const events = new EventList(byID("events"));
+const streams = new StreamTable(() => pulse?.now());
+const backends = new BackendList(byID("backends"), (id) => chooseBackend(id === streams.backend ? "" : id));
+const streamPage = new StreamPage(feed);
+const sessionPage = new SessionPage(() => pulse.now());
+const views = { overview: byID("overview"), stream: byID("stream-view"), session: byID("session-view") };
+feed.subscribe((all) => events.set(all));
+
+let shown = route.read();
+let process = ""; // pid of the relay
+let pulse = null;
+let lastFocus = null;
+
+function chooseBackend(id) {
+  backends.mark(id);
+  const chip = byID("only-backend");
+  setAttribute(chip, "hidden", id === "");
+  setText(chip, `${id} ×`);
+  streams.show({ backend: id });
+}
+
+// ask is one beat.
+async function ask(signal) {
+  const parts = [relay.versions(signal).then(welcome), totals(signal)];
+  if (shown.view === "overview") {
+    parts.push(relay.backends(signal).then(showBackends), streams.refresh(signal).then(countStreams));
+  } else {
+    const page = shown.view === "stream" ? streamPage : sessionPage;
+    parts.push(page.refresh(signal), relay.streams({ limit: 1 }, signal).then((list) => setText(byID("total-streams"), count(list.total))));
+  }
+  await Promise.all(parts);
+  feed.open();
+}
+
+async function totals(signal) {
+  const list = await relay.shards(signal);
+  const now = shards.set(list);
+  drops.set(list.total);
+  setText(byID("total-sessions"), count(list.total.sessions));
+  setText(byID("total-packets"), packets(now.packets));
+  setText(byID("total-bitrate"), bitrate(now.bytes === undefined ? undefined : now.bytes * 8));
+  setText(byID("shards-count"), count(list.shards.length));
+}
+
+function showBackends(list) {
+  backends.set(list);
+  setText(byID("backends-count"), `${count(list.alive)} of ${count(list.total)} alive`);
+}
+
+function countStreams(total) {
+  if (streams.match === "" && streams.backend === "") setText(byID("total-streams"), count(total));
+}
+
+function welcome({ pid, data }) {
+  setText(byID("version"), data.version);
+  if (process !== "" && pid !== process) feed.restarted(data.version);
+  process = pid;
+}
+
+function told({ state, text, left }) {
+  const line = byID("status");
+  setAttribute(line, "data-state", state);
+  setText(byID("status-text"), text);
+  setText(byID("status-left"), left ? `in ${left} s` : "");
+  setAttribute(byID("retry"), "hidden", state !== "away" && state !== "refused");
+  setAttribute(document.body, "data-state", state);
+  if (state !== "paused") setAttribute(document.body, "data-begun", true);
+  if (state === "paused") feed.close();
+}
+
+function show() {
+  const next = route.read();
+  const from = shown;
+  shown = next;
+  for (const [name, node] of Object.entries(views)) setAttribute(node, "hidden", name !== next.view);
+  if (next.view === "stream") streamPage.show(next.name);
+  if (next.view === "session") sessionPage.show(next.name);
+  document.title = next.view === "overview" ? "srtrelay" : `${next.view === "stream" ? route.keyText(next.name) : `session ${next.name}`} – srtrelay`;
+  scrollTo(0, 0);
+  if (next.view === "overview") {
+    if (from.view !== "overview") (lastFocus ?? byID("streams")).focus({ preventScroll: true });
+  } else {
+    byID(`${next.view}-title`).focus({ preventScroll: true });
+  }
+  pulse?.now();
+}
+
+// Keys that work everywhere: / filters, Esc goes back.
+addEventListener("keydown", (event) => {
+  if (event.altKey || event.ctrlKey || event.metaKey || event.defaultPrevented || document.querySelector("dialog[open]")) return;
+  const writing = event.target.closest("input, select, textarea");
+  if (event.key === "/" && !writing) {
+    event.preventDefault();
+    if (shown.view !== "overview") location.hash = route.overviewLink;
+    lastFocus = byID("filter");
+    byID("filter").focus();
+    byID("filter").select();
+  } else if (event.key === "Escape" && writing?.id === "filter") {
+    if (writing.value !== "") {
+      writing.value = "";
+      streams.show({ match: "" });
+    } else {
+      byID("streams").focus();
+    }
+  } else if (event.key === "Escape" && shown.view !== "overview") {
+    lastFocus = byID("streams");
+    location.hash = shown.view === "session" && sessionPage.session ? route.streamLink(sessionPage.session.stream) : route.overviewLink;
+  }
+});
+
+// From the filter, Enter and the arrow lead into the table.
+byID("filter").addEventListener("keydown", (event) => {
+  if (event.key !== "ArrowDown" && event.key !== "Enter") return;
+  event.preventDefault();
+  byID("streams").focus();
+  streams.grid.move(0, true);
+});
+byID("only-backend").addEventListener("click", () => chooseBackend(""));
+byID("retry").addEventListener("click", () => pulse.now());
+byID("skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  byID(shown.view === "overview" ? "streams" : `${shown.view}-title`).focus();
+});
+addEventListener("hashchange", show);
+show();
+pulse = new Pulse(ask, told);

@@ -1,0 +1,65 @@
+// The backends: health, sessions and what each carries.
+
+import { el, keyed, setAttribute, setStyle, setText } from "./dom.js";
+import { bitrate, count, counted, moment } from "./numbers.js";
+
+// health is one word, and a class of the same name.
+export function health(b) {
+  // A late backend counts as not alive; that it is late says more.
+  if (b.late) return "late";
+  if (!b.alive) return "down";
+  return b.draining ? "draining" : "alive";
+}
+
+const healthHints = {
+  alive: "Takes new streams",
+  late: "Its heartbeat is overdue: no new streams, what runs there goes on",
+  draining: "No new streams, by the operator's wish; what runs there goes on",
+  down: "Does not answer",
+};
+
+export class BackendList {
+  // chosen(id) is called when one is pressed: it shows its streams alone.
+  constructor(host, chosen) {
+    this.host = el("ul.backends");
+    this.none = el("p.empty", { hidden: true }, "No backend is known. Name one with --backend, or let one register.");
+    host.append(this.host, this.none);
+    this.chosen = chosen;
+    this.only = "";
+  }
+
+  set(list) {
+    const most = Math.max(1, ...list.backends.map((b) => b.bitrate_bps ?? 0));
+    setAttribute(this.none, "hidden", list.backends.length > 0);
+    keyed(this.host, list.backends, (b) => b.id, (b) => this.make(b), (node, b) => this.fill(node, b, most));
+  }
+
+  mark(only) {
+    this.only = only;
+    for (const node of this.host.children) setAttribute(node.firstElementChild, "aria-pressed", String(node.dataset.key === only));
+  }
+
+  make(b) {
+    const press = el("button.backend", { type: "button", "aria-pressed": String(b.id === this.only), onclick: () => this.chosen(b.id) },
+      el("span.dot"), el("span.name"), el("span.health"), el("span.rate"), el("span.bar", { "aria-hidden": "true" }, el("span")), el("span.detail"));
+    return el("li", {}, press);
+  }
+
+  fill(node, b, most) {
+    const press = node.firstElementChild;
+    const [, name, state, rate, bar, detail] = press.children;
+    const word = health(b);
+    setAttribute(press, "data-health", word);
+    setText(name, b.id);
+    setText(state, word);
+    setAttribute(state, "title", healthHints[word]);
+    setText(rate, bitrate(b.bitrate_bps));
+    setStyle(bar.firstElementChild, "width", `${(((b.bitrate_bps ?? 0) / most) * 100).toFixed(1)}%`);
+    setText(detail, `${counted(b.sessions, "session")}, ${counted(b.streams, "stream")} · ${b.source}`);
+    setAttribute(press, "title", [
+      b.id === b.address ? b.id : `${b.id} at ${b.address}`, healthHints[word], `${count(b.sessions)} sessions, ${count(b.streams)} streams`,
+      `Weight ${b.weight}`, b.server ? `Server ${b.server}` : "", b.updated_at ? `Last heard ${moment(b.updated_at)}` : "",
+      "Press to see its streams alone",
+    ].filter(Boolean).join("\n"));
+  }
+}

@@ -1,0 +1,69 @@
+// Making and changing elements. Text and attributes only, never HTML: what a
+// caller put into a stream ID stays text.
+
+const svgSpace = "http://www.w3.org/2000/svg";
+
+// el("div.card", {title: "..."}, child, ...): null attributes and children are
+// left out, on* attributes are listeners.
+export function el(name, attributes = {}, ...children) {
+  const [tag, ...classes] = name.split(".");
+  return fitted(document.createElement(tag), classes, attributes, children);
+}
+
+export function svg(name, attributes = {}, ...children) {
+  const [tag, ...classes] = name.split(".");
+  return fitted(document.createElementNS(svgSpace, tag), classes, attributes, children);
+}
+
+function fitted(node, classes, attributes, children) {
+  if (classes.length > 0) node.classList.add(...classes);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else node.setAttribute(key, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+// The setters below leave alone what is unchanged: most numbers of most rows
+// are, from one second to the next, and the browser then has nothing to do.
+
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+export function setAttribute(node, name, value) {
+  if (value === null || value === undefined || value === false) {
+    if (node.hasAttribute(name)) node.removeAttribute(name);
+  } else if (node.getAttribute(name) !== String(value)) {
+    node.setAttribute(name, value);
+  }
+}
+
+export function setStyle(node, property, value) {
+  if (node.style.getPropertyValue(property) !== value) node.style.setProperty(property, value);
+}
+
+// keyed brings the children of a host into line with a list: make builds a
+// child, fill writes an item into it. Children keep their identity, and so
+// focus and selection.
+export function keyed(host, list, key, make, fill) {
+  const before = new Map([...host.children].map((child) => [child.dataset.key, child]));
+  let place = host.firstElementChild;
+  for (const item of list) {
+    const name = String(key(item));
+    let child = before.get(name);
+    before.delete(name);
+    if (!child) {
+      child = make(item);
+      child.dataset.key = name;
+    }
+    fill(child, item);
+    if (child === place) place = place.nextElementSibling;
+    else host.insertBefore(child, place);
+  }
+  for (const gone of before.values()) gone.remove();
+}
+
+export const byID = (id) => document.getElementById(id);

@@ -1,0 +1,86 @@
+// The one place where a number becomes text, so that every place on the page
+// rounds alike: three figures, a unit, and a dash for what is not known.
+
+export const unknown = "–";
+
+const missing = (value) => value === undefined || value === null || !Number.isFinite(value);
+
+// Three figures: 9.99, 99.9, 999.
+function decimals(value) {
+  if (Math.abs(value) < 9.995) return 2;
+  return Math.abs(value) < 99.95 ? 1 : 0;
+}
+
+function figures(value) {
+  return value.toFixed(decimals(value));
+}
+
+// Steps through units of a thousand; what would round to 1000 takes the next.
+function scaled(value, units) {
+  let unit = 0;
+  while (unit < units.length - 1 && Math.abs(value) >= 999.5) {
+    value /= 1000;
+    unit++;
+  }
+  return [unit === 0 ? value.toFixed(0) : figures(value), units[unit]];
+}
+
+function joined(value, units) {
+  if (missing(value)) return unknown;
+  return scaled(value, units).join(" ");
+}
+
+const bits = ["bit/s", "kbit/s", "Mbit/s", "Gbit/s", "Tbit/s"];
+const bytesUnits = ["B", "kB", "MB", "GB", "TB", "PB"];
+
+export const bitrate = (value) => joined(value, bits);
+export const bytes = (value) => joined(value, bytesUnits);
+export const millis = (value) => (missing(value) ? unknown : `${figures(value)} ms`);
+
+export function percent(value) {
+  if (missing(value)) return unknown;
+  if (value === 0) return "0 %";
+  if (value > 0 && value < 0.005) return "<0.01 %";
+  return `${figures(value)} %`;
+}
+
+// A rate of things: whole below a thousand, then 12.3k.
+export function rate(value) {
+  if (missing(value)) return unknown;
+  return scaled(value, ["", "k", "M", "G"]).join("");
+}
+
+export const packets = (value) => (missing(value) ? unknown : `${rate(value)} packets/s`);
+
+// What was counted is shown whole: an operator compares it with other tools.
+export function count(value) {
+  if (missing(value)) return unknown;
+  return Math.trunc(value).toString().replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
+// "1 session", "2 sessions".
+export const counted = (value, one, many = `${one}s`) => `${count(value)} ${value === 1 ? one : many}`;
+
+export function duration(seconds) {
+  if (missing(seconds)) return unknown;
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  const s = Math.floor(seconds);
+  if (s < 60) return `${s} s`;
+  if (s < 3600) return `${Math.floor(s / 60)} min ${s % 60} s`;
+  if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`;
+  return `${Math.floor(s / 86400)} d ${Math.floor((s % 86400) / 3600)} h`;
+}
+
+const two = (n) => String(n).padStart(2, "0");
+
+export function clock(text) {
+  const at = new Date(text);
+  if (Number.isNaN(at.getTime())) return unknown;
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+}
+
+export function moment(text) {
+  const at = new Date(text);
+  if (!text || Number.isNaN(at.getTime()) || at.getFullYear() < 1971) return unknown;
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock(text)}`;
+}

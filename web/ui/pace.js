@@ -1,0 +1,31 @@
+// Counters become rates by comparing two answers.
+
+// Pace remembers the last answer of one source. Rates are per second, and
+// missing for a counter that is new or has begun again.
+export class Pace {
+  constructor() {
+    this.at = 0;
+    this.last = new Map();
+    this.rates = new Map();
+  }
+
+  // take reads the counters of one answer: pairs of name and number.
+  take(pairs, now = performance.now()) {
+    const seconds = (now - this.at) / 1000;
+    const next = new Map(pairs);
+    this.rates = new Map();
+    // After a pause the mean would hide what happens now.
+    if (this.at > 0 && seconds > 0.05 && seconds < 20) {
+      for (const [name, value] of next) {
+        const before = this.last.get(name);
+        if (before !== undefined && value >= before) this.rates.set(name, (value - before) / seconds);
+      }
+    }
+    this.at = now;
+    this.last = next;
+  }
+
+  of(name) {
+    return this.rates.get(name);
+  }
+}

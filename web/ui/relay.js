@@ -1,0 +1,57 @@
+// Asking the relay. Addresses are relative, so that the page works behind a
+// proxy that gives the API another path.
+
+// Away: nobody answered. Refused: the relay did, and said no.
+export class Away extends Error {}
+export class Refused extends Error {
+  constructor(status, text, pause) {
+    super(text);
+    this.status = status;
+    this.pause = pause; // seconds it asks to wait, or 0
+  }
+}
+
+// An answer is made from memory; one that takes this long is not coming.
+const patience = 10_000;
+
+// The token lives as long as this tab shows this page, and is stored nowhere.
+let token = "";
+export const setToken = (text) => { token = text; };
+
+export const root = (path) => new URL(path, document.baseURI).href;
+
+async function call(path, { method = "GET", signal, guarded = false } = {}) {
+  const limit = AbortSignal.timeout(patience);
+  const headers = guarded && token ? { Authorization: `Bearer ${token}` } : {};
+  let response;
+  let body;
+  try {
+    response = await fetch(root(path), {
+      method, headers, cache: "no-store", signal: signal ? AbortSignal.any([signal, limit]) : limit,
+    });
+    body = await response.json();
+  } catch (cause) {
+    if (signal?.aborted) throw signal.reason;
+    // A proxy in front of a relay that is away answers with a page of its own.
+    throw new Away("the relay does not answer", { cause });
+  }
+  if (!response.ok || body.code) {
+    throw new Refused(response.status, body.error ?? response.statusText, Number(response.headers.get("Retry-After")) || 0);
+  }
+  return body;
+}
+
+function query(parameters) {
+  const set = Object.entries(parameters).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  return new URLSearchParams(set.map(([key, value]) => [key, String(value)])).toString();
+}
+
+export const versions = (signal) => call("api/v1/versions", { signal });
+export const shards = async (signal) => (await call("api/v1/shards", { signal })).data;
+export const backends = async (signal) => (await call("api/v1/backends", { signal })).data;
+export const streams = async (parameters, signal) => (await call(`api/v1/streams?${query(parameters)}`, { signal })).data;
+export const session = async (id, signal) => (await call(`api/v1/sessions/${encodeURIComponent(id)}`, { signal })).data;
+export const closeSession = (id) => call(`api/v1/sessions/${encodeURIComponent(id)}`, { method: "DELETE", guarded: true });
+
+// The default route's key is empty and must be said all the same.
+export const stream = async (key, signal) => (await call(`api/v1/streams/one?key=${encodeURIComponent(key)}`, { signal })).data;

@@ -1,0 +1,112 @@
+// A stream's own page: both networks side by side, two minutes of history, what
+// its handshakes settled, its sessions and its events.
+
+import { byID, setAttribute, setText } from "./dom.js";
+import { Chart } from "./chart.js";
+import { EventList } from "./events.js";
+import { Facts, settled } from "./facts.js";
+import { Legs } from "./legs.js";
+import { bitrate, bytes, count, counted, millis, moment, percent } from "./numbers.js";
+import * as relay from "./relay.js";
+import { keyText } from "./route.js";
+import { SessionTable } from "./sessions.js";
+import { tightest } from "./verdict.js";
+
+export class StreamPage {
+  constructor(feed) {
+    this.key = "";
+    this.title = byID("stream-title");
+    this.about = byID("stream-about");
+    this.gone = byID("stream-gone");
+    this.parts = byID("stream-parts");
+    this.legs = new Legs();
+    byID("stream-legs").append(this.legs.node);
+    this.charts = [
+      new Chart({
+        title: "Bitrate", text: bitrate, least: 1000, hint: "From publishers, and to players",
+        lines: [{ name: "in", className: "in" }, { name: "out", className: "out" }],
+      }),
+      new Chart({
+        title: "RTT", text: millis, least: 4, hint: "Of the worst session in each second",
+        lines: [{ name: "caller’s network", className: "caller" }, { name: "yours", className: "backend" }],
+      }),
+      new Chart({
+        title: "Loss", text: percent, least: 0.4, hint: "Of the worst session in each second",
+        lines: [{ name: "caller’s network", className: "caller" }, { name: "yours", className: "backend" }],
+      }),
+    ];
+    byID("stream-charts").append(...this.charts.map((c) => c.node));
+    this.sessions = new SessionTable(byID("stream-sessions"));
+    this.tally = byID("stream-sessions-count");
+    this.facts = new Facts(byID("stream-facts"));
+    this.events = new EventList(byID("stream-events"), { of: (event) => (event.stream ?? "") === this.key && event.kind !== "relay-restarted" });
+    feed.subscribe((all) => this.events.set(all));
+  }
+
+  // show makes the page another stream's.
+  show(key) {
+    this.key = key;
+    setText(this.title, keyText(key));
+    setAttribute(this.title, "title", key);
+    setText(this.about, " ");
+    this.found(true);
+    this.sessions.grid.host.scrollTop = 0;
+    this.events.draw();
+  }
+
+  found(is) {
+    setAttribute(this.gone, "hidden", is);
+    setAttribute(this.parts, "hidden", !is);
+  }
+
+  async refresh(signal) {
+    const key = this.key;
+    let stream;
+    try {
+      stream = await relay.stream(key, signal);
+    } catch (error) {
+      if (error.status !== 404) throw error;
+      // It may come back: a publisher reconnects, and so does the page.
+      this.found(false);
+      setText(this.about, " ");
+      return;
+    }
+    if (key !== this.key) return;
+    this.found(true);
+    this.fill(stream);
+  }
+
+  fill(s) {
+    const list = s.session_list ?? [];
+    setText(this.about, [
+      counted(s.publishers, "publisher"), counted(s.players, "player"), `in ${bitrate(s.bitrate_in_bps)}`, `out ${bitrate(s.bitrate_out_bps)}`,
+      `since ${moment(s.since)}`,
+    ].join(" · "));
+    this.legs.set({
+      caller: { name: callers(s, list), detail: "worst session at present" },
+      relay: `${bitrate(s.bitrate_in_bps)} in, ${bitrate(s.bitrate_out_bps)} out`,
+      backend: { name: s.backend.id, detail: s.backend.address },
+      callerLeg: { rtt: s.caller_rtt_ms, loss: s.caller_loss_percent },
+      backendLeg: { rtt: s.backend_rtt_ms, loss: s.backend_loss_percent },
+      tight: tightest(list),
+    });
+    const h = s.history;
+    const step = h?.step_seconds ?? 1;
+    this.charts[0].set([h?.bitrate_in_bps ?? [], h?.bitrate_out_bps ?? []], [s.bitrate_in_bps, s.bitrate_out_bps], step);
+    this.charts[1].set([h?.caller_rtt_ms ?? [], h?.backend_rtt_ms ?? []], [s.caller_rtt_ms, s.backend_rtt_ms], step);
+    this.charts[2].set([h?.caller_loss_percent ?? [], h?.backend_loss_percent ?? []], [s.caller_loss_percent, s.backend_loss_percent], step);
+    this.facts.set([
+      ["Bytes in", bytes(s.bytes_in)], ["Bytes out", bytes(s.bytes_out)],
+      ["Retransmitted", `${count(s.retransmitted)} packets`], ["Dropped as too late", `${count(s.dropped)} packets`],
+      ...settled(list),
+    ]);
+    setText(this.tally, list.length < s.sessions ? `${count(list.length)} of ${count(s.sessions)}` : count(s.sessions));
+    this.sessions.set(list);
+  }
+}
+
+// callers names the only one, or says how many there are.
+function callers(s, list) {
+  if (list.length === 1) return list[0].caller;
+  return [s.publishers ? counted(s.publishers, "publisher") : "", s.players ? counted(s.players, "player") : ""].filter(Boolean).join(", ") || "–";
+}
