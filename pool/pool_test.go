@@ -16,8 +16,10 @@ func mustPanic(t *testing.T, what string, fn func()) {
 	fn()
 }
 
+func newSlab(n, size int) *Slab { return NewSlab(make([]byte, SlabBytes(n, size)), size) }
+
 func TestSlabBuffersAreEqualAndApart(t *testing.T) {
-	s := NewSlab(3, 10)
+	s := newSlab(3, 10)
 	if s.Len() != 3 || s.Size() != 10 {
 		t.Fatalf("Len %d, Size %d; want 3, 10", s.Len(), s.Size())
 	}
@@ -39,7 +41,7 @@ func TestSlabBuffersAreEqualAndApart(t *testing.T) {
 
 // An append past a full buffer must move away, not overwrite the neighbour.
 func TestSlabAppendDoesNotReachTheNeighbour(t *testing.T) {
-	s := NewSlab(2, 4)
+	s := newSlab(2, 4)
 	_ = append(s.Buffer(0), 0xFF)
 	if s.Buffer(1)[0] != 0 {
 		t.Error("append to buffer 0 wrote into buffer 1")
@@ -47,13 +49,14 @@ func TestSlabAppendDoesNotReachTheNeighbour(t *testing.T) {
 }
 
 func TestSlabRefusesNonsense(t *testing.T) {
-	mustPanic(t, "NewSlab(0, 1)", func() { NewSlab(0, 1) })
-	mustPanic(t, "NewSlab(1, 0)", func() { NewSlab(1, 0) })
-	mustPanic(t, "Buffer(Len)", func() { NewSlab(2, 4).Buffer(2) })
+	mustPanic(t, "no memory", func() { NewSlab(nil, 1) })
+	mustPanic(t, "less than one buffer", func() { NewSlab(make([]byte, SlabBytes(1, 10)-1), 10) })
+	mustPanic(t, "buffers of nothing", func() { NewSlab(make([]byte, 1<<12), 0) })
+	mustPanic(t, "Buffer(Len)", func() { newSlab(2, 4).Buffer(2) })
 }
 
 func TestSlabAllocatesOnlyAtBirth(t *testing.T) {
-	s := NewSlab(8, SingleSize)
+	s := newSlab(8, SingleSize)
 	if n := testing.AllocsPerRun(100, func() { s.Buffer(5)[0]++ }); n != 0 {
 		t.Errorf("%v allocations per Buffer", n)
 	}

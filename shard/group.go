@@ -97,13 +97,18 @@ func newShard(id int, cfg *Config, origin time.Time) (*Shard, error) {
 	if cfg.Sockets.GRO {
 		size = pool.TrainSize
 	}
+	batch, err := udp.NewBatch(cfg.Batch, size)
+	if err != nil {
+		_ = poller.Close()
+		return nil, err
+	}
 	var seed [32]byte
 	_, _ = crand.Read(seed[:]) // never fails (crypto/rand, Go 1.24)
 	random := rand.New(rand.NewChaCha8(seed))
 	s := &Shard{
 		id: id, cfg: cfg, origin: origin,
 		poller:   poller,
-		batch:    udp.NewBatch(pool.NewSlab(cfg.Batch, size)),
+		batch:    batch,
 		table:    newTable(),
 		seed:     random.Uint64(),
 		jar:      handshake.NewJar(cfg.Secret),
@@ -214,6 +219,7 @@ func (s *Shard) close() {
 	s.taps.end()
 	s.links(func(l *link, _ int) { _ = l.sock.Close() })
 	_ = s.poller.Close()
+	_ = s.batch.Close()
 	s.gauge()
 	s.counters.publish()
 }

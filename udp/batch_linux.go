@@ -38,6 +38,7 @@ type Datagram struct {
 // It belongs to one shard, which uses it for all its sockets in turn. The
 // kernel's arrays are wired to each other once; a call resets only lengths.
 type Batch struct {
+	memory   []byte // mapped
 	slab     *pool.Slab
 	messages []unix.Mmsghdr
 	names    []sockaddr
@@ -49,11 +50,17 @@ type Batch struct {
 	drops uint32
 }
 
-// NewBatch makes a batch over slab, with one message per buffer: pool.TrainSize
-// for sockets with GRO, which need room for a whole train.
-func NewBatch(slab *pool.Slab) *Batch {
-	n := slab.Len()
+// NewBatch makes a batch of n messages of up to size bytes: pool.TrainSize for
+// sockets with GRO, which need room for a whole train. Its memory is mapped
+// outside of the heap, until Close.
+func NewBatch(n, size int) (*Batch, error) {
+	memory, err := mapMemory(pool.SlabBytes(n, size))
+	if err != nil {
+		return nil, fmt.Errorf("make a batch: %w", err)
+	}
+	slab := pool.NewSlab(memory[:pool.SlabBytes(n, size)], size)
 	b := &Batch{
+		memory:   memory,
 		slab:     slab,
 		messages: make([]unix.Mmsghdr, n),
 		names:    make([]sockaddr, n),
@@ -71,7 +78,18 @@ func NewBatch(slab *pool.Slab) *Batch {
 		h.SetIovlen(1)
 		h.Control = &b.controls[i][0]
 	}
-	return b
+	return b, nil
+}
+
+// Close gives the memory back; closing again does nothing. No datagram of the
+// batch may be looked at any more.
+func (b *Batch) Close() error {
+	if b.memory == nil {
+		return nil
+	}
+	err := unmapMemory(b.memory)
+	b.memory, b.slab, b.messages = nil, nil, nil
+	return err
 }
 
 // Receive fills the batch from s without waiting and returns how many messages

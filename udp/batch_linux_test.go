@@ -12,7 +12,7 @@ import (
 
 func TestReceiveNothing(t *testing.T) {
 	s := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), bothOffloads)
-	b := newBatch(4, 2048)
+	b := newBatch(t, 4, 2048)
 	if n, err := b.Receive(s); n != 0 || err != nil {
 		t.Errorf("Receive on an idle socket: %d, %v", n, err)
 	}
@@ -25,7 +25,7 @@ func TestReceiveNothing(t *testing.T) {
 func TestLengthsOfDatagrams(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ip netip.Addr) {
 		s := openFront(t, netip.AddrPortFrom(ip, 0), bothOffloads)
-		peer, b := openPeer(t, ip), newBatch(8, 2048)
+		peer, b := openPeer(t, ip), newBatch(t, 8, 2048)
 		sizes := []int{0, 1, 2048, 2049, 30000, 16}
 		for _, size := range sizes {
 			if _, err := peer.WriteToUDPAddrPort(make([]byte, size), s.Local()); err != nil {
@@ -50,7 +50,7 @@ func TestLengthsOfDatagrams(t *testing.T) {
 // A train longer than the buffer is cut, and says so.
 func TestTrainInASmallBuffer(t *testing.T) {
 	s := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), bothOffloads)
-	o, b := NewOutbox(openBack(t, loopbacks["IPv4"], bothOffloads)), newBatch(4, 2048)
+	o, b := NewOutbox(openBack(t, loopbacks["IPv4"], bothOffloads)), newBatch(t, 4, 2048)
 	for i := range 3 {
 		o.Add(addr.From(s.Local()), addr.IP{}, 0, payload(i, 1000))
 	}
@@ -64,7 +64,7 @@ func TestTrainInASmallBuffer(t *testing.T) {
 // One batch serves sockets of both families in turn: what a long IPv6 name or
 // control message left must not show in what comes next.
 func TestBatchServesBothFamilies(t *testing.T) {
-	b := newBatch(4, 2048)
+	b := newBatch(t, 4, 2048)
 	wild6 := openFront(t, netip.MustParseAddrPort("[::]:0"), bothOffloads)
 	wild4 := openFront(t, netip.MustParseAddrPort("0.0.0.0:0"), bothOffloads)
 	plain4 := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), Options{})
@@ -110,7 +110,7 @@ func TestAnswersFromTheDialledAddress(t *testing.T) {
 			if _, err := caller.WriteToUDPAddrPort([]byte("hello"), dial); err != nil {
 				t.Fatal(err)
 			}
-			b, o := newBatch(4, 65536), NewOutbox(front)
+			b, o := newBatch(t, 4, 65536), NewOutbox(front)
 			receive(t, b, front)
 			d := b.At(0)
 			if d.Local != addr.FromIP(dial.Addr()) {
@@ -141,7 +141,7 @@ func TestAnswersFromTheDialledAddress(t *testing.T) {
 
 func TestKernelDropsAreCountedOnce(t *testing.T) {
 	s := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), Options{RecvBuf: 4096})
-	peer, b := openPeer(t, loopbacks["IPv4"]), newBatch(64, 2048)
+	peer, b := openPeer(t, loopbacks["IPv4"]), newBatch(t, 64, 2048)
 	sent, got, drops := uint64(0), uint64(0), uint64(0)
 	send := func(n int) {
 		for i := range n {
@@ -176,7 +176,7 @@ func TestKernelDropsAreCountedOnce(t *testing.T) {
 
 // The kernel's counter has 32 bits.
 func TestKernelDropsWrap(t *testing.T) {
-	s, b := &Socket{dropped: ^uint32(0) - 1}, newBatch(1, 64)
+	s, b := &Socket{dropped: ^uint32(0) - 1}, newBatch(t, 1, 64)
 	var c [64]byte
 	content, n := putHeader(c[:], 1, 40, 4) // SOL_SOCKET, SO_RXQ_OVFL
 	content[0], content[1], content[2], content[3] = 0, 0, 0, 0
@@ -193,7 +193,7 @@ func TestNoAllocations(t *testing.T) {
 	front := openFront(t, netip.MustParseAddrPort("[::]:0"), bothOffloads)
 	back := openBack(t, loopbacks["IPv6"], bothOffloads)
 	to := addr.From(at(front, loopbacks["IPv6"]))
-	b, out, in := newBatch(16, 65536), NewOutbox(back), NewOutbox(front)
+	b, out, in := newBatch(t, 16, 65536), NewOutbox(back), NewOutbox(front)
 	p, err := NewPoller()
 	if err != nil {
 		t.Fatal(err)

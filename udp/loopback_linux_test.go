@@ -12,7 +12,6 @@ import (
 	"go.uber.org/goleak"
 
 	"srtrelay/addr"
-	"srtrelay/pool"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -73,7 +72,15 @@ func at(s *Socket, ip netip.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(ip, s.Local().Port())
 }
 
-func newBatch(n, size int) *Batch { return NewBatch(pool.NewSlab(n, size)) }
+func newBatch(t testing.TB, n, size int) *Batch {
+	t.Helper()
+	b, err := NewBatch(n, size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() })
+	return b
+}
 
 // receive waits until s has something and receives it.
 func receive(t testing.TB, b *Batch, s *Socket) int {

@@ -46,7 +46,7 @@ func TestGroupSharesFlows(t *testing.T) {
 		}
 	}
 	member := map[addr.AddrPort]int{}
-	batch, total := newBatch(64, 2048), 0
+	batch, total := newBatch(t, 64, 2048), 0
 	for m, s := range group {
 		defer s.Close()
 		got := 0
@@ -257,7 +257,7 @@ func TestWithoutIPv6(t *testing.T) {
 		if _, err := conn.Write([]byte("hello")); err != nil {
 			return err
 		}
-		batch, total := newBatch(4, 2048), 0
+		batch, total := newBatch(t, 4, 2048), 0
 		for _, s := range group {
 			defer s.Close()
 			n, err := batch.Receive(s)
