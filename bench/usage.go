@@ -67,6 +67,7 @@ Flags:
   -sinks N            backends (default 4)
   -load-cpus LIST     CPUs of load and sinks: 0, 0,2-3 or all (default 0)
   -peer-cpus LIST     CPUs of the peer (default 1)
+  -no-wait            measure on a busy machine, too, and say so in the report
   -keep               keep the peers' configurations
 
 Examples:

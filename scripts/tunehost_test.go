@@ -170,7 +170,7 @@ func TestTrackingIsFoundAndEnded(t *testing.T) {
 // A card with one queue is steered in software, over all CPUs.
 func TestQueuesOfACard(t *testing.T) {
 	h := newHost(t, poor)
-	const card = `mount -t sysfs sysfs /sys; mount --bind "$1/cpu" /sys/devices/system/cpu; ip link add card0 type dummy; `
+	const card = `mount -t sysfs sysfs /sys; mount --bind "$1/cpu" /sys/devices/system/cpu; ip link add card0 type veth peer name card1; `
 	out, _ := h.run(card + `"$TUNE" --dev card0 || true`)
 	line := row(t, out, "card0 receive queues")
 	if cpus := strings.Fields(line)[4]; cpus == "1" {

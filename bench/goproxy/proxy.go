@@ -2,6 +2,9 @@ package goproxy
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -42,8 +45,21 @@ func Flags(fs *flag.FlagSet) *Config {
 
 // session is one caller's connection and its own socket to the backend.
 type session struct {
-	caller  *net.UDPAddr
-	backend *net.UDPConn
+	name   string // in logs, made at random
+	packet []byte // that it was made for
+	caller *net.UDPAddr
+	// backend is nil before the handshake. An interface, as in the model: what
+	// is read through it is allocated.
+	backend net.Conn
+}
+
+// newSession makes a session with a name of its own, as the model does for
+// every datagram of a caller, because it does not look before it makes one.
+func newSession(packet []byte) *session {
+	var b [32]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
+	sum := sha256.Sum256(b[:])
+	return &session{name: hex.EncodeToString(sum[:])[:7], packet: packet}
 }
 
 // proxy holds sessions by both socket IDs, as its model does.
@@ -92,7 +108,9 @@ func Run(ctx context.Context, c *Config, out io.Writer) error {
 func (p *proxy) close() {
 	_ = p.listener.Close()
 	p.sessions.Range(func(_, v any) bool {
-		_ = v.(*session).backend.Close()
+		if backend := v.(*session).backend; backend != nil {
+			_ = backend.Close()
+		}
 		return true
 	})
 	p.readers.Wait()
@@ -104,8 +122,9 @@ func (p *proxy) fromCaller(b []byte, from *net.UDPAddr) {
 	}
 	h, ok := wire.AsHandshake(b)
 	if !ok || wire.Packet(b).DestID() != 0 {
-		if v, found := p.sessions.Load(wire.Packet(b).DestID()); found {
-			_, _ = v.(*session).backend.Write(b)
+		v, _ := p.sessions.LoadOrStore(wire.Packet(b).DestID(), newSession(b))
+		if backend := v.(*session).backend; backend != nil {
+			_, _ = backend.Write(b)
 		}
 		return
 	}
@@ -131,7 +150,8 @@ func (p *proxy) connect(h wire.Handshake, from *net.UDPAddr) {
 		_ = conn.Close()
 		return
 	}
-	s := &session{caller: from, backend: conn}
+	s := newSession(h)
+	s.caller, s.backend = from, conn
 	p.sessions.Store(h.SocketID(), s)
 	p.sessions.Store(wire.Handshake(reply).SocketID(), s)
 	_, _ = p.listener.WriteToUDP(reply, from)

@@ -5,12 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net/netip"
-	"os"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"srtrelay/bench/drive"
 	"srtrelay/bench/pace"
@@ -92,106 +88,6 @@ func Run(ctx context.Context, c Config, in io.Reader, out io.Writer) (err error)
 	return <-served
 }
 
-func open(c Config, targets []netip.AddrPort) (*Load, error) {
-	clock := socket.NewClock()
-	ready, err := socket.NewReady()
-	if err != nil {
-		return nil, err
-	}
-	l := &Load{
-		config: c, clock: clock, ready: ready, receiver: socket.NewReceiver(clock, false, false),
-		sessions: make([]session, c.Sessions), book: tally.NewBook(),
-		buffer: make([]byte, bufferSize), payload: make([]byte, srt.DataSize),
-		base: firstID + rand.Uint32N(idRange), begun: clock.Now(),
-	}
-	l.now = l.begun
-	l.round = pace.NewRound(int64(c.Keepalive), l.now)
-	fill(l.payload)
-	if c.Mode == Flood {
-		l.flood, err = newFlood(l, targets[0])
-		return l, errors.Join(err, l.closeIf(err))
-	}
-	err = l.openPorts(targets)
-	l.prepare()
-	return l, errors.Join(err, l.closeIf(err))
-}
-
-func (l *Load) closeIf(err error) error {
-	if err == nil {
-		return nil
-	}
-	return l.close()
-}
-
-// fill makes payload that no compression on the way could shorten.
-func fill(b []byte) {
-	r := rand.New(rand.NewPCG(1, 2))
-	for i := range b {
-		b[i] = byte(r.Uint32())
-	}
-}
-
-func (l *Load) openPorts(targets []netip.AddrPort) error {
-	n := min(l.config.Ports, l.config.Sessions)
-	if limit := socket.Raise(); uint64(n+spareFiles) > limit {
-		return fmt.Errorf("-ports: %d: only %d files may be open (ulimit -n)", n, limit)
-	}
-	local, err := l.config.local()
-	if err != nil {
-		return err
-	}
-	for i := range n {
-		to := targets[targetOf(i, len(targets))]
-		fd, err := socket.Open(socket.Options{Local: local, Remote: to, Buffer: l.config.Buffer})
-		if err != nil {
-			return err
-		}
-		l.ports = append(l.ports, port{fd: fd, peer: to})
-		if err := l.ready.Add(fd, i); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// prepare gives every session its port and its part.
-func (l *Load) prepare() {
-	n := len(l.sessions)
-	for i := range l.sessions {
-		s := &l.sessions[i]
-		s.port = uint16(i % max(len(l.ports), 1))
-		// The first ID that begin gives it is base+i.
-		s.id = l.base + uint32(i) - uint32(n)
-		s.play = isPlayer(i, l.config.Players)
-		if !s.play {
-			l.publishers = append(l.publishers, uint32(i))
-		}
-	}
-	l.plan = pace.New(l.config.Rate*float64(len(l.publishers))/float64(n), len(l.publishers))
-	c := &l.connector
-	c.limit = l.config.InFlight
-	rate := l.config.ConnectRate
-	if l.config.Mode == Connects {
-		rate = l.config.Rate
-		c.limit = min(c.limit, n)
-	}
-	c.unpaced, c.plan = rate == 0, pace.New(rate, 1)
-	for i := n - 1; i >= 0; i-- {
-		c.free = append(c.free, uint32(i))
-	}
-}
-
-func (l *Load) close() error {
-	err := l.ready.Close()
-	for _, p := range l.ports {
-		err = errors.Join(err, unix.Close(p.fd))
-	}
-	if l.path != nil {
-		err = errors.Join(err, l.path.Close())
-	}
-	return errors.Join(err, l.flood.close())
-}
-
 // serve connects the sessions, then does what it is told.
 func (l *Load) serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := socket.Thread(l.config.CPU); err != nil {
@@ -222,31 +118,6 @@ func (l *Load) serve(ctx context.Context, in io.Reader, out io.Writer) error {
 		}
 		l.turn(now)
 	}
-}
-
-// connectAll returns when every session is connected or has failed.
-func (l *Load) connectAll(ctx context.Context, tell bool) error {
-	l.connecting = true
-	l.connector.plan.Start(l.clock.Now())
-	for told := l.clock.Now(); len(l.connector.free)+len(l.connector.underWay) > 0; {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("connect sessions: %w", err)
-		}
-		l.turn(l.clock.Now())
-		if tell && l.now-told > int64(time.Second) {
-			told = l.now
-			fmt.Fprintf(os.Stderr, "load: %d of %d sessions connected, %d failed\n", l.open, len(l.sessions), l.book.Failed)
-		}
-	}
-	l.connecting = false
-	l.connector.plan.Stop()
-	for code, n := range l.book.Rejected {
-		fmt.Fprintf(os.Stderr, "load: %d sessions rejected with %d\n", n, code)
-	}
-	if l.open == 0 {
-		return fmt.Errorf("connect sessions: none of %d could connect to %s", len(l.sessions), l.config.Target)
-	}
-	return nil
 }
 
 // turn does everything that is due, once, and waits for what comes next.

@@ -154,6 +154,9 @@ func checkNothingLost(t *testing.T, s, l tally.Report) {
 	if s.Sent.ACK != l.Received.ACK || l.Sent.ACKACK != s.Received.ACKACK || l.Received.ACK != l.Sent.ACKACK {
 		t.Errorf("sink sent %d ACKs, load received %d and answered %d, of which %d came", s.Sent.ACK, l.Received.ACK, l.Sent.ACKACK, s.Received.ACKACK)
 	}
+	if l.Sent.ACK != s.Received.ACK || s.Sent.ACKACK != l.Received.ACKACK || s.Received.ACK != s.Sent.ACKACK {
+		t.Errorf("load sent %d ACKs, sink received %d and answered %d, of which %d came", l.Sent.ACK, s.Received.ACK, s.Sent.ACKACK, l.Received.ACKACK)
+	}
 }
 
 func TestSteady(t *testing.T) {

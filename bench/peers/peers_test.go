@@ -41,7 +41,7 @@ func TestNginxTakesItsConfiguration(t *testing.T) {
 	need(t, "nginx")
 	dir := t.TempDir()
 	c := nginxConfig(Site{Dir: dir, Backends: backends, Sessions: 1000})
-	c.Listen = "127.0.0.1:0"
+	c.Listen = "127.0.0.1:20080"
 	text, err := WriteNginx(c)
 	if err != nil {
 		t.Fatal(err)

@@ -138,6 +138,11 @@ func (s *Sink) accept(port int, a arrival, h wire.Handshake) *session {
 		return nil
 	}
 	ss := s.table.add(attempt{*a.from, h.SocketID(), h.ISN()})
+	if ss == nil {
+		s.book.Failed++
+		s.answer(port, a.from, handshake.AppendRejection(s.out[port].Next()[:0], h, handshake.Backlog))
+		return nil
+	}
 	ss.port, ss.heard, ss.play, ss.rate = uint16(port), s.now, wish.Play, wish.Rate
 	s.streams.dirty = s.streams.dirty || wish.Play
 	if wish.Keepalive > 0 && wish.Keepalive != s.keepalive {

@@ -36,14 +36,19 @@ func (s *session) attempt() attempt { return attempt{s.caller, s.peer, s.isn} }
 const (
 	// pageSize keeps sessions where they are while the table grows.
 	pageSize = 1 << 12
-	// rest is how many closed sessions there are before one's socket ID is
-	// used again, so that stragglers do not meet another's session.
+	// rest is how many closed sessions there are before one's place is used
+	// again.
 	rest = 1 << 14
+	// A socket ID is a place in its low bits and how often that was used above,
+	// below 2^30 as libsrt's. One comes again after rest*turns sessions: a relay
+	// remembers ended sessions by it for a while, and so does the network.
+	placeBits = 20
+	turns     = 1<<(30-placeBits) - 1
 )
 
 // table is all sessions, found by socket ID. It belongs to the loop.
 type table struct {
-	base     uint32 // socket ID of the first
+	turn     uint32 // of places used for the first time, 1 to turns
 	pages    []*[pageSize]session
 	used     int // entries that were ever used
 	open     int
@@ -51,17 +56,19 @@ type table struct {
 	attempts map[attempt]uint32
 }
 
-func newTable(base uint32) *table { return &table{base: base, attempts: map[attempt]uint32{}} }
+func newTable(random uint32) *table {
+	return &table{turn: 1 + random%turns, attempts: map[attempt]uint32{}}
+}
 
 func (t *table) at(i int) *session { return &t.pages[i/pageSize][i%pageSize] }
 
 // find returns the open session of a socket ID, or nil.
 func (t *table) find(id uint32) *session {
-	i := id - t.base
+	i := id % (1 << placeBits)
 	if i >= uint32(t.used) {
 		return nil
 	}
-	if s := t.at(int(i)); s.open {
+	if s := t.at(int(i)); s.open && s.id == id {
 		return s
 	}
 	return nil
@@ -76,13 +83,17 @@ func (t *table) known(a attempt) *session {
 	return t.at(int(i))
 }
 
-// add opens a session for an attempt.
+// add opens a session for an attempt; nil if there is no place left.
 func (t *table) add(a attempt) *session {
-	i := t.used
-	if len(t.closed) > rest {
+	i, turn := t.used, t.turn
+	if len(t.closed) > rest || t.used == 1<<placeBits && len(t.closed) > 0 {
 		i = int(t.closed[0])
 		t.closed = t.closed[1:]
+		turn = 1 + t.at(i).id>>placeBits%turns
 	} else {
+		if i == 1<<placeBits {
+			return nil
+		}
 		if i/pageSize == len(t.pages) {
 			t.pages = append(t.pages, new([pageSize]session))
 		}
@@ -90,7 +101,7 @@ func (t *table) add(a attempt) *session {
 	}
 	s := t.at(i)
 	*s = session{
-		caller: a.caller, peer: a.peer, isn: a.isn, id: t.base + uint32(i), open: true,
+		caller: a.caller, peer: a.peer, isn: a.isn, id: turn<<placeBits | uint32(i), open: true,
 		check: srt.NewCheck(a.isn), source: srt.NewSource(a.isn),
 	}
 	t.attempts[a] = uint32(i)
@@ -102,6 +113,6 @@ func (t *table) add(a attempt) *session {
 func (t *table) remove(s *session) {
 	delete(t.attempts, s.attempt())
 	s.open = false
-	t.closed = append(t.closed, s.id-t.base)
+	t.closed = append(t.closed, s.id%(1<<placeBits))
 	t.open--
 }

@@ -28,8 +28,6 @@ const (
 	// burst is how many datagrams one turn sends at most, so that a late sink
 	// still receives.
 	burst = 256
-	// firstID and idRange leave room below 2^30, where libsrt's IDs end.
-	firstID, idRange = 1 << 20, 1 << 29
 	// adjustEvery is how often the clocks are compared.
 	adjustEvery = int64(time.Second)
 )
@@ -93,7 +91,7 @@ func open(c Config, addresses []netip.AddrPort) (*Sink, error) {
 	}
 	s := &Sink{
 		config: c, clock: clock, ready: ready, receiver: socket.NewReceiver(clock, true, c.GRO),
-		table: newTable(firstID + mathrand.Uint32N(idRange)), book: tally.NewBook(), jar: handshake.NewJar(secret),
+		table: newTable(mathrand.Uint32()), book: tally.NewBook(), jar: handshake.NewJar(secret),
 		begun: clock.Now(),
 	}
 	s.now = s.begun

@@ -41,6 +41,9 @@ func OpenPath(to netip.Addr) (*Path, error) {
 	if !to.Is4() {
 		return nil, fmt.Errorf("send frames to %s: not IPv4", to)
 	}
+	if to.IsLoopback() {
+		return nil, fmt.Errorf("send frames to %s: not Ethernet", to)
+	}
 	device, hop, err := route(to)
 	if err != nil {
 		return nil, fmt.Errorf("send frames to %s: %w", to, err)

@@ -107,15 +107,37 @@ func TestThereAndBack(t *testing.T) {
 
 // A port that nobody listens on costs no datagram to one that comes later.
 func TestSendAfterRefusal(t *testing.T) {
-	gone := openSocket(t, Options{Local: netip.MustParseAddrPort("127.0.0.1:0")})
-	address := localOf(t, gone)
-	client := openSocket(t, Options{Remote: address})
-	if err := unix.Shutdown(gone, unix.SHUT_RDWR); err != nil && err != unix.ENOTCONN {
+	gone, err := Open(Options{Local: netip.MustParseAddrPort("127.0.0.1:0"), Buffer: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := openSocket(t, Options{Remote: localOf(t, gone)})
+	if err := unix.Close(gone); err != nil {
 		t.Fatal(err)
 	}
 	for range 4 {
 		if !Send(client, []byte("x")) {
 			t.Error("not sent")
+		}
+	}
+}
+
+// A datagram without a stamp must not cost the next one its own.
+func TestStampAfterNone(t *testing.T) {
+	server := openSocket(t, Options{Local: netip.MustParseAddrPort("127.0.0.1:0")})
+	client := openSocket(t, Options{Remote: localOf(t, server)})
+	r := NewReceiver(NewClock(), false, false)
+	for _, on := range []int{1, 0, 1} {
+		if err := unix.SetsockoptInt(server, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, on); err != nil {
+			t.Fatal(err)
+		}
+		Send(client, []byte("x"))
+		awaitReadable(t, server)
+		if n := r.Receive(server); n != 1 {
+			t.Fatalf("%d messages", n)
+		}
+		if _, _, at := r.Message(0); (at != 0) != (on == 1) {
+			t.Errorf("stamps %d: arrived at %d", on, at)
 		}
 	}
 }

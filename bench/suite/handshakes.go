@@ -2,8 +2,13 @@ package suite
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"srtrelay/bench/peers"
@@ -21,9 +26,10 @@ const (
 	floodTime   = 10 * time.Second
 )
 
-// connectFlags lift the bound on one address's half-open handshakes: all
-// callers of the bench come from one.
-var connectFlags = []string{"--max-handshakes-per-source", "4096"}
+// connectFlags lift the bound on one address's half-open handshakes, because
+// all callers of the bench come from one, and that on sessions: each that
+// ended holds its keys for three seconds more.
+var connectFlags = []string{"--max-handshakes-per-source", "4096", "--max-sessions", "500000"}
 
 var handshakes = Scenario{
 	ID: "handshakes", Title: "handshakes per second on one core, and callers beside a flood",
@@ -84,10 +90,58 @@ func (b *Bench) connects(ctx context.Context, c Case, flood *traffic.Plan) (run 
 		return run, err
 	}
 	run = c.blank()
+	if got.Handshakes.Failed > 0 && r.peer.API != nil {
+		b.note("handshakes", fmt.Sprintf("%s, round %d, %s: %d connects failed; the relay refused for %s",
+			c.Peer.Name(), c.Round, c.Scenario, got.Handshakes.Failed, refusals(r.peer.API)))
+	}
 	b.fillCPU(&run, usage)
 	run.PerSecond, run.Failed, run.Connect = got.Handshakes.PerSecond, got.Handshakes.Failed, percentiles(got.Handshakes.Connect)
 	return run, nil
 }
+
+// refusals are the relay's own counts of refused and failed handshakes, in
+// words.
+func refusals(api *peers.API) string {
+	text, err := api.Get("/api/v1/shards")
+	if err != nil {
+		return firstLine(err.Error())
+	}
+	return describeRefusals(text)
+}
+
+// describeRefusals picks the counters of caps and rejections out of the API's
+// answer.
+func describeRefusals(text []byte) string {
+	var answer struct {
+		Data struct {
+			Shards []struct {
+				Counters map[string]uint64 `json:"counters"`
+			} `json:"shards"`
+		} `json:"data"`
+	}
+	if err := json.Unmarshal(text, &answer); err != nil {
+		return "reasons that cannot be read: " + err.Error()
+	}
+	sum := map[string]uint64{}
+	for _, s := range answer.Data.Shards {
+		for name, n := range s.Counters {
+			if n > 0 && refusal.MatchString(name) {
+				sum[name] += n
+			}
+		}
+	}
+	if len(sum) == 0 {
+		return "none of its caps"
+	}
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(sum)) {
+		words = append(words, fmt.Sprintf("%s %d", name, sum[name]))
+	}
+	return strings.Join(words, ", ")
+}
+
+// refusal matches the names of counters that tell why a caller was refused.
+var refusal = regexp.MustCompile(`cap|reject|refus|limit|port|timeout`)
 
 func (b *Bench) compareHandshakes() {
 	per := func(peer string) report.Spread {

@@ -21,6 +21,7 @@ type Options struct {
 	Out        string
 	Peers      []string
 	Keep       bool
+	NoWait     bool // measure on a busy machine, too
 	Binary     string
 	RelayFlags []string
 	Variants   []peers.Relay
@@ -59,6 +60,7 @@ func Parse(args []string, out io.Writer, usage string) (Options, error) {
 	fs.StringVar(&o.Out, "out", "bench/out", "")
 	fs.StringVar(&t.peers, "peers", strings.Join(peers.Names(), ","), "")
 	fs.BoolVar(&o.Keep, "keep", false, "")
+	fs.BoolVar(&o.NoWait, "no-wait", false, "")
 	fs.StringVar(&o.Binary, "relay", "bin/srtrelay", "")
 	fs.StringVar(&t.relayFlags, "relay-flags", "", "")
 	fs.Var(&t.variants, "variant", "")

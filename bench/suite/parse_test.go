@@ -110,3 +110,15 @@ func TestParseRollup(t *testing.T) {
 		}
 	}
 }
+
+func TestDescribeRefusals(t *testing.T) {
+	const text = `{"code":0,"data":{"shards":[{"counters":{"at_source_cap":2,"forwarded":9}},{"counters":{"at_source_cap":3,"rejected":1,"at_session_cap":0}}]}}`
+	if got := describeRefusals([]byte(text)); got != "at_source_cap 5, rejected 1" {
+		t.Error(got)
+	}
+	for _, other := range []string{"x", "{}"} {
+		if got := describeRefusals([]byte(other)); strings.Contains(got, "cap 5") {
+			t.Error(got)
+		}
+	}
+}

@@ -37,11 +37,14 @@ func search(guess int, holds func(rate int, confirming bool) (bool, error)) (int
 			return 0, nil
 		}
 		if high == 0 && rate > searchCeiling {
-			break
+			high = searchCeiling
 		}
 	}
 	for high > 0 && float64(high)/float64(low) > searchEnd {
 		middle := roundRate(math.Sqrt(float64(low) * float64(high)))
+		if middle <= low || middle >= high {
+			break // the ends are one rounding apart
+		}
 		ok, err := holds(middle, false)
 		if err != nil {
 			return 0, err

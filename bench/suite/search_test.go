@@ -17,7 +17,7 @@ func TestSearchFindsTheHighestRate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got > c.limit || float64(got)*searchEnd*1.01+500 < float64(c.limit) {
+		if got > c.limit || float64(got)*searchEnd*1.01+1000 < float64(c.limit) {
 			t.Errorf("limit %d: found %d", c.limit, got)
 		}
 		if steps > 18 {

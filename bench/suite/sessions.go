@@ -17,8 +17,8 @@ const (
 	// slowest peer here manages, so that nobody has to try again.
 	connectRate = 8_000
 	// quietKeepalive replaces the usual second: 100,000 sessions would send
-	// more keepalives than data.
-	quietKeepalive = 10 * time.Second
+	// more keepalives than data. It stays below the relay's --backend-silence.
+	quietKeepalive = 3 * time.Second
 )
 
 // patientFlags keep sessions that hear of their peer every few seconds only.

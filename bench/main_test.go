@@ -1,0 +1,128 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"srtrelay/bench/report"
+)
+
+func need(t *testing.T) {
+	t.Helper()
+	reason := ""
+	if os.Geteuid() != 0 {
+		reason = "the suite needs root"
+	}
+	for _, tool := range []string{"ip", "nginx", "nft"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			reason = tool + " is not installed; `make setup` installs it"
+		}
+	}
+	switch {
+	case reason == "":
+	case os.Getenv("SRTRELAY_REQUIRE_ALL") != "":
+		t.Fatal("must not be skipped here: " + reason)
+	default:
+		t.Skip(reason)
+	}
+}
+
+// suiteCommand builds bench and relay and prepares a run of one second and a
+// rate that every machine manages.
+func suiteCommand(t *testing.T, dir string, args ...string) *exec.Cmd {
+	t.Helper()
+	for name, path := range map[string]string{"bench": "srtrelay/bench", "relay": "srtrelay/cmd/srtrelay"} {
+		if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), path).CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v: %s", name, err, out)
+		}
+	}
+	return exec.Command(filepath.Join(dir, "bench"), append([]string{
+		"-only", "publish", "-rounds", "1", "-window", "1s", "-rate", "2000", "-sessions", "20", "-no-wait",
+		"-load-cpus", "all", "-peer-cpus", "all", "-relay", filepath.Join(dir, "relay"), "-out", dir,
+	}, args...)...)
+}
+
+// namespacesOf lists what is left of a bench's lab.
+func namespacesOf(t *testing.T, pid int) []string {
+	t.Helper()
+	left, err := filepath.Glob(fmt.Sprintf("/run/netns/srtbench-%d-*", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return left
+}
+
+// The whole suite, small: all peers carry traffic, all reports are written,
+// nothing is left.
+func TestSuite(t *testing.T) {
+	need(t)
+	dir := t.TempDir()
+	cmd := suiteCommand(t, dir, "-variant", "plain=--gso=off,--gro=off")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if left := namespacesOf(t, cmd.Process.Pid); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	d, err := report.Load(filepath.Join(dir, "report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for _, r := range d.Runs {
+		seen[r.Peer] = true
+		if r.Delivered == 0 || r.Sent == 0 || r.Latency == nil || r.HasAdded != (r.Peer != "direct") {
+			t.Errorf("%s: %+v", r.Peer, r)
+		}
+	}
+	for _, name := range []string{"direct", "srtrelay", "plain", "nft", "nginx", "goproxy"} {
+		if !seen[name] {
+			t.Errorf("%s did not run: %s", name, out)
+		}
+	}
+	for _, name := range []string{"report.md", "report.html"} {
+		text, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !strings.Contains(string(text), "goproxy") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Ctrl-C in the middle takes everything down and still writes the report.
+func TestInterrupt(t *testing.T) {
+	need(t)
+	dir := t.TempDir()
+	cmd := suiteCommand(t, dir, "-rounds", "100")
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), "round 1/100") {
+			_ = cmd.Process.Signal(syscall.SIGINT)
+			break
+		}
+	}
+	for lines.Scan() { // until it ends
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("an interrupted bench ended with exit code 0")
+	}
+	if left := namespacesOf(t, cmd.Process.Pid); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if d, err := report.Load(filepath.Join(dir, "report.json")); err != nil || len(d.Runs) == 0 {
+		t.Errorf("%d runs in the report, %v", len(d.Runs), err)
+	}
+}
