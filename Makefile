@@ -9,7 +9,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 20s
 ARGS ?=
 
-.PHONY: help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
+.PHONY: pgo help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
 
 help: ## print this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,6 +83,10 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 bench: build ## measure the relay beside nginx, nftables and others; needs root, takes 25 minutes; ARGS="-quick" four
 	@./scripts/setup.sh bench
 	$(GO) run ./bench $(ARGS)
+
+pgo: ## take the profile that the relay is built with anew (cmd/srtrelay/default.pgo); needs root
+	@./scripts/setup.sh bench
+	./scripts/pgo.sh
 
 # Packages with Go micro-benchmarks; each has its baseline in bench/baseline.
 MICRO ?= udp shard wire handshake balancer

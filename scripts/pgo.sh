@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Takes the CPU profile that the relay is built with (profile-guided
+# optimization, cmd/srtrelay/default.pgo) from a relay under the bench's mixed
+# load. Needs root; takes half a minute.
+set -eu -o pipefail
+cd "$(dirname "$0")/.."
+seconds=20
+
+rm -f cmd/srtrelay/default.pgo # a profile of the plain build, not of the last one
+make --no-print-directory build >/dev/null
+out=$(mktemp -d)
+trap 'rm -rf "$out"; kill %1 2>/dev/null || true' EXIT
+go run ./bench -only mixed -peers srtrelay -rounds 1 -window "$((seconds + 5))s" -out "$out" &
+
+api=http://127.0.0.1:12025
+for _ in $(seq 300); do
+	host=$(ip netns list | awk '/^srtbench-.*-origin/ {print $1; exit}')
+	if [ -n "$host" ] && [[ $(ip netns exec "$host" bin/srtrelay shards --api "$api" 2>/dev/null) == *shard* ]]; then
+		break
+	fi
+	sleep 0.2
+done
+sleep 3 # until all callers are connected and traffic flows
+ip netns exec "$host" go tool pprof -proto -seconds "$seconds" -output "$out/cpu.pprof" "$api/debug/pprof/profile" >/dev/null
+wait %1
+mv "$out/cpu.pprof" cmd/srtrelay/default.pgo
+go tool pprof -top -nodecount=8 cmd/srtrelay/default.pgo
