@@ -322,15 +322,10 @@ func (x *Exchange) Code() Code {
 }
 
 // Proof reports whether quoted, the part of a datagram that an ICMP error
-// returned, is this exchange's INDUCTION or CONCLUSION: an outsider can guess
-// neither the nonce nor the backend's cookie.
+// returned, is this exchange's INDUCTION: an outsider cannot guess the nonce.
+// The CONCLUSION proves nothing. Its cookie is the same for all callers, and
+// one of them may have read it in its own response.
 func (x *Exchange) Proof(quoted []byte) bool {
 	h, ok := wire.AsHandshake(quoted)
-	if !ok || !x.Pending() || x.phase == Resolving {
-		return false
-	}
-	if h.Type() == wire.Induction {
-		return h.ISN() == uint32(x.nonce)
-	}
-	return x.phase == Concluding && h.Cookie() == x.cookie && h.ISN() == x.kept().ISN()
+	return ok && x.Pending() && x.phase != Resolving && h.Type() == wire.Induction && h.ISN() == uint32(x.nonce)
 }

@@ -211,15 +211,11 @@ func TestProof(t *testing.T) {
 	check("a CONCLUSION before there is one", conclusion(5), false)
 
 	sent := bytes.Clone(l.reply(opened, inducted(), Progressed))
-	check("CONCLUSION", sent, true)
-	check("CONCLUSION cut behind its fields", sent[:64], true)
-	check("CONCLUSION cut short", sent[:63], false)
+	check("CONCLUSION: another caller may know its cookie", sent, false)
 	check("a late INDUCTION", induction, true)
-	check("the caller's own CONCLUSION, without our cookie", stamped(sentAt), false)
-	check("another ISN", changed(bytes.Clone(sent), func(h wire.Handshake) { h.SetISN(1) }), false)
-	check("data", append([]byte{0}, sent[1:]...), false)
+	check("data", append([]byte{0}, induction[1:]...), false)
 	l.reply(opened, response(), Answered)
-	check("answered", sent, false)
+	check("answered", induction, false)
 }
 
 // The bug: a repeat under the same ID and ISN could slip another stream ID past
