@@ -13,7 +13,7 @@ trap 'rm -rf "$out"; kill %1 2>/dev/null || true' EXIT
 go run ./bench -only mixed -peers srtrelay -rounds 1 -window "$((seconds + 5))s" -out "$out" &
 
 api=http://127.0.0.1:12025
-for _ in $(seq 300); do
+for _ in $(seq 900); do # the bench waits for a quiet machine first
 	host=$(ip netns list | awk '/^srtbench-.*-origin/ {print $1; exit}')
 	if [ -n "$host" ] && [[ $(ip netns exec "$host" bin/srtrelay shards --api "$api" 2>/dev/null) == *shard* ]]; then
 		break

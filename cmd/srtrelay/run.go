@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"fmt"
 	"log/slog"
+	"os"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -33,6 +35,11 @@ const (
 	// gives up its own (its system calls are raw), so that without these the
 	// API and the resolver would run once in 10 ms, when the runtime preempts.
 	spareProcs = 2
+	// gcPercent lets the heap grow by so much between two collections. What
+	// lives is sessions, in large pieces without pointers, and garbage comes
+	// with handshakes and questions only: memory is worth more here than
+	// collections are.
+	gcPercent = 25
 )
 
 // run joins the rooms and keeps them running: until ctx ends, or drain is
@@ -104,6 +111,9 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	case <-probed:
 	case <-time.After(firstProbes):
 	case <-ctx.Done():
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), c.Shards+spareProcs))
 	group.Start()
