@@ -118,6 +118,10 @@ func describe(in rules.Request, routed handshake.Routed) resolution {
 	if routed.Changed {
 		d.Told = routed.StreamID
 	}
+	if routed.From != rules.Sent {
+		// Who asks knows its own secrets, and not those of the rules.
+		d.Told, d.Params = handshake.Shown(d.Told), handshake.Shown(d.Params)
+	}
 	if routed.Key != "" {
 		d.Vhost, _, _ = strings.Cut(routed.Key, "/")
 		if d.Mode = "request"; routed.Stream.Publish {

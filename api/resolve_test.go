@@ -92,7 +92,7 @@ func TestResolveRefusesQueries(t *testing.T) {
 func TestResolveFollowsTheRules(t *testing.T) {
 	d := newDoor(t, "").open()
 	set, err := rules.Parse("rules.yaml",
-		[]byte("default: '#!::r=live/fallback,m=publish'\naccess:\n  play:\n    deny: [10.0.0.0/8]\n"), handshake.CheckStreamID)
+		[]byte("default: '#!::r=live/fallback,m=publish,token=abc'\naccess:\n  play:\n    deny: [10.0.0.0/8]\n"), handshake.CheckStreamID)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,8 +100,8 @@ func TestResolveFollowsTheRules(t *testing.T) {
 	live.Publish(set)
 	d.rooms.Rules = live
 	d.http = newHandler("v1", d.rooms, d.logger()).mux()
-	if w, a := d.resolve(""); w.Code != 200 || a.Data.From != rules.FromDefault || a.Data.Told != "#!::r=live/fallback,m=publish" ||
-		a.Data.Key != "__defaultVhost__/live/fallback" {
+	if w, a := d.resolve(""); w.Code != 200 || a.Data.From != rules.FromDefault || a.Data.Told != "#!::r=live/fallback,m=publish,token=***" ||
+		a.Data.Params != "token=***" || a.Data.Key != "__defaultVhost__/live/fallback" {
 		t.Errorf("%s", w.Body)
 	}
 	for _, caller := range []string{"10.1.2.3", "10.1.2.3:5000", "::ffff:10.1.2.3"} {

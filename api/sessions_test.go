@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,11 +19,19 @@ import (
 
 // spoken plays the sampler of streams: it notes what it is asked.
 type spoken struct {
+	mu       sync.Mutex // guards what is noted
 	sessions answer.SessionQuery
 	streams  answer.StreamQuery
 	kicked   []string
 	err      error
 	hold     func(ctx context.Context) error // what a question waits for
+}
+
+// noting takes down what many ask at once.
+func (s *spoken) noting(note func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	note()
 }
 
 func (s *spoken) wait(ctx context.Context) error {
@@ -32,7 +42,7 @@ func (s *spoken) wait(ctx context.Context) error {
 }
 
 func (s *spoken) Sessions(ctx context.Context, q answer.SessionQuery) (answer.SessionList, error) {
-	s.sessions = q
+	s.noting(func() { s.sessions = q })
 	if q.Cursor == "end" {
 		return answer.SessionList{}, s.wait(ctx)
 	}
@@ -47,12 +57,12 @@ func (s *spoken) Kick(ctx context.Context, id string) (bool, error) {
 	if id != "0-1-2" {
 		return false, s.wait(ctx)
 	}
-	s.kicked = append(s.kicked, id)
+	s.noting(func() { s.kicked = append(s.kicked, id) })
 	return true, s.wait(ctx)
 }
 
 func (s *spoken) Streams(ctx context.Context, q answer.StreamQuery) (answer.StreamList, error) {
-	s.streams = q
+	s.noting(func() { s.streams = q })
 	if q.Match == "nothing" {
 		return answer.StreamList{TakenAt: moment}, s.wait(ctx)
 	}
@@ -237,9 +247,9 @@ func TestQuestionsThatFail(t *testing.T) {
 func TestQuestionsAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &relay{}
-		asked := 0
+		var asked atomic.Int64
 		r.spoken.hold = func(ctx context.Context) error {
-			asked++
+			asked.Add(1)
 			<-ctx.Done()
 			return ctx.Err()
 		}
@@ -254,8 +264,8 @@ func TestQuestionsAreBounded(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		if asked != maxAsking {
-			t.Errorf("%d questions at once, want %d", asked, maxAsking)
+		if n := asked.Load(); n != maxAsking {
+			t.Errorf("%d questions at once, want %d", n, maxAsking)
 		}
 		for range cap(statuses) {
 			if got := <-statuses; got != "503503" {

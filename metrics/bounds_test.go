@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,11 +25,14 @@ func (b backends) Backends() []answer.Backend { return b }
 type fixedStreams struct {
 	list  []answer.Stream
 	err   error
+	mu    sync.Mutex // scrapes may come at once
 	asked answer.StreamQuery
 }
 
 func (f *fixedStreams) Streams(_ context.Context, q answer.StreamQuery) (answer.StreamList, error) {
+	f.mu.Lock()
 	f.asked = q
+	f.mu.Unlock()
 	return answer.StreamList{Streams: f.list[:min(q.Limit, len(f.list))], Total: len(f.list)}, f.err
 }
 

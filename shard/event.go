@@ -29,8 +29,10 @@ type Event struct {
 	Caller  netip.AddrPort
 	Backend backend.ID
 	Address netip.AddrPort // the backend's
-	Key     string         // affinity key of the stream
-	Publish bool
+	// Key is the affinity key of the stream, StreamID what a caller sent that
+	// was refused before it had one. It may hold secrets.
+	Key, StreamID string
+	Publish       bool
 	// CallerID and BackendID are the SRT socket IDs of the two ends.
 	CallerID, BackendID uint32
 	Code                handshake.Code

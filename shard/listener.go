@@ -97,7 +97,7 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 	if code != handshake.NoRejection {
 		s.emit(Event{
 			Kind: CallerRejected, Caller: d.From.Netip(), CallerID: req.CallerID,
-			Key: req.StreamID, Code: code,
+			Key: routed.Key, StreamID: req.StreamID, Publish: routed.Stream.Publish, Code: code,
 		})
 		return s.refuse(front, d, h, code)
 	}

@@ -165,7 +165,7 @@ func TestForbidden(t *testing.T) {
 		r.send(r.caller, r.asks("#!::r=live/x,m=publish", cookie, 500))
 		r.expect(r.caller, wire.HandshakeType(handshake.Forbidden))
 	}
-	if e := r.lastEvent(CallerRejected); e.Code != handshake.Forbidden || e.Key != "#!::r=live/x,m=publish" {
+	if e := r.lastEvent(CallerRejected); e.Code != handshake.Forbidden || e.Key != "__defaultVhost__/live/x" || !e.Publish {
 		t.Errorf("event %+v", e)
 	}
 	if len(r.asked.queries) != 0 {

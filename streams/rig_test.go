@@ -97,7 +97,7 @@ func newRig(t *testing.T) *rig {
 func (r *rig) add(index uint32, key string, publish bool) *shard.View {
 	v := &shard.View{
 		ID: shard.SessionID{Shard: 0, Index: index, Gen: 7}, State: established, Key: key, Publish: publish,
-		StreamID: "#!::r=" + key, Caller: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(1000+index)),
+		StreamID: "#!::r=" + key + ",token=abc", Caller: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(1000+index)),
 		Backend: netip.MustParseAddrPort("10.1.0.1:10080"), BackendID: backend.ID("b1"),
 		CallerSocket: 100 + index, BackendSocket: 200 + index,
 		Opened: r.now, Begun: r.now.Add(30 * time.Millisecond), Seen: r.now, Taken: r.now,

@@ -176,7 +176,7 @@ func TestSessionWhole(t *testing.T) {
 	got := r.one(v)
 	got.CallerLeg, got.BackendLeg = answer.Leg{}, answer.Leg{}
 	want := answer.Session{
-		ID: "0-1-7", State: "closing", Stream: "live/a", StreamID: "#!::r=live/a", Role: "player",
+		ID: "0-1-7", State: "closing", Stream: "live/a", StreamID: "#!::r=live/a,token=***", Role: "player",
 		Caller: "10.0.0.1:1001", Backend: answer.BackendRef{ID: "b1", Address: "10.1.0.1:10080"},
 		CallerSocketID: 101, BackendSocketID: 201, OpenedAt: v.Opened, HandshakeMillis: 30, AgeSeconds: 10, IdleSeconds: 3,
 		Ended: "kicked",

@@ -18,7 +18,7 @@ type Session struct {
 	Shard    int        `json:"shard"`
 	State    string     `json:"state"`     // resolving, connecting, established, rejected or closing
 	Stream   string     `json:"stream"`    // affinity key, "" for the default route
-	StreamID string     `json:"stream_id"` // as the caller sent it
+	StreamID string     `json:"stream_id"` // as the caller sent it, without its secrets
 	Role     string     `json:"role"`      // publisher or player
 	Caller   string     `json:"caller"`    // address and port
 	Backend  BackendRef `json:"backend"`

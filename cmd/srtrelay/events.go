@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"strings"
@@ -8,6 +9,7 @@ import (
 
 	"srtrelay/api"
 	"srtrelay/api/answer"
+	"srtrelay/handshake"
 	"srtrelay/metrics"
 	"srtrelay/shard"
 )
@@ -100,6 +102,12 @@ func role(publish bool) string {
 	return "player"
 }
 
+// streamOf names the stream: by its key, or by what the caller sent if that was
+// refused before it had one.
+func streamOf(e shard.Event) string {
+	return cmp.Or(e.Key, handshake.Shown(e.StreamID))
+}
+
 func logEvent(e shard.Event, log *slog.Logger) {
 	log = log.With("shard", e.Shard)
 	switch e.Kind {
@@ -114,7 +122,7 @@ func logEvent(e shard.Event, log *slog.Logger) {
 			"to_backend_packets", e.ToBackend.Packets, "to_backend_bytes", e.ToBackend.Bytes,
 			"to_caller_packets", e.ToCaller.Packets, "to_caller_bytes", e.ToCaller.Bytes)
 	case shard.CallerRejected:
-		log.Info("caller rejected", "code", e.Code.String(), "stream", e.Key, "caller", e.Caller,
+		log.Info("caller rejected", "code", e.Code.String(), "stream", streamOf(e), "caller", e.Caller,
 			"backend", string(e.Backend), "caller_id", e.CallerID)
 	case shard.BackendGone:
 		log.Warn("backend gone", "backend", string(e.Backend), "address", e.Address)
@@ -124,7 +132,7 @@ func logEvent(e shard.Event, log *slog.Logger) {
 // eventAnswer is what the feed tells of an event.
 func eventAnswer(e shard.Event, now time.Time) answer.Event {
 	a := answer.Event{
-		Time: now.UTC(), Shard: &e.Shard, Stream: e.Key, Backend: string(e.Backend),
+		Time: now.UTC(), Shard: &e.Shard, Stream: streamOf(e), Backend: string(e.Backend),
 		TookMillis: float64(e.Took.Microseconds()) / 1000,
 	}
 	if e.Caller.IsValid() {

@@ -121,6 +121,12 @@ func TestEventAnswers(t *testing.T) {
 				Kind: "caller-rejected", Shard: &two, Caller: "192.0.2.1:5", Stream: "k", Role: "publisher", Code: 2404, Reason: "not found",
 			},
 		},
+		{ // one whose stream ID has no key: without its secrets, and of no known role
+			shard.Event{Kind: shard.CallerRejected, Shard: 2, Caller: caller, StreamID: "#!::m=push,secret=abc", Code: handshake.BadRequest},
+			answer.Event{
+				Kind: "caller-rejected", Shard: &two, Caller: "192.0.2.1:5", Stream: "#!::m=push,secret=***", Code: 2400, Reason: "bad request",
+			},
+		},
 		{ // one of which no stream ID is known, refused with a code of the backend's own
 			shard.Event{Kind: shard.CallerRejected, Shard: 2, Caller: caller, Code: 2777},
 			answer.Event{Kind: "caller-rejected", Shard: &two, Caller: "192.0.2.1:5", Code: 2777},
