@@ -97,6 +97,9 @@ var described = map[string]series{
 	"sessions":   alone("sessions", "Sessions in any state."),
 	"half_open":  alone("half_open_handshakes", "Sessions whose handshake is not complete."),
 	"tombstones": alone("tombstones", "Ended sessions remembered for stragglers."),
+
+	"receive_queued_bytes": alone("receive_queued_bytes", "Kernel memory of the datagrams that wait to be received, up to a second old."),
+	"send_queued_bytes":    alone("send_queued_bytes", "Kernel memory of the datagrams that wait to leave, up to a second old."),
 }
 
 // alone is a family of one series per shard.

@@ -73,9 +73,11 @@ const (
 	OffloadLost    // GSO given up on a socket
 
 	// Gauges.
-	Sessions   // sessions in any state
-	HalfOpen   // sessions resolving or connecting
-	Tombstones // ended sessions not yet freed
+	Sessions      // sessions in any state
+	HalfOpen      // sessions resolving or connecting
+	Tombstones    // ended sessions not yet freed
+	ReceiveQueued // bytes of kernel memory of what waits to be received
+	SendQueued    // ... and to leave
 
 	NumCounters
 )
@@ -136,6 +138,8 @@ var counterNames = [NumCounters]string{
 	Sessions:                "sessions",
 	HalfOpen:                "half_open",
 	Tombstones:              "tombstones",
+	ReceiveQueued:           "receive_queued_bytes",
+	SendQueued:              "send_queued_bytes",
 }
 
 // String returns the counter's name in the API and in metrics.

@@ -21,6 +21,7 @@ func (s *Shard) sumUpRates() {
 		return
 	}
 	s.ratesAt = s.now
+	s.sumUpQueues()
 	if old := s.rates.Load(); len(s.peers) == 0 && (old == nil || len(*old) == 0) {
 		return
 	}
@@ -30,6 +31,17 @@ func (s *Shard) sumUpRates() {
 		p.summed = p.bytes
 	}
 	s.rates.Store(&all)
+}
+
+// sumUpQueues notes what waits in the kernel. Once a second: it takes a system
+// call per socket.
+func (s *Shard) sumUpQueues() {
+	var receive, send int
+	s.links(func(l *link, _ int) {
+		r, n := l.sock.Queued()
+		receive, send = receive+r, send+n
+	})
+	s.counters.local[ReceiveQueued], s.counters.local[SendQueued] = uint64(receive), uint64(send)
 }
 
 // Rates returns what each backend carries through all shards at present, in

@@ -3,6 +3,7 @@ package udp
 import (
 	"net/netip"
 	"os"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,6 +36,27 @@ func (s *Socket) Caps() Caps { return s.caps }
 // GrantedBuffers is the size of both buffers in the unit of Options, which is
 // half of what the kernel reports: it doubles a request for its bookkeeping.
 func (s *Socket) GrantedBuffers() (recv, send int) { return s.recv, s.send }
+
+// Queued is the kernel memory, in bytes, that the datagrams take which wait to
+// be received and to leave (SO_MEMINFO, Linux 4.12); 0 where the kernel does
+// not say. A receive queue that stays full loses datagrams next.
+func (s *Socket) Queued() (receive, send int) {
+	var info [memInfo]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(s.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return 0, 0
+	}
+	return int(info[memReceive]), int(info[memSend])
+}
+
+// Places in what SO_MEMINFO returns (linux/sock_diag.h, SK_MEMINFO_...).
+const (
+	memReceive = 0
+	memSend    = 2
+	memInfo    = 9
+)
 
 // ErrorsPending reports that the error queue may hold something since
 // ReadErrors last emptied it.

@@ -272,3 +272,22 @@ func TestWithoutIPv6(t *testing.T) {
 		return nil
 	})
 }
+
+func TestQueuedIsWhatWaits(t *testing.T) {
+	s, b := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), bothOffloads), newBatch(t, 4, 2048)
+	if receive, send := s.Queued(); receive != 0 || send != 0 {
+		t.Errorf("a new socket queues %d and %d bytes", receive, send)
+	}
+	peer := openPeer(t, netip.MustParseAddr("127.0.0.1"))
+	if _, err := peer.WriteToUDPAddrPort(make([]byte, 1000), s.Local()); err != nil {
+		t.Fatal(err)
+	}
+	// Loopback delivers within the call.
+	if receive, _ := s.Queued(); receive < 1000 {
+		t.Errorf("%d bytes wait, of a datagram of 1000", receive)
+	}
+	receive(t, b, s)
+	if receive, _ := s.Queued(); receive != 0 {
+		t.Errorf("%d bytes wait after all was received", receive)
+	}
+}
