@@ -71,6 +71,7 @@ type Exchange struct {
 	nonce    Nonce
 	cookie   uint32 // the backend's
 	guessed  bool   // ... learnt with another exchange; it may be stale
+	told     bool   // the CONCLUSION has been sent with such a cookie
 	backlog  Code   // Backlog once the backend has pleaded it
 
 	conclusion *pool.Buffer
@@ -155,7 +156,7 @@ func (x *Exchange) kept() wire.Handshake { return wire.Handshake(x.conclusion.By
 func (x *Exchange) Dial(now time.Duration, backend netip.Addr, nonce Nonce) {
 	x.phase, x.backend, x.nonce = Inducting, backend, nonce
 	x.retry, x.sends = now, 0
-	x.nonsense, x.backlog, x.guessed = false, NoRejection, false // said by another
+	x.nonsense, x.backlog, x.guessed, x.told = false, NoRejection, false, false // said by another
 }
 
 // DialKnown is Dial with the cookie that the backend gave another exchange from
@@ -164,7 +165,7 @@ func (x *Exchange) Dial(now time.Duration, backend netip.Addr, nonce Nonce) {
 // gosrt does, is asked for another.
 func (x *Exchange) DialKnown(now time.Duration, backend netip.Addr, nonce Nonce, cookie uint32) {
 	x.Dial(now, backend, nonce)
-	x.phase, x.cookie, x.guessed = Concluding, cookie, true
+	x.phase, x.cookie, x.guessed, x.told = Concluding, cookie, true, true
 }
 
 // Learnt returns the cookie that the backend's last INDUCTION reply brought;
@@ -254,7 +255,7 @@ func (x *Exchange) Reply(now time.Duration, h wire.Handshake, b []byte) ([]byte,
 	case IsInductionReply(h, x.nonce):
 		x.phase, x.cookie, x.sends = Concluding, h.Cookie(), 0
 		return x.appendLeg(now, b), Progressed
-	case h.Type() == wire.Conclusion && x.phase == Concluding && x.accepted(h):
+	case h.Type() == wire.Conclusion && (x.phase == Concluding || x.told) && x.accepted(h):
 		x.settle(now, Connected, h)
 		return b, Answered
 	}

@@ -65,3 +65,18 @@ func TestRefusedCookieIsNotTheCallersBusiness(t *testing.T) {
 	r.reply(upstream, handshake.AppendRejection(nil, h, handshake.Rogue))
 	r.expect(caller, wire.HandshakeType(handshake.Rogue))
 }
+
+// A slow backend's response to the first CONCLUSION counts, though the relay
+// has begun again meanwhile.
+func TestLateResponseToAKnownCookieCounts(t *testing.T) {
+	r := newRig(t)
+	r.establish(r.caller, callerID, callerISN, backendID)
+	caller := r.newcomer()
+	h, upstream := r.expect(r.backend, wire.Conclusion)
+	r.pass(handshake.LegRetry + wheelTick)
+	r.expect(r.backend, wire.Induction)
+	r.reply(upstream, accept(h, backendID+1))
+	if h, _ := r.expect(caller, wire.Conclusion); h.SocketID() != backendID+1 {
+		t.Errorf("connected to %x", h.SocketID())
+	}
+}

@@ -22,6 +22,7 @@ func (s *Shard) run() {
 	runtime.LockOSThread()
 	s.pin()
 	udp.SharpenTimers()
+	udp.PreferThread()
 	for !s.stopping {
 		busy := s.turn()
 		switch {
