@@ -72,16 +72,7 @@ func (b *Bench) connects(ctx context.Context, c Case, flood *traffic.Plan) (run 
 			return run, err
 		}
 	}
-	if err := traffic.Start(ctx, r.sink, r.load); err != nil {
-		return run, err
-	}
-	if err := pause(ctx, c.Warm); err != nil {
-		return run, err
-	}
-	if err := traffic.Mark(ctx, r.sink, r.load); err != nil {
-		return run, err
-	}
-	usage, err := b.watch(ctx, r, c.Window)
+	usage, err := b.through(ctx, r, c)
 	if err != nil {
 		return run, err
 	}

@@ -105,16 +105,7 @@ func (b *Bench) steady(ctx context.Context, c Case) (run report.Run, err error) 
 		return run, err
 	}
 	defer func() { err = errors.Join(err, r.stop()) }()
-	if err := traffic.Start(ctx, r.sink, r.load); err != nil {
-		return run, err
-	}
-	if err := pause(ctx, c.Warm); err != nil {
-		return run, err
-	}
-	if err := traffic.Mark(ctx, r.sink, r.load); err != nil {
-		return run, err
-	}
-	usage, err := b.watch(ctx, r, c.Window)
+	usage, err := b.through(ctx, r, c)
 	if err != nil {
 		return run, err
 	}
@@ -126,6 +117,21 @@ func (b *Bench) steady(ctx context.Context, c Case) (run report.Run, err error) 
 	fillTraffic(&run, atSink, atLoad)
 	b.fillCPU(&run, usage)
 	return run, nil
+}
+
+// through starts the traffic, warms up, marks the window and reads the CPU over
+// it.
+func (b *Bench) through(ctx context.Context, r *running, c Case) (cpu.Usage, error) {
+	if err := traffic.Start(ctx, r.sink, r.load); err != nil {
+		return cpu.Usage{}, err
+	}
+	if err := pause(ctx, c.Warm); err != nil {
+		return cpu.Usage{}, err
+	}
+	if err := traffic.Mark(ctx, r.sink, r.load); err != nil {
+		return cpu.Usage{}, err
+	}
+	return b.watch(ctx, r, c.Window)
 }
 
 // watch reads the CPU over a window.
