@@ -217,6 +217,7 @@ func (s *Shard) close() {
 	}
 	s.payOwed()
 	s.taps.end()
+	s.sumUpQueues() // the last drops
 	s.links(func(l *link, _ int) { _ = l.sock.Close() })
 	_ = s.poller.Close()
 	_ = s.batch.Close()

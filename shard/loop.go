@@ -196,7 +196,6 @@ func cut(train []byte, stride int) (segment, rest []byte) {
 func (s *Shard) receive(l *link) int {
 	n, err := s.batch.Receive(l.sock)
 	s.counters.inc(ReceiveCalls)
-	s.counters.add(KernelDrops, uint64(s.batch.KernelDrops()))
 	s.more = s.more || n == s.cfg.Batch
 	if err != nil {
 		s.breakDown(fmt.Errorf("shard %d: receive on %s: %w", s.id, l.sock.Local(), err))

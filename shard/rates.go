@@ -33,13 +33,14 @@ func (s *Shard) sumUpRates() {
 	s.rates.Store(&all)
 }
 
-// sumUpQueues notes what waits in the kernel. Once a second: it takes a system
-// call per socket.
+// sumUpQueues notes what waits in the kernel, and what it had no room for. Once
+// a second: it takes a system call per socket.
 func (s *Shard) sumUpQueues() {
 	var receive, send int
 	s.links(func(l *link, _ int) {
-		r, n := l.sock.Queued()
-		receive, send = receive+r, send+n
+		q := l.sock.Queues()
+		receive, send = receive+q.Receive, send+q.Send
+		s.counters.add(KernelDrops, uint64(q.Dropped))
 	})
 	s.counters.local[ReceiveQueued], s.counters.local[SendQueued] = uint64(receive), uint64(send)
 }

@@ -45,9 +45,8 @@ type Batch struct {
 	controls [][recvControlSize]byte
 	parsed   []control
 	// used is the number of messages of which the kernel changed the lengths.
-	used  int
-	gro   bool
-	drops uint32
+	used int
+	gro  bool
 }
 
 // NewBatch makes a batch of n messages of up to size bytes: pool.TrainSize for
@@ -108,7 +107,7 @@ func (b *Batch) Receive(s *Socket) (int, error) {
 		switch {
 		case errno == 0:
 			b.used, b.gro = n, s.caps.GRO
-			b.parse(s)
+			b.parse()
 			return n, nil
 		case errno == unix.EAGAIN:
 			return 0, nil
@@ -132,19 +131,13 @@ func (b *Batch) reset() {
 		h.SetControllen(recvControlSize)
 		h.Flags = 0
 	}
-	b.used, b.drops = 0, 0
+	b.used = 0
 }
 
-// parse reads the control messages of what came. The counter of drops is the
-// socket's own and only rises, modulo 2^32.
-func (b *Batch) parse(s *Socket) {
+// parse reads the control messages of what came.
+func (b *Batch) parse() {
 	for i := range b.messages[:b.used] {
-		c := &b.parsed[i]
-		*c = parseControl(b.controls[i][:b.messages[i].Hdr.Controllen])
-		if newer := c.dropped - s.dropped; c.counted && int32(newer) > 0 {
-			b.drops += newer
-			s.dropped = c.dropped
-		}
+		b.parsed[i] = parseControl(b.controls[i][:b.messages[i].Hdr.Controllen])
 	}
 }
 
@@ -168,11 +161,6 @@ func (b *Batch) At(i int) Datagram {
 	}
 	return d
 }
-
-// KernelDrops is how many datagrams the kernel dropped at the full buffer of
-// the last Receive's socket, as far as it showed since the Receive on that
-// socket before. It shows with the next datagram that gets in.
-func (b *Batch) KernelDrops() uint64 { return uint64(b.drops) }
 
 // receiveMessages is recvmmsg(2). It must not block: a raw system call keeps
 // its P, and the collector waits for it.

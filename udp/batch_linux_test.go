@@ -139,56 +139,6 @@ func TestAnswersFromTheDialledAddress(t *testing.T) {
 	}
 }
 
-func TestKernelDropsAreCountedOnce(t *testing.T) {
-	s := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), Options{RecvBuf: 4096})
-	peer, b := openPeer(t, loopbacks["IPv4"]), newBatch(t, 64, 2048)
-	sent, got, drops := uint64(0), uint64(0), uint64(0)
-	send := func(n int) {
-		for i := range n {
-			if _, err := peer.WriteToUDPAddrPort(payload(i, 1000), s.Local()); err != nil {
-				t.Fatal(err)
-			}
-			sent++
-		}
-	}
-	drain := func() {
-		for {
-			n, err := b.Receive(s)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if drops += b.KernelDrops(); n == 0 {
-				return
-			}
-			got += uint64(n)
-		}
-	}
-	for range 3 {
-		send(50)
-		drain()
-		send(1) // tells of the drops before it
-		drain()
-		if drops == 0 || sent != got+drops {
-			t.Fatalf("%d sent, %d received, %d dropped", sent, got, drops)
-		}
-	}
-}
-
-// The kernel's counter has 32 bits.
-func TestKernelDropsWrap(t *testing.T) {
-	s, b := &Socket{dropped: ^uint32(0) - 1}, newBatch(t, 1, 64)
-	var c [64]byte
-	content, n := putHeader(c[:], 1, 40, 4) // SOL_SOCKET, SO_RXQ_OVFL
-	content[0], content[1], content[2], content[3] = 0, 0, 0, 0
-	copy(b.controls[0][:], c[:n])
-	b.messages[0].Hdr.SetControllen(n)
-	b.used = 1
-	b.parse(s)
-	if b.KernelDrops() != 2 || s.dropped != 0 {
-		t.Errorf("from 2^32-2 to 0 are %d drops", b.KernelDrops())
-	}
-}
-
 func TestNoAllocations(t *testing.T) {
 	front := openFront(t, netip.MustParseAddrPort("[::]:0"), bothOffloads)
 	back := openBack(t, loopbacks["IPv6"], bothOffloads)

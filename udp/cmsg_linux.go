@@ -16,23 +16,21 @@ const (
 	headerSize = (unix.SizeofCmsghdr + wordSize - 1) &^ (wordSize - 1)
 
 	// recvControlSize fits what a receive can bring at once: UDP_GRO (24 bytes
-	// on 64 bits), SO_RXQ_OVFL (24), IPV6_PKTINFO (40), with room to spare for
-	// an option turned on by whoever passed the socket.
+	// on 64 bits) and IPV6_PKTINFO (40), with room to spare for an option turned
+	// on by whoever passed the socket.
 	recvControlSize = 192
 	// sendControlSize fits what a message can carry: UDP_SEGMENT (24) and
 	// IPV6_PKTINFO (40).
 	sendControlSize = 64
-	// errorControlSize fits SO_RXQ_OVFL and an extended error with the
-	// offender's address (16 + 16 + 28).
+	// errorControlSize fits an extended error with the offender's address
+	// (16 + 16 + 28), and what else a receive can bring.
 	errorControlSize = 192
 )
 
 // control is what the control messages of one received message say.
 type control struct {
-	local   addr.IP // zero if not told
-	stride  int     // 0 if not told
-	dropped uint32  // valid if counted
-	counted bool
+	local  addr.IP // zero if not told
+	stride int     // 0 if not told
 }
 
 // next splits the first control message off b. It is false at the end and at
@@ -65,8 +63,6 @@ func parseControl(b []byte) (c control) {
 			// An int, although the option that asks for it when sending is a
 			// uint16.
 			c.stride = max(0, int(int32(binary.NativeEndian.Uint32(content))))
-		case level == unix.SOL_SOCKET && kind == unix.SO_RXQ_OVFL && len(content) >= 4:
-			c.dropped, c.counted = binary.NativeEndian.Uint32(content), true
 		case level == unix.SOL_IP && kind == unix.IP_PKTINFO && len(content) >= unix.SizeofInet4Pktinfo:
 			// ipi_spec_dst, not ipi_addr: of a broadcast it is the address to
 			// answer from.

@@ -20,7 +20,7 @@ type Socket struct {
 	caps     Caps
 	recv     int // granted buffers
 	send     int
-	dropped  uint32       // SO_RXQ_OVFL as last seen
+	dropped  uint32       // as Queues last saw it
 	refusals *errorReader // nil unless the error queue is on
 	// errorsPending is set where the kernel showed that the error queue may
 	// hold something, and cleared when ReadErrors found it empty.
@@ -37,24 +37,44 @@ func (s *Socket) Caps() Caps { return s.caps }
 // half of what the kernel reports: it doubles a request for its bookkeeping.
 func (s *Socket) GrantedBuffers() (recv, send int) { return s.recv, s.send }
 
-// Queued is the kernel memory, in bytes, that the datagrams take which wait to
-// be received and to leave (SO_MEMINFO, Linux 4.12); 0 where the kernel does
-// not say. A receive queue that stays full loses datagrams next.
-func (s *Socket) Queued() (receive, send int) {
+// Queues is how a socket's queues in the kernel stand.
+type Queues struct {
+	// Receive and Send are the kernel memory, in bytes, that the datagrams take
+	// which wait to be received and to leave. A receive queue that stays full
+	// loses datagrams next.
+	Receive, Send int
+	// Dropped is how many datagrams found no room in the receive queue since
+	// Queues was asked before.
+	Dropped uint32
+}
+
+// Queues asks the kernel (SO_MEMINFO, Linux 4.12); all is 0 where it does not
+// say. It takes a system call. SO_RXQ_OVFL, which tells of drops as well, would
+// cost a control message per datagram.
+func (s *Socket) Queues() Queues {
 	var info [memInfo]uint32
 	size := uint32(unsafe.Sizeof(info))
 	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(s.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
 		uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
 	if errno != 0 {
-		return 0, 0
+		return Queues{}
 	}
-	return int(info[memReceive]), int(info[memSend])
+	return s.queues(&info)
+}
+
+// queues reads what SO_MEMINFO returned. The kernel's count of drops only
+// rises, modulo 2^32.
+func (s *Socket) queues(info *[memInfo]uint32) Queues {
+	dropped := info[memDrops] - s.dropped
+	s.dropped = info[memDrops]
+	return Queues{Receive: int(info[memReceive]), Send: int(info[memSend]), Dropped: dropped}
 }
 
 // Places in what SO_MEMINFO returns (linux/sock_diag.h, SK_MEMINFO_...).
 const (
 	memReceive = 0
 	memSend    = 2
+	memDrops   = 8
 	memInfo    = 9
 )
 

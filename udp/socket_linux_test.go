@@ -273,21 +273,52 @@ func TestWithoutIPv6(t *testing.T) {
 	})
 }
 
-func TestQueuedIsWhatWaits(t *testing.T) {
+func TestQueuesTellWhatWaits(t *testing.T) {
 	s, b := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), bothOffloads), newBatch(t, 4, 2048)
-	if receive, send := s.Queued(); receive != 0 || send != 0 {
-		t.Errorf("a new socket queues %d and %d bytes", receive, send)
+	if q := s.Queues(); q != (Queues{}) {
+		t.Errorf("a new socket has %+v", q)
 	}
 	peer := openPeer(t, netip.MustParseAddr("127.0.0.1"))
 	if _, err := peer.WriteToUDPAddrPort(make([]byte, 1000), s.Local()); err != nil {
 		t.Fatal(err)
 	}
 	// Loopback delivers within the call.
-	if receive, _ := s.Queued(); receive < 1000 {
-		t.Errorf("%d bytes wait, of a datagram of 1000", receive)
+	if q := s.Queues(); q.Receive < 1000 {
+		t.Errorf("%d bytes wait, of a datagram of 1000", q.Receive)
 	}
 	receive(t, b, s)
-	if receive, _ := s.Queued(); receive != 0 {
-		t.Errorf("%d bytes wait after all was received", receive)
+	if q := s.Queues(); q.Receive != 0 {
+		t.Errorf("%d bytes wait after all was received", q.Receive)
+	}
+}
+
+func TestKernelDropsAreCountedOnce(t *testing.T) {
+	s := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), Options{RecvBuf: 4096})
+	peer, b := openPeer(t, loopbacks["IPv4"]), newBatch(t, 64, 2048)
+	for range 3 {
+		const sent = 50
+		for i := range sent {
+			if _, err := peer.WriteToUDPAddrPort(payload(i, 1000), s.Local()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := b.Receive(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q := s.Queues(); q.Dropped == 0 || uint32(got)+q.Dropped != sent {
+			t.Fatalf("%d sent, %d received, %d dropped", sent, got, q.Dropped)
+		}
+		if q := s.Queues(); q.Dropped != 0 {
+			t.Errorf("%d of them dropped again", q.Dropped)
+		}
+	}
+}
+
+// The kernel's counter has 32 bits.
+func TestKernelDropsWrap(t *testing.T) {
+	s := &Socket{dropped: ^uint32(0) - 1}
+	if q := s.queues(&[memInfo]uint32{}); q.Dropped != 2 || s.dropped != 0 {
+		t.Errorf("from 2^32-2 to 0 are %d drops", q.Dropped)
 	}
 }

@@ -19,9 +19,6 @@ func (s *Socket) setUp(o Options) error {
 		return err
 	}
 
-	// A kernel without it reports no drops; the relay works all the same.
-	_ = unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_RXQ_OVFL, 1)
-
 	if o.GRO {
 		s.caps.GRO = unix.SetsockoptInt(s.fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil
 	}
