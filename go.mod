@@ -20,6 +20,7 @@ require (
 	github.com/creack/pty v1.1.24
 	github.com/datarhei/gosrt v0.9.0
 	github.com/dchest/siphash v1.2.3
+	github.com/google/pprof v0.0.0-20261105003125-4bf881d7fb0b
 	github.com/gopacket/gopacket v1.7.7
 	github.com/libp2p/go-reuseport v0.4.0
 	github.com/pb33f/libopenapi v0.41.8

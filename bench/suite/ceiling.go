@@ -36,7 +36,7 @@ func (b *Bench) climb(ctx context.Context, c Case, guess int) (ceiling, error) {
 	step := 0
 	limitedAt := map[bool]int{} // lowest rate that failed, by whether the generator did
 	c.Warm, c.Window = warmTime, b.stepWindow()
-	holds := func(rate int, confirming bool) (bool, error) {
+	once := func(rate int, confirming bool) (bool, error) {
 		step++
 		c.Plan.Rate, c.Round, c.Trial = rate, step, true
 		run, err := b.measure(ctx, c)
@@ -60,7 +60,7 @@ func (b *Bench) climb(ctx context.Context, c Case, guess int) (ceiling, error) {
 		}
 		return false, nil
 	}
-	rate, err := search(guess, holds)
+	rate, err := search(guess, twice(once))
 	if err != nil {
 		return found, err
 	}

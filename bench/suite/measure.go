@@ -22,7 +22,6 @@ type Case struct {
 	Round    int
 	Shards   int      // 0: the flags' own
 	Flags    []string // more of them for srtrelay
-	AllCPUs  bool     // the peer is not pinned
 	Warm     time.Duration
 	Window   time.Duration
 	Trial    bool
@@ -55,9 +54,6 @@ func (b *Bench) site(c Case) (peers.Site, error) {
 	s := peers.Site{
 		Origin: b.lab.Origin, Backends: b.ends.Backends(), CPUs: b.opts.PeerCPUs, Dir: dir,
 		Sessions: c.Plan.Sessions, Bench: b.self, Flags: append([]string{}, b.opts.RelayFlags...),
-	}
-	if c.AllCPUs {
-		s.CPUs = nil
 	}
 	if c.Shards > 0 {
 		s.Flags = append(s.Flags, "--shards", fmt.Sprint(c.Shards))

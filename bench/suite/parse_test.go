@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/pprof/profile"
 )
 
 func TestOptions(t *testing.T) {
@@ -89,13 +91,36 @@ func TestParseShares(t *testing.T) {
 	}
 }
 
-func TestDescribeProfile(t *testing.T) {
-	const text = "--- mutex:\ncycles/second=2000000000\nsampling period=1\n300 2 @ 0x1 0x2\n#\t0x1 f\n20 1 @ 0x3\n"
-	if got := describeProfile("mutex", text); !strings.Contains(got, "2 stacks, 320 cycles") {
-		t.Error(got)
+func TestParseWaiting(t *testing.T) {
+	stack := func(id uint64, name string) *profile.Location {
+		return &profile.Location{ID: id, Line: []profile.Line{{Function: &profile.Function{ID: id, Name: name}}}}
 	}
-	if got := describeProfile("block", "--- contention:\ncycles/second=1\n"); !strings.Contains(got, "empty") {
-		t.Error(got)
+	run, lock, other := stack(1, "srtrelay/shard.(*Shard).run"), stack(2, "sync.(*Mutex).Lock"), stack(3, "net/http.(*conn).serve")
+	p := &profile.Profile{
+		SampleType: []*profile.ValueType{{Type: "contentions", Unit: "count"}, {Type: "delay", Unit: "nanoseconds"}},
+		Sample: []*profile.Sample{
+			{Value: []int64{1, 300}, Location: []*profile.Location{lock, run}},
+			{Value: []int64{9, 5000}, Location: []*profile.Location{lock, other}},
+		},
+		Location: []*profile.Location{run, lock, other},
+		Function: []*profile.Function{run.Line[0].Function, lock.Line[0].Function, other.Line[0].Function},
+	}
+	read := func() (waiting, error) {
+		var raw bytes.Buffer
+		if err := p.Write(&raw); err != nil {
+			t.Fatal(err)
+		}
+		return parseWaiting(raw.Bytes())
+	}
+	if w, err := read(); err != nil || w != (waiting{all: 5300, loops: 300}) {
+		t.Errorf("%+v, %v", w, err)
+	}
+	p.SampleType[1].Unit = "cycles"
+	if _, err := read(); err == nil {
+		t.Error("a profile without delays was accepted")
+	}
+	if _, err := parseWaiting([]byte("no profile")); err == nil {
+		t.Error("something else was accepted")
 	}
 }
 

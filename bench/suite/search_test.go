@@ -59,3 +59,20 @@ func TestSearchConfirms(t *testing.T) {
 		t.Errorf("found %d, confirmed %d times", got, confirmed[got])
 	}
 }
+
+// One run that a stranger spoilt must not be the peer's limit; an error ends it.
+func TestSearchTriesTwice(t *testing.T) {
+	runs := 0
+	holds := twice(func(rate int, _ bool) (bool, error) {
+		runs++
+		return rate <= 100_000 && runs%3 != 0, nil
+	})
+	got, err := search(60_000, holds)
+	if err != nil || got < 96_000 || got > 100_000 {
+		t.Errorf("found %d, %v", got, err)
+	}
+	broken, tries := errors.New("broken"), 0
+	if _, err := twice(func(int, bool) (bool, error) { tries++; return false, broken })(1, false); !errors.Is(err, broken) || tries != 1 {
+		t.Errorf("%v after %d tries", err, tries)
+	}
+}

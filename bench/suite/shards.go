@@ -17,7 +17,7 @@ var shardSteps = []int{1, 2, 8, 32, 128}
 const shardRounds = 3
 
 var shards = Scenario{
-	ID: "shards", Title: "highest rate and cost against the number of shards, all CPUs",
+	ID: "shards", Title: "highest rate and cost against the number of shards, one core",
 	run: func(ctx context.Context, b *Bench) error {
 		if err := b.costByShards(ctx); err != nil {
 			return err
@@ -43,8 +43,7 @@ func (b *Bench) costByShards(ctx context.Context) error {
 				steps = []int{0}
 			}
 			for _, n := range steps {
-				c := Case{Scenario: "shards", Peer: p, Plan: plan, Round: round, Warm: warmTime, Window: b.window()}
-				c.manyShards(n)
+				c := Case{Scenario: "shards", Peer: p, Plan: plan, Round: round, Shards: n, Warm: warmTime, Window: b.window()}
 				run, err := b.measure(ctx, c)
 				if err != nil {
 					return err
@@ -58,21 +57,12 @@ func (b *Bench) costByShards(ctx context.Context) error {
 	return nil
 }
 
-// manyShards lets shards run where the scheduler puts them: there are more
-// than CPUs.
-func (c *Case) manyShards(n int) {
-	c.Shards, c.AllCPUs = n, true
-	c.Flags = append(c.Flags, "--pin", "off")
-}
-
 func (b *Bench) ceilingByShards(ctx context.Context) error {
 	lowest, highest, guess := math.Inf(1), 0.0, usualRate
 	for _, p := range b.among("srtrelay") {
 		for _, n := range shardSteps {
 			plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions)}
-			c := Case{Scenario: "shards-ceiling", Peer: p, Plan: plan}
-			c.manyShards(n)
-			found, err := b.climb(ctx, c, guess)
+			found, err := b.climb(ctx, Case{Scenario: "shards-ceiling", Peer: p, Plan: plan, Shards: n}, guess)
 			if err != nil {
 				return err
 			}
@@ -99,8 +89,7 @@ func (b *Bench) waits(ctx context.Context) (err error) {
 		return nil
 	}
 	plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions), Rate: or(b.opts.Rate, usualRate)}
-	c := Case{Scenario: "shards", Peer: relays[0], Plan: plan}
-	c.manyShards(shardSteps[len(shardSteps)-1])
+	c := Case{Scenario: "shards", Peer: relays[0], Plan: plan, Shards: shardSteps[len(shardSteps)-1]}
 	r, err := b.begin(ctx, c)
 	if err != nil {
 		return err
@@ -122,20 +111,34 @@ func (b *Bench) waits(ctx context.Context) (err error) {
 	return b.keepProfiles(r)
 }
 
-// keepProfiles saves the relay's own view of waiting beside the report.
+// keepProfiles saves the relay's own view of waiting beside the report, and
+// demands that no shard's loop waits.
 func (b *Bench) keepProfiles(r *running) error {
 	if err := os.MkdirAll(b.opts.Out, 0o755); err != nil {
 		return fmt.Errorf("keep profiles: %w", err)
 	}
+	var loops time.Duration
 	for _, kind := range []string{"mutex", "block"} {
-		text, err := r.peer.API.Get("/debug/pprof/" + kind + "?debug=1")
+		raw, err := r.peer.API.Get("/debug/pprof/" + kind + "?seconds=" + profileSeconds)
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(b.opts.Out, kind+".txt"), text, 0o644); err != nil {
+		name := kind + ".pb.gz"
+		if err := os.WriteFile(filepath.Join(b.opts.Out, name), raw, 0o644); err != nil {
 			return fmt.Errorf("keep profiles: %w", err)
 		}
-		b.note("shards", describeProfile(kind, string(text)))
+		w, err := parseWaiting(raw)
+		if err != nil {
+			return fmt.Errorf("%s profile: %w", kind, err)
+		}
+		loops += w.loops
+		b.note("shards", fmt.Sprintf("%s profile of %s s: waited %v, of this the shards' loops %v; see %s", kind, profileSeconds, w.all, w.loops, name))
 	}
+	b.verdict(report.AtMost("shards", "time that the shards' loops waited for others, us", float64(loops.Microseconds()), mostWaiting))
 	return nil
 }
+
+// mostWaiting is how long, in microseconds, all loops together may wait for
+// others in the time of a profile: to hand a letter over takes a lock, once a
+// second.
+const mostWaiting = 1000

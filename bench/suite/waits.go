@@ -7,8 +7,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
+
+	"github.com/google/pprof/profile"
 )
 
 // shares of a profile's samples, in percent.
@@ -68,25 +72,35 @@ func parseShares(text string) (shares, error) {
 	return s, nil
 }
 
-// describeProfile says in a line what a mutex or block profile in text form
-// holds.
-func describeProfile(kind, text string) string {
-	var cycles uint64
-	stacks := 0
-	for line := range strings.Lines(text) {
-		count, _, ok := strings.Cut(line, " @")
-		if !ok {
-			continue
-		}
-		if f := strings.Fields(count); len(f) == 2 {
-			if n, err := strconv.ParseUint(f[0], 10, 64); err == nil {
-				stacks++
-				cycles += n
-			}
+// waiting is what a mutex or block profile holds.
+type waiting struct{ all, loops time.Duration }
+
+// loopSymbol begins the names of what a shard's loop runs.
+const loopSymbol = "srtrelay/shard.(*Shard)."
+
+// parseWaiting sums up a profile: what was waited for in all, and by the shards'
+// loops. In a mutex profile a stack is that of who held the lock.
+func parseWaiting(raw []byte) (w waiting, err error) {
+	p, err := profile.ParseData(raw)
+	if err != nil {
+		return w, err
+	}
+	delay := slices.IndexFunc(p.SampleType, func(t *profile.ValueType) bool { return t.Type == "delay" && t.Unit == "nanoseconds" })
+	if delay < 0 {
+		return w, errors.New("no delays in it")
+	}
+	for _, s := range p.Sample {
+		d := time.Duration(s.Value[delay])
+		w.all += d
+		if slices.ContainsFunc(s.Location, inLoop) {
+			w.loops += d
 		}
 	}
-	if stacks == 0 {
-		return kind + " profile: empty (it stays so where the relay's rate is off)"
-	}
-	return fmt.Sprintf("%s profile: %d stacks, %d cycles waited; see %s.txt", kind, stacks, cycles, kind)
+	return w, nil
+}
+
+func inLoop(l *profile.Location) bool {
+	return slices.ContainsFunc(l.Line, func(line profile.Line) bool {
+		return line.Function != nil && strings.HasPrefix(line.Function.Name, loopSymbol)
+	})
 }
