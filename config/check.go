@@ -19,6 +19,9 @@ func (c *Config) check(from origins) error {
 	if err := c.checkBackends(from); err != nil {
 		return err
 	}
+	if c.SteerByCPU && !c.Pin.Auto && len(c.Pin.CPUs) == 0 {
+		return bad(from.of("steer"), "cpu", errors.New("shards have no CPU with --pin off"))
+	}
 	if n := len(c.Pin.CPUs); n > 0 && n < c.Shards {
 		return fmt.Errorf("config: %s: lists %d CPUs for %d shards", from.of("pin"), n, c.Shards)
 	} else if n > c.Shards {

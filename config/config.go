@@ -64,6 +64,9 @@ type Config struct {
 	BatchWait time.Duration
 	// Pin says on which CPUs the shards run.
 	Pin Pin
+	// SteerByCPU gives a datagram to the shard of the CPU that it came in on,
+	// instead of going by the flow hash.
+	SteerByCPU bool
 	// Telemetry has the quality of every session measured.
 	Telemetry bool
 	// GRO and GSO are true for auto: used where the kernel has them.

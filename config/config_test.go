@@ -81,6 +81,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		{"batch", "1024"},
 		{"batch-wait", "250us"},
 		{"pin", "0,2-5"},
+		{"steer", "cpu"},
 		{"telemetry", "off"},
 		{"gro", "off"},
 		{"gso", "off"},
@@ -125,7 +126,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		Redis: Redis{
 			Mode: "single", Addrs: []string{"redis.example:6379"}, DB: 2, Username: "relay", Password: "secret", TLS: true,
 		},
-		Shards: 3, Batch: 1024, BatchWait: 250 * time.Microsecond, Pin: Pin{CPUs: []int{0, 2, 3, 4, 5}},
+		Shards: 3, Batch: 1024, BatchWait: 250 * time.Microsecond, Pin: Pin{CPUs: []int{0, 2, 3, 4, 5}}, SteerByCPU: true,
 		Rcvbuf: 512 << 10, Sndbuf: 4e6, UpstreamPorts: 64,
 		MaxSessions: 7, MaxHandshakes: 6, MaxHandshakesPerSource: 5,
 		IdleTimeout: time.Minute, BackendSilence: 1500 * time.Millisecond,

@@ -164,19 +164,24 @@ var fields = []field{
 		},
 	},
 	{
+		name: "steer", group: groupWorkers, arg: "BY", def: "flow",
+		help: "which shard gets a caller: flow (by hash) or cpu, that of the CPU it comes in on",
+		set:  setEither(func(c *Config) *bool { return &c.SteerByCPU }, "cpu", "flow"),
+	},
+	{
 		name: "telemetry", group: groupWorkers, arg: "MODE", def: "on",
 		help: "passive SRT quality per session: on or off",
-		set:  setOn(func(c *Config) *bool { return &c.Telemetry }),
+		set:  setEither(func(c *Config) *bool { return &c.Telemetry }, "on", "off"),
 	},
 	{
 		name: "gro", group: groupWorkers, arg: "MODE", def: "auto",
 		help: "let the kernel join received datagrams: auto or off",
-		set:  setAuto(func(c *Config) *bool { return &c.GRO }),
+		set:  setEither(func(c *Config) *bool { return &c.GRO }, "auto", "off"),
 	},
 	{
 		name: "gso", group: groupWorkers, arg: "MODE", def: "auto",
 		help: "let the kernel cut sent superpackets: auto or off",
-		set:  setAuto(func(c *Config) *bool { return &c.GSO }),
+		set:  setEither(func(c *Config) *bool { return &c.GSO }, "auto", "off"),
 	},
 	{
 		name: "rcvbuf", group: groupWorkers, arg: "SIZE", def: "16MiB",

@@ -25,6 +25,8 @@ func TestRefusals(t *testing.T) {
 		{flags("--shard 4"), `config: --shard: unknown flag, did you mean "--shards"?`},
 		{flags("--max_sessions=4"), `config: --max_sessions: unknown flag, did you mean "--max-sessions"?`},
 		{flags("-shards 4"), `config: -shards: unknown flag, did you mean "--shards"?`},
+		{flags("--steer=hash"), `config: --steer: "hash": not cpu or flow`},
+		{flags("--steer=cpu --pin=off"), `config: --steer: "cpu": shards have no CPU with --pin off`},
 		{flags("--telemetry=auto"), `config: --telemetry: "auto": not on or off`},
 		{flags("--shards"), `config: --shards: value missing`},
 		{flags("--=x"), `config: bad flag syntax: --=x`},

@@ -137,22 +137,13 @@ func setBool(at func(*Config) *bool) func(*Config, string) error {
 	}
 }
 
-func setAuto(at func(*Config) *bool) func(*Config, string) error {
+// setEither takes yes for true and no for false.
+func setEither(at func(*Config) *bool, yes, no string) func(*Config, string) error {
 	return func(c *Config, text string) error {
-		if text != "auto" && text != "off" {
-			return errors.New("not auto or off")
+		if text != yes && text != no {
+			return errors.New("not " + yes + " or " + no)
 		}
-		*at(c) = text == "auto"
-		return nil
-	}
-}
-
-func setOn(at func(*Config) *bool) func(*Config, string) error {
-	return func(c *Config, text string) error {
-		if text != "on" && text != "off" {
-			return errors.New("not on or off")
-		}
-		*at(c) = text == "on"
+		*at(c) = text == yes
 		return nil
 	}
 }

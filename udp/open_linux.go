@@ -87,6 +87,11 @@ func openMembers(ap netip.AddrPort, n int, o Options) (group []*Socket, err erro
 			return group, fmt.Errorf("listen udp %s: %w", ap, err)
 		}
 	}
+	if len(o.Steer) > 0 {
+		if err := steerByCPU(group, o.Steer); err != nil {
+			return group, fmt.Errorf("listen udp %s: %w", ap, err)
+		}
+	}
 	return group, nil
 }
 

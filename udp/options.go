@@ -9,6 +9,16 @@ type Options struct {
 	// GRO and GSO allow the offloads. False keeps them off even where the
 	// kernel has them: some of its bugs can be seen only by the operator.
 	GRO, GSO bool
+	// Steer has a front group's datagrams go to the member whose shard runs on
+	// the CPU that they came in on: Steer[i] is that of member i. What comes in
+	// on any other CPU, and everything with an empty Steer, goes by the flow
+	// hash.
+	//
+	// It keeps a packet's memory within one core, on hosts where a flow always
+	// comes in on the same CPU: the card's queues are pinned, and neither RPS
+	// nor irqbalance moves them. A flow that moves to another CPU moves to
+	// another shard, which does not know it.
+	Steer []int
 }
 
 // Caps is what a socket can do, probed when it was opened. A capability is

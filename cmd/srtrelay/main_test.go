@@ -150,6 +150,10 @@ func TestProcess(t *testing.T) {
 		{"version", exitClean, "srtrelay ", ""},
 		{"help", exitClean, "--backend", ""},
 		{"--listne 1", exitCannotStart, "", `srtrelay: config: --listne: unknown flag, did you mean "--listen"?`},
+		{
+			"--steer cpu --shards 1024 --backend srt://127.0.0.1:1 --listen 127.0.0.1:0 --api 127.0.0.1:0", exitCannotStart, "",
+			"srtrelay: --steer cpu: every shard needs a CPU of its own, there are too few for 1024",
+		},
 	} {
 		cmd := exec.Command(os.Args[0], strings.Fields(c.args)...)
 		cmd.Env = []string{asCommand + "=1"}

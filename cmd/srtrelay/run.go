@@ -165,13 +165,20 @@ func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.R
 			cpus = usable
 		}
 	}
+	sockets := udp.Options{RecvBuf: c.Rcvbuf, SendBuf: c.Sndbuf, GRO: c.GRO, GSO: c.GSO}
+	if c.SteerByCPU {
+		if c.Shards > len(cpus) {
+			return nil, fmt.Errorf("--steer cpu: every shard needs a CPU of its own, there are too few for %d", c.Shards)
+		}
+		sockets.Steer = cpus[:c.Shards]
+	}
 	cfg := shard.Config{
 		Listen:         c.Listen,
 		Shards:         c.Shards,
 		CPUs:           cpus,
 		Batch:          c.Batch,
 		BatchWait:      c.BatchWait,
-		Sockets:        udp.Options{RecvBuf: c.Rcvbuf, SendBuf: c.Sndbuf, GRO: c.GRO, GSO: c.GSO},
+		Sockets:        sockets,
 		UpstreamPorts:  c.UpstreamPorts,
 		MaxSessions:    c.MaxSessions,
 		MaxHalfOpen:    c.MaxHandshakes,
