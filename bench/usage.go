@@ -40,7 +40,8 @@ Scenarios:
   publish     60,000 data/s, 100 publishers: added CPU per packet
   mixed       60,000 data/s, 1,000 sessions, half of the data towards players
   ceiling     highest rate without loss on one core
-  latency     one-way latency at half of that rate
+  latency     one-way latency at half of that rate; also of srtrelay with
+              --batch-wait=0s, called prompt
   rates       cost and latency against the rate, for the plots
   shards      highest rate and cost with 1 to 128 shards; waiting on locks
   sessions    cost with 100 to 100,000 sessions
