@@ -11,25 +11,14 @@ import (
 	"testing"
 
 	"srtrelay/bench/report"
+	"srtrelay/internal/need"
 )
 
-func need(t *testing.T) {
+func needSuite(t *testing.T) {
 	t.Helper()
-	reason := ""
-	if os.Geteuid() != 0 {
-		reason = "the suite needs root"
-	}
+	need.Root(t, "the suite")
 	for _, tool := range []string{"ip", "nginx", "nft"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			reason = tool + " is not installed; `make setup` installs it"
-		}
-	}
-	switch {
-	case reason == "":
-	case os.Getenv("SRTRELAY_REQUIRE_ALL") != "":
-		t.Fatal("must not be skipped here: " + reason)
-	default:
-		t.Skip(reason)
+		need.Tool(t, tool)
 	}
 }
 
@@ -61,7 +50,7 @@ func namespacesOf(t *testing.T, pid int) []string {
 // The whole suite, small: all peers carry traffic, all reports are written,
 // nothing is left.
 func TestSuite(t *testing.T) {
-	need(t)
+	needSuite(t)
 	dir := t.TempDir()
 	cmd := suiteCommand(t, dir, "-variant", "plain=--gso=off,--gro=off")
 	out, err := cmd.CombinedOutput()
@@ -97,7 +86,7 @@ func TestSuite(t *testing.T) {
 
 // Ctrl-C in the middle takes everything down and still writes the report.
 func TestInterrupt(t *testing.T) {
-	need(t)
+	needSuite(t)
 	dir := t.TempDir()
 	cmd := suiteCommand(t, dir, "-rounds", "100")
 	stdout, err := cmd.StdoutPipe()

@@ -21,6 +21,7 @@ import (
 
 	"github.com/gopacket/gopacket/pcapgo"
 
+	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
 )
 
@@ -92,7 +93,7 @@ var dissectedFields = []string{
 // dissect has the real tshark read the file.
 func (c *running) dissect(options ...string) []dissected {
 	c.t.Helper()
-	tshark := needTool(c.t, "tshark")
+	tshark := need.Tool(c.t, "tshark")
 	name := filepath.Join(c.t.TempDir(), "capture.pcapng")
 	must(c.t, os.WriteFile(name, c.file.Bytes(), 0o600))
 	args := append([]string{"-n", "-r", name, "-T", "fields", "-E", "separator=|", "-E", "occurrence=f"}, options...)
@@ -145,7 +146,7 @@ func matching(all []dissected, want dissected) (found []dissected) {
 // what the peers sent: on both legs, with each leg's own addresses.
 func TestCaptureDissects(t *testing.T) {
 	t.Parallel()
-	needTool(t, "tshark")
+	need.Tool(t, "tshark")
 	for name, at := range map[string]netip.AddrPort{"IPv4": loopback, "IPv6": loopback6} {
 		for _, payload := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, payload %v", name, payload), func(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
 	"srtrelay/wire"
 )
@@ -19,7 +20,7 @@ func needIPv6(t *testing.T) {
 	t.Helper()
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(loopback6))
 	if err != nil {
-		skip(t, "this host has no IPv6 loopback")
+		need.Skip(t, "this host has no IPv6 loopback")
 	}
 	_ = conn.Close()
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
 )
 
@@ -165,7 +166,7 @@ func TestRealPublisherSurvivesItsOrigin(t *testing.T) {
 	servers := []server{serverAt(0, origins[0].addr), serverAt(1, origins[1].addr)}
 	h := startHearts(t, r, servers...)
 	r.awaitAlive(servers...)
-	pub := startProgram(t, needTool(t, "stdbuf"), "-i0", "-o0", needTool(t, "srt-live-transmit"), "-a:yes", "-chunk:1316",
+	pub := startProgram(t, need.Tool(t, "stdbuf"), "-i0", "-o0", need.Tool(t, "srt-live-transmit"), "-a:yes", "-chunk:1316",
 		"-buffering:1", "file://con", srtURL(r.addr, "#!::r="+resource+",m=publish"))
 	if !pub.stderr.await(patience, func(b []byte) bool { return bytes.Contains(b, []byte("SRT target connected")) }) {
 		t.Fatalf("the publisher did not connect:\n%s", pub.stderr.bytes())

@@ -4,10 +4,11 @@ import (
 	enc "encoding/binary"
 	"errors"
 	"net/netip"
-	"os"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"srtrelay/internal/need"
 )
 
 // rawSocket sends what an attacker with raw sockets sends: UDP from any
@@ -31,9 +32,7 @@ const (
 
 func openRaw(t *testing.T) *rawSocket {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		skip(t, "raw sockets need root")
-	}
+	need.Root(t, "a raw socket")
 	r := &rawSocket{t: t, udp: -1, icmp: -1, buf: make([]byte, 0, 4096)}
 	t.Cleanup(func() {
 		_ = unix.Close(r.udp)
@@ -45,7 +44,7 @@ func openRaw(t *testing.T) *rawSocket {
 		r.icmp, err = unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMP)
 	}
 	if errors.Is(err, unix.EPERM) {
-		skip(t, "raw sockets are not permitted")
+		need.Skip(t, "raw sockets are not permitted")
 	}
 	must(t, err)
 	return r

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"srtrelay/internal/need"
 )
 
 // originProgram builds the origin beside the relay, once.
@@ -39,9 +41,9 @@ type origin struct {
 // checks that it went cleanly.
 func startOrigin(t *testing.T, host string, flags ...string) *origin {
 	t.Helper()
-	needTool(t, "cc")
+	need.Tool(t, "cc")
 	if _, err := os.Stat("/usr/include/srt/srt.h"); err != nil {
-		skip(t, "libsrt's headers are not installed; `make setup` installs them")
+		need.Skip(t, "libsrt's headers are not installed; `make setup` installs them")
 	}
 	path, err := originProgram()
 	if err != nil {

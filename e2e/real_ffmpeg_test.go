@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"srtrelay/internal/need"
 )
 
 const (
@@ -42,7 +44,7 @@ func TestRealFFmpeg(t *testing.T) {
 			if testing.Short() && c.name != "IPv4" {
 				t.Skip("one address family is enough for a short run")
 			}
-			ffmpeg := needTool(t, "ffmpeg")
+			ffmpeg := need.Tool(t, "ffmpeg")
 			o := startOrigin(t, c.origin, "-p", passphrase, "-k", "32", "-l", "400")
 			listen := netip.AddrPortFrom(netip.MustParseAddr(c.listen), 0)
 			r := startRelay(t, "--listen", listen.String(), backendAt(o.addr))

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"srtrelay/internal/need"
 )
 
 // messageSize is a live SRT payload: seven MPEG-TS packets.
@@ -132,8 +134,8 @@ func (p *program) stop() {
 // what sits in the tool would look lost.
 func liveTransmit(t *testing.T, from, to string) *program {
 	t.Helper()
-	tool := needTool(t, "srt-live-transmit")
-	return startProgram(t, needTool(t, "stdbuf"), "-i0", "-o0", tool, "-a:no", "-chunk:1316", "-buffering:1", from, to)
+	tool := need.Tool(t, "srt-live-transmit")
+	return startProgram(t, need.Tool(t, "stdbuf"), "-i0", "-o0", tool, "-a:no", "-chunk:1316", "-buffering:1", from, to)
 }
 
 // srtURL is the address of an SRT listener for a caller.

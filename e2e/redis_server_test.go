@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"srtrelay/internal/need"
 )
 
 // store is a redis-server of the test's own. It keeps nothing on disk.
@@ -24,7 +26,7 @@ type store struct {
 // newStore has an address, and no server there before start.
 func newStore(t *testing.T) *store {
 	t.Helper()
-	needTool(t, "redis-server")
+	need.Tool(t, "redis-server")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	defer l.Close()
@@ -43,7 +45,7 @@ func startStore(t *testing.T) *store {
 func (s *store) start() {
 	s.t.Helper()
 	_, port, _ := net.SplitHostPort(s.addr)
-	s.proc = startProgram(s.t, needTool(s.t, "redis-server"), "--port", port, "--bind", "127.0.0.1",
+	s.proc = startProgram(s.t, need.Tool(s.t, "redis-server"), "--port", port, "--bind", "127.0.0.1",
 		"--save", "", "--appendonly", "no", "--dir", s.t.TempDir())
 	ready := func(b []byte) bool { return bytes.Contains(b, []byte("Ready to accept")) }
 	if !s.proc.stdout.await(patience, ready) {
@@ -68,7 +70,7 @@ func (s *store) kill() {
 func (s *store) ask(command ...string) string {
 	s.t.Helper()
 	_, port, _ := net.SplitHostPort(s.addr)
-	out, err := exec.Command(needTool(s.t, "redis-cli"), append([]string{"-p", port}, command...)...).CombinedOutput()
+	out, err := exec.Command(need.Tool(s.t, "redis-cli"), append([]string{"-p", port}, command...)...).CombinedOutput()
 	if err != nil {
 		s.t.Fatalf("redis-cli %q: %v %s", command, err, out)
 	}

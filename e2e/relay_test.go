@@ -361,23 +361,3 @@ func (r *relay) residentKiB() int {
 	}
 	return kib
 }
-
-// skip leaves a test out for want of something, and fails it where everything
-// must run.
-func skip(t *testing.T, reason string) {
-	t.Helper()
-	if os.Getenv("SRTRELAY_REQUIRE_ALL") != "" {
-		t.Fatalf("must not be skipped here: %s", reason)
-	}
-	t.Skip(reason)
-}
-
-// needTool returns the path of a program from Debian's packages.
-func needTool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		skip(t, name+" is not installed; `make setup` installs it")
-	}
-	return path
-}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
 )
 
@@ -40,7 +41,7 @@ func needBuffers(t *testing.T) {
 		_, _ = fmt.Sscan(string(b), &most)
 	}
 	if os.Geteuid() != 0 && most < 16<<20 {
-		skip(t, "large socket buffers need root, or net.core.rmem_max of 16 MiB")
+		need.Skip(t, "large socket buffers need root, or net.core.rmem_max of 16 MiB")
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"srtrelay/api/answer"
+	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
 )
 
@@ -41,8 +42,8 @@ type libsrtStats struct {
 // measuredTransmit is liveTransmit with a report for each message in a file.
 func measuredTransmit(t *testing.T, file, from, to string) *program {
 	t.Helper()
-	tool := needTool(t, "srt-live-transmit")
-	return startProgram(t, needTool(t, "stdbuf"), "-i0", "-o0", tool, "-a:no", "-chunk:1316", "-buffering:1",
+	tool := need.Tool(t, "srt-live-transmit")
+	return startProgram(t, need.Tool(t, "stdbuf"), "-i0", "-o0", tool, "-a:no", "-chunk:1316", "-buffering:1",
 		"-pf:json", "-s:1", "-f", "-statsout:"+file, from, to)
 }
 

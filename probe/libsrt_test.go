@@ -5,23 +5,17 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
 	"testing"
 	"time"
+
+	"srtrelay/internal/need"
 )
 
 // realListener starts libsrt's own tool as a listener.
 func realListener(t *testing.T, query string) netip.AddrPort {
 	t.Helper()
-	path, err := exec.LookPath("srt-live-transmit")
-	if err != nil {
-		const why = "srt-live-transmit is not installed: nothing here proves that a real listener answers the probe"
-		if os.Getenv("SRTRELAY_REQUIRE_ALL") != "" {
-			t.Fatal(why)
-		}
-		t.Skip(why)
-	}
+	path := need.Tool(t, "srt-live-transmit")
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)

@@ -33,6 +33,7 @@ need_bench() {
 		need libnginx-mod-stream /usr/lib/nginx/modules/ngx_stream_module.so
 	fi
 	need nftables nft
+	need linux-perf perf
 }
 need_tests() {
 	need ffmpeg ffmpeg
@@ -50,6 +51,11 @@ need_tests() {
 	need gcc gcc
 	need libc6-dev /usr/include/stdio.h
 	need libsrt-openssl-dev /usr/include/srt/srt.h
+	# For completion and the manual page.
+	need zsh zsh
+	need fish fish
+	need groff-base groff
+	need mandoc mandoc
 	# The bench is tested, too.
 	need_bench
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"srtrelay/internal/need"
 )
 
 // host is a made-up host's kernel settings.
@@ -19,13 +21,9 @@ type host struct {
 
 func newHost(t *testing.T, settings map[string]string) host {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		skip(t, "mounting over /proc/sys needs root")
-	}
+	need.Root(t, "mounting over /proc/sys")
 	for _, tool := range []string{"unshare", "mount", "nft", "ip"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			skip(t, tool+" is not installed; `make setup` installs it")
-		}
+		need.Tool(t, tool)
 	}
 	h := host{t, t.TempDir()}
 	for name, value := range settings {
@@ -38,14 +36,6 @@ func newHost(t *testing.T, settings map[string]string) host {
 		}
 	}
 	return h
-}
-
-func skip(t *testing.T, reason string) {
-	t.Helper()
-	if os.Getenv("SRTRELAY_REQUIRE_ALL") != "" {
-		t.Fatalf("must not be skipped here: %s", reason)
-	}
-	t.Skip(reason)
 }
 
 func (h host) file(name string) string {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"srtrelay/addr"
+	"srtrelay/internal/need"
 )
 
 func TestGroupOnAnyPortSharesOne(t *testing.T) {
@@ -163,9 +164,7 @@ func TestGrantedBuffersAreInTheUnitAskedFor(t *testing.T) {
 
 // As root a relay gets more than net.core.rmem_max allows everyone.
 func TestBuffersAreForced(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs CAP_NET_ADMIN")
-	}
+	need.Root(t, "CAP_NET_ADMIN")
 	const want = 32 << 20
 	s := openBack(t, netip.IPv4Unspecified(), Options{RecvBuf: want, SendBuf: want})
 	if recv, send := s.GrantedBuffers(); recv != want || send != want {
@@ -203,9 +202,7 @@ func TestBackSocketIsAloneOnItsPort(t *testing.T) {
 // thread is not unlocked, so that it dies with its goroutine.
 func inNamespace(t *testing.T, fn func() error) {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("needs root for a network namespace")
-	}
+	need.Root(t, "a network namespace")
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/bpf"
+
+	"srtrelay/internal/need"
 )
 
 func TestSteeringNamesTheMember(t *testing.T) {
@@ -36,7 +38,7 @@ func TestSteerByCPU(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(cpus) < 2 {
-		t.Skip("one CPU: there is nothing to choose between")
+		need.Skip(t, "one CPU: there is nothing to choose between")
 	}
 	steer := []int{cpus[1], cpus[0]}
 	group, err := OpenFront(netip.MustParseAddrPort("127.0.0.1:0"), 2, Options{Steer: steer})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -14,6 +13,8 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+
+	"srtrelay/internal/need"
 )
 
 // patience bounds every wait for an event; it measures nothing.
@@ -48,13 +49,7 @@ func startBrowser(t *testing.T) context.Context {
 	if testing.Short() {
 		t.Skip("needs a browser; not in short tests")
 	}
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		if os.Getenv("SRTRELAY_REQUIRE_ALL") != "" {
-			t.Fatal("must not be skipped here: chromium is not installed; `make setup` installs it")
-		}
-		t.Skip("chromium is not installed; `make setup` installs it")
-	}
+	path := need.Tool(t, "chromium")
 	browser.once.Do(func() {
 		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WindowSize(1440, 900))
 		if os.Geteuid() == 0 {

@@ -10,23 +10,14 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"srtrelay/internal/need"
 )
 
 func needLab(t *testing.T) {
 	t.Helper()
-	reason := ""
-	if os.Geteuid() != 0 {
-		reason = "network namespaces need root"
-	} else if _, err := exec.LookPath("ip"); err != nil {
-		reason = "ip is not installed; `make setup` installs it"
-	}
-	switch {
-	case reason == "":
-	case os.Getenv("SRTRELAY_REQUIRE_ALL") != "":
-		t.Fatal("must not be skipped here: " + reason)
-	default:
-		t.Skip(reason)
-	}
+	need.Root(t, "a network namespace")
+	need.Tool(t, "ip")
 }
 
 func open(t *testing.T) *Lab {

@@ -10,35 +10,24 @@ import (
 	"testing"
 
 	"srtrelay/bench/lab"
+	"srtrelay/internal/need"
 )
 
 var backends = []netip.AddrPort{
 	netip.MustParseAddrPort("10.77.0.2:10001"), netip.MustParseAddrPort("10.77.0.2:10002"), netip.MustParseAddrPort("10.77.0.2:10003"),
 }
 
-func need(t *testing.T, tools ...string) {
+func needPeers(t *testing.T, tools ...string) {
 	t.Helper()
-	reason := ""
-	if os.Geteuid() != 0 {
-		reason = "needs root"
-	}
+	need.Root(t, "a network namespace")
 	for _, tool := range tools {
-		if _, err := exec.LookPath(tool); err != nil {
-			reason = tool + " is not installed; `make setup` installs it"
-		}
-	}
-	switch {
-	case reason == "":
-	case os.Getenv("SRTRELAY_REQUIRE_ALL") != "":
-		t.Fatal("must not be skipped here: " + reason)
-	default:
-		t.Skip(reason)
+		need.Tool(t, tool)
 	}
 }
 
 // The real program must take the configuration, with all backends in it.
 func TestNginxTakesItsConfiguration(t *testing.T) {
-	need(t, "nginx")
+	needPeers(t, "nginx")
 	dir := t.TempDir()
 	c := nginxConfig(Site{Dir: dir, Backends: backends, Sessions: 1000})
 	c.Listen = "127.0.0.1:20080"
@@ -61,7 +50,7 @@ func TestNginxTakesItsConfiguration(t *testing.T) {
 }
 
 func TestNFTTakesItsRules(t *testing.T) {
-	need(t, "nft", "ip")
+	needPeers(t, "nft", "ip")
 	l, err := lab.Open()
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +64,7 @@ func TestNFTTakesItsRules(t *testing.T) {
 // Peers that are started must come up at their address and leave nothing
 // behind, time after time.
 func TestPeersComeAndGo(t *testing.T) {
-	need(t, "nginx", "nft", "ip")
+	needPeers(t, "nginx", "nft", "ip")
 	l, err := lab.Open()
 	if err != nil {
 		t.Fatal(err)

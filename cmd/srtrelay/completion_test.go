@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"srtrelay/config"
+	"srtrelay/internal/need"
 )
 
 // scripted writes a shell's completion script to a file.
@@ -25,24 +26,11 @@ func scripted(t *testing.T, shell string) string {
 	return file
 }
 
-// installed skips, or fails where everything must run, without a program.
-func installed(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("SRTRELAY_REQUIRE_ALL") != "" && name == "bash" {
-			t.Fatal(err)
-		}
-		t.Skipf("%s is not installed", name)
-	}
-	return path
-}
-
 func TestCompletionScripts(t *testing.T) {
 	for _, shell := range shells {
 		t.Run(shell, func(t *testing.T) {
 			file := scripted(t, shell)
-			if out, err := exec.Command(installed(t, shell), "-n", file).CombinedOutput(); err != nil {
+			if out, err := exec.Command(need.Tool(t, shell), "-n", file).CombinedOutput(); err != nil {
 				t.Errorf("%v: %s", err, out)
 			}
 		})
@@ -51,7 +39,7 @@ func TestCompletionScripts(t *testing.T) {
 
 // A real bash completes what the program offers.
 func TestBashCompletes(t *testing.T) {
-	bash, file, r := installed(t, "bash"), scripted(t, "bash"), newFakeRelay(t)
+	bash, file, r := need.Tool(t, "bash"), scripted(t, "bash"), newFakeRelay(t)
 	bin := t.TempDir()
 	if err := os.Symlink(os.Args[0], filepath.Join(bin, "srtrelay")); err != nil {
 		t.Fatal(err)
@@ -146,7 +134,7 @@ func TestManPageIsClean(t *testing.T) {
 	for _, linter := range []string{"groff -man -Tutf8 -ww -z", "mandoc -T lint -W warning"} {
 		t.Run(strings.Fields(linter)[0], func(t *testing.T) {
 			args := strings.Fields(linter)
-			command := exec.Command(installed(t, args[0]), args[1:]...)
+			command := exec.Command(need.Tool(t, args[0]), args[1:]...)
 			command.Stdin = strings.NewReader(stdout.String())
 			if out, err := command.CombinedOutput(); err != nil || len(out) > 0 {
 				t.Errorf("%v: %s", err, out)

@@ -11,6 +11,9 @@ import (
 	"srtrelay/config"
 )
 
+// manDate is when the page's own words were last changed.
+const manDate = "November 25, 2026"
+
 func (s *shell) manCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "man", Short: "print the manual page", DisableFlagsInUseLine: true,
@@ -61,7 +64,7 @@ func escape(text string) string {
 // is made from.
 func manPage(root *cobra.Command) string {
 	r := new(roff)
-	r.macro("TH", "SRTRELAY", "1", "", "srtrelay "+buildVersion(), "User Commands")
+	r.macro("TH", "SRTRELAY", "1", manDate, "srtrelay "+buildVersion(), "User Commands")
 	r.macro("SH", "NAME")
 	r.text("srtrelay - relay SRT callers to SRT backends, datagram by datagram")
 	r.macro("SH", "SYNOPSIS")

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/internal/need"
 	"srtrelay/wire"
 )
 
@@ -32,10 +33,7 @@ const unflushed = 4
 
 func start(t *testing.T, from, to string) *tool {
 	t.Helper()
-	path, err := exec.LookPath("srt-live-transmit")
-	if err != nil {
-		t.Skip("srt-live-transmit is not installed: nothing here proves that the fakes speak real SRT")
-	}
+	path := need.Tool(t, "srt-live-transmit")
 	x := &tool{cmd: exec.Command(path, "-q", "-a:no", "-chunk:1316", from, to)}
 	x.cmd.Stderr = &x.stderr
 	x.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that panics cleans nothing up
