@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"srtrelay/api/answer"
-	"srtrelay/shard"
 	"srtrelay/telemetry"
 )
 
@@ -36,11 +35,6 @@ const (
 // second is one stream's sample. Values that are not known are NaN.
 type second [values]float32
 
-func newSecond() *second {
-	s := unknown
-	return &s
-}
-
 var nan = float32(math.NaN())
 
 // unknown is a second of which nothing is known; silent is one without media.
@@ -50,17 +44,16 @@ var (
 )
 
 // add sums up rates, and takes the worst of RTT and loss.
-func (s *second) add(v *shard.View, r *rates) {
-	if v.Publish {
+func (s *second) add(publish bool, r *rates, caller, backend roundTrip) {
+	if publish {
 		s.plus(bitrateIn, r.flow[telemetry.ToBackend].bits)
 	} else {
 		s.plus(bitrateOut, r.flow[telemetry.ToCaller].bits)
 	}
-	caller, backend := legs(v)
-	if caller != nil {
+	if caller.known {
 		s.worst(callerRTT, millis(caller.rtt))
 	}
-	if backend != nil {
+	if backend.known {
 		s.worst(backendRTT, millis(backend.rtt))
 	}
 	if r.caller.known() {
@@ -71,11 +64,11 @@ func (s *second) add(v *shard.View, r *rates) {
 	}
 }
 
-func (s *second) plus(k int, x float64) {
+func (s *second) plus(k int, x float32) {
 	if isNaN(s[k]) {
 		s[k] = 0
 	}
-	s[k] += float32(x)
+	s[k] += x
 }
 
 func (s *second) worst(k int, x float64) {
@@ -100,33 +93,6 @@ func (h *history) put(s second) {
 	h.n = min(h.n+1, historyLength)
 }
 
-// remember gives every stream its sample of this second. Called with mu held.
-func (w *Watch) remember(now time.Time) {
-	w.leftOut = 0
-	for key, h := range w.histories {
-		if s := w.seconds[key]; s != nil {
-			h.put(*s.complete())
-			h.last = now
-		} else if now.Sub(h.last) >= historyLength*step {
-			delete(w.histories, key)
-		} else {
-			h.put(silent)
-		}
-	}
-	for key, s := range w.seconds {
-		if w.histories[key] != nil {
-			continue
-		}
-		if len(w.histories) >= maxHistories {
-			w.leftOut++
-			continue
-		}
-		h := &history{last: now}
-		h.put(*s.complete())
-		w.histories[key] = h
-	}
-}
-
 // complete makes a way without a session one without bits.
 func (s *second) complete() *second {
 	s.plus(bitrateIn, 0)
@@ -138,10 +104,11 @@ func (s *second) complete() *second {
 func (w *Watch) historyOf(key string, n int) *answer.History {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	h := w.histories[key]
-	if h == nil || n <= 0 {
+	one := w.streams[key]
+	if one == nil || one.history == nil || n <= 0 {
 		return nil
 	}
+	h := one.history
 	n = min(n, h.n)
 	lists := [values][]*float64{}
 	for k := range lists {

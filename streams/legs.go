@@ -8,10 +8,11 @@ import (
 	"srtrelay/telemetry"
 )
 
-// roundTrip is that between the relay and one peer.
+// roundTrip is that between the relay and one peer, a plain value: a hundred
+// thousand sessions have two of them every second.
 type roundTrip struct {
-	rtt, variance time.Duration
-	measured      bool
+	rtt, variance   time.Duration
+	known, measured bool
 }
 
 // What libsrt's receiver says as long as it has measured nothing.
@@ -26,30 +27,21 @@ const (
 // the receiver measures is the whole, so that the rest is the other side. A
 // session with media both ways has both sides measured; one without any has
 // neither.
-func legs(v *shard.View) (caller, backend *roundTrip) {
+func legs(v *shard.View) (caller, backend roundTrip) {
 	up, down := &v.Ways[telemetry.ToBackend], &v.Ways[telemetry.ToCaller]
-	caller, backend = measured(up), measured(down)
-	if caller == nil {
-		caller = rest(down)
-	}
-	if backend == nil {
-		backend = rest(up)
-	}
-	return caller, backend
+	return side(up, down), side(down, up)
 }
 
-func measured(q *telemetry.Quality) *roundTrip {
-	if !q.Timed {
-		return nil
+// side is the round trip to the peer that one way comes from and the other
+// goes to.
+func side(from, to *telemetry.Quality) roundTrip {
+	switch {
+	case from.Timed:
+		return roundTrip{from.RTT, from.RTTVar, true, true}
+	case to.Timed && whole(to):
+		return roundTrip{rtt: max(time.Duration(to.Receiver.RTT)*time.Microsecond-to.RTT, 0), known: true}
 	}
-	return &roundTrip{q.RTT, q.RTTVar, true}
-}
-
-func rest(q *telemetry.Quality) *roundTrip {
-	if !q.Timed || !whole(q) {
-		return nil
-	}
-	return &roundTrip{rtt: max(time.Duration(q.Receiver.RTT)*time.Microsecond-q.RTT, 0)}
+	return roundTrip{}
 }
 
 // whole reports whether the receiver has measured the whole round trip.
@@ -57,9 +49,9 @@ func whole(q *telemetry.Quality) bool {
 	return q.Heard && (q.Receiver.RTT != unmeasuredRTT || q.Receiver.RTTVar != unmeasuredRTTVar)
 }
 
-func leg(trip *roundTrip, now, total ratio) answer.Leg {
+func leg(trip roundTrip, now, total ratio) answer.Leg {
 	l := answer.Leg{LossPercent: percent(now), TotalLossPercent: percent(total)}
-	if trip != nil {
+	if trip.known {
 		l.Measured = trip.measured
 		l.RTTMillis = new(millis(trip.rtt))
 		if trip.measured {

@@ -152,3 +152,12 @@ func shown(x *float64) string {
 	}
 	return fmt.Sprintf("%.3f", *x)
 }
+
+// followed counts the tracks.
+func (r *rig) followed() (n int) {
+	r.tracks.sweep(func(*track) bool {
+		n++
+		return true
+	})
+	return n
+}

@@ -88,8 +88,7 @@ func (w *Watch) Kick(ctx context.Context, id string) (bool, error) {
 // session puts a view into an answer's words.
 func (w *Watch) session(v *shard.View) answer.Session {
 	r := w.ratesOf(v.ID)
-	media := counts(v)
-	callerTotal, backendTotal := sides(&media)
+	callerTotal, backendTotal := sides(mediaOf(v, telemetry.ToBackend), mediaOf(v, telemetry.ToCaller))
 	callerTrip, backendTrip := legs(v)
 	s := answer.Session{
 		ID: v.ID.String(), Shard: v.ID.Shard, State: v.State,
@@ -139,7 +138,7 @@ func since(now, then time.Time) float64 {
 
 func way(f shard.Flow, q *telemetry.Quality, r flowRate) answer.Way {
 	w := answer.Way{
-		Packets: f.Packets, Bytes: f.Bytes, Bitrate: r.bits, PacketRate: r.packets,
+		Packets: f.Packets, Bytes: f.Bytes, Bitrate: float64(r.bits), PacketRate: float64(r.packets),
 		DataPackets: q.Packets, DataBytes: q.Bytes, Retransmitted: q.Retransmitted, FilterPackets: q.Filter,
 		LostBefore: q.LostBefore, LostBehind: q.LostBehind, LostReported: q.LostReported,
 		Duplicated: q.Duplicated, Reordered: q.Reordered, Dropped: q.Dropped,

@@ -50,8 +50,8 @@ func TestRates(t *testing.T) {
 	for range idleRounds + 1 {
 		r.pass()
 	}
-	if len(r.tracks) != 0 {
-		t.Errorf("%d tracks", len(r.tracks))
+	if n := r.followed(); n != 0 {
+		t.Errorf("%d tracks", n)
 	}
 }
 

@@ -52,15 +52,17 @@ type Watch struct {
 	log      *slog.Logger
 
 	mu        sync.RWMutex
-	tracks    map[shard.SessionID]*track
-	histories map[string]*history
+	tracks    tracks
+	streams   map[string]*stream
+	histories int // that streams have
 	leftOut   int
 	ticked    time.Time // when the last samples were taken
 
 	// Run's alone.
-	views   []shard.View
-	seconds map[string]*second
-	round   uint64
+	views []shard.View
+	round uint32 // of 136 years
+
+	began time.Time
 
 	all *cache
 }
@@ -69,11 +71,10 @@ type Watch struct {
 func New(group Shards, observer Observer, log *slog.Logger) *Watch {
 	return &Watch{
 		group: group, observer: observer, log: log,
-		tracks:    make(map[shard.SessionID]*track),
-		histories: make(map[string]*history),
-		views:     make([]shard.View, slice),
-		seconds:   make(map[string]*second),
-		all:       newCache(),
+		streams: make(map[string]*stream),
+		views:   make([]shard.View, slice),
+		began:   time.Now(),
+		all:     newCache(),
 	}
 }
 
@@ -108,7 +109,7 @@ type Budget struct {
 func (w *Watch) Left() Budget {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	return Budget{Streams: len(w.histories), LeftOut: w.leftOut}
+	return Budget{Streams: w.histories, LeftOut: w.leftOut}
 }
 
 // slice is how many sessions are asked for at once.

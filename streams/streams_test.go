@@ -186,7 +186,8 @@ func TestHistoryBudget(t *testing.T) {
 	r := newRig(t)
 	r.shards.most = slice
 	for i := range maxHistories {
-		r.histories[fmt.Sprint("old/", i)] = &history{last: r.now}
+		r.streams[fmt.Sprint("old/", i)] = &stream{history: &history{last: r.now}}
+		r.histories++
 	}
 	a := r.add(1, "live/a", true)
 	r.pass(a)
@@ -196,7 +197,8 @@ func TestHistoryBudget(t *testing.T) {
 	if d, found, err := r.Stream(t.Context(), "live/a"); !found || err != nil || d.History != nil || d.Sessions != 1 {
 		t.Errorf("%v, %v, %+v", found, err, d)
 	}
-	delete(r.histories, "old/0")
+	delete(r.streams, "old/0")
+	r.histories--
 	r.pass(a)
 	if b := r.Left(); b != (Budget{Streams: maxHistories}) || r.historyOf("live/a", 1) == nil {
 		t.Errorf("%+v", b)

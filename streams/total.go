@@ -45,7 +45,8 @@ func (t *total) add(v *shard.View, r *rates) {
 		t.Dropped += q.Dropped
 	}
 	if *r != (rates{}) {
-		t.now.add(v, r)
+		caller, backend := legs(v)
+		t.now.add(v.Publish, r, caller, backend)
 	}
 }
 

@@ -1,7 +1,6 @@
 package streams
 
 import (
-	"context"
 	"time"
 
 	"srtrelay/shard"
@@ -13,13 +12,15 @@ import (
 const idleRounds = 10
 
 // track is what is remembered of a session that carries media, from one sample
-// to the next.
+// to the next: two cache lines, because a tick goes through all of them.
 type track struct {
-	round uint64 // of the last sample with media
-	at    time.Time
-	flows [2]shard.Flow       // by telemetry.Way
-	media [2]telemetry.Counts // by telemetry.Way
+	gen   uint32        // of the session; 0 is nobody's track
+	round uint32        // of the last sample with media
+	at    time.Duration // of the last sample, by the Watch's clock
+	bytes [2]uint64     // by telemetry.Way; they may grow by more than a mark tells
+	marks [2]marks      // by telemetry.Way
 	rates
+	stream *stream
 }
 
 // rates are of the last second.
@@ -28,169 +29,65 @@ type rates struct {
 	caller, backend ratio       // loss on the two sides
 }
 
-type flowRate struct{ bits, packets float64 } // per second
+type flowRate struct{ bits, packets float32 } // per second
 
-// ratio is lost of sent; nothing was sent if that is 0.
-type ratio struct{ lost, sent uint64 }
+// mark is where a counter of packets stood: its lower half, because what it
+// grows by between two samples fits in there many times over.
+type mark uint32
 
-func (r ratio) known() bool { return r.sent > 0 }
-
-// share is between 0 and 1.
-func (r ratio) share() float64 { return float64(r.lost) / float64(r.sent) }
-
-// sides tells where media was lost: what comes from a side and never reached
-// the relay, and what goes to it and had to be sent again, was lost there.
-func sides(ways *[2]telemetry.Counts) (caller, backend ratio) {
-	up, down := &ways[telemetry.ToBackend], &ways[telemetry.ToCaller]
-	caller = ratio{up.LostBefore + down.LostBehind, firsts(up) + up.LostBefore + down.Packets}
-	backend = ratio{down.LostBefore + up.LostBehind, firsts(down) + down.LostBefore + up.Packets}
-	return caller.sane(), backend.sane()
+// pass moves the mark to where the counter stands now, and returns what it has
+// grown by; nothing if it went back.
+func (m *mark) pass(now uint64) uint64 {
+	grown := int32(uint32(now) - uint32(*m))
+	*m = mark(now)
+	return uint64(max(grown, 0))
 }
 
-// firsts are the packets that were not sent again.
-func firsts(c *telemetry.Counts) uint64 { return less(c.Packets, c.Retransmitted+c.Filter) }
+// marks are those of one way.
+type marks struct{ datagrams, packets, repeats, before, behind mark }
 
-// sane keeps what a lying peer can make of its numbers within 100 %.
-func (r ratio) sane() ratio {
-	r.lost = min(r.lost, r.sent)
-	return r
+// growth is what one way grew by.
+type growth struct {
+	bytes, datagrams uint64
+	media
 }
 
-// less subtracts; a number that went back, as loss does when a packet was only
-// late, has not grown.
-func less(a, b uint64) uint64 {
-	if b > a {
-		return 0
+func (g *growth) rate(seconds float64) flowRate {
+	return flowRate{bits: float32(float64(g.bytes) * 8 / seconds), packets: float32(float64(g.datagrams) / seconds)}
+}
+
+// pass moves all marks of a way to where it stands, and returns what it has
+// grown by.
+func (t *track) pass(way telemetry.Way, f shard.Flow, now media) growth {
+	m := &t.marks[way]
+	g := growth{
+		bytes: less(f.Bytes, t.bytes[way]), datagrams: m.datagrams.pass(f.Packets),
+		media: media{m.packets.pass(now.packets), m.repeats.pass(now.repeats), m.before.pass(now.before), m.behind.pass(now.behind)},
 	}
-	return a - b
+	t.bytes[way] = f.Bytes
+	return g
 }
 
-func counts(v *shard.View) [2]telemetry.Counts {
-	return [2]telemetry.Counts{v.Ways[0].Counts, v.Ways[1].Counts}
+func (t *track) passBoth(v *shard.View) (up, down growth) {
+	return t.pass(telemetry.ToBackend, v.ToBackend, mediaOf(v, telemetry.ToBackend)),
+		t.pass(telemetry.ToCaller, v.ToCaller, mediaOf(v, telemetry.ToCaller))
 }
 
-func flows(v *shard.View) [2]shard.Flow {
-	return [2]shard.Flow{telemetry.ToBackend: v.ToBackend, telemetry.ToCaller: v.ToCaller}
-}
-
-// begin makes a track of a session that was not followed. One that began after
-// the last sample counts from its beginning.
-func begin(v *shard.View, last time.Time) *track {
-	if !last.IsZero() && !v.Begun.Before(last) {
-		return &track{at: v.Begun}
-	}
-	return &track{at: v.Taken, flows: flows(v), media: counts(v)}
-}
-
-// follow takes a sample.
-func (t *track) follow(v *shard.View, round uint64) {
-	elapsed := v.Taken.Sub(t.at).Seconds()
+// follow takes a sample, of a time by the Watch's clock.
+func (t *track) follow(v *shard.View, at time.Duration, round uint32) {
+	elapsed := (at - t.at).Seconds()
 	t.round = round
 	if elapsed <= 0 {
 		return
 	}
-	now, media := flows(v), counts(v)
-	var grown [2]telemetry.Counts
-	for way := range now {
-		t.flow[way] = flowRate{
-			bits:    float64(less(now[way].Bytes, t.flows[way].Bytes)) * 8 / elapsed,
-			packets: float64(less(now[way].Packets, t.flows[way].Packets)) / elapsed,
-		}
-		a, b := &media[way], &t.media[way]
-		grown[way] = telemetry.Counts{
-			Packets: less(a.Packets, b.Packets), Retransmitted: less(a.Retransmitted, b.Retransmitted),
-			Filter: less(a.Filter, b.Filter), LostBefore: less(a.LostBefore, b.LostBefore), LostBehind: less(a.LostBehind, b.LostBehind),
-		}
-	}
-	t.caller, t.backend = sides(&grown)
-	t.at, t.flows, t.media = v.Taken, now, media
+	up, down := t.passBoth(v)
+	t.flow[telemetry.ToBackend], t.flow[telemetry.ToCaller] = up.rate(elapsed), down.rate(elapsed)
+	t.caller, t.backend = sides(up.media, down.media)
+	t.at = at
 }
 
 // rest takes a second without media.
-func (t *track) rest(now time.Time) {
+func (t *track) rest(at time.Duration) {
 	t.rates = rates{}
-	t.at = now
-}
-
-// tick takes one sample of every session that carries media.
-func (w *Watch) tick(ctx context.Context, now time.Time) error {
-	w.round++
-	clear(w.seconds)
-	last := w.ticked
-	since := last
-	if since.IsZero() {
-		since = now.Add(-step)
-	}
-	want := shard.Want{State: established, ActiveSince: since}
-	if err := walk(ctx, w.group, w.views, want, w.sample); err != nil {
-		return err
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for id, t := range w.tracks {
-		switch idle := w.round - t.round; {
-		case idle > idleRounds:
-			delete(w.tracks, id)
-		case idle > 0:
-			t.rest(now)
-		}
-	}
-	w.ticked = now
-	w.remember(now)
-	return nil
-}
-
-// sample takes a slice of the walk.
-func (w *Watch) sample(views []shard.View) {
-	w.mu.Lock()
-	for i := range views {
-		v := &views[i]
-		t := w.tracks[v.ID]
-		if t == nil {
-			t = begin(v, w.ticked)
-			w.tracks[v.ID] = t
-		}
-		t.follow(v, w.round)
-		sum := w.seconds[v.Key]
-		if sum == nil {
-			sum = newSecond()
-			w.seconds[v.Key] = sum
-		}
-		sum.add(v, &t.rates)
-	}
-	w.mu.Unlock()
-	if w.observer != nil {
-		for i := range views {
-			w.observe(&views[i])
-		}
-	}
-}
-
-// observe tells the observer of one session's second.
-func (w *Watch) observe(v *shard.View) {
-	r := w.ratesOf(v.ID)
-	caller, backend := legs(v)
-	if caller != nil {
-		w.observer.ObserveRTT(callerSide, caller.rtt.Seconds())
-	}
-	if backend != nil {
-		w.observer.ObserveRTT(backendSide, backend.rtt.Seconds())
-	}
-	if r.caller.known() {
-		w.observer.ObserveLoss(callerSide, r.caller.share())
-	}
-	if r.backend.known() {
-		w.observer.ObserveLoss(backendSide, r.backend.share())
-	}
-}
-
-// ratesOf returns the rates of the last second, zero for a session that
-// carries no media.
-func (w *Watch) ratesOf(id shard.SessionID) rates {
-	w.mu.RLock()
-	defer w.mu.RUnlock()
-	if t := w.tracks[id]; t != nil {
-		return t.rates
-	}
-	return rates{}
+	t.at = at
 }
