@@ -84,7 +84,7 @@ func (from Sources) collectors(log *slog.Logger) []prometheus.Collector {
 		all = append(all, from.Events.collectors()...)
 	}
 	if from.Quality != nil {
-		all = append(all, from.Quality.families...)
+		all = append(all, from.Quality)
 	}
 	if from.Store != nil {
 		all = append(all, newStoreCollector(from.Store))

@@ -18,42 +18,54 @@ var (
 // Quality gathers what the sampler of streams sees of every active session
 // once a second. Any goroutine may call it.
 type Quality struct {
-	rtt, loss map[string]prometheus.Observer
-	families  []prometheus.Collector
+	rtt, loss map[string]*histogram // by leg
 }
 
 // NewQuality returns empty histograms.
 func NewQuality() *Quality {
-	rtt := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "srtrelay_session_rtt_seconds", Buckets: rttBuckets,
-		Help: "RTT between the relay and the peer, by the side of the relay; once a second for each active session.",
-	}, []string{"leg"})
-	loss := prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "srtrelay_session_loss_ratio", Buckets: lossBuckets,
-		Help: "Share of media lost on the way over a second, by the side of the relay; once a second for each active session.",
-	}, []string{"leg"})
-	q := &Quality{
-		rtt: make(map[string]prometheus.Observer), loss: make(map[string]prometheus.Observer),
-		families: []prometheus.Collector{rtt, loss},
+	return &Quality{
+		rtt: byLeg("srtrelay_session_rtt_seconds",
+			"RTT between the relay and the peer, by the side of the relay; once a second for each active session.", rttBuckets),
+		loss: byLeg("srtrelay_session_loss_ratio",
+			"Share of media lost on the way over a second, by the side of the relay; once a second for each active session.", lossBuckets),
 	}
-	// Looked up once: a hundred thousand sessions are observed every second.
-	for _, leg := range []string{callerLeg, backendLeg} {
-		q.rtt[leg], q.loss[leg] = rtt.WithLabelValues(leg), loss.WithLabelValues(leg)
-	}
-	return q
 }
 
-// ObserveRTT notes a session's RTT on a side of the relay, caller or backend.
-func (q *Quality) ObserveRTT(side string, seconds float64) {
+func byLeg(name, help string, bounds []float64) map[string]*histogram {
+	desc := prometheus.NewDesc(name, help, []string{"leg"}, nil)
+	return map[string]*histogram{
+		callerLeg:  newHistogram(desc, bounds, callerLeg),
+		backendLeg: newHistogram(desc, bounds, backendLeg),
+	}
+}
+
+// ObserveRTT notes sessions' RTTs on a side of the relay, caller or backend.
+func (q *Quality) ObserveRTT(side string, seconds ...float64) {
 	if h := q.rtt[side]; h != nil {
-		h.Observe(seconds)
+		h.observe(seconds)
 	}
 }
 
-// ObserveLoss notes which share of a session's media was lost on a side of the
+// ObserveLoss notes which shares of sessions' media were lost on a side of the
 // relay, from 0 to 1.
-func (q *Quality) ObserveLoss(side string, ratio float64) {
+func (q *Quality) ObserveLoss(side string, ratios ...float64) {
 	if h := q.loss[side]; h != nil {
-		h.Observe(ratio)
+		h.observe(ratios)
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (q *Quality) Describe(out chan<- *prometheus.Desc) {
+	// Both legs of a family have one description.
+	q.rtt[callerLeg].Describe(out)
+	q.loss[callerLeg].Describe(out)
+}
+
+// Collect implements prometheus.Collector.
+func (q *Quality) Collect(out chan<- prometheus.Metric) {
+	for _, family := range []map[string]*histogram{q.rtt, q.loss} {
+		for _, h := range family {
+			h.Collect(out)
+		}
 	}
 }

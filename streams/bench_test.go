@@ -8,9 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"srtrelay/api/answer"
+	"srtrelay/metrics"
 	"srtrelay/shard"
 	"srtrelay/telemetry"
 )
@@ -74,23 +73,6 @@ func (s *sources) Session(context.Context, shard.SessionID) (shard.View, bool, e
 
 func (s *sources) Kick(context.Context, shard.SessionID) (bool, error) { return false, nil }
 
-// histograms observe as the relay's metrics do.
-type histograms struct {
-	rtt, loss map[string]prometheus.Observer
-}
-
-func newHistograms() *histograms {
-	h := &histograms{map[string]prometheus.Observer{}, map[string]prometheus.Observer{}}
-	for _, side := range []string{callerSide, backendSide} {
-		h.rtt[side] = prometheus.NewHistogram(prometheus.HistogramOpts{Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .2, .4, .8, 1.6}})
-		h.loss[side] = prometheus.NewHistogram(prometheus.HistogramOpts{Buckets: []float64{0, .001, .0025, .005, .01, .02, .05, .1, .2, .5}})
-	}
-	return h
-}
-
-func (h *histograms) ObserveRTT(side string, seconds float64) { h.rtt[side].Observe(seconds) }
-func (h *histograms) ObserveLoss(side string, ratio float64)  { h.loss[side].Observe(ratio) }
-
 // heap is what is in use.
 func heap() uint64 {
 	runtime.GC()
@@ -105,7 +87,7 @@ func BenchmarkHundredThousand(b *testing.B) {
 	const sessions = 100_000
 	s := newSources(sessions)
 	before := heap()
-	w := New(s, newHistograms(), slog.New(slog.DiscardHandler))
+	w := New(s, metrics.NewQuality(), slog.New(slog.DiscardHandler))
 	second := func(b *testing.B) {
 		s.pass()
 		if err := w.tick(b.Context(), s.now); err != nil {

@@ -23,19 +23,6 @@ type Shards interface {
 	Kick(ctx context.Context, id shard.SessionID) (bool, error)
 }
 
-// Observer takes the quality of each session that carries media, once a
-// second; side is caller or backend. The calls come from one goroutine.
-type Observer interface {
-	ObserveRTT(side string, seconds float64)
-	ObserveLoss(side string, ratio float64)
-}
-
-// The sides of a session, as an Observer hears them.
-const (
-	callerSide  = "caller"
-	backendSide = "backend"
-)
-
 const (
 	// step is how far samples are apart.
 	step = time.Second
@@ -60,6 +47,7 @@ type Watch struct {
 
 	// Run's alone.
 	views []shard.View
+	heard heard
 	round uint32 // of 136 years
 
 	began time.Time

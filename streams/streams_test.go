@@ -207,8 +207,17 @@ func TestHistoryBudget(t *testing.T) {
 
 type told struct{ rtt, loss map[string]float64 }
 
-func (o *told) ObserveRTT(side string, seconds float64) { o.rtt[side] += seconds }
-func (o *told) ObserveLoss(side string, ratio float64)  { o.loss[side] += ratio }
+func (o *told) ObserveRTT(side string, seconds ...float64) {
+	for _, x := range seconds {
+		o.rtt[side] += x
+	}
+}
+
+func (o *told) ObserveLoss(side string, ratios ...float64) {
+	for _, x := range ratios {
+		o.loss[side] += x
+	}
+}
 
 func TestObserver(t *testing.T) {
 	r := newRig(t)

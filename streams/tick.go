@@ -49,10 +49,9 @@ func (w *Watch) sample(views []shard.View) {
 		t := w.tracks.of(v.ID)
 		caller, backend := legs(v)
 		t.stream.second(w.round).add(v.Publish, &t.rates, caller, backend)
-		if w.observer != nil {
-			w.observe(&t.rates, caller, backend)
-		}
+		w.heard.add(&t.rates, caller, backend)
 	}
+	w.heard.tell(w.observer)
 }
 
 // follow takes one session's sample. Called with mu held.
@@ -76,22 +75,6 @@ func (w *Watch) begin(v *shard.View) *track {
 		t.passBoth(v)
 	}
 	return t
-}
-
-// observe tells the observer of one session's second.
-func (w *Watch) observe(r *rates, caller, backend roundTrip) {
-	if caller.known {
-		w.observer.ObserveRTT(callerSide, caller.rtt.Seconds())
-	}
-	if backend.known {
-		w.observer.ObserveRTT(backendSide, backend.rtt.Seconds())
-	}
-	if r.caller.known() {
-		w.observer.ObserveLoss(callerSide, r.caller.share())
-	}
-	if r.backend.known() {
-		w.observer.ObserveLoss(backendSide, r.backend.share())
-	}
 }
 
 // ratesOf returns the rates of the last second, zero for a session that

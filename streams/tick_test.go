@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"srtrelay/api/answer"
+	"srtrelay/metrics"
 	"srtrelay/shard"
 	"srtrelay/telemetry"
 )
@@ -142,7 +143,7 @@ func TestRatesPast32Bits(t *testing.T) {
 // Once everybody is known, a second takes nothing from the heap.
 func TestTickAllocatesNothing(t *testing.T) {
 	s := newSources(1000)
-	w := New(s, newHistograms(), slog.New(slog.DiscardHandler))
+	w := New(s, metrics.NewQuality(), slog.New(slog.DiscardHandler))
 	second := func() {
 		s.pass()
 		if err := w.tick(t.Context(), s.now); err != nil {
