@@ -13,7 +13,7 @@ const (
 	// that was silent for so long loses them.
 	historyLength = answer.MaxHistory
 	// historySize is what a stream's history takes: 120 samples of 24 bytes in
-	// an allocation of 3 KiB, its key and its place in the map.
+	// an allocation of 3 KiB, its key, its stream and its place in the map.
 	historySize = 3072 + 128
 	// HistoryBudget is the memory of all histories, which is enough for 10,485
 	// streams.
