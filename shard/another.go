@@ -24,8 +24,11 @@ type attempt struct {
 // time. Leg 2 goes on meanwhile: the answer may be that there is no other, and
 // a slow backend is better than none.
 func (s *Shard) considerAnother(i uint32, ss *Session) {
-	a := &s.sessions.side(i).attempt
-	if ss.state != connecting || a.asked || s.now < a.until {
+	if ss.state != connecting {
+		return
+	}
+	a := &s.sessions.side(i).opening.attempt
+	if a.asked || s.now < a.until {
 		return
 	}
 	s.askAnother(i, ss, false)
@@ -35,31 +38,36 @@ func (s *Shard) considerAnother(i uint32, ss *Session) {
 // lost says that the present one is known to be gone.
 func (s *Shard) askAnother(i uint32, ss *Session, lost bool) {
 	sd := s.sessions.side(i)
-	sd.attempt.asked, sd.attempt.lost = true, lost
-	if sd.attempt.awaits {
+	o := sd.opening
+	o.attempt.asked, o.attempt.lost = true, lost
+	if o.attempt.awaits {
 		return
 	}
-	if !noteTried(&sd.query, sd.peer.id) {
+	if !o.noteTried(sd.peer.id) {
 		s.giveUpIfLost(i, ss)
 		return
 	}
 	gen := ss.gen
-	ok := s.cfg.Balancer.Resolve(sd.query, func(t backend.Target, err error) bool {
+	q := backend.Query{
+		Key: sd.key, Group: sd.group, StreamID: sd.streamID,
+		Publish: ss.publish, Caller: ss.caller.Netip(), Tried: o.tried,
+	}
+	ok := s.cfg.Balancer.Resolve(q, func(t backend.Target, err error) bool {
 		return s.inbox.post(func(s *Shard) { s.another(i, gen, t, err) })
 	})
-	sd.attempt.awaits = ok
+	o.attempt.awaits = ok
 	if !ok {
-		sd.attempt.asked, sd.attempt.until = false, s.now+handshake.LegRetry // too busy, not unwilling
+		o.attempt.asked, o.attempt.until = false, s.now+handshake.LegRetry // too busy, not unwilling
 		s.giveUpIfLost(i, ss)
 	}
 }
 
 // noteTried enters a backend among those tried; false when there is no room
 // for another attempt.
-func noteTried(q *backend.Query, id backend.ID) bool {
-	for k := range q.Tried {
-		if q.Tried[k] == "" || q.Tried[k] == id {
-			q.Tried[k] = id
+func (o *opening) noteTried(id backend.ID) bool {
+	for k := range o.tried {
+		if o.tried[k] == "" || o.tried[k] == id {
+			o.tried[k] = id
 			return true
 		}
 	}
@@ -75,18 +83,19 @@ func (s *Shard) another(i, gen uint32, t backend.Target, err error) {
 		return
 	}
 	sd := s.sessions.side(i)
-	sd.attempt.awaits = false
+	o := sd.opening
+	o.attempt.awaits = false
 	if err != nil {
 		s.giveUpIfLost(i, ss)
 		return
 	}
 	s.counters.inc(Failovers)
-	if sd.exchange.Phase() == handshake.Inducting && !sd.attempt.lost {
+	if o.exchange.Phase() == handshake.Inducting && !o.attempt.lost {
 		// Not a word in all that time: others need not try it first.
 		s.cfg.Balancer.Unreachable(sd.peer.id, false)
 	}
 	s.unkeyBack(i, ss)
-	s.leavePeer(i)
+	s.leavePeer(i, ss)
 	s.releaseLease(ss)
 	ss.lease = t.Lease
 	s.dial(i, ss, t)
@@ -94,7 +103,7 @@ func (s *Shard) another(i, gen uint32, t backend.Target, err error) {
 
 // giveUpIfLost rejects a caller whose backend is gone and who has no other.
 func (s *Shard) giveUpIfLost(i uint32, ss *Session) {
-	if s.sessions.side(i).attempt.lost {
+	if s.sessions.side(i).opening.attempt.lost {
 		s.fail(i, ss, handshake.Down)
 	}
 }

@@ -41,8 +41,10 @@ func TestSilentBackendIsReplacedWithinTheHandshake(t *testing.T) {
 	r.expectNothing(second) // the first one still has its time
 	r.pass(handshake.LegRetry + wheelTick)
 	h, upstream := r.expect(second, wire.Induction)
-	if r.balancer.asked[1].Tried != [2]backend.ID{"b1"} {
-		t.Errorf("asked again with %v tried", r.balancer.asked[1].Tried)
+	again := r.balancer.asked[0]
+	again.Tried = [2]backend.ID{"b1"}
+	if r.balancer.asked[1] != again {
+		t.Errorf("asked again with %+v, want %+v", r.balancer.asked[1], again)
 	}
 	if len(r.balancer.released) != 1 || r.balancer.released[0] != 7 {
 		t.Errorf("released %v, want the first backend's lease", r.balancer.released)

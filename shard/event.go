@@ -59,11 +59,11 @@ func (s *Shard) emit(e Event) {
 func (s *Shard) sessionEvent(kind EventKind, i uint32, ss *Session) Event {
 	sd := s.sessions.side(i)
 	e := Event{
-		Kind: kind, Session: SessionID{s.id, i, ss.gen}, Caller: ss.caller.Netip(), Key: sd.query.Key, Publish: sd.query.Publish,
+		Kind: kind, Session: SessionID{s.id, i, ss.gen}, Caller: ss.caller.Netip(), Key: sd.key, Publish: ss.publish,
 		CallerID: ss.callerID, BackendID: ss.backendID, Cause: ss.cause,
 		ToBackend: ss.toBackend, ToCaller: ss.toCaller,
 	}
-	if sd.peer != nil {
+	if ss.joined {
 		e.Backend, e.Address = sd.peer.id, ss.backend.Netip()
 	}
 	return e

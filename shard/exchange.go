@@ -24,17 +24,17 @@ func (s *Shard) open(front uint8, d *udp.Datagram, h wire.Handshake, q backend.Q
 		s.sessions.release(i)
 		return DropBusy
 	}
-	x := new(handshake.Exchange)
-	x.Open(s.now, h, d.From.IP.Netip())
-	*s.sessions.side(i) = side{exchange: x, query: q}
-	ss.caller, ss.local, ss.front = d.From, d.Local, front
+	o := new(opening)
+	o.exchange.Open(s.now, h, d.From.IP.Netip())
+	*s.sessions.side(i) = side{opening: o, key: q.Key, streamID: q.StreamID, group: q.Group}
+	ss.caller, ss.local, ss.front, ss.publish = d.From, d.Local, front, q.Publish
 	ss.callerID, ss.isn = h.SocketID(), h.ISN()
 	ss.opened = s.now
 	ss.state = resolving
 	s.halfOpen++
 	s.sources[source(ss.caller.IP)]++
 	s.keyCaller(i, ss)
-	s.wheel.Set(i, x.Due())
+	s.wheel.Set(i, o.exchange.Due())
 	s.counters.inc(Handshakes)
 	return Parked
 }
@@ -76,12 +76,12 @@ func (s *Shard) dial(i uint32, ss *Session, t backend.Target) {
 	s.keyBack(i, ss)
 	sd := s.sessions.side(i)
 	sd.peer = s.joinPeer(ss, t.ID)
-	sd.attempt = attempt{until: s.now + attemptFor}
-	nonce := handshake.NewNonce(s.random.Uint32())
+	sd.opening.attempt = attempt{until: s.now + attemptFor}
+	x, nonce := &sd.opening.exchange, handshake.NewNonce(s.random.Uint32())
 	if cookie, ok := sd.peer.cookie(port, s.now); ok {
-		sd.exchange.DialKnown(s.now, t.Addr.Addr(), nonce, cookie)
+		x.DialKnown(s.now, t.Addr.Addr(), nonce, cookie)
 	} else {
-		sd.exchange.Dial(s.now, t.Addr.Addr(), nonce)
+		x.Dial(s.now, t.Addr.Addr(), nonce)
 	}
 	s.tick(i, ss)
 }
@@ -130,9 +130,10 @@ func (s *Shard) openUpstream(ipv6 bool) error {
 // tick sends what leg 2 owes at this time, or ends it at its deadline.
 func (s *Shard) tick(i uint32, ss *Session) {
 	sd := s.sessions.side(i)
-	b, code := sd.exchange.Tick(s.now, s.room())
+	x := &sd.opening.exchange
+	b, code := x.Tick(s.now, s.room())
 	if code != handshake.NoRejection {
-		if sd.exchange.Phase() == handshake.Inducting && s.now >= sd.attempt.until {
+		if x.Phase() == handshake.Inducting && s.now >= sd.opening.attempt.until {
 			// Not a word, and it had its time.
 			s.cfg.Balancer.Unreachable(sd.peer.id, false)
 		}
@@ -145,7 +146,7 @@ func (s *Shard) tick(i uint32, ss *Session) {
 
 // sendLeg sends a leg-2 datagram, if there is one, and arms the next.
 func (s *Shard) sendLeg(i uint32, ss *Session, b []byte) {
-	x := s.sessions.side(i).exchange
+	x := s.sessions.exchange(i)
 	if len(b) > 0 {
 		s.tap(ss, capture.ToBackend|capture.Sent, b)
 		s.backs[ss.port].out.Add(ss.backend, addr.IP{}, ss.callerID, s.made(b))
@@ -160,7 +161,7 @@ func (s *Shard) sendLeg(i uint32, ss *Session, b []byte) {
 func (s *Shard) legReply(i uint32, ss *Session, p wire.Packet) Counter {
 	s.tap(ss, capture.ToCaller|capture.Received, p)
 	sd := s.sessions.side(i)
-	x := sd.exchange
+	x := &sd.opening.exchange
 	h, ok := wire.AsHandshake(p)
 	if !ok || len(h) > wire.MaxPayload {
 		x.Nonsense()
@@ -220,7 +221,7 @@ func (s *Shard) connected(i uint32, ss *Session, response wire.Handshake) {
 
 // fail rejects the caller with a code of the relay's own.
 func (s *Shard) fail(i uint32, ss *Session, code handshake.Code) {
-	s.sessions.side(i).exchange.Reject(s.now, code)
+	s.sessions.exchange(i).Reject(s.now, code)
 	s.reject(i, ss)
 }
 
@@ -232,10 +233,10 @@ func (s *Shard) reject(i uint32, ss *Session) {
 	s.counters.inc(Rejected)
 	s.sendResponse(i, ss)
 	e := s.sessionEvent(CallerRejected, i, ss)
-	e.Code = s.sessions.side(i).exchange.Code()
+	e.Code = s.sessions.exchange(i).Code()
 	e.Took = s.now - ss.opened
 	s.emit(e)
-	s.leavePeer(i)
+	s.leavePeer(i, ss)
 	s.releaseLease(ss)
 	s.tombs++
 	s.wheel.Set(i, s.now+handshake.RejectionKept)
@@ -244,7 +245,7 @@ func (s *Shard) reject(i uint32, ss *Session) {
 // again takes a CONCLUSION that repeats one: a retry, or a copy.
 func (s *Shard) again(i uint32, ss *Session, h wire.Handshake) Counter {
 	s.tap(ss, capture.ToBackend|capture.Received, h)
-	x := s.sessions.side(i).exchange
+	x := s.sessions.exchange(i)
 	switch {
 	case ss.state == closing:
 		return DropClosed
@@ -261,7 +262,7 @@ func (s *Shard) again(i uint32, ss *Session, h wire.Handshake) Counter {
 // sendResponse sends the caller the response or rejection that the exchange
 // holds.
 func (s *Shard) sendResponse(i uint32, ss *Session) {
-	b := append(s.room(), s.sessions.side(i).exchange.Response(s.now)...)
+	b := append(s.room(), s.sessions.exchange(i).Response(s.now)...)
 	s.tap(ss, capture.ToCaller|capture.Sent, b)
 	s.fronts[ss.front].out.Add(ss.caller, ss.local, ss.callerID, s.made(b))
 }

@@ -31,8 +31,8 @@ const callerAlive = 1500 * time.Millisecond
 // silent, and lets go of what it no longer needs.
 func (s *Shard) check(i uint32, ss *Session) {
 	sd := s.sessions.side(i)
-	if sd.exchange != nil && s.now >= ss.begun+handshake.ResponseKept {
-		s.dropExchange(sd)
+	if sd.opening != nil && s.now >= ss.begun+handshake.ResponseKept {
+		s.dropOpening(sd)
 	}
 	switch {
 	case s.now-max(ss.callerSeen, ss.backendSeen) >= s.cfg.IdleTimeout:
@@ -60,7 +60,7 @@ func (s *Shard) checkDue(i uint32, ss *Session) time.Duration {
 		silent = ss.unanswered + s.cfg.BackendSilence
 	}
 	due = min(due, silent)
-	if s.sessions.side(i).exchange != nil {
+	if s.sessions.side(i).opening != nil {
 		due = min(due, ss.begun+handshake.ResponseKept)
 	}
 	return max(due, s.now+callerAlive/4)
@@ -95,8 +95,8 @@ func (s *Shard) replace(i uint32, ss *Session) {
 // bury frees all of a session but its keys, which stay for a while so that
 // late datagrams find a closed session and not a stranger's.
 func (s *Shard) bury(i uint32, ss *Session) {
-	s.dropExchange(s.sessions.side(i))
-	s.leavePeer(i)
+	s.dropOpening(s.sessions.side(i))
+	s.leavePeer(i, ss)
 	s.releaseLease(ss)
 	s.tombs++
 	s.wheel.Set(i, s.now+tombstoneKept)
@@ -108,7 +108,7 @@ func (s *Shard) forget(i uint32, ss *Session) {
 	if ss.state == rejected {
 		s.leaveSource(ss)
 	}
-	s.dropExchange(s.sessions.side(i))
+	s.dropOpening(s.sessions.side(i))
 	s.unkey(i, ss)
 	s.meters.Release(&ss.meter)
 	s.tapForgotten(ss)
@@ -116,10 +116,10 @@ func (s *Shard) forget(i uint32, ss *Session) {
 	s.sessions.release(i)
 }
 
-func (s *Shard) dropExchange(sd *side) {
-	if sd.exchange != nil {
-		sd.exchange.Close()
-		sd.exchange = nil
+func (s *Shard) dropOpening(sd *side) {
+	if sd.opening != nil {
+		sd.opening.exchange.Close()
+		sd.opening = nil
 	}
 }
 

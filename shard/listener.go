@@ -110,7 +110,7 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 	})
 	if fate == Parked && routed.Changed {
 		i, _ := s.byCaller(front, &d.From, h.SocketID())
-		s.sessions.side(i).exchange.Rewrote(req)
+		s.sessions.exchange(i).Rewrote(req)
 	}
 	if fate == Parked {
 		s.tapOpened(front, d, h)

@@ -16,7 +16,7 @@ func (s *Shard) observe(i uint32, ss *Session, way telemetry.Way, p wire.Packet)
 // costs nothing on the path of a packet.
 func (s *Shard) agree(i uint32, ss *Session, response wire.Handshake) {
 	sd := s.sessions.side(i)
-	sd.terms = telemetry.Agree(sd.exchange.Conclusion(), response)
+	sd.terms = telemetry.Agree(sd.opening.exchange.Conclusion(), response)
 	ss.meter = telemetry.Begin(ss.isn, &sd.terms)
 }
 

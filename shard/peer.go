@@ -57,7 +57,7 @@ func (s *Shard) joinPeer(ss *Session, id backend.ID) *peer {
 	}
 	p.id = id
 	p.sessions++
-	ss.slot = p.slot
+	ss.slot, ss.joined = p.slot, true
 	return p
 }
 
@@ -74,13 +74,12 @@ func (s *Shard) freeSlot() uint16 {
 }
 
 // leavePeer uncounts a session, and forgets an address without any.
-func (s *Shard) leavePeer(i uint32) {
-	sd := s.sessions.side(i)
-	p := sd.peer
-	if p == nil {
+func (s *Shard) leavePeer(i uint32, ss *Session) {
+	if !ss.joined {
 		return
 	}
-	sd.peer, sd.served = nil, p.id
+	ss.joined = false
+	p := s.sessions.side(i).peer
 	if p.sessions--; p.sessions == 0 {
 		s.unsuspect(p)
 		delete(s.peers, p.addr)
@@ -129,7 +128,7 @@ func (s *Shard) proves(port uint8, p *peer, quoted []byte) bool {
 		return true
 	}
 	i, ss := s.byBack(port, &p.addr, h.SocketID())
-	return ss != nil && ss.state == connecting && s.sessions.side(i).exchange.Proof(quoted)
+	return ss != nil && ss.state == connecting && s.sessions.exchange(i).Proof(quoted)
 }
 
 // probePeer sends the next probe to a suspect.

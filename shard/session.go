@@ -107,6 +107,9 @@ type Session struct {
 	slot  uint16 // of the peer, from dial to end
 	keyed bool   // known by roleCaller
 	heard bool   // the caller has used the response
+	// joined says that the peer counts this session: from dial to end.
+	joined  bool
+	publish bool // the caller is a publisher
 	// tapped has a bit for each capture that wants this session's datagrams.
 	tapped uint8
 
@@ -128,17 +131,26 @@ type Session struct {
 
 // side is what belongs to a session but holds pointers.
 type side struct {
-	exchange *handshake.Exchange // while a handshake or its replays are due
-	peer     *peer               // from dial to end
-	query    backend.Query       // what the backend was chosen by
+	opening  *opening // while a handshake or its replays are due
+	peer     *peer    // from the first dial on; see Session.joined
+	key      string   // affinity key of the stream
+	streamID string   // as it came
+	group    uint32   // bonding group, 0 without one
+	terms    telemetry.Terms
+}
+
+// opening is what a session needs for seconds only. It has an allocation of its
+// own, so that an idle session, of which there may be a hundred thousand, pays
+// for none of it.
+type opening struct {
+	exchange handshake.Exchange
 	attempt  attempt
-	served   backend.ID      // the peer's, once that is left
-	terms    telemetry.Terms // what the handshake settled
+	tried    [2]backend.ID // who let this handshake pass without an answer
 }
 
 const (
 	chunkBits = 10
-	chunkSize = 1 << chunkBits // sessions allocated at once: about 400 KiB with their sides
+	chunkSize = 1 << chunkBits // sessions allocated at once: about 300 KiB with their sides
 	chunkMask = chunkSize - 1
 )
 
@@ -154,6 +166,14 @@ type sessions struct {
 
 func (s *sessions) at(i uint32) *Session { return &s.chunks[i>>chunkBits][i&chunkMask] }
 func (s *sessions) side(i uint32) *side  { return &s.sides[i>>chunkBits][i&chunkMask] }
+
+// exchange returns a session's handshake, nil once its replays are over.
+func (s *sessions) exchange(i uint32) *handshake.Exchange {
+	if o := s.side(i).opening; o != nil {
+		return &o.exchange
+	}
+	return nil
+}
 
 // alloc returns a zeroed session.
 func (s *sessions) alloc() (uint32, *Session) {

@@ -90,7 +90,7 @@ func (s *Shard) tapOpened(front uint8, d *udp.Datagram, h wire.Handshake) {
 		return
 	}
 	for k, t := range s.taps.list {
-		if t != nil && t.wants(s.sessions.side(i).query.Key) {
+		if t != nil && t.wants(s.sessions.side(i).key) {
 			ss.tapped |= 1 << k
 		}
 	}
@@ -191,7 +191,7 @@ func (s *Shard) markSlice(k int, t *capture.Tap, from int) int {
 		return 0
 	}
 	return s.slice(from, func(i uint32, ss *Session) {
-		if one.wants(s.sessions.side(i).query.Key) {
+		if one.wants(s.sessions.side(i).key) {
 			ss.tapped |= 1 << k
 		}
 	})

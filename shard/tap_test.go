@@ -331,7 +331,7 @@ func TestCaptureMarksInSlices(t *testing.T) {
 		if i%1000 == 0 {
 			ss := r.sessions.at(i)
 			ss.state = established
-			r.sessions.side(i).query.Key = "x"
+			r.sessions.side(i).key = "x"
 			marked = append(marked, ss)
 		}
 	}

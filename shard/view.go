@@ -111,9 +111,9 @@ func (s *Shard) wants(i uint32, ss *Session, w *Want) bool {
 		return true
 	}
 	sd := s.sessions.side(i)
-	return (w.Key == nil || sd.query.Key == *w.Key) &&
+	return (w.Key == nil || sd.key == *w.Key) &&
 		(w.Backend == "" || sd.backendID() == w.Backend) &&
-		(w.Role == AnyRole || sd.query.Publish == (w.Role == Publishers))
+		(w.Role == AnyRole || ss.publish == (w.Role == Publishers))
 }
 
 func (s *Shard) activeSince(ss *Session, since time.Duration) bool {
@@ -126,10 +126,10 @@ func (s *Shard) activeSince(ss *Session, since time.Duration) bool {
 
 // backendID names the backend that serves the session, or served it.
 func (sd *side) backendID() backend.ID {
-	if sd.peer != nil {
-		return sd.peer.id
+	if sd.peer == nil {
+		return ""
 	}
-	return sd.served
+	return sd.peer.id
 }
 
 // look copies a session.
@@ -137,7 +137,7 @@ func (s *Shard) look(i uint32, ss *Session, v *View) {
 	sd := s.sessions.side(i)
 	*v = View{
 		ID: SessionID{s.id, i, ss.gen}, State: ss.state.String(),
-		Key: sd.query.Key, Publish: sd.query.Publish, StreamID: sd.query.StreamID, Group: sd.query.Group,
+		Key: sd.key, Publish: ss.publish, StreamID: sd.streamID, Group: sd.group,
 		Caller: ss.caller.Netip(), BackendID: sd.backendID(),
 		CallerSocket: ss.callerID, BackendSocket: ss.backendID,
 		Opened: s.at(ss.opened), Begun: s.at(ss.begun), Ended: s.at(ss.ended),
