@@ -24,10 +24,13 @@ func HomesOf(q backend.Query) (group, stream Home) {
 // stay is where the sessions of a home are.
 type stay struct {
 	home Home
-	// places, at least one; the first is the home's own, where later callers
-	// go. More than one only while a group keeps a member with its mates, or
-	// while the sessions on a backend that is lost have not ended yet.
-	places []place
+	// own is where later callers go. It is part of the stay, for most homes
+	// have no other place, and there are as many homes as streams.
+	own place
+	// others are places with sessions. There are some only while a group keeps
+	// a member with its mates, or while the sessions on a backend that is lost
+	// have not ended yet.
+	others []place
 	leftAt time.Time // when the last session ended
 }
 
@@ -36,44 +39,71 @@ type place struct {
 	sessions int
 }
 
-func (s *stay) sessions() (n int) {
-	for _, p := range s.places {
+func (s *stay) sessions() int {
+	n := s.own.sessions
+	for _, p := range s.others {
 		n += p.sessions
 	}
 	return n
 }
 
-// own makes a backend the home's own, and drops places without sessions.
-func (s *stay) own(id backend.ID) {
-	first := place{at: id}
-	s.places = slices.DeleteFunc(s.places, func(p place) bool {
-		if p.at == id {
-			first = p
-		}
-		return p.at == id || p.sessions == 0
-	})
-	s.places = slices.Insert(s.places, 0, first)
+// place returns the home's place on a backend, nil if it has none.
+func (s *stay) place(id backend.ID) *place {
+	if s.own.at == id {
+		return &s.own
+	}
+	if i := s.other(id); i >= 0 {
+		return &s.others[i]
+	}
+	return nil
+}
+
+// other returns the index of a backend among the others, -1 if it is not there.
+func (s *stay) other(id backend.ID) int {
+	return slices.IndexFunc(s.others, func(p place) bool { return p.at == id })
+}
+
+// move makes a backend the home's own.
+func (s *stay) move(id backend.ID) {
+	if s.own.at == id {
+		return
+	}
+	was := s.own
+	s.own = place{at: id}
+	if i := s.other(id); i >= 0 {
+		s.own = s.others[i]
+		s.others = slices.Delete(s.others, i, i+1)
+	}
+	if was.sessions > 0 {
+		s.others = slices.Insert(s.others, 0, was)
+	}
 }
 
 // enter counts a session at a backend.
 func (s *stay) enter(id backend.ID) {
-	i := slices.IndexFunc(s.places, func(p place) bool { return p.at == id })
-	if i < 0 {
-		i = len(s.places)
-		s.places = append(s.places, place{at: id})
+	if p := s.place(id); p != nil {
+		p.sessions++
+		return
 	}
-	s.places[i].sessions++
+	s.others = append(s.others, place{at: id, sessions: 1})
 }
 
 // leave counts a session off. When the home's own place empties while there
 // are sessions elsewhere, the home is there.
 func (s *stay) leave(id backend.ID) {
-	i := slices.IndexFunc(s.places, func(p place) bool { return p.at == id })
-	if i < 0 || s.places[i].sessions == 0 {
+	p := s.place(id)
+	if p == nil || p.sessions == 0 {
 		return
 	}
-	if s.places[i].sessions--; s.places[i].sessions == 0 && len(s.places) > 1 {
-		s.places = slices.Delete(s.places, i, i+1)
+	p.sessions--
+	switch {
+	case p.sessions > 0 || len(s.others) == 0:
+	case p == &s.own:
+		s.own = s.others[0]
+		s.others = slices.Delete(s.others, 0, 1)
+	default:
+		i := s.other(id)
+		s.others = slices.Delete(s.others, i, i+1)
 	}
 }
 

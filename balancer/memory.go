@@ -138,7 +138,7 @@ func (m *Memory) find(snap *backend.Snapshot, h Home) (backend.Backend, bool) {
 	if st == nil || m.over(st) {
 		return backend.Backend{}, false
 	}
-	b, ok := snap.Find(st.places[0].at)
+	b, ok := snap.Find(st.own.at)
 	return b, ok && !b.Down
 }
 
@@ -172,8 +172,8 @@ func (m *Memory) enter(snap *backend.Snapshot, h Home, q backend.Query, at backe
 		st = &stay{home: h}
 		m.homes.stays[h] = st
 	}
-	if !healthy || tried(q, old.ID) && st.places[0].sessions == 0 {
-		st.own(at)
+	if !healthy || tried(q, old.ID) && st.own.sessions == 0 {
+		st.move(at)
 	}
 	st.enter(at)
 	return st
@@ -185,7 +185,7 @@ func (m *Memory) Bind(h Home, id backend.ID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if st := m.homes.stays[h]; st != nil && st.sessions() > 0 {
-		st.own(id)
+		st.move(id)
 	}
 }
 
@@ -193,14 +193,12 @@ func (m *Memory) Bind(h Home, id backend.ID) {
 func (m *Memory) Used(h Home, id backend.ID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if st := m.homes.stays[h]; st != nil {
-		for _, p := range st.places {
-			if p.at == id {
-				return p.sessions > 0
-			}
-		}
+	st := m.homes.stays[h]
+	if st == nil {
+		return false
 	}
-	return false
+	p := st.place(id)
+	return p != nil && p.sessions > 0
 }
 
 // Bindings returns where every home with sessions is bound.
@@ -210,7 +208,7 @@ func (m *Memory) Bindings() map[Home]backend.ID {
 	all := make(map[Home]backend.ID, len(m.homes.stays))
 	for h, st := range m.homes.stays {
 		if st.sessions() > 0 {
-			all[h] = st.places[0].at
+			all[h] = st.own.at
 		}
 	}
 	return all
@@ -243,9 +241,9 @@ func (m *Memory) Loads() map[backend.ID]Load {
 	}
 	for h, st := range m.homes.stays {
 		if h.Key != "" && st.sessions() > 0 {
-			l := loads[st.places[0].at]
+			l := loads[st.own.at]
 			l.Streams++
-			loads[st.places[0].at] = l
+			loads[st.own.at] = l
 		}
 	}
 	return loads
