@@ -56,7 +56,7 @@ const (
 	Ignored    Outcome = iota // fits nothing that was asked
 	Duplicate                 // an answer that came before
 	Progressed                // leg 2 goes on; there may be something to send
-	Answered                  // Phase is Connected or Rejected; send Response
+	Answered                  // Phase is Connected or Rejected; send what Replay returns
 )
 
 // Exchange carries one caller's handshake to one backend. It belongs to one
@@ -75,8 +75,8 @@ type Exchange struct {
 	backlog  Code   // Backlog once the backend has pleaded it
 
 	conclusion *pool.Buffer
-	asked      *Request      // the caller's own, if conclusion was rewritten
-	received   time.Duration // when conclusion came
+	asked      *Request // the caller's own, if conclusion was rewritten
+	repeated   repeated // conclusion is the last one taken
 	response   *pool.Buffer
 	answered   time.Duration // when response came
 
@@ -90,7 +90,7 @@ func (x *Exchange) Open(now time.Duration, h wire.Handshake, caller netip.Addr) 
 	*x = Exchange{
 		caller:     caller,
 		conclusion: pool.Get(h),
-		received:   now,
+		repeated:   repeated{h.Packet().Timestamp(), now},
 		deadline:   now + LegDeadline,
 	}
 }
@@ -114,33 +114,23 @@ func (x *Exchange) Phase() Phase { return x.phase }
 // Pending reports whether the backend's answer is still awaited.
 func (x *Exchange) Pending() bool { return x.phase < Connected }
 
-// Again takes another CONCLUSION of the same attempt: a retry, whose fresher
-// timestamp replaces the kept one while leg 2 is pending. It returns false for
-// a copy made by the network, which must stay unanswered: a second response
-// kills a gosrt caller. heard says that the caller has used the response; then
-// a known timestamp is a copy however late it comes.
+// Again takes another CONCLUSION of the same attempt while leg 2 is pending: a
+// retry, whose fresher timestamp replaces the kept one. It returns false for a
+// copy made by the network.
 //
 // A repeat that asks for another stream or group is refused as well: the
 // backend was chosen, and the caller let in, for what it asked first.
-func (x *Exchange) Again(now time.Duration, h wire.Handshake, heard bool) bool {
-	kept := x.kept()
-	// Signed, for timestamps wrap. An older one was overtaken by a retry: it
-	// is a copy as well, and must not take the place of the fresher one.
-	fresher := int32(h.Packet().Timestamp() - kept.Packet().Timestamp())
-	if fresher < 0 || fresher == 0 && (heard || now-x.received < networkCopy) {
+func (x *Exchange) Again(now time.Duration, h wire.Handshake) bool {
+	seen := x.repeated
+	if !seen.take(now, h, false) {
 		return false
 	}
-	if x.Pending() {
-		fresh, ok := x.repeat(h)
-		if !ok {
-			return false
-		}
-		release(x.conclusion)
-		x.conclusion = fresh
-	} else {
-		kept.Packet().SetTimestamp(h.Packet().Timestamp())
+	fresh, ok := x.repeat(h)
+	if !ok {
+		return false
 	}
-	x.received = now
+	release(x.conclusion)
+	x.conclusion, x.repeated = fresh, seen
 	return true
 }
 
@@ -228,7 +218,7 @@ func (x *Exchange) appendLeg(now time.Duration, b []byte) []byte {
 	h.SetPeerIP(x.backend)
 	// The listener takes its peer's clock from this timestamp: an old copy
 	// with an old time would add its age to the stream's latency.
-	advance(h.Packet(), now-x.received)
+	advance(h.Packet(), now-x.repeated.at)
 	return b
 }
 
@@ -295,7 +285,7 @@ func (x *Exchange) Reject(now time.Duration, code Code) {
 	x.settle(now, Rejected, wire.Handshake(AppendRejection(b[:0], x.kept(), code)))
 }
 
-// settle keeps the answer for replays.
+// settle keeps the answer.
 func (x *Exchange) settle(now time.Duration, p Phase, h wire.Handshake) {
 	x.phase, x.answered = p, now
 	release(x.response)
@@ -305,13 +295,13 @@ func (x *Exchange) settle(now time.Duration, p Phase, h wire.Handshake) {
 	}
 }
 
-// Response returns the answer for the caller, stamped for now. It is a view
-// that holds until the next call. Phase is Connected or Rejected.
-func (x *Exchange) Response(now time.Duration) []byte {
-	p := wire.Packet(x.response.Bytes())
-	advance(p, now-x.answered)
-	x.answered = now
-	return p
+// Replay hands over what is kept of an exchange that is Connected or Rejected,
+// and closes it: a caller is answered for far longer than it waits.
+func (x *Exchange) Replay() *Replay {
+	r := &Replay{answer: x.response, stamped: x.answered, repeated: x.repeated}
+	x.response = nil
+	x.Close()
+	return r
 }
 
 // Code returns the rejection of an exchange that is Rejected.

@@ -52,7 +52,7 @@ func TestDeadline(t *testing.T) {
 			l.x.Reject(end, code)
 			l.phase(Rejected)
 			want := AppendRejection(nil, conclusion(5, hsreq, sid("live/x")), tt.want)
-			if got := l.x.Response(end); !bytes.Equal(got, want) || l.x.Code() != tt.want {
+			if got := l.replay().Answer(end); !bytes.Equal(got, want) || l.x.Code() != tt.want {
 				t.Errorf("code %v, rejection % x", l.x.Code(), got)
 			}
 		})
@@ -108,10 +108,10 @@ func TestRejectionIsVerbatim(t *testing.T) {
 			}
 			l.reply(opened, h, Answered)
 			l.phase(Rejected)
-			if got := l.x.Response(opened); !bytes.Equal(got, want) || l.x.Code() != Rogue {
+			if got := l.replay().Answer(opened); !bytes.Equal(got, want) || l.x.Code() != Rogue {
 				t.Errorf("%v:\n got % x\nwant % x", l.x.Code(), got, want)
 			}
-			if got := wire.Packet(l.x.Response(opened + time.Second)).Timestamp(); got != sentAt+1_000_000 {
+			if got := wire.Packet(l.replay().Answer(opened + time.Second)).Timestamp(); got != sentAt+1_000_000 {
 				t.Errorf("a replay has the timestamp %d", got)
 			}
 		})
@@ -129,7 +129,7 @@ func TestAgainWhilePending(t *testing.T) {
 	l := open(t)
 	again := func(after time.Duration, us uint32, want bool) {
 		t.Helper()
-		if got := l.x.Again(opened+after, stamped(us), false); got != want {
+		if got := l.x.Again(opened+after, stamped(us)); got != want {
 			t.Fatalf("after %v, timestamp %d: %v", after, us, got)
 		}
 	}
@@ -149,6 +149,7 @@ func TestAgainWhenAnswered(t *testing.T) {
 	l := open(t)
 	l.conclude(opened)
 	l.reply(opened+10*ms, response(), Answered)
+	r := l.replay()
 	for _, tt := range []struct {
 		after       time.Duration
 		us          uint32
@@ -163,7 +164,7 @@ func TestAgainWhenAnswered(t *testing.T) {
 		{9002 * ms, sentAt + 500_000, true, true}, // a retry under way when the response came
 		{9003 * ms, sentAt + 500_000, true, false},
 	} {
-		if got := l.x.Again(opened+tt.after, stamped(tt.us), tt.heard); got != tt.want {
+		if got := r.Again(opened+tt.after, stamped(tt.us), tt.heard); got != tt.want {
 			t.Errorf("after %v, timestamp %d, heard %v: %v", tt.after, tt.us, tt.heard, got)
 		}
 	}
@@ -177,16 +178,16 @@ func TestTimestampsWrap(t *testing.T) {
 	l.x.Open(opened, stamped(0xffffffff-99_999), caller4)
 	l.dial(opened)
 	l.expectConclusion(l.reply(opened+100*ms, inducted(), Progressed), 0)
-	if !l.x.Again(opened+200*ms, stamped(100_000), false) {
+	if !l.x.Again(opened+200*ms, stamped(100_000)) {
 		t.Fatal("behind the wrap a retry looks older")
 	}
-	if l.x.Again(opened+201*ms, stamped(0xffffffff-99_999), false) {
+	if l.x.Again(opened+201*ms, stamped(0xffffffff-99_999)) {
 		t.Fatal("before the wrap a copy looks fresher")
 	}
 	l.expectConclusion(l.tick(opened+350*ms), 250_000)
 	h := changed(response(), func(h wire.Handshake) { h.Packet().SetTimestamp(0xffffffff) })
 	l.reply(opened+400*ms, h, Answered)
-	if got := wire.Packet(l.x.Response(opened + 401*ms)).Timestamp(); got != 999 {
+	if got := wire.Packet(l.replay().Answer(opened + 401*ms)).Timestamp(); got != 999 {
 		t.Errorf("replayed with %d", got)
 	}
 }
@@ -229,16 +230,16 @@ func TestRepeatMustNotChangeTheStream(t *testing.T) {
 	var x Exchange
 	x.Open(opened, sid("#!::r=live/a", sentAt), caller4)
 	defer x.Close()
-	if x.Again(opened+ms, sid("#!::r=live/b", sentAt+1000), false) {
+	if x.Again(opened+ms, sid("#!::r=live/b", sentAt+1000)) {
 		t.Error("another stream ID was taken")
 	}
-	if x.Again(opened+ms, conclusion(0), false) {
+	if x.Again(opened+ms, conclusion(0)) {
 		t.Error("a malformed repeat was taken")
 	}
 	if got, _ := ParseConclusion(x.kept()); got.StreamID != "#!::r=live/a" {
 		t.Errorf("kept %q", got.StreamID)
 	}
-	if !x.Again(opened+ms, sid("#!::r=live/a", sentAt+1000), false) {
+	if !x.Again(opened+ms, sid("#!::r=live/a", sentAt+1000)) {
 		t.Error("an honest retry was refused")
 	}
 }
@@ -256,7 +257,7 @@ func TestBuffersGoBackOnce(t *testing.T) {
 	for range 3 {
 		x.Open(opened, stamped(sentAt), caller4)
 		first := x.conclusion
-		x.Again(opened+ms, stamped(sentAt+1), false)
+		x.Again(opened+ms, stamped(sentAt+1))
 		if !given(first) || given(x.conclusion) {
 			t.Fatal("the replaced CONCLUSION is leaked, or the kept one is gone")
 		}
@@ -268,9 +269,22 @@ func TestBuffersGoBackOnce(t *testing.T) {
 		if !given(accepted) || x.Phase() != Rejected || x.Code() != Overload {
 			t.Fatal("the replaced response is leaked")
 		}
-		c, r := x.conclusion, x.response
+		c, a := x.conclusion, x.response
+		r := x.Replay()
+		if !given(c) || given(a) {
+			t.Fatal("the CONCLUSION outlives the exchange, or the answer does not")
+		}
+		r.Close()
+		if !given(a) || *r != (Replay{}) {
+			t.Fatal("Close of a replay leaks")
+		}
+		r.Close() // a second one finds nothing; a double Put would panic
+		x.Open(opened, stamped(sentAt), caller4)
+		c = x.conclusion
+		x.Reject(opened, Overload)
+		a = x.response
 		x.Close()
-		if !given(c) || !given(r) {
+		if !given(c) || !given(a) {
 			t.Fatal("Close leaks")
 		}
 		x.Close() // a second one finds nothing; a double Put would panic

@@ -29,6 +29,16 @@ var (
 type leg struct {
 	*testing.T
 	x Exchange
+	r *Replay
+}
+
+// replay returns what the exchange has to hand over, which stays open to be
+// told more.
+func (l *leg) replay() *Replay {
+	if l.r == nil {
+		l.r = &Replay{answer: l.x.response, stamped: l.x.answered, repeated: l.x.repeated}
+	}
+	return l.r
 }
 
 // open opens an exchange whose kept buffers must all be given back.
@@ -201,7 +211,7 @@ func (l *leg) expectResponse(now time.Duration, timestamp uint32, caller netip.A
 	want := response()
 	want.Packet().SetTimestamp(timestamp)
 	want.SetPeerIP(caller)
-	if got := l.x.Response(now); !bytes.Equal(got, want) {
+	if got := l.replay().Answer(now); !bytes.Equal(got, want) {
 		l.Fatalf("response\n got % x\nwant % x", got, []byte(want))
 	}
 }

@@ -74,16 +74,16 @@ func TestRewrittenExchangeAgain(t *testing.T) {
 	defer x.Close()
 	asked, _ := ParseConclusion(retry("caller/own", sentAt))
 	x.Rewrote(asked)
-	if x.Again(opened+ms, retry("rule/with/a/longer/name", sentAt+1000), false) {
+	if x.Again(opened+ms, retry("rule/with/a/longer/name", sentAt+1000)) {
 		t.Error("a repeat that asks for the rule's stream itself was taken")
 	}
-	if x.Again(opened+ms, retry("caller/own", sentAt+1000, group), false) {
+	if x.Again(opened+ms, retry("caller/own", sentAt+1000, group)) {
 		t.Error("a repeat that asks for a group as well was taken")
 	}
-	if x.Again(opened+ms, retry("caller/own", sentAt+1000, block(99, strings.Repeat("x", wire.MaxPayload-64-16-16-4))), false) {
+	if x.Again(opened+ms, retry("caller/own", sentAt+1000, block(99, strings.Repeat("x", wire.MaxPayload-64-16-16-4)))) {
 		t.Error("a repeat that does not fit was taken")
 	}
-	if !x.Again(opened+ms, retry("caller/own", sentAt+1000), false) {
+	if !x.Again(opened+ms, retry("caller/own", sentAt+1000)) {
 		t.Fatal("the caller's repeat was refused")
 	}
 	kept := retry("rule/with/a/longer/name", sentAt+1000)

@@ -49,7 +49,7 @@ func (s *Shard) askAnother(i uint32, ss *Session, lost bool) {
 	}
 	gen := ss.gen
 	q := backend.Query{
-		Key: sd.key, Group: sd.group, StreamID: sd.streamID,
+		Key: sd.key, Group: ss.group, StreamID: sd.streamID,
 		Publish: ss.publish, Caller: ss.caller.Netip(), Tried: o.tried,
 	}
 	ok := s.cfg.Balancer.Resolve(q, func(t backend.Target, err error) bool {

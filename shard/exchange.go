@@ -26,8 +26,8 @@ func (s *Shard) open(front uint8, d *udp.Datagram, h wire.Handshake, q backend.Q
 	}
 	o := new(opening)
 	o.exchange.Open(s.now, h, d.From.IP.Netip())
-	*s.sessions.side(i) = side{opening: o, key: q.Key, streamID: q.StreamID, group: q.Group}
-	ss.caller, ss.local, ss.front, ss.publish = d.From, d.Local, front, q.Publish
+	*s.sessions.side(i) = side{opening: o, key: q.Key, streamID: q.StreamID}
+	ss.caller, ss.local, ss.front, ss.publish, ss.group = d.From, d.Local, front, q.Publish, q.Group
 	ss.callerID, ss.isn = h.SocketID(), h.ISN()
 	ss.opened = s.now
 	ss.state = resolving
@@ -212,7 +212,7 @@ func (s *Shard) connected(i uint32, ss *Session, response wire.Handshake) {
 	s.keyFront(i, ss)
 	s.agree(i, ss, response)
 	s.counters.inc(Established)
-	s.sendResponse(i, ss)
+	s.answer(i, ss)
 	s.wheel.Set(i, s.checkDue(i, ss))
 	e := s.sessionEvent(SessionBegun, i, ss)
 	e.Took = s.now - ss.opened
@@ -231,9 +231,9 @@ func (s *Shard) reject(i uint32, ss *Session) {
 	s.halfOpen--
 	ss.state = rejected
 	s.counters.inc(Rejected)
-	s.sendResponse(i, ss)
 	e := s.sessionEvent(CallerRejected, i, ss)
 	e.Code = s.sessions.exchange(i).Code()
+	s.answer(i, ss)
 	e.Took = s.now - ss.opened
 	s.emit(e)
 	s.leavePeer(i, ss)
@@ -245,24 +245,30 @@ func (s *Shard) reject(i uint32, ss *Session) {
 // again takes a CONCLUSION that repeats one: a retry, or a copy.
 func (s *Shard) again(i uint32, ss *Session, h wire.Handshake) Counter {
 	s.tap(ss, capture.ToBackend|capture.Received, h)
-	x := s.sessions.exchange(i)
+	sd := s.sessions.side(i)
 	switch {
 	case ss.state == closing:
 		return DropClosed
-	case x == nil || !x.Again(s.now, h, ss.heard):
-		return DropDuplicate
-	case x.Pending():
+	case sd.opening != nil && sd.opening.exchange.Again(s.now, h):
 		return Parked
+	case sd.replay == nil || !sd.replay.Again(s.now, h, ss.heard):
+		return DropDuplicate
 	}
 	s.counters.inc(Replays)
-	s.sendResponse(i, ss)
+	s.sendAnswer(ss, sd.replay)
 	return Answered
 }
 
-// sendResponse sends the caller the response or rejection that the exchange
-// holds.
-func (s *Shard) sendResponse(i uint32, ss *Session) {
-	b := append(s.room(), s.sessions.exchange(i).Response(s.now)...)
+// answer sends the caller what its handshake came to. Of the handshake only
+// that is kept.
+func (s *Shard) answer(i uint32, ss *Session) {
+	sd := s.sessions.side(i)
+	sd.replay, sd.opening = sd.opening.exchange.Replay(), nil
+	s.sendAnswer(ss, sd.replay)
+}
+
+func (s *Shard) sendAnswer(ss *Session, r *handshake.Replay) {
+	b := append(s.room(), r.Answer(s.now)...)
 	s.tap(ss, capture.ToCaller|capture.Sent, b)
 	s.fronts[ss.front].out.Add(ss.caller, ss.local, ss.callerID, s.made(b))
 }

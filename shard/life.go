@@ -31,8 +31,8 @@ const callerAlive = 1500 * time.Millisecond
 // silent, and lets go of what it no longer needs.
 func (s *Shard) check(i uint32, ss *Session) {
 	sd := s.sessions.side(i)
-	if sd.opening != nil && s.now >= ss.begun+handshake.ResponseKept {
-		s.dropOpening(sd)
+	if sd.replay != nil && s.now >= ss.begun+handshake.ResponseKept {
+		s.dropReplay(sd)
 	}
 	switch {
 	case s.now-max(ss.callerSeen, ss.backendSeen) >= s.cfg.IdleTimeout:
@@ -60,7 +60,7 @@ func (s *Shard) checkDue(i uint32, ss *Session) time.Duration {
 		silent = ss.unanswered + s.cfg.BackendSilence
 	}
 	due = min(due, silent)
-	if s.sessions.side(i).opening != nil {
+	if s.sessions.side(i).replay != nil {
 		due = min(due, ss.begun+handshake.ResponseKept)
 	}
 	return max(due, s.now+callerAlive/4)
@@ -95,7 +95,7 @@ func (s *Shard) replace(i uint32, ss *Session) {
 // bury frees all of a session but its keys, which stay for a while so that
 // late datagrams find a closed session and not a stranger's.
 func (s *Shard) bury(i uint32, ss *Session) {
-	s.dropOpening(s.sessions.side(i))
+	s.dropReplay(s.sessions.side(i))
 	s.leavePeer(i, ss)
 	s.releaseLease(ss)
 	s.tombs++
@@ -108,7 +108,7 @@ func (s *Shard) forget(i uint32, ss *Session) {
 	if ss.state == rejected {
 		s.leaveSource(ss)
 	}
-	s.dropOpening(s.sessions.side(i))
+	s.dropReplay(s.sessions.side(i))
 	s.unkey(i, ss)
 	s.meters.Release(&ss.meter)
 	s.tapForgotten(ss)
@@ -116,10 +116,10 @@ func (s *Shard) forget(i uint32, ss *Session) {
 	s.sessions.release(i)
 }
 
-func (s *Shard) dropOpening(sd *side) {
-	if sd.opening != nil {
-		sd.opening.exchange.Close()
-		sd.opening = nil
+func (s *Shard) dropReplay(sd *side) {
+	if sd.replay != nil {
+		sd.replay.Close()
+		sd.replay = nil
 	}
 }
 

@@ -205,7 +205,7 @@ func TestResponseIsReplayedForAWhile(t *testing.T) {
 	if r.count(Replays) != 1 || r.count(DropDuplicate) != 2 {
 		t.Errorf("counters %v, want one replay and two duplicates", r.nonzero())
 	}
-	if r.sessions.side(0).opening != nil {
+	if r.sessions.side(0).replay != nil {
 		t.Error("the response is kept for ever")
 	}
 }

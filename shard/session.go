@@ -112,6 +112,7 @@ type Session struct {
 	publish bool // the caller is a publisher
 	// tapped has a bit for each capture that wants this session's datagrams.
 	tapped uint8
+	group  uint32 // bonding group, 0 without one
 
 	lease backend.Lease
 
@@ -131,17 +132,17 @@ type Session struct {
 
 // side is what belongs to a session but holds pointers.
 type side struct {
-	opening  *opening // while a handshake or its replays are due
-	peer     *peer    // from the first dial on; see Session.joined
-	key      string   // affinity key of the stream
-	streamID string   // as it came
-	group    uint32   // bonding group, 0 without one
+	opening  *opening          // until the caller has its answer
+	replay   *handshake.Replay // from then on, while the caller may ask again
+	peer     *peer             // from the first dial on; see Session.joined
+	key      string            // affinity key of the stream
+	streamID string            // as it came
 	terms    telemetry.Terms
 }
 
-// opening is what a session needs for seconds only. It has an allocation of its
-// own, so that an idle session, of which there may be a hundred thousand, pays
-// for none of it.
+// opening is what a session needs for its handshake only. It has an allocation
+// of its own, so that an idle session, of which there may be a hundred
+// thousand, pays for none of it.
 type opening struct {
 	exchange handshake.Exchange
 	attempt  attempt
@@ -167,13 +168,8 @@ type sessions struct {
 func (s *sessions) at(i uint32) *Session { return &s.chunks[i>>chunkBits][i&chunkMask] }
 func (s *sessions) side(i uint32) *side  { return &s.sides[i>>chunkBits][i&chunkMask] }
 
-// exchange returns a session's handshake, nil once its replays are over.
-func (s *sessions) exchange(i uint32) *handshake.Exchange {
-	if o := s.side(i).opening; o != nil {
-		return &o.exchange
-	}
-	return nil
-}
+// exchange returns the handshake of a session that has not been answered yet.
+func (s *sessions) exchange(i uint32) *handshake.Exchange { return &s.side(i).opening.exchange }
 
 // alloc returns a zeroed session.
 func (s *sessions) alloc() (uint32, *Session) {

@@ -137,7 +137,7 @@ func (s *Shard) look(i uint32, ss *Session, v *View) {
 	sd := s.sessions.side(i)
 	*v = View{
 		ID: SessionID{s.id, i, ss.gen}, State: ss.state.String(),
-		Key: sd.key, Publish: ss.publish, StreamID: sd.streamID, Group: sd.group,
+		Key: sd.key, Publish: ss.publish, StreamID: sd.streamID, Group: ss.group,
 		Caller: ss.caller.Netip(), BackendID: sd.backendID(),
 		CallerSocket: ss.callerID, BackendSocket: ss.backendID,
 		Opened: s.at(ss.opened), Begun: s.at(ss.begun), Ended: s.at(ss.ended),
