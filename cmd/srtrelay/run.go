@@ -114,6 +114,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
+		rooms.Go(func() { giveBack(background) })
 	}
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), c.Shards+spareProcs))
 	group.Start()
