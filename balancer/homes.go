@@ -31,7 +31,7 @@ type stay struct {
 	// a member with its mates, or while the sessions on a backend that is lost
 	// have not ended yet.
 	others []place
-	leftAt time.Time // when the last session ended
+	left   time.Duration // when the last session ended
 }
 
 type place struct {
@@ -110,10 +110,11 @@ func (s *stay) leave(id backend.ID) {
 // departure is a home that has lost its last session.
 type departure struct {
 	from *stay
-	at   time.Time
+	at   time.Duration
 }
 
-// homes are all homes that have sessions, or had some shortly ago.
+// homes are all homes that have sessions, or had some shortly ago. Times are by
+// Memory.clock: a third of a time.Time.
 type homes struct {
 	stays map[Home]*stay
 	// departed is in the order of time: forgetting must not cost a walk over
@@ -122,26 +123,26 @@ type homes struct {
 }
 
 // leave counts a session off at a stay; nil is none.
-func (hs *homes) leave(st *stay, id backend.ID, now time.Time) {
+func (hs *homes) leave(st *stay, id backend.ID, now time.Duration) {
 	if st == nil {
 		return
 	}
 	st.leave(id)
 	if st.sessions() == 0 {
-		st.leftAt = now
+		st.left = now
 		hs.departed = append(hs.departed, departure{st, now})
 	}
 }
 
 // forget drops the homes that lost their last session at or before a time.
-func (hs *homes) forget(until time.Time) {
+func (hs *homes) forget(until time.Duration) {
 	n := 0
-	for n < len(hs.departed) && !hs.departed[n].at.After(until) {
+	for n < len(hs.departed) && hs.departed[n].at <= until {
 		st := hs.departed[n].from
 		n++
 		// It may have had sessions again since, and have lost them later. It
 		// may also be forgotten already, and another stay have its home.
-		if st.sessions() == 0 && !st.leftAt.After(until) && hs.stays[st.home] == st {
+		if st.sessions() == 0 && st.left <= until && hs.stays[st.home] == st {
 			delete(hs.stays, st.home)
 		}
 	}

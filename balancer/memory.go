@@ -32,6 +32,7 @@ type Memory struct {
 
 	registry *backend.Registry
 	now      func() time.Time
+	origin   time.Time // what clock counts from
 
 	mu     sync.Mutex
 	homes  homes
@@ -39,6 +40,9 @@ type Memory struct {
 	load   map[backend.ID]int
 	takers []*backend.Backend // scratch of prefer, into its snapshot
 }
+
+// clock is how long the balancer has been there.
+func (m *Memory) clock() time.Duration { return m.now().Sub(m.origin) }
 
 // Choice is a backend for a query, and why this one.
 type Choice struct {
@@ -52,7 +56,7 @@ type Choice struct {
 func NewMemory(r *backend.Registry, now func() time.Time) *Memory {
 	return &Memory{
 		Policy: LeastSessions, Affinity: Linger, PlayersCreate: true,
-		registry: r, now: now,
+		registry: r, now: now, origin: now(),
 		homes: homes{stays: make(map[Home]*stay)},
 		load:  make(map[backend.ID]int),
 	}
@@ -144,11 +148,11 @@ func (m *Memory) find(snap *backend.Snapshot, h Home) (backend.Backend, bool) {
 
 // over reports whether the home has been empty for too long to be bound.
 func (m *Memory) over(st *stay) bool {
-	return st.sessions() == 0 && m.now().Sub(st.leftAt) >= m.Affinity
+	return st.sessions() == 0 && m.clock()-st.left >= m.Affinity
 }
 
 func (m *Memory) admit(snap *backend.Snapshot, q backend.Query, b backend.Backend) backend.Target {
-	m.homes.forget(m.now().Add(-m.Affinity))
+	m.homes.forget(m.clock() - m.Affinity)
 	group, stream := HomesOf(q)
 	lease := m.leases.give(held{
 		at: b.ID, group: m.enter(snap, group, q, b.ID), stream: m.enter(snap, stream, q, b.ID),
@@ -225,8 +229,8 @@ func (m *Memory) Release(l backend.Lease) {
 	if m.load[h.at]--; m.load[h.at] == 0 {
 		delete(m.load, h.at)
 	}
-	now := m.now()
-	m.homes.forget(now.Add(-m.Affinity))
+	now := m.clock()
+	m.homes.forget(now - m.Affinity)
 	m.homes.leave(h.group, h.at, now)
 	m.homes.leave(h.stream, h.at, now)
 }
