@@ -58,7 +58,7 @@ func (l *Load) begin(i int) {
 	s.isn = rand.Uint32N(srt.MaxSequence)
 	s.begun, s.due, s.phase = now, now+retryAfter, inducting
 	s.check, s.source = srt.NewCheck(s.isn), srt.NewSource(s.isn)
-	s.acks, s.unacked = 0, 0
+	s.acks = srt.NewACKs(s.id)
 	l.book.Attempted++
 	l.handshake(i)
 }

@@ -53,10 +53,8 @@ func (l *Load) data(s *session, p wire.Packet, at int64) {
 		last := (expected + missing - 1) & srt.MaxSequence
 		l.send(s, tally.NAK, srt.PutNAK(l.buffer, s.peer, l.timestamp(), expected, last))
 	}
-	if s.unacked++; s.unacked == srt.ACKEvery {
-		s.unacked = 0
-		s.acks++
-		l.send(s, tally.ACK, srt.PutACK(l.buffer, s.peer, l.timestamp(), s.acks, s.check.Next()))
+	if number, due := s.acks.Take(); due {
+		l.send(s, tally.ACK, srt.PutACK(l.buffer, s.peer, l.timestamp(), number, s.check.Next()))
 	}
 }
 

@@ -62,10 +62,8 @@ func (s *Sink) data(ss *session, p wire.Packet, at int64) {
 		last := (expected + missing - 1) & srt.MaxSequence
 		s.reply(ss, tally.NAK, srt.PutNAK(s.next(ss), ss.peer, s.timestamp(), expected, last))
 	}
-	if ss.unacked++; ss.unacked == srt.ACKEvery {
-		ss.unacked = 0
-		ss.acks++
-		s.reply(ss, tally.ACK, srt.PutACK(s.next(ss), ss.peer, s.timestamp(), ss.acks, ss.check.Next()))
+	if number, due := ss.acks.Take(); due {
+		s.reply(ss, tally.ACK, srt.PutACK(s.next(ss), ss.peer, s.timestamp(), number, ss.check.Next()))
 	}
 }
 

@@ -9,9 +9,6 @@ import (
 const (
 	// ACKSize is a full ACK: seven words behind the header.
 	ACKSize = wire.HeaderSize + 28
-	// ACKEvery is how many data packets there are to a full ACK: one each
-	// 10 ms of a stream of 600 packets per second, which is 6.3 Mb/s.
-	ACKEvery = 6
 	// PaddedSize is a control packet without content as libsrt sends it: the
 	// header and four bytes that mean nothing.
 	PaddedSize = wire.HeaderSize + 4
