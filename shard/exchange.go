@@ -26,10 +26,9 @@ func (s *Shard) open(front uint8, d *udp.Datagram, h wire.Handshake, q backend.Q
 	}
 	o := new(opening)
 	o.exchange.Open(s.now, h, d.From.IP.Netip())
-	*s.sessions.side(i) = side{opening: o, key: q.Key, streamID: q.StreamID}
+	*s.sessions.side(i) = side{opening: o, key: q.Key, streamID: q.StreamID, opened: s.now}
 	ss.caller, ss.local, ss.front, ss.publish, ss.group = d.From, d.Local, front, q.Publish, q.Group
 	ss.callerID, ss.isn = h.SocketID(), h.ISN()
-	ss.opened = s.now
 	ss.state = resolving
 	s.halfOpen++
 	s.sources[source(ss.caller.IP)]++
@@ -215,7 +214,7 @@ func (s *Shard) connected(i uint32, ss *Session, response wire.Handshake) {
 	s.answer(i, ss)
 	s.wheel.Set(i, s.checkDue(i, ss))
 	e := s.sessionEvent(SessionBegun, i, ss)
-	e.Took = s.now - ss.opened
+	e.Took = s.now - s.sessions.side(i).opened
 	s.emit(e)
 }
 
@@ -234,7 +233,7 @@ func (s *Shard) reject(i uint32, ss *Session) {
 	e := s.sessionEvent(CallerRejected, i, ss)
 	e.Code = s.sessions.exchange(i).Code()
 	s.answer(i, ss)
-	e.Took = s.now - ss.opened
+	e.Took = s.now - s.sessions.side(i).opened
 	s.emit(e)
 	s.leavePeer(i, ss)
 	s.releaseLease(ss)

@@ -69,7 +69,8 @@ func (s *Shard) checkDue(i uint32, ss *Session) time.Duration {
 // end makes an established session a tombstone: the one place where it ends.
 // Whoever does not know yet is told by a SHUTDOWN.
 func (s *Shard) end(i uint32, ss *Session, cause Cause) {
-	ss.state, ss.cause, ss.ended = closing, cause, s.now
+	ss.state, ss.cause, ss.told = closing, cause, s.now
+	s.sessions.side(i).ended = s.now
 	if !cause.byPeer() {
 		if cause.tellsCaller() {
 			s.sendShutdownCaller(ss)
@@ -172,10 +173,10 @@ func (s *Shard) backendStraggles(ss *Session, p wire.Packet) {
 // mayRepeat spaces repeated SHUTDOWNs: a peer's last datagrams often cross the
 // first one, and no answer may become a storm.
 func (s *Shard) mayRepeat(ss *Session) bool {
-	if s.now-max(ss.ended, ss.retold) < shutdownRepeat {
+	if s.now-ss.told < shutdownRepeat {
 		return false
 	}
-	ss.retold = s.now
+	ss.told = s.now
 	return true
 }
 

@@ -90,44 +90,41 @@ type Flow struct{ Packets, Bytes uint64 }
 // that a hundred thousand of them are nothing to the garbage collector, and an
 // established one can be told to another process (or, one day, the kernel) as
 // two addresses, two ports and two IDs. It belongs to its shard.
+//
+// It has three cache lines, by what touches them: both ways, a caller's
+// datagrams, and the rest. Among many sessions each line is a miss.
 type Session struct {
-	caller  addr.AddrPort
-	backend addr.AddrPort
-	local   addr.IP // the address the caller dialled; zero on a specific listener
-
 	callerID  uint32
 	backendID uint32 // from the response on
+	caller    addr.AddrPort
+	state     state
+	cause     Cause
+	front     uint8  // index of the listener
+	port      uint8  // index of the upstream socket
+	slot      uint16 // of the peer, from dial to end
+	keyed     bool   // known by roleCaller
+	heard     bool   // the caller has used the response
+	joined    bool   // the peer counts this session: from dial to end
+	publish   bool   // the caller is a publisher
+	tapped    uint8  // a bit for each capture that wants this session's datagrams
+	meter     telemetry.Meter
 	isn       uint32
-	gen       uint32 // tells this use of the slot from the last
 
-	state state
-	cause Cause
-	front uint8  // index of the listener
-	port  uint8  // index of the upstream socket
-	slot  uint16 // of the peer, from dial to end
-	keyed bool   // known by roleCaller
-	heard bool   // the caller has used the response
-	// joined says that the peer counts this session: from dial to end.
-	joined  bool
-	publish bool // the caller is a publisher
-	// tapped has a bit for each capture that wants this session's datagrams.
-	tapped uint8
-	group  uint32 // bonding group, 0 without one
-
-	lease backend.Lease
-
-	toBackend, toCaller Flow
-	meter               telemetry.Meter
-
-	opened      time.Duration
-	begun       time.Duration // established
-	ended       time.Duration
-	callerSeen  time.Duration // last datagram from the caller
-	backendSeen time.Duration
+	backend    addr.AddrPort
+	toBackend  Flow
+	callerSeen time.Duration // last datagram from the caller
 	// unanswered is when the caller first sent after the backend's last
 	// datagram; 0 when the backend spoke last.
-	unanswered time.Duration
-	retold     time.Duration // last SHUTDOWN made for this session
+	unanswered  time.Duration
+	backendSeen time.Duration // last datagram from the backend
+
+	toCaller Flow
+	local    addr.IP // the address the caller dialled; zero on a specific listener
+	gen      uint32  // tells this use of the slot from the last
+	group    uint32  // bonding group, 0 without one
+	lease    backend.Lease
+	begun    time.Duration // established
+	told     time.Duration // last SHUTDOWN made for this session, at first its end
 }
 
 // side is what belongs to a session but holds pointers.
@@ -138,6 +135,8 @@ type side struct {
 	key      string            // affinity key of the stream
 	streamID string            // as it came
 	terms    telemetry.Terms
+	opened   time.Duration // the CONCLUSION came
+	ended    time.Duration
 }
 
 // opening is what a session needs for its handshake only. It has an allocation

@@ -140,7 +140,7 @@ func (s *Shard) look(i uint32, ss *Session, v *View) {
 		Key: sd.key, Publish: ss.publish, StreamID: sd.streamID, Group: ss.group,
 		Caller: ss.caller.Netip(), BackendID: sd.backendID(),
 		CallerSocket: ss.callerID, BackendSocket: ss.backendID,
-		Opened: s.at(ss.opened), Begun: s.at(ss.begun), Ended: s.at(ss.ended),
+		Opened: s.at(sd.opened), Begun: s.at(ss.begun), Ended: s.at(sd.ended),
 		Seen: s.at(max(ss.callerSeen, ss.backendSeen)), Taken: s.at(s.now), Cause: ss.cause,
 		ToBackend: ss.toBackend, ToCaller: ss.toCaller,
 		Terms: sd.terms, Ways: s.meters.Report(&ss.meter),
