@@ -87,10 +87,13 @@ type history struct {
 	last time.Time // when it last carried media
 }
 
-func (h *history) put(s second) {
-	h.ring[h.at] = s
-	h.at = (h.at + 1) % historyLength
-	h.n = min(h.n+1, historyLength)
+// put takes a sample that stands for a number of steps.
+func (h *history) put(s *second, steps int) {
+	for range steps {
+		h.ring[h.at] = *s
+		h.at = (h.at + 1) % historyLength
+	}
+	h.n = min(h.n+steps, historyLength)
 }
 
 // complete makes a way without a session one without bits.

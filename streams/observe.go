@@ -1,6 +1,6 @@
 package streams
 
-// Observer takes the quality of the sessions that carry media, once a second
+// Observer takes the quality of the sessions that carry media, at each sample
 // of each and many at a time; side is caller or backend. The calls come from
 // one goroutine, and the values are lent for the time of a call.
 type Observer interface {

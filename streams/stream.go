@@ -31,16 +31,16 @@ func (w *Watch) stream(key string) *stream {
 	return s
 }
 
-// remember gives every stream its sample of this second, and forgets the
-// streams that have neither history nor tracks: a track is never younger than
+// remember gives every stream its sample, which stands for a number of steps, and
+// forgets the streams that have neither history nor tracks: a track is never younger than
 // its stream's last media. Called with mu held.
-func (w *Watch) remember(now time.Time) {
+func (w *Watch) remember(now time.Time, steps int) {
 	w.leftOut = 0
 	for key, s := range w.streams {
 		if s.round == w.round {
-			w.keep(s, now)
+			w.keep(s, now, steps)
 		} else if s.history != nil {
-			w.silence(s, now)
+			w.silence(s, now, steps)
 		}
 		if s.history == nil && w.round-s.round > idleRounds {
 			delete(w.streams, key)
@@ -48,8 +48,8 @@ func (w *Watch) remember(now time.Time) {
 	}
 }
 
-// keep takes a second with media.
-func (w *Watch) keep(s *stream, now time.Time) {
+// keep takes a sample with media.
+func (w *Watch) keep(s *stream, now time.Time, steps int) {
 	if s.history == nil {
 		if w.histories >= maxHistories {
 			w.leftOut++
@@ -57,15 +57,16 @@ func (w *Watch) keep(s *stream, now time.Time) {
 		}
 		s.history = new(history)
 		w.histories++
+		steps = 1
 	}
-	s.history.put(*s.now.complete())
+	s.history.put(s.now.complete(), steps)
 	s.history.last = now
 }
 
-// silence takes a second without media.
-func (w *Watch) silence(s *stream, now time.Time) {
+// silence takes a sample without media.
+func (w *Watch) silence(s *stream, now time.Time, steps int) {
 	if now.Sub(s.history.last) < historyLength*step {
-		s.history.put(silent)
+		s.history.put(&silent, steps)
 		return
 	}
 	s.history = nil

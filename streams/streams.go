@@ -26,13 +26,17 @@ type Shards interface {
 const (
 	// step is how far samples are apart.
 	step = time.Second
+	// samplesPerStep is how many sessions may be sampled within a step, which
+	// takes some 10 ms of a CPU. Where more carry media, samples are as many
+	// steps apart, so that watching costs no more.
+	samplesPerStep = 20_000
 	// tickLimit ends a walk that takes too long for its sample to mean
 	// anything: a shard that is overwhelmed has better things to do.
 	tickLimit = 5 * step
 )
 
-// Watch looks at all sessions once a second. Run keeps it going; all other
-// methods may be called from any goroutine.
+// Watch looks at all sessions once a second, less often if many carry media. Run
+// keeps it going; all other methods may be called from any goroutine.
 type Watch struct {
 	group    Shards
 	observer Observer
@@ -46,9 +50,10 @@ type Watch struct {
 	ticked    time.Time // when the last samples were taken
 
 	// Run's alone.
-	views []shard.View
-	heard heard
-	round uint32 // of 136 years
+	views   []shard.View
+	heard   heard
+	round   uint32 // of 136 years
+	sampled int    // sessions, in the last round
 
 	began time.Time
 
@@ -76,6 +81,9 @@ func (w *Watch) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-every.C:
+			if !w.due(now) {
+				continue
+			}
 			limited, cancel := context.WithTimeout(ctx, tickLimit)
 			err := w.tick(limited, now)
 			cancel()

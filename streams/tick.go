@@ -7,9 +7,16 @@ import (
 	"srtrelay/shard"
 )
 
+// due reports whether the next samples are.
+func (w *Watch) due(now time.Time) bool {
+	apart := time.Duration(1+w.sampled/samplesPerStep) * step
+	return now.Sub(w.ticked) > apart-step/2 // tickers tremble
+}
+
 // tick takes one sample of every session that carries media.
 func (w *Watch) tick(ctx context.Context, now time.Time) error {
 	w.round++
+	w.sampled = 0
 	since := w.ticked
 	if since.IsZero() {
 		since = now.Add(-step)
@@ -28,9 +35,18 @@ func (w *Watch) tick(ctx context.Context, now time.Time) error {
 		}
 		return idle <= idleRounds
 	})
+	steps := w.stepsTo(now)
 	w.ticked = now
-	w.remember(now)
+	w.remember(now, steps)
 	return nil
+}
+
+// stepsTo is for how many steps a sample stands: those since the one before.
+func (w *Watch) stepsTo(now time.Time) int {
+	if w.ticked.IsZero() {
+		return 1
+	}
+	return int(min(max(now.Sub(w.ticked).Round(step)/step, 1), historyLength))
 }
 
 // clock makes 8 bytes of a time's 24: since the Watch began.
@@ -52,6 +68,7 @@ func (w *Watch) sample(views []shard.View) {
 		w.heard.add(&t.rates, caller, backend)
 	}
 	w.heard.tell(w.observer)
+	w.sampled += len(views)
 }
 
 // follow takes one session's sample. Called with mu held.
@@ -77,7 +94,7 @@ func (w *Watch) begin(v *shard.View) *track {
 	return t
 }
 
-// ratesOf returns the rates of the last second, zero for a session that
+// ratesOf returns the rates at the last sample, zero for a session that
 // carries no media.
 func (w *Watch) ratesOf(id shard.SessionID) rates {
 	w.mu.RLock()

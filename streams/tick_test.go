@@ -160,3 +160,47 @@ func TestTickAllocatesNothing(t *testing.T) {
 		t.Errorf("%+v, %v", list, err)
 	}
 }
+
+// What watching costs is bounded: of many sessions samples are further apart.
+func TestManySessionsAreSampledLessOften(t *testing.T) {
+	r := newRig(t)
+	v := r.add(1, "live/a", true)
+	r.pass(v)
+	if r.sampled != 1 || r.due(r.now) || !r.due(r.now.Add(step)) {
+		t.Errorf("%d sampled: due at once %v, a step later %v", r.sampled, r.due(r.now), r.due(r.now.Add(step)))
+	}
+	r.sampled = 2*samplesPerStep + 1
+	for _, c := range []struct {
+		after time.Duration
+		due   bool
+	}{{step, false}, {2 * step, false}, {3*step - step/10, true}, {3 * step, true}} {
+		if got := r.due(r.now.Add(c.after)); got != c.due {
+			t.Errorf("%d sampled, after %v: due %v", r.sampled, c.after, got)
+		}
+	}
+}
+
+// A sample stands for all the seconds since the one before, so that history
+// keeps its time.
+func TestSampleStandsForTheStepsSinceTheLast(t *testing.T) {
+	r := newRig(t)
+	v := r.add(1, "live/a", true)
+	r.pass(v)
+	flow(v, telemetry.ToBackend, 300)
+	r.now = r.now.Add(2 * step) // nobody looked
+	r.pass(v)
+	h := r.historyOf("live/a", historyLength)
+	if len(h.BitrateIn) != 4 {
+		t.Fatalf("%d samples of 4 s", len(h.BitrateIn))
+	}
+	for i, want := range []float64{0, 100 * 1332 * 8, 100 * 1332 * 8, 100 * 1332 * 8} {
+		if got := h.BitrateIn[i]; got == nil || !near(*got, want) {
+			t.Errorf("second %d: %s bit/s, want %v", i, shown(got), want)
+		}
+	}
+	r.now = r.now.Add(2 * step)
+	r.pass()
+	if h := r.historyOf("live/a", historyLength); len(h.BitrateIn) != 7 || *h.BitrateIn[4] != 0 {
+		t.Errorf("%d samples of 7 s, %s in silence", len(h.BitrateIn), shown(h.BitrateIn[4]))
+	}
+}
