@@ -48,7 +48,7 @@ var sessions = Scenario{
 					}
 					c := Case{
 						Scenario: "sessions", Peer: p, Plan: plan, Round: round, Shards: 1, Flags: patientFlags,
-						Warm: warmTime, Window: b.window(),
+						Warm: warmTime + eachTwice(plan), Window: b.window(),
 					}
 					run, err := b.measure(ctx, c)
 					if err != nil {
@@ -66,10 +66,16 @@ var sessions = Scenario{
 	estimate: func(b *Bench) time.Duration {
 		var total time.Duration
 		for _, n := range b.steps(sessionSteps) {
-			total += b.runTime() + time.Duration(n)*time.Second/connectRate
+			total += b.runTime() + time.Duration(n)*time.Second/connectRate + eachTwice(traffic.Plan{Sessions: n, Rate: or(b.opts.Rate, usualRate)})
 		}
 		return total * time.Duration(min(b.opts.Rounds, sessionRounds)*len(b.among("direct", "srtrelay")))
 	},
+}
+
+// eachTwice lets every session send twice: what a session's first datagrams
+// bring about is no part of what a packet costs.
+func eachTwice(p traffic.Plan) time.Duration {
+	return 2 * time.Duration(p.Sessions) * time.Second / time.Duration(p.Rate)
 }
 
 func (b *Bench) compareSessions(few, many int) {
