@@ -12,16 +12,22 @@ out=$(mktemp -d)
 trap 'rm -rf "$out"; kill %1 2>/dev/null || true' EXIT
 go run ./bench -only mixed -peers srtrelay -rounds 1 -window "$((seconds + 5))s" -out "$out" &
 
-api=http://127.0.0.1:12025
-for _ in $(seq 900); do # the bench waits for a quiet machine first
+api=127.0.0.1:12025
+host=
+up() { # the relay answers in its namespace
 	host=$(ip netns list | awk '/^srtbench-.*-origin/ {print $1; exit}')
-	if [ -n "$host" ] && [[ $(ip netns exec "$host" bin/srtrelay shards --api "$api" 2>/dev/null) == *shard* ]]; then
-		break
-	fi
+	[ -n "$host" ] && ip netns exec "$host" bin/srtrelay shards --api "$api" >/dev/null 2>&1
+}
+for _ in $(seq 900); do # the bench waits for a quiet machine first
+	if up; then break; fi
 	sleep 0.2
 done
+if ! up; then
+	echo 'pgo: the relay did not come up' >&2
+	exit 1
+fi
 sleep 3 # until all callers are connected and traffic flows
-ip netns exec "$host" go tool pprof -proto -seconds "$seconds" -output "$out/cpu.pprof" "$api/debug/pprof/profile" >/dev/null
+ip netns exec "$host" go tool pprof -proto -seconds "$seconds" -output "$out/cpu.pprof" "http://$api/debug/pprof/profile" >/dev/null
 wait %1
 mv "$out/cpu.pprof" cmd/srtrelay/default.pgo
 go tool pprof -top -nodecount=8 cmd/srtrelay/default.pgo
