@@ -16,7 +16,7 @@ var (
 )
 
 // Quality gathers what the sampler of streams sees of every active session
-// once a second. Any goroutine may call it.
+// at each sample. Any goroutine may call it.
 type Quality struct {
 	rtt, loss map[string]*histogram // by leg
 }
@@ -25,9 +25,9 @@ type Quality struct {
 func NewQuality() *Quality {
 	return &Quality{
 		rtt: byLeg("srtrelay_session_rtt_seconds",
-			"RTT between the relay and the peer, by the side of the relay; once a second for each active session.", rttBuckets),
+			"RTT between the relay and the peer, by the side of the relay; at each sample of each active session.", rttBuckets),
 		loss: byLeg("srtrelay_session_loss_ratio",
-			"Share of media lost on the way over a second, by the side of the relay; once a second for each active session.", lossBuckets),
+			"Share of media lost on the way from sample to sample, by the side of the relay; at each sample of each active session.", lossBuckets),
 	}
 }
 

@@ -59,17 +59,27 @@ func (b *Bench) climb(ctx context.Context, c Case, guess int) (ceiling, error) {
 		}
 		return false, nil
 	}
-	rate, err := search(guess, twice(once))
+	most := b.most(c.Peer)
+	rate, err := search(guess, most, twice(once))
 	if err != nil {
 		return found, err
 	}
 	found.rate = rate
-	found.byGenerator = limitedAt[true] > 0 && (limitedAt[false] == 0 || limitedAt[true] <= limitedAt[false])
+	found.byGenerator = rate == most || limitedAt[true] > 0 && (limitedAt[false] == 0 || limitedAt[true] <= limitedAt[false])
 	if rate > 0 {
 		found.last.Trial, found.last.Found, found.last.Round, found.last.Unreached = false, true, 1, found.byGenerator
 		b.doc.Runs = append(b.doc.Runs, found.last)
 	}
 	return found, nil
+}
+
+// most is the highest rate that is asked of a peer: the direct path's, where it
+// is known. What a peer holds above that is the generator's luck.
+func (b *Bench) most(p peers.Peer) int {
+	if direct := b.ceilings["direct"].rate; direct > 0 && p.Name() != "direct" {
+		return direct
+	}
+	return searchCeiling
 }
 
 func (b *Bench) stepWindow() time.Duration {

@@ -95,7 +95,7 @@ func TestParseWaiting(t *testing.T) {
 	stack := func(id uint64, name string) *profile.Location {
 		return &profile.Location{ID: id, Line: []profile.Line{{Function: &profile.Function{ID: id, Name: name}}}}
 	}
-	run, lock, other := stack(1, "srtrelay/shard.(*Shard).run"), stack(2, "sync.(*Mutex).Lock"), stack(3, "net/http.(*conn).serve")
+	run, lock, other := stack(1, "srtrelay/shard.(*Shard).run"), stack(2, "sync.(*Mutex).Lock"), stack(3, "srtrelay/shard.(*Shard).ask")
 	p := &profile.Profile{
 		SampleType: []*profile.ValueType{{Type: "contentions", Unit: "count"}, {Type: "delay", Unit: "nanoseconds"}},
 		Sample: []*profile.Sample{

@@ -18,26 +18,26 @@ const (
 	confirmations = 2
 )
 
-// search finds the highest rate at which holds is true, starting from a
-// guess: it brackets, halves the bracket, then lowers the rate until it is
-// confirmed. It is 0 when nothing holds down to the floor.
-func search(guess int, holds func(rate int, confirming bool) (bool, error)) (int, error) {
+// search finds the highest rate up to most at which holds is true, starting
+// from a guess: it brackets, halves the bracket, then lowers the rate until it
+// is confirmed. It is 0 when nothing holds down to the floor.
+func search(guess, most int, holds func(rate int, confirming bool) (bool, error)) (int, error) {
 	low, high := 0, 0
-	for rate := guess; low == 0 || high == 0; {
+	for rate := min(guess, most); low == 0 || high == 0; {
 		ok, err := holds(rate, false)
 		if err != nil {
 			return 0, err
 		}
 		if ok {
-			low, rate = rate, int(float64(rate)*searchStep)
+			low, rate = rate, min(int(float64(rate)*searchStep), most)
 		} else {
 			high, rate = rate, int(float64(rate)/searchStep)
 		}
 		if low == 0 && rate < searchFloor {
 			return 0, nil
 		}
-		if high == 0 && rate > searchCeiling {
-			high = searchCeiling
+		if low == most {
+			high = most
 		}
 	}
 	for high > 0 && float64(high)/float64(low) > searchEnd {

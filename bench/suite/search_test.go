@@ -10,7 +10,7 @@ func TestSearchFindsTheHighestRate(t *testing.T) {
 		{60_000, 60_000}, {61_000, 60_000}, {250_000, 60_000}, {9_000, 60_000}, {3_500, 60_000}, {120_000, 400_000}, {900_000, 60_000},
 	} {
 		steps := 0
-		got, err := search(c.guess, func(rate int, _ bool) (bool, error) {
+		got, err := search(c.guess, searchCeiling, func(rate int, _ bool) (bool, error) {
 			steps++
 			return rate <= c.limit, nil
 		})
@@ -28,15 +28,18 @@ func TestSearchFindsTheHighestRate(t *testing.T) {
 
 func TestSearchEnds(t *testing.T) {
 	never := func(int, bool) (bool, error) { return false, nil }
-	if got, err := search(60_000, never); got != 0 || err != nil {
+	if got, err := search(60_000, searchCeiling, never); got != 0 || err != nil {
 		t.Errorf("nothing holds, found %d, %v", got, err)
 	}
 	always := func(int, bool) (bool, error) { return true, nil }
-	if got, err := search(60_000, always); got < searchCeiling/2 || got > searchCeiling || err != nil {
+	if got, err := search(60_000, searchCeiling, always); got != searchCeiling || err != nil {
 		t.Errorf("everything holds, found %d, %v", got, err)
 	}
+	if got, err := search(60_000, 145_000, always); got != 145_000 || err != nil {
+		t.Errorf("everything holds up to 145000, found %d, %v", got, err)
+	}
 	broken := errors.New("broken")
-	if _, err := search(60_000, func(int, bool) (bool, error) { return false, broken }); !errors.Is(err, broken) {
+	if _, err := search(60_000, searchCeiling, func(int, bool) (bool, error) { return false, broken }); !errors.Is(err, broken) {
 		t.Errorf("error lost: %v", err)
 	}
 }
@@ -44,7 +47,7 @@ func TestSearchEnds(t *testing.T) {
 // A rate that held once by luck must not be the result.
 func TestSearchConfirms(t *testing.T) {
 	confirmed := map[int]int{}
-	got, err := search(60_000, func(rate int, confirming bool) (bool, error) {
+	got, err := search(60_000, searchCeiling, func(rate int, confirming bool) (bool, error) {
 		if !confirming {
 			return rate <= 100_000, nil
 		}
@@ -67,7 +70,7 @@ func TestSearchTriesTwice(t *testing.T) {
 		runs++
 		return rate <= 100_000 && runs%3 != 0, nil
 	})
-	got, err := search(60_000, holds)
+	got, err := search(60_000, searchCeiling, holds)
 	if err != nil || got < 96_000 || got > 100_000 {
 		t.Errorf("found %d, %v", got, err)
 	}

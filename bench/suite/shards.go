@@ -29,7 +29,7 @@ var shards = Scenario{
 	},
 	estimate: func(b *Bench) time.Duration {
 		runs := min(b.opts.Rounds, shardRounds) * (1 + len(shardSteps))
-		return time.Duration(runs)*b.runTime() + time.Duration(len(shardSteps))*b.searchTime() + 15*time.Second
+		return time.Duration(runs)*b.runTime() + time.Duration(1+len(shardSteps))*b.searchTime() + 15*time.Second
 	},
 }
 
@@ -58,6 +58,11 @@ func (b *Bench) costByShards(ctx context.Context) error {
 }
 
 func (b *Bench) ceilingByShards(ctx context.Context) error {
+	for _, p := range b.among("direct") {
+		if _, err := b.ceilingOf(ctx, p); err != nil { // no shards do more
+			return err
+		}
+	}
 	lowest, highest, guess := math.Inf(1), 0.0, usualRate
 	for _, p := range b.among("srtrelay") {
 		for _, n := range shardSteps {

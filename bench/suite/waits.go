@@ -75,8 +75,9 @@ func parseShares(text string) (shares, error) {
 // waiting is what a mutex or block profile holds.
 type waiting struct{ all, loops time.Duration }
 
-// loopSymbol begins the names of what a shard's loop runs.
-const loopSymbol = "srtrelay/shard.(*Shard)."
+// loopSymbol is what every stack of a shard's loop goes through. Others have
+// methods of shards in theirs as well: they wait for a letter's answer.
+const loopSymbol = "srtrelay/shard.(*Shard).run"
 
 // parseWaiting sums up a profile: what was waited for in all, and by the shards'
 // loops. In a mutex profile a stack is that of who held the lock.
@@ -101,6 +102,6 @@ func parseWaiting(raw []byte) (w waiting, err error) {
 
 func inLoop(l *profile.Location) bool {
 	return slices.ContainsFunc(l.Line, func(line profile.Line) bool {
-		return line.Function != nil && strings.HasPrefix(line.Function.Name, loopSymbol)
+		return line.Function != nil && line.Function.Name == loopSymbol
 	})
 }
