@@ -80,7 +80,7 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 	done
 	@echo 'fuzz: passed'
 
-bench: build ## measure the relay beside nginx, nftables and others; needs root, takes 25 minutes; ARGS="-quick" four
+bench: build ## measure the relay beside nginx, nftables and others; needs root, takes half an hour; ARGS="-quick" four
 	@./scripts/setup.sh bench
 	$(GO) run ./bench $(ARGS)
 

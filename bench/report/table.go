@@ -195,7 +195,7 @@ func ratesTable(d Document) table {
 
 func shardsTable(d Document) table {
 	t := table{
-		scenario: "shards", title: "Shards, all CPUs",
+		scenario: "shards", title: "Shards, one core",
 		head: []string{"peer", "shards", "highest lossless data/s", "limit", "CPU, us/packet", "added to direct, us/packet"},
 	}
 	highest := groups(d, "shards-ceiling")
