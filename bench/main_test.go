@@ -17,9 +17,7 @@ import (
 func needSuite(t *testing.T) {
 	t.Helper()
 	need.Root(t, "the suite")
-	for _, tool := range []string{"ip", "nginx", "nft"} {
-		need.Tool(t, tool)
-	}
+	need.Tools(t, "ip", "nginx", "nft")
 }
 
 // suiteCommand builds bench and relay and prepares a run of one second and a

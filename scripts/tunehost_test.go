@@ -22,9 +22,7 @@ type host struct {
 func newHost(t *testing.T, settings map[string]string) host {
 	t.Helper()
 	need.Root(t, "mounting over /proc/sys")
-	for _, tool := range []string{"unshare", "mount", "nft", "ip"} {
-		need.Tool(t, tool)
-	}
+	need.Tools(t, "unshare", "mount", "nft", "ip")
 	h := host{t, t.TempDir()}
 	for name, value := range settings {
 		file := h.file(name)

@@ -20,9 +20,7 @@ var backends = []netip.AddrPort{
 func needPeers(t *testing.T, tools ...string) {
 	t.Helper()
 	need.Root(t, "a network namespace")
-	for _, tool := range tools {
-		need.Tool(t, tool)
-	}
+	need.Tools(t, tools...)
 }
 
 // The real program must take the configuration, with all backends in it.

@@ -37,3 +37,11 @@ func Tool(t testing.TB, name string) string {
 	}
 	return path
 }
+
+// Tools asks for several programs.
+func Tools(t testing.TB, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		Tool(t, name)
+	}
+}
