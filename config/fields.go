@@ -146,12 +146,12 @@ var fields = []field{
 		set:  setInt(func(c *Config) *int { return &c.Shards }, 1, maxShards),
 	},
 	{
-		name: "batch", group: groupWorkers, arg: "N", def: "128",
+		name: "batch", group: groupWorkers, arg: "N", def: "256",
 		help: "datagrams per receive call",
 		set:  setInt(func(c *Config) *int { return &c.Batch }, 1, maxBatch),
 	},
 	{
-		name: "batch-wait", group: groupWorkers, arg: "TIME", def: "1ms",
+		name: "batch-wait", group: groupWorkers, arg: "TIME", def: "2ms",
 		help: "longest time datagrams may gather under load before the next receive call; 0s for never",
 		set:  setWait,
 	},

@@ -6,6 +6,10 @@ const (
 	// gatherLeast is how many datagrams a full wait must promise to be worth
 	// one: fewer save no more calls than the wait itself costs.
 	gatherLeast = 4
+	// gatherFill is the part of a batch worth waiting for. A batch that came in
+	// full has another receive call follow at once, for the little that did not
+	// fit: the rest is room for what comes sooner than expected.
+	gatherFill = 0.75
 	// gatherShortest is the shortest wait that a timer can make.
 	gatherShortest = 10 * time.Microsecond
 )
