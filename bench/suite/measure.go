@@ -11,6 +11,7 @@ import (
 	"srtrelay/bench/cpu"
 	"srtrelay/bench/peers"
 	"srtrelay/bench/report"
+	"srtrelay/bench/tally"
 	"srtrelay/bench/traffic"
 )
 
@@ -31,7 +32,7 @@ type Case struct {
 type running struct {
 	sink, load *traffic.Worker
 	peer       *peers.Running
-	connected  traffic.Report
+	connected  tally.Report
 }
 
 // stop ends what runs; it is safe with half of it missing.
@@ -155,7 +156,7 @@ func (c Case) blank() report.Run {
 	}
 }
 
-func fillTraffic(run *report.Run, atSink, atLoad traffic.Report) {
+func fillTraffic(run *report.Run, atSink, atLoad tally.Report) {
 	run.Sent = atSink.Sent.Data + atLoad.Sent.Data
 	got := atSink.Received.Data + atLoad.Received.Data
 	// The receivers count gaps; what is missing at the end has none.
@@ -172,7 +173,7 @@ func fillTraffic(run *report.Run, atSink, atLoad traffic.Report) {
 
 // latency takes the end that received more; with traffic both ways the worse
 // percentiles of both, because one average would hide a slow direction.
-func latency(a, b traffic.Report) *report.Percentiles {
+func latency(a, b tally.Report) *report.Percentiles {
 	if a.Latency.Count < b.Latency.Count {
 		a, b = b, a
 	}
@@ -185,7 +186,7 @@ func latency(a, b traffic.Report) *report.Percentiles {
 	return percentiles(p)
 }
 
-func percentiles(p traffic.Percentiles) *report.Percentiles {
+func percentiles(p tally.Percentiles) *report.Percentiles {
 	return &report.Percentiles{P50: p.P50, P90: p.P90, P99: p.P99, P999: p.P999, Max: p.Max}
 }
 

@@ -133,8 +133,8 @@ func (b *Book) window(r *Report) {
 	w.Seconds = seconds
 	w.Sent, w.Received = byKind(b.ended.sent.minus(b.begun.sent)), byKind(b.ended.received.minus(b.begun.received))
 	if seconds > 0 {
-		w.SentPerSecond = float64(w.Sent.total()) / seconds
-		w.ReceivedPerSecond = float64(w.Received.total()) / seconds
+		w.SentPerSecond = float64(w.Sent.Total()) / seconds
+		w.ReceivedPerSecond = float64(w.Received.Total()) / seconds
 		r.Handshakes.PerSecond = float64(b.ended.completed-b.begun.completed) / seconds
 	}
 }
@@ -146,6 +146,7 @@ func byKind(f Flow) ByKind {
 	return ByKind{c[Data], c[ACK], c[ACKACK], c[NAK], c[Keepalive], c[Other], f.Bytes}
 }
 
-func (k ByKind) total() uint64 {
+// Total is datagrams of all kinds.
+func (k ByKind) Total() uint64 {
 	return k.Data + k.ACK + k.ACKACK + k.NAK + k.Keepalive + k.Other
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"srtrelay/bench/lab"
+	"srtrelay/bench/tally"
 )
 
 const (
@@ -75,10 +76,10 @@ func (e Ends) StartSink(ctx context.Context, p Plan) (*Worker, error) {
 }
 
 // StartLoad connects the callers.
-func (e Ends) StartLoad(ctx context.Context, p Plan, targets []netip.AddrPort) (*Worker, Report, error) {
+func (e Ends) StartLoad(ctx context.Context, p Plan, targets []netip.AddrPort) (*Worker, tally.Report, error) {
 	w, err := start(e.Lab.Callers, lab.Program{Label: "load", Args: e.loadArgs(p, targets), CPUs: e.CPUs})
 	if err != nil {
-		return nil, Report{}, err
+		return nil, tally.Report{}, err
 	}
 	// 1,000 handshakes per second is less than any peer manages.
 	r, err := w.await(ctx, answerPatience+time.Duration(p.Sessions)*time.Millisecond)
@@ -172,7 +173,7 @@ func both(ctx context.Context, command string, workers ...*Worker) error {
 
 // Stop ends the traffic at both ends and reads the reports. Both are told at
 // once: each goes on receiving while it drains.
-func Stop(ctx context.Context, sink, load *Worker) (atSink, atLoad Report, err error) {
+func Stop(ctx context.Context, sink, load *Worker) (atSink, atLoad tally.Report, err error) {
 	if err := errors.Join(load.send("stop"), sink.send("stop")); err != nil {
 		return atSink, atLoad, err
 	}
@@ -184,6 +185,6 @@ func Stop(ctx context.Context, sink, load *Worker) (atSink, atLoad Report, err e
 }
 
 // Ask gives one worker one command; for those that run alone.
-func (w *Worker) Ask(ctx context.Context, command string) (Report, error) {
+func (w *Worker) Ask(ctx context.Context, command string) (tally.Report, error) {
 	return w.ask(ctx, command, drainPatience)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"srtrelay/bench/lab"
+	"srtrelay/bench/tally"
 )
 
 // Worker is a load generator or a sink that is being driven: commands go in
@@ -51,10 +52,10 @@ func (w *Worker) read() {
 }
 
 // await reads the next answer.
-func (w *Worker) await(ctx context.Context, patience time.Duration) (Report, error) {
+func (w *Worker) await(ctx context.Context, patience time.Duration) (tally.Report, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	var r Report
+	var r tally.Report
 	select {
 	case line, open := <-w.answers:
 		if !open {
@@ -82,9 +83,9 @@ func (w *Worker) send(command string) error {
 }
 
 // ask gives a command and reads its answer.
-func (w *Worker) ask(ctx context.Context, command string, patience time.Duration) (Report, error) {
+func (w *Worker) ask(ctx context.Context, command string, patience time.Duration) (tally.Report, error) {
 	if err := w.send(command); err != nil {
-		return Report{}, err
+		return tally.Report{}, err
 	}
 	return w.await(ctx, patience)
 }
