@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"srtrelay/udp"
+	"srtrelay/wire"
 )
 
 // A caller's media from the batch to the wire, without receiving it: nobody
@@ -32,6 +33,35 @@ func BenchmarkForward(b *testing.B) {
 				r.flush()
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batch, "ns/datagram")
+		})
+	}
+}
+
+// How soon it is found that a datagram is nobody's: what a flood of each kind
+// costs, beyond receiving it.
+func BenchmarkClassify(b *testing.B) {
+	for name, p := range map[string][]byte{
+		"short":          make([]byte, 12),
+		"unknown ID":     media(0x12345678, 1, 0),
+		"to nobody":      media(0, 1, 0),
+		"forged cookie":  conclusion(77, callerISN, 0xbad, 0),
+		"not a listener": wire.AppendShutdown(nil, 0, 0),
+	} {
+		b.Run(name, func(b *testing.B) {
+			r := newRig(b)
+			r.establish(r.caller, callerID, callerISN, backendID)
+			stranger := fromConn(r.caller)
+			stranger.Port++
+			d := udp.Datagram{Data: p, Stride: len(p), From: stranger}
+			// The first may be answered, and uses up what the stranger may ask for.
+			r.take(&r.fronts[0], &d, p)
+			r.flush()
+			b.ReportAllocs()
+			for b.Loop() {
+				if fate := r.take(&r.fronts[0], &d, p); !fate.IsDrop() {
+					b.Fatalf("fate %v", fate)
+				}
+			}
 		})
 	}
 }
