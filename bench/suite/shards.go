@@ -139,7 +139,7 @@ func (b *Bench) keepProfiles(r *running) error {
 		loops += w.loops
 		b.note("shards", fmt.Sprintf("%s profile of %s s: waited %v, of this the shards' loops %v; see %s", kind, profileSeconds, w.all, w.loops, name))
 	}
-	b.verdict(report.AtMost("shards", "time that the shards' loops waited for others, us", float64(loops.Microseconds()), mostWaiting))
+	b.verdict(report.AtMost("shards", "time that the shards' loops and others waited for each other at locks, us", float64(loops.Microseconds()), mostWaiting))
 	return nil
 }
 
