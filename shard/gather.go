@@ -4,10 +4,8 @@ import "time"
 
 const (
 	// gatherLeast is how many datagrams a full wait must promise to be worth
-	// one. Fewer save less than the wait costs, the more so where shards are
-	// many: a thread that pauses keeps its P, and the Go scheduler takes it away
-	// in turns, under the one lock that shards share.
-	gatherLeast = 8
+	// one: fewer save no more calls than the wait itself costs.
+	gatherLeast = 4
 	// gatherFill is the part of a batch worth waiting for. A batch that came in
 	// full has another receive call follow at once, for the little that did not
 	// fit: the rest is room for what comes sooner than expected.

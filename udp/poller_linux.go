@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -93,13 +92,15 @@ func (p *Poller) Wait(timeout time.Duration) error {
 }
 
 // Pause waits for d and for nothing but a Wake, so that datagrams can gather:
-// while nobody waits for them the kernel wakes nobody either. It must be short:
-// it keeps its P, and the collector waits for it.
+// while nobody waits for them the kernel wakes nobody either.
+//
+// An ordinary system call, for all that it is short: a thread that kept its P
+// would have the runtime preempt it every 10 ms, by a signal and by way of
+// another thread, and the collector wait for it.
 func (p *Poller) Pause(d time.Duration) {
 	ts := unix.NsecToTimespec(int64(d))
 	p.polled[wakeIndex].Revents = 0
-	_, _, _ = unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p.polled[wakeIndex])), 1,
-		uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
+	_, _ = unix.Ppoll(p.polled[wakeIndex:wakeIndex+1], &ts, nil)
 	if p.Woken() {
 		p.drain()
 	}

@@ -11,8 +11,7 @@ import (
 const (
 	spareLook = time.Second
 	// spareApart is from one time that memory is given back to the next, and
-	// how long it must be likely to lie idle. A collection waits for a shard that
-	// pauses, --batch-wait at most, and the others wait with it.
+	// how long it must be likely to lie idle.
 	spareApart = 10 * time.Second
 	// spareLeast is what must be there to give. Of a large heap it is half of
 	// what may gather between two collections of the runtime's own: to collect
