@@ -18,7 +18,7 @@ var comparedFigures = []compared{
 	{"CPU, us/packet", 2, func(g group) Spread { return g.positive(cost) }},
 	{"added, us/packet", 2, group.added},
 	{"data/s", 0, func(g group) Spread {
-		return Over(g.runs, func(r Run) bool { return r.Found }, func(r Run) float64 { return float64(r.Rate) })
+		return Over(g.runs, func(r Run) bool { return r.Found }, rate)
 	}},
 	{"lost", 0, func(g group) Spread { return g.positive(func(r Run) float64 { return float64(r.Lost) }) }},
 	{"latency p50, us", 0, func(g group) Spread { return g.latency(p50) }},

@@ -73,9 +73,7 @@ func panels(d Document) []panel {
 		}},
 		{"shards", "Cost and highest rate against shards", []chart{
 			{title: "Added CPU per datagram", xLabel: "shards", yLabel: addLabel, xLog: true, xTicks: xs(d, "shards", byShards), series: lines(d, "shards", byShards, group.added)},
-			{title: "Highest rate without loss", xLabel: "shards", yLabel: rateLabel, xLog: true, xTicks: xs(d, "shards-ceiling", byShards), series: lines(d, "shards-ceiling", byShards, func(g group) Spread {
-				return g.spread(func(r Run) float64 { return float64(r.Rate) })
-			})},
+			{title: "Highest rate without loss", xLabel: "shards", yLabel: rateLabel, xLog: true, xTicks: xs(d, "shards-ceiling", byShards), series: lines(d, "shards-ceiling", byShards, func(g group) Spread { return g.spread(rate) })},
 		}},
 	}
 	return slices.DeleteFunc(all, func(p panel) bool {

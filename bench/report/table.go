@@ -84,6 +84,7 @@ func (g group) lost() string {
 }
 
 func cost(r Run) float64         { return r.CostMicros }
+func rate(r Run) float64         { return float64(r.Rate) }
 func addedCost(r Run) float64    { return r.AddedMicros }
 func p50(p Percentiles) float64  { return p.P50 }
 func p99(p Percentiles) float64  { return p.P99 }
@@ -146,14 +147,29 @@ func costTable(d Document, scenario, title string) table {
 func ceilingTable(d Document) table {
 	t := table{scenario: "ceiling", title: "Highest rate without loss, one core", head: []string{"peer", "data/s", "CPU, us/packet", "limit"}}
 	for _, g := range groups(d, "ceiling") {
-		t.rows = append(t.rows, []string{g.peer, thousands(g.runs[0].Rate), g.spread(cost).text(2), limit(g.runs[0])})
+		t.rows = append(t.rows, []string{g.peer, g.found(), g.spread(cost).text(2), g.limit()})
 	}
 	return t
 }
 
-// limit says whose limit a search has found.
-func limit(r Run) string {
-	if r.Unreached {
+// found is the rate that searches have found.
+func (g group) found() string {
+	s := g.spread(rate)
+	if s.N == 1 {
+		return thousands(int(s.Median))
+	}
+	return fmt.Sprintf("%s (%s..%s)", thousands(int(s.Median)), thousands(int(s.Min)), thousands(int(s.Max)))
+}
+
+// limit says whose limit most of these searches have found.
+func (g group) limit() string {
+	unreached := 0
+	for _, r := range g.runs {
+		if r.Unreached {
+			unreached++
+		}
+	}
+	if 2*unreached > len(g.runs) {
 		return "load generator and sinks"
 	}
 	return "the peer"
@@ -206,7 +222,7 @@ func shardsTable(d Document) table {
 		}
 		i := slices.IndexFunc(highest, func(h group) bool { return h.peer == g.peer && h.shards == g.shards })
 		if i >= 0 {
-			row[2], row[3] = thousands(highest[i].runs[0].Rate), limit(highest[i].runs[0])
+			row[2], row[3] = highest[i].found(), highest[i].limit()
 		}
 		t.rows = append(t.rows, row)
 	}

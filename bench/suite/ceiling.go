@@ -28,11 +28,12 @@ type ceiling struct {
 	byGenerator bool
 }
 
-// climb searches a peer's highest rate without loss. All steps are kept as
-// trials, the last confirmation as the result.
-func (b *Bench) climb(ctx context.Context, c Case, guess int) (ceiling, error) {
+// climb searches a peer's highest rate without loss, from a guess in such
+// steps. All steps are kept as trials, the last confirmation as the result of
+// the case's round.
+func (b *Bench) climb(ctx context.Context, c Case, guess int, by float64) (ceiling, error) {
 	var found ceiling
-	step := 0
+	step, round := 0, c.Round
 	limitedAt := map[bool]int{} // lowest rate that failed, by whether the generator did
 	c.Warm, c.Window = warmTime, b.stepWindow()
 	once := func(rate int, confirming bool) (bool, error) {
@@ -60,14 +61,14 @@ func (b *Bench) climb(ctx context.Context, c Case, guess int) (ceiling, error) {
 		return false, nil
 	}
 	most := b.most(c.Peer)
-	rate, err := search(guess, most, twice(once))
+	rate, err := search(bounds{guess, by, most}, twice(once))
 	if err != nil {
 		return found, err
 	}
 	found.rate = rate
 	found.byGenerator = rate == most || limitedAt[true] > 0 && (limitedAt[false] == 0 || limitedAt[true] <= limitedAt[false])
 	if rate > 0 {
-		found.last.Trial, found.last.Found, found.last.Round, found.last.Unreached = false, true, 1, found.byGenerator
+		found.last.Trial, found.last.Found, found.last.Round, found.last.Unreached = false, true, round, found.byGenerator
 		b.doc.Runs = append(b.doc.Runs, found.last)
 	}
 	return found, nil
@@ -95,7 +96,7 @@ func (b *Bench) ceilingOf(ctx context.Context, p peers.Peer) (ceiling, error) {
 		return c, nil
 	}
 	plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions)}
-	c, err := b.climb(ctx, Case{Scenario: "ceiling", Peer: p, Plan: plan, Shards: 1}, usualRate)
+	c, err := b.climb(ctx, Case{Scenario: "ceiling", Peer: p, Plan: plan, Round: 1, Shards: 1}, usualRate, searchStep)
 	if err == nil {
 		b.ceilings[p.Name()] = c
 		b.say.line("%-11s %-10s %d/s without loss", "ceiling", p.Name(), c.rate)

@@ -5,6 +5,8 @@ import "math"
 const (
 	// searchStep is how far the bracket grows at a time.
 	searchStep = 1.5
+	// nearStep is the same where an earlier search has found the guess.
+	nearStep = 1.12
 	// searchEnd is the ratio of the bracket's ends at which halving stops:
 	// finer than what two runs of one rate differ by makes no sense.
 	searchEnd = 1.04
@@ -18,26 +20,34 @@ const (
 	confirmations = 2
 )
 
-// search finds the highest rate up to most at which holds is true, starting
-// from a guess: it brackets, halves the bracket, then lowers the rate until it
-// is confirmed. It is 0 when nothing holds down to the floor.
-func search(guess, most int, holds func(rate int, confirming bool) (bool, error)) (int, error) {
+// bounds are where a search begins, by what factor it brackets, and the highest
+// rate that it asks for.
+type bounds struct {
+	guess int
+	step  float64
+	most  int
+}
+
+// search finds the highest rate within bounds at which holds is true: it
+// brackets, halves the bracket, then lowers the rate until it is confirmed. It
+// is 0 when nothing holds down to the floor.
+func search(in bounds, holds func(rate int, confirming bool) (bool, error)) (int, error) {
 	low, high := 0, 0
-	for rate := min(guess, most); low == 0 || high == 0; {
+	for rate := min(in.guess, in.most); low == 0 || high == 0; {
 		ok, err := holds(rate, false)
 		if err != nil {
 			return 0, err
 		}
 		if ok {
-			low, rate = rate, min(int(float64(rate)*searchStep), most)
+			low, rate = rate, min(max(roundRate(float64(rate)*in.step), rate+rounding), in.most)
 		} else {
-			high, rate = rate, int(float64(rate)/searchStep)
+			high, rate = rate, roundRate(float64(rate)/in.step)
 		}
 		if low == 0 && rate < searchFloor {
 			return 0, nil
 		}
-		if low == most {
-			high = most
+		if low == in.most {
+			high = in.most
 		}
 	}
 	for high > 0 && float64(high)/float64(low) > searchEnd {
@@ -91,5 +101,7 @@ func confirm(rate int, holds func(int, bool) (bool, error)) (int, error) {
 	return 0, nil
 }
 
-// roundRate keeps rates readable, and whole per session.
-func roundRate(rate float64) int { return int(rate/500) * 500 }
+// rounding keeps rates readable, and whole per session.
+const rounding = 500
+
+func roundRate(rate float64) int { return int(rate/rounding) * rounding }

@@ -6,11 +6,17 @@ import (
 )
 
 func TestSearchFindsTheHighestRate(t *testing.T) {
-	for _, c := range []struct{ limit, guess int }{
-		{60_000, 60_000}, {61_000, 60_000}, {250_000, 60_000}, {9_000, 60_000}, {3_500, 60_000}, {120_000, 400_000}, {900_000, 60_000},
+	for _, c := range []struct {
+		limit, guess int
+		step         float64
+		steps        int // at most
+	}{
+		{60_000, 60_000, searchStep, 10}, {61_000, 60_000, searchStep, 10}, {250_000, 60_000, searchStep, 12}, {9_000, 60_000, searchStep, 14},
+		{3_500, 60_000, searchStep, 18}, {120_000, 400_000, searchStep, 12}, {900_000, 60_000, searchStep, 18},
+		{120_000, 115_000, nearStep, 6}, {110_000, 115_000, nearStep, 6}, {95_000, 115_000, nearStep, 7}, {3_000, 2_500, nearStep, 6}, {180_000, 115_000, nearStep, 11},
 	} {
 		steps := 0
-		got, err := search(c.guess, searchCeiling, func(rate int, _ bool) (bool, error) {
+		got, err := search(bounds{c.guess, c.step, searchCeiling}, func(rate int, _ bool) (bool, error) {
 			steps++
 			return rate <= c.limit, nil
 		})
@@ -20,26 +26,26 @@ func TestSearchFindsTheHighestRate(t *testing.T) {
 		if got > c.limit || float64(got)*searchEnd*1.01+1000 < float64(c.limit) {
 			t.Errorf("limit %d: found %d", c.limit, got)
 		}
-		if steps > 18 {
-			t.Errorf("limit %d: %d steps", c.limit, steps)
+		if steps > c.steps {
+			t.Errorf("limit %d, guess %d: %d steps, want %d at most", c.limit, c.guess, steps, c.steps)
 		}
 	}
 }
 
 func TestSearchEnds(t *testing.T) {
 	never := func(int, bool) (bool, error) { return false, nil }
-	if got, err := search(60_000, searchCeiling, never); got != 0 || err != nil {
+	if got, err := search(bounds{60_000, searchStep, searchCeiling}, never); got != 0 || err != nil {
 		t.Errorf("nothing holds, found %d, %v", got, err)
 	}
 	always := func(int, bool) (bool, error) { return true, nil }
-	if got, err := search(60_000, searchCeiling, always); got != searchCeiling || err != nil {
+	if got, err := search(bounds{60_000, searchStep, searchCeiling}, always); got != searchCeiling || err != nil {
 		t.Errorf("everything holds, found %d, %v", got, err)
 	}
-	if got, err := search(60_000, 145_000, always); got != 145_000 || err != nil {
+	if got, err := search(bounds{60_000, searchStep, 145_000}, always); got != 145_000 || err != nil {
 		t.Errorf("everything holds up to 145000, found %d, %v", got, err)
 	}
 	broken := errors.New("broken")
-	if _, err := search(60_000, searchCeiling, func(int, bool) (bool, error) { return false, broken }); !errors.Is(err, broken) {
+	if _, err := search(bounds{60_000, searchStep, searchCeiling}, func(int, bool) (bool, error) { return false, broken }); !errors.Is(err, broken) {
 		t.Errorf("error lost: %v", err)
 	}
 }
@@ -47,7 +53,7 @@ func TestSearchEnds(t *testing.T) {
 // A rate that held once by luck must not be the result.
 func TestSearchConfirms(t *testing.T) {
 	confirmed := map[int]int{}
-	got, err := search(60_000, searchCeiling, func(rate int, confirming bool) (bool, error) {
+	got, err := search(bounds{60_000, searchStep, searchCeiling}, func(rate int, confirming bool) (bool, error) {
 		if !confirming {
 			return rate <= 100_000, nil
 		}
@@ -70,7 +76,7 @@ func TestSearchTriesTwice(t *testing.T) {
 		runs++
 		return rate <= 100_000 && runs%3 != 0, nil
 	})
-	got, err := search(60_000, searchCeiling, holds)
+	got, err := search(bounds{60_000, searchStep, searchCeiling}, holds)
 	if err != nil || got < 96_000 || got > 100_000 {
 		t.Errorf("found %d, %v", got, err)
 	}
