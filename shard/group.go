@@ -128,6 +128,7 @@ func newShard(id int, cfg *Config, origin time.Time) (*Shard, error) {
 
 // Start runs the loops.
 func (g *Group) Start() {
+	udp.PreferSession()
 	for _, s := range g.shards {
 		g.loops.Go(s.run)
 	}

@@ -3,6 +3,7 @@ package udp
 import (
 	"fmt"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,6 +43,28 @@ const shardNice = -10
 // before this process's own API and collector above all. The setting stays with
 // the thread. Best effort, it needs CAP_SYS_NICE.
 func PreferThread() { _ = unix.Setpriority(unix.PRIO_PROCESS, 0, shardNice) }
+
+// autogroup is this process's session for the scheduler, absent in kernels
+// without CONFIG_SCHED_AUTOGROUP (Linux 2.6.38).
+const autogroup = "/proc/self/autogroup"
+
+// PreferSession gives this process's session the weight that PreferThread gives
+// a thread. Where the kernel schedules by session (sched(7), autogroup), the
+// niceness of a thread counts among those of its session only, and any one busy
+// process of another session gets as much as this whole one. It does so for a
+// process that leads its session, as services do: a shell's session belongs to
+// others as well. Best effort, it needs CAP_SYS_NICE.
+func PreferSession() {
+	if leader, err := unix.Getsid(0); err != nil || leader != os.Getpid() {
+		return
+	}
+	f, err := os.OpenFile(autogroup, os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	_, _ = f.WriteString(strconv.Itoa(shardNice))
+	_ = f.Close()
+}
 
 // UsableCPUs lists the CPUs that the calling thread may run on, which in a
 // container are fewer than the host has.

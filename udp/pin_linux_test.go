@@ -1,0 +1,46 @@
+package udp
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+
+	"srtrelay/internal/need"
+)
+
+// A session of its own gets the shards' weight; one that is shared with others,
+// as that of whoever runs this test, stays as it is.
+func TestPreferSession(t *testing.T) {
+	const child = "SRTRELAY_TEST_PREFER_SESSION"
+	if os.Getenv(child) != "" {
+		PreferSession()
+		group, err := os.ReadFile(autogroup)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println(string(group))
+		return
+	}
+	need.Root(t, "raising a priority")
+	if _, err := os.Stat(autogroup); err != nil {
+		t.Skip("this kernel does not schedule by session")
+	}
+	for _, c := range []struct{ name, script, want string }{
+		{"leader", `exec "$0" -test.run='^TestPreferSession$'`, "nice -10"},
+		{"one of several", `"$0" -test.run='^TestPreferSession$'; exit $?`, "nice 0"},
+	} {
+		cmd := exec.Command("/bin/sh", "-c", c.script, os.Args[0])
+		cmd.Env = append(os.Environ(), child+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", c.name, err, out)
+		}
+		if got := string(out); !strings.Contains(got, c.want) {
+			t.Errorf("%s of its session: %s, want %s", c.name, got, c.want)
+		}
+	}
+}
