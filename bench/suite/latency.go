@@ -46,7 +46,7 @@ var latencies = Scenario{
 			}
 			seen[rate] = true
 			plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions), Rate: rate}
-			if err := b.alternate(ctx, "latency", among, plan, 1, min(b.opts.Rounds, 3)); err != nil {
+			if err := b.alternate(ctx, "latency", among, plan, 1, b.opts.Rounds); err != nil {
 				return err
 			}
 			for _, ours := range []string{relay, prompt} {
@@ -56,7 +56,7 @@ var latencies = Scenario{
 		return nil
 	},
 	estimate: func(b *Bench) time.Duration {
-		total := time.Duration(2*min(b.opts.Rounds, 3)*len(b.latencyPeers())) * b.runTime()
+		total := time.Duration(2*b.opts.Rounds*len(b.latencyPeers())) * b.runTime()
 		if len(b.opts.Only) > 0 && !slices.Contains(b.opts.Only, "ceiling") {
 			total += 2 * b.searchTime()
 		}
