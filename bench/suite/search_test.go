@@ -11,9 +11,18 @@ func TestSearchFindsTheHighestRate(t *testing.T) {
 		step         float64
 		steps        int // at most
 	}{
-		{60_000, 60_000, searchStep, 10}, {61_000, 60_000, searchStep, 10}, {250_000, 60_000, searchStep, 12}, {9_000, 60_000, searchStep, 14},
-		{3_500, 60_000, searchStep, 18}, {120_000, 400_000, searchStep, 12}, {900_000, 60_000, searchStep, 18},
-		{120_000, 115_000, nearStep, 6}, {110_000, 115_000, nearStep, 6}, {95_000, 115_000, nearStep, 7}, {3_000, 2_500, nearStep, 6}, {180_000, 115_000, nearStep, 11},
+		{60_000, 60_000, searchStep, 10},
+		{61_000, 60_000, searchStep, 10},
+		{250_000, 60_000, searchStep, 12},
+		{9_000, 60_000, searchStep, 14},
+		{3_500, 60_000, searchStep, 18},
+		{120_000, 400_000, searchStep, 12},
+		{900_000, 60_000, searchStep, 18},
+		{120_000, 115_000, nearStep, 6},
+		{110_000, 115_000, nearStep, 6},
+		{95_000, 115_000, nearStep, 7},
+		{3_000, 2_500, nearStep, 6},
+		{180_000, 115_000, nearStep, 11},
 	} {
 		steps := 0
 		got, err := search(bounds{c.guess, c.step, searchCeiling}, func(rate int, _ bool) (bool, error) {
