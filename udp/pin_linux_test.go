@@ -4,12 +4,44 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"srtrelay/internal/need"
 )
+
+// A shard's thread has more time than others, and has it sooner.
+func TestPreferThread(t *testing.T) {
+	need.Root(t, "raising a priority")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // the thread ends with this goroutine
+		before, err := unix.SchedGetAttr(0, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		PreferThread()
+		after, err := unix.SchedGetAttr(0, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if after.Nice != shardNice {
+			t.Errorf("nice %d, want %d", after.Nice, shardNice)
+		}
+		// Kernels without slices of a thread's own say 0.
+		if before.Runtime != 0 && after.Runtime != uint64(shardSlice) {
+			t.Errorf("slice of %d ns, want %v", after.Runtime, shardSlice)
+		}
+	}()
+	<-done
+}
 
 // A session of its own gets the shards' weight; one that is shared with others,
 // as that of whoever runs this test, stays as it is.

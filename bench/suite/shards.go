@@ -15,7 +15,12 @@ import (
 
 var shardSteps = []int{1, 2, 8, 32, 128}
 
-const shardRounds = 3
+const (
+	shardRounds = 3
+	// settledTime is until the collections are over that follow a start: they
+	// stop all loops, and with many on one CPU for long.
+	settledTime = 15 * time.Second
+)
 
 var shards = Scenario{
 	ID: "shards", Title: "highest rate and cost against the number of shards, one core",
@@ -30,7 +35,7 @@ var shards = Scenario{
 	},
 	estimate: func(b *Bench) time.Duration {
 		runs := min(b.opts.Rounds, shardRounds) * (1 + len(shardSteps))
-		return time.Duration(runs)*b.runTime() + time.Duration(1+b.shardSearches()*len(shardSteps))*b.searchTime() + 15*time.Second
+		return time.Duration(runs)*b.runTime() + time.Duration(1+b.shardSearches()*len(shardSteps))*b.searchTime() + settledTime + 15*time.Second
 	},
 }
 
@@ -132,6 +137,9 @@ func (b *Bench) waits(ctx context.Context) (err error) {
 		}
 	}()
 	if err := traffic.Start(ctx, r.sink, r.load); err != nil {
+		return err
+	}
+	if err := pause(ctx, settledTime); err != nil {
 		return err
 	}
 	shares, err := lockShares(ctx, r.peer.PIDs[0], b.dir)
