@@ -158,5 +158,9 @@ func (t *top) take(s sample) {
 	t.speed = speedOf(t.view, s)
 	s.keep(t.view)
 	t.view = s
+	if t.screen == sessionScreen {
+		t.cursor.at = min(t.cursor.at, t.scrollEnd())
+		return
+	}
 	t.cursor.follow(t.ids())
 }

@@ -185,6 +185,20 @@ func TestTopScrolls(t *testing.T) {
 	w.sees("0999")
 }
 
+// A session's text stays where it was scrolled to when the next answer comes.
+func TestTopSessionStaysScrolled(t *testing.T) {
+	w := watch(t, newRelay(t), TopOptions{})
+	w.keys("enter", "enter")
+	w.sees("measured", "not", "link capacity")
+	w.keys("G")
+	w.sees("link capacity")
+	w.refresh()
+	w.sees("link capacity")
+	w.keys("g")
+	w.refresh()
+	w.sees("measured", "not", "link capacity")
+}
+
 func TestTopSurvivesTheRelay(t *testing.T) {
 	r := newRelay(t)
 	w := watch(t, r, TopOptions{})
