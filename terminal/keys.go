@@ -80,7 +80,7 @@ func (t *top) moveOrSort(name string) tea.Cmd {
 		return nil
 	}
 	if t.screen == sessionScreen {
-		t.cursor.at = max(min(t.cursor.at+by, t.scrollEnd()), 0)
+		t.scroll(by)
 		return nil
 	}
 	t.cursor.move(by, t.ids())

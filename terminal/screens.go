@@ -68,7 +68,8 @@ func (t *top) sessionDetail(room int) []string {
 	return lines[from:]
 }
 
-// scrollEnd is how far a session's text can be scrolled.
-func (t *top) scrollEnd() int {
-	return max(len(t.sessionText())-(t.height-len(t.header())-1), 0)
+// scroll moves a session's text by so many lines, as far as it goes.
+func (t *top) scroll(by int) {
+	end := len(t.sessionText()) - (t.height - len(t.header()) - 1)
+	t.cursor.at = max(min(t.cursor.at+by, end), 0)
 }

@@ -159,7 +159,7 @@ func (t *top) take(s sample) {
 	s.keep(t.view)
 	t.view = s
 	if t.screen == sessionScreen {
-		t.cursor.at = min(t.cursor.at, t.scrollEnd())
+		t.scroll(0)
 		return
 	}
 	t.cursor.follow(t.ids())

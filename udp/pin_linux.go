@@ -73,12 +73,7 @@ func PreferSession() {
 	if leader, err := unix.Getsid(0); err != nil || leader != os.Getpid() {
 		return
 	}
-	f, err := os.OpenFile(autogroup, os.O_WRONLY, 0)
-	if err != nil {
-		return
-	}
-	_, _ = f.WriteString(strconv.Itoa(shardNice))
-	_ = f.Close()
+	_ = os.WriteFile(autogroup, []byte(strconv.Itoa(shardNice)), 0)
 }
 
 // UsableCPUs lists the CPUs that the calling thread may run on, which in a

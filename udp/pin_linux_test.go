@@ -58,7 +58,7 @@ func TestPreferSession(t *testing.T) {
 	}
 	need.Root(t, "raising a priority")
 	if _, err := os.Stat(autogroup); err != nil {
-		t.Skip("this kernel does not schedule by session")
+		need.Skip(t, "this kernel does not schedule by session (CONFIG_SCHED_AUTOGROUP)")
 	}
 	for _, c := range []struct{ name, script, want string }{
 		{"leader", `exec "$0" -test.run='^TestPreferSession$'`, "nice -10"},

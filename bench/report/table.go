@@ -92,7 +92,11 @@ func p999(p Percentiles) float64 { return p.P999 }
 
 // text shows median and extremes; a single value has none.
 func (s Spread) text(digits int) string {
-	f := func(v float64) string { return strconv.FormatFloat(v, 'f', digits, 64) }
+	return s.in(func(v float64) string { return strconv.FormatFloat(v, 'f', digits, 64) })
+}
+
+// in is the same with figures in another notation.
+func (s Spread) in(f func(float64) string) string {
 	switch {
 	case s.N == 0:
 		return "-"
@@ -154,11 +158,7 @@ func ceilingTable(d Document) table {
 
 // found is the rate that searches have found.
 func (g group) found() string {
-	s := g.spread(rate)
-	if s.N == 1 {
-		return thousands(int(s.Median))
-	}
-	return fmt.Sprintf("%s (%s..%s)", thousands(int(s.Median)), thousands(int(s.Min)), thousands(int(s.Max)))
+	return g.spread(rate).in(func(v float64) string { return thousands(int(v)) })
 }
 
 // limit says whose limit most of these searches have found.

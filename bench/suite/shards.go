@@ -16,7 +16,7 @@ import (
 var shardSteps = []int{1, 2, 8, 32, 128}
 
 const (
-	shardRounds = 3
+	mostShardRounds = 3
 	// settledTime is until the collections are over that follow a start: they
 	// stop all loops, and with many on one CPU for long.
 	settledTime = 15 * time.Second
@@ -34,15 +34,15 @@ var shards = Scenario{
 		return b.waits(ctx)
 	},
 	estimate: func(b *Bench) time.Duration {
-		runs := min(b.opts.Rounds, shardRounds) * (1 + len(shardSteps))
-		return time.Duration(runs)*b.runTime() + time.Duration(1+b.shardSearches()*len(shardSteps))*b.searchTime() + settledTime + 15*time.Second
+		runs := b.shardRounds() * (1 + len(shardSteps))
+		return time.Duration(runs)*b.runTime() + time.Duration(1+b.shardRounds()*len(shardSteps))*b.searchTime() + settledTime + 15*time.Second
 	},
 }
 
 // costByShards runs the usual load; the direct path once per round.
 func (b *Bench) costByShards(ctx context.Context) error {
 	plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions), Rate: or(b.opts.Rate, usualRate)}
-	for round := 1; round <= min(b.opts.Rounds, shardRounds); round++ {
+	for round := 1; round <= b.shardRounds(); round++ {
 		for _, p := range b.among("direct", "srtrelay") {
 			steps := shardSteps
 			if p.Name() == "direct" {
@@ -71,7 +71,7 @@ func (b *Bench) ceilingByShards(ctx context.Context) error {
 	}
 	for _, p := range b.among("srtrelay") {
 		found := map[int][]float64{}
-		for round := 1; round <= b.shardSearches(); round++ {
+		for round := 1; round <= b.shardRounds(); round++ {
 			if err := b.searchShards(ctx, p, round, found); err != nil {
 				return err
 			}
@@ -115,9 +115,10 @@ func (b *Bench) compareShards(found map[int][]float64) {
 	}
 }
 
-// shardSearches is how often the rates of all numbers of shards are searched:
-// one search alone is off by a tenth on a CPU that load and sinks share.
-func (b *Bench) shardSearches() int { return min(b.opts.Rounds, shardRounds) }
+// shardRounds is how often all numbers of shards are measured and their rates
+// searched: one search alone is off by a tenth on a CPU that load and sinks
+// share.
+func (b *Bench) shardRounds() int { return min(b.opts.Rounds, mostShardRounds) }
 
 // waits looks for waiting on locks while the relay with most shards is busy.
 func (b *Bench) waits(ctx context.Context) (err error) {
