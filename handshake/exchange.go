@@ -246,7 +246,7 @@ func (x *Exchange) Reply(now time.Duration, h wire.Handshake, b []byte) ([]byte,
 		x.phase, x.cookie, x.sends = Concluding, h.Cookie(), 0
 		return x.appendLeg(now, b), Progressed
 	case h.Type() == wire.Conclusion && (x.phase == Concluding || x.told) && x.accepted(h):
-		x.settle(now, Connected, h)
+		x.accept(now, h)
 		return b, Answered
 	}
 	x.nonsense = true
@@ -275,24 +275,8 @@ func (x *Exchange) rejected(now time.Duration, h wire.Handshake) Outcome {
 		x.backlog, x.retry = Backlog, now+BacklogRetry
 		return Progressed
 	}
-	x.settle(now, Rejected, h)
+	x.Reject(now, Code(h.Type()))
 	return Answered
-}
-
-// Reject settles the exchange with the relay's own rejection.
-func (x *Exchange) Reject(now time.Duration, code Code) {
-	var b [wire.HandshakeSize]byte
-	x.settle(now, Rejected, wire.Handshake(AppendRejection(b[:0], x.kept(), code)))
-}
-
-// settle keeps the answer.
-func (x *Exchange) settle(now time.Duration, p Phase, h wire.Handshake) {
-	x.phase, x.answered = p, now
-	release(x.response)
-	x.response = pool.Get(h)
-	if p == Connected {
-		wire.Handshake(x.response.Bytes()).SetPeerIP(x.caller)
-	}
 }
 
 // Replay hands over what is kept of an exchange that is Connected or Rejected,

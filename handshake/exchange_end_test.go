@@ -79,7 +79,10 @@ func TestBacklogIsRetried(t *testing.T) {
 	l.phase(Connected)
 }
 
-func TestRejectionIsVerbatim(t *testing.T) {
+// A backend's rejection reaches the caller with its code, and with nothing else
+// of what the backend sent: its fields are the caller's own. (It used to pass
+// whole, with the backend's address as the peer IP and the backend's cookie.)
+func TestRejectionTellsNothingOfTheBackend(t *testing.T) {
 	for name, tt := range map[string]struct {
 		isn  uint32
 		play func(*leg)
@@ -100,8 +103,11 @@ func TestRejectionIsVerbatim(t *testing.T) {
 			h := changed(append(rejection(1004), hsreq...), func(h wire.Handshake) {
 				h.SetISN(tt.isn)
 				h.SetPeerIP(backend6)
+				h.SetCookie(backendCookie)
+				h.SetSocketID(backendID)
+				h.Packet().SetTimestamp(777)
 			})
-			want := bytes.Clone(h)
+			want := AppendRejection(nil, conclusion(5, hsreq, sid("live/x")), 1004)
 			if !tt.want {
 				l.reply(opened, h, Ignored)
 				return

@@ -49,14 +49,21 @@ func (s *Shard) toCaller(i uint32, ss *Session, p wire.Packet) Counter {
 }
 
 // repeatsHandshake reports whether a backend's handshake in an established
-// session is a leg-2 reply that comes again. The caller must not see it: a
-// second response kills a gosrt caller. Other handshakes are the peers' own
-// affair.
+// session answers a datagram of leg 2. The caller must not see it: a second
+// response kills a gosrt caller, and a rejection, of the CONCLUSION that bore a
+// stale cookie, has the backend's fields in it. Other handshakes are the peers'
+// own affair.
 func repeatsHandshake(ss *Session, p wire.Packet) bool {
 	h, ok := wire.AsHandshake(p)
 	if !ok {
 		return false
 	}
-	return h.Type() == wire.Induction ||
-		h.Type() == wire.Conclusion && h.ISN() == ss.isn && h.SocketID() == ss.backendID
+	switch t := h.Type(); {
+	case t == wire.Induction:
+		return true
+	case t == wire.Conclusion:
+		return h.ISN() == ss.isn && h.SocketID() == ss.backendID
+	default:
+		return t.IsRejection() && h.ISN() == ss.isn
+	}
 }
