@@ -12,6 +12,8 @@ const (
 	maxBatch    = 1024                 // UIO_MAXIOV, the kernel's cap for one recvmmsg
 	maxWait     = 5 * time.Millisecond // the collector waits as long
 	maxPorts    = 64                   // ports and sockets are per shard
+	maxListen   = 256                  // a session names its listener in one byte
+	maxBackends = 4096                 // as many as may register
 	maxSessions = 4_000_000            // per shard; the table would outgrow its memory
 	minBuffer   = 64 << 10             // less cannot hold one GRO train of 64 KiB
 	maxBuffer   = 1<<30 - 1            // the kernel doubles the value in an int

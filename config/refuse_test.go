@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -57,6 +58,8 @@ func TestRefusals(t *testing.T) {
 		{flags("--listen localhost:20080"), `config: --listen: "localhost:20080": not an IP address`},
 		{flags("--listen 239.1.1.1:20080"), `config: --listen: "239.1.1.1:20080": not the address of one host`},
 		{flags("--listen [fe80::1%eth0]:20080"), `config: --listen: "[fe80::1%eth0]:20080": the zone must be an interface index`},
+		{flags(listens(257)), `config: --listen: "20256": more than 256 listen addresses`},
+		{flags("--upstream-ports 65"), `config: --upstream-ports: "65": out of range 1 to 64`},
 		{flags("--listen tcp://:20080"), `config: --listen: "tcp://:20080": unknown scheme "tcp", expected udp:// or srt://`},
 		{flags("--listen udp://:20080/live"), `config: --listen: "udp://:20080/live": takes an address and a port only`},
 		{flags("--listen :20080 --listen 20080"), `config: --listen: "20080": listed twice`},
@@ -151,5 +154,31 @@ func TestRefusals(t *testing.T) {
 		} else if err.Error() != c.want {
 			t.Errorf("got  %s\nwant %s", err, c.want)
 		}
+	}
+}
+
+// listens is n listen addresses, from port 20000 on.
+func listens(n int) string {
+	var b strings.Builder
+	for i := range n {
+		b.WriteString(" --listen " + strconv.Itoa(20000+i))
+	}
+	return b.String()
+}
+
+func TestAsManyListenAddressesAsASessionCanName(t *testing.T) {
+	if c, err := (source{args: listens(256)}).load(); err != nil || len(c.Listen) != 256 {
+		t.Errorf("%d listen addresses, %v", len(c.Listen), err)
+	}
+}
+
+func TestTooManyBackendsRefused(t *testing.T) {
+	var b strings.Builder
+	for i := range maxBackends + 1 {
+		b.WriteString(" --backend 10.0.0.1:" + strconv.Itoa(10000+i))
+	}
+	const want = `config: --backend: "10.0.0.1:14096": more than 4096 static backends`
+	if _, err := (source{args: b.String()}).load(); err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }

@@ -18,6 +18,9 @@ func setListen(c *Config, text string) error {
 	if slices.Contains(c.Listen, a) {
 		return errors.New("listed twice")
 	}
+	if len(c.Listen) == maxListen {
+		return fmt.Errorf("more than %d listen addresses", maxListen)
+	}
 	c.Listen = append(c.Listen, a)
 	return nil
 }
@@ -30,6 +33,9 @@ func setBackend(c *Config, text string) error {
 	}
 	if slices.Contains(c.Backends, b) {
 		return errors.New("listed twice")
+	}
+	if len(c.Backends) == maxBackends {
+		return fmt.Errorf("more than %d static backends", maxBackends)
 	}
 	c.Backends = append(c.Backends, b)
 	if !weighted {

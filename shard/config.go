@@ -1,7 +1,9 @@
 package shard
 
 import (
+	"fmt"
 	"log/slog"
+	"math"
 	"net/netip"
 	"time"
 
@@ -58,6 +60,24 @@ type Config struct {
 	Events chan<- Event
 	// Log takes what happens to the shards themselves, never to a datagram.
 	Log *slog.Logger
+}
+
+// linkLimit is how many sockets of one side a session can name: Session keeps
+// the index in one byte.
+const linkLimit = math.MaxUint8 + 1
+
+// checkIndexes refuses what the indexes of a Session cannot name.
+func (c *Config) checkIndexes() error {
+	const families = 2 // upstream sockets are opened per address family
+	switch {
+	case c.MaxSessions > indexLimit:
+		return fmt.Errorf("at most %d sessions per shard, not %d", indexLimit, c.MaxSessions)
+	case len(c.Listen) > linkLimit:
+		return fmt.Errorf("at most %d listen addresses, not %d", linkLimit, len(c.Listen))
+	case c.UpstreamPorts > linkLimit/families:
+		return fmt.Errorf("at most %d upstream ports, not %d", linkLimit/families, c.UpstreamPorts)
+	}
+	return nil
 }
 
 // Balancer is what a shard asks for backends. No call may wait: the loop makes

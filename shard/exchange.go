@@ -66,7 +66,7 @@ func codeOf(err error) handshake.Code {
 func (s *Shard) dial(i uint32, ss *Session, t backend.Target) {
 	to := addr.From(t.Addr)
 	port, ok := s.pickPort(&to, ss.callerID)
-	if !ok {
+	if !ok || !s.canJoin(to) {
 		s.fail(i, ss, handshake.Overload)
 		return
 	}

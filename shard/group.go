@@ -40,8 +40,8 @@ const (
 // Open opens every socket; nothing is received before Start. Either all
 // sockets are open or, with an error, none.
 func Open(cfg Config) (*Group, error) {
-	if cfg.MaxSessions > indexLimit {
-		return nil, fmt.Errorf("at most %d sessions per shard, not %d", indexLimit, cfg.MaxSessions)
+	if err := cfg.checkIndexes(); err != nil {
+		return nil, err
 	}
 	g := &Group{cfg: cfg, broken: make(chan error, 1)}
 	origin := time.Now()

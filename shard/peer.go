@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"math"
 	"time"
 
 	"srtrelay/addr"
@@ -48,7 +49,17 @@ var probeAfter = [...]time.Duration{
 // errorsPerTurn bounds what a flood of ICMP messages can take of a turn.
 const errorsPerTurn = 16
 
-// joinPeer counts a session to a backend's address.
+// slotLimit is how many backends a shard can have sessions with at once:
+// Session names its peer in two bytes. The registry holds fewer, but a backend
+// that has left it keeps its place until its last session ends.
+const slotLimit = math.MaxUint16 + 1
+
+// canJoin reports whether a session with a backend's address finds a slot.
+func (s *Shard) canJoin(to addr.AddrPort) bool {
+	return len(s.peers) < slotLimit || s.peers[to] != nil
+}
+
+// joinPeer counts a session to a backend's address, for which canJoin holds.
 func (s *Shard) joinPeer(ss *Session, id backend.ID) *peer {
 	p := s.peers[ss.backend]
 	if p == nil {
@@ -61,8 +72,8 @@ func (s *Shard) joinPeer(ss *Session, id backend.ID) *peer {
 	return p
 }
 
-// freeSlot returns a free place among the slots. There are as many as a shard
-// has backends at once, which the registry bounds.
+// freeSlot returns a free place among the slots. There are as many as the
+// shard has had backends at once.
 func (s *Shard) freeSlot() uint16 {
 	for k, p := range s.slots {
 		if p == nil {
