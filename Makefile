@@ -14,7 +14,8 @@ ARGS ?=
 help: ## print this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: setup build ## show streams going through the relay, and one survive its origin
+demo: build ## show streams going through the relay, and one survive its origin
+	@./scripts/setup.sh demo
 	@$(GO) run ./scripts/demo
 
 define RUN_HINT

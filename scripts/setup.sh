@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the tools that the tests drive the relay with, on systems with apt;
-# with the argument "bench" those that the bench measures beside it.
+# Installs what `make test` needs, on systems with apt; with the argument
+# "demo" or "bench" only what `make demo` or `make bench` needs.
 # What is there already is left alone. Where nothing can be installed it says
 # so and goes on, because the tests then skip what they cannot run; with
 # SRTRELAY_REQUIRE_ALL set it fails.
@@ -18,9 +18,9 @@ need() { # package, command or file that it brings
 	esac
 }
 case "${1:-tests}" in
-tests | bench) ;;
+tests | bench | demo) ;;
 *)
-	echo "setup: $1: unknown argument; there are none and bench" >&2
+	echo "setup: $1: unknown argument; there are none, bench and demo" >&2
 	exit 2
 	;;
 esac
@@ -35,9 +35,16 @@ need_bench() {
 	need nftables nft
 	need linux-perf perf
 }
-need_tests() {
+need_demo() {
 	need ffmpeg ffmpeg
 	need srt-tools srt-live-transmit
+	# For internal/origin, an SRT server on the real libsrt.
+	need gcc gcc
+	need libc6-dev /usr/include/stdio.h
+	need libsrt-openssl-dev /usr/include/srt/srt.h
+}
+need_tests() {
+	need_demo
 	need iproute2 ip
 	need iproute2 tc
 	need redis-server redis-server
@@ -47,10 +54,6 @@ need_tests() {
 	# For the tests of the web page, and letters for its screenshots.
 	need chromium chromium
 	need fonts-dejavu-core /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
-	# For internal/origin, an SRT server on the real libsrt.
-	need gcc gcc
-	need libc6-dev /usr/include/stdio.h
-	need libsrt-openssl-dev /usr/include/srt/srt.h
 	# For completion and the manual page.
 	need zsh zsh
 	need fish fish
@@ -82,15 +85,28 @@ if [ "$(id -u)" -ne 0 ]; then
 	as_root=(sudo)
 fi
 
-had_nginx=
-if command -v nginx >/dev/null || [ -e /usr/sbin/nginx ]; then had_nginx=yes; fi
+# Debian starts the servers that it installs. Only the programs are wanted here,
+# so a server that was not there before is stopped again.
+installed() { # service
+	[ -e "/etc/init.d/$1" ] || [ -e "/lib/systemd/system/$1.service" ]
+}
+new_services=()
+for service in nginx redis-server; do
+	installed "$service" || new_services+=("$service")
+done
+
 echo "setup: installing ${missing[*]}"
 "${as_root[@]}" apt-get update -q || give_up 'apt-get update failed'
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
 	apt-get install -q -y --no-install-recommends "${missing[@]}" || give_up 'apt-get install failed'
-# Debian starts what it installs; only the program is wanted here, no server
-# on port 80.
-if [ -z "$had_nginx" ] && [ -e /usr/sbin/nginx ] && [ -d /run/systemd/system ]; then
-	"${as_root[@]}" systemctl disable --now nginx || true
-fi
+
+for service in "${new_services[@]}"; do
+	installed "$service" || continue
+	echo "setup: stopping $service, which its package may have started"
+	if [ -d /run/systemd/system ]; then
+		"${as_root[@]}" systemctl disable --now "$service" || true
+	else
+		"${as_root[@]}" "/etc/init.d/$service" stop || true
+	fi
+done
 echo 'setup: done'

@@ -117,7 +117,7 @@ func (d *demo) needs() error {
 		}
 	}
 	if len(missing) > 0 {
-		return fmt.Errorf("missing %s: `make setup build` brings them", strings.Join(missing, ", "))
+		return fmt.Errorf("missing %s: `make demo` brings them", strings.Join(missing, ", "))
 	}
 	return nil
 }
@@ -128,7 +128,7 @@ func (d *demo) prepare() error {
 	origin := filepath.Join(d.dir, "origin")
 	build := exec.CommandContext(d.ctx, "internal/origin/build.sh", origin)
 	if text, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build the origin (`make setup` brings libsrt's headers): %w\n%s", err, text)
+		return fmt.Errorf("build the origin (`make demo` brings libsrt's headers): %w\n%s", err, text)
 	}
 	for _, c := range []struct {
 		name, size string
