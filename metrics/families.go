@@ -92,7 +92,7 @@ var described = map[string]series{
 	"at_source_cap":    {capped, "source"},
 	"events_lost":      alone("events_lost_total", "Events lost because their queue was full."),
 	"kernel_drops":     alone("kernel_drops_total", "Datagrams that the kernel dropped at a full receive buffer."),
-	"offload_lost":     alone("offload_lost_total", "Sockets on which segmentation offload was given up."),
+	"offload_lost":     alone("offload_lost_total", "Destinations to which superpackets were given up: datagrams go there one by one until another is tried."),
 
 	"sessions":   alone("sessions", "Sessions in any state."),
 	"half_open":  alone("half_open_handshakes", "Sessions whose handshake is not complete."),

@@ -70,7 +70,7 @@ const (
 	AtSourceCap    // ... of half-open handshakes of one source
 	EventsLost     // events that found their queue full
 	KernelDrops    // datagrams the kernel dropped at a full receive buffer
-	OffloadLost    // GSO given up on a socket
+	OffloadLost    // destinations to which superpackets were given up
 
 	// Gauges.
 	Sessions      // sessions in any state

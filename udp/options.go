@@ -21,8 +21,8 @@ type Options struct {
 	Steer []int
 }
 
-// Caps is what a socket can do, probed when it was opened. A capability is
-// never gained later; GSO may be lost while running.
+// Caps is what a socket can do, probed when it was opened. Whether the route to
+// a destination can do GSO shows only when sending; an outbox remembers.
 type Caps struct {
 	GRO bool // datagrams of a flow arrive as trains
 	GSO bool // runs leave as superpackets

@@ -28,7 +28,7 @@ type Outcome struct {
 	TooBig      uint64 // longer than the path or the protocol takes
 	Unreachable uint64 // no route, or not permitted
 	Failed      uint64 // any other error
-	OffloadLost uint64 // the socket gave up GSO; not datagrams
+	OffloadLost uint64 // destinations that refuse superpackets; not datagrams
 }
 
 // Outbox gathers what is to be sent through one socket, and sends it as few
@@ -39,6 +39,8 @@ type Outbox struct {
 	bulk    chunk // messages as planned
 	single  chunk // a refused superpacket's datagrams, one by one
 	outcome Outcome
+	// unsegmented are the destinations that get no superpackets.
+	unsegmented unsegmented
 	// send is sendMessages. Results that loopback never gives are scripted
 	// here by the tests.
 	send func(fd int, messages []unix.Mmsghdr) (int, unix.Errno)
@@ -84,16 +86,27 @@ func (o *Outbox) Flush() {
 	o.plan.fold()
 	for i := range o.plan.runs {
 		r := &o.plan.runs[i]
-		if r.count == 0 {
-			continue
-		}
-		o.bulk.put(&o.plan, int32(i), r.first, r.count)
-		if o.bulk.full() {
-			o.transmit(&o.bulk)
+		switch {
+		case r.count == 0:
+		case r.count > 1 && o.unsegmented.holds(r):
+			for e := r.first; e != none; e = o.plan.entries[e].next {
+				o.put(int32(i), e, 1)
+			}
+		default:
+			o.put(int32(i), r.first, r.count)
 		}
 	}
 	o.transmit(&o.bulk)
 	o.plan.reset()
+}
+
+// put puts a message of count entries of a run on the chunk, which is sent when
+// it is full.
+func (o *Outbox) put(run, first, count int32) {
+	o.bulk.put(&o.plan, run, first, count)
+	if o.bulk.full() {
+		o.transmit(&o.bulk)
+	}
 }
 
 // transmit sends the chunk and empties it. The kernel stops at the first
@@ -129,6 +142,9 @@ func (o *Outbox) countSent(parts []part) {
 	for i := range parts {
 		o.outcome.Sent += uint64(parts[i].count)
 		o.outcome.SentBytes += uint64(parts[i].bytes)
+		if parts[i].count > 1 && len(o.unsegmented.destinations) > 0 {
+			o.unsegmented.passed(&o.plan.runs[parts[i].run])
+		}
 	}
 }
 
@@ -165,8 +181,8 @@ func (o *Outbox) giveUp(p part, errno unix.Errno) {
 	datagrams := uint64(p.count)
 	switch {
 	case p.count > 1 && isOffload(errno):
-		if errno == unix.EIO && o.socket.caps.GSO {
-			o.socket.caps.GSO = false
+		// The length of a segment matters to all of isOffload but EIO.
+		if o.unsegmented.refused(&o.plan.runs[p.run], errno != unix.EIO) {
 			o.outcome.OffloadLost++
 		}
 		o.sendSingly(p.run)
