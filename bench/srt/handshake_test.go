@@ -59,6 +59,7 @@ func TestResponse(t *testing.T) {
 func TestWishes(t *testing.T) {
 	for _, w := range []Wish{
 		{Stream: "bench/s17"},
+		{Stream: "bench/s18", Rate: 10, Count: 20},
 		{Stream: "bench/p3", Play: true, Rate: 600},
 		{Stream: "bench/p3", Play: true, Rate: 0.6, Keepalive: 10 * time.Second},
 	} {
@@ -71,7 +72,7 @@ func TestWishes(t *testing.T) {
 			t.Errorf("the relay reads %s as %+v, %v", w.StreamID(), id, err)
 		}
 	}
-	for _, bad := range []string{"#!::r=x,pps=fast", "#!::r=x,pps=-1", "#!::r=x,pps=NaN", "#!::r=x,pps=1e9", "#!::r=x,ka=0", "#!::r=x,ka=1s"} {
+	for _, bad := range []string{"#!::r=x,pps=fast", "#!::r=x,pps=-1", "#!::r=x,pps=NaN", "#!::r=x,pps=1e9", "#!::r=x,count=-1", "#!::r=x,ka=0", "#!::r=x,ka=1s"} {
 		if w, err := ReadWish(bad); err == nil {
 			t.Errorf("%s reads as %+v", bad, w)
 		}

@@ -13,7 +13,8 @@ import (
 type Wish struct {
 	Stream    string // vhost-less resource, like bench/s17
 	Play      bool
-	Rate      float64       // data packets per second that a player wants
+	Rate      float64       // data packets per second that the caller wants
+	Count     uint64        // of them in all, 0 for no end; sinks do not count
 	Keepalive time.Duration // both sides'; 0 for the sink's own
 }
 
@@ -21,10 +22,16 @@ type Wish struct {
 func (w Wish) StreamID() string {
 	var b strings.Builder
 	b.WriteString("#!::r=" + w.Stream)
-	if !w.Play {
-		b.WriteString(",m=publish")
+	if w.Play {
+		b.WriteString(",m=request")
 	} else {
-		b.WriteString(",m=request,pps=" + strconv.FormatFloat(w.Rate, 'g', -1, 64))
+		b.WriteString(",m=publish")
+	}
+	if w.Play || w.Rate > 0 {
+		b.WriteString(",pps=" + strconv.FormatFloat(w.Rate, 'g', -1, 64))
+	}
+	if w.Count > 0 {
+		b.WriteString(",count=" + strconv.FormatUint(w.Count, 10))
 	}
 	if w.Keepalive > 0 {
 		b.WriteString(",ka=" + strconv.FormatInt(w.Keepalive.Milliseconds(), 10))
@@ -52,6 +59,10 @@ func ReadWish(streamID string) (w Wish, err error) {
 			w.Rate, err = strconv.ParseFloat(value, 64)
 			if err != nil || !(w.Rate >= 0 && w.Rate <= maxRate) {
 				return w, fmt.Errorf("stream ID: pps: %q is not a rate", value)
+			}
+		case "count":
+			if w.Count, err = strconv.ParseUint(value, 10, 62); err != nil {
+				return w, fmt.Errorf("stream ID: count: %q is not a number of packets", value)
 			}
 		case "ka":
 			ms, err := strconv.ParseUint(value, 10, 31)

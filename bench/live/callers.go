@@ -1,0 +1,359 @@
+package live
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"srtrelay/bench/socket"
+	"srtrelay/bench/srt"
+	"srtrelay/wire"
+)
+
+const (
+	second = int64(time.Second)
+	// tick is between two turns of a loop.
+	tick = int64(time.Millisecond)
+	// burst is how many data packets a turn sends at most: a loop that was
+	// held up must not fill the queues of others at once.
+	burst = 64
+	// keepAlive is how long a session says nothing at most, as libsrt's.
+	keepAlive = second
+	// repeatAfter is how libsrt's asynchronous callers repeat a handshake.
+	repeatAfter = 250 * int64(time.Millisecond)
+	// connectFor is how long a caller tries, as libsrt's do.
+	connectFor = 3 * second
+	// againAfter is between a failure and the next try of a session that stays.
+	againAfter = 500 * int64(time.Millisecond)
+	// restFor is how long a caller waits for what it was to receive, beyond
+	// the time that it takes.
+	restFor = 5 * second
+	// socketBuffer takes in what arrives while the loop is held up for seconds.
+	socketBuffer = 16 << 20
+	// longestPacket is above every packet that is sent here.
+	longestPacket = 2048
+	// idMask keeps socket IDs below 2^30, where libsrt's end.
+	idMask = 1<<30 - 1
+)
+
+// Spec is what a session carries.
+type Spec struct {
+	Prefix string  // of the stream's name
+	Play   bool    // m=request in place of m=publish
+	Rate   float64 // data packets per second, each way
+	Count  uint64  // of them in all, each way; 0 for a session that stays
+}
+
+// CallersConfig is how the callers run.
+type CallersConfig struct {
+	Target netip.AddrPort
+	Local  netip.Addr
+	Ports  int // UDP ports that the sessions share
+	Seed   uint64
+	// Patience is how long the other side may be silent.
+	Patience time.Duration
+	// In runs a function where the sockets are to be opened; nil for here.
+	In func(func() error) error
+}
+
+// Counts is what the callers have done so far, and how many there are.
+type Counts struct {
+	Open, Wanted int // sessions that stay: connected, to be connected
+	Short        int // sessions that end by themselves: connected
+
+	Attempts, Connected, Failed uint64
+	Rejected                    map[uint32]uint64 // of the failed, by code
+	Ended                       map[End]uint64
+
+	Sent, Received, Lost, Duplicated, Reordered uint64
+	Unsent, Unknown                             uint64
+	// Lag is by how much the loop was late at most since the last Counts.
+	Lag time.Duration
+}
+
+// Callers is all callers of a run. Its loop runs on a goroutine of its own;
+// every method may be called from any other.
+type Callers struct {
+	config CallersConfig
+	clock  *socket.Clock
+	ready  *socket.Ready
+	in     *socket.Receiver
+	fds    []int
+	begun  int64
+	rng    *rand.Rand
+
+	mu      sync.Mutex
+	byID    map[uint32]*caller
+	all     []*caller // in the order of their beginning, but for removals
+	slots   []*caller // the sessions that stay
+	churn   Spec
+	every   int64 // ns between two short sessions, 0 for none
+	next    int64 // when the next begins
+	named   uint64
+	id      uint32
+	silent  bool // no data is sent
+	leaving bool // nobody connects again
+	counts  Counts
+	ended   []Ledger
+	now     int64
+	buffer  []byte
+	payload []byte
+
+	stop chan struct{}
+	gone chan struct{}
+}
+
+// NewCallers opens the ports and starts the loop.
+func NewCallers(c CallersConfig) (*Callers, error) {
+	clock := socket.NewClock()
+	ready, err := socket.NewReady()
+	if err != nil {
+		return nil, err
+	}
+	cs := &Callers{
+		config: c, clock: clock, ready: ready, in: socket.NewReceiver(clock, false, false), begun: clock.Now(),
+		rng: rand.New(rand.NewPCG(c.Seed, 1)), byID: map[uint32]*caller{},
+		buffer: make([]byte, longestPacket), payload: make([]byte, srt.DataSize), stop: make(chan struct{}), gone: make(chan struct{}),
+	}
+	cs.id = cs.rng.Uint32() & idMask
+	for i := range cs.payload {
+		cs.payload[i] = byte(cs.rng.Uint32())
+	}
+	in := c.In
+	if in == nil {
+		in = func(f func() error) error { return f() }
+	}
+	if err := in(cs.open); err != nil {
+		return nil, errors.Join(fmt.Errorf("open callers' ports: %w", err), cs.close())
+	}
+	go cs.run()
+	return cs, nil
+}
+
+func (c *Callers) open() error {
+	for i := range c.config.Ports {
+		fd, err := socket.Open(socket.Options{Local: netip.AddrPortFrom(c.config.Local, 0), Remote: c.config.Target, Buffer: socketBuffer})
+		if err != nil {
+			return err
+		}
+		c.fds = append(c.fds, fd)
+		if err := c.ready.Add(fd, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Callers) close() error {
+	err := c.ready.Close()
+	for _, fd := range c.fds {
+		err = errors.Join(err, unix.Close(fd))
+	}
+	return err
+}
+
+// Close ends the loop without a word to the other side.
+func (c *Callers) Close() error {
+	close(c.stop)
+	<-c.gone
+	return c.close()
+}
+
+// Keep makes n more sessions that stay: they connect again when they are ended.
+func (c *Callers) Keep(n int, s Spec) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for range n {
+		s := s
+		s.Count = 0
+		k := &caller{spec: s, stays: true, stream: fmt.Sprintf("%s%d", s.Prefix, len(c.slots))}
+		// Not all at once: a carrier's worth of callers is another test.
+		k.again = c.clock.Now() + int64(len(c.slots))*int64(2*time.Millisecond)
+		c.slots = append(c.slots, k)
+	}
+}
+
+// Churn begins rate short sessions per second from now on; 0 for none.
+func (c *Callers) Churn(rate float64, s Spec) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.churn, c.every = s, 0
+	if rate > 0 {
+		c.every, c.next = int64(float64(second)/rate), c.clock.Now()
+	}
+}
+
+// Silence ends the data of all callers, or lets it go on.
+func (c *Callers) Silence(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.silent = on
+	for _, k := range c.all {
+		k.due = max(k.due, c.now)
+	}
+}
+
+// Leave ends all sessions by a SHUTDOWN, and lets nobody connect again.
+func (c *Callers) Leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leaving, c.every = true, 0
+	for _, k := range c.all {
+		if k.phase == connected {
+			c.hangUp(k, Planned)
+		}
+	}
+}
+
+// Counts says what was counted so far.
+func (c *Callers) Counts() Counts {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := c.counts
+	n.Rejected, n.Ended = maps.Clone(n.Rejected), maps.Clone(n.Ended)
+	n.Wanted = len(c.slots)
+	for _, k := range c.all {
+		switch {
+		case k.phase != connected:
+		case k.stays:
+			n.Open++
+		default:
+			n.Short++
+		}
+		n.add(k.ledger)
+	}
+	c.counts.Lag = 0
+	return n
+}
+
+func (n *Counts) add(l Ledger) {
+	n.Sent += l.Sent
+	n.Received += l.Received
+	n.Lost += l.Lost
+	n.Duplicated += l.Duplicated
+	n.Reordered += l.Reordered
+}
+
+// Ledgers returns those of the open sessions, and those of the sessions that
+// ended since the last call.
+func (c *Callers) Ledgers() (open, ended []Ledger) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.all {
+		if k.phase == connected {
+			open = append(open, k.ledger)
+		}
+	}
+	ended, c.ended = c.ended, nil
+	return open, ended
+}
+
+// Pair is the socket IDs of an open session: what an attacker would have to
+// know to forge its datagrams.
+type Pair struct{ Caller, Server uint32 }
+
+// Pairs returns those of the open sessions.
+func (c *Callers) Pairs() (all []Pair) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.all {
+		if k.phase == connected {
+			all = append(all, Pair{k.id, k.peer})
+		}
+	}
+	return all
+}
+
+// run is the loop.
+func (c *Callers) run() {
+	defer close(c.gone)
+	// Any CPU: it cannot fail.
+	_ = socket.Thread(-1)
+	adjusted := c.begun
+	for {
+		select {
+		case <-c.stop:
+			return
+		default:
+		}
+		now := c.clock.Now()
+		if now-adjusted > second {
+			c.clock.Adjust()
+			adjusted = now
+		}
+		c.turn(now)
+		socket.Pause(c.clock, now+tick)
+	}
+}
+
+func (c *Callers) turn(now int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.now > 0 {
+		c.counts.Lag = max(c.counts.Lag, time.Duration(now-c.now-tick))
+	}
+	c.now = now
+	c.receive()
+	c.beginShort()
+	sent := 0
+	kept := c.all[:0]
+	for _, k := range c.all {
+		c.visit(k, &sent)
+		if k.phase != idle {
+			kept = append(kept, k)
+		}
+	}
+	clear(c.all[len(kept):])
+	c.all = kept
+	for _, k := range c.slots {
+		if k.phase == idle && !c.leaving && now >= k.again {
+			c.begin(k)
+		}
+	}
+}
+
+func (c *Callers) receive() {
+	for {
+		n := c.ready.Wait(0)
+		for i := range n {
+			c.drain(c.ready.Number(i))
+		}
+		if !socket.Full(n) {
+			return
+		}
+	}
+}
+
+func (c *Callers) drain(port int) {
+	n := c.in.Receive(c.fds[port])
+	for i := range n {
+		b, _, _ := c.in.Message(i)
+		if len(b) < wire.HeaderSize {
+			c.counts.Unknown++
+			continue
+		}
+		k := c.byID[wire.Packet(b).DestID()]
+		if k == nil || k.port != port {
+			c.counts.Unknown++
+			continue
+		}
+		c.took(k, b)
+	}
+}
+
+// beginShort begins the short sessions that are due.
+func (c *Callers) beginShort() {
+	for c.every > 0 && !c.leaving && c.now >= c.next {
+		c.next += c.every
+		c.named++
+		c.begin(&caller{spec: c.churn, stream: fmt.Sprintf("%s%d", c.churn.Prefix, c.named)})
+	}
+}
+
+func (c *Callers) timestamp() uint32 { return uint32((c.now - c.begun) / 1000) }
