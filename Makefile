@@ -3,6 +3,9 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
+# Recipes parse what programs print; decimals have a point.
+export LC_ALL := C
+
 GO ?= go
 # Empty outside git: the binary then says what the toolchain knows.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"srtrelay/bench/report"
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 )
 
@@ -25,11 +26,11 @@ func needSuite(t *testing.T) {
 func suiteCommand(t *testing.T, dir string, args ...string) *exec.Cmd {
 	t.Helper()
 	for name, path := range map[string]string{"bench": "srtrelay/bench", "relay": "srtrelay/cmd/srtrelay"} {
-		if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, name), path).CombinedOutput(); err != nil {
+		if out, err := clocale.Command("go", "build", "-o", filepath.Join(dir, name), path).CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v: %s", name, err, out)
 		}
 	}
-	return exec.Command(filepath.Join(dir, "bench"), append([]string{
+	return clocale.Command(filepath.Join(dir, "bench"), append([]string{
 		"-only", "publish", "-rounds", "1", "-window", "1s", "-rate", "2000", "-sessions", "20", "-no-wait",
 		"-load-cpus", "all", "-peer-cpus", "all", "-relay", filepath.Join(dir, "relay"), "-out", dir,
 	}, args...)...)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/gopacket/gopacket/pcapgo"
 
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
 )
@@ -100,8 +101,8 @@ func (c *running) dissect(options ...string) []dissected {
 	for _, f := range dissectedFields {
 		args = append(args, "-e", f)
 	}
-	cmd := exec.CommandContext(patiently(c.t), tshark, args...)
-	cmd.Env = append(os.Environ(), "HOME="+c.t.TempDir()) // nobody's preferences
+	cmd := clocale.CommandContext(patiently(c.t), tshark, args...)
+	cmd.Env = clocale.Environ("HOME=" + c.t.TempDir()) // nobody's preferences
 	out, err := cmd.Output()
 	if err != nil {
 		failed := new(exec.ExitError)

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"srtrelay/internal/clocale"
 )
 
 // refuseToStart runs the binary, which must exit with code 2 and one line that
@@ -16,7 +18,7 @@ func refuseToStart(t *testing.T, why string, args ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, binary, append([]string{"--log-level=error"}, args...)...)
+	cmd := clocale.CommandContext(ctx, binary, append([]string{"--log-level=error"}, args...)...)
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

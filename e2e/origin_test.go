@@ -3,7 +3,6 @@ package e2e
 import (
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -11,13 +10,14 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 )
 
 // originProgram builds the origin beside the relay, once.
 var originProgram = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(filepath.Dir(binary), "origin")
-	text, err := exec.Command("../internal/origin/build.sh", path).CombinedOutput()
+	text, err := clocale.Command("../internal/origin/build.sh", path).CombinedOutput()
 	if err != nil {
 		return "", &buildError{string(text)}
 	}

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 )
 
@@ -78,7 +78,7 @@ func checkFilm(t *testing.T, ffmpeg, path string) {
 		t.Errorf("nothing was played: %v", err)
 		return
 	}
-	decode := exec.Command(ffmpeg, "-hide_banner", "-loglevel", "error", "-xerror", "-progress", "pipe:1",
+	decode := clocale.Command(ffmpeg, "-hide_banner", "-loglevel", "error", "-xerror", "-progress", "pipe:1",
 		"-i", path, "-f", "null", "-")
 	var progress, complaints bytes.Buffer
 	decode.Stdout, decode.Stderr = &progress, &complaints

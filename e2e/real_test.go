@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 )
 
@@ -92,7 +93,7 @@ type program struct {
 func startProgram(t *testing.T, path string, args ...string) *program {
 	t.Helper()
 	p := &program{
-		name: strings.Join(append([]string{path}, args...), " "), cmd: exec.Command(path, args...),
+		name: strings.Join(append([]string{path}, args...), " "), cmd: clocale.Command(path, args...),
 		stdout: newCapture(), stderr: newCapture(), done: make(chan struct{}),
 	}
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr

@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 )
 
@@ -70,7 +70,7 @@ func (s *store) kill() {
 func (s *store) ask(command ...string) string {
 	s.t.Helper()
 	_, port, _ := net.SplitHostPort(s.addr)
-	out, err := exec.Command(need.Tool(s.t, "redis-cli"), append([]string{"-p", port}, command...)...).CombinedOutput()
+	out, err := clocale.Command(need.Tool(s.t, "redis-cli"), append([]string{"-p", port}, command...)...).CombinedOutput()
 	if err != nil {
 		s.t.Fatalf("redis-cli %q: %v %s", command, err, out)
 	}

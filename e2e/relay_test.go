@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"srtrelay/internal/clocale"
 )
 
 // patience bounds every wait for an event. It is never a measure: on a busy
@@ -39,7 +41,7 @@ func TestMain(m *testing.M) {
 		if raceEnabled {
 			args = append(args, "-race")
 		}
-		build := exec.Command("go", append(args, "srtrelay/cmd/srtrelay")...)
+		build := clocale.Command("go", append(args, "srtrelay/cmd/srtrelay")...)
 		build.Stderr = os.Stderr
 		if err := build.Run(); err != nil {
 			fmt.Fprintln(os.Stderr, "build srtrelay:", err)
@@ -94,8 +96,8 @@ func startRelay(t *testing.T, args ...string) *relay {
 		base = append(base, "--listen", "127.0.0.1:0")
 	}
 	r := &relay{t: t, done: make(chan struct{}), rung: make(chan struct{}), strict: true}
-	r.cmd = exec.Command(binary, append(base, args...)...)
-	r.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0 exitcode=66 atexit_sleep_ms=0")
+	r.cmd = clocale.Command(binary, append(base, args...)...)
+	r.cmd.Env = clocale.Environ("GORACE=halt_on_error=0 exitcode=66 atexit_sleep_ms=0")
 	// A test that is killed must not leave its relay behind.
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := r.cmd.StderrPipe()

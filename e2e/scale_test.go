@@ -7,12 +7,12 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
 )
@@ -226,7 +226,7 @@ func usePlainBinary(t *testing.T) {
 		return
 	}
 	plain := filepath.Join(t.TempDir(), "srtrelay")
-	if out, err := exec.Command("go", "build", "-o", plain, "srtrelay/cmd/srtrelay").CombinedOutput(); err != nil {
+	if out, err := clocale.Command("go", "build", "-o", plain, "srtrelay/cmd/srtrelay").CombinedOutput(); err != nil {
 		t.Fatalf("build srtrelay: %v\n%s", err, out)
 	}
 	was := binary

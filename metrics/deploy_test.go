@@ -12,6 +12,8 @@ import (
 
 	"github.com/VictoriaMetrics/metricsql"
 	"go.yaml.in/yaml/v3"
+
+	"srtrelay/internal/clocale"
 )
 
 // shown are the series of a relay: by name, the values of each label.
@@ -218,7 +220,7 @@ func promtool(t *testing.T, rules []byte) {
 	if err := os.WriteFile(file, rules, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(tool, "check", "rules", file).CombinedOutput(); err != nil {
+	if out, err := clocale.Command(tool, "check", "rules", file).CombinedOutput(); err != nil {
 		t.Errorf("promtool: %v\n%s", err, out)
 	}
 }

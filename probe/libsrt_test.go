@@ -5,10 +5,10 @@ import (
 	"context"
 	"net"
 	"net/netip"
-	"os/exec"
 	"testing"
 	"time"
 
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 )
 
@@ -23,7 +23,7 @@ func realListener(t *testing.T, query string) netip.AddrPort {
 	free := conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	conn.Close()
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, path, "-q", "srt://"+free.String()+"?mode=listener"+query, "file://con")
+	cmd := clocale.CommandContext(ctx, path, "-q", "srt://"+free.String()+"?mode=listener"+query, "file://con")
 	var log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &log, &log
 	if err := cmd.Start(); err != nil {

@@ -3,6 +3,8 @@
 # optimization, cmd/srtrelay/default.pgo) from a relay under the bench's mixed
 # load. Needs root; takes half a minute.
 set -eu -o pipefail
+# What is printed is parsed, and decimals have a point.
+export LC_ALL=C
 cd "$(dirname "$0")/.."
 seconds=20
 

@@ -5,6 +5,8 @@
 # so and goes on, because the tests then skip what they cannot run; with
 # SRTRELAY_REQUIRE_ALL set it fails.
 set -euo pipefail
+# What is printed is parsed, and decimals have a point.
+export LC_ALL=C
 
 missing=()
 need() { # package, command or file that it brings
@@ -54,6 +56,8 @@ need_tests() {
 	# For the tests of the web page, and letters for its screenshots.
 	need chromium chromium
 	need fonts-dejavu-core /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
+	# For a locale with decimal commas.
+	need locales /usr/share/i18n/locales/de_DE
 	# For completion and the manual page.
 	need zsh zsh
 	need fish fish

@@ -2,6 +2,8 @@
 # Looks at the kernel settings that decide whether a busy relay loses
 # datagrams, and sets those that can be set. See usage below.
 set -euo pipefail
+# What is printed is parsed, and decimals have a point.
+export LC_ALL=C
 
 usage() {
 	cat <<'TEXT'

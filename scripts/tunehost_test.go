@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 )
 
@@ -56,11 +57,11 @@ func (h host) run(text string) (out string, code int) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	cmd := exec.Command("unshare", "--net", "--mount", "bash", "-euc", `
+	cmd := clocale.Command("unshare", "--net", "--mount", "bash", "-euc", `
 		mount --bind "$1/sys" /proc/sys
 		mkdir -p "$1/cpu" && mount --bind "$1/cpu" /sys/devices/system/cpu
 		`+text, "host", h.root)
-	cmd.Env = append(os.Environ(), "TUNE="+script, "SRTRELAY_SYSCTL_FILE="+filepath.Join(h.root, "90.conf"))
+	cmd.Env = clocale.Environ("TUNE="+script, "SRTRELAY_SYSCTL_FILE="+filepath.Join(h.root, "90.conf"))
 	b, err := cmd.CombinedOutput()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return string(b), exit.ExitCode()
@@ -175,7 +176,7 @@ func TestQueuesOfACard(t *testing.T) {
 
 func TestWrongUsage(t *testing.T) {
 	for _, args := range [][]string{{"--bogus"}, {"--port"}, {"--port", "x"}, {"--dev", "no-such-card"}} {
-		out, err := exec.Command("./tune-host.sh", args...).CombinedOutput()
+		out, err := clocale.Command("./tune-host.sh", args...).CombinedOutput()
 		exit, ok := errors.AsType[*exec.ExitError](err)
 		if !ok || exit.ExitCode() != 2 || strings.Count(string(out), "\n") != 1 {
 			t.Errorf("%v: %v: %s", args, err, out)

@@ -3,7 +3,6 @@ package udp
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"strings"
 	"syscall"
@@ -11,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 )
 
@@ -64,8 +64,8 @@ func TestPreferSession(t *testing.T) {
 		{"leader", `exec "$0" -test.run='^TestPreferSession$'`, "nice -10"},
 		{"one of several", `"$0" -test.run='^TestPreferSession$'; exit $?`, "nice 0"},
 	} {
-		cmd := exec.Command("/bin/sh", "-c", c.script, os.Args[0])
-		cmd.Env = append(os.Environ(), child+"=1")
+		cmd := clocale.Command("/bin/sh", "-c", c.script, os.Args[0])
+		cmd.Env = clocale.Environ(child + "=1")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 		out, err := cmd.CombinedOutput()
 		if err != nil {

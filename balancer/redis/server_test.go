@@ -17,6 +17,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 )
 
@@ -79,7 +80,7 @@ func (s *server) start() {
 
 func (s *server) run(args []string) {
 	s.t.Helper()
-	s.cmd = exec.Command(binary(s.t), args...)
+	s.cmd = clocale.Command(binary(s.t), args...)
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		s.t.Fatal(err)

@@ -5,12 +5,12 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 )
 
@@ -112,7 +112,7 @@ func TestProcessRunsWhereItShould(t *testing.T) {
 func TestSweep(t *testing.T) {
 	l := open(t)
 	defer l.Close()
-	dead := exec.Command("true")
+	dead := clocale.Command("true")
 	if err := dead.Run(); err != nil {
 		t.Fatal(err)
 	}
@@ -126,12 +126,12 @@ func TestSweep(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	stray := exec.Command("ip", "netns", "exec", left[0], "sleep", "1000")
+	stray := clocale.Command("ip", "netns", "exec", left[0], "sleep", "1000")
 	if err := stray.Start(); err != nil {
 		t.Fatal(err)
 	}
 	for { // until it is in the namespace
-		out, err := exec.Command("ip", "netns", "pids", left[0]).Output()
+		out, err := clocale.Command("ip", "netns", "pids", left[0]).Output()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -12,6 +11,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"srtrelay/internal/clocale"
 )
 
 // Namespace is a network namespace and the thread that lives in it. All its
@@ -119,7 +120,7 @@ func (n *Namespace) close() error {
 // removeNamespace ends what still runs there, such as a server's workers that
 // outlived it, and removes the namespace.
 func removeNamespace(name string) error {
-	out, err := exec.Command("ip", "netns", "pids", name).Output()
+	out, err := clocale.Command("ip", "netns", "pids", name).Output()
 	if err != nil {
 		return fmt.Errorf("list processes of %s: %w", name, err)
 	}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"srtrelay/internal/clocale"
 )
 
 // Program is what to start in a namespace.
@@ -38,8 +40,8 @@ type Process struct {
 
 // Start runs a program in the namespace, on its CPUs.
 func (n *Namespace) Start(p Program) (*Process, error) {
-	cmd := exec.Command(p.Args[0], p.Args[1:]...)
-	cmd.Env = append(os.Environ(), p.Env...)
+	cmd := clocale.Command(p.Args[0], p.Args[1:]...)
+	cmd.Env = clocale.Environ(p.Env...)
 	// Its own group: Ctrl-C reaches the suite alone, which then ends the rest
 	// in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}

@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"srtrelay/internal/clocale"
 )
 
 // freePort asks the kernel for one.
@@ -24,7 +25,7 @@ func freePort(t *testing.T) int {
 func startRelay(t *testing.T, backends []string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "srtrelay")
-	build := exec.Command("go", "build", "-o", binary, "srtrelay/cmd/srtrelay")
+	build := clocale.Command("go", "build", "-o", binary, "srtrelay/cmd/srtrelay")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		t.Fatalf("build srtrelay: %v", err)
@@ -34,7 +35,7 @@ func startRelay(t *testing.T, backends []string) string {
 	for _, b := range backends {
 		args = append(args, "--backend", "srt://"+b)
 	}
-	relay := exec.Command(binary, args...)
+	relay := clocale.Command(binary, args...)
 	relay.Stderr = os.Stderr
 	if err := relay.Start(); err != nil {
 		t.Fatalf("start srtrelay: %v", err)

@@ -3,8 +3,9 @@ package peers
 import (
 	"fmt"
 	"net/netip"
-	"os/exec"
 	"strings"
+
+	"srtrelay/internal/clocale"
 )
 
 // nftTable is removed as a whole: without a rule that needs it, connection
@@ -59,7 +60,7 @@ func (nft) Start(s Site) (*Running, error) {
 
 // nftCommand loads a ruleset in the calling thread's namespace.
 func nftCommand(rules string, args ...string) error {
-	cmd := exec.Command("nft", append(args, "-f", "-")...)
+	cmd := clocale.Command("nft", append(args, "-f", "-")...)
 	cmd.Stdin = strings.NewReader(rules)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("nft: %w: %s", err, strings.TrimSpace(string(out)))

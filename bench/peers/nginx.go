@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"text/template"
 
 	"srtrelay/bench/lab"
+	"srtrelay/internal/clocale"
 )
 
 // streamModules are where distributions put the stream module; built-in
@@ -165,7 +165,7 @@ func children(pid int) []int {
 
 // NginxVersion is what the program calls itself, or why there is none.
 func NginxVersion() string {
-	out, err := exec.Command("nginx", "-v").CombinedOutput()
+	out, err := clocale.Command("nginx", "-v").CombinedOutput()
 	if err != nil {
 		return "not installed"
 	}

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"srtrelay/bench/lab"
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 )
 
@@ -38,7 +38,7 @@ func TestNginxTakesItsConfiguration(t *testing.T) {
 			t.Errorf("%s is missing", b)
 		}
 	}
-	out, err := exec.Command("nginx", "-t", "-p", dir, "-c", filepath.Join(dir, "nginx.conf")).CombinedOutput()
+	out, err := clocale.Command("nginx", "-t", "-p", dir, "-c", filepath.Join(dir, "nginx.conf")).CombinedOutput()
 	if err != nil {
 		t.Errorf("%v: %s", err, out)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"srtrelay/bench/peers"
 	"srtrelay/bench/report"
+	"srtrelay/internal/clocale"
 )
 
 // sysctls are the kernel parameters that the figures depend on.
@@ -95,7 +96,7 @@ func kernel() string {
 
 // commit is what git calls the tree that the bench runs in, if there is one.
 func commit() string {
-	out, err := exec.Command("git", "describe", "--tags", "--always", "--dirty").Output()
+	out, err := clocale.Command("git", "describe", "--tags", "--always", "--dirty").Output()
 	if err != nil {
 		return "unknown"
 	}

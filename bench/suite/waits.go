@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/google/pprof/profile"
+
+	"srtrelay/internal/clocale"
 )
 
 // shares of a profile's samples, in percent.
@@ -33,12 +35,12 @@ func lockShares(ctx context.Context, pid int, dir string) (shares, error) {
 		return shares{}, errors.New("the program perf is not installed")
 	}
 	file := filepath.Join(dir, "perf.data")
-	record := exec.CommandContext(ctx, "perf", "record", "-q", "-g", "-e", "cpu-clock", "-F", "999", "-o", file,
+	record := clocale.CommandContext(ctx, "perf", "record", "-q", "-g", "-e", "cpu-clock", "-F", "999", "-o", file,
 		"-p", strconv.Itoa(pid), "--", "sleep", profileSeconds)
 	if out, err := record.CombinedOutput(); err != nil {
 		return shares{}, fmt.Errorf("perf record: %w: %s", err, firstLine(string(out)))
 	}
-	out, err := exec.CommandContext(ctx, "perf", "report", "-i", file, "--stdio", "-g", "none", "--no-children", "-F", "overhead,symbol").Output()
+	out, err := clocale.CommandContext(ctx, "perf", "report", "-i", file, "--stdio", "-g", "none", "--no-children", "-F", "overhead,symbol").Output()
 	if err != nil {
 		return shares{}, fmt.Errorf("perf report: %w", err)
 	}

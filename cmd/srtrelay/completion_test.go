@@ -2,13 +2,13 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"srtrelay/config"
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 )
 
@@ -30,7 +30,7 @@ func TestCompletionScripts(t *testing.T) {
 	for _, shell := range shells {
 		t.Run(shell, func(t *testing.T) {
 			file := scripted(t, shell)
-			if out, err := exec.Command(need.Tool(t, shell), "-n", file).CombinedOutput(); err != nil {
+			if out, err := clocale.Command(need.Tool(t, shell), "-n", file).CombinedOutput(); err != nil {
 				t.Errorf("%v: %s", err, out)
 			}
 		})
@@ -69,7 +69,7 @@ printf '%s\n' "${COMPREPLY[@]}"`
 		{[]string{"shards", "--ex"}, []string{"--exact"}},
 		{[]string{"help", "backends", "for"}, []string{"forget"}},
 	} {
-		command := exec.Command(bash, append([]string{"--norc", "--noprofile", "-c", frame, "bash", file, "srtrelay"}, c.words...)...)
+		command := clocale.Command(bash, append([]string{"--norc", "--noprofile", "-c", frame, "bash", file, "srtrelay"}, c.words...)...)
 		command.Env = []string{asCommand + "=1", "PATH=" + bin + ":" + os.Getenv("PATH"), "SRTRELAY_API=" + r.Listener.Addr().String(), "LC_ALL=C.UTF-8"}
 		out, err := command.CombinedOutput()
 		var got []string
@@ -134,7 +134,7 @@ func TestManPageIsClean(t *testing.T) {
 	for _, linter := range []string{"groff -man -Tutf8 -ww -z", "mandoc -T lint -W warning"} {
 		t.Run(strings.Fields(linter)[0], func(t *testing.T) {
 			args := strings.Fields(linter)
-			command := exec.Command(need.Tool(t, args[0]), args[1:]...)
+			command := clocale.Command(need.Tool(t, args[0]), args[1:]...)
 			command.Stdin = strings.NewReader(stdout.String())
 			if out, err := command.CombinedOutput(); err != nil || len(out) > 0 {
 				t.Errorf("%v: %s", err, out)

@@ -8,12 +8,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 
 	"srtrelay/config"
+	"srtrelay/internal/clocale"
 )
 
 // asCommand makes the test binary behave as srtrelay.
@@ -155,7 +155,7 @@ func TestProcess(t *testing.T) {
 			"srtrelay: --steer cpu: every shard needs a CPU of its own, there are too few for 1024",
 		},
 	} {
-		cmd := exec.Command(os.Args[0], strings.Fields(c.args)...)
+		cmd := clocale.Command(os.Args[0], strings.Fields(c.args)...)
 		cmd.Env = []string{asCommand + "=1"}
 		var stdout, stderr bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &stdout, &stderr

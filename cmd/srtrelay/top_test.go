@@ -4,13 +4,14 @@ import (
 	"bytes"
 	"io"
 	"os"
-	"os/exec"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/creack/pty"
+
+	"srtrelay/internal/clocale"
 )
 
 // coloured finds a colour of the sixteen.
@@ -41,7 +42,7 @@ func seen(t *testing.T, from <-chan []byte, kept *bytes.Buffer, text string) {
 func TestTopOnTerminal(t *testing.T) {
 	r := newFakeRelay(t)
 	for _, noColor := range []bool{false, true} {
-		command := exec.Command(os.Args[0], "top", "--api", r.Listener.Addr().String())
+		command := clocale.Command(os.Args[0], "top", "--api", r.Listener.Addr().String())
 		command.Env = []string{asCommand + "=1", "TERM=xterm-256color"}
 		if noColor {
 			command.Env = append(command.Env, "NO_COLOR=1")
@@ -93,7 +94,7 @@ func TestTopOnTerminal(t *testing.T) {
 }
 
 func TestTopNeedsTerminal(t *testing.T) {
-	command := exec.Command(os.Args[0], "top")
+	command := clocale.Command(os.Args[0], "top")
 	command.Env = []string{asCommand + "=1"}
 	out, err := command.CombinedOutput()
 	if err == nil || command.ProcessState.ExitCode() != exitCannotStart || bytes.Count(out, []byte("\n")) != 1 || !bytes.Contains(out, []byte("must be a terminal")) {

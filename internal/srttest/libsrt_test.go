@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 	"srtrelay/wire"
 )
@@ -34,7 +35,7 @@ const unflushed = 4
 func start(t *testing.T, from, to string) *tool {
 	t.Helper()
 	path := need.Tool(t, "srt-live-transmit")
-	x := &tool{cmd: exec.Command(path, "-q", "-a:no", "-chunk:1316", from, to)}
+	x := &tool{cmd: clocale.Command(path, "-q", "-a:no", "-chunk:1316", from, to)}
 	x.cmd.Stderr = &x.stderr
 	x.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // a test that panics cleans nothing up
 	x.stdin = must[io.WriteCloser](t)(x.cmd.StdinPipe())

@@ -25,6 +25,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"srtrelay/internal/clocale"
 )
 
 const (
@@ -126,7 +128,7 @@ func (d *demo) needs() error {
 func (d *demo) prepare() error {
 	d.say("building the origin, making two test clips of %d s with ffmpeg", clipSeconds)
 	origin := filepath.Join(d.dir, "origin")
-	build := exec.CommandContext(d.ctx, "internal/origin/build.sh", origin)
+	build := clocale.CommandContext(d.ctx, "internal/origin/build.sh", origin)
 	if text, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the origin (`make demo` brings libsrt's headers): %w\n%s", err, text)
 	}

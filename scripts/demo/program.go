@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"srtrelay/internal/clocale"
 )
 
 // program is one process of the demo.
@@ -61,7 +63,7 @@ func (d *demo) start(name, path string, args ...string) (*program, error) {
 
 // startTo does the same, but standard output goes to out if it is not nil.
 func (d *demo) startTo(out *os.File, name, path string, args ...string) (*program, error) {
-	p := &program{name: name, cmd: exec.Command(path, args...), done: make(chan struct{})}
+	p := &program{name: name, cmd: clocale.Command(path, args...), done: make(chan struct{})}
 	p.log.rung = make(chan struct{})
 	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
 	if out != nil {

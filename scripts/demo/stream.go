@@ -6,11 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"srtrelay/internal/clocale"
 )
 
 const (
@@ -37,7 +38,7 @@ type stream struct {
 // makeClip lets ffmpeg invent a film with sound.
 func (s *stream) makeClip(ctx context.Context, dir, size string, tone int) error {
 	path := filepath.Join(dir, s.fileName()+".ts")
-	cmd := exec.CommandContext(ctx, "ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin",
+	cmd := clocale.CommandContext(ctx, "ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin",
 		"-f", "lavfi", "-i", "testsrc2=rate=25:size="+size,
 		"-f", "lavfi", "-i", fmt.Sprintf("sine=sample_rate=48000:frequency=%d", tone),
 		"-t", fmt.Sprint(clipSeconds), "-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-b:v", "1500k",

@@ -6,12 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"srtrelay/internal/clocale"
 )
 
 // summary tells what happened and whether it is what should have happened.
@@ -129,14 +130,14 @@ func (d *demo) decoded() error {
 // pictures counts what can be seen of a copy.
 func (d *demo) pictures(c *copied) (int, error) {
 	if c.part == whole {
-		cmd := exec.CommandContext(d.ctx, "ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-xerror", "-i", c.path, "-f", "null", "-")
+		cmd := clocale.CommandContext(d.ctx, "ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-xerror", "-i", c.path, "-f", "null", "-")
 		if text, err := cmd.CombinedOutput(); err != nil || len(bytes.TrimSpace(text)) > 0 {
 			return 0, fmt.Errorf("does not decode: %v\n%s", err, text)
 		}
 	}
 	// A clip that begins in the middle cannot be decoded before its first key
 	// frame, which ffprobe tells at length.
-	text, err := exec.CommandContext(d.ctx, "ffprobe", "-loglevel", "quiet", "-count_frames", "-select_streams", "v:0",
+	text, err := clocale.CommandContext(d.ctx, "ffprobe", "-loglevel", "quiet", "-count_frames", "-select_streams", "v:0",
 		"-show_entries", "stream=nb_read_frames", "-of", "default=nokey=1:noprint_wrappers=1", c.path).Output()
 	if err != nil {
 		return 0, fmt.Errorf("count pictures: %w", err)

@@ -1,0 +1,38 @@
+// Package clocale starts programs whose output is parsed, in the C locale:
+// elsewhere perf, ip, redis-cli or awk may write 0,5 for 0.5, sort otherwise,
+// or say it in the operator's language.
+//
+// It is for tests and tools only.
+package clocale
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+)
+
+// Environ is the environment of this process, with LC_ALL=C in place of what it
+// says of language and locale, and then what is added.
+func Environ(added ...string) []string {
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return name == "LC_ALL" || name == "LANGUAGE"
+	})
+	return append(append(env, "LC_ALL=C"), added...)
+}
+
+// Command is exec.Command with that environment.
+func Command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Env = Environ()
+	return cmd
+}
+
+// CommandContext is exec.CommandContext with that environment.
+func CommandContext(ctx context.Context, name string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = Environ()
+	return cmd
+}
