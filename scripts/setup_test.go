@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"srtrelay/internal/clocale"
 )
 
 // setup runs setup.sh on a host where nothing is installed and apt-get only
@@ -34,7 +36,7 @@ func setup(t *testing.T, args ...string) []string {
 	}
 	// The script also looks into the sbin directories for what it needs, so
 	// that a tool there counts as installed: only what is missing is asked for.
-	cmd := exec.Command(filepath.Join(bin, "bash"), append([]string{"setup.sh"}, args...)...)
+	cmd := clocale.Command(filepath.Join(bin, "bash"), append([]string{"setup.sh"}, args...)...)
 	cmd.Env = []string{"PATH=" + bin}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -72,7 +74,7 @@ func TestDemoInstallsOnlyItsOwn(t *testing.T) {
 }
 
 func TestSetupRefusesUnknownArgument(t *testing.T) {
-	out, err := exec.Command("bash", "setup.sh", "no-such").CombinedOutput()
+	out, err := clocale.Command("bash", "setup.sh", "no-such").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "no-such: unknown argument") {
 		t.Errorf("%v: %q", err, out)
 	}
