@@ -11,6 +11,10 @@ import (
 	"srtrelay/wire"
 )
 
+func addrFrom(ip netip.Addr, port uint16) addr.AddrPort {
+	return addr.From(netip.AddrPortFrom(ip, port))
+}
+
 func fromConn(c *net.UDPConn) addr.AddrPort { return addr.From(addrOf(c)) }
 
 // A forwarded datagram and a turn of the loop allocate nothing, with the
@@ -62,13 +66,13 @@ func TestForwardingDoesNotAllocate(t *testing.T) {
 	}
 }
 
-func must(t *testing.T, c *net.UDPConn, b []byte) {
+func must(t testing.TB, c *net.UDPConn, b []byte) {
 	if _, err := c.Write(b); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func mustTo(t *testing.T, c *net.UDPConn, b []byte, to netip.AddrPort) {
+func mustTo(t testing.TB, c *net.UDPConn, b []byte, to netip.AddrPort) {
 	if _, err := c.WriteToUDPAddrPort(b, to); err != nil {
 		t.Fatal(err)
 	}

@@ -14,10 +14,11 @@ const attemptFor = 3 * handshake.LegRetry
 
 // attempt is a pending handshake's time with its present backend.
 type attempt struct {
-	until  time.Duration
-	asked  bool // another backend has been asked for
-	awaits bool // ... and the answer is on its way
-	lost   bool // this one is known to be gone
+	dialled time.Duration
+	until   time.Duration
+	asked   bool // another backend has been asked for
+	awaits  bool // ... and the answer is on its way
+	lost    bool // this one is known to be gone
 }
 
 // considerAnother asks for another backend when the present one has had its

@@ -169,8 +169,10 @@ func TestOneChoiceAtATime(t *testing.T) {
 	for range 3 {
 		r.pass(handshake.LegRetry + wheelTick)
 	}
-	r.lost(r.peers[fromConn(r.backend)])
-	r.lost(r.peers[fromConn(r.backend)])
+	for range 2 {
+		r.lost(r.peers[fromConn(r.backend)], proof{at: r.now, silentSince: never})
+		r.settle()
+	}
 	if n := len(r.balancer.held); n != 1 {
 		t.Fatalf("%d choices under way, want 1", n)
 	}

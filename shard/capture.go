@@ -75,6 +75,5 @@ func (s *Shard) insist(do func(*Shard)) bool {
 	if !s.inbox.insist(func(s *Shard) { do(s); close(done) }) {
 		return false
 	}
-	<-done
-	return true
+	return s.await(done)
 }

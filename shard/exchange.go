@@ -74,8 +74,8 @@ func (s *Shard) dial(i uint32, ss *Session, t backend.Target) {
 	ss.state = connecting
 	s.keyBack(i, ss)
 	sd := s.sessions.side(i)
-	sd.peer = s.joinPeer(ss, t.ID)
-	sd.opening.attempt = attempt{until: s.now + attemptFor}
+	s.joinPeer(i, ss, t.ID)
+	sd.opening.attempt = attempt{dialled: s.now, until: s.now + attemptFor}
 	x, nonce := &sd.opening.exchange, handshake.NewNonce(s.random.Uint32())
 	if cookie, ok := sd.peer.cookie(port, s.now); ok {
 		x.DialKnown(s.now, t.Addr.Addr(), nonce, cookie)

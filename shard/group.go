@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,6 +54,9 @@ func Open(cfg Config) (*Group, error) {
 		}
 		s.broken = g.broken
 		g.shards = append(g.shards, s)
+	}
+	for _, s := range g.shards {
+		s.others = slices.DeleteFunc(slices.Clone(g.shards), func(other *Shard) bool { return other == s })
 	}
 	for _, ap := range cfg.Listen {
 		socks, err := udp.OpenFront(ap, cfg.Shards, cfg.Sockets)
@@ -122,7 +126,7 @@ func newShard(id int, cfg *Config, origin time.Time) (*Shard, error) {
 	s.fire = s.timeout
 	s.gather = gatherer{most: cfg.BatchWait, fill: gatherFill * float64(cfg.Batch)}
 	// Answers to this many handshakes may be under way at once.
-	s.inbox = inbox{max: 2*cfg.MaxHalfOpen + 64, wake: poller.Wake}
+	s.inbox = inbox{max: 2*cfg.MaxHalfOpen + 64, wake: poller.Wake, gone: make(chan struct{})}
 	return s, nil
 }
 
@@ -134,8 +138,9 @@ func (g *Group) Start() {
 	}
 }
 
-// Broken yields an error when a shard cannot go on. The relay is then to be
-// stopped: the callers of that shard are served by nobody.
+// Broken yields an error when a shard cannot go on; a *PanicError if it has
+// panicked. The relay is then to be stopped: the callers of that shard are
+// served by nobody, and those of the others are told by Stop.
 func (g *Group) Broken() <-chan error { return g.broken }
 
 // Drain makes every shard refuse new callers and waits until no session is
@@ -169,11 +174,18 @@ func (g *Group) live() uint64 {
 
 // Stop ends every session with SHUTDOWN and returns when all loops have ended
 // and all sockets are closed.
+//
+// The sockets are closed when the last loop has ended: a shard that is done
+// sooner, or has panicked, would otherwise move the flows of those that still
+// tell their sessions.
 func (g *Group) Stop() {
 	for _, s := range g.shards {
 		s.inbox.insist((*Shard).stop)
 	}
 	g.loops.Wait()
+	for _, s := range g.shards {
+		s.closeSockets()
+	}
 }
 
 // Stats copies the counters of every shard.
@@ -191,37 +203,3 @@ func (g *Group) Addrs() []netip.AddrPort { return g.addrs }
 // GrantedBuffers returns the receive and send buffers, in bytes, that the
 // kernel granted to a front socket.
 func (g *Group) GrantedBuffers() (recv, send int) { return g.grantedRecv, g.grantedSend }
-
-// stop ends all sessions. Loop only.
-func (s *Shard) stop() {
-	s.draining, s.stopping = true, true
-	s.sessions.all(func(i uint32, ss *Session) {
-		switch ss.state {
-		case established:
-			s.end(i, ss, Stopped)
-		case resolving, connecting:
-			s.fail(i, ss, handshake.Down)
-		}
-	})
-}
-
-// close frees what the shard holds. The owner of the sockets closes them:
-// nobody else can be reading one.
-func (s *Shard) close() {
-	s.sessions.all(func(i uint32, ss *Session) {
-		if ss.state == rejected || ss.state == closing {
-			s.forget(i, ss)
-		}
-	})
-	for _, l := range s.inbox.close() {
-		l(s)
-	}
-	s.payOwed()
-	s.taps.end()
-	s.sumUpQueues() // the last drops
-	s.links(func(l *link, _ int) { _ = l.sock.Close() })
-	_ = s.poller.Close()
-	_ = s.batch.Close()
-	s.gauge()
-	s.counters.publish()
-}

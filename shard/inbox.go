@@ -17,6 +17,9 @@ type inbox struct {
 	wake func()
 	// closed is set when the loop has ended: nobody reads letters any more.
 	closed bool
+	// gone is closed when no letter will run any more, also none that was
+	// taken.
+	gone chan struct{}
 }
 
 // letter is something for the loop to do with its own shard.
@@ -25,6 +28,13 @@ type letter func(*Shard)
 // post hands l over and wakes the loop. It never waits; false means that the
 // inbox is full or closed, and then l will not run.
 func (b *inbox) post(l letter) bool { return b.put(l, b.max) }
+
+// lossRoom is what the inbox has room for beyond max when another shard
+// reports a lost backend: every backend that the registry holds, once.
+const lossRoom = 4096
+
+// postReserved is post for a shard's report that a backend is lost.
+func (b *inbox) postReserved(l letter) bool { return b.put(l, b.max+lossRoom) }
 
 // insist is post for the few commands of the shard's owner, which find room
 // in a full inbox too.
@@ -78,4 +88,17 @@ func (b *inbox) close() []letter {
 	defer b.mu.Unlock()
 	b.closed = true
 	return b.list
+}
+
+// abandon ends the inbox; letters that have not run will not. Calling it again
+// does nothing.
+func (b *inbox) abandon() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed, b.list = true, nil
+	select {
+	case <-b.gone:
+	default:
+		close(b.gone)
+	}
 }

@@ -20,6 +20,7 @@ const owedRetry = 20 * time.Millisecond
 // thread is never handed to another goroutine.
 func (s *Shard) run() {
 	runtime.LockOSThread()
+	defer s.recovered()
 	s.pin()
 	udp.SharpenTimers()
 	udp.PreferThread()
@@ -33,7 +34,7 @@ func (s *Shard) run() {
 			s.wait()
 		}
 	}
-	s.close()
+	s.finish()
 }
 
 // pace chooses between receiving again at once, letting datagrams gather
@@ -87,6 +88,9 @@ func (s *Shard) turn() bool {
 	s.wheel.Advance(s.now, s.fire)
 	s.readErrors()
 	s.watchSuspects()
+	if left := s.endLost(); s.leaving && s.stopSlice(left) {
+		s.stopping = true
+	}
 	s.payOwed()
 	s.sumUpRates()
 	s.flush()
@@ -128,6 +132,9 @@ func (s *Shard) links(fn func(l *link, i int)) {
 
 // nextDue returns when the loop must run though nothing arrives.
 func (s *Shard) nextDue() (time.Duration, bool) {
+	if s.leaving || len(s.dying) > 0 {
+		return s.now, true // the next slice
+	}
 	due, ok := s.wheel.Next()
 	for _, p := range s.suspects {
 		if !ok || p.nextProbe < due {
@@ -201,16 +208,6 @@ func (s *Shard) receive(l *link) int {
 		s.breakDown(fmt.Errorf("shard %d: receive on %s: %w", s.id, l.sock.Local(), err))
 	}
 	return n
-}
-
-// breakDown ends the loop for good. The flows that the kernel gives to this
-// shard would vanish, so the whole relay must end, and be started again.
-func (s *Shard) breakDown(err error) {
-	s.stopping = true
-	select {
-	case s.broken <- err:
-	default: // another shard was first
-	}
 }
 
 // flush sends what the outboxes hold; only then may the batch and the scratch

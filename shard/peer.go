@@ -22,6 +22,7 @@ type peer struct {
 	id       backend.ID
 	addr     addr.AddrPort
 	sessions int
+	first    uint32 // of its sessions, the latest to join; index+1, by side.next
 	slot     uint16
 	// bytes counts what is relayed both ways, summed what the rates know of.
 	bytes, summed uint64
@@ -29,7 +30,10 @@ type peer struct {
 	cookies []known // by upstream socket
 
 	gone      time.Duration // when it was last found lost
+	proof     proof         // ... and why
+	condemned uint32        // the next session to be told; index+1, 0 for none
 	suspect   bool
+	since     time.Duration // it became a suspect
 	probes    int
 	nextProbe time.Duration
 	probeID   uint32
@@ -60,7 +64,7 @@ func (s *Shard) canJoin(to addr.AddrPort) bool {
 }
 
 // joinPeer counts a session to a backend's address, for which canJoin holds.
-func (s *Shard) joinPeer(ss *Session, id backend.ID) *peer {
+func (s *Shard) joinPeer(i uint32, ss *Session, id backend.ID) *peer {
 	p := s.peers[ss.backend]
 	if p == nil {
 		p = &peer{addr: ss.backend, slot: s.freeSlot()}
@@ -69,6 +73,12 @@ func (s *Shard) joinPeer(ss *Session, id backend.ID) *peer {
 	p.id = id
 	p.sessions++
 	ss.slot, ss.joined = p.slot, true
+	sd := s.sessions.side(i)
+	sd.peer, sd.next, sd.prev = p, p.first, 0
+	if p.first != 0 {
+		s.sessions.side(p.first - 1).prev = i + 1
+	}
+	p.first = i + 1
 	return p
 }
 
@@ -90,7 +100,20 @@ func (s *Shard) leavePeer(i uint32, ss *Session) {
 		return
 	}
 	ss.joined = false
-	p := s.sessions.side(i).peer
+	sd := s.sessions.side(i)
+	p := sd.peer
+	if sd.prev != 0 {
+		s.sessions.side(sd.prev - 1).next = sd.next
+	} else {
+		p.first = sd.next
+	}
+	if sd.next != 0 {
+		s.sessions.side(sd.next - 1).prev = sd.prev
+	}
+	if p.condemned == i+1 {
+		p.condemned = sd.next
+	}
+	sd.next, sd.prev = 0, 0
 	if p.sessions--; p.sessions == 0 {
 		s.unsuspect(p)
 		delete(s.peers, p.addr)
@@ -118,11 +141,11 @@ func (s *Shard) refused(port uint8, r udp.Refusal) {
 		return
 	}
 	if s.proves(port, p, r.Quoted) {
-		s.lost(p)
+		s.lost(p, proof{at: s.now, silentSince: never})
 		return
 	}
 	if !p.suspect {
-		p.suspect, p.probes = true, 0
+		p.suspect, p.since, p.probes = true, s.now, 0
 		s.suspects = append(s.suspects, p)
 		s.probePeer(p)
 	}
@@ -156,16 +179,21 @@ func (s *Shard) probePeer(p *peer) {
 	}
 }
 
+// probesPerTurn bounds what the suspects of a whole network take of a turn.
+const probesPerTurn = 256
+
 // watchSuspects probes again, and gives up those who stayed silent.
 func (s *Shard) watchSuspects() {
+	probes := 0
 	for k := len(s.suspects) - 1; k >= 0; k-- {
 		p := s.suspects[k]
 		switch {
 		case s.now < p.nextProbe:
-		case p.probes < len(probeAfter):
+		case p.probes == len(probeAfter):
+			s.lost(p, proof{at: s.now, silentSince: p.since})
+		case probes < probesPerTurn:
 			s.probePeer(p)
-		default:
-			s.lost(p)
+			probes++
 		}
 	}
 }
@@ -198,32 +226,4 @@ func (s *Shard) probeReply(d *udp.Datagram, p wire.Packet) Counter {
 		return Consumed
 	}
 	return DropForeignBackend
-}
-
-// lost ends every session of a backend that is gone, so that its callers
-// connect elsewhere now instead of waiting for their own timeout.
-//
-// While its handshakes wait for other backends, each of their datagrams proves
-// it again; once per retry is enough.
-func (s *Shard) lost(p *peer) {
-	if p.gone != 0 && s.now-p.gone < handshake.LegRetry {
-		return
-	}
-	p.gone = s.now
-	p.cookies = nil // the next process there has others
-	s.counters.inc(BackendsLost)
-	s.emit(Event{Kind: BackendGone, Backend: p.id, Address: p.addr.Netip()})
-	s.unsuspect(p)
-	s.cfg.Balancer.Unreachable(p.id, true)
-	s.sessions.all(func(i uint32, ss *Session) {
-		if s.sessions.side(i).peer != p {
-			return
-		}
-		switch ss.state {
-		case established:
-			s.end(i, ss, BackendLost)
-		case connecting:
-			s.askAnother(i, ss, true)
-		}
-	})
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 // nothing happens between them, and time passes when the test says so.
 type rig struct {
 	*Shard
+	owner    *Group
 	t        testing.TB
 	balancer *fakeBalancer
 	caller   *net.UDPConn // connected to the shard
@@ -28,6 +30,7 @@ type rig struct {
 
 // fakeBalancer answers when told to.
 type fakeBalancer struct {
+	mu          sync.Mutex // loops that run share it
 	target      backend.Target
 	err         error
 	busy        bool // refuses everything
@@ -39,6 +42,8 @@ type fakeBalancer struct {
 }
 
 func (b *fakeBalancer) Resolve(q backend.Query, done func(backend.Target, error) bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.busy {
 		return false
 	}
@@ -58,6 +63,8 @@ func (b *fakeBalancer) Resolve(q backend.Query, done func(backend.Target, error)
 }
 
 func (b *fakeBalancer) Release(l backend.Lease) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.busy {
 		return false
 	}
@@ -65,7 +72,11 @@ func (b *fakeBalancer) Release(l backend.Lease) bool {
 	return true
 }
 
-func (b *fakeBalancer) Unreachable(id backend.ID, _ bool) { b.unreachable = append(b.unreachable, id) }
+func (b *fakeBalancer) Unreachable(id backend.ID, _ bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unreachable = append(b.unreachable, id)
+}
 
 func newRig(t testing.TB, change ...func(*Config)) *rig {
 	t.Helper()
@@ -97,7 +108,7 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(g.Close)
-	r.Shard, r.front = g.shards[0], g.Addrs()[0]
+	r.owner, r.Shard, r.front = g, g.shards[0], g.Addrs()[0]
 	r.caller = r.dialFront()
 	return r
 }

@@ -137,6 +137,8 @@ type side struct {
 	terms    telemetry.Terms
 	opened   time.Duration // the CONCLUSION came
 	ended    time.Duration
+	// The peer's other sessions: index+1, 0 at the ends.
+	next, prev uint32
 }
 
 // opening is what a session needs for its handshake only. It has an allocation
@@ -178,7 +180,9 @@ func (s *sessions) alloc() (uint32, *Session) {
 	i := s.free[len(s.free)-1]
 	s.free = s.free[:len(s.free)-1]
 	s.live++
-	s.gen++
+	if s.gen++; s.gen == 0 {
+		s.gen = 1 // 0 names no session
+	}
 	ss := s.at(i)
 	*ss = Session{gen: s.gen}
 	return i, ss

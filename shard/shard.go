@@ -42,7 +42,9 @@ type Shard struct {
 	now      time.Duration // one clock read per turn
 	snapshot *backend.Snapshot
 	draining bool
-	stopping bool
+	leaving  bool   // the sessions are being ended
+	stopNext uint64 // ... of which this is the next place to look at
+	stopping bool   // the loop ends with this turn
 
 	sessions sessions
 	meters   telemetry.Slab
@@ -64,6 +66,8 @@ type Shard struct {
 	ratesAt  time.Duration
 	rates    atomic.Pointer[rates]
 	suspects []*peer
+	dying    []*peer  // lost, and not all of their sessions are told
+	others   []*Shard // of the group; for their inboxes
 
 	owed []backend.Lease // leases to release when the balancer has time
 

@@ -130,8 +130,32 @@ func (s *Shard) ask(ctx context.Context, do func(*Shard)) error {
 		if claimed.CompareAndSwap(false, true) {
 			return ctx.Err() // the letter finds itself unwanted
 		}
-		<-done // it is at it, and bounded
+		// The loop is running it, which takes a bounded time.
+		if !s.await(done) {
+			return ErrStopped
+		}
 		return nil
+	case <-s.inbox.gone:
+		if !s.await(done) {
+			return ErrStopped
+		}
+		return nil
+	}
+}
+
+// await waits until what was handed to the loop is done. False: it will never
+// be, for the loop has ended.
+func (s *Shard) await(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	case <-s.inbox.gone:
+	}
+	select {
+	case <-done: // before the loop ended
+		return true
+	default:
+		return false
 	}
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -125,6 +126,13 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 
 	err = wait(ctx, drain, group, c.Grace, state, log)
 	group.Stop()
+	select {
+	case late := <-group.Broken(): // while it stopped
+		if err == nil {
+			err = broken(late, log)
+		}
+	default:
+	}
 	end()
 	<-lastTold // how the last sessions ended is in the feed, and goes out with it
 	goodbye, cancel := context.WithTimeout(context.Background(), apiGoodbye)
@@ -141,16 +149,36 @@ func wait(ctx context.Context, drain <-chan struct{}, group *shard.Group, grace 
 	case <-ctx.Done():
 		return nil
 	case err := <-group.Broken():
-		return err
+		return broken(err, log)
 	case <-drain:
 	}
 	state.draining.Store(true)
 	limited, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	if left := group.Drain(limited); left > 0 {
-		log.Warn("ending sessions", "sessions", left)
+	drained := make(chan uint64, 1)
+	go func() { drained <- group.Drain(limited) }()
+	select {
+	case left := <-drained:
+		if left > 0 {
+			log.Warn("ending sessions", "sessions", left)
+		}
+		return nil
+	case err := <-group.Broken():
+		cancel()
+		<-drained
+		return broken(err, log)
 	}
-	return nil
+}
+
+// broken logs why a shard cannot go on, at once and with the stack of a panic,
+// and returns it.
+func broken(err error, log *slog.Logger) error {
+	if p, ok := errors.AsType[*shard.PanicError](err); ok {
+		log.Error("a shard has panicked, the relay stops", "shard", p.Shard, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
+	} else {
+		log.Error("a shard cannot go on, the relay stops", "error", err)
+	}
+	return err
 }
 
 func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.Resolver, live *rules.Live, events chan<- shard.Event, log *slog.Logger) (*shard.Group, error) {
