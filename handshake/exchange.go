@@ -19,6 +19,8 @@ const (
 	// minute, and takes that of the present and of the minute before; gosrt's
 	// minute has 64 s.
 	CookieKept = 55 * time.Second
+	// LastAnswer is the age of a handshake after which its caller has given up.
+	LastAnswer = 2800 * time.Millisecond
 	// ResponseKept is how long a response is replayed: past every connect
 	// timeout in use, after which no caller can still be waiting for it.
 	ResponseKept = 10 * time.Second
@@ -170,6 +172,12 @@ func (x *Exchange) Due() time.Duration {
 		return x.deadline
 	}
 	return min(x.retry, x.deadline)
+}
+
+// Postpone moves the deadline on by a time during which the relay did not run,
+// but not past latest, when the caller has given up.
+func (x *Exchange) Postpone(by, latest time.Duration) {
+	x.deadline = max(x.deadline, min(x.deadline+by, latest))
 }
 
 // Tick appends the leg-2 datagram that is due at now, if any. A code other

@@ -75,6 +75,7 @@ var described = map[string]series{
 	"turns":         alone("loop_turns_total", "Turns of the shard's loop."),
 	"waits":         alone("loop_waits_total", "Turns that slept until something arrived."),
 	"gatherings":    alone("loop_gatherings_total", "Turns after which datagrams were left to gather."),
+	"stalls":        alone("loop_stalls_total", "Times that a shard was stopped for 250 ms or longer."),
 
 	"inductions":       alone("inductions_total", "INDUCTION requests answered."),
 	"reinductions":     alone("reinductions_total", "INDUCTION replies to a stale cookie."),

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"os"
 	"syscall"
 	"time"
 
@@ -19,14 +20,26 @@ import (
 	"srtrelay/wire"
 )
 
-// answerWithin is far beyond a round trip inside a cluster.
-const answerWithin = 500 * time.Millisecond
+const (
+	// answerWithin is far beyond a round trip inside a cluster.
+	answerWithin = 500 * time.Millisecond
+	// lastLook is for an answer that waits in the socket when time is up: this
+	// process may have been stopped since it came.
+	lastLook = 10 * time.Millisecond
+	// lateBy is by how much a miss that takes longer than answerWithin shows
+	// that this process was stopped meanwhile.
+	lateBy = 250 * time.Millisecond
+)
 
 // errNonsense is an answer that is no reply to the INDUCTION.
 var errNonsense = errors.New("answered, but not as an SRT listener does")
 
 // errOwn is a failure on this side, which says nothing of the backend.
 var errOwn = errors.New("cannot ask")
+
+// errStopped is a miss of which this process may be the cause: it was stopped,
+// by a signal or by a host that gave its CPU to others.
+var errStopped = errors.New("stopped while it waited for an answer")
 
 // ownFault marks an error that is this host's own: without descriptors or
 // buffers every backend would seem dead at once.
@@ -55,10 +68,14 @@ func Ask(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
 	if _, err := conn.Write(request); err != nil {
 		return 0, fmt.Errorf("probe %s: %w", to, ownFault(err))
 	}
-	nonsense := false
+	nonsense, last := false, false
 	for buffer := make([]byte, wire.MaxPayload); ; {
 		n, err := conn.Read(buffer)
 		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded) && !last && ctx.Err() == nil:
+			last = true
+			_ = conn.SetReadDeadline(time.Now().Add(lastLook))
+			continue
 		case err != nil && nonsense:
 			return 0, fmt.Errorf("probe %s: %w", to, errNonsense)
 		case errors.Is(err, syscall.ECONNREFUSED):

@@ -3,6 +3,7 @@ package probe
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -141,6 +142,8 @@ func (r *round) loop(ctx context.Context, id backend.ID, g *probing, first func(
 			}
 		case errors.Is(err, errOwn):
 			r.log.Warn("cannot probe", "backend", string(id), "error", err)
+		case errors.Is(err, errStopped):
+			wait = afterMiss // says nothing of the backend either
 		default:
 			missed++
 			r.miss(id, g.at, missed, err)
@@ -203,5 +206,10 @@ func (r *round) askInTurn(ctx context.Context, to netip.AddrPort) (keyLen uint16
 	case r.asking <- struct{}{}:
 	}
 	defer func() { <-r.asking }()
-	return r.ask(ctx, to)
+	start := time.Now()
+	keyLen, err = r.ask(ctx, to)
+	if took := time.Since(start); err != nil && took >= answerWithin+lateBy {
+		return 0, fmt.Errorf("%w: took %v", errStopped, took)
+	}
+	return keyLen, err
 }

@@ -248,3 +248,37 @@ func TestRunAgainstAListener(t *testing.T) {
 	ring.await(t, "backend alive")
 	state(false, 4)
 }
+
+// The bug: a relay that was stopped again and again while probes were under
+// way took every backend down. Misses of a process that was stopped do not
+// count, and the question is asked again at once.
+func TestMissesWhileStoppedDoNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := registry(false, somewhere)
+		ctx, cancel := context.WithCancel(t.Context())
+		asked := 0
+		var last time.Time
+		p := scripted(r, quiet, func(context.Context, netip.AddrPort) (uint16, error) {
+			if asked++; asked > 1 {
+				if got := time.Since(last); got != afterMiss {
+					t.Errorf("question %d comes %v after a miss, want %v", asked, got, afterMiss)
+				}
+			}
+			switch {
+			case asked == 3*misses:
+				cancel()
+				return 0, ctx.Err()
+			case asked%misses == 0:
+				time.Sleep(answerWithin) // a miss that counts, but not three in a row
+			default:
+				time.Sleep(answerWithin + lateBy)
+			}
+			last = time.Now()
+			return 0, errSilence
+		})
+		p.Run(ctx, nil)
+		if b, _ := r.Snapshot().Find(backend.ID(somewhere.String())); b.Down {
+			t.Error("down, though most of its misses were this process's own")
+		}
+	})
+}

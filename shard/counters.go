@@ -52,6 +52,7 @@ const (
 	Turns
 	Waits      // turns that slept in the poller
 	Gatherings // turns after which datagrams were left to gather
+	Stalls     // turns that began late: the loop was stopped
 
 	// Handshakes and sessions.
 	Inductions     // stateless INDUCTION replies
@@ -118,6 +119,7 @@ var counterNames = [NumCounters]string{
 	Turns:                   "turns",
 	Waits:                   "waits",
 	Gatherings:              "gatherings",
+	Stalls:                  "stalls",
 	Inductions:              "inductions",
 	Reinductions:            "reinductions",
 	Handshakes:              "handshakes",

@@ -24,7 +24,7 @@ func (s *Shard) open(front uint8, d *udp.Datagram, h wire.Handshake, q backend.Q
 		s.sessions.release(i)
 		return DropBusy
 	}
-	o := new(opening)
+	o := &opening{stalled: s.stalls.total}
 	o.exchange.Open(s.now, h, d.From.IP.Netip())
 	*s.sessions.side(i) = side{opening: o, key: q.Key, streamID: q.StreamID, opened: s.now}
 	ss.caller, ss.local, ss.front, ss.publish, ss.group = d.From, d.Local, front, q.Publish, q.Group
@@ -130,6 +130,7 @@ func (s *Shard) openUpstream(ipv6 bool) error {
 func (s *Shard) tick(i uint32, ss *Session) {
 	sd := s.sessions.side(i)
 	x := &sd.opening.exchange
+	s.allowForStalls(sd)
 	b, code := x.Tick(s.now, s.room())
 	if code != handshake.NoRejection {
 		if x.Phase() == handshake.Inducting && s.now >= sd.opening.attempt.until {
@@ -141,6 +142,17 @@ func (s *Shard) tick(i uint32, ss *Session) {
 	}
 	s.sendLeg(i, ss, b)
 	s.considerAnother(i, ss)
+}
+
+// allowForStalls moves the deadlines of a handshake on by the time that the
+// loop was stopped since it was last asked.
+func (s *Shard) allowForStalls(sd *side) {
+	o := sd.opening
+	if by := s.stalls.total - o.stalled; by > 0 {
+		o.stalled = s.stalls.total
+		o.attempt.until += by
+		o.exchange.Postpone(by, sd.opened+handshake.LastAnswer)
+	}
 }
 
 // sendLeg sends a leg-2 datagram, if there is one, and arms the next.

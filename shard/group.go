@@ -124,6 +124,7 @@ func newShard(id int, cfg *Config, origin time.Time) (*Shard, error) {
 		scratch:  make([]byte, 0, scratchSize),
 	}
 	s.fire = s.timeout
+	s.stalls.due = never
 	s.gather = gatherer{most: cfg.BatchWait, fill: gatherFill * float64(cfg.Batch)}
 	// Answers to this many handshakes may be under way at once.
 	s.inbox = inbox{max: 2*cfg.MaxHalfOpen + 64, wake: poller.Wake, gone: make(chan struct{})}

@@ -34,10 +34,11 @@ func (s *Shard) check(i uint32, ss *Session) {
 	if sd.replay != nil && s.now >= ss.begun+handshake.ResponseKept {
 		s.dropReplay(sd)
 	}
+	unanswered := s.stalls.moved(ss.unanswered)
 	switch {
-	case s.now-max(ss.callerSeen, ss.backendSeen) >= s.cfg.IdleTimeout:
+	case s.now-s.stalls.moved(max(ss.callerSeen, ss.backendSeen)) >= s.cfg.IdleTimeout:
 		s.end(i, ss, Idle)
-	case ss.unanswered != 0 && s.now-ss.unanswered >= s.cfg.BackendSilence && s.callerSends(ss):
+	case unanswered != 0 && s.now-unanswered >= s.cfg.BackendSilence && s.callerSends(ss):
 		s.cfg.Balancer.Unreachable(sd.peer.id, false)
 		s.end(i, ss, BackendSilent)
 	default:
@@ -48,16 +49,16 @@ func (s *Shard) check(i uint32, ss *Session) {
 // callerSends reports whether the caller is still sending. One datagram alone
 // is no sign of that, however short the silence allowed.
 func (s *Shard) callerSends(ss *Session) bool {
-	return s.now-ss.callerSeen < min(callerAlive, s.cfg.BackendSilence)
+	return s.now-s.stalls.moved(ss.callerSeen) < min(callerAlive, s.cfg.BackendSilence)
 }
 
 // checkDue returns the earliest time at which check could find something: a
 // session that flows is looked at once per BackendSilence.
 func (s *Shard) checkDue(i uint32, ss *Session) time.Duration {
-	due := max(ss.callerSeen, ss.backendSeen) + s.cfg.IdleTimeout
+	due := s.stalls.moved(max(ss.callerSeen, ss.backendSeen)) + s.cfg.IdleTimeout
 	silent := s.now + s.cfg.BackendSilence
 	if ss.unanswered != 0 {
-		silent = ss.unanswered + s.cfg.BackendSilence
+		silent = s.stalls.moved(ss.unanswered) + s.cfg.BackendSilence
 	}
 	due = min(due, silent)
 	if s.sessions.side(i).replay != nil {

@@ -26,6 +26,7 @@ func (s *Shard) run() {
 	udp.PreferThread()
 	for !s.stopping {
 		busy := s.turn()
+		s.stalls.due = s.now // at once; wait may say otherwise
 		switch {
 		case s.stopping:
 		case busy:
@@ -68,24 +69,22 @@ func (s *Shard) pin() {
 // receive call is cheaper than a poll, and under load the loop never polls.
 func (s *Shard) turn() bool {
 	s.now = time.Since(s.origin)
+	gap, stalled := s.stalls.begin(s.now)
+	if stalled {
+		s.resume()
+	}
 	s.gather.begin(s.now, s.counters.local[ReceivedFront]+s.counters.local[ReceivedBack])
 	s.more = false
 	s.snapshot = s.cfg.Registry.Snapshot()
 	s.counters.inc(Turns)
 	s.openInbox()
 	busy := false
-	for i := range s.fronts {
-		if l := &s.fronts[i]; l.hot {
-			busy = s.receiveAll(l) || busy
-		}
+	if gap < backlogAfter {
+		busy = s.receiveHot(false)
+	} else {
+		busy = s.readBacklog(max(backlogReads/s.cfg.Batch, 1))
 	}
-	// By index: a handshake may open another upstream socket.
-	for i := 0; i < len(s.backs); i++ {
-		if l := &s.backs[i]; l.hot {
-			busy = s.receiveAll(l) || busy
-		}
-	}
-	s.wheel.Advance(s.now, s.fire)
+	s.wheel.Advance(s.now, timersPerTurn, s.fire)
 	s.readErrors()
 	s.watchSuspects()
 	if left := s.endLost(); s.leaving && s.stopSlice(left) {
@@ -106,8 +105,10 @@ func (s *Shard) turn() bool {
 // wait sleeps until a socket is readable, the inbox is rung or a timer is due.
 func (s *Shard) wait() {
 	timeout := time.Duration(-1)
+	s.stalls.due = never
 	if due, ok := s.nextDue(); ok {
 		timeout = max(due-time.Since(s.origin), 0)
+		s.stalls.due = max(due, s.now)
 	}
 	s.counters.inc(Waits)
 	if err := s.poller.Wait(timeout); err != nil {

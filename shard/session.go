@@ -148,6 +148,7 @@ type opening struct {
 	exchange handshake.Exchange
 	attempt  attempt
 	tried    [2]backend.ID // who let this handshake pass without an answer
+	stalled  time.Duration // of the shard's stalls, what its deadlines allow for
 }
 
 const (

@@ -40,6 +40,7 @@ type Shard struct {
 	more     bool          // a socket had more than a batch takes
 	origin   time.Time     // what now counts from; the same for all shards
 	now      time.Duration // one clock read per turn
+	stalls   stalls
 	snapshot *backend.Snapshot
 	draining bool
 	leaving  bool   // the sessions are being ended

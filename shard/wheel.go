@@ -31,6 +31,9 @@ const (
 	// but for long idle timeouts.
 	wheelSlots = 1024
 	wheelMask  = wheelSlots - 1
+	// timersPerTurn bounds what a turn does when many timers are due at once,
+	// as after a stall, to some 2 ms.
+	timersPerTurn = 4096
 )
 
 // Set arms session index to fire at due, replacing what was set. A due time in
@@ -71,9 +74,9 @@ func (w *Wheel) Cancel(index uint32) {
 	w.pending--
 }
 
-// Advance fires every timer that is due at now. fire may set and cancel
-// timers, its own included.
-func (w *Wheel) Advance(now time.Duration, fire func(index uint32)) {
+// Advance fires the timers that are due at now, at most so many; the rest is
+// due at once. fire may set and cancel timers, its own included.
+func (w *Wheel) Advance(now time.Duration, most int, fire func(index uint32)) {
 	last := int64(now / wheelTick)
 	if w.pending == 0 {
 		w.tick = max(w.tick, last+1)
@@ -83,12 +86,17 @@ func (w *Wheel) Advance(now time.Duration, fire func(index uint32)) {
 	first := max(w.tick, last-wheelMask)
 	w.tick = last + 1
 	for tick := first; tick <= last; tick++ {
-		w.fireSlot(tick&wheelMask, last, fire)
+		if most = w.fireSlot(tick&wheelMask, last, most, fire); most == 0 {
+			w.tick = tick
+			return
+		}
 	}
 }
 
-func (w *Wheel) fireSlot(at, last int64, fire func(index uint32)) {
-	for ref := w.slots[at]; ref != 0; {
+// fireSlot fires what is due in one slot and returns how many timers more may
+// fire.
+func (w *Wheel) fireSlot(at, last int64, most int, fire func(index uint32)) int {
+	for ref := w.slots[at]; ref != 0 && most > 0; {
 		t := &w.timers[ref-1]
 		if t.due > last {
 			ref = t.next
@@ -96,9 +104,11 @@ func (w *Wheel) fireSlot(at, last int64, fire func(index uint32)) {
 		}
 		w.Cancel(ref - 1)
 		fire(ref - 1)
+		most--
 		// fire may have changed the list; what it set is due later.
 		ref = w.slots[at]
 	}
+	return most
 }
 
 // Next returns when Advance may have something to fire, or false when no timer

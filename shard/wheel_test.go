@@ -60,7 +60,7 @@ func checkNext(t *testing.T, step int, next, now time.Duration, model map[uint32
 // nothing due for more than a tick left behind.
 func advance(t *testing.T, step int, w *Wheel, now time.Duration, model map[uint32]time.Duration) {
 	t.Helper()
-	w.Advance(now, func(i uint32) {
+	w.Advance(now, timersPerTurn, func(i uint32) {
 		due, ok := model[i]
 		if !ok || due > now {
 			t.Fatalf("step %d: timer %d fired at %v, due %v (set: %v)", step, i, now, due, ok)
@@ -80,11 +80,11 @@ func TestWheelNeverFiresEarly(t *testing.T) {
 	due := 5*wheelTick + 1
 	w.Set(0, due)
 	fired := false
-	w.Advance(due-1, func(uint32) { fired = true })
+	w.Advance(due-1, timersPerTurn, func(uint32) { fired = true })
 	if fired {
 		t.Fatal("fired before its time")
 	}
-	w.Advance(due+wheelTick, func(uint32) { fired = true })
+	w.Advance(due+wheelTick, timersPerTurn, func(uint32) { fired = true })
 	if !fired {
 		t.Fatal("did not fire")
 	}
@@ -98,7 +98,7 @@ func TestWheelFireChangesTimers(t *testing.T) {
 		w.Set(i, 10*wheelTick)
 	}
 	var fired []uint32
-	w.Advance(10*wheelTick, func(i uint32) {
+	w.Advance(10*wheelTick, timersPerTurn, func(i uint32) {
 		fired = append(fired, i)
 		switch i {
 		case 3: // fired first: the slot is last in, first out
@@ -112,7 +112,7 @@ func TestWheelFireChangesTimers(t *testing.T) {
 		t.Errorf("fired %v, want [3 2]", fired)
 	}
 	fired = nil
-	w.Advance(20*wheelTick, func(i uint32) { fired = append(fired, i) })
+	w.Advance(20*wheelTick, timersPerTurn, func(i uint32) { fired = append(fired, i) })
 	if !slices.Equal(fired, []uint32{3, 0}) {
 		t.Errorf("then fired %v, want [3 0]", fired)
 	}
@@ -129,7 +129,7 @@ func TestWheelDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() {
 		now += 50 * time.Millisecond
 		w.Set(7, now+time.Second)
-		w.Advance(now, fire)
+		w.Advance(now, timersPerTurn, fire)
 		w.Next()
 	}); n != 0 {
 		t.Errorf("%v allocations per turn", n)
