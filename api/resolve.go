@@ -24,6 +24,9 @@ type resolution struct {
 	Told   string       `json:"told,omitempty"`
 	Caller string       `json:"caller"`
 
+	// Dialect is the one that the stream ID is read by.
+	Dialect rules.Dialect `json:"dialect,omitempty"`
+
 	Vhost  string `json:"vhost,omitempty"`
 	App    string `json:"app,omitempty"`
 	Stream string `json:"stream,omitempty"`
@@ -113,12 +116,17 @@ func parseCaller(text string) (netip.AddrPort, error) {
 func describe(in rules.Request, routed handshake.Routed) resolution {
 	d := resolution{
 		StreamID: in.StreamID, From: routed.From, Caller: in.Caller.Addr().String(),
-		App: routed.Stream.App, Stream: routed.Stream.Stream, Params: routed.Stream.Params, Key: routed.Key,
+		Dialect: routed.Dialect,
+		App:     routed.Stream.App, Stream: routed.Stream.Stream, Params: routed.Stream.Params, Key: routed.Key,
 	}
 	if routed.Changed {
 		d.Told = routed.StreamID
 	}
-	if routed.From != rules.Sent {
+	switch {
+	case routed.Dialect == rules.MediaMTX:
+		// A password has a place of its own there.
+		d.StreamID, d.Told, d.Params = handshake.Shown(d.StreamID), handshake.Shown(d.Told), handshake.ShownQuery(d.Params)
+	case routed.From != rules.Sent:
 		// Who asks knows its own secrets, and not those of the rules.
 		d.Told, d.Params = handshake.Shown(d.Told), handshake.Shown(d.Params)
 	}

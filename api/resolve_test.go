@@ -46,16 +46,16 @@ func TestResolve(t *testing.T) {
 	d := newDoor(t, "").open()
 	before := d.Snapshot()
 	w, _ := d.resolve("#!::h=a.com,r=live/x.flv?secret=k,m=publish")
-	d.expect(200, `{"code":0,"data":{"streamid":"#!::h=a.com,r=live/x.flv?secret=k,m=publish","from":"sent","caller":"198.51.100.7",
+	d.expect(200, `{"code":0,"data":{"streamid":"#!::h=a.com,r=live/x.flv?secret=k,m=publish","from":"sent","caller":"198.51.100.7","dialect":"srs",
 		"vhost":"a.com","app":"live","stream":"x.flv","params":"vhost=a.com\u0026secret=k","mode":"publish","key":"a.com/live/x",
 		"backend":{"id":"b","address":"10.0.0.1:10080"},"why":"the first"}}`, w)
 	w, _ = d.resolve("live/nobody")
-	d.expect(404, `{"code":404,"error":"no such stream","data":{"streamid":"live/nobody","from":"sent","caller":"198.51.100.7",
+	d.expect(404, `{"code":404,"error":"no such stream","data":{"streamid":"live/nobody","from":"sent","caller":"198.51.100.7","dialect":"srs",
 		"vhost":"__defaultVhost__","app":"live","stream":"nobody","mode":"request","key":"__defaultVhost__/live/nobody",
 		"why":"no such stream","reject":2404}}`, w)
 	w, _ = d.resolve("#!::r=live/x,m=neither")
 	d.expect(400, `{"code":400,"error":"streamid: mode is neither publish nor request","data":{"streamid":"#!::r=live/x,m=neither",
-		"from":"sent","caller":"198.51.100.7","why":"streamid: mode is neither publish nor request","reject":2400}}`, w)
+		"from":"sent","caller":"198.51.100.7","dialect":"srs","why":"streamid: mode is neither publish nor request","reject":2400}}`, w)
 	d.SetDraining("b", true)
 	if w, a := d.resolve("live/x"); w.Code != 503 || a.Data.Reject != 2503 || a.Data.Backend != nil || a.Data.Key != "__defaultVhost__/live/x" {
 		t.Errorf("draining: %s", w.Body)

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"net/http"
+	"strings"
 	"testing"
 
 	"srtrelay/internal/srttest"
@@ -157,5 +159,30 @@ func TestCase18ImpossibleStreamIDLength(t *testing.T) {
 	}
 	if n := l.Stats().Conclusions; n != 0 {
 		t.Errorf("%d CONCLUSIONs forwarded", n)
+	}
+}
+
+// MediaMTX's own form: who publishes and who reads one path meet, whatever
+// their credentials and whichever form they use, and nobody is shown a
+// password.
+func TestMediaMTXPublisherAndPlayerMeet(t *testing.T) {
+	t.Parallel()
+	c := startCluster(t)
+	const key = "__defaultVhost__/live/show"
+	publisher := wantRoute(t, c.relay, srttest.CallerOptions{StreamID: "publish:live/show:joe:s3cret"}, key, "publisher")
+	other := mustDial(t, c.addr, srttest.CallerOptions{StreamID: "publish:live/other"})
+	if c.backendOf(other) == c.backendOf(publisher) {
+		t.Error("two streams are on one of two backends")
+	}
+	for _, id := range []string{"read:live/show", "read:live/show:ann:s3cret:x=y", "read:show", "#!::r=live/show,m=request", "live/show"} {
+		player := wantRoute(t, c.relay, srttest.CallerOptions{StreamID: id}, key, "player")
+		if c.backendOf(publisher) != c.backendOf(player) {
+			t.Errorf("player %q is not on the publisher's backend", id)
+		}
+	}
+	for _, path := range []string{"/api/v1/sessions", "/api/v1/streams", "/api/v1/resolve?streamid=publish:live/show:joe:s3cret", "/metrics"} {
+		if _, body := c.relay.call(http.MethodGet, path, ""); strings.Contains(body, "s3cret") {
+			t.Errorf("%s shows a password:\n%s", path, body)
+		}
 	}
 }

@@ -94,6 +94,17 @@ func injectQuery(path, key, value string) string {
 		app += "/"
 	}
 	stream, query, _ := strings.Cut(stream, "?")
+	return app + stream + "?" + queryWith(query, key, key+"="+value)
+}
+
+// queryWith is a query with a pair at its end, which is the only one of its
+// key.
+func queryWith(query, key, pair string) string {
+	return strings.Join(append(queryWithout(query, key), pair), "&")
+}
+
+// queryWithout parts a query at its ampersands, without the pairs of a key.
+func queryWithout(query, key string) []string {
 	kept := make([]string, 0, 4)
 	for part := range strings.SplitSeq(query, "&") {
 		// Some hooks part at semicolons as well.
@@ -105,7 +116,7 @@ func injectQuery(path, key, value string) string {
 			kept = append(kept, strings.Join(pairs, ";"))
 		}
 	}
-	return app + stream + "?" + strings.Join(append(kept, key+"="+value), "&")
+	return kept
 }
 
 // sameKey reports whether a hook may take sent for key: it may decode it, fold

@@ -23,7 +23,9 @@ type Routed struct {
 	Changed bool
 	// From says where it comes from.
 	From rules.Origin
-	// Stream is how SRS reads it, Key its affinity key.
+	// Dialect is the one that it was read by, never rules.Auto.
+	Dialect rules.Dialect
+	// Stream is how servers of that dialect read it, Key its affinity key.
 	Stream StreamID
 	Key    string
 }
@@ -33,13 +35,14 @@ type Routed struct {
 func Route(set *rules.Set, in rules.Request) (Routed, error) {
 	v := set.Apply(in)
 	r := Routed{StreamID: v.StreamID, Changed: v.Changed, From: v.From}
-	stream, err := ParseStreamID(v.StreamID)
+	read, err := Read(v.StreamID, set.Dialect(in))
+	r.Dialect = read.Dialect
 	if err != nil {
 		return r, err
 	}
-	r.Stream, r.Key = stream, stream.KeyAmong(set.KnowsVhost)
+	r.Stream, r.Key = read.StreamID, read.KeyAmong(set.KnowsVhost)
 	// What SRS takes for an HSv4 caller publishes.
-	if !set.Admits(stream.Publish, in.Caller.Addr()) || in.HSv4 && !set.Admits(true, in.Caller.Addr()) {
+	if !set.Admits(r.Stream.Publish, in.Caller.Addr()) || in.HSv4 && !set.Admits(true, in.Caller.Addr()) {
 		return r, ErrForbidden
 	}
 	if in.HSv4 {
@@ -47,14 +50,15 @@ func Route(set *rules.Set, in rules.Request) (Routed, error) {
 		return r, nil
 	}
 	if j := set.Injection(); j.Key != "" {
-		told, err := Inject(v.StreamID, j.Key, j.Value(in.Caller))
+		told, err := InjectInto(read, v.StreamID, j.Key, j.Value(in.Caller))
 		if err != nil {
 			return r, err
 		}
 		r.StreamID, r.Changed = told, told != in.StreamID
-		if r.Stream, err = ParseStreamID(told); err != nil {
+		if read, err = Read(told, read.Dialect); err != nil {
 			return r, err
 		}
+		r.Stream = read.StreamID
 	}
 	if r.Changed && len(r.StreamID) > rules.MaxStreamID {
 		return r, ErrLong
@@ -62,9 +66,10 @@ func Route(set *rules.Set, in rules.Request) (Routed, error) {
 	return r, nil
 }
 
-// CheckStreamID says why SRS would refuse a stream ID, nil if it would not.
-func CheckStreamID(s string) error {
-	_, err := ParseStreamID(s)
+// CheckStreamID says why servers of a dialect would refuse a stream ID, nil if
+// they would not.
+func CheckStreamID(s string, d rules.Dialect) error {
+	_, err := Read(s, d)
 	return err
 }
 

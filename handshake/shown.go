@@ -13,13 +13,32 @@ const hidden = "***"
 // a log or the API: what callers prove themselves with is hidden, the rest is
 // as it was. Rather too much is hidden than too little.
 func Shown(s string) string {
-	if parts := strings.SplitN(s, ":", 5); len(parts) > 3 && (parts[0] == "publish" || parts[0] == "read") {
-		// MediaMTX's way: publish:path:user:password:parameters.
-		for i := range parts {
-			parts[i] = shown(parts[i])
+	if !hasAction(s) {
+		return shown(s)
+	}
+	// MediaMTX's form: publish:path:user:password:query.
+	parts := strings.Split(s, ":")
+	parts[1] = shown(parts[1])
+	switch n := len(parts); {
+	case n == 3:
+		parts[2] = ShownQuery(parts[2])
+	case n > mediaMTXParts: // the password has a colon, or the query
+		parts = append(parts[:3], hidden)
+		parts[2] = shown(parts[2])
+	case n > 3:
+		parts[2], parts[3] = shown(parts[2]), hidden
+		if n == mediaMTXParts {
+			parts[4] = ShownQuery(parts[4])
 		}
-		parts[3] = hidden
-		return strings.Join(parts, ":")
+	}
+	return strings.Join(parts, ":")
+}
+
+// ShownQuery is Shown for what stands behind the path in MediaMTX's form. What
+// is no list of parameters is a token.
+func ShownQuery(s string) string {
+	if s != "" && !strings.Contains(s, "=") {
+		return hidden
 	}
 	return shown(s)
 }

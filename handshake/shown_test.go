@@ -32,6 +32,11 @@ func TestShown(t *testing.T) {
 		{"publish:live/a:token=ab", "publish:live/a:token=***"},
 		{"read:live/a:joe:ab", "read:live/a:joe:***"},
 		{"publish:a?jwt=ab:joe:cd:token=ef", "publish:a?jwt=***:joe:***:token=***"},
+		{"publish:live/a:joe:a:b", "publish:live/a:joe:***:***"},
+		{"publish:live/a:joe:a:b=c:d:e", "publish:live/a:joe:***"},
+		{"read:live/a:ab", "read:live/a:***"},
+		{"read:live/a:joe:ab:", "read:live/a:joe:***:"},
+		{"publish::joe:ab", "publish::joe:ab"}, // a stream of SRS's
 		{"live/design?tokens", "live/design?tokens"},
 		{"\xff=\xfe,%zz=1", "\xff=\xfe,%zz=1"},
 	} {

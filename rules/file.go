@@ -22,7 +22,7 @@ const maxFile = 1 << 20
 // goroutine that runs Watch, except Live.
 type File struct {
 	name  string
-	check func(streamID string) error
+	check Check
 	live  Live
 
 	read    fs.FileInfo // the file as it was when last read
@@ -31,9 +31,9 @@ type File struct {
 	told    string // the last failure reported, "" after a success
 }
 
-// Open reads the file. check says whether a stream ID of the rules would be
-// refused. The error is one line that names the file, the line and the key.
-func Open(name string, check func(streamID string) error) (*File, error) {
+// Open reads the file. The error is one line that names the file, the line and
+// the key.
+func Open(name string, check Check) (*File, error) {
 	f := &File{name: name, check: check}
 	if err := f.reload(); err != nil {
 		return nil, err

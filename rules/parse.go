@@ -1,7 +1,9 @@
 package rules
 
 import (
+	"cmp"
 	"errors"
+	"maps"
 	"strconv"
 	"strings"
 )
@@ -10,9 +12,13 @@ import (
 // SRS reads it into 512 of them, one for the NUL.
 const MaxStreamID = 511
 
-// Parse reads a file of rules. check says whether a stream ID would be
-// refused. The error is one line: the file with the line, the key, and why.
-func Parse(name string, text []byte, check func(streamID string) error) (*Set, error) {
+// Check says why a stream ID would be refused by servers of a dialect, nil if it
+// would not.
+type Check func(streamID string, d Dialect) error
+
+// Parse reads a file of rules. The error is one line: the file with the line,
+// the key, and why.
+func Parse(name string, text []byte, check Check) (*Set, error) {
 	s := new(Set)
 	root, err := document(name, text)
 	if err == nil && root.node != nil {
@@ -24,10 +30,17 @@ func Parse(name string, text []byte, check func(streamID string) error) (*Set, e
 	return s, nil
 }
 
-func (s *Set) parse(root at, check func(string) error) error {
+func (s *Set) parse(root at, check Check) error {
+	// First, wherever it stands: stream IDs are checked by it.
+	if a, ok := root.value("dialect"); ok {
+		if err := s.dialect.parse(a); err != nil {
+			return err
+		}
+	}
 	return root.fields(map[string]func(at) error{
+		"dialect": s.dialect.parse,
 		"default": func(a at) (err error) {
-			s.fallback, err = fallbackOf(a, check)
+			s.fallback, err = s.fallbackOf(a, check)
 			return err
 		},
 		"ports": func(a at) error {
@@ -52,23 +65,30 @@ func (s *Set) parse(root at, check func(string) error) error {
 }
 
 // fallbackOf reads the default, which may be the stream ID alone.
-func fallbackOf(a at, check func(string) error) (*entry, error) {
+func (s *Set) fallbackOf(a at, check Check) (*entry, error) {
 	e := new(entry)
-	if a.mapping() {
-		return e, e.parse(a, check, nil)
+	if !a.mapping() {
+		return e, e.set(a, s.dialect, check)
 	}
-	return e, e.set(a, check)
+	err := e.parse(a, s.dialect, check, nil)
+	if err == nil && e.streamID == "" {
+		err = a.missing("stream-id")
+	}
+	return e, err
 }
 
-func (s *Set) addPort(a at, check func(string) error) error {
+func (s *Set) addPort(a at, check Check) error {
 	var e entry
 	var port uint16
 	var where at
-	err := e.parse(a, check, map[string]func(at) error{"port": func(a at) (err error) {
-		where = a
-		port, err = portOf(a)
-		return err
-	}})
+	err := e.parse(a, s.dialect, check, map[string]func(at) error{
+		"dialect": e.dialect.parse,
+		"port": func(a at) (err error) {
+			where = a
+			port, err = portOf(a)
+			return err
+		},
+	})
 	if err != nil {
 		return err
 	}
@@ -94,13 +114,16 @@ func portOf(a at) (uint16, error) {
 	return uint16(n), nil
 }
 
-func (s *Set) addSource(a at, check func(string) error) error {
+func (s *Set) addSource(a at, check Check) error {
 	var e entry
 	var network at
-	if err := e.parse(a, check, map[string]func(at) error{"network": func(a at) error {
-		network = a
-		return nil
-	}}); err != nil {
+	if err := e.parse(a, s.dialect, check, map[string]func(at) error{
+		"dialect": e.dialect.parse,
+		"network": func(a at) error {
+			network = a
+			return nil
+		},
+	}); err != nil {
 		return err
 	}
 	if network.node == nil {
@@ -148,29 +171,35 @@ func (c *access) parse(a at) error {
 	return a.fields(map[string]func(at) error{"allow": list(true), "deny": list(false)})
 }
 
-// parse reads a mapping with a stream ID, override and the keys in more.
-func (e *entry) parse(a at, check func(string) error, more map[string]func(at) error) error {
+// parse reads a mapping with a stream ID, override and the keys in more. fileWide
+// is the dialect of an entry without one of its own.
+func (e *entry) parse(a at, fileWide Dialect, check Check, more map[string]func(at) error) error {
+	var streamID at
 	known := map[string]func(at) error{
-		"stream-id": func(a at) error { return e.set(a, check) },
+		"stream-id": func(a at) error {
+			streamID = a // set when the dialect is known
+			return nil
+		},
 		"override": func(a at) (err error) {
 			e.override, err = a.truth()
 			return err
 		},
 	}
-	for key, fn := range more {
-		known[key] = fn
-	}
+	maps.Copy(known, more)
 	if err := a.fields(known); err != nil {
 		return err
 	}
-	if e.streamID == "" {
+	if streamID.node != nil {
+		return e.set(streamID, cmp.Or(e.dialect, fileWide), check)
+	}
+	if e.dialect == "" || e.override {
 		return a.missing("stream-id")
 	}
 	return nil
 }
 
 // set reads a stream ID.
-func (e *entry) set(a at, check func(string) error) error {
+func (e *entry) set(a at, d Dialect, check Check) error {
 	text, err := a.text()
 	switch {
 	case errors.Is(err, errMissing):
@@ -184,7 +213,7 @@ func (e *entry) set(a at, check func(string) error) error {
 	case strings.ContainsRune(text, 0):
 		return a.refuse(text, errors.New("contains a NUL"))
 	}
-	if err := check(text); err != nil {
+	if err := check(text, cmp.Or(d, Auto)); err != nil {
 		return a.refuse(text, err)
 	}
 	e.streamID = text

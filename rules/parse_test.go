@@ -9,10 +9,10 @@ import (
 // Each bad file gives exactly this line.
 func TestBadFiles(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"- a", `r.yaml:1: must be a mapping with keys out of access, default, inject-address, ports, sources, vhosts`},
-		{"x", `r.yaml:1: must be a mapping with keys out of access, default, inject-address, ports, sources, vhosts`},
-		{"\nport: []", `r.yaml:2: key "port": unknown key, not one of access, default, inject-address, ports, sources, vhosts`},
-		{"? [a]\n: b", `r.yaml:1: unknown key, not one of access, default, inject-address, ports, sources, vhosts`},
+		{"- a", `r.yaml:1: must be a mapping with keys out of access, default, dialect, inject-address, ports, sources, vhosts`},
+		{"x", `r.yaml:1: must be a mapping with keys out of access, default, dialect, inject-address, ports, sources, vhosts`},
+		{"\nport: []", `r.yaml:2: key "port": unknown key, not one of access, default, dialect, inject-address, ports, sources, vhosts`},
+		{"? [a]\n: b", `r.yaml:1: unknown key, not one of access, default, dialect, inject-address, ports, sources, vhosts`},
 		{"default: a\ndefault: b", `r.yaml:2: key "default": set twice`},
 		{"default: a\n---\ndefault: b", `r.yaml:2: more than one document`},
 		{"ports: [1", `r.yaml:1: did not find expected ',' or ']'`},
@@ -28,14 +28,23 @@ func TestBadFiles(t *testing.T) {
 		{"default: [a]", `r.yaml:1: key "default": must be one plain value`},
 		{"default: {override: true}", `r.yaml:1: key "default": without stream-id`},
 		{"default: {stream-id: a, override: yes}", `r.yaml:1: key "default.override": "yes": not true or false`},
-		{"x: &a b\ndefault: *a", `r.yaml:1: key "x": unknown key, not one of access, default, inject-address, ports, sources, vhosts`},
+		{"x: &a b\ndefault: *a", `r.yaml:1: key "x": unknown key, not one of access, default, dialect, inject-address, ports, sources, vhosts`},
 		{"vhosts: [&a v.com]\ndefault: *a", `r.yaml:2: key "default": must be one plain value`},
+
+		// Dialects.
+		{"dialect: SRS", `r.yaml:1: key "dialect": "SRS": not one of auto, srs, mediamtx, plain`},
+		{"dialect: [srs]", `r.yaml:1: key "dialect": must be one plain value`},
+		{"dialect: srs\ndialect: srs", `r.yaml:2: key "dialect": set twice`},
+		{"default: {stream-id: a, dialect: srs}", `r.yaml:1: key "default.dialect": unknown key, not one of override, stream-id`},
+		{"ports: [{port: 1, dialect: mtx}]", `r.yaml:1: key "ports[0].dialect": "mtx": not one of auto, srs, mediamtx, plain`},
+		{"ports: [{port: 1, dialect: srs, override: true}]", `r.yaml:1: key "ports[0]": without stream-id`},
+		{"sources: [{dialect: srs}]", `r.yaml:1: key "sources[0]": without network`},
 
 		// Ports.
 		{"ports: {}", `r.yaml:1: key "ports": must be a list`},
 		{"ports: []", `r.yaml:1: key "ports": lists nothing, leave the key out`},
 		{"ports:", `r.yaml:1: key "ports": must be a list`},
-		{"ports: [1]", `r.yaml:1: key "ports[0]": must be a mapping with keys out of override, port, stream-id`},
+		{"ports: [1]", `r.yaml:1: key "ports[0]": must be a mapping with keys out of dialect, override, port, stream-id`},
 		{"ports:\n  - port: 70000\n    stream-id: a", `r.yaml:2: key "ports[0].port": "70000": not a port from 1 to 65535`},
 		{"ports:\n  - port: 0\n    stream-id: a", `r.yaml:2: key "ports[0].port": "0": not a port from 1 to 65535`},
 		{"ports:\n  - port: 1", `r.yaml:2: key "ports[0]": without stream-id`},

@@ -1,5 +1,5 @@
 // Package rules is what an operator lays down about stream IDs: which one
-// stands for a caller that sends none, which vhosts SRS knows, from which
+// stands for a caller that sends none, how they are read, which vhosts SRS knows, from which
 // networks callers may publish or play, and whether SRS is told the caller's
 // address.
 //
@@ -14,6 +14,7 @@ import "net/netip"
 
 // Set is the rules of one file. It is immutable; nil is a set without rules.
 type Set struct {
+	dialect  Dialect
 	fallback *entry
 	ports    map[uint16]entry
 	sources  networks[entry]
@@ -23,10 +24,12 @@ type Set struct {
 	inject   Injection
 }
 
-// entry is a stream ID that stands for what a caller sends or leaves out.
+// entry is a stream ID that stands for what a caller sends or leaves out, a
+// dialect, or both.
 type entry struct {
-	streamID string
-	override bool // also for a caller that sends one
+	streamID string // empty for none
+	override bool   // also for a caller that sends one
+	dialect  Dialect
 }
 
 // Request is what the rules look at.
@@ -78,9 +81,9 @@ func (s *Set) Apply(in Request) Verdict {
 		chosen = Verdict{StreamID: fallback.streamID, From: FromDefault}
 	case in.StreamID != "":
 		chosen.From = Sent
-	case source != nil:
+	case source != nil && source.streamID != "":
 		chosen = Verdict{StreamID: source.streamID, From: FromSource}
-	case port != nil:
+	case port != nil && port.streamID != "":
 		chosen = Verdict{StreamID: port.streamID, From: FromPort}
 	case fallback != nil:
 		chosen = Verdict{StreamID: fallback.streamID, From: FromDefault}

@@ -8,7 +8,7 @@ import (
 )
 
 // strict refuses what a test writes as bad, as SRS would.
-func strict(streamID string) error {
+func strict(streamID string, _ Dialect) error {
 	if strings.Contains(streamID, "bad") {
 		return errors.New("SRS would refuse it")
 	}

@@ -103,6 +103,19 @@ func (a at) fields(known map[string]func(at) error) error {
 	return nil
 }
 
+// value finds the value of a key in a mapping, if it is one and has the key.
+func (a at) value(key string) (at, bool) {
+	if !a.mapping() {
+		return at{}, false
+	}
+	for i := 0; i+1 < len(a.node.Content); i += 2 {
+		if a.node.Content[i].Value == key {
+			return at{file: a.file, key: strings.TrimPrefix(a.key+"."+key, "."), node: a.node.Content[i+1]}, true
+		}
+	}
+	return at{}, false
+}
+
 func names(known map[string]func(at) error) string {
 	return strings.Join(slices.Sorted(maps.Keys(known)), ", ")
 }

@@ -50,6 +50,7 @@ type resolved struct {
 	Data  *struct {
 		From    string `json:"from"`
 		Told    string `json:"told"`
+		Dialect string `json:"dialect"`
 		Vhost   string `json:"vhost"`
 		App     string `json:"app"`
 		Stream  string `json:"stream"`
@@ -103,6 +104,7 @@ func (a *resolved) table(streamID string) string {
 	if d.Told != "" {
 		row("told", d.Told+" (by the rules: "+d.From+")")
 	}
+	row("dialect", d.Dialect)
 	row("vhost", d.Vhost)
 	row("app", d.App)
 	row("stream", d.Stream)
