@@ -12,7 +12,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 20s
 ARGS ?=
 
-.PHONY: pgo help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
+.PHONY: pgo hostile help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
 
 help: ## print this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,11 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 bench: build ## measure the relay beside nginx, nftables and others; needs root, takes half an hour; ARGS="-quick" four
 	@./scripts/setup.sh bench
 	$(GO) run ./bench $(ARGS)
+
+hostile: build ## put stalls, deaths and attacks to the relay under 500 sessions; needs root, takes ten minutes
+	@./scripts/setup.sh stress
+	$(GO) build -o bin/bench ./bench
+	@exec bin/bench hostile $(ARGS)
 
 pgo: ## take the profile that the relay is built with anew (cmd/srtrelay/default.pgo); needs root
 	@./scripts/setup.sh bench

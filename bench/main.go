@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"srtrelay/bench/goproxy"
+	"srtrelay/bench/hostile"
+	"srtrelay/bench/live"
 	"srtrelay/bench/load"
 	"srtrelay/bench/report"
 	"srtrelay/bench/sink"
@@ -45,6 +47,10 @@ func run(ctx context.Context, args []string) error {
 			return with(rest, "sink", sink.Flags, func(c *sink.Config) error { return sink.Run(ctx, *c, os.Stdin, os.Stdout) })
 		case "goproxy":
 			return with(rest, "goproxy", goproxy.Flags, func(c *goproxy.Config) error { return goproxy.Run(ctx, c, os.Stderr) })
+		case "server":
+			return with(rest, "server", live.Flags, func(c *live.ServerConfig) error { return live.Serve(ctx, *c, os.Stdin, os.Stdout) })
+		case "hostile":
+			return with(rest, "hostile", hostile.Flags, func(o *hostile.Options) error { return hostile.Run(ctx, *o, os.Stdout) })
 		case "compare":
 			return compare(rest)
 		case "help":

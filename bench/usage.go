@@ -7,9 +7,12 @@ what could stand in its place.
 Usage:
   bench [flags]                  run the suite (root; Linux)
   bench compare A.json B.json    medians of two reports side by side
+  bench hostile [flags]          faults and attacks under 500 sessions: what do
+                                 they lose? (make hostile)
   bench load [flags]             the load generator alone, against any relay
   bench sink [flags]             the sinks alone
   bench goproxy [flags]          the plain Go proxy alone
+  bench server [flags]           a server as hostile and soak start them
   bench COMMAND -help            the flags of one of them
   bench help                     this text
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make test` needs, on systems with apt; with the argument
-# "demo" or "bench" only what `make demo` or `make bench` needs.
+# "demo", "bench" or "stress" only what `make demo`, `make bench`, or
+# `make hostile` and `make soak` need.
 # What is there already is left alone. Where nothing can be installed it says
 # so and goes on, because the tests then skip what they cannot run; with
 # SRTRELAY_REQUIRE_ALL set it fails.
@@ -20,9 +21,9 @@ need() { # package, command or file that it brings
 	esac
 }
 case "${1:-tests}" in
-tests | bench | demo) ;;
+tests | bench | demo | stress) ;;
 *)
-	echo "setup: $1: unknown argument; there are none, bench and demo" >&2
+	echo "setup: $1: unknown argument; there are none, bench, demo and stress" >&2
 	exit 2
 	;;
 esac
@@ -45,12 +46,15 @@ need_demo() {
 	need libc6-dev /usr/include/stdio.h
 	need libsrt-openssl-dev /usr/include/srt/srt.h
 }
-need_tests() {
-	need_demo
+need_stress() {
 	need iproute2 ip
-	need iproute2 tc
 	need redis-server redis-server
 	need redis-tools redis-cli
+}
+need_tests() {
+	need_demo
+	need_stress
+	need iproute2 tc
 	# Dissects captures.
 	need tshark tshark
 	# For the tests of the web page, and letters for its screenshots.

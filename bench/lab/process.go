@@ -1,6 +1,8 @@
 package lab
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +25,8 @@ type Program struct {
 	Env   []string // added to the suite's own
 	CPUs  []int    // empty: all
 	Stdin bool     // Process.Stdin and Stdout are pipes
+	// Stderr is where messages go; nil: their end is kept, see Process.Said.
+	Stderr *os.File
 }
 
 // Process is a running program. It is dead and reaped when Done is closed.
@@ -47,6 +51,9 @@ func (n *Namespace) Start(p Program) (*Process, error) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	proc := &Process{Label: p.Label, Done: make(chan struct{}), cmd: cmd, tail: &tail{}}
 	cmd.Stderr = proc.tail
+	if p.Stderr != nil {
+		cmd.Stderr = p.Stderr
+	}
 	if p.Stdin {
 		in, err := cmd.StdinPipe()
 		if err != nil {
@@ -82,6 +89,24 @@ func (n *Namespace) Start(p Program) (*Process, error) {
 	return proc, nil
 }
 
+// Run runs a program in the namespace until it ends, and returns what it wrote
+// to both outputs.
+func (n *Namespace) Run(ctx context.Context, args ...string) (string, error) {
+	cmd := clocale.CommandContext(ctx, args[0], args[1:]...)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	// Not killed with the namespace's thread: whoever runs it waits.
+	if err := n.Do(cmd.Start); err != nil {
+		return "", fmt.Errorf("run %s: %w", args[0], err)
+	}
+	err := cmd.Wait()
+	text := strings.TrimSpace(out.String())
+	if err != nil {
+		return text, fmt.Errorf("run %s: %w: %s", strings.Join(args, " "), err, text)
+	}
+	return text, nil
+}
+
 // startOn forks with the CPUs set on the forking thread, which the child
 // inherits before its first instruction, so that its runtime counts them.
 func startOn(cmd *exec.Cmd, cpus []int) error {
@@ -100,6 +125,14 @@ func startOn(cmd *exec.Cmd, cpus []int) error {
 	}
 	err := cmd.Start()
 	return errors.Join(err, unix.SchedSetaffinity(0, &before))
+}
+
+// Signal sends a signal, such as SIGSTOP, which the process need not survive.
+func (p *Process) Signal(s syscall.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("signal %s: %w", p.Label, err)
+	}
+	return nil
 }
 
 // Kill ends the process at once and waits until it is gone.
@@ -137,6 +170,12 @@ func (p *Process) Failure() error {
 	default:
 		return fmt.Errorf("%s: %s", p.Label, p.Said())
 	}
+}
+
+// ExitCode is that of a process that is gone, -1 if a signal ended it.
+func (p *Process) ExitCode() int {
+	<-p.Done
+	return p.cmd.ProcessState.ExitCode()
 }
 
 // Said is the last of what the process wrote to its log.

@@ -10,8 +10,6 @@ import (
 	"io"
 	"strings"
 	"time"
-
-	"srtrelay/bench/socket"
 )
 
 // ServerConfig is how a server runs.
@@ -61,10 +59,7 @@ func Serve(ctx context.Context, c ServerConfig, in io.Reader, out io.Writer) (er
 	defer cancel()
 	commands := make(chan string)
 	go readCommands(ctx, in, commands)
-	ended := make(chan error)
-	// A goroutine of its own, because its thread ends with it.
-	go func() { ended <- s.serve(ctx, commands, json.NewEncoder(out)) }()
-	return <-ended
+	return s.serve(ctx, commands, json.NewEncoder(out))
 }
 
 // readCommands passes on lines until the input ends, which is as good as quit.
@@ -80,8 +75,6 @@ func readCommands(ctx context.Context, in io.Reader, to chan<- string) {
 }
 
 func (s *server) serve(ctx context.Context, commands <-chan string, out *json.Encoder) error {
-	// Any CPU: it cannot fail.
-	_ = socket.Thread(-1)
 	if err := out.Encode(s.report); err != nil {
 		return fmt.Errorf("server: answer: %w", err)
 	}

@@ -127,7 +127,7 @@ func (s *server) turn() {
 	s.out.Flush()
 	s.report.Unsent += s.out.TakeUnsent()
 	if len(s.all) > 0 {
-		socket.Pause(s.clock, s.now+tick)
+		rest(s.clock, s.now)
 		return
 	}
 	s.ready.Wait(10 * tick)

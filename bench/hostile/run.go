@@ -1,0 +1,186 @@
+package hostile
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"time"
+
+	"srtrelay/bench/lab"
+	"srtrelay/bench/live"
+	"srtrelay/bench/peers"
+	"srtrelay/bench/rig"
+)
+
+const (
+	// rate is data per second of a session, each way: 500 sessions are 10,000
+	// data/s, which a machine with two cores carries beside the attacks.
+	rate = 10
+	// churn is short sessions per second, each of shortCount data each way.
+	churn      = 20
+	shortRate  = 20
+	shortCount = 20
+	// servers is how many there are.
+	servers = 8
+	// reconnectFor is for sessions of a server that died.
+	reconnectFor = 40 * time.Second
+)
+
+// errFailed says that something did not hold; the table says what.
+var errFailed = errors.New("hostile: not everything held")
+
+// run is one run. It belongs to one goroutine.
+type run struct {
+	options Options
+	say     *progress
+	lab     *lab.Lab
+	rig     *rig.Rig
+	dir     string
+	rng     *rand.Rand
+	act     string
+	rows    []row
+	failed  bool
+}
+
+// Run runs the chosen acts and prints a table of what held.
+func Run(ctx context.Context, o Options, out io.Writer) (err error) {
+	acts, err := o.acts()
+	if err != nil {
+		return fmt.Errorf("hostile: %w", err)
+	}
+	if o.Seed == 0 {
+		o.Seed = uint64(time.Now().UnixNano())%1_000_000 + 1
+	}
+	o.Relay = peers.Local(o.Relay)
+	r := &run{options: o, say: newProgress(out), rng: rand.New(rand.NewPCG(o.Seed, 2))}
+	if r.dir, err = os.MkdirTemp("", "srthostile-"); err != nil {
+		return fmt.Errorf("hostile: make directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
+	r.say.line("hostile: seed %d, %d sessions, %d hostile datagrams, acts %s", o.Seed, o.Sessions, o.Datagrams, strings.Join(acts, ", "))
+	for _, name := range acts {
+		r.act = name
+		if err := r.play(ctx, name); err != nil {
+			r.add(row{phase: "act", what: "not finished: " + firstLine(err.Error())}.fail("error"))
+			r.say.line("%v", err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	r.say.table(r.rows)
+	if ctx.Err() != nil {
+		return fmt.Errorf("hostile: %w", ctx.Err())
+	}
+	if r.failed {
+		return errFailed
+	}
+	return nil
+}
+
+// play runs one act in a lab of its own.
+func (r *run) play(ctx context.Context, name string) (err error) {
+	if r.lab, err = lab.Open(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.lab.Close()) }()
+	switch name {
+	case "single":
+		return r.single(ctx)
+	case "sentinel":
+		return r.sentinel(ctx)
+	}
+	return r.cluster(ctx)
+}
+
+// open starts a relay with this Redis, and connects everybody.
+func (r *run) open(ctx context.Context, redis string) (err error) {
+	self, err := rig.Program()
+	if err != nil {
+		return err
+	}
+	flags := append([]string{
+		"--state", "redis", "--redis", redis, "--shards", "2", "--log-format", "json", "--log-level", "debug",
+	}, strings.Fields(r.options.Flags)...)
+	r.rig, err = rig.Open(ctx, r.lab, rig.Config{
+		Bench: self, Relay: r.options.Relay, Flags: flags, Static: servers, Ports: r.options.Sessions, Seed: r.options.Seed,
+	})
+	if err != nil {
+		return err
+	}
+	r.rig.Callers.Keep(r.options.Sessions, live.Spec{Prefix: "live/s", Rate: rate})
+	if err := r.rig.AwaitOpen(ctx, reconnectFor); err != nil {
+		return errors.Join(err, r.rig.Close())
+	}
+	r.churn(true)
+	return nil
+}
+
+// churn begins the short sessions, or lets no more begin.
+func (r *run) churn(on bool) {
+	n := 0.0
+	if on {
+		n = churn
+	}
+	r.rig.Callers.Churn(n, live.Spec{Prefix: "live/c", Rate: shortRate, Count: shortCount})
+}
+
+// finish ends an act: everything must be as if nothing had been.
+func (r *run) finish(ctx context.Context, before rig.Gauges) error {
+	// Sessions that attackers opened must be gone before memory is compared.
+	after, err := r.rig.Relay.Gauges()
+	if err != nil {
+		return err
+	}
+	r.add(flat(before, after))
+	losses, books, err := r.rig.Finish(ctx)
+	if ctx.Err() != nil {
+		return err
+	}
+	end := row{phase: "end", what: fmt.Sprintf("all sessions end: %d datagrams received, %d fates (%d dropped), %d sessions, %d leases",
+		books.Received, books.Fates, books.Dropped, books.Sessions, len(books.NotEmptyBackends)), losses: losses}
+	switch {
+	case err != nil:
+		r.say.line("  %v", err)
+		end = end.fail(firstLine(err.Error()))
+	case losses.Datagrams()+losses.Duplicated > 0:
+		end = end.fail("lost")
+	}
+	r.add(end)
+	return nil
+}
+
+const (
+	// Growth that is no leak: the runtime's arenas, tables that have grown to
+	// what an attack made them, connections of the API that wait for more.
+	moreRSS        = 48 << 20
+	moreFDs        = 12
+	moreGoroutines = 16
+	moreThreads    = 12
+)
+
+// flat compares what the relay holds with the same sessions before and after.
+func flat(before, after rig.Gauges) row {
+	r := row{phase: "gauges", what: fmt.Sprintf("RSS %d -> %d MiB, descriptors %d -> %d, goroutines %d -> %d, threads %d -> %d",
+		before.RSS>>20, after.RSS>>20, before.FDs, after.FDs, before.Goroutines, after.Goroutines, before.Threads, after.Threads)}
+	switch {
+	case after.RSS > before.RSS+moreRSS:
+		return r.fail("memory grew")
+	case after.FDs > before.FDs+moreFDs:
+		return r.fail("descriptors grew")
+	case after.Goroutines > before.Goroutines+moreGoroutines:
+		return r.fail("goroutines grew")
+	case after.Threads > before.Threads+moreThreads:
+		return r.fail("threads grew")
+	}
+	return r
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}

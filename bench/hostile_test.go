@@ -1,0 +1,83 @@
+package main
+
+import (
+	"bufio"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"srtrelay/internal/clocale"
+	"srtrelay/internal/need"
+)
+
+// underStress builds bench and relay, and prepares one of the runs that put a
+// relay under stress.
+func underStress(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes up to a minute")
+	}
+	need.Root(t, "the lab")
+	need.Tools(t, "ip", "redis-server", "redis-cli")
+	dir := t.TempDir()
+	for name, path := range map[string]string{"bench": "srtrelay/bench", "relay": "srtrelay/cmd/srtrelay"} {
+		if out, err := clocale.Command("go", "build", "-o", filepath.Join(dir, name), path).CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v: %s", name, err, out)
+		}
+	}
+	return clocale.Command(filepath.Join(dir, "bench"), append(args, "-relay", filepath.Join(dir, "relay"))...)
+}
+
+// The run that `make hostile` makes, with fewer sessions, shorter phases, and
+// only some of them.
+func TestHostile(t *testing.T) {
+	cmd := underStress(t, "hostile", "-short", "-only", "single", "-sessions", "60", "-datagrams", "20000", "-seed", "7",
+		"-phases", "server stopped 3,hostile datagrams,API,Redis killed,wrong types,mended")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	for _, phase := range []string{"calm", "server stopped 3 s", "hostile datagrams", "API abuse", "Redis killed", "wrong types", "Redis mended", "gauges", "end"} {
+		if !strings.Contains(string(out), "single: "+phase+": PASS") {
+			t.Errorf("%s did not pass: %s", phase, out)
+		}
+	}
+	if left := namespacesOf(t, cmd.Process.Pid); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// interrupted ends a run by Ctrl-C behind a line of its output, and looks at
+// what it leaves.
+func interrupted(t *testing.T, cmd *exec.Cmd, behind string) {
+	t.Helper()
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), behind) {
+			_ = cmd.Process.Signal(syscall.SIGINT)
+			break
+		}
+	}
+	for lines.Scan() { // until it ends
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Error("an interrupted run ended with exit code 0")
+	}
+	if left := namespacesOf(t, cmd.Process.Pid); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// Ctrl-C takes everything down, also while the relay is stopped.
+func TestHostileInterrupt(t *testing.T) {
+	interrupted(t, underStress(t, "hostile", "-short", "-only", "single", "-sessions", "20", "-phases", "relay stopped"), "relay stopped: SIGSTOP")
+}

@@ -1,0 +1,265 @@
+package rig
+
+import (
+	"fmt"
+	"time"
+
+	"srtrelay/bench/live"
+)
+
+// fault is a time in which a server could not keep its sessions.
+type fault struct {
+	server   int
+	from, to int64 // CLOCK_MONOTONIC in ns; to is 0 while it lasts
+}
+
+// afterFault is how long after a fault its consequences may still come: a
+// relay finds a silent server within 6 s, and callers wait for what is gone.
+const afterFault = int64(10 * time.Second)
+
+// maxDetails bounds the sentences about single sessions.
+const maxDetails = 12
+
+// Losses are what sessions lost that no fault excuses.
+type Losses struct {
+	Sessions   uint64 `json:"sessions"`   // ended, and not by their caller
+	Up         uint64 `json:"up"`         // datagrams from callers
+	Down       uint64 `json:"down"`       // datagrams to callers
+	Duplicated uint64 `json:"duplicated"` // datagrams
+	Reordered  uint64 `json:"reordered"`
+	// Excused is sessions whose server was stopped or killed.
+	Excused uint64 `json:"excused"`
+	// Paired is sessions of which both ledgers were held against each other.
+	Paired  uint64   `json:"paired"`
+	Details []string `json:"details,omitempty"`
+}
+
+// Datagrams is what was lost both ways.
+func (l Losses) Datagrams() uint64 { return l.Up + l.Down }
+
+func (l *Losses) detail(format string, args ...any) {
+	if len(l.Details) < maxDetails {
+		l.Details = append(l.Details, fmt.Sprintf(format, args...))
+	}
+}
+
+// Add adds up.
+func (l *Losses) Add(o Losses) {
+	l.Sessions += o.Sessions
+	l.Up += o.Up
+	l.Down += o.Down
+	l.Duplicated += o.Duplicated
+	l.Reordered += o.Reordered
+	l.Excused += o.Excused
+	l.Paired += o.Paired
+	for _, d := range o.Details {
+		l.detail("%s", d)
+	}
+}
+
+// side is the ledgers of one end.
+type side struct {
+	// seen is what was counted of open sessions so far.
+	seen map[uint32]live.Ledger
+	// ended wait for the ledger of the other end.
+	ended map[uint32]live.Ledger
+}
+
+// pauses are times in which the relay itself stood still.
+type pauses []fault
+
+// during reports whether the relay stood still when a session ended, or just
+// before.
+func (p pauses) during(at int64) bool {
+	for _, f := range p {
+		if at >= f.from && (f.to == 0 || at <= f.to+afterFault) {
+			return true
+		}
+	}
+	return false
+}
+
+// accounts hold the ledgers of both ends against each other. They belong to
+// the goroutine that settles.
+type accounts struct {
+	callers, servers side
+	home             map[uint32]int      // server of an open session
+	spared           map[uint32]struct{} // sessions that a fault excuses
+	faults           []fault
+	paused           pauses
+}
+
+func newAccounts() *accounts {
+	s := func() side { return side{map[uint32]live.Ledger{}, map[uint32]live.Ledger{}} }
+	return &accounts{callers: s(), servers: s(), home: map[uint32]int{}, spared: map[uint32]struct{}{}}
+}
+
+// excused reports whether a fault explains what happened to a session at a
+// time.
+func (a *accounts) excused(l live.Ledger, at int64) bool {
+	if _, ok := a.spared[l.Caller]; ok {
+		return true
+	}
+	home, known := a.home[l.Caller]
+	if !known {
+		home = l.Server
+	}
+	for _, f := range a.faults {
+		if (home < 0 || home == f.server) && at >= f.from && (f.to == 0 || at <= f.to+afterFault) {
+			return true
+		}
+	}
+	return false
+}
+
+// began notes that a server's sessions are excused from now on.
+func (a *accounts) began(server int, now int64, sessions []live.Ledger) {
+	a.faults = append(a.faults, fault{server: server, from: now})
+	for _, l := range sessions {
+		a.spared[l.Caller] = struct{}{}
+	}
+}
+
+// over ends the faults of a server.
+func (a *accounts) over(server int, now int64) {
+	for i := range a.faults {
+		if f := &a.faults[i]; f.server == server && f.to == 0 {
+			f.to = now
+		}
+	}
+}
+
+// forgetAfter is when nothing more is heard of what has ended.
+const forgetAfter = int64(time.Minute)
+
+// forget drops faults that can excuse nothing any more, ledgers that no other
+// will match (of servers that died, and of callers whose answer was lost), and
+// what is known of those.
+func (a *accounts) forget(now int64) {
+	for id, l := range a.callers.ended {
+		if now-l.At > forgetAfter && a.excused(l, l.At) {
+			a.drop(id)
+		}
+	}
+	for id, l := range a.servers.ended {
+		if now-l.At > forgetAfter {
+			a.drop(id)
+		}
+	}
+	kept := a.faults[:0]
+	for _, f := range a.faults {
+		if f.to == 0 || now-f.to < 2*forgetAfter {
+			kept = append(kept, f)
+		}
+	}
+	a.faults = kept
+}
+
+// fromServer takes in what a server says.
+func (a *accounts) fromServer(r live.Report, now int64, l *Losses) {
+	for _, s := range r.Sessions {
+		a.home[s.Caller] = s.Server
+		a.gaps(&a.servers, s, now, &l.Up, l)
+	}
+	for _, s := range r.Ended {
+		a.home[s.Caller] = s.Server
+		a.gaps(&a.servers, s, s.At, &l.Up, l)
+		delete(a.servers.seen, s.Caller)
+		// A handshake that went on to another server leaves a session without a
+		// caller, which its server forgets: the other one's ledger is meant.
+		if before, has := a.servers.ended[s.Caller]; has && before.Received > s.Received {
+			continue
+		}
+		if c, has := a.callers.ended[s.Caller]; !has && s.Received == 0 && s.End == live.TimedOut || has && c.Server >= 0 && c.Server != s.Server {
+			continue
+		}
+		a.servers.ended[s.Caller] = s
+		a.pair(s.Caller, l)
+	}
+}
+
+// fromCallers takes in what the callers say.
+func (a *accounts) fromCallers(open, ended []live.Ledger, now int64, l *Losses) {
+	for _, s := range open {
+		a.gaps(&a.callers, s, now, &l.Down, l)
+	}
+	for _, s := range ended {
+		a.gaps(&a.callers, s, s.At, &l.Down, l)
+		delete(a.callers.seen, s.Caller)
+		if s.End != live.Planned {
+			if a.excused(s, s.At) {
+				l.Excused++
+			} else if s.End != live.Incomplete {
+				l.Sessions++
+				l.detail("session %d (%s, server %d): %s", s.Caller, s.Stream, s.Server, s.End)
+			}
+		}
+		a.callers.ended[s.Caller] = s
+		a.pair(s.Caller, l)
+	}
+}
+
+// gaps counts what a ledger has lost since it was last looked at.
+func (a *accounts) gaps(s *side, l live.Ledger, at int64, lost *uint64, sum *Losses) {
+	before := s.seen[l.Caller]
+	s.seen[l.Caller] = l
+	if l.Lost == before.Lost && l.Duplicated == before.Duplicated && l.Reordered == before.Reordered {
+		return
+	}
+	sum.Reordered += l.Reordered - before.Reordered
+	if a.excused(l, at) {
+		return
+	}
+	// A late datagram takes back what was counted before: the sum may wrap for
+	// a moment, and is right in the end.
+	*lost += l.Lost - before.Lost
+	sum.Duplicated += l.Duplicated - before.Duplicated
+	if l.Lost > before.Lost {
+		sum.detail("session %d (%s, server %d): %d datagrams lost", l.Caller, l.Stream, l.Server, l.Lost-before.Lost)
+	}
+}
+
+// pair holds both ends of an ended session against each other: what was lost at
+// the very end leaves no gap.
+func (a *accounts) pair(id uint32, l *Losses) {
+	c, one := a.callers.ended[id]
+	s, two := a.servers.ended[id]
+	if !one || !two {
+		return
+	}
+	_, spared := a.spared[id]
+	spared = spared || a.paused.during(c.At)
+	complete := c.End == live.Planned || c.End == live.Incomplete && !a.excused(c, c.At)
+	if complete && !spared {
+		if tail := c.Sent - s.Received - s.Lost; int64(tail) > 0 {
+			l.Up += tail
+			l.detail("session %d (%s, server %d): the last %d datagrams of the caller lost", id, c.Stream, s.Server, tail)
+		}
+		if tail := s.Sent - c.Received - c.Lost; int64(tail) > 0 {
+			l.Down += tail
+			l.detail("session %d (%s, server %d): the last %d datagrams to the caller lost", id, c.Stream, s.Server, tail)
+		}
+	}
+	l.Paired++
+	a.drop(id)
+}
+
+func (a *accounts) drop(id uint32) {
+	delete(a.callers.ended, id)
+	delete(a.servers.ended, id)
+	delete(a.callers.seen, id)
+	delete(a.servers.seen, id)
+	delete(a.home, id)
+	delete(a.spared, id)
+}
+
+// unpaired are sessions whose caller has ended and of which no server has said
+// so, though none of them died.
+func (a *accounts) unpaired() (n int) {
+	for id, l := range a.callers.ended {
+		if _, spared := a.spared[id]; !spared && !a.excused(l, l.At) {
+			n++
+		}
+	}
+	return n
+}

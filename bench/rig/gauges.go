@@ -1,0 +1,177 @@
+package rig
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"srtrelay/bench/lab"
+	"srtrelay/bench/peers"
+)
+
+// Gauges are what a relay holds of the machine.
+type Gauges struct {
+	RSS        uint64 // bytes
+	FDs        int
+	Threads    int
+	Goroutines int
+}
+
+// Gauges reads them. A number that cannot be read is an error: it would look
+// flat.
+func (r *Relay) Gauges() (g Gauges, err error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.PID))
+	if err != nil {
+		return g, fmt.Errorf("read the relay's memory: %w", err)
+	}
+	kib, threads := numberOf(string(text), "VmRSS:"), numberOf(string(text), "Threads:")
+	files, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", r.PID))
+	if err != nil {
+		return g, fmt.Errorf("count the relay's files: %w", err)
+	}
+	metrics, err := r.API.Get("/metrics")
+	if err != nil {
+		return g, err
+	}
+	goroutines := numberOf(string(metrics), "go_goroutines")
+	if kib == 0 || threads == 0 || goroutines == 0 {
+		return g, fmt.Errorf("read the relay's gauges: %d KiB, %d threads, %d goroutines", kib, threads, goroutines)
+	}
+	return Gauges{RSS: kib << 10, FDs: len(files), Threads: int(threads), Goroutines: int(goroutines)}, nil
+}
+
+// StoreUp reports whether the shared state is in use.
+func (r *Relay) StoreUp() bool {
+	metrics, err := r.API.Get("/metrics")
+	return err == nil && numberOf(string(metrics), "srtrelay_store_up") == 1
+}
+
+// numberOf is the number behind a word at the beginning of a line, 0 if there
+// is none.
+func numberOf(text, word string) uint64 {
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 2 || f[0] != word {
+			continue
+		}
+		if v, err := strconv.ParseFloat(f[1], 64); err == nil && v >= 0 {
+			return uint64(v)
+		}
+	}
+	return 0
+}
+
+// Drops are datagrams that the kernel dropped, by whose they were.
+type Drops struct {
+	Callers uint64 // at the callers' sockets: the generator's own fault
+	Servers uint64 // at the servers' sockets: the generator's, too
+	Relay   uint64 // at the relay's sockets
+	// Host is what the queue between the devices and the sockets dropped, of
+	// the whole machine: net.core.netdev_max_backlog.
+	Host uint64
+}
+
+// Generator is what was not the relay's fault.
+func (d Drops) Generator() uint64 { return d.Callers + d.Servers + d.Host }
+
+// Minus is what came since o.
+func (d Drops) Minus(o Drops) Drops {
+	return Drops{d.Callers - o.Callers, d.Servers - o.Servers, d.Relay - o.Relay, d.Host - o.Host}
+}
+
+// readDrops looks at all UDP sockets of the lab.
+func readDrops(l *lab.Lab) (d Drops, err error) {
+	callers, err := socketDrops(l.Callers)
+	if err != nil {
+		return d, err
+	}
+	for _, n := range callers {
+		d.Callers += n
+	}
+	origin, err := socketDrops(l.Origin)
+	if err != nil {
+		return d, err
+	}
+	for port, n := range origin {
+		if port >= FirstServer && port < FirstServer+maxServers {
+			d.Servers += n
+		} else {
+			d.Relay += n
+		}
+	}
+	text, err := os.ReadFile("/proc/net/softnet_stat")
+	if err != nil {
+		return d, fmt.Errorf("read the host's queues: %w", err)
+	}
+	d.Host, err = parseSoftnet(string(text))
+	return d, err
+}
+
+// socketDrops are the drops of a namespace's UDP sockets by port.
+func socketDrops(n *lab.Namespace) (byPort map[int]uint64, err error) {
+	var text []byte
+	err = n.Do(func() (err error) {
+		// Of the thread, which is in the namespace.
+		text, err = os.ReadFile("/proc/thread-self/net/udp")
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read sockets: %w", err)
+	}
+	return parseSockets(string(text))
+}
+
+// parseSockets reads /proc/net/udp: the second column is the local address and
+// port in hex, the last one the drops.
+func parseSockets(text string) (map[int]uint64, error) {
+	byPort := map[int]uint64{}
+	lines := bufio.NewScanner(strings.NewReader(text))
+	lines.Scan() // the head
+	for lines.Scan() {
+		f := strings.Fields(lines.Text())
+		if len(f) < 13 {
+			continue
+		}
+		_, hex, _ := strings.Cut(f[1], ":")
+		port, err := strconv.ParseUint(hex, 16, 16)
+		if err != nil {
+			return nil, fmt.Errorf("read sockets: port %q: %w", hex, err)
+		}
+		drops, err := strconv.ParseUint(f[len(f)-1], 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("read sockets: drops: %w", err)
+		}
+		byPort[int(port)] += drops
+	}
+	return byPort, nil
+}
+
+// parseSoftnet sums up the second column of /proc/net/softnet_stat, a line per
+// CPU, in hex.
+func parseSoftnet(text string) (sum uint64, err error) {
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 2 {
+			continue
+		}
+		n, err := strconv.ParseUint(f[1], 16, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read the host's queues: %w", err)
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// UpstreamPorts are the relay's ports towards its backends.
+func (r *Rig) UpstreamPorts() (ports []int, err error) {
+	all, err := socketDrops(r.Lab.Origin)
+	for port := range all {
+		if port != peers.Port && (port < FirstServer || port >= FirstServer+maxServers) {
+			ports = append(ports, port)
+		}
+	}
+	return ports, err
+}

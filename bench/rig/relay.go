@@ -1,0 +1,211 @@
+package rig
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"strings"
+	"syscall"
+	"time"
+
+	"srtrelay/api/answer"
+	"srtrelay/bench/lab"
+	"srtrelay/bench/peers"
+)
+
+const (
+	// startPatience is for a slow machine; a relay starts within a second.
+	startPatience = 20 * time.Second
+	// poll is for what nothing announces.
+	poll = 50 * time.Millisecond
+	// idleTimeout is longer than every stall that sessions must survive, and
+	// short enough to wait for.
+	idleTimeout = "15s"
+)
+
+// Front is where the relay takes callers.
+var Front = netip.AddrPortFrom(lab.OriginAddr, peers.Port)
+
+// Relay is a running relay.
+type Relay struct {
+	Log  *LogReader
+	API  *peers.API
+	PID  int
+	Args []string
+	proc *lab.Process
+}
+
+// startRelay returns when callers can connect.
+func startRelay(ctx context.Context, origin *lab.Namespace, binary string, servers []netip.AddrPort, flags []string) (*Relay, error) {
+	log, err := NewLogReader()
+	if err != nil {
+		return nil, err
+	}
+	args := []string{
+		binary, "--listen", Front.String(), "--api", peers.APIAddr, "--grace", "2s", "--idle-timeout", idleTimeout,
+	}
+	for _, s := range servers {
+		args = append(args, "--backend", "srt://"+s.String())
+	}
+	args = append(args, flags...)
+	proc, err := origin.Start(lab.Program{Label: "srtrelay", Args: args, Stderr: log.w})
+	_ = log.w.Close()
+	if err != nil {
+		log.Die()
+		return nil, err
+	}
+	r := &Relay{Log: log, API: peers.NewAPI(origin), PID: proc.PID, Args: args[1:], proc: proc}
+	if err := r.await(ctx, startPatience, "be ready", func() bool { _, err := r.API.Get("/live"); return err == nil }); err != nil {
+		r.kill()
+		return nil, err
+	}
+	return r, nil
+}
+
+// await waits for a condition that nothing announces, or for the relay's end.
+func (r *Relay) await(ctx context.Context, patience time.Duration, what string, done func() bool) error {
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	tick := time.NewTicker(poll)
+	defer tick.Stop()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.proc.Done:
+			return fmt.Errorf("the relay has ended: %w\n%s", r.proc.Failure(), r.Log.Tail())
+		case <-deadline.C:
+			return fmt.Errorf("the relay did not %s within %v", what, patience)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// Ended reports whether the process is gone.
+func (r *Relay) Ended() bool {
+	select {
+	case <-r.proc.Done:
+		return true
+	default:
+		return false
+	}
+}
+
+// Signal sends the relay a signal.
+func (r *Relay) Signal(s syscall.Signal) error { return r.proc.Signal(s) }
+
+// stop ends the relay as an operator does, and says how it ended.
+func (r *Relay) stop() error {
+	r.API.Close()
+	if r.Ended() {
+		r.Log.Die()
+		return fmt.Errorf("the relay ended by itself: %w\n%s", r.proc.Failure(), r.Log.Tail())
+	}
+	r.proc.Stop(10 * time.Second)
+	r.Log.Die()
+	if code := r.proc.ExitCode(); code != 0 {
+		return fmt.Errorf("the relay ended with exit code %d:\n%s", code, r.Log.Tail())
+	}
+	if bad := r.Log.Bad(); bad != "" {
+		return fmt.Errorf("the relay's log says %q:\n%s", bad, r.Log.Tail())
+	}
+	return nil
+}
+
+func (r *Relay) kill() {
+	r.API.Close()
+	if !r.Ended() {
+		r.proc.Kill()
+	}
+	r.Log.Die()
+}
+
+// ask decodes the data of an answer.
+func ask[T any](r *Relay, path string) (data T, err error) {
+	body, err := r.API.Get(path)
+	if err != nil {
+		return data, err
+	}
+	var reply answer.Reply[T]
+	if err := json.Unmarshal(body, &reply); err != nil {
+		return data, fmt.Errorf("read the relay's answer to %s: %w", path, err)
+	}
+	return reply.Data, nil
+}
+
+// Backends are the relay's backends.
+func (r *Relay) Backends() ([]answer.Backend, error) {
+	list, err := ask[answer.BackendList](r, "/api/v1/backends")
+	return list.Backends, err
+}
+
+// Books are a relay's fates of datagrams, of all shards.
+type Books struct {
+	Received, Fates  uint64
+	Dropped          uint64
+	KernelDrops      uint64 // of the relay's sockets
+	SendDrops        uint64
+	Sessions         uint64 // in any state
+	Established      uint64
+	Rejected         uint64
+	ShutdownsMade    uint64
+	LogLinesLost     uint64
+	BackendsLost     uint64
+	AtHandshakeCap   uint64
+	NotEmptyBackends []string
+}
+
+// Balanced reports whether every datagram that was received met one fate.
+func (b Books) Balanced() bool { return b.Received == b.Fates }
+
+// Books reads them.
+func (r *Relay) Books() (b Books, err error) {
+	list, err := ask[answer.ShardList](r, "/api/v1/shards")
+	if err != nil {
+		return b, err
+	}
+	for _, s := range list.Shards {
+		c := s.Counters
+		b.Received += c["received_front"] + c["received_back"]
+		for _, n := range s.Drops {
+			b.Dropped += n
+		}
+		for _, n := range s.SendDrops {
+			b.SendDrops += n
+		}
+		b.Fates += c["forwarded_to_backend"] + c["forwarded_to_caller"] + c["answered"] + c["parked"] + c["consumed"]
+		b.KernelDrops += s.KernelDrops
+		b.Sessions += s.Sessions
+		b.Established += c["established"]
+		b.Rejected += c["rejected"]
+		b.ShutdownsMade += c["shutdowns_made"]
+		b.BackendsLost += c["backends_lost"]
+		b.AtHandshakeCap += c["at_handshake_cap"] + c["at_source_cap"]
+	}
+	b.Fates += b.Dropped
+	backends, err := r.Backends()
+	if err != nil {
+		return b, err
+	}
+	for _, s := range backends {
+		if s.Sessions > 0 {
+			b.NotEmptyBackends = append(b.NotEmptyBackends, fmt.Sprintf("%s has %d", s.ID, s.Sessions))
+		}
+	}
+	return b, nil
+}
+
+// AwaitEmpty waits until the relay has no session any more, of whatever kind,
+// and its books are still, and returns them.
+func (r *Relay) AwaitEmpty(ctx context.Context, patience time.Duration) (b Books, err error) {
+	err = r.await(ctx, patience, "become empty", func() bool {
+		b, err = r.Books()
+		return err == nil && b.Sessions == 0 && len(b.NotEmptyBackends) == 0 && b.Balanced()
+	})
+	if err != nil {
+		return b, fmt.Errorf("%w: %d sessions, received %d, fates %d, leases: %s", err, b.Sessions, b.Received, b.Fates, strings.Join(b.NotEmptyBackends, ", "))
+	}
+	return b, nil
+}

@@ -1,0 +1,335 @@
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"srtrelay/bench/lab"
+	"srtrelay/bench/live"
+	"srtrelay/bench/socket"
+)
+
+// Config is what a rig is made of.
+type Config struct {
+	Bench  string   // this program
+	Relay  string   // the relay's binary
+	Flags  []string // of the relay
+	Static int      // servers that the relay is told of
+	Others int      // servers that register themselves, see Beat
+	Ports  int      // of the callers
+	Seed   uint64
+}
+
+// Rig is a relay between callers and servers, in a lab. Its methods belong to
+// one goroutine, but for those of its parts.
+type Rig struct {
+	Lab     *lab.Lab
+	Relay   *Relay
+	Callers *live.Callers
+	Servers []*Server
+
+	accounts *accounts
+	clock    *socket.Clock
+	hearts   *hearts
+	config   Config
+	early    Losses // settled before the next Settle
+}
+
+// callersPatience is longer than the relay may be stopped: what ends a session
+// then is the relay's doing.
+const callersPatience = 20 * time.Second
+
+// Open starts servers, relay and callers in a lab, which stays the caller's.
+// Nobody connects yet.
+func Open(ctx context.Context, l *lab.Lab, c Config) (r *Rig, err error) {
+	r = &Rig{Lab: l, accounts: newAccounts(), clock: socket.NewClock(), config: c}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Close())
+		}
+	}()
+	var static []netip.AddrPort
+	for n := range c.Static + c.Others {
+		s := &Server{Number: n, bench: c.Bench, origin: l.Origin}
+		r.Servers = append(r.Servers, s)
+		if err := s.start(ctx); err != nil {
+			return r, err
+		}
+		if n < c.Static {
+			static = append(static, ServerAddr(n))
+		}
+	}
+	if r.Relay, err = startRelay(ctx, l.Origin, c.Relay, static, c.Flags); err != nil {
+		return r, err
+	}
+	r.hearts = startHearts(r.Relay)
+	if err := r.Relay.await(ctx, startPatience, "find its backends alive", func() bool { return r.alive() >= c.Static }); err != nil {
+		return r, err
+	}
+	r.Callers, err = live.NewCallers(live.CallersConfig{
+		Target: Front, Local: lab.CallersAddr, Ports: c.Ports, Seed: c.Seed, Patience: callersPatience, In: l.Callers.Do,
+	})
+	return r, err
+}
+
+func (r *Rig) alive() (n int) {
+	all, err := r.Relay.Backends()
+	if err != nil {
+		return 0
+	}
+	for _, b := range all {
+		if b.Alive {
+			n++
+		}
+	}
+	return n
+}
+
+// Close ends all of it at once; Finish is for the end of a run.
+func (r *Rig) Close() error {
+	var errs []error
+	if r.Callers != nil {
+		errs = append(errs, r.Callers.Close())
+		r.Callers = nil
+	}
+	if r.hearts != nil {
+		r.hearts.stop()
+		r.hearts = nil
+	}
+	if r.Relay != nil {
+		_ = r.Relay.Signal(syscall.SIGCONT)
+		errs = append(errs, r.Relay.stop())
+		r.Relay = nil
+	}
+	for _, s := range r.Servers {
+		s.kill()
+	}
+	r.Servers = nil
+	return errors.Join(errs...)
+}
+
+// Program is the running program, to run its subcommands.
+func Program() (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find own program: %w", err)
+	}
+	return self, nil
+}
+
+// Beat begins the heartbeats of a server, or ends them.
+func (r *Rig) Beat(n int, on bool) { r.hearts.set(r.Servers[n], on) }
+
+// Stop stops a server as SIGSTOP does. A lasting stop excuses its sessions: the
+// relay will find it dead.
+func (r *Rig) Stop(ctx context.Context, n int, lasting bool) error {
+	if lasting {
+		if err := r.excuse(ctx, n); err != nil {
+			return err
+		}
+	}
+	return r.Servers[n].signal(syscall.SIGSTOP)
+}
+
+// Continue lets a stopped server go on.
+func (r *Rig) Continue(n int) error {
+	r.accounts.over(n, r.clock.Now())
+	return r.Servers[n].signal(syscall.SIGCONT)
+}
+
+// StopRelay stops the relay itself as SIGSTOP does: what sessions lose then is
+// nobody's fault.
+func (r *Rig) StopRelay() error {
+	r.accounts.paused = append(r.accounts.paused, fault{from: r.clock.Now()})
+	return r.Relay.Signal(syscall.SIGSTOP)
+}
+
+// ContinueRelay lets it go on.
+func (r *Rig) ContinueRelay() error {
+	if n := len(r.accounts.paused); n > 0 {
+		r.accounts.paused[n-1].to = r.clock.Now()
+	}
+	return r.Relay.Signal(syscall.SIGCONT)
+}
+
+// Kill ends a server as SIGKILL does, and its heartbeats.
+func (r *Rig) Kill(ctx context.Context, n int) error {
+	if err := r.excuse(ctx, n); err != nil {
+		return err
+	}
+	r.hearts.set(r.Servers[n], false)
+	r.Servers[n].kill()
+	return nil
+}
+
+// Revive starts a killed server again, at its address.
+func (r *Rig) Revive(ctx context.Context, n int) error {
+	if err := r.Servers[n].start(ctx); err != nil {
+		return err
+	}
+	r.accounts.over(n, r.clock.Now())
+	return nil
+}
+
+// excuse notes whose sessions a fault takes; what their server knows until then
+// is settled.
+func (r *Rig) excuse(ctx context.Context, n int) error {
+	report, err := r.Servers[n].ask(ctx, "all")
+	if err != nil {
+		return err
+	}
+	now := r.clock.Now()
+	r.accounts.began(n, now, report.Sessions)
+	// Those that ended just before are not: their ledgers are kept.
+	report.Sessions = nil
+	var l Losses
+	r.accounts.fromServer(report, now, &l)
+	r.early.Add(l)
+	return nil
+}
+
+// Settle asks both ends for all ledgers and returns what was lost since the
+// last time.
+func (r *Rig) Settle(ctx context.Context) (l Losses, err error) {
+	l, r.early = r.early, Losses{}
+	now := r.clock.Now()
+	// Servers first: a session's home must be known when its caller complains.
+	for _, s := range r.Servers {
+		report, err := s.ask(ctx, "all")
+		if errors.Is(err, errAway) {
+			continue
+		}
+		if err != nil {
+			return l, err
+		}
+		r.accounts.fromServer(report, now, &l)
+	}
+	open, ended := r.Callers.Ledgers()
+	r.accounts.fromCallers(open, ended, now, &l)
+	r.accounts.forget(now)
+	return l, nil
+}
+
+// Look sums up what all servers have counted, without their sessions.
+func (r *Rig) Look(ctx context.Context) (sum live.Report, err error) {
+	for _, s := range r.Servers {
+		report, err := s.ask(ctx, "look")
+		if errors.Is(err, errAway) {
+			continue
+		}
+		if err != nil {
+			return sum, err
+		}
+		var l Losses
+		r.accounts.fromServer(report, r.clock.Now(), &l)
+		r.early.Add(l)
+		sum.Open += report.Open
+		sum.Sent += report.Sent
+		sum.Received += report.Received
+		sum.Lost += report.Lost
+	}
+	return sum, nil
+}
+
+// Drops reads what the kernel dropped so far.
+func (r *Rig) Drops() (Drops, error) { return readDrops(r.Lab) }
+
+// AwaitOpen waits until all sessions that stay are connected.
+func (r *Rig) AwaitOpen(ctx context.Context, patience time.Duration) error {
+	err := r.Relay.await(ctx, patience, "connect everybody", func() bool {
+		n := r.Callers.Counts()
+		return n.Open == n.Wanted
+	})
+	if err != nil {
+		n := r.Callers.Counts()
+		return fmt.Errorf("%w: %d of %d connected, rejected: %s", err, n.Open, n.Wanted, codes(n.Rejected))
+	}
+	return nil
+}
+
+func codes(rejected map[uint32]uint64) string {
+	text := ""
+	for _, code := range slices.Sorted(maps.Keys(rejected)) {
+		text += fmt.Sprintf(" %d times %d", rejected[code], code)
+	}
+	if text == "" {
+		return "none"
+	}
+	return text[1:]
+}
+
+const (
+	// quietFor is how long nothing may arrive before all counts as arrived.
+	quietFor = 500 * time.Millisecond
+	// drainFor bounds that.
+	drainFor = 15 * time.Second
+	// emptyFor is for sessions of which the relay has to find out that nobody
+	// is there any more.
+	emptyFor = 60 * time.Second
+)
+
+// Finish ends all traffic, waits for what is under way, ends all sessions, and
+// returns what was lost in the end, and the relay's books when it is empty.
+func (r *Rig) Finish(ctx context.Context) (l Losses, b Books, err error) {
+	r.Callers.Churn(0, live.Spec{})
+	if err := r.Relay.await(ctx, drainFor, "let short sessions end", func() bool { return r.Callers.Counts().Short == 0 }); err != nil {
+		return l, b, err
+	}
+	r.Callers.Silence(true)
+	for _, s := range r.Servers {
+		report, err := s.ask(ctx, "silence")
+		if err != nil && !errors.Is(err, errAway) {
+			return l, b, err
+		}
+		r.accounts.fromServer(report, r.clock.Now(), &l)
+	}
+	if err := r.drain(ctx); err != nil {
+		return l, b, err
+	}
+	r.Callers.Leave()
+	b, err = r.Relay.AwaitEmpty(ctx, emptyFor)
+	settled, settleErr := r.Settle(ctx)
+	l.Add(settled)
+	if n := r.accounts.unpaired(); err == nil && n > 0 {
+		err = fmt.Errorf("%d sessions ended at their callers of which no server has heard", n)
+	}
+	return l, b, errors.Join(err, settleErr)
+}
+
+// drain waits until nothing arrives any more at either end.
+func (r *Rig) drain(ctx context.Context) error {
+	deadline := time.Now().Add(drainFor)
+	var before uint64
+	for quiet := time.Now(); time.Since(quiet) < quietFor && time.Now().Before(deadline); {
+		sum, err := r.Look(ctx)
+		if err != nil {
+			return err
+		}
+		if n := sum.Received + r.Callers.Counts().Received; n != before {
+			before, quiet = n, time.Now()
+		}
+		if err := Pause(ctx, poll); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Pause waits, unless ctx ends before.
+func Pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
