@@ -36,7 +36,7 @@ func View(k Known) []answer.Backend {
 		}
 		late := b.Late(k.Now)
 		e := answer.Backend{
-			ID: string(b.ID), Address: b.Addr.String(), Alive: !b.Down && !late, Late: late,
+			ID: string(b.ID), Address: addressOf(b), Problem: b.Problem, Alive: !b.Down && !late, Late: late,
 			Draining: b.Draining, Source: string(b.Source),
 			RegisteredAt: b.Added.UTC(), UpdatedAt: updated.UTC(), ExpiresAt: b.Expires.UTC(),
 			Sessions: k.Loads[b.ID].Sessions, Streams: k.Loads[b.ID].Streams, Bitrate: k.Bitrates[b.ID],
@@ -48,6 +48,14 @@ func View(k Known) []answer.Backend {
 		all = append(all, e)
 	}
 	return all
+}
+
+// addressOf is a backend's address, "" while its name does not resolve.
+func addressOf(b backend.Backend) string {
+	if !b.Addr.IsValid() {
+		return ""
+	}
+	return b.Addr.String()
 }
 
 func (h *handler) backends(w http.ResponseWriter, _ *http.Request) {

@@ -115,7 +115,7 @@ func parseHeartbeat(body []byte, peer netip.AddrPort) (backend.Registration, net
 // refusalOf names the field to blame for what the registry refuses.
 func refusalOf(err error, at netip.AddrPort) (status int, why string) {
 	switch {
-	case errors.Is(err, backend.ErrSelf):
+	case errors.Is(err, backend.ErrSelf), errors.Is(err, backend.ErrAddress):
 		return http.StatusBadRequest, fmt.Sprintf("srt: %s %v", at, err)
 	case errors.Is(err, backend.ErrReplaced):
 		return http.StatusConflict, "service: " + err.Error()

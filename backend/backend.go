@@ -42,8 +42,12 @@ type Backend struct {
 	Source Source
 	// Host is what the operator wrote, host:port; names are resolved to Addr.
 	Host string
-	// Addr is where handshakes and datagrams go.
+	// Addr is where handshakes and datagrams go. It is the zero AddrPort while
+	// a static backend's name does not resolve; the backend is down then.
 	Addr netip.AddrPort
+	// Problem says why there is no Addr, or why a name's present address is
+	// not taken; "" for none.
+	Problem string
 	// KeyLen is the key length that the backend advertises in its INDUCTION
 	// reply: 0 none or not learnt yet, 2, 3 or 4 for AES-128, 192, 256.
 	KeyLen uint16

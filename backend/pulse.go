@@ -101,9 +101,9 @@ func (r *Registry) Expire(now time.Time, keep time.Duration) []Backend {
 	return gone
 }
 
-// Age calls Expire with LateKept again and again until ctx ends. gone is told
-// of each backend that was forgotten.
-func (r *Registry) Age(ctx context.Context, gone func(Backend)) {
+// Age calls Expire with LateKept and Recheck again and again until ctx ends.
+// gone is told of each backend that was forgotten, and why.
+func (r *Registry) Age(ctx context.Context, gone func(b Backend, why string)) {
 	tick := time.NewTicker(expireEvery)
 	defer tick.Stop()
 	for {
@@ -112,7 +112,10 @@ func (r *Registry) Age(ctx context.Context, gone func(Backend)) {
 			return
 		case now := <-tick.C:
 			for _, b := range r.Expire(now, LateKept) {
-				gone(b)
+				gone(b, "no heartbeat")
+			}
+			for _, b := range r.Recheck() {
+				gone(b, ErrSelf.Error())
 			}
 		}
 	}

@@ -2,14 +2,13 @@ package backend
 
 import (
 	"errors"
-	"net"
 	"net/netip"
-	"slices"
 	"time"
 )
 
-// MaxRegistered is the most backends that may be registered at one time: far
-// more than one relay can fill, and a bound for who registers without end.
+// MaxRegistered is the most backends that may be known at one time beside the
+// static ones, by heartbeat and from a shared store together: far more than one
+// relay can fill, and a bound for who registers without end.
 const MaxRegistered = 4096
 
 // Why a registration is refused.
@@ -19,9 +18,6 @@ var (
 	// ErrReplaced says that another process has since registered from the
 	// same address: this heartbeat is a late one of its predecessor.
 	ErrReplaced = errors.New("replaced by another process at the same address")
-	// ErrSelf says that the relay itself listens there: streams would run in
-	// circles.
-	ErrSelf = errors.New("is the relay itself")
 	// ErrTaken says that the registration's ID is the one of a static backend
 	// elsewhere.
 	ErrTaken = errors.New("is the name of a static backend")
@@ -119,9 +115,9 @@ func (r *Registry) registrant(reg *Registration, addr netip.AddrPort) (Backend, 
 		return Backend{}, ErrReplaced
 	case at.Source == Static:
 		return at, nil
-	case own.Addr != addr && r.isOwn(addr):
-		return Backend{}, ErrSelf
-	case !known && others >= MaxRegistered:
+	case own.Addr != addr && r.gate.check(addr) != nil:
+		return Backend{}, r.gate.check(addr)
+	case !known && (others >= MaxRegistered || at.ID == "" && !r.makePlace()):
 		return Backend{}, ErrFull
 	}
 	return own, nil
@@ -157,46 +153,4 @@ func (r *Registry) note(id ID, now time.Time) {
 	if len(r.replaced) < MaxRegistered {
 		r.replaced[id] = now
 	}
-}
-
-// Reserve names the relay's own listen addresses, which no registration may
-// claim. Call it before the first Register.
-func (r *Registry) Reserve(own ...netip.AddrPort) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.own = append(r.own, own...)
-}
-
-// Own returns a backend at which the relay itself listens, if there is one.
-func (r *Registry) Own() (b Backend, found bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, b := range r.Snapshot().Backends {
-		if r.isOwn(b.Addr) {
-			return b, true
-		}
-	}
-	return Backend{}, false
-}
-
-// isOwn reports whether the relay listens at addr. It asks the kernel for the
-// machine's addresses, so only new addresses are to be looked at.
-func (r *Registry) isOwn(addr netip.AddrPort) bool {
-	for _, own := range r.own {
-		if own.Port() == addr.Port() && (own.Addr() == addr.Addr() || own.Addr().IsUnspecified() && isLocal(addr.Addr())) {
-			return true
-		}
-	}
-	return false
-}
-
-func isLocal(ip netip.Addr) bool {
-	if ip.IsLoopback() {
-		return true
-	}
-	all, err := net.InterfaceAddrs()
-	return err == nil && slices.ContainsFunc(all, func(a net.Addr) bool {
-		prefix, err := netip.ParsePrefix(a.String())
-		return err == nil && prefix.Addr().Unmap() == ip.WithZone("")
-	})
 }

@@ -299,18 +299,3 @@ func TestExpireKeepsWhoAnswers(t *testing.T) {
 		t.Error("one that does not answer either is kept")
 	}
 }
-
-// A static backend that is the relay itself would send every caller round in
-// circles; its name may hide it from a look at the settings.
-func TestOwnBackendIsFound(t *testing.T) {
-	r := NewRegistry()
-	r.Put(Backend{ID: "other", Addr: netip.MustParseAddrPort("127.0.0.1:10080")})
-	r.Reserve(netip.MustParseAddrPort("[::]:20080"))
-	if b, found := r.Own(); found {
-		t.Errorf("%s is not the relay", b.ID)
-	}
-	r.Put(Backend{ID: "loop", Addr: netip.MustParseAddrPort("127.0.0.1:20080")})
-	if b, found := r.Own(); !found || b.ID != "loop" {
-		t.Errorf("found %v %v, want loop", found, b.ID)
-	}
-}

@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -46,7 +45,7 @@ type Registry struct {
 	// replaced are processes that gave way to another registration, and when.
 	replaced map[ID]time.Time
 	watchers map[*Watcher]struct{}
-	own      []netip.AddrPort
+	gate     gate
 }
 
 // NewRegistry returns an empty registry.
@@ -63,28 +62,18 @@ func NewRegistry() *Registry {
 // Snapshot returns the present set: one atomic load.
 func (r *Registry) Snapshot() *Snapshot { return r.current.Load() }
 
-// Put adds a backend, or replaces the one with its ID.
-func (r *Registry) Put(b Backend) {
+// Put adds a backend, or replaces the one with its ID. The error says why the
+// gate refuses its address.
+func (r *Registry) Put(b Backend) error {
 	b.Weight = max(b.Weight, 1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	delete(r.pulses, b.ID)
-	r.publish(append(r.without(b.ID), b))
-}
-
-// Swap is Put for who has decided by an older view: it does nothing, and
-// returns false, unless the backend is still as it was seen; the zero Backend
-// stands for one that was not there.
-func (r *Registry) Swap(seen, b Backend) bool {
-	b.Weight = max(b.Weight, 1)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if now, _ := r.Snapshot().Find(b.ID); now != seen {
-		return false
+	if err := r.gate.check(b.Addr); err != nil {
+		return err
 	}
 	delete(r.pulses, b.ID)
 	r.publish(append(r.without(b.ID), b))
-	return true
+	return nil
 }
 
 // Remove forgets a backend.

@@ -202,30 +202,3 @@ func TestRegistryFromManyGoroutines(t *testing.T) {
 		t.Errorf("left: %v", got)
 	}
 }
-
-// Who decides by an older view must not undo what came in between.
-func TestSwapOnlyWhatWasSeen(t *testing.T) {
-	r := NewRegistry()
-	if !r.Swap(Backend{}, Backend{ID: "a", Source: Shared, Down: true}) {
-		t.Fatal("a new backend was not taken")
-	}
-	seen, _ := r.Snapshot().Find("a")
-	if r.Swap(Backend{}, Backend{ID: "a"}) {
-		t.Error("one that is there was taken for a new one")
-	}
-	r.Alive("a", 4, time.Unix(100, 0))
-	late := seen
-	late.Expires = time.Unix(200, 0)
-	if r.Swap(seen, late) {
-		t.Error("an answer that came in between was overwritten")
-	}
-	if now, _ := r.Snapshot().Find("a"); now.Down || now.KeyLen != 4 {
-		t.Errorf("%+v", now)
-	}
-	seen, _ = r.Snapshot().Find("a")
-	late = seen
-	late.Expires = time.Unix(200, 0)
-	if !r.Swap(seen, late) {
-		t.Error("what is as it was seen was not replaced")
-	}
-}

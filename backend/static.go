@@ -1,88 +1,60 @@
 package backend
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"time"
 )
 
-// Lookup resolves a host name; net.Resolver.LookupNetIP is one.
-type Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
-
-// RefreshEvery is how often Follow looks host names up again.
-const RefreshEvery = 30 * time.Second
-
-// AddStatic resolves the backends of the configuration, each a host:port, and
-// puts them into the registry as down: they take streams from their first
-// answer to a probe on. A name that does not resolve is an error.
-func (r *Registry) AddStatic(ctx context.Context, hosts []string, lookup Lookup, now time.Time) error {
+// AddStatic puts the backends of the configuration into the registry, each a
+// host:port, as down: they take streams from their first answer to a probe on.
+// One whose host is a name has no address until Follow has looked it up. An
+// error is one of the configuration: not host:port, or an address at which no
+// backend can be.
+func (r *Registry) AddStatic(hosts []string, now time.Time) error {
 	for _, host := range hosts {
-		all, err := resolve(ctx, host, lookup)
+		e, err := parseEndpoint(host)
 		if err != nil {
-			return err
+			return fmt.Errorf("backend %q: %w", host, err)
 		}
-		r.Put(Backend{ID: ID(host), Source: Static, Host: host, Addr: all[0], Down: true, Weight: 1, Added: now})
+		b := Backend{ID: ID(host), Source: Static, Host: host, Down: true, Weight: 1, Added: now, Problem: notLookedUp}
+		if e.ip.IsValid() {
+			b.Addr, b.Problem = e.at(e.ip), ""
+		}
+		if err := r.Put(b); err != nil {
+			return fmt.Errorf("backend %q: %w", host, err)
+		}
 	}
 	return nil
 }
 
-// Follow looks the names of static backends up again and again until ctx ends.
-// A backend moves only when its address is no longer among its name's; running
-// sessions stay where they are. changed is told of each move.
-func (r *Registry) Follow(ctx context.Context, lookup Lookup, changed func(Backend)) {
-	tick := time.NewTicker(RefreshEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			r.refresh(ctx, lookup, changed)
-		}
-	}
+// endpoint is a host:port of the configuration.
+type endpoint struct {
+	name string     // "" for an address
+	ip   netip.Addr // invalid for a name
+	port uint16
 }
 
-func (r *Registry) refresh(ctx context.Context, lookup Lookup, changed func(Backend)) {
-	for _, b := range r.Snapshot().Backends {
-		if b.Source != Static {
-			continue
-		}
-		all, err := resolve(ctx, b.Host, lookup)
-		if err != nil || slices.Contains(all, b.Addr) {
-			continue // a name server that is away moves nobody
-		}
-		b.Addr = all[0]
-		r.update(b.ID, func(old *Backend) { old.Addr = b.Addr })
-		changed(b)
-	}
-}
-
-// resolve returns the addresses of host:port, at least one.
-func resolve(ctx context.Context, hostport string, lookup Lookup) ([]netip.AddrPort, error) {
+func parseEndpoint(hostport string) (endpoint, error) {
 	host, portText, err := net.SplitHostPort(hostport)
 	if err != nil {
-		return nil, fmt.Errorf("backend %q: %w", hostport, err)
+		return endpoint{}, err
 	}
 	port, err := strconv.ParseUint(portText, 10, 16)
-	if err != nil {
-		return nil, fmt.Errorf("backend %q: bad port: %w", hostport, err)
+	if err != nil || port == 0 {
+		return endpoint{}, fmt.Errorf("bad port %q", portText)
 	}
-	ips, err := lookup(ctx, "ip", host)
-	if err != nil {
-		return nil, fmt.Errorf("backend %q: %w", hostport, err)
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return endpoint{ip: ip, port: uint16(port)}, nil
 	}
-	if len(ips) == 0 {
-		return nil, fmt.Errorf("backend %q: %s has no address", hostport, host)
-	}
-	all := make([]netip.AddrPort, 0, len(ips))
-	for _, ip := range ips {
-		all = append(all, netip.AddrPortFrom(numericZone(ip.Unmap()), uint16(port)))
-	}
-	return all, nil
+	return endpoint{name: host, port: uint16(port)}, nil
+}
+
+// at is the endpoint where the name resolves to ip.
+func (e endpoint) at(ip netip.Addr) netip.AddrPort {
+	return netip.AddrPortFrom(numericZone(ip.Unmap()), e.port)
 }
 
 // numericZone turns the interface name of a link-local address into its index,

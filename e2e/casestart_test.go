@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"srtrelay/internal/clocale"
+	"srtrelay/internal/srttest"
 )
 
 // refuseToStart runs the binary, which must exit with code 2 and one line that
@@ -32,6 +33,21 @@ func refuseToStart(t *testing.T, why string, args ...string) {
 	}
 }
 
+// A name that does not resolve is a backend that is down, and shown as such; it
+// holds up neither the start nor the others.
+func TestUnresolvedNameIsABackendThatIsDown(t *testing.T) {
+	t.Parallel()
+	l := startMirror(t)
+	const name = "no-such-host.invalid:10080"
+	r := startRelay(t, backendAt(l.Addr()), "--backend=srt://"+name)
+	c := mustDial(t, r.addr, srttest.CallerOptions{StreamID: "#!::r=live/x,m=publish"})
+	echo(t, c, 1)
+	r.awaitLog("backend name of no use", func(l logLine) bool { return l.text("backend") == name })
+	if b := r.listing()[name]; b.Alive || b.Address != "" || !strings.HasPrefix(b.Problem, "name does not resolve: ") {
+		t.Errorf("%+v", b)
+	}
+}
+
 func TestStartErrors(t *testing.T) {
 	t.Parallel()
 	r := startRelay(t)
@@ -45,7 +61,6 @@ func TestStartErrors(t *testing.T) {
 		{"address already in use", []string{"--api=127.0.0.1:0", "--listen=" + r.addr.String()}},
 		{"address already in use", []string{"--listen=127.0.0.1:0", "--api=" + strings.TrimPrefix(r.api, "http://")}},
 		{"cannot assign requested address", []string{"--api=127.0.0.1:0", "--listen=192.0.2.1:0"}},
-		{"no-such-host.invalid", append(free, "--backend=srt://no-such-host.invalid:1")},
 		{"--backend", append(free, "--backend=http://127.0.0.1:1")},
 	} {
 		refuseToStart(t, c.why, c.args...)

@@ -93,6 +93,7 @@ func (r *relay) undrain(id string) {
 // listed is one backend of GET /api/v1/backends.
 type listed struct {
 	ID, Address, Source   string
+	Problem               string
 	Alive, Late, Draining bool
 	Sessions, Streams     int
 }

@@ -112,6 +112,9 @@ func (s Show) Backend(b answer.Backend) string {
 	p.add("backend", Printable(b.ID))
 	p.add("address", b.Address)
 	p.add("health", health(b))
+	if b.Problem != "" {
+		p.add("problem", Printable(b.Problem))
+	}
 	p.add("source", b.Source)
 	p.add("carries", counted(f, b.Sessions, "session")+" of "+counted(f, b.Streams, "stream")+", "+f.bitrate(b.Bitrate))
 	p.add("weight", strconv.Itoa(b.Weight))

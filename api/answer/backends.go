@@ -11,8 +11,12 @@ type BackendList struct {
 
 // Backend is one server.
 type Backend struct {
-	ID           string    `json:"id"`
-	Address      string    `json:"address"`
+	ID string `json:"id"`
+	// Address is "" while the backend's name does not resolve.
+	Address string `json:"address"`
+	// Problem says why there is no address, or why the one that the name has
+	// now is not taken; "" for none.
+	Problem      string    `json:"problem,omitempty"`
 	Alive        bool      `json:"alive"`
 	Late         bool      `json:"late"`
 	Draining     bool      `json:"draining"`

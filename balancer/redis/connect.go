@@ -2,6 +2,9 @@ package redis
 
 import (
 	"crypto/tls"
+	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +26,18 @@ type Servers struct {
 	Username, Password string
 	SentinelPassword   string
 	TLS                bool
+}
+
+// here reports whether all servers are on this host.
+func (s Servers) here() bool {
+	return !slices.ContainsFunc(s.Addrs, func(addr string) bool {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return true
+		}
+		ip, err := netip.ParseAddr(host)
+		return host != "localhost" && (err != nil || !ip.IsLoopback())
+	})
 }
 
 const (

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	goredis "github.com/redis/go-redis/v9"
-
 	"srtrelay/backend"
 	"srtrelay/balancer"
 )
@@ -86,7 +84,7 @@ type answer struct {
 // admit enters an answer into the books.
 func (b *Balancer) admit(q backend.Query, a answer, now time.Time) backend.Target {
 	if _, known := b.registry.Snapshot().Find(a.at.ID); !known {
-		b.registry.Put(a.at)
+		b.registry.Merge([]backend.Change{{Next: a.at}}, now)
 	}
 	t := b.memory.Admit(q, a.at)
 	group, stream := balancer.HomesOf(q)
@@ -160,11 +158,8 @@ func (b *Balancer) settle(ctx context.Context, h balancer.Home, q backend.Query,
 // lookup returns where a home is, if it is anywhere that lives, and changes
 // nothing.
 func (b *Balancer) lookup(ctx context.Context, h balancer.Home, q backend.Query) (at backend.Backend, found bool, err error) {
-	key, err := b.client.Get(ctx, homeKey(h)).Result()
-	if errors.Is(err, goredis.Nil) {
-		return backend.Backend{}, false, nil
-	}
-	if err != nil {
+	key, err := b.client.GetRange(ctx, homeKey(h), 0, maxKey).Result()
+	if err != nil || key == "" {
 		return backend.Backend{}, false, err
 	}
 	return b.server(ctx, key, q)
@@ -187,9 +182,12 @@ func (b *Balancer) server(ctx context.Context, key string, q backend.Query) (at 
 // there is none, or none that can be read. One that takes no SRT keeps its
 // players of other protocols until somebody publishes by SRT.
 func (b *Balancer) load(ctx context.Context, key string, q backend.Query) (backend.Backend, error) {
-	text, err := b.client.Get(ctx, key).Result()
+	if len(key) > maxKey || !strings.HasPrefix(key, serverPrefix) {
+		return backend.Backend{}, nil
+	}
+	text, err := b.client.GetRange(ctx, key, 0, maxRecord).Result()
 	switch {
-	case errors.Is(err, goredis.Nil) || err != nil && !ofStore(err):
+	case err == nil && (text == "" || len(text) > maxRecord), err != nil && !ofStore(err):
 		return backend.Backend{}, nil
 	case err != nil:
 		return backend.Backend{}, err
@@ -197,12 +195,12 @@ func (b *Balancer) load(ctx context.Context, key string, q backend.Query) (backe
 	var at backend.Backend
 	r, err := parseRecord(text)
 	if err == nil {
-		at, err = r.backend(time.Now())
+		at, err = r.backend(time.Now(), b.elsewhere)
 	}
 	switch {
 	case errors.Is(err, errNoSRT) && !q.Publish:
 		return backend.Backend{}, backend.ErrNone
-	case err != nil || serverKey(at.ID) != key:
+	case err != nil || serverKey(at.ID) != key || b.registry.Check(at) != nil:
 		return backend.Backend{}, nil
 	}
 	return at, nil

@@ -27,7 +27,7 @@ func (b *Balancer) publish(ctx context.Context, ix index, now time.Time) error {
 	err := b.pipeline(ctx, func(p goredis.Pipeliner) {
 		for _, at := range b.registry.Snapshot().Backends {
 			known[ownKey(at)] = true
-			key, ttl, due := b.due(at, ix, now)
+			key, ttl, due := b.due(at, now)
 			if key == "" {
 				continue
 			}
@@ -60,15 +60,15 @@ func (b *Balancer) publish(ctx context.Context, ix index, now time.Time) error {
 
 // due returns the key under which this relay writes a backend, "" for none,
 // for how long, and whether that is to be done now.
-func (b *Balancer) due(known backend.Backend, ix index, now time.Time) (key string, ttl time.Duration, due bool) {
+func (b *Balancer) due(known backend.Backend, now time.Time) (key string, ttl time.Duration, due bool) {
 	key = ownKey(known)
-	e, there := ix.alive[key]
+	e, there := b.register.entries[key]
 	switch {
 	case known.Source == backend.Registered && !known.Late(now):
 		last, wrote := b.register.published[key]
 		return key, max(known.Expires.Sub(now), time.Second), !there || !wrote || !last.Equal(known.Expires)
 	case known.Source == backend.Static && !known.Down && b.names.of(known) == key:
-		return key, b.ttl, !there || e.left < b.ttl*2/3
+		return key, b.ttl, !there || e.read.Add(e.left).Sub(now) < b.ttl*2/3
 	}
 	return "", 0, false
 }
@@ -79,30 +79,19 @@ func hasRTMP(b backend.Backend) bool { return b.Registration != nil && len(b.Reg
 // that is gone. SRS's proxy does the same, in two steps: what it loses of a
 // relay's additions is put in again a second later.
 func (b *Balancer) reindex(ctx context.Context, ix index, array, set, gone []string) error {
-	isDead := func(key string) bool {
-		_, alive := ix.alive[key]
-		return !alive && !slices.Contains(set, key)
-	}
-	missing := func(want, have []string) (keys []string) {
-		for _, key := range want {
-			if !slices.Contains(have, key) {
-				keys = append(keys, key)
-			}
-		}
-		return keys
-	}
-	var outArray, outSet []string
-	for _, key := range ix.array {
-		if isDead(key) || slices.Contains(gone, key) {
-			outArray = append(outArray, key)
+	ours, out := setOf(set), setOf(gone)
+	for key := range ix.dead {
+		if !ours[key] {
+			out[key] = true
 		}
 	}
-	for _, key := range ix.set {
-		if isDead(key) || slices.Contains(gone, key) {
-			outSet = append(outSet, key)
-		}
+	inArray, outArray := difference(array, ix.array), both(ix.array, out)
+	inSet, outSet := difference(set, ix.set), both(ix.set, out)
+	if !ix.arrayWhole {
+		// It is not the proxy's any more: neither is it read as a whole, nor
+		// written.
+		inArray, outArray = nil, nil
 	}
-	inArray, inSet := missing(array, ix.array), missing(set, ix.set)
 	return b.pipeline(ctx, func(p goredis.Pipeliner) {
 		for _, key := range gone {
 			p.Del(ctx, key)
@@ -118,6 +107,35 @@ func (b *Balancer) reindex(ctx context.Context, ix index, array, set, gone []str
 			p.SAdd(ctx, setKey, anys(inSet)...)
 		}
 	})
+}
+
+func setOf(keys []string) map[string]bool {
+	all := make(map[string]bool, len(keys))
+	for _, key := range keys {
+		all[key] = true
+	}
+	return all
+}
+
+// difference returns the keys that others lack.
+func difference(keys, others []string) (left []string) {
+	has := setOf(others)
+	for _, key := range keys {
+		if !has[key] {
+			left = append(left, key)
+		}
+	}
+	return left
+}
+
+// both returns the keys that are in others too.
+func both(keys []string, others map[string]bool) (left []string) {
+	for _, key := range keys {
+		if others[key] {
+			left = append(left, key)
+		}
+	}
+	return left
 }
 
 func anys(keys []string) []any {

@@ -74,7 +74,7 @@ func recordOf(b backend.Backend, now time.Time) record {
 	}
 	// Nor does the reader know what the sender's address stood in for. The
 	// first entry is one that nobody could use, or means the same.
-	if read, err := r.backend(now); err != nil || read.Addr != b.Addr {
+	if read, err := r.backend(now, false); err != nil || read.Addr != b.Addr {
 		r.IP = b.Addr.Addr().String()
 		r.SRT = append([]string{strconv.Itoa(int(b.Addr.Port()))}, g.SRT[min(1, len(g.SRT)):]...)
 	}
@@ -86,7 +86,14 @@ var errNoSRT = errors.New("has no srt endpoint")
 
 // backend returns the server as a backend: down, until it has answered. As of
 // a heartbeat the first srt entry that can be used counts.
-func (r record) backend(now time.Time) (backend.Backend, error) {
+//
+// elsewhere says that Redis is on another host, and its writers may be: a
+// loopback address would mean another process to each of them.
+func (r record) backend(now time.Time, elsewhere bool) (backend.Backend, error) {
+	var writer netip.Addr
+	if elsewhere {
+		writer = netip.IPv4Unspecified()
+	}
 	g := &backend.Registration{
 		IP: r.IP, Device: r.Device, Server: r.Server, Service: r.Service, PID: r.PID,
 		RTMP: r.RTMP, HTTP: r.HTTP, API: r.API, SRT: r.SRT, RTC: r.RTC,
@@ -99,7 +106,7 @@ func (r record) backend(now time.Time) (backend.Backend, error) {
 	}
 	var first error
 	for _, entry := range r.SRT {
-		addr, err := backend.ParseListen(entry, r.IP, netip.Addr{})
+		addr, err := backend.ParseListen(entry, r.IP, writer)
 		if err == nil {
 			return backend.Backend{
 				ID: g.ID(), Source: backend.Shared, Host: addr.String(), Addr: addr,

@@ -41,7 +41,7 @@ func TestRecordsReadBack(t *testing.T) {
 		if r.IP != c.wantIP || !slices.Equal(r.SRT, c.wantSRT) {
 			t.Errorf("%s, %q: written as %s, %q", c.ip, c.srt, r.IP, r.SRT)
 		}
-		if got, err := r.backend(time.Now()); err != nil || got.Addr != b.Addr || got.ID != b.ID {
+		if got, err := r.backend(time.Now(), false); err != nil || got.Addr != b.Addr || got.ID != b.ID {
 			t.Errorf("%s, %q: read as %v, %v, want %v", c.ip, c.srt, got.Addr, err, b.Addr)
 		}
 		if g.IP != c.ip || !slices.Equal(g.SRT, c.srt) {

@@ -77,6 +77,9 @@ type Balancer struct {
 	fresh    *recent[balancer.Home]
 	misses   *recent[string]
 	register register
+	log      *slog.Logger
+	// elsewhere says that Redis is on another host.
+	elsewhere bool
 
 	stop context.CancelFunc
 	loop sync.WaitGroup
@@ -88,17 +91,19 @@ func Open(o Options) *Balancer {
 	// Three renewals fit into the affinity; more than one a second is noise.
 	renew := min(max(o.Memory.Affinity/3, time.Second), 5*time.Second)
 	b := &Balancer{
-		registry: o.Registry,
-		memory:   o.Memory,
-		ttl:      o.TTL,
-		renew:    renew,
-		bindTTL:  o.Memory.Affinity + 2*renew,
-		client:   connect(o.Servers),
-		circuit:  newCircuit(o.Log),
-		fresh:    newFresh(),
-		misses:   newMisses(),
-		register: register{seen: map[string]sighting{}, published: map[string]time.Time{}},
-		stop:     stop,
+		registry:  o.Registry,
+		memory:    o.Memory,
+		ttl:       o.TTL,
+		renew:     renew,
+		bindTTL:   o.Memory.Affinity + 2*renew,
+		client:    connect(o.Servers),
+		circuit:   newCircuit(o.Log),
+		fresh:     newFresh(),
+		misses:    newMisses(),
+		register:  register{entries: map[string]*entry{}, published: map[string]time.Time{}},
+		log:       o.Log,
+		elsewhere: !o.Servers.here(),
+		stop:      stop,
 	}
 	b.loop.Go(func() { b.run(ctx) })
 	return b

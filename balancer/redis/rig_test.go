@@ -52,6 +52,12 @@ func open(t *testing.T, servers Servers, settings ...func(*balancer.Memory)) *re
 // from there would be a second one for a while.
 func openWith(t *testing.T, n int, servers Servers, settings ...func(*balancer.Memory)) *relay {
 	t.Helper()
+	return openFor(t, 30*time.Second, n, servers, settings...)
+}
+
+// openFor is openWith for heartbeats that are good for ttl.
+func openFor(t *testing.T, ttl time.Duration, n int, servers Servers, settings ...func(*balancer.Memory)) *relay {
+	t.Helper()
 	r := &relay{T: t, reg: backend.NewRegistry(), log: new(journal)}
 	for i := range n {
 		r.reg.Put(static(i))
@@ -61,7 +67,7 @@ func openWith(t *testing.T, n int, servers Servers, settings ...func(*balancer.M
 		set(memory)
 	}
 	r.Balancer = Open(Options{
-		Servers: servers, Registry: r.reg, Memory: memory, TTL: 30 * time.Second,
+		Servers: servers, Registry: r.reg, Memory: memory, TTL: ttl,
 		Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	})
 	t.Cleanup(r.Close)

@@ -7,10 +7,11 @@ import goredis "github.com/redis/go-redis/v9"
 //
 // KEYS[1] the home; ARGV[1] the server's key that is proposed; ARGV[2] the one
 // to be replaced, "" for none; ARGV[3] the TTL in ms. The TTL of another
-// relay with a longer affinity is not cut short.
+// relay with a longer affinity is not cut short. What is longer than any
+// server's key is none, and is replaced.
 var claim = goredis.NewScript(`
-local at = redis.call('GET', KEYS[1])
-if at and at ~= ARGV[2] then
+local at = redis.call('GETRANGE', KEYS[1], 0, 512)
+if at ~= '' and #at <= 512 and at ~= ARGV[2] then
   local left = redis.call('PTTL', KEYS[1])
   if left >= 0 and left < tonumber(ARGV[3]) then
     redis.call('PEXPIRE', KEYS[1], ARGV[3])

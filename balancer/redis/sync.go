@@ -1,52 +1,38 @@
 package redis
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"maps"
 	"net/netip"
-	"slices"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
 	"srtrelay/backend"
+	"srtrelay/balancer"
 )
 
 // register is what the background knows of the servers' entries. It belongs
 // to the loop.
 type register struct {
-	// seen is when each entry was last seen to change.
-	seen map[string]sighting
+	// entries are those that are there, by their keys.
+	entries map[string]*entry
+	// cursor is where the walk over the set goes on, 0 for its beginning.
+	cursor uint64
 	// published is what this relay has written, and the Expires of then.
 	published map[string]time.Time
 	// missed counts the rounds in which a shared backend's entry was gone.
 	missed map[backend.ID]int
+	// said is when what others have written wrongly was last in the log.
+	said time.Time
 }
-
-type sighting struct{ update, at time.Time }
 
 // goneAfter is in how many rounds an entry must be missing before its backend
 // is forgotten: a Redis that lost its memory is filled again within two.
 const goneAfter = 3
 
-// entry is a server's entry as it was read.
-type entry struct {
-	key  string
-	left time.Duration // until it expires, negative for never
-	record
-	backend backend.Backend
-	fit     bool // the backend can be used
-}
-
-// index is which servers there are according to Redis.
-type index struct {
-	array, set []string
-	entries    []entry // newest first
-	alive      map[string]entry
-}
+// sayEvery is the least time between two lines about what others have written.
+const sayEvery = time.Minute
 
 // sync learns the servers that others have written, and writes this relay's.
 func (b *Balancer) sync(ctx context.Context) error {
@@ -57,50 +43,26 @@ func (b *Balancer) sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.learn(ix, now)
+	b.say(ix, b.learn(now), now)
 	return b.publish(ctx, ix, now)
 }
 
-func (b *Balancer) read(ctx context.Context, now time.Time) (index, error) {
-	ix := index{alive: map[string]entry{}}
-	var array *goredis.StringCmd
-	var set *goredis.StringSliceCmd
-	err := b.pipeline(ctx, func(p goredis.Pipeliner) {
-		array, set = p.Get(ctx, arrayKey), p.SMembers(ctx, setKey)
-	})
-	if err != nil {
-		return ix, err
+// say puts what is wrong with the entries into the log, all of it in one line
+// and not often.
+func (b *Balancer) say(ix index, refused []backend.Refusal, now time.Time) {
+	if ix.arrayWhole && len(refused) == 0 || now.Sub(b.register.said) < sayEvery {
+		return
 	}
-	_ = json.Unmarshal([]byte(array.Val()), &ix.array) // what is no array lists nobody
-	ix.set = set.Val()
-	keys := slices.Concat(ix.array, ix.set)
-	slices.Sort(keys)
-	keys = slices.Compact(keys)
-	texts, lefts := make([]*goredis.StringCmd, len(keys)), make([]*goredis.DurationCmd, len(keys))
-	err = b.pipeline(ctx, func(p goredis.Pipeliner) {
-		for i, key := range keys {
-			texts[i], lefts[i] = p.Get(ctx, key), p.PTTL(ctx, key)
-		}
-	})
-	if err != nil {
-		return ix, err
+	b.register.said = now
+	what := []any{"entries_read", len(b.register.entries)}
+	if !ix.arrayWhole {
+		what = append(what, "array_longer_than_bytes", maxArray)
 	}
-	for i, key := range keys {
-		if texts[i].Err() != nil {
-			continue
-		}
-		e := entry{key: key, left: lefts[i].Val()}
-		if e.record, err = parseRecord(texts[i].Val()); err == nil {
-			e.backend, err = e.record.backend(now)
-		}
-		e.fit = err == nil && serverKey(e.backend.ID) == key
-		ix.alive[key] = e
-		ix.entries = append(ix.entries, e)
+	if len(refused) > 0 {
+		first := refused[0]
+		what = append(what, "refused", len(refused), "first", string(first.Next.ID), "address", first.Next.Addr, "error", first.Err)
 	}
-	slices.SortFunc(ix.entries, func(a, b entry) int {
-		return cmp.Or(b.UpdateAt.Compare(a.UpdateAt), cmp.Compare(a.key, b.key))
-	})
-	return ix, nil
+	b.log.Warn("shared state lists servers that are not taken", what...)
 }
 
 // pipeline sends commands in one round trip. That a key is missing, or is
@@ -125,28 +87,35 @@ func (b *Balancer) pipeline(ctx context.Context, fill func(goredis.Pipeliner)) e
 // learn brings the registry up to what Redis says. One backend per address:
 // the newest entry is the process that listens there now, the others are
 // names of it from before a restart. A backend that this relay has from its
-// operator or by heartbeat stays what it is.
-func (b *Balancer) learn(ix index, now time.Time) {
+// operator or by heartbeat stays what it is, unless its heartbeats have ceased
+// and another process at its address gives them elsewhere.
+func (b *Balancer) learn(now time.Time) (refused []backend.Refusal) {
+	snap := b.registry.Snapshot()
 	taken := map[netip.AddrPort]backend.Backend{}
-	for _, own := range b.registry.Snapshot().Backends {
-		if own.Source != backend.Shared {
+	for _, own := range snap.Backends {
+		if own.Source != backend.Shared && own.Addr.IsValid() {
 			taken[own.Addr] = own
 		}
 	}
 	aliases, written := map[string]backend.ID{}, map[backend.ID]string{}
 	present := map[backend.ID]bool{}
-	for _, e := range ix.entries {
-		if !e.fit {
+	var changes []backend.Change
+	for _, e := range b.register.newest() {
+		at, isTaken := taken[e.backend.Addr]
+		if isTaken && at.ID != e.backend.ID && b.succeeds(e, at, now) {
+			next := successor(at, e.backend, e.expires(b.ttl))
+			changes = append(changes, backend.Change{Seen: at, Next: next})
+			taken[next.Addr], present[next.ID] = next, true
 			continue
 		}
-		at, isTaken := taken[e.backend.Addr]
 		switch {
-		case !isTaken:
-			taken[e.backend.Addr] = e.backend
-			present[e.backend.ID] = true
-			b.hear(e, now)
-		case at.ID == e.backend.ID:
-			b.hear(e, now)
+		case !isTaken || at.ID == e.backend.ID:
+			if !isTaken {
+				taken[e.backend.Addr], present[e.backend.ID] = e.backend, true
+			}
+			if c, ok := b.hear(snap, e, now); ok {
+				changes = append(changes, c)
+			}
 		case ownKey(at) != e.key:
 			aliases[e.key] = at.ID
 			if _, has := written[at.ID]; !has && at.Source == backend.Static && at.Registration == nil &&
@@ -156,61 +125,79 @@ func (b *Balancer) learn(ix index, now time.Time) {
 		}
 	}
 	b.names.alias(aliases, written)
-	b.forget(present, taken)
-	maps.DeleteFunc(b.register.seen, func(key string, _ sighting) bool { _, ok := ix.alive[key]; return !ok })
+	for _, r := range b.registry.Merge(append(changes, b.gone(snap, present, taken)...), now) {
+		if e := b.register.entries[serverKey(r.Next.ID)]; e != nil {
+			e.drop() // until it is read again
+		}
+		refused = append(refused, r)
+	}
+	return refused
 }
 
-// hear takes an entry as a sign of life. The time counts from when the relay
-// saw the entry change, so that the clocks of other hosts do not matter.
-func (b *Balancer) hear(e entry, now time.Time) {
-	s := b.register.seen[e.key]
-	if !e.UpdateAt.Equal(s.update) || s.at.IsZero() {
-		s = sighting{e.UpdateAt, now}
-		b.register.seen[e.key] = s
-	}
-	expires := s.at.Add(b.ttl)
-	if left := now.Add(e.left); e.left >= 0 && left.Before(expires) {
-		expires = left
-	}
-	seen, known := b.registry.Snapshot().Find(e.backend.ID)
-	old := seen
+// succeeds reports whether an entry is of the process that has taken over the
+// address of a backend that registered here: the heartbeats of the one have
+// ceased, those of the other go on, at another relay or at SRS's proxy.
+func (b *Balancer) succeeds(e *entry, own backend.Backend, now time.Time) bool {
+	return own.Source == backend.Registered && own.Late(now) && e.expires(b.ttl).After(now)
+}
+
+// successor is the backend that takes the place of one at the same address.
+// What probes have found out of the address holds for it too; a drain does not,
+// as for a server that restarts and registers here again.
+func successor(old, next backend.Backend, expires time.Time) backend.Backend {
+	next.Down, next.Suspect, next.KeyLen, next.Answered = old.Down, old.Suspect, old.KeyLen, old.Answered
+	next.Expires = expires
+	return next
+}
+
+// hear takes an entry as a sign of life. It returns the change that it makes,
+// if it makes one.
+func (b *Balancer) hear(snap *backend.Snapshot, e *entry, now time.Time) (c backend.Change, ok bool) {
+	expires := e.expires(b.ttl)
+	seen, known := snap.Find(e.backend.ID)
+	next := seen
 	_, own := b.register.published[e.key]
 	switch {
 	case !known && own:
-		return // removed here: publish takes it out
+		return c, false // removed here: publish takes it out
 	case !known:
-		old = e.backend
-	case old.Source == backend.Shared && old.Addr != e.backend.Addr:
-		old = e.backend
-	case old.Source == backend.Registered && !old.Late(now), old.Source == backend.Static:
-		return
-	case expires.Sub(old.Expires) < b.ttl/10:
-		return // a snapshot a second for each would be many
+		next = e.backend
+	case next.Source == backend.Shared && next.Addr != e.backend.Addr:
+		next = e.backend
+	case next.Source == backend.Registered && !next.Late(now), next.Source == backend.Static:
+		return c, false
+	case expires.Sub(next.Expires) < b.ttl/10:
+		return c, false // a snapshot a second for each would be many
 	}
 	// One whose heartbeats now go to another relay is shared from here on.
-	old.Source, old.Expires = backend.Shared, expires
-	// A heartbeat or a probe's answer may have come in between; then the next
-	// round decides anew.
-	b.registry.Swap(seen, old)
+	next.Source, next.Expires, next.Weight = backend.Shared, expires, max(next.Weight, 1)
+	// A heartbeat or a probe's answer may come in between; then the next round
+	// decides anew.
+	return backend.Change{Seen: seen, Next: next}, true
 }
 
-// forget removes shared backends whose entry is gone, unless sessions run
-// there, and at once those whose address has another process now.
-func (b *Balancer) forget(present map[backend.ID]bool, taken map[netip.AddrPort]backend.Backend) {
+// gone returns the removal of shared backends whose entry is gone, unless
+// sessions run there, and at once of those whose address has another process
+// now.
+func (b *Balancer) gone(snap *backend.Snapshot, present map[backend.ID]bool, taken map[netip.AddrPort]backend.Backend) (changes []backend.Change) {
 	missed := map[backend.ID]int{}
-	loads := b.memory.Loads()
-	for _, old := range b.registry.Snapshot().Backends {
+	var loads map[backend.ID]balancer.Load
+	for _, old := range snap.Backends {
 		if old.Source != backend.Shared || present[old.ID] {
 			continue
+		}
+		if loads == nil {
+			loads = b.memory.Loads()
 		}
 		n := b.register.missed[old.ID] + 1
 		now, other := taken[old.Addr]
 		switch {
 		case other && now.ID != old.ID, n >= goneAfter && (loads[old.ID].Sessions == 0 || old.Down):
-			b.registry.Remove(old.ID)
+			changes = append(changes, backend.Change{Seen: old})
 		default:
 			missed[old.ID] = n
 		}
 	}
 	b.register.missed = missed
+	return changes
 }

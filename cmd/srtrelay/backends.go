@@ -12,9 +12,6 @@ import (
 	"srtrelay/config"
 )
 
-// lookupTimeout bounds the resolution of backend names at start.
-const lookupTimeout = 10 * time.Second
-
 // choice is the balancer that the settings ask for, and its parts.
 type choice struct {
 	balancer.Balancer
@@ -51,10 +48,8 @@ func (c choice) Close() {
 }
 
 // addBackends enters the static backends.
-func addBackends(ctx context.Context, r *backend.Registry, c config.Config) error {
-	limited, cancel := context.WithTimeout(ctx, lookupTimeout)
-	defer cancel()
-	if err := r.AddStatic(limited, c.Backends, net.DefaultResolver.LookupNetIP, time.Now()); err != nil {
+func addBackends(r *backend.Registry, c config.Config) error {
+	if err := r.AddStatic(c.Backends, time.Now()); err != nil {
 		return err
 	}
 	for host, weight := range c.Weights {
@@ -63,16 +58,24 @@ func addBackends(ctx context.Context, r *backend.Registry, c config.Config) erro
 	return nil
 }
 
-// follow keeps the addresses of static backends up to date.
-func follow(ctx context.Context, r *backend.Registry, log *slog.Logger) {
-	r.Follow(ctx, net.DefaultResolver.LookupNetIP, func(b backend.Backend) {
-		log.Info("backend has a new address", "backend", string(b.ID), "address", b.Addr)
+// follow keeps the addresses of static backends up to date. tried is called
+// when every name has been looked up once.
+func follow(ctx context.Context, r *backend.Registry, log *slog.Logger, tried func()) {
+	r.Follow(ctx, backend.Names{
+		Lookup: net.DefaultResolver.LookupNetIP,
+		Tried:  tried,
+		Moved: func(b backend.Backend) {
+			log.Info("backend has a new address", "backend", string(b.ID), "address", b.Addr)
+		},
+		Failed: func(b backend.Backend) {
+			log.Warn("backend name of no use", "backend", string(b.ID), "error", b.Problem, "address_kept", shownAddr(b.Addr))
+		},
 	})
 }
 
 // age forgets the backends whose heartbeat has been late for long.
 func age(ctx context.Context, r *backend.Registry, log *slog.Logger) {
-	r.Age(ctx, func(b backend.Backend) {
-		log.Info("backend forgotten", "backend", string(b.ID), "address", b.Addr, "reason", "no heartbeat")
+	r.Age(ctx, func(b backend.Backend, why string) {
+		log.Info("backend forgotten", "backend", string(b.ID), "address", b.Addr, "reason", why)
 	})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +40,7 @@ func changes(before, after *backend.Snapshot, then, now time.Time) []answer.Even
 	var all []answer.Event
 	add := func(b backend.Backend, kind, cause string) {
 		all = append(all, answer.Event{
-			Time: now.UTC(), Kind: kind, Backend: string(b.ID), Address: b.Addr.String(), Cause: cause,
+			Time: now.UTC(), Kind: kind, Backend: string(b.ID), Address: shownAddr(b.Addr), Cause: cause,
 		})
 	}
 	for _, b := range before.Backends {
@@ -60,6 +61,14 @@ func changes(before, after *backend.Snapshot, then, now time.Time) []answer.Even
 	return all
 }
 
+// shownAddr is an address, "" for none.
+func shownAddr(at netip.AddrPort) string {
+	if !at.IsValid() {
+		return ""
+	}
+	return at.String()
+}
+
 // difference says what has changed about a backend, "" for nothing that an
 // operator would ask about.
 func difference(was, is backend.Backend, then, now time.Time) string {
@@ -75,7 +84,13 @@ func difference(was, is backend.Backend, then, now time.Time) string {
 	turned(was.Down, is.Down, "down", "answers")
 	turned(was.Late(then), is.Late(now), "heartbeat late", "heartbeat again")
 	turned(was.Draining, is.Draining, "draining", "draining no more")
-	if was.Addr != is.Addr {
+	switch {
+	case was.Addr == is.Addr:
+	case !was.Addr.IsValid():
+		what = append(what, "name resolves")
+	case !is.Addr.IsValid():
+		what = append(what, is.Problem)
+	default:
 		what = append(what, "moved from "+was.Addr.String())
 	}
 	if was.Weight != is.Weight {

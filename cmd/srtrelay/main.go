@@ -32,7 +32,7 @@ const (
 var version string
 
 // startError is a failure before the relay took its first caller: a busy
-// port, a backend whose name cannot be resolved.
+// port, a backend at the relay's own address.
 type startError struct{ cause error }
 
 // Error implements error.

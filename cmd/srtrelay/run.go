@@ -27,6 +27,9 @@ const (
 	// firstProbes is how long the start waits to learn which backends live
 	// and what key length they advertise, before the first caller asks.
 	firstProbes = time.Second
+	// firstNames is how long it waits before that for the addresses of names: a
+	// name server that answers does so within a few ms.
+	firstNames = 500 * time.Millisecond
 	// apiGoodbye lets answers under way finish.
 	apiGoodbye = time.Second
 	// eventQueue holds what a burst of a thousand reconnecting callers per
@@ -51,7 +54,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	if err != nil {
 		return cannotStart(err)
 	}
-	if err := addBackends(ctx, registry, c); err != nil {
+	if err := addBackends(registry, c); err != nil {
 		return cannotStart(err)
 	}
 	carried := new(bitrates)
@@ -97,10 +100,16 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	})
 	rooms.Go(func() { followChanges(background, registry, told.feed.Publish) })
 	rooms.Go(func() { watch.Run(background) })
-	rooms.Go(func() { follow(background, registry, log) })
+	named := make(chan struct{})
+	rooms.Go(func() { follow(background, registry, log, func() { close(named) }) })
 	rooms.Go(func() { age(background, registry, log) })
 	rooms.Go(func() { laws.watch(background, told.rulesRead, log) })
 	rooms.Go(func() { carried.follow(background, group) })
+	select {
+	case <-named:
+	case <-time.After(firstNames):
+	case <-ctx.Done():
+	}
 	probed := make(chan struct{})
 	rooms.Go(func() { probe.New(registry, log).Run(background, func() { close(probed) }) })
 	rooms.Go(func() {

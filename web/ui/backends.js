@@ -55,9 +55,9 @@ export class BackendList {
     setAttribute(state, "title", healthHints[word]);
     setText(rate, bitrate(b.bitrate_bps));
     setStyle(bar.firstElementChild, "width", `${(((b.bitrate_bps ?? 0) / most) * 100).toFixed(1)}%`);
-    setText(detail, `${counted(b.sessions, "session")}, ${counted(b.streams, "stream")} · ${b.source}`);
+    setText(detail, b.problem || `${counted(b.sessions, "session")}, ${counted(b.streams, "stream")} · ${b.source}`);
     setAttribute(press, "title", [
-      b.id === b.address ? b.id : `${b.id} at ${b.address}`, healthHints[word], `${count(b.sessions)} sessions, ${count(b.streams)} streams`,
+      b.id === b.address || !b.address ? b.id : `${b.id} at ${b.address}`, healthHints[word], b.problem ?? "", `${count(b.sessions)} sessions, ${count(b.streams)} streams`,
       `Weight ${b.weight}`, b.server ? `Server ${b.server}` : "", b.updated_at ? `Last heard ${moment(b.updated_at)}` : "",
       "Press to see its streams alone",
     ].filter(Boolean).join("\n"));
