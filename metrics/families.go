@@ -100,6 +100,7 @@ var described = map[string]series{
 	"tombstones": alone("tombstones", "Ended sessions remembered for stragglers."),
 
 	"receive_queued_bytes": alone("receive_queued_bytes", "Kernel memory of the datagrams that wait to be received, up to a second old."),
+	"batch_bytes":          alone("batch_bytes", "Memory of the batch that receive calls fill: it grows and shrinks with what comes."),
 	"send_queued_bytes":    alone("send_queued_bytes", "Kernel memory of the datagrams that wait to leave, up to a second old."),
 }
 

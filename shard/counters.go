@@ -79,6 +79,7 @@ const (
 	Tombstones    // ended sessions not yet freed
 	ReceiveQueued // bytes of kernel memory of what waits to be received
 	SendQueued    // ... and to leave
+	BatchBytes    // memory of the batch
 
 	NumCounters
 )
@@ -142,6 +143,7 @@ var counterNames = [NumCounters]string{
 	Tombstones:              "tombstones",
 	ReceiveQueued:           "receive_queued_bytes",
 	SendQueued:              "send_queued_bytes",
+	BatchBytes:              "batch_bytes",
 }
 
 // String returns the counter's name in the API and in metrics.

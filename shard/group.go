@@ -12,7 +12,6 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/handshake"
-	"srtrelay/pool"
 	"srtrelay/udp"
 )
 
@@ -23,9 +22,11 @@ import (
 type Group struct {
 	cfg    Config
 	shards []*Shard
-	loops  sync.WaitGroup
-	broken chan error // the first loop that cannot go on says why
-	addrs  []netip.AddrPort
+	loops  sync.WaitGroup // and what they have others prepare
+	// preparing is held while something is prepared for a shard.
+	preparing sync.Mutex
+	broken    chan error // the first loop that cannot go on says why
+	addrs     []netip.AddrPort
 	// What the kernel granted a front socket, in bytes.
 	grantedRecv, grantedSend int
 }
@@ -53,6 +54,7 @@ func Open(cfg Config) (*Group, error) {
 			return nil, err
 		}
 		s.broken = g.broken
+		s.prepare = g.prepare
 		g.shards = append(g.shards, s)
 	}
 	for _, s := range g.shards {
@@ -90,6 +92,17 @@ func (g *Group) Close() {
 	for _, s := range g.shards {
 		s.close()
 	}
+	g.loops.Wait()
+}
+
+// prepare runs fn off the loops, one at a time: shards that all want memory at
+// once take one CPU for it.
+func (g *Group) prepare(fn func()) {
+	g.loops.Go(func() {
+		g.preparing.Lock()
+		defer g.preparing.Unlock()
+		fn()
+	})
 }
 
 func newShard(id int, cfg *Config, origin time.Time) (*Shard, error) {
@@ -97,22 +110,13 @@ func newShard(id int, cfg *Config, origin time.Time) (*Shard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open poller: %w", err)
 	}
-	size := pool.SingleSize
-	if cfg.Sockets.GRO {
-		size = pool.TrainSize
-	}
-	batch, err := udp.NewBatch(cfg.Batch, size)
-	if err != nil {
-		_ = poller.Close()
-		return nil, err
-	}
 	var seed [32]byte
 	_, _ = crand.Read(seed[:]) // never fails (crypto/rand, Go 1.24)
 	random := rand.New(rand.NewChaCha8(seed))
 	s := &Shard{
 		id: id, cfg: cfg, origin: origin,
 		poller:   poller,
-		batch:    batch,
+		sizing:   sizing{sizes: udp.BatchSizes(cfg.Batch, cfg.messageSize())},
 		table:    newTable(),
 		seed:     random.Uint64(),
 		jar:      handshake.NewJar(cfg.Secret),
@@ -122,6 +126,10 @@ func newShard(id int, cfg *Config, origin time.Time) (*Shard, error) {
 		sources:  make(map[addr.IP]int),
 		peers:    make(map[addr.AddrPort]*peer),
 		scratch:  make([]byte, 0, scratchSize),
+	}
+	if s.batch, err = s.newBatch(0); err != nil {
+		_ = poller.Close()
+		return nil, err
 	}
 	s.fire = s.timeout
 	s.stalls.due = never

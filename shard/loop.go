@@ -82,7 +82,7 @@ func (s *Shard) turn() bool {
 	if gap < backlogAfter {
 		busy = s.receiveHot(false)
 	} else {
-		busy = s.readBacklog(max(backlogReads/s.cfg.Batch, 1))
+		busy = s.readBacklog(max(backlogReads/s.batch.Len(), 1))
 	}
 	s.wheel.Advance(s.now, timersPerTurn, s.fire)
 	s.readErrors()
@@ -92,6 +92,7 @@ func (s *Shard) turn() bool {
 	}
 	s.payOwed()
 	s.sumUpRates()
+	s.sizeBatch()
 	s.flush()
 	s.taps.commit()
 	s.gauge()
@@ -143,6 +144,9 @@ func (s *Shard) nextDue() (time.Duration, bool) {
 		}
 	}
 	if later := s.ratesAt + ratesEvery; len(s.peers) > 0 && (!ok || later < due) {
+		due, ok = later, true
+	}
+	if later, shrinks := s.sizing.due(); shrinks && (!ok || later < due) {
 		due, ok = later, true
 	}
 	if later := s.now + owedRetry; len(s.owed) > 0 && (!ok || later < due) {
@@ -204,7 +208,8 @@ func cut(train []byte, stride int) (segment, rest []byte) {
 func (s *Shard) receive(l *link) int {
 	n, err := s.batch.Receive(l.sock)
 	s.counters.inc(ReceiveCalls)
-	s.more = s.more || n == s.cfg.Batch
+	s.more = s.more || n == s.batch.Len()
+	s.sizing.peak = max(s.sizing.peak, n)
 	if err != nil {
 		s.breakDown(fmt.Errorf("shard %d: receive on %s: %w", s.id, l.sock.Local(), err))
 	}
@@ -268,4 +273,5 @@ func (s *Shard) gauge() {
 	c.local[Sessions] = uint64(s.sessions.live)
 	c.local[HalfOpen] = uint64(s.halfOpen)
 	c.local[Tombstones] = uint64(s.tombs)
+	c.local[BatchBytes] = uint64(s.batch.Bytes())
 }

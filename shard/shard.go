@@ -35,6 +35,9 @@ type Shard struct {
 	backs  []link // upstream sockets, opened as needed, never closed
 	poller *udp.Poller
 	batch  *udp.Batch
+	sizing sizing
+	// prepare is the group's: it runs what would hold up the loop.
+	prepare func(func())
 
 	gather   gatherer
 	more     bool          // a socket had more than a batch takes

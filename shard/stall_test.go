@@ -161,16 +161,16 @@ func TestTimesMoveOnByStalls(t *testing.T) {
 // more.
 func TestBacklogIsBounded(t *testing.T) {
 	r := newRig(t)
-	for range 5 * r.cfg.Batch {
+	for range 5 * r.batch.Len() {
 		must(t, r.caller, packet(77, 20))
 	}
 	r.readBacklog(2)
-	if n := r.counters.local[ReceivedFront]; n != uint64(2*r.cfg.Batch) {
-		t.Errorf("%d datagrams received, want %d", n, 2*r.cfg.Batch)
+	if n := r.counters.local[ReceivedFront]; n != uint64(2*r.batch.Len()) {
+		t.Errorf("%d datagrams received, want %d", n, 2*r.batch.Len())
 	}
 	r.readBacklog(100)
-	if n := r.counters.local[ReceivedFront]; n != uint64(5*r.cfg.Batch) {
-		t.Errorf("%d datagrams received, want all %d", n, 5*r.cfg.Batch)
+	if n := r.counters.local[ReceivedFront]; n != uint64(5*r.batch.Len()) {
+		t.Errorf("%d datagrams received, want all %d", n, 5*r.batch.Len())
 	}
 }
 

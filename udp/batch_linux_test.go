@@ -12,7 +12,7 @@ import (
 
 func TestReceiveNothing(t *testing.T) {
 	s := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), bothOffloads)
-	b := newBatch(t, 4, 2048)
+	b := openBatch(t, 4, 2048)
 	if n, err := b.Receive(s); n != 0 || err != nil {
 		t.Errorf("Receive on an idle socket: %d, %v", n, err)
 	}
@@ -25,7 +25,7 @@ func TestReceiveNothing(t *testing.T) {
 func TestLengthsOfDatagrams(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ip netip.Addr) {
 		s := openFront(t, netip.AddrPortFrom(ip, 0), bothOffloads)
-		peer, b := openPeer(t, ip), newBatch(t, 8, 2048)
+		peer, b := openPeer(t, ip), openBatch(t, 8, 2048)
 		sizes := []int{0, 1, 2048, 2049, 30000, 16}
 		for _, size := range sizes {
 			if _, err := peer.WriteToUDPAddrPort(make([]byte, size), s.Local()); err != nil {
@@ -50,7 +50,7 @@ func TestLengthsOfDatagrams(t *testing.T) {
 // A train longer than the buffer is cut, and says so.
 func TestTrainInASmallBuffer(t *testing.T) {
 	s := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), bothOffloads)
-	o, b := NewOutbox(openBack(t, loopbacks["IPv4"], bothOffloads)), newBatch(t, 4, 2048)
+	o, b := NewOutbox(openBack(t, loopbacks["IPv4"], bothOffloads)), openBatch(t, 4, 2048)
 	for i := range 3 {
 		o.Add(addr.From(s.Local()), addr.IP{}, 0, payload(i, 1000))
 	}
@@ -64,7 +64,7 @@ func TestTrainInASmallBuffer(t *testing.T) {
 // One batch serves sockets of both families in turn: what a long IPv6 name or
 // control message left must not show in what comes next.
 func TestBatchServesBothFamilies(t *testing.T) {
-	b := newBatch(t, 4, 2048)
+	b := openBatch(t, 4, 2048)
 	wild6 := openFront(t, netip.MustParseAddrPort("[::]:0"), bothOffloads)
 	wild4 := openFront(t, netip.MustParseAddrPort("0.0.0.0:0"), bothOffloads)
 	plain4 := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), Options{})
@@ -110,7 +110,7 @@ func TestAnswersFromTheDialledAddress(t *testing.T) {
 			if _, err := caller.WriteToUDPAddrPort([]byte("hello"), dial); err != nil {
 				t.Fatal(err)
 			}
-			b, o := newBatch(t, 4, 65536), NewOutbox(front)
+			b, o := openBatch(t, 4, 65536), NewOutbox(front)
 			receive(t, b, front)
 			d := b.At(0)
 			if d.Local != addr.FromIP(dial.Addr()) {
@@ -143,7 +143,7 @@ func TestNoAllocations(t *testing.T) {
 	front := openFront(t, netip.MustParseAddrPort("[::]:0"), bothOffloads)
 	back := openBack(t, loopbacks["IPv6"], bothOffloads)
 	to := addr.From(at(front, loopbacks["IPv6"]))
-	b, out, in := newBatch(t, 16, 65536), NewOutbox(back), NewOutbox(front)
+	b, out, in := openBatch(t, 16, 65536), NewOutbox(back), NewOutbox(front)
 	p, err := NewPoller()
 	if err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func BenchmarkLoopback(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			c.o.RecvBuf = 4 << 20
 			front := openFront(b, netip.MustParseAddrPort("127.0.0.1:0"), c.o)
-			o, batch := NewOutbox(openBack(b, loopbacks["IPv4"], c.o)), newBatch(b, 64, c.size)
+			o, batch := NewOutbox(openBack(b, loopbacks["IPv4"], c.o)), openBatch(b, 64, c.size)
 			to, datagram := addr.From(front.Local()), make([]byte, benchPayload)
 			got := 0
 			b.SetBytes(benchPayload)
@@ -73,7 +73,7 @@ func BenchmarkLoopback(b *testing.B) {
 
 // BenchmarkReceiveNothing is what a turn pays for asking an idle socket.
 func BenchmarkReceiveNothing(b *testing.B) {
-	s, batch := openFront(b, netip.MustParseAddrPort("[::]:0"), bothOffloads), newBatch(b, 64, 65536)
+	s, batch := openFront(b, netip.MustParseAddrPort("[::]:0"), bothOffloads), openBatch(b, 64, 65536)
 	b.ReportAllocs()
 	for b.Loop() {
 		if n, err := batch.Receive(s); n != 0 || err != nil {

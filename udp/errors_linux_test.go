@@ -65,7 +65,7 @@ func TestRefusalIsReported(t *testing.T) {
 func TestPendingErrorCostsNobody(t *testing.T) {
 	eachFamily(t, func(t *testing.T, ip netip.Addr) {
 		s, closed, peer := openBack(t, ip, bothOffloads), closedPort(t, ip), openPeer(t, ip)
-		o, b := NewOutbox(s), newBatch(t, 4, 65536)
+		o, b := NewOutbox(s), openBatch(t, 4, 65536)
 		for round := range 5 {
 			o.sendOne(closed, payload(round, 64))
 			o.Outcome()
@@ -140,7 +140,7 @@ func TestClassify(t *testing.T) {
 func TestReceiveOnAnUnusableDescriptor(t *testing.T) {
 	s := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), Options{})
 	broken := &Socket{fd: 1 << 20, local: s.Local()}
-	if _, err := newBatch(t, 1, 64).Receive(broken); !errors.Is(err, syscall.EBADF) {
+	if _, err := openBatch(t, 1, 64).Receive(broken); !errors.Is(err, syscall.EBADF) {
 		t.Errorf("Receive: %v, want EBADF", err)
 	}
 }

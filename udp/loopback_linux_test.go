@@ -72,7 +72,7 @@ func at(s *Socket, ip netip.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(ip, s.Local().Port())
 }
 
-func newBatch(t testing.TB, n, size int) *Batch {
+func openBatch(t testing.TB, n, size int) *Batch {
 	t.Helper()
 	b, err := NewBatch(n, size)
 	if err != nil {

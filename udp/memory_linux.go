@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"srtrelay/pool"
 )
 
 const (
@@ -18,10 +20,9 @@ const (
 // page costs address translations per turn, twice as long ones in a virtual
 // machine: a twelfth of the whole relay's time there.
 func mapMemory(n int) ([]byte, error) {
-	n = (n + hugePage - 1) &^ (hugePage - 1)
-	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	b, err := mapIdle(n)
 	if err != nil {
-		return nil, fmt.Errorf("map %d bytes: %w", n, os.NewSyscallError("mmap", err))
+		return nil, err
 	}
 	_ = unix.Madvise(b, unix.MADV_HUGEPAGE) // best effort
 	// Now, while memory is in one piece, and not under the first packets.
@@ -29,6 +30,41 @@ func mapMemory(n int) ([]byte, error) {
 		b[i] = 0
 	}
 	return b, nil
+}
+
+// mapIdle returns n bytes that take no memory before they are used.
+func mapIdle(n int) ([]byte, error) {
+	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err != nil {
+		return nil, fmt.Errorf("map %d bytes: %w", n, os.NewSyscallError("mmap", err))
+	}
+	return b, nil
+}
+
+// idleEntries is the size of a batch before anything comes: half a megabyte if
+// trains should come at once, and some small pages if single datagrams do.
+const idleEntries = 8
+
+// BatchSizes are the sizes in which a batch of messages of size bytes grows up
+// to most, each about twice the one before. All but the first fill the huge
+// pages that they lie on.
+func BatchSizes(most, size int) []int {
+	sizes := []int{min(idleEntries, most)}
+	for pages := 1; sizes[len(sizes)-1] < most; pages *= 2 {
+		n := pages * hugePage / pool.SlabBytes(1, size)
+		if 4*n >= 3*most {
+			n = most // a step for the rest would gain too little
+		}
+		if n > sizes[len(sizes)-1] {
+			sizes = append(sizes, n)
+		}
+	}
+	return sizes
+}
+
+// BatchBytes is the memory that NewBatch takes.
+func BatchBytes(n, size int) int {
+	return (pool.SlabBytes(n, size) + hugePage - 1) &^ (hugePage - 1)
 }
 
 func unmapMemory(b []byte) error { return os.NewSyscallError("munmap", unix.Munmap(b)) }

@@ -62,7 +62,7 @@ func testOffload(t *testing.T, ip netip.Addr, sender, reader Options, wantMessag
 	if *messages != wantMessages {
 		t.Errorf("20 datagrams left as %d messages, want %d", *messages, wantMessages)
 	}
-	got := receiveAll(t, newBatch(t, 32, 65536), front, 20)
+	got := receiveAll(t, openBatch(t, 32, 65536), front, 20)
 	wantPayloads(t, got, want)
 	for _, d := range got {
 		if wantTrains && (d.train != 20 || d.stride != 1332) {
@@ -93,7 +93,7 @@ func TestInterleavedDestinationsOnLoopback(t *testing.T) {
 		if *messages != 2 {
 			t.Errorf("%d messages, want 2", *messages)
 		}
-		batch := newBatch(t, 16, 65536)
+		batch := openBatch(t, 16, 65536)
 		for i, front := range fronts {
 			wantPayloads(t, receiveAll(t, batch, front, 15), want[i])
 		}
@@ -118,7 +118,7 @@ func TestLimitsOnLoopback(t *testing.T) {
 			if *messages != c.messages {
 				t.Errorf("%d x %d left as %d messages, want %d", c.count, c.size, *messages, c.messages)
 			}
-			wantPayloads(t, receiveAll(t, newBatch(t, 8, 65536), front, c.count), want)
+			wantPayloads(t, receiveAll(t, openBatch(t, 8, 65536), front, c.count), want)
 		})
 	}
 }

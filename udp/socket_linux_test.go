@@ -47,7 +47,7 @@ func TestGroupSharesFlows(t *testing.T) {
 		}
 	}
 	member := map[addr.AddrPort]int{}
-	batch, total := newBatch(t, 64, 2048), 0
+	batch, total := openBatch(t, 64, 2048), 0
 	for m, s := range group {
 		defer s.Close()
 		got := 0
@@ -254,7 +254,7 @@ func TestWithoutIPv6(t *testing.T) {
 		if _, err := conn.Write([]byte("hello")); err != nil {
 			return err
 		}
-		batch, total := newBatch(t, 4, 2048), 0
+		batch, total := openBatch(t, 4, 2048), 0
 		for _, s := range group {
 			defer s.Close()
 			n, err := batch.Receive(s)
@@ -271,7 +271,7 @@ func TestWithoutIPv6(t *testing.T) {
 }
 
 func TestQueuesTellWhatWaits(t *testing.T) {
-	s, b := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), bothOffloads), newBatch(t, 4, 2048)
+	s, b := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), bothOffloads), openBatch(t, 4, 2048)
 	if q := s.Queues(); q != (Queues{}) {
 		t.Errorf("a new socket has %+v", q)
 	}
@@ -291,7 +291,7 @@ func TestQueuesTellWhatWaits(t *testing.T) {
 
 func TestKernelDropsAreCountedOnce(t *testing.T) {
 	s := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), Options{RecvBuf: 4096})
-	peer, b := openPeer(t, loopbacks["IPv4"]), newBatch(t, 64, 2048)
+	peer, b := openPeer(t, loopbacks["IPv4"]), openBatch(t, 64, 2048)
 	for range 3 {
 		const sent = 50
 		for i := range sent {

@@ -51,7 +51,7 @@ func TestSteerByCPU(t *testing.T) {
 	const flows = 32
 	for member, cpu := range steer {
 		sendFrom(t, cpu, group[0].Local(), flows)
-		b := newBatch(t, 2*flows, 2048)
+		b := openBatch(t, 2*flows, 2048)
 		for i, s := range group {
 			n, err := b.Receive(s)
 			if err != nil {
