@@ -92,9 +92,12 @@ type Rooms struct {
 	TTL time.Duration
 	// Token is what calls that change something must bring, "" for nothing.
 	Token string
-	// LocalOnly says that whoever reaches the API is on this host, and that
-	// nothing else protects it.
-	LocalOnly bool
+	// Hosts are the names by which the relay may be asked, beside addresses and
+	// localhost.
+	Hosts []string
+	// Connections bounds the server's connections, nil for NewConnections'
+	// usual bounds.
+	Connections *Connections
 	// Feed is what has happened, for GET /api/v1/events.
 	Feed *Feed
 	// Metrics answers GET /metrics.
@@ -109,21 +112,26 @@ type Rooms struct {
 // Server is the HTTP server. One goroutine calls Listen and then Serve;
 // Shutdown may be called from any.
 type Server struct {
-	http     http.Server
-	listener net.Listener
+	http        http.Server
+	listener    net.Listener
+	connections *Connections
 }
 
 // New makes a server that answers with the given version and rooms.
 func New(version string, rooms Rooms, log *slog.Logger) *Server {
 	h := newHandler(version, rooms, log)
-	s := &Server{http: http.Server{
+	s := &Server{connections: h.rooms.Connections, http: http.Server{
 		Handler:           http.MaxBytesHandler(h.mux(), maxBodyBytes),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ConnState:         h.rooms.Connections.track,
+		// OPTIONS * is answered like any other call that there is not.
+		DisableGeneralOptionsHandler: true,
+
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}}
 	// Answers without an end do not end by themselves.
 	s.http.RegisterOnShutdown(sync.OnceFunc(func() { close(h.closing) }))
@@ -147,7 +155,7 @@ func (s *Server) Addr() netip.AddrPort {
 
 // Serve answers until Shutdown, and then returns nil.
 func (s *Server) Serve() error {
-	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := s.http.Serve(boundedListener{s.listener, s.connections}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the API: %w", err)
 	}
 	return nil

@@ -57,7 +57,9 @@ func (r *relay) ask(method, path string) *httptest.ResponseRecorder {
 
 func recordOf(h http.Handler, method, path string) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(method, path, nil))
+	r := httptest.NewRequest(method, path, nil)
+	r.Host, r.RemoteAddr = "127.0.0.1:12025", "127.0.0.1:40000"
+	h.ServeHTTP(w, r)
 	return w
 }
 

@@ -3,11 +3,16 @@ package api
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"net"
 	"net/http"
-	"net/netip"
 	"strings"
+
+	"srtrelay/api/answer"
 )
+
+// registerPath takes SRS's heartbeats. The token may follow it as a path
+// segment: SRS posts the path of its heartbeat's URL and drops the query
+// (SrsHttpHeartbeat::do_heartbeat), and sends no header of the operator's.
+const registerPath = "/api/v1/srs/register"
 
 // guarded lets a call through that may change something: with the token, where
 // one is set, and not on behalf of a web page. A page that an operator's browser
@@ -20,9 +25,6 @@ func (h *handler) guarded(next http.HandlerFunc) http.HandlerFunc {
 			h.refuse(w, r, http.StatusForbidden, "request of a web page from elsewhere")
 			return
 		}
-		if h.isForeign(w, r) {
-			return
-		}
 		if why := h.unauthorized(r); why != "" {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			h.refuse(w, r, http.StatusUnauthorized, why)
@@ -32,47 +34,40 @@ func (h *handler) guarded(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// private lets a call through that tells who streams what, which a web page
-// must not learn by rebinding its name.
-func (h *handler) private(next http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if !h.isForeign(w, r) {
-			next(w, r)
+// trusted lets a call through whose answer holds socket IDs throughout; see
+// showsSocketIDs.
+func (h *handler) trusted(next http.HandlerFunc) http.HandlerFunc {
+	return h.guarded(func(w http.ResponseWriter, r *http.Request) {
+		if !h.showsSocketIDs(r) {
+			h.refuse(w, r, http.StatusForbidden, "shows socket IDs, which needs --register-token, or a request from the relay's own host")
+			return
 		}
-	}
+		next(w, r)
+	})
 }
 
-// isForeign refuses a request that names this host as no operator would, where
-// nothing but loopback protects it.
-func (h *handler) isForeign(w http.ResponseWriter, r *http.Request) bool {
-	foreign := h.rooms.LocalOnly && !isLocalName(r.Host)
-	if foreign {
-		h.refuse(w, r, http.StatusForbidden, "host: neither an address nor localhost")
+// showsSocketIDs reports whether an answer may hold the socket IDs of sessions.
+// With the addresses, which everybody is shown, they are all that a forged
+// SHUTDOWN or data packet needs. They are for whoever brings the token or, where
+// none is set, asks from the relay's own host.
+func (h *handler) showsSocketIDs(r *http.Request) bool {
+	if h.rooms.Token == "" {
+		return peerOf(r).Addr().IsLoopback()
 	}
-	return foreign
-}
-
-// isLocalName reports whether a Host header names this host as an operator on
-// it would. A page's own name may have been bound to a loopback address (DNS
-// rebinding), and then its requests do not look foreign to the browser.
-func isLocalName(host string) bool {
-	name, _, err := net.SplitHostPort(host)
-	if err != nil {
-		name = host
-	}
-	name = strings.Trim(name, "[]")
-	_, err = netip.ParseAddr(name)
-	return err == nil || strings.EqualFold(name, "localhost")
+	return h.unauthorized(r) == ""
 }
 
 // unauthorized says why a request may not pass, "" if it may. The token comes
-// as a bearer header, or as ?token= from SRS, whose heartbeat has a URL and no
-// headers of the operator's.
+// as a bearer header, as the rest of the register call's path, or as ?token=;
+// the first that is there counts.
 func (h *handler) unauthorized(r *http.Request) string {
 	if h.rooms.Token == "" {
 		return ""
 	}
-	given := r.URL.Query().Get("token")
+	given, _ := strings.CutPrefix(r.URL.Path, registerPath+"/") // decoded: %2F is a slash
+	if given == "" || given == r.URL.Path {
+		given = r.URL.Query().Get("token")
+	}
 	if header := r.Header.Get("Authorization"); header != "" {
 		scheme, token, _ := strings.Cut(header, " ")
 		if !strings.EqualFold(scheme, "Bearer") {
@@ -90,4 +85,16 @@ func (h *handler) unauthorized(r *http.Request) string {
 		return "token: wrong"
 	}
 	return ""
+}
+
+// shownPath is a request's path as logs and errors may quote it: without what
+// follows register, which is a token, also where the path is misspelt.
+func shownPath(r *http.Request) string {
+	segments := strings.Split(r.URL.Path, "/")
+	for i, s := range segments {
+		if strings.EqualFold(s, "register") && strings.Join(segments[i+1:], "") != "" {
+			return answer.Escape(strings.Join(segments[:i+1], "/") + "/***")
+		}
+	}
+	return answer.Escape(r.URL.Path)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"srtrelay/api/answer"
 	"srtrelay/capture"
 	"srtrelay/capture/pcapng"
 	"srtrelay/shard"
@@ -110,7 +111,9 @@ func captureJob(raw string) (pcapng.Job, error) {
 		Bytes: p.bytes("bytes", minCaptureBytes, maxCaptureBytes, captureBytes),
 	}
 	var titles []string
-	for _, key := range job.Filter.Streams {
+	for i, key := range job.Filter.Streams {
+		key = answer.Unescape(key)
+		job.Filter.Streams[i] = key
 		titles = append(titles, "stream "+strconv.Quote(key))
 	}
 	for _, text := range p.list("session") {

@@ -16,6 +16,7 @@ import (
 
 	"srtrelay/api/answer"
 	"srtrelay/backend"
+	"srtrelay/internal/srsfake"
 )
 
 const ttl = 30 * time.Second
@@ -32,7 +33,7 @@ type door struct {
 }
 
 func newDoor(t *testing.T, token string) *door {
-	d := &door{T: t, Registry: backend.NewRegistry(), from: "198.51.100.7:40000"}
+	d := &door{T: t, Registry: backend.NewRegistry(), from: "198.51.100.7:40000", host: "127.0.0.1:12025"}
 	d.rooms = (&relay{}).rooms()
 	d.rooms.Registry, d.rooms.Backends, d.rooms.Resolver = d.Registry, d, d
 	d.rooms.TTL, d.rooms.Token = ttl, token
@@ -62,9 +63,7 @@ func (d *door) Explain(q backend.Query) (backend.Target, string, error) {
 
 func (d *door) call(method, path, body string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
-	if r.RemoteAddr = d.from; d.host != "" {
-		r.Host = d.host
-	}
+	r.RemoteAddr, r.Host = d.from, d.host
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
@@ -81,10 +80,11 @@ func (d *door) expect(status int, want string, w *httptest.ResponseRecorder) {
 	}
 }
 
-// sample is SRS's own heartbeat, from the protocol brief.
-const sample = `{"device_id":"origin1","ip":"10.0.0.5","server":"vid-abc1234","service":"k3j9x2ab","pid":"4321",` +
-	`"summaries":{"ok":true,"self":{"mem_percent":0.1}},` +
-	`"rtmp":["19351"],"http":["8081"],"api":["19851"],"srt":["udp://0.0.0.0:10081"],"rtc":["udp://0.0.0.0:8001"]}`
+// sample is a heartbeat as SRS sends it.
+var sample = srsfake.Server{
+	DeviceID: "origin1", IP: "10.0.0.5", Server: "vid-abc1234", Service: "k3j9x2ab", PID: 4321, Port: 10081,
+	Summaries: `{"ok":true,"self":{"mem_percent":0.1}}`,
+}.Body()
 
 const sampleID = "vid-abc1234-k3j9x2ab-4321"
 
@@ -156,7 +156,7 @@ func TestRegisterRefuses(t *testing.T) {
 		{with(`"vid-abc1234"`, `""`), 400, "server: missing"},
 		{with(`"vid-abc1234"`, `"a/../b"`), 400, `server: "a/../b": letters`},
 		{with(`"4321"`, `"`+strings.Repeat("4", 200)+`"`), 400, "pid: longer than 128 bytes"},
-		{with(`"origin1"`, `"\u001b[2J"`), 400, "device_id: holds control characters"},
+		{with(`"origin1"`, `"\u001b[2J"`), 400, "device_id: holds characters that are not printable"},
 		{with(`"srt"`, `"Srt_"`), 400, "srt: missing"},
 		{with(`["udp://0.0.0.0:10081"]`, `[]`), 400, "srt: missing"},
 		{with(`udp://0.0.0.0:10081`, `udp://0.0.0.0:0`), 400, `srt: "udp://0.0.0.0:0": port is not within`},

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 
+	"srtrelay/api/answer"
 	"srtrelay/backend"
 )
 
@@ -18,7 +19,7 @@ func (h *handler) drain(draining bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		id := backend.ID(r.PathValue("id"))
 		if !h.rooms.Registry.SetDraining(id, draining) {
-			fail(w, http.StatusNotFound, "no such backend: "+string(id))
+			fail(w, http.StatusNotFound, "no such backend: "+answer.Escape(string(id)))
 			return
 		}
 		h.log.Info("backend draining set", "backend", string(id), "draining", draining, "from", r.RemoteAddr)
@@ -33,7 +34,7 @@ func (h *handler) forget(w http.ResponseWriter, r *http.Request) {
 	b, ok := h.rooms.Registry.Snapshot().Find(id)
 	switch {
 	case !ok:
-		fail(w, http.StatusNotFound, "no such backend: "+string(id))
+		fail(w, http.StatusNotFound, "no such backend: "+answer.Escape(string(id)))
 		return
 	case b.Source == backend.Static:
 		fail(w, http.StatusConflict, "backend "+string(id)+" is in the configuration and would come back: drain it")

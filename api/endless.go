@@ -11,6 +11,13 @@ import (
 // each write: a client that stands still must not hold it up.
 func (h *handler) endless(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case h.lasting <- struct{}{}:
+		default:
+			unavailable(w, "too many feeds and captures")
+			return
+		}
+		defer h.lasting.leave()
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		ended := make(chan struct{})

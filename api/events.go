@@ -60,7 +60,7 @@ func (q *wanted) takes(e *answer.Event) bool {
 // all that is kept.
 func eventQuery(r *http.Request) (wanted, error) {
 	p := parseQuery(r.URL.RawQuery, "kind", "stream", "after")
-	q := wanted{kinds: p.values["kind"], stream: p.text("stream"), any: !p.values.Has("stream"), after: p.text("after")}
+	q := wanted{kinds: p.values["kind"], stream: answer.Unescape(p.text("stream")), any: !p.values.Has("stream"), after: p.text("after")}
 	name := "after"
 	if last := r.Header.Get("Last-Event-ID"); last != "" {
 		name, q.after = "Last-Event-ID", last
@@ -161,11 +161,11 @@ func (f *follower) tell() bool {
 }
 
 func (f *follower) add(e *answer.Event) {
-	body, err := json.Marshal(e)
+	body, err := json.Marshal(showEvent(*e))
 	if err != nil {
 		return // no field holds what JSON cannot
 	}
 	f.text.WriteString("id: " + strconv.FormatUint(e.ID, 10) + "\nevent: " + e.Kind + "\ndata: ")
-	f.text.Write(body)
+	f.text.Write(answer.EscapeJSON(body))
 	f.text.WriteString("\n\n")
 }

@@ -22,6 +22,8 @@ type handler struct {
 	log      *slog.Logger
 	pages    *http.CrossOriginProtection
 	refusals refusals
+	// lasting bounds the feeds and captures that are open.
+	lasting gate
 	// asking bounds the questions to all shards, large the great answers that
 	// are made or on their way.
 	asking, large gate
@@ -34,7 +36,11 @@ type handler struct {
 type reply = answer.Reply[any]
 
 func newHandler(version string, rooms Rooms, log *slog.Logger) *handler {
+	if rooms.Connections == nil {
+		rooms.Connections = NewConnections(MaxConnections)
+	}
 	return &handler{
+		lasting: make(gate, rooms.Connections.lasting),
 		version: version, pid: strconv.Itoa(os.Getpid()), rooms: rooms, log: log,
 		pages: http.NewCrossOriginProtection(), refusals: refusals{log: log},
 		asking: make(gate, maxAsking), large: make(gate, maxLarge), closing: make(chan struct{}),
@@ -64,19 +70,20 @@ func (h *handler) routes() map[string]methods {
 		"/api/v1/backends/{id}":         {http.MethodDelete: h.guarded(h.forget)},
 		"/api/v1/backends/{id}/drain":   post(h.guarded(h.drain(true))),
 		"/api/v1/backends/{id}/undrain": post(h.guarded(h.drain(false))),
-		"/api/v1/srs/register":          post(h.guarded(h.register)),
+		registerPath:                    post(h.guarded(h.register)),
+		registerPath + "/{token...}":    post(h.guarded(h.register)),
 		"/api/v1/shards":                get(h.shards),
 		"/api/v1/resolve":               get(h.resolve),
-		"/api/v1/sessions":              get(h.private(h.bounded(h.sessions))),
-		"/api/v1/streams":               get(h.private(h.bounded(h.streams))),
-		"/api/v1/streams/one":           get(h.private(h.bounded(h.stream))),
-		"/api/v1/events":                {http.MethodGet: h.private(h.endless(h.events))},
+		"/api/v1/sessions":              get(h.bounded(h.sessions)),
+		"/api/v1/streams":               get(h.bounded(h.streams)),
+		"/api/v1/streams/one":           get(h.bounded(h.stream)),
+		"/api/v1/events":                {http.MethodGet: h.endless(h.events)},
 	}
-	session := get(h.private(h.session))
+	session := get(h.session)
 	session[http.MethodDelete] = h.guarded(h.kick)
 	routes["/api/v1/sessions/{id}"] = session
 	if h.rooms.Capture != nil {
-		routes["/api/v1/capture"] = methods{http.MethodGet: h.guarded(h.endless(h.rooms.Capture.ServeHTTP))}
+		routes["/api/v1/capture"] = methods{http.MethodGet: h.trusted(h.endless(h.rooms.Capture.ServeHTTP))}
 	}
 	if h.rooms.Page != nil {
 		routes["/{$}"], routes["/ui/"] = get(h.rooms.Page.ServeHTTP), get(h.rooms.Page.ServeHTTP)
@@ -85,15 +92,16 @@ func (h *handler) routes() map[string]methods {
 	return routes
 }
 
-func (h *handler) mux() *http.ServeMux {
+// mux answers every path, and refuses what is not for the relay on all alike.
+func (h *handler) mux() http.Handler {
 	mux := http.NewServeMux()
 	for path, calls := range h.routes() {
 		mux.Handle(path, calls)
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		fail(w, http.StatusNotFound, "no such path: "+r.URL.Path)
+		fail(w, http.StatusNotFound, "no such path: "+shownPath(r))
 	})
-	return mux
+	return h.rejectRebinding(mux)
 }
 
 // profiles are guarded as well: the command line may hold the token.
@@ -136,6 +144,7 @@ func write(w http.ResponseWriter, status int, r reply) {
 		// Only a value that JSON cannot hold gets here, such as NaN.
 		status, body = http.StatusInternalServerError, []byte(`{"code":500,"error":"answer cannot be written as JSON"}`)
 	}
+	body = answer.EscapeJSON(body)
 	header := w.Header()
 	header.Set("Content-Type", "application/json")
 	header.Set("Cache-Control", "no-store")

@@ -65,7 +65,7 @@ func pathOf(pattern string) string {
 	if strings.HasPrefix(pattern, "/debug/pprof/") && pattern != "/debug/pprof/symbol" {
 		return "/debug/pprof/{profile}"
 	}
-	return pattern
+	return strings.Replace(pattern, "...}", "}", 1)
 }
 
 // everything is the API with all its rooms.
@@ -150,20 +150,20 @@ func TestOpenAPIHoldsAnswers(t *testing.T) {
 	}
 	for op := range c.operations {
 		method, path := strings.Fields(op)[0], strings.Fields(op)[1]
-		path = strings.NewReplacer("{id}", "0-1-2", "{profile}", "heap").Replace(path)
-		query := map[string]string{"/api/v1/streams/one": "?key=", "/api/v1/capture": "?stream=a"}[path]
+		path = strings.NewReplacer("{id}", "0-1-2", "{profile}", "heap", "{token}", "wrong-token").Replace(path)
+		query := map[string]string{"/api/v1/streams/one": "?key=", "/api/v1/capture": "?stream=a", "/api/v1/resolve": "?streamid="}[path]
 		body := ""
-		if path == register {
+		if strings.HasPrefix(path, register) {
 			body = sample
 		}
 		switch {
 		case strings.HasSuffix(op, " 401"):
 			c.hold(good, asked{method, path + query, body, 401, false})
-		case strings.HasSuffix(op, " 403") && path != "/api/v1/resolve":
-			foreign := everything(t, func(r *Rooms) { r.LocalOnly = true })
+		case strings.HasSuffix(op, " 403"):
+			foreign := everything(t, nil)
 			foreign.host = "evil.example"
-			c.hold(foreign, asked{method, path + query, body, 403, false}, token...)
-		case strings.HasSuffix(op, " 503") && strings.HasPrefix(path, "/api/v1/s") && path != register:
+			c.hold(foreign, asked{method, path + query, body, 403, false})
+		case strings.HasSuffix(op, " 503") && strings.HasPrefix(path, "/api/v1/s") && !strings.HasPrefix(path, register):
 			away := everything(t, func(r *Rooms) { r.Streams = &spoken{err: errors.New("stopped")} })
 			c.hold(away, asked{method, path + query, "", 503, false}, token...)
 		}
@@ -213,6 +213,9 @@ var answered = []asked{
 	{"GET", "/api/v1/capture?session=0-9-9", "", 404, false},
 	{"GET", "/api/v1/capture?stream=busy", "", 503, false},
 	{"POST", register, sample, 200, false},
+	{"POST", register + "/secret-token", sample, 200, false},
+	{"POST", register + "/secret-token", "{}", 400, true},
+	{"POST", register + "/secret-token", `{"server":"s","service":"v","pid":"1","srt":["1"],"x":"` + strings.Repeat("x", maxBodyBytes) + `"}`, 413, false},
 	{"POST", register, "{}", 400, true},
 	{"POST", register, `{"server":"s","service":"v","pid":"1","srt":["1"],"x":"` + strings.Repeat("x", maxBodyBytes) + `"}`, 413, false},
 	{"POST", "/api/v1/backends/static/drain", "", 200, false},
@@ -246,9 +249,11 @@ func (c *contract) holdOdd(token []string) {
 	many := everything(c.T, nil)
 	many.Put(backend.Backend{ID: sampleID, Source: backend.Static, Addr: netip.MustParseAddrPort("10.0.0.1:1")})
 	c.hold(many, asked{"POST", register, sample, 409, false}, token...)
+	c.hold(many, asked{"POST", register + "/secret-token", sample, 409, false})
 
 	crowded := everything(c.T, func(r *Rooms) { r.Registry = fullRegistry{r.Registry} })
 	c.hold(crowded, asked{"POST", register, sample, 503, false}, token...)
+	c.hold(crowded, asked{"POST", register + "/secret-token", sample, 503, false})
 
 	set, err := rules.Parse("rules", []byte("access:\n  play:\n    deny: [0.0.0.0/0]\n"), handshake.CheckStreamID)
 	if err != nil {

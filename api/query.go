@@ -107,7 +107,7 @@ func sessionQuery(raw string) (answer.SessionQuery, error) {
 		Cursor: p.text("cursor"),
 	}
 	if p.values.Has("stream") { // "" is a stream too, the default route's
-		key := p.text("stream")
+		key := answer.Unescape(p.text("stream"))
 		q.Stream = &key
 	}
 	return q, p.err
@@ -119,7 +119,7 @@ const maxOffset = 100_000_000
 func streamQuery(raw string) (answer.StreamQuery, error) {
 	p := parseQuery(raw, "backend", "q", "sort", "limit", "offset", "history")
 	q := answer.StreamQuery{
-		Backend: p.text("backend"), Match: p.text("q"), Sort: p.word("sort", orders),
+		Backend: p.text("backend"), Match: answer.Unescape(p.text("q")), Sort: p.word("sort", orders),
 		Limit:   p.number("limit", 1, answer.MaxLimit, answer.DefaultLimit),
 		Offset:  p.number("offset", 0, maxOffset, 0),
 		History: p.number("history", 0, answer.MaxHistory, 0),

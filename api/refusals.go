@@ -31,8 +31,8 @@ func (f *refusals) note(now time.Time, r *http.Request, why string) {
 	}
 	f.next, f.held = now.Add(refusalEvery), 0
 	f.mu.Unlock()
-	// The path only: the query may hold a token.
-	f.log.Warn("call refused", "method", r.Method, "path", r.URL.Path, "from", r.RemoteAddr, "reason", why, "more_before", held)
+	// Neither the query nor the end of the path: they may hold a token.
+	f.log.Warn("call refused", "method", r.Method, "path", shownPath(r), "from", r.RemoteAddr, "reason", why, "more_before", held)
 }
 
 // refuse answers with an error and notes it for the operator.

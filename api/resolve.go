@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"srtrelay/api/answer"
 	"srtrelay/backend"
 	"srtrelay/handshake"
 	"srtrelay/rules"
@@ -69,7 +70,7 @@ func (h *handler) resolve(w http.ResponseWriter, r *http.Request) {
 		refused(w, d, handshake.Down, err.Error())
 	default:
 		d.Backend, d.Why = &resolvedBackend{target.ID, target.Addr.String()}, why
-		write(w, http.StatusOK, reply{Data: d})
+		write(w, http.StatusOK, reply{Data: showResolution(d)})
 	}
 }
 
@@ -83,7 +84,7 @@ func resolveRequest(r *http.Request) (in rules.Request, err error) {
 	case !query.Has("streamid"):
 		return in, errors.New("streamid: missing; it is to be percent-encoded, and may be empty")
 	}
-	in.StreamID, in.Caller = query.Get("streamid"), peerOf(r)
+	in.StreamID, in.Caller = answer.Unescape(query.Get("streamid")), peerOf(r)
 	if len(in.StreamID) > wire.MaxStreamID {
 		return in, fmt.Errorf("streamid: longer than %d bytes", wire.MaxStreamID)
 	}
@@ -144,5 +145,5 @@ func describe(in rules.Request, routed handshake.Routed) resolution {
 func refused(w http.ResponseWriter, d resolution, code handshake.Code, why string) {
 	d.Why, d.Reject = why, code
 	status := int(code) - 2000
-	write(w, status, reply{Code: status, Error: why, Data: d})
+	write(w, status, reply{Code: status, Error: answer.Printable(why), Data: showResolution(d)})
 }

@@ -21,9 +21,7 @@ func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
 	}) {
 		return
 	}
-	if list.Sessions == nil {
-		list.Sessions = []answer.Session{}
-	}
+	list.Sessions = h.showSessions(r, list.Sessions)
 	write(w, http.StatusOK, reply{Data: list})
 }
 
@@ -39,9 +37,10 @@ func (h *handler) session(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !known {
-		fail(w, http.StatusNotFound, "no such session: "+id)
+		fail(w, http.StatusNotFound, "no such session: "+answer.Escape(id))
 		return
 	}
+	showSession(&s, h.showsSocketIDs(r))
 	write(w, http.StatusOK, reply{Data: s})
 }
 
@@ -56,7 +55,7 @@ func (h *handler) kick(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !known {
-		fail(w, http.StatusNotFound, "no such session: "+id)
+		fail(w, http.StatusNotFound, "no such session: "+answer.Escape(id))
 		return
 	}
 	h.log.Info("session closed", "session", id, "from", r.RemoteAddr)
@@ -77,16 +76,19 @@ func (h *handler) streams(w http.ResponseWriter, r *http.Request) {
 	}) {
 		return
 	}
-	if list.Streams == nil {
-		list.Streams = []answer.Stream{}
+	shown := make([]answer.Stream, len(list.Streams)) // [] and not null, also for none
+	copy(shown, list.Streams)
+	for i := range shown {
+		shown[i].Key = answer.Escape(shown[i].Key)
 	}
+	list.Streams = shown
 	write(w, http.StatusOK, reply{Data: list})
 }
 
 // stream tells one whole. Its key may be empty: the default route's.
 func (h *handler) stream(w http.ResponseWriter, r *http.Request) {
 	p := parseQuery(r.URL.RawQuery, "key")
-	key := p.text("key")
+	key := answer.Unescape(p.text("key"))
 	if !p.values.Has("key") {
 		p.blame("key", "missing; it is to be percent-encoded, and may be empty")
 	}
@@ -103,11 +105,9 @@ func (h *handler) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !known {
-		fail(w, http.StatusNotFound, "no such stream: "+key)
+		fail(w, http.StatusNotFound, "no such stream: "+answer.Escape(key))
 		return
 	}
-	if d.SessionList == nil {
-		d.SessionList = []answer.Session{}
-	}
+	d.Key, d.SessionList = answer.Escape(d.Key), h.showSessions(r, d.SessionList)
 	write(w, http.StatusOK, reply{Data: d})
 }

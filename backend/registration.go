@@ -63,8 +63,8 @@ func checkText(s string) error {
 	if len(s) > maxName {
 		return fmt.Errorf("longer than %d bytes", maxName)
 	}
-	if strings.ContainsFunc(s, unicode.IsControl) {
-		return errors.New("holds control characters")
+	if strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return errors.New("holds characters that are not printable")
 	}
 	return nil
 }

@@ -108,17 +108,18 @@ func (k Call[T]) Raw(ctx context.Context, c *Client) ([]byte, error) {
 	return Indent(raw), nil
 }
 
-// Indent makes JSON readable and changes nothing else about it.
+// Indent makes JSON readable, also on a terminal: what that would obey is
+// escaped. The values stay the same.
 func Indent(raw json.RawMessage) []byte {
 	var out bytes.Buffer
 	if len(raw) == 0 {
 		raw = json.RawMessage("null")
 	}
 	if err := json.Indent(&out, raw, "", "  "); err != nil {
-		return append(raw, '\n')
+		return append(answer.EscapeJSON(raw), '\n')
 	}
 	out.WriteByte('\n')
-	return out.Bytes()
+	return answer.EscapeJSON(out.Bytes())
 }
 
 // Body puts a question and returns the answer as it came, unless it is an

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strings"
 )
 
@@ -51,6 +52,9 @@ func (c *Config) checkListen(from origins) error {
 }
 
 func (c *Config) checkAPI(from origins) error {
+	if url.PathEscape(c.RegisterToken) != c.RegisterToken || strings.ContainsAny(c.RegisterToken, ";{}'\"#") {
+		c.warn("%s: holds characters that the heartbeat's url in srs.conf must have percent-encoded, like / as %%2F", from.of("register-token"))
+	}
 	if c.API.Addr().IsLoopback() {
 		return nil
 	}

@@ -28,6 +28,9 @@ type Config struct {
 	// APIAllowRemote permits an API address that other hosts can reach
 	// although there is no token.
 	APIAllowRemote bool
+	// APIHosts are the names by which the API may be asked beside addresses
+	// and localhost, in small letters.
+	APIHosts []string
 	// RegisterToken is what API calls that change something must bring, ""
 	// for nothing.
 	RegisterToken string

@@ -67,6 +67,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		{"listen", "udp://:20081,[::1]:20082,0.0.0.0:20083"},
 		{"api", "0.0.0.0:8080"},
 		{"api-allow-remote", "true"},
+		{"api-host", "Relay-1.example.,relay-1"},
 		{"register-token", "a-token-of-16+/="},
 		{"metrics-streams", "10"},
 		{"backend", "srt://Origin-1.example:10080,10.0.0.2:10080?weight=3,[fd00::1]:10080"},
@@ -117,7 +118,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 			netip.MustParseAddrPort("[::1]:20082"),
 			netip.MustParseAddrPort("0.0.0.0:20083"),
 		},
-		API: netip.MustParseAddrPort("0.0.0.0:8080"), APIAllowRemote: true,
+		API: netip.MustParseAddrPort("0.0.0.0:8080"), APIAllowRemote: true, APIHosts: []string{"relay-1.example", "relay-1"},
 		RegisterToken: "a-token-of-16+/=", MetricsStreams: 10,
 		Backends: []string{"origin-1.example:10080", "10.0.0.2:10080", "[fd00::1]:10080"},
 		Weights:  map[string]int{"10.0.0.2:10080": 3}, BackendTTL: 45 * time.Second,
@@ -134,7 +135,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 	}
 	for name, s := range map[string]source{"flags": fromFlags, "file": fromFile, "env": fromEnv} {
 		got := mustLoad(t, s)
-		if len(got.Warnings) != 1 { // spare CPUs
+		if len(got.Warnings) != 2 { // a token to encode, spare CPUs
 			t.Errorf("%s: warnings %q", name, got.Warnings)
 		}
 		got.Warnings, got.File = nil, ""
@@ -242,6 +243,8 @@ func TestShardsFollowPinList(t *testing.T) {
 func TestRemoteAPI(t *testing.T) {
 	for args, warnings := range map[string]int{
 		"--api :12025 --register-token 12345678": 0, "--api :12025 --api-allow-remote": 1, "--register-token 12345678": 0,
+		// SRS's heartbeat has the token in its URL's path.
+		"--register-token a/b-c.d_e": 1, "--register-token a;b-c.d_e": 1, "--register-token a-b.c_d~e": 0,
 	} {
 		if c := mustLoad(t, source{args: args + " --backend a:1"}); len(c.Warnings) != warnings {
 			t.Errorf("%s: warnings %q", args, c.Warnings)

@@ -76,8 +76,14 @@ var fields = []field{
 		set:  setBool(func(c *Config) *bool { return &c.APIAllowRemote }),
 	},
 	{
+		name: "api-host", group: groupFront, arg: "NAME", shown: "none",
+		help:  "name of this host by which the API may be asked without the token, beside addresses and localhost; repeatable",
+		set:   setAPIHost,
+		reset: func(c *Config) { c.APIHosts = nil },
+	},
+	{
 		name: "register-token", group: groupFront, arg: "TOKEN", shown: "none",
-		help: "what registration and changing API calls must bring, as bearer or ?token=; safer in a variable or the file",
+		help: "asked of registration and changing API calls: bearer, ?token= or register/TOKEN; safer in a variable or the file",
 		show: func(string) string { return "***" },
 		set:  setToken,
 	},

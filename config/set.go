@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -49,6 +50,25 @@ func setBackend(c *Config, text string) error {
 		c.Weights = make(map[string]int)
 	}
 	c.Weights[b] = n
+	return nil
+}
+
+// setAPIHost takes a host name as a Host header has it: no address, which needs
+// no leave, no port, no pattern.
+func setAPIHost(c *Config, text string) error {
+	name := strings.TrimSuffix(strings.ToLower(text), ".")
+	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil || name == "localhost" {
+		return errors.New("is taken anyway, only names need to be given")
+	}
+	if name == "" || len(name) > 253 || strings.Contains(name, "..") || name[0] == '.' || strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '.' && r != '_'
+	}) {
+		return errors.New("not a host name, without scheme and port")
+	}
+	if slices.Contains(c.APIHosts, name) {
+		return errors.New("listed twice")
+	}
+	c.APIHosts = append(c.APIHosts, name)
 	return nil
 }
 

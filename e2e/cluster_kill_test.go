@@ -112,7 +112,7 @@ func TestBackendKilledUnder50Streams(t *testing.T) {
 	// The restarted process: the same address, a new service and pid.
 	victim.again()
 	born := dead
-	born.service, born.pid = "restart1", 5000
+	born.Service, born.PID = "restart1", 5000
 	h.add(r, born)
 	r.awaitAlive(born)
 	if _, has := r.listing()[dead.id()]; has {

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -10,36 +9,24 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/internal/srsfake"
 	"srtrelay/internal/srttest"
 )
 
-// server is what an SRS process says of itself. A restart is another service
-// and pid.
+// server is an SRS process with its SRT listener at addr.
 type server struct {
-	name, service string
-	pid           int
-	srt           string // its listen entry; "" for the one SRS sends
-	addr          netip.AddrPort
+	srsfake.Server
+	addr netip.AddrPort
 }
 
 // id is the name under which relays and SRS's proxy know it.
-func (s server) id() string { return fmt.Sprintf("%s-%s-%d", s.name, s.service, s.pid) }
-
-// heartbeat is what SRS posts with `ports on`, byte for byte.
-func (s server) heartbeat() string {
-	entry := s.srt
-	if entry == "" {
-		entry = fmt.Sprintf("udp://0.0.0.0:%d", s.addr.Port())
-	}
-	return fmt.Sprintf(`{"device_id":"origin1","ip":%q,"server":%q,"service":%q,"pid":"%d",`+
-		`"rtmp":["19351"],"http":["8081"],"api":["19851"],"srt":[%q],"rtc":["udp://0.0.0.0:8001"]}`,
-		s.addr.Addr(), s.name, s.service, s.pid, entry)
-}
+func (s server) id() string { return s.ID() }
 
 // serverAt is the n-th server, at an address.
-func serverAt(n int, addr netip.AddrPort) server {
-	return server{name: fmt.Sprintf("vid-%04d", n), service: "k3j9x2ab", pid: 4000 + n, addr: addr}
-}
+func serverAt(n int, addr netip.AddrPort) server { return server{srsfake.New(n, addr), addr} }
+
+// heartbeatURL is what srs.conf names for its heartbeats, without a token.
+func (r *relay) heartbeatURL() string { return r.api + "/api/v1/srs/register" }
 
 // call asks the API to change something, and returns its status and answer.
 func (r *relay) call(method, path, body string) (status int, answer string) {
@@ -51,7 +38,7 @@ func (r *relay) call(method, path, body string) (status int, answer string) {
 	return status, answer
 }
 
-// tryCall is call for goroutines, on a connection of its own as SRS's are.
+// tryCall is call for goroutines.
 func (r *relay) tryCall(method, path, body string) (status int, answer string, err error) {
 	req, err := http.NewRequest(method, r.api+path, strings.NewReader(body))
 	if err != nil {
@@ -80,7 +67,9 @@ func (r *relay) mustCall(method, path, body string) {
 // beat posts one heartbeat.
 func (r *relay) beat(s server) {
 	r.t.Helper()
-	r.mustCall(http.MethodPost, "/api/v1/srs/register", s.heartbeat())
+	if status, answer, err := s.Beat(r.heartbeatURL()); err != nil || status != http.StatusOK {
+		r.t.Fatalf("heartbeat of %s: %d %s %v", s.id(), status, answer, err)
+	}
 }
 
 // drain and undrain do what an operator does.
@@ -171,7 +160,7 @@ func startHearts(t *testing.T, r *relay, servers ...server) *hearts {
 			case <-tick.C:
 			}
 			for _, s := range h.all() {
-				if status, answer, err := r.tryCall(http.MethodPost, "/api/v1/srs/register", s.heartbeat()); err != nil || status != http.StatusOK {
+				if status, answer, err := s.Beat(r.heartbeatURL()); err != nil || status != http.StatusOK {
 					t.Errorf("heartbeat of %s: %d %s %v", s.id(), status, answer, err)
 				}
 			}

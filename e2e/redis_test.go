@@ -129,7 +129,7 @@ func TestEntriesOfSRSProxy(t *testing.T) {
 		keys = append(keys, "srs-proxy-server:"+of.id())
 		s.ask("SET", keys[i], fmt.Sprintf(`{"ip":"127.0.0.1","device_id":"origin1","server_id":%q,"service_id":%q,"pid":"%d",`+
 			`"rtmp":["19351"],"http":["8081"],"api":["19851"],"srt":["udp://0.0.0.0:%d"],"rtc":["udp://0.0.0.0:8001"],`+
-			`"update_at":%q}`, of.name, of.service, of.pid, l.Addr().Port(), time.Now().Format(time.RFC3339Nano)), "EX", "300")
+			`"update_at":%q}`, of.Server.Server, of.Service, of.PID, l.Addr().Port(), time.Now().Format(time.RFC3339Nano)), "EX", "300")
 	}
 	s.ask("SET", "srs-proxy-all-servers", `["`+strings.Join(keys, `","`)+`"]`)
 	s.ask("SET", "srs-proxy-url:__defaultVhost__/live/bound", keys[2])

@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"net/http"
-	"strings"
 	"testing"
 
 	"srtrelay/internal/srttest"
@@ -20,14 +18,10 @@ func TestCase35RegistrationForms(t *testing.T) {
 	} {
 		l := startMirror(t)
 		s := serverAt(i, l.Addr())
-		body := s.heartbeat()
-		if form == "without rtmp" {
-			body = strings.Replace(body, `"rtmp":["19351"],`, "", 1)
-		} else {
-			s.srt = fmt.Sprintf(form, l.Addr().Port())
-			body = s.heartbeat()
+		if s.NoRTMP = form == "without rtmp"; !s.NoRTMP {
+			s.SRT = fmt.Sprintf(form, l.Addr().Port())
 		}
-		r.mustCall(http.MethodPost, "/api/v1/srs/register", body)
+		r.beat(s)
 		r.awaitAlive(s)
 		if got := r.listing()[s.id()]; got.Address != l.Addr().String() || got.Source != "registered" {
 			t.Errorf("%s: %+v, want address %v", form, got, l.Addr())

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -95,21 +96,27 @@ func TestTokenIsRequired(t *testing.T) {
 	s := serverAt(0, l.Addr())
 	id := "/api/v1/backends/" + s.id()
 	const token = "?token=correct-horse"
-	register := func(query string) (int, string) {
-		return r.call(http.MethodPost, "/api/v1/srs/register"+query, s.heartbeat())
+	register := func(end string) (int, string) {
+		status, answer, err := s.Beat(r.heartbeatURL() + end)
+		must(t, err)
+		return status, answer
 	}
-	for _, query := range []string{"", "?token=", "?token=correct-hors", "?token=wrong-horse"} {
-		if status, answer := register(query); status != http.StatusUnauthorized {
-			t.Errorf("registered with %q: %d %s", query, status, answer)
+	// SRS drops the query, and with it the token.
+	for _, end := range []string{"", "?token=", token, "/", "/correct-hors", "/wrong-horse", "/wrong-horse" + token} {
+		if status, answer := register(end); status != http.StatusUnauthorized {
+			t.Errorf("registered with %q: %d %s", end, status, answer)
 		}
 	}
 	if n := len(r.listing()); n != 0 {
 		t.Errorf("%d backends without a token", n)
 	}
-	if status, answer := register(token); status != http.StatusOK {
+	if status, answer := register("/correct-horse"); status != http.StatusOK {
 		t.Fatalf("not registered: %d %s", status, answer)
 	}
 	r.awaitAlive(s)
+	if log := r.tail(); strings.Contains(log, "horse") {
+		t.Errorf("a token is logged:\n%s", log)
+	}
 	for _, c := range [][2]string{{http.MethodPost, "/drain"}, {http.MethodPost, "/undrain"}, {http.MethodDelete, ""}} {
 		if status, answer := r.call(c[0], id+c[1], ""); status != http.StatusUnauthorized {
 			t.Errorf("%s %s without a token: %d %s", c[0], c[1], status, answer)

@@ -3,7 +3,6 @@ package metrics
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -70,10 +69,6 @@ func indicator(b bool) float64 {
 	return 0
 }
 
-// labelled makes any text a label value: what is no UTF-8 would spoil the
-// whole scrape.
-func labelled(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
-
 // Describe implements prometheus.Collector.
 func (c *backendCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- c.all
@@ -93,8 +88,8 @@ func (c *backendCollector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(c.leftOut, prometheus.GaugeValue, float64(len(known)-len(shown)))
 	for i := range shown {
 		b := &shown[i]
-		id := labelled(b.ID)
-		out <- prometheus.MustNewConstMetric(c.about, prometheus.GaugeValue, 1, id, labelled(b.Address), b.Source)
+		id := answer.Escape(b.ID)
+		out <- prometheus.MustNewConstMetric(c.about, prometheus.GaugeValue, 1, id, answer.Escape(b.Address), b.Source)
 		for k := range c.columns {
 			out <- prometheus.MustNewConstMetric(c.columns[k].desc, prometheus.GaugeValue, c.columns[k].of(b), id)
 		}

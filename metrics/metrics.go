@@ -44,8 +44,11 @@ type Sources struct {
 	// Histories counts the streams whose last minutes are remembered, and those
 	// for which the budget has no room.
 	Histories func() (kept, leftOut int)
-	Events    *Events
-	Quality   *Quality
+	// Connections counts the API's: those open, those that were idle and made
+	// room for newer ones, and those that found no room.
+	Connections func() (open int, replaced, refused uint64)
+	Events      *Events
+	Quality     *Quality
 	// Store is the state that relays share.
 	Store Store
 }
@@ -79,6 +82,9 @@ func (from Sources) collectors(log *slog.Logger) []prometheus.Collector {
 	}
 	if from.Histories != nil {
 		all = append(all, newHistoryCollector(from.Histories))
+	}
+	if from.Connections != nil {
+		all = append(all, newConnectionCollector(from.Connections))
 	}
 	if from.Events != nil {
 		all = append(all, from.Events.collectors()...)

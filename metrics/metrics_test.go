@@ -61,8 +61,9 @@ func full() Sources {
 			{ID: "b", Address: "10.0.0.2:10080", Source: "registered", Late: true, Draining: true, Weight: 3},
 			{ID: "a", Address: "10.0.0.1:10080", Source: "static", Alive: true, Weight: 1, Sessions: 3, Streams: 2, Bitrate: 8e6},
 		},
-		Histories: func() (int, int) { return 7, 8 },
-		Streams:   &fixedStreams{list: someStreams(3)}, StreamsShown: 2,
+		Histories:   func() (int, int) { return 7, 8 },
+		Connections: func() (int, uint64, uint64) { return 3, 5, 4 },
+		Streams:     &fixedStreams{list: someStreams(3)}, StreamsShown: 2,
 	}
 }
 

@@ -110,17 +110,10 @@ func (c *streamCollector) Collect(out chan<- prometheus.Metric) {
 		c.log.Warn("metrics without streams", "error", err)
 		return
 	}
-	// Two keys that are no UTF-8 may become one label, and a series that is
-	// there twice would spoil the whole scrape.
-	shown := make(map[string]struct{}, len(list.Streams))
-	for i := range list.Streams[:min(len(list.Streams), c.most)] {
-		s := &list.Streams[i]
-		key := labelled(s.Key)
-		if _, twice := shown[key]; twice {
-			continue
-		}
-		shown[key] = struct{}{}
-		c.show(out, s, key)
+	shown := list.Streams[:min(len(list.Streams), c.most)]
+	for i := range shown {
+		// Text that is no UTF-8 would spoil the whole scrape.
+		c.show(out, &shown[i], answer.Escape(shown[i].Key))
 	}
 	out <- prometheus.MustNewConstMetric(c.all, prometheus.GaugeValue, float64(list.Total))
 	out <- prometheus.MustNewConstMetric(c.leftOut, prometheus.GaugeValue, float64(list.Total-len(shown)))

@@ -58,7 +58,7 @@ func (t *top) header() []string {
 	if version != "" {
 		version = " " + version
 	}
-	left := bold.Render("srtrelay"+Printable(version)) + " at " + t.client.API()
+	left := bold.Render("srtrelay"+answer.Printable(version)) + " at " + t.client.API()
 	state, how := t.link.say(t.now)
 	switch {
 	case t.paused && state == "":

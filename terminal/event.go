@@ -16,10 +16,10 @@ func (s Show) Event(e answer.Event) string {
 	if s.Exact {
 		at = f.moment(e.Time)
 	}
-	parts := []string{at, pad(Printable(e.Kind), len("backend-registered"), true)}
+	parts := []string{at, pad(answer.Printable(e.Kind), len("backend-registered"), true)}
 	add := func(name, value string) {
 		if value != "" {
-			parts = append(parts, name+"="+Printable(value))
+			parts = append(parts, name+"="+answer.Printable(value))
 		}
 	}
 	add("stream", e.Stream)

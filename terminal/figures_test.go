@@ -66,13 +66,3 @@ func TestFigures(t *testing.T) {
 		}
 	}
 }
-
-func TestPrintable(t *testing.T) {
-	for text, want := range map[string]string{
-		"live/x": "live/x", "live/東京": "live/東京", "a\x1b[2Jb": `"a\x1b[2Jb"`, "a\nb": `"a\nb"`, `a"b`: `"a\"b"`, "a\u202eb": `"a\u202eb"`, "\xff": `"\xff"`,
-	} {
-		if got := Printable(text); got != want {
-			t.Errorf("%q: %s, want %s", text, got, want)
-		}
-	}
-}

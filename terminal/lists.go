@@ -28,7 +28,7 @@ func streamColumns(now time.Time) []column[answer.Stream] {
 	type s = answer.Stream
 	return []column[s]{
 		{title: "STREAM", left: true, text: func(_ figures, v s) string { return shownKey(v.Key) }},
-		{title: "BACKEND", left: true, rank: 6, room: 12, text: func(_ figures, v s) string { return Printable(v.Backend.ID) }},
+		{title: "BACKEND", left: true, rank: 6, room: 12, text: func(_ figures, v s) string { return answer.Printable(v.Backend.ID) }},
 		{title: "SESSIONS", short: "SESS", rank: 2, room: 4, text: func(f figures, v s) string { return f.count(uint64(v.Sessions)) }},
 		{title: "PUBLISHERS", short: "PUB", rank: 5, room: 3, text: func(f figures, v s) string { return f.count(uint64(v.Publishers)) }},
 		{title: "PLAYERS", short: "PLAY", rank: 4, room: 4, text: func(f figures, v s) string { return f.count(uint64(v.Players)) }},
@@ -57,7 +57,7 @@ func sessionColumns(manyStreams bool) []column[answer.Session] {
 		{title: "ID", left: true, room: 8, text: func(_ figures, v s) string { return v.ID }},
 		{title: "ROLE", left: true, rank: 3, room: 9, text: func(_ figures, v s) string { return v.Role }},
 		{title: "CALLER", left: true, text: func(_ figures, v s) string { return v.Caller }},
-		{title: "BACKEND", left: true, rank: 6, room: 8, text: func(_ figures, v s) string { return Printable(v.Backend.ID) }},
+		{title: "BACKEND", left: true, rank: 6, room: 8, text: func(_ figures, v s) string { return answer.Printable(v.Backend.ID) }},
 		{title: "STATE", left: true, rank: 5, room: 11, text: func(_ figures, v s) string { return state(v) }},
 		{title: "TO BACKEND", short: "TO-BACK", room: 11, text: func(f figures, v s) string { return f.bitrate(v.ToBackend.Bitrate) }},
 		{title: "TO CALLER", short: "TO-CALL", room: 11, text: func(f figures, v s) string { return f.bitrate(v.ToCaller.Bitrate) }},
@@ -92,14 +92,14 @@ func shownKey(key string) string {
 	if key == "" {
 		return "(default route)"
 	}
-	return Printable(key)
+	return answer.Printable(key)
 }
 
 // backendColumns are the columns of backends.
 func backendColumns(now time.Time) []column[answer.Backend] {
 	type b = answer.Backend
 	return []column[b]{
-		{title: "BACKEND", left: true, text: func(_ figures, v b) string { return Printable(v.ID) }},
+		{title: "BACKEND", left: true, text: func(_ figures, v b) string { return answer.Printable(v.ID) }},
 		{title: "ADDRESS", left: true, rank: 4, room: 15, text: func(_ figures, v b) string { return v.Address }},
 		{title: "HEALTH", left: true, room: 8, text: func(_ figures, v b) string { return health(v) }, alarm: backendAlarm},
 		{title: "SOURCE", left: true, rank: 5, room: 10, text: func(_ figures, v b) string { return v.Source }},

@@ -201,7 +201,7 @@ func (l *link) say(now time.Time) (string, alarm) {
 // inShort is an error without the address, which stands above it.
 func inShort(err error) string {
 	if r, ok := errors.AsType[*client.Refusal](err); ok {
-		return Printable(r.Text)
+		return answer.Printable(r.Text)
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op.Err
@@ -209,7 +209,7 @@ func inShort(err error) string {
 			err = call.Err
 		}
 	}
-	return Printable(err.Error())
+	return answer.Printable(err.Error())
 }
 
 // cursor is the selected row of a list. On the first row it stays first; once

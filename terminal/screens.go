@@ -18,7 +18,7 @@ func (t *top) streamList(room int) []string {
 		caption += ", with " + fmt.Sprintf("%q", t.match)
 	}
 	if t.backend != "" {
-		caption += ", on " + Printable(t.backend)
+		caption += ", on " + answer.Printable(t.backend)
 	}
 	if len(all) < t.view.streams.Total && len(all) == answer.MaxLimit {
 		caption += fmt.Sprintf(" (the first %d)", answer.MaxLimit)

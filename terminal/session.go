@@ -22,7 +22,7 @@ func (s Show) sessionFacts(v answer.Session) []string {
 	var p pairs
 	p.add("session", fmt.Sprintf("%s, %s, %s, shard %d", v.ID, v.Role, state(v), v.Shard))
 	p.add("stream", shownKey(v.Stream))
-	p.add("stream ID", Printable(v.StreamID))
+	p.add("stream ID", answer.Printable(v.StreamID))
 	p.add("caller", v.Caller+socket(v.CallerSocketID)+srt(v.SRT.CallerVersion))
 	p.add("backend", backendName(v.Backend)+socket(v.BackendSocketID)+srt(v.SRT.BackendVersion))
 	p.add("opened", f.moment(v.OpenedAt)+", handshake "+f.millis(some(v.HandshakeMillis)))
@@ -30,13 +30,13 @@ func (s Show) sessionFacts(v answer.Session) []string {
 	p.add("encryption", encryption(f, v.SRT))
 	p.add("latency", latency(v.SRT.LatencyToBackendMillis)+" to backend, "+latency(v.SRT.LatencyToCallerMillis)+" to caller")
 	if v.SRT.GroupID != 0 {
-		p.add("group", fmt.Sprintf("%d, %s", v.SRT.GroupID, Printable(v.SRT.GroupType)))
+		p.add("group", fmt.Sprintf("%d, %s", v.SRT.GroupID, answer.Printable(v.SRT.GroupType)))
 	}
 	if v.SRT.Filter != "" {
-		p.add("filter", Printable(v.SRT.Filter))
+		p.add("filter", answer.Printable(v.SRT.Filter))
 	}
 	if v.SRT.Congestion != "" {
-		p.add("congestion", Printable(v.SRT.Congestion))
+		p.add("congestion", answer.Printable(v.SRT.Congestion))
 	}
 	return p.lines()
 }
@@ -60,7 +60,7 @@ func srt(version string) string {
 	if version == "" {
 		return ""
 	}
-	return ", SRT " + Printable(version)
+	return ", SRT " + answer.Printable(version)
 }
 
 func latency(millis int) string {
@@ -72,13 +72,13 @@ func latency(millis int) string {
 
 func encryption(f figures, n answer.Negotiated) string {
 	if n.KeyLength == 0 {
-		return Printable(n.Encryption)
+		return answer.Printable(n.Encryption)
 	}
 	refreshes := "key refreshes"
 	if n.KeyRefreshes == 1 {
 		refreshes = "key refresh"
 	}
-	return fmt.Sprintf("%s with %d bits, %s %s", Printable(n.Encryption), n.KeyLength, f.count(n.KeyRefreshes), refreshes)
+	return fmt.Sprintf("%s with %d bits, %s %s", answer.Printable(n.Encryption), n.KeyLength, f.count(n.KeyRefreshes), refreshes)
 }
 
 func (s Show) legLines(v answer.Session) []string {

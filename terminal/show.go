@@ -100,20 +100,20 @@ func backendName(b answer.BackendRef) string {
 		return unknown
 	}
 	if b.Address == "" || b.Address == b.ID {
-		return Printable(b.ID)
+		return answer.Printable(b.ID)
 	}
-	return Printable(b.ID) + " at " + b.Address
+	return answer.Printable(b.ID) + " at " + b.Address
 }
 
 // Backend is one backend.
 func (s Show) Backend(b answer.Backend) string {
 	f := s.figures()
 	var p pairs
-	p.add("backend", Printable(b.ID))
+	p.add("backend", answer.Printable(b.ID))
 	p.add("address", b.Address)
 	p.add("health", health(b))
 	if b.Problem != "" {
-		p.add("problem", Printable(b.Problem))
+		p.add("problem", answer.Printable(b.Problem))
 	}
 	p.add("source", b.Source)
 	p.add("carries", counted(f, b.Sessions, "session")+" of "+counted(f, b.Streams, "stream")+", "+f.bitrate(b.Bitrate))
@@ -128,7 +128,7 @@ func (s Show) Backend(b answer.Backend) string {
 	}
 	for _, own := range [][2]string{{"device", b.DeviceID}, {"server", b.Server}, {"service", b.Service}, {"pid", b.PID}} {
 		if own[1] != "" {
-			p.add(own[0], Printable(own[1]))
+			p.add(own[0], answer.Printable(own[1]))
 		}
 	}
 	return strings.Join(p.lines(), "\n") + "\n"

@@ -84,7 +84,7 @@ func TestEventLines(t *testing.T) {
 			Kind: "session-begun", Shard: &shard, Session: "0-1-2", Stream: "v/live/x", Role: "publisher", Caller: "192.0.2.7:1",
 			Backend: "a", Address: "10.0.0.1:2", TookMillis: 31.25,
 		},
-		`03:04:05  session-ended       stream="a\nb"  backend=10.0.0.1:2  cause=idle  took=1 min 30 s`: {
+		`03:04:05  session-ended       stream=a\x0ab  backend=10.0.0.1:2  cause=idle  took=1 min 30 s`: {
 			Kind: "session-ended", Stream: "a\nb", Backend: "10.0.0.1:2", Address: "10.0.0.1:2", Cause: "idle", TookMillis: 90_000,
 		},
 		"03:04:05  caller-rejected     code=2503  reason=down": {Kind: "caller-rejected", Code: 2503, Reason: "down"},

@@ -1,7 +1,6 @@
 package terminal
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
@@ -31,16 +30,6 @@ const (
 	warning
 	alarming
 )
-
-// Printable keeps what a stream ID may hold from the terminal: text with
-// anything that is no plain character comes out quoted.
-func Printable(s string) string {
-	quoted := strconv.Quote(s)
-	if plain := quoted[1 : len(quoted)-1]; strings.ContainsAny(s, "\"\\") || plain != s {
-		return quoted
-	}
-	return s
-}
 
 // table writes items below the columns' titles, aligned.
 func table[T any](f figures, columns []column[T], items []T) string {

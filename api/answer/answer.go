@@ -2,7 +2,7 @@
 // and what its own terminal commands read. openapi.yaml beside the api package
 // says the same to everyone else, and a test holds the two together.
 //
-// It holds no behaviour, and must not know where a number comes from. Rates are
+// It holds no behaviour but how text is escaped, and must not know where a number comes from. Rates are
 // in bit/s or datagrams/s over the last second, times in milliseconds, shares
 // in percent; a number that is not known is missing, never 0.
 package answer

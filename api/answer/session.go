@@ -23,7 +23,9 @@ type Session struct {
 	Caller   string     `json:"caller"`    // address and port
 	Backend  BackendRef `json:"backend"`
 
-	CallerSocketID  uint32 `json:"caller_socket_id"`
+	// The socket IDs are missing for whoever may not know them: with the
+	// addresses they are all that a forged SHUTDOWN needs.
+	CallerSocketID  uint32 `json:"caller_socket_id,omitempty"`
 	BackendSocketID uint32 `json:"backend_socket_id,omitempty"`
 
 	OpenedAt        time.Time `json:"opened_at"` // the CONCLUSION came

@@ -50,7 +50,7 @@ func (s *shell) eventsCommand() *cobra.Command {
 	c.RunE = a.with(func(ctx context.Context, c *client.Client, _ []string) error {
 		return c.Follow(ctx, q, client.Feed{
 			Event: func(e answer.Event, raw []byte) error {
-				line := string(raw)
+				line := string(answer.EscapeJSON(raw))
 				if !a.json {
 					line = a.show().Event(e)
 				}

@@ -251,7 +251,7 @@ func (w *interrupting) Write(p []byte) (int, error) {
 func TestEventsUntilInterrupted(t *testing.T) {
 	r := newFakeRelay(t)
 	for _, c := range []struct{ flag, want string }{
-		{"--exact", "2026-01-02T03:04:05Z  backend-gone        backend=\"a\\nb\"\n"},
+		{"--exact", "2026-01-02T03:04:05Z  backend-gone        backend=a\\x0ab\n"},
 		{"--json", `{"id":1,"time":"2026-01-02T03:04:05Z","kind":"backend-gone","backend":"a\nb"}` + "\n"},
 	} {
 		s, _, stderr, signals := testShell(nil)

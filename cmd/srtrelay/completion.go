@@ -12,7 +12,6 @@ import (
 	"srtrelay/api/answer"
 	"srtrelay/client"
 	"srtrelay/config"
-	"srtrelay/terminal"
 )
 
 // completing bounds what a person waits for after the Tab key.
@@ -91,9 +90,7 @@ func streamKeys(ctx context.Context, c *client.Client, begun string) ([]string, 
 	list, err := client.Streams(answer.StreamQuery{Match: begun, Sort: answer.SortKey, Limit: answer.MaxLimit}).Ask(ctx, c)
 	var keys []string
 	for _, stream := range list.Streams {
-		if !strings.Contains(stream.Key, "\t") { // it would end there
-			keys = append(keys, stream.Key)
-		}
+		keys = append(keys, stream.Key)
 	}
 	return keys, err
 }
@@ -102,7 +99,7 @@ func sessionIDs(ctx context.Context, c *client.Client, _ string) ([]string, erro
 	list, err := client.Sessions(answer.SessionQuery{Limit: answer.MaxLimit}).Ask(ctx, c)
 	var ids []string
 	for _, session := range list.Sessions {
-		ids = append(ids, session.ID+"\t"+session.Role+" of "+terminal.Printable(session.Stream))
+		ids = append(ids, session.ID+"\t"+session.Role+" of "+answer.Printable(session.Stream))
 	}
 	return ids, err
 }

@@ -29,6 +29,8 @@ type control struct {
 	rules  *rules.Live
 	state  *lifeState
 	told   chronicle
+	// connections bounds those of the API.
+	connections *api.Connections
 	// quality is what watch has observed.
 	quality *metrics.Quality
 }
@@ -37,20 +39,21 @@ type control struct {
 func (c control) server(log *slog.Logger) *api.Server {
 	version := buildVersion()
 	return api.New(version, api.Rooms{
-		Shards:    c.group,
-		Backends:  c.known,
-		Streams:   c.watch,
-		State:     c.state,
-		Registry:  c.known.registry,
-		Resolver:  c.chosen,
-		Rules:     c.rules,
-		TTL:       c.config.BackendTTL,
-		Token:     c.config.RegisterToken,
-		LocalOnly: c.config.RegisterToken == "" && !c.config.APIAllowRemote,
-		Feed:      c.told.feed,
-		Metrics:   c.metrics(version, log),
-		Capture:   api.Captures(pcapng.NewRecorder(c.group, "srtrelay "+version), log),
-		Page:      web.Handler(),
+		Shards:      c.group,
+		Backends:    c.known,
+		Streams:     c.watch,
+		State:       c.state,
+		Registry:    c.known.registry,
+		Resolver:    c.chosen,
+		Rules:       c.rules,
+		TTL:         c.config.BackendTTL,
+		Token:       c.config.RegisterToken,
+		Hosts:       c.config.APIHosts,
+		Connections: c.connections,
+		Feed:        c.told.feed,
+		Metrics:     c.metrics(version, log),
+		Capture:     api.Captures(pcapng.NewRecorder(c.group, "srtrelay "+version), log),
+		Page:        web.Handler(),
 	}, log)
 }
 
@@ -63,6 +66,10 @@ func (c control) metrics(version string, log *slog.Logger) http.Handler {
 			left := c.watch.Left()
 			return left.Streams, left.LeftOut
 		},
+	}
+	s.Connections = func() (open int, replaced, refused uint64) {
+		n := c.connections.Counts()
+		return n.Open, n.Replaced, n.Refused
 	}
 	if c.chosen.shared != nil { // not a nil *redis.Balancer in Store
 		s.Store = c.chosen.shared

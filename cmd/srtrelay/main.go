@@ -18,6 +18,7 @@ import (
 	"strings"
 	"syscall"
 
+	"srtrelay/api/answer"
 	"srtrelay/config"
 )
 
@@ -157,7 +158,7 @@ func (s *shell) refuse(err error) int {
 // breaks, and supervisors keep the last line.
 func (s *shell) complain(err error) {
 	text := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
-	fmt.Fprintf(s.stderr, "srtrelay: %s\n", text)
+	fmt.Fprintf(s.stderr, "srtrelay: %s\n", answer.Printable(text))
 }
 
 func versionLine() string { return "srtrelay " + buildVersion() + "\n" }

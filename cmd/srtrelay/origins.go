@@ -9,7 +9,6 @@ import (
 
 	"srtrelay/api/answer"
 	"srtrelay/client"
-	"srtrelay/terminal"
 )
 
 func (s *shell) backendsCommand() *cobra.Command {
@@ -51,7 +50,7 @@ func (a *asking) oneBackend(ctx context.Context, c *client.Client, id string) er
 	}
 	i := slices.IndexFunc(list.Backends, func(b answer.Backend) bool { return b.ID == id })
 	if i < 0 {
-		return fmt.Errorf("no such backend: %s", terminal.Printable(id))
+		return fmt.Errorf("no such backend: %s", answer.Printable(id))
 	}
 	if a.json {
 		return a.sayJSON(list.Backends[i])
@@ -72,7 +71,7 @@ func (s *shell) changing(use, short, done string, do func(context.Context, *clie
 			if err := do(ctx, c, id); err != nil {
 				return err
 			}
-			if code := s.say(fmt.Sprintf("backend %s %s\n", terminal.Printable(id), done)); code != exitClean {
+			if code := s.say(fmt.Sprintf("backend %s %s\n", answer.Printable(id), done)); code != exitClean {
 				return exit(code)
 			}
 		}

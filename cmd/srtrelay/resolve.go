@@ -9,11 +9,12 @@ import (
 	"net/url"
 	"text/tabwriter"
 
+	"srtrelay/api/answer"
+
 	"github.com/spf13/cobra"
 
 	"srtrelay/client"
 	"srtrelay/handshake"
-	"srtrelay/terminal"
 )
 
 func (s *shell) resolveCommand() *cobra.Command {
@@ -97,7 +98,7 @@ func (a *resolved) table(streamID string) string {
 	w := tabwriter.NewWriter(text, 0, 0, 2, ' ', 0)
 	row := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "%s\t%s\n", name, terminal.Printable(value))
+			fmt.Fprintf(w, "%s\t%s\n", name, answer.Printable(value))
 		}
 	}
 	row("stream ID", streamID)

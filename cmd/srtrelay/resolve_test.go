@@ -81,7 +81,7 @@ func TestResolveRefused(t *testing.T) {
 	s.env = func(name string) (string, bool) { return api, name == "SRTRELAY_API" }
 	code := s.main([]string{"resolve", "x"})
 	want := `stream ID  x
-told       "a\x1b[2Jb (by the rules: default)"
+told       a\x1b[2Jb (by the rules: default)
 mode       publish
 key        k
 refused    2503 down

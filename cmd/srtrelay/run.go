@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"srtrelay/api"
 	"srtrelay/backend"
 	"srtrelay/balancer"
 	"srtrelay/config"
@@ -85,6 +86,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	server := control{
 		config: c, known: knownBackends{registry, chosen, carried}, chosen: chosen, group: group, watch: watch,
 		rules: laws.live(), state: state, told: told, quality: quality,
+		connections: api.NewConnections(api.MaxConnections),
 	}.server(log)
 	if err := server.Listen(c.API); err != nil {
 		group.Close()
