@@ -14,13 +14,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"sync"
 	"time"
 
 	"srtrelay/api/answer"
 	"srtrelay/backend"
 	"srtrelay/rules"
 	"srtrelay/shard"
+	"srtrelay/supervise"
 )
 
 // Limits of one request. Answers are small and made from memory, so whoever
@@ -105,6 +105,8 @@ type Rooms struct {
 	// Capture answers GET /api/v1/capture, nil for nobody. Its request ends
 	// when the server does; its deadlines are its own.
 	Capture http.Handler
+	// Supervisor counts and logs the calls that panic, nil for nobody.
+	Supervisor *supervise.Supervisor
 	// Page answers GET / and what lies below /ui/, nil for nobody.
 	Page http.Handler
 }
@@ -121,7 +123,7 @@ type Server struct {
 func New(version string, rooms Rooms, log *slog.Logger) *Server {
 	h := newHandler(version, rooms, log)
 	s := &Server{connections: h.rooms.Connections, http: http.Server{
-		Handler:           http.MaxBytesHandler(h.mux(), maxBodyBytes),
+		Handler:           h.recovered(http.MaxBytesHandler(h.mux(), maxBodyBytes)),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -134,7 +136,7 @@ func New(version string, rooms Rooms, log *slog.Logger) *Server {
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}}
 	// Answers without an end do not end by themselves.
-	s.http.RegisterOnShutdown(sync.OnceFunc(func() { close(h.closing) }))
+	s.http.RegisterOnShutdown(h.close)
 	return s
 }
 

@@ -20,15 +20,7 @@ func (h *handler) endless(next http.HandlerFunc) http.HandlerFunc {
 		defer h.lasting.leave()
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
-		ended := make(chan struct{})
-		defer close(ended)
-		go func() {
-			select {
-			case <-h.closing:
-				cancel()
-			case <-ended:
-			}
-		}()
+		defer context.AfterFunc(h.closing, cancel)()
 		// The deadline for reading the request would end the answer as well
 		// (net/http takes a failed read for a client that has left).
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})

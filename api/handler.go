@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"log/slog"
 	"maps"
@@ -27,8 +28,9 @@ type handler struct {
 	// asking bounds the questions to all shards, large the great answers that
 	// are made or on their way.
 	asking, large gate
-	// closing is closed when the server shuts down.
-	closing chan struct{}
+	// closing ends when the server shuts down, by close.
+	closing context.Context
+	close   context.CancelFunc
 }
 
 // reply is the frame of every answer. SRS's tools read code, and pid where
@@ -39,11 +41,12 @@ func newHandler(version string, rooms Rooms, log *slog.Logger) *handler {
 	if rooms.Connections == nil {
 		rooms.Connections = NewConnections(MaxConnections)
 	}
+	closing, closeAll := context.WithCancel(context.Background())
 	return &handler{
 		lasting: make(gate, rooms.Connections.lasting),
 		version: version, pid: strconv.Itoa(os.Getpid()), rooms: rooms, log: log,
 		pages: http.NewCrossOriginProtection(), refusals: refusals{log: log},
-		asking: make(gate, maxAsking), large: make(gate, maxLarge), closing: make(chan struct{}),
+		asking: make(gate, maxAsking), large: make(gate, maxLarge), closing: closing, close: closeAll,
 	}
 }
 

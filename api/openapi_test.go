@@ -93,7 +93,7 @@ func everything(t *testing.T, change func(*Rooms)) *door {
 		change(&d.rooms)
 	}
 	h := newHandler("v1.2.3", d.rooms, d.logger())
-	close(h.closing) // answers without an end, end
+	h.close() // answers without an end, end
 	d.http = h.mux()
 	return d
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"srtrelay/supervise"
 )
 
 // Lookup resolves a host name; net.Resolver.LookupNetIP is one.
@@ -46,6 +48,8 @@ type Names struct {
 	// one; Failed of each whose name has begun to give no usable address, or
 	// to fail in another way. Both may be called by several goroutines.
 	Moved, Failed func(Backend)
+	// Supervisor supervises the look-ups, nil for nobody.
+	Supervisor *supervise.Supervisor
 }
 
 // Follow looks the names of static backends up, at once and then again and
@@ -57,7 +61,8 @@ type Names struct {
 // addresses at which no backend can be, moves nobody.
 func (r *Registry) Follow(ctx context.Context, n Names) {
 	f := &follower{registry: r, names: n, turn: make(chan struct{}, lookupsAtOnce)}
-	var all, first sync.WaitGroup
+	all := n.Supervisor.Tasks()
+	var first sync.WaitGroup
 	for _, b := range r.Snapshot().Backends {
 		if b.Source != Static {
 			continue
@@ -67,10 +72,11 @@ func (r *Registry) Follow(ctx context.Context, n Names) {
 			continue // AddStatic has refused it
 		}
 		first.Add(1)
-		all.Go(func() { f.follow(ctx, b.ID, e, sync.OnceFunc(first.Done)) })
+		done := sync.OnceFunc(first.Done)
+		all.Loop(ctx, "name look-up", func(ctx context.Context) { f.follow(ctx, b.ID, e, done) })
 	}
 	if n.Tried != nil {
-		all.Go(func() {
+		all.Go("first look-ups", func() {
 			first.Wait()
 			n.Tried()
 		})

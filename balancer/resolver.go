@@ -2,23 +2,24 @@ package balancer
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"srtrelay/backend"
+	"srtrelay/supervise"
 )
 
 // Resolver stands between shards, which never wait, and a Balancer, which may.
 // Its queues are bounded: what does not fit is refused, and SRT's own retry
 // asks again.
 type Resolver struct {
-	balancer Balancer
-	lost     func(id backend.ID, certain bool)
-	queries  chan query
-	releases chan backend.Lease
-	losses   chan loss
-	stop     context.CancelFunc
-	workers  sync.WaitGroup
+	balancer   Balancer
+	lost       func(id backend.ID, certain bool)
+	supervisor *supervise.Supervisor
+	queries    chan query
+	releases   chan backend.Lease
+	losses     chan loss
+	stop       context.CancelFunc
+	workers    *supervise.Tasks
 }
 
 type loss struct {
@@ -45,22 +46,32 @@ const (
 	lossQueue    = 256
 )
 
+// Names of the resolver's tasks. A pick that panics is an error for its caller
+// alone; its worker goes on.
+const (
+	pickTask    = "resolver pick"
+	workerTask  = "resolver worker"
+	releaseTask = "resolver release"
+)
+
 // NewResolver starts the workers. lost is told of backends that are known not
-// to answer.
-func NewResolver(b Balancer, lost func(id backend.ID, certain bool)) *Resolver {
+// to answer. s supervises the workers.
+func NewResolver(b Balancer, lost func(id backend.ID, certain bool), s *supervise.Supervisor) *Resolver {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Resolver{
-		balancer: b,
-		lost:     lost,
-		queries:  make(chan query, queryQueue),
-		releases: make(chan backend.Lease, releaseQueue),
-		losses:   make(chan loss, lossQueue),
-		stop:     stop,
+		balancer:   b,
+		lost:       lost,
+		supervisor: s,
+		queries:    make(chan query, queryQueue),
+		releases:   make(chan backend.Lease, releaseQueue),
+		losses:     make(chan loss, lossQueue),
+		stop:       stop,
+		workers:    s.Tasks(),
 	}
 	for range resolverWorkers {
-		r.workers.Go(func() { r.pick(ctx) })
+		r.workers.Loop(ctx, workerTask, r.pick)
 	}
-	r.workers.Go(func() { r.settle(ctx) })
+	r.workers.Loop(ctx, workerTask, r.settle)
 	return r
 }
 
@@ -101,7 +112,7 @@ func (r *Resolver) Close() {
 	for {
 		select {
 		case l := <-r.releases:
-			r.balancer.Release(l)
+			r.release(l)
 		default:
 			return
 		}
@@ -118,20 +129,29 @@ func (r *Resolver) pick(ctx context.Context) {
 		case q := <-r.queries:
 			t, err := r.ask(ctx, q)
 			if !q.done(t, err) && t.Lease != 0 {
-				r.balancer.Release(t.Lease)
+				r.release(t.Lease)
 			}
 		}
 	}
 }
 
 // ask puts a query to the balancer, unless it has become too old in the queue.
-func (r *Resolver) ask(ctx context.Context, q query) (backend.Target, error) {
+// A balancer that panics has given no answer: the caller is told so.
+func (r *Resolver) ask(ctx context.Context, q query) (t backend.Target, err error) {
 	limited, cancel := context.WithDeadline(ctx, q.at.Add(pickTimeout))
 	defer cancel()
 	if err := limited.Err(); err != nil {
 		return backend.Target{}, err
 	}
-	return r.balancer.Pick(limited, q.q)
+	if panicked := r.supervisor.Protect(pickTask, func() { t, err = r.balancer.Pick(limited, q.q) }); panicked != nil {
+		return backend.Target{}, panicked
+	}
+	return t, err
+}
+
+// release hands a lease back. What panics there must not keep other leases.
+func (r *Resolver) release(l backend.Lease) {
+	_ = r.supervisor.Protect(releaseTask, func() { r.balancer.Release(l) })
 }
 
 func (r *Resolver) settle(ctx context.Context) {
@@ -140,7 +160,7 @@ func (r *Resolver) settle(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case l := <-r.releases:
-			r.balancer.Release(l)
+			r.release(l)
 		case l := <-r.losses:
 			r.lost(l.id, l.certain)
 		}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"srtrelay/backend"
+	"srtrelay/supervise"
 )
 
 const (
@@ -30,6 +31,10 @@ const (
 // Prober probes the backends of a registry for as long as it runs, and follows
 // the registry as it changes.
 type Prober struct {
+	// Supervisor, if not nil, supervises what probes each backend. It is set
+	// before Run.
+	Supervisor *supervise.Supervisor
+
 	registry *backend.Registry
 	log      *slog.Logger
 	ask      func(context.Context, netip.AddrPort) (keyLen uint16, err error)
@@ -45,7 +50,7 @@ func New(r *backend.Registry, log *slog.Logger) *Prober {
 type round struct {
 	*Prober
 	asking chan struct{} // a slot per probe under way
-	loops  sync.WaitGroup
+	loops  *supervise.Tasks
 	probes map[backend.ID]*probing
 }
 
@@ -59,17 +64,22 @@ type probing struct {
 // Run probes until ctx ends. ready, if not nil, is called once when every
 // backend that was known at the start has been probed.
 func (p *Prober) Run(ctx context.Context, ready func()) {
-	r := &round{Prober: p, asking: make(chan struct{}, maxAsking), probes: make(map[backend.ID]*probing)}
+	r := &round{
+		Prober: p, asking: make(chan struct{}, maxAsking),
+		loops: p.Supervisor.Tasks(), probes: make(map[backend.ID]*probing),
+	}
 	watcher := p.registry.Watch() // before the snapshot: nobody falls between
 	defer watcher.Close()
 	defer r.loops.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // before Wait: after a panic of Run, the loops must end too
 	var first sync.WaitGroup
 	for _, b := range p.registry.Snapshot().Backends {
 		first.Add(1)
 		r.start(ctx, b, first.Done)
 	}
 	if ready != nil {
-		r.loops.Go(func() {
+		r.loops.Go("prober start", func() {
 			first.Wait()
 			ready()
 		})
@@ -115,10 +125,8 @@ func (r *round) start(ctx context.Context, b backend.Backend, first func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	g := &probing{at: b.Addr, cancel: cancel, now: make(chan struct{}, 1)}
 	r.probes[b.ID] = g
-	r.loops.Go(func() {
-		defer cancel()
-		r.loop(ctx, b.ID, g, sync.OnceFunc(first))
-	})
+	first = sync.OnceFunc(first)
+	r.loops.Loop(ctx, "probe", func(ctx context.Context) { r.loop(ctx, b.ID, g, first) })
 }
 
 // loop probes one backend until ctx ends.

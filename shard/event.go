@@ -17,6 +17,7 @@ const (
 	SessionEnded                    // an established session is over
 	CallerRejected                  // a handshake failed; Code says why
 	BackendGone                     // refused, and confirmed: nobody listens there
+	UpstreamFailed                  // another upstream socket could not be opened; Err says why
 )
 
 // Event is something an operator may want to see, told off the path of a
@@ -37,6 +38,7 @@ type Event struct {
 	CallerID, BackendID uint32
 	Code                handshake.Code
 	Cause               Cause
+	Err                 error
 	// Took is how long the handshake, or the session, lasted.
 	Took                time.Duration
 	ToBackend, ToCaller Flow

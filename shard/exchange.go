@@ -103,7 +103,7 @@ func (s *Shard) pickPort(to *addr.AddrPort, callerID uint32) (port uint8, ok boo
 		return 0, false
 	}
 	if err := s.openUpstream(ipv6); err != nil {
-		s.cfg.Log.Error("cannot open another upstream socket", "shard", s.id, "error", err)
+		s.emit(Event{Kind: UpstreamFailed, Err: err})
 		return 0, false
 	}
 	return uint8(len(s.backs) - 1), true

@@ -38,11 +38,12 @@ func (h *heard) add(r *rates, caller, backend roundTrip) {
 
 // tell tells all of it, once.
 func (h *heard) tell(o Observer) {
-	if o != nil {
-		o.ObserveRTT(callerSide, h.callerRTT...)
-		o.ObserveRTT(backendSide, h.backendRTT...)
-		o.ObserveLoss(callerSide, h.callerLoss...)
-		o.ObserveLoss(backendSide, h.backendLoss...)
-	}
+	lent := *h
 	*h = heard{h.callerRTT[:0], h.backendRTT[:0], h.callerLoss[:0], h.backendLoss[:0]}
+	if o != nil {
+		o.ObserveRTT(callerSide, lent.callerRTT...)
+		o.ObserveRTT(backendSide, lent.backendRTT...)
+		o.ObserveLoss(callerSide, lent.callerLoss...)
+		o.ObserveLoss(backendSide, lent.backendLoss...)
+	}
 }

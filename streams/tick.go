@@ -55,11 +55,7 @@ func (w *Watch) clock(t time.Time) time.Duration { return t.Sub(w.began) }
 // sample takes a slice of the walk. Only the tracks are others' to read; what
 // follows from them is told when the lock is free again.
 func (w *Watch) sample(views []shard.View) {
-	w.mu.Lock()
-	for i := range views {
-		w.follow(&views[i])
-	}
-	w.mu.Unlock()
+	w.followAll(views)
 	for i := range views {
 		v := &views[i]
 		t := w.tracks.of(v.ID)
@@ -69,6 +65,15 @@ func (w *Watch) sample(views []shard.View) {
 	}
 	w.heard.tell(w.observer)
 	w.sampled += len(views)
+}
+
+// followAll takes the samples of a slice.
+func (w *Watch) followAll(views []shard.View) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range views {
+		w.follow(&views[i])
+	}
 }
 
 // follow takes one session's sample. Called with mu held.

@@ -87,6 +87,12 @@ func (b *Balancer) admit(q backend.Query, a answer, now time.Time) backend.Targe
 		b.registry.Merge([]backend.Change{{Next: a.at}}, now)
 	}
 	t := b.memory.Admit(q, a.at)
+	entered := false
+	defer func() {
+		if !entered { // a panic: nobody learns of the lease
+			b.memory.Release(t.Lease)
+		}
+	}()
 	group, stream := balancer.HomesOf(q)
 	if a.group != "" {
 		b.memory.Bind(group, a.group)
@@ -96,6 +102,7 @@ func (b *Balancer) admit(q backend.Query, a answer, now time.Time) backend.Targe
 		b.memory.Bind(stream, a.stream)
 		b.fresh.add(stream, now)
 	}
+	entered = true
 	return t
 }
 

@@ -31,13 +31,13 @@ package redis
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
 	"srtrelay/backend"
 	"srtrelay/balancer"
+	"srtrelay/supervise"
 )
 
 const (
@@ -62,6 +62,8 @@ type Options struct {
 	// TTL is how long a server's entry outlives its last sign of life.
 	TTL time.Duration
 	Log *slog.Logger
+	// Supervisor supervises the background, nil for nobody.
+	Supervisor *supervise.Supervisor
 }
 
 // Balancer is a balancer.Balancer over Redis. Any goroutine may call it.
@@ -82,7 +84,7 @@ type Balancer struct {
 	elsewhere bool
 
 	stop context.CancelFunc
-	loop sync.WaitGroup
+	loop *supervise.Tasks
 }
 
 // Open starts a Balancer. It does not wait for Redis; see State and Reached.
@@ -104,8 +106,9 @@ func Open(o Options) *Balancer {
 		log:       o.Log,
 		elsewhere: !o.Servers.here(),
 		stop:      stop,
+		loop:      o.Supervisor.Tasks(),
 	}
-	b.loop.Go(func() { b.run(ctx) })
+	b.loop.Loop(ctx, "redis", b.run)
 	return b
 }
 

@@ -19,7 +19,7 @@ type choice struct {
 	shared *redis.Balancer  // the store that relays share, nil without one
 }
 
-func newChoice(registry *backend.Registry, c config.Config, carried *bitrates, log *slog.Logger) choice {
+func newChoice(registry *backend.Registry, c config.Config, carried *bitrates, p process) choice {
 	memory := balancer.NewMemory(registry, time.Now)
 	memory.Bitrate = carried.of
 	memory.Policy, memory.Affinity, memory.PlayersCreate = balancer.Policy(c.Policy), c.Affinity, c.PlayersCreate
@@ -27,7 +27,8 @@ func newChoice(registry *backend.Registry, c config.Config, carried *bitrates, l
 		return choice{Balancer: memory, memory: memory}
 	}
 	shared := redis.Open(redis.Options{
-		Servers: redis.Servers(c.Redis), Registry: registry, Memory: memory, TTL: c.BackendTTL, Log: log,
+		Servers: redis.Servers(c.Redis), Registry: registry, Memory: memory, TTL: c.BackendTTL, Log: p.log,
+		Supervisor: p.supervisor,
 	})
 	return choice{Balancer: shared, memory: memory, shared: shared}
 }
@@ -60,10 +61,13 @@ func addBackends(r *backend.Registry, c config.Config) error {
 
 // follow keeps the addresses of static backends up to date. tried is called
 // when every name has been looked up once.
-func follow(ctx context.Context, r *backend.Registry, log *slog.Logger, tried func()) {
+func follow(ctx context.Context, r *backend.Registry, p process, tried func()) {
+	log := p.log
 	r.Follow(ctx, backend.Names{
 		Lookup: net.DefaultResolver.LookupNetIP,
 		Tried:  tried,
+
+		Supervisor: p.supervisor,
 		Moved: func(b backend.Backend) {
 			log.Info("backend has a new address", "backend", string(b.ID), "address", b.Addr)
 		},

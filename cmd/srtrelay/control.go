@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -33,11 +32,12 @@ type control struct {
 	connections *api.Connections
 	// quality is what watch has observed.
 	quality *metrics.Quality
+	process process
 }
 
 // server joins the API to the rooms it asks.
-func (c control) server(log *slog.Logger) *api.Server {
-	version := buildVersion()
+func (c control) server() *api.Server {
+	version, log := buildVersion(), c.process.log
 	return api.New(version, api.Rooms{
 		Shards:      c.group,
 		Backends:    c.known,
@@ -51,14 +51,16 @@ func (c control) server(log *slog.Logger) *api.Server {
 		Hosts:       c.config.APIHosts,
 		Connections: c.connections,
 		Feed:        c.told.feed,
-		Metrics:     c.metrics(version, log),
+		Metrics:     c.metrics(version),
 		Capture:     api.Captures(pcapng.NewRecorder(c.group, "srtrelay "+version), log),
 		Page:        web.Handler(),
+
+		Supervisor: c.process.supervisor,
 	}, log)
 }
 
 // metrics joins the metrics to the rooms they show.
-func (c control) metrics(version string, log *slog.Logger) http.Handler {
+func (c control) metrics(version string) http.Handler {
 	s := metrics.Sources{
 		Version: version, Shards: c.group, Backends: c.known, Events: c.told.counted, Quality: c.quality,
 		Streams: c.watch, StreamsShown: c.config.MetricsStreams,
@@ -74,7 +76,7 @@ func (c control) metrics(version string, log *slog.Logger) http.Handler {
 	if c.chosen.shared != nil { // not a nil *redis.Balancer in Store
 		s.Store = c.chosen.shared
 	}
-	return metrics.Handler(s, log)
+	return metrics.Handler(s, c.process.log)
 }
 
 // lifeState is what the API says of the process.

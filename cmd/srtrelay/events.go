@@ -18,6 +18,11 @@ import (
 // receive at its address can provoke any number; the rest is counted.
 const rejectionsPerSecond = 50
 
+// sessionLinesPerSecond is how many beginnings and ends of sessions the log is
+// told one by one: more than a thousand callers that reconnect make in a few
+// seconds, and less than what a container runtime takes. The feed has them all.
+const sessionLinesPerSecond = 500
+
 // chronicle is where what happens is told, beside the log.
 type chronicle struct {
 	feed    *api.Feed
@@ -40,13 +45,32 @@ func (c chronicle) rulesRead(err error) {
 
 // eventLog writes what happens to sessions to the log and the feed.
 type eventLog struct {
-	log        *slog.Logger
-	told       chronicle
-	rejections int // since the last report
+	log  *slog.Logger
+	told chronicle
+	// Of the last second: since the last report.
+	rejections, sessions, sockets limit
+}
+
+// limit counts what comes within a second, and says what is too much.
+type limit struct{ most, seen int }
+
+func (l *limit) admits() bool {
+	l.seen++
+	return l.seen <= l.most
+}
+
+// rest returns how many were not admitted, and begins the next second.
+func (l *limit) rest() int {
+	rest := max(l.seen-l.most, 0)
+	l.seen = 0
+	return rest
 }
 
 func newEventLog(log *slog.Logger, told chronicle) *eventLog {
-	return &eventLog{log: log, told: told}
+	return &eventLog{
+		log: log, told: told,
+		rejections: limit{most: rejectionsPerSecond}, sessions: limit{most: sessionLinesPerSecond}, sockets: limit{most: 1},
+	}
 }
 
 // run writes until ctx ends, and then what is still queued: the last sessions
@@ -74,25 +98,41 @@ func (l *eventLog) run(ctx context.Context, events <-chan shard.Event) {
 	}
 }
 
-// take counts an event, and writes it unless it is one rejection too many.
+// take counts an event, and writes it unless there are too many of its kind.
 func (l *eventLog) take(e shard.Event) {
 	l.told.counted.Take(e)
-	if e.Kind == shard.CallerRejected {
-		if l.rejections++; l.rejections > rejectionsPerSecond {
+	line := true
+	switch e.Kind {
+	case shard.CallerRejected:
+		if !l.rejections.admits() {
 			return
 		}
+	case shard.SessionBegun, shard.SessionEnded:
+		line = l.sessions.admits()
+	case shard.UpstreamFailed:
+		if l.sockets.admits() {
+			l.log.Error("cannot open another upstream socket", "shard", e.Shard, "error", e.Err)
+		}
+		return // its callers are rejected, which the feed tells
 	}
-	logEvent(e, l.log)
+	if line {
+		logEvent(e, l.log)
+	}
 	l.told.feed.Publish(eventAnswer(e, time.Now()))
 }
 
-// report says how many rejections of the last second were not written.
+// report says what of the last second was not written.
 func (l *eventLog) report() {
-	if hidden := l.rejections - rejectionsPerSecond; hidden > 0 {
+	if hidden := l.rejections.rest(); hidden > 0 {
 		l.log.Warn("more callers rejected", "count", hidden)
 		l.told.feed.Publish(answer.Event{Time: time.Now().UTC(), Kind: api.MoreRejected, Lost: uint64(hidden)})
 	}
-	l.rejections = 0
+	if hidden := l.sessions.rest(); hidden > 0 {
+		l.log.Info("more sessions begun or ended", "count", hidden)
+	}
+	if hidden := l.sockets.rest(); hidden > 0 {
+		l.log.Error("more upstream sockets could not be opened", "count", hidden)
+	}
 }
 
 func role(publish bool) string {

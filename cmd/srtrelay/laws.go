@@ -43,10 +43,12 @@ func (l *laws) live() *rules.Live {
 	return l.file.Live()
 }
 
+// close has SIGHUP end the process again.
+func (l *laws) close() { signal.Stop(l.hup) }
+
 // watch reads the file again when it changes or SIGHUP asks for it. A bad file
 // leaves the old rules in force. tell hears of both.
 func (l *laws) watch(ctx context.Context, tell func(error), log *slog.Logger) {
-	defer signal.Stop(l.hup)
 	if l.file == nil {
 		for {
 			select {

@@ -17,9 +17,12 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"srtrelay/api/answer"
+	"srtrelay/asynclog"
 	"srtrelay/config"
+	"srtrelay/supervise"
 )
 
 // Exit codes. A supervisor may restart after 1; after 2 a person must look.
@@ -28,6 +31,10 @@ const (
 	exitFailed      = 1
 	exitCannotStart = 2
 )
+
+// lastLines is how long the end waits for the log's reader, and once more for
+// the line that says why.
+const lastLines = time.Second
 
 // version is set by the linker; see buildVersion.
 var version string
@@ -47,7 +54,14 @@ func cannotStart(err error) error { return &startError{err} }
 
 // runner runs the relay until drain is closed and its sessions are gone, or
 // until ctx ends, which ends them.
-type runner func(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.Logger) error
+type runner func(ctx context.Context, drain <-chan struct{}, c config.Config, p process) error
+
+// process is what a relay has of the process it runs in.
+type process struct {
+	log        *slog.Logger
+	lines      *asynclog.Log // what log writes to
+	supervisor *supervise.Supervisor
+}
 
 // shell is what the process has around it.
 type shell struct {
@@ -78,8 +92,12 @@ func main() {
 	os.Exit(s.main(os.Args[1:]))
 }
 
-// serve runs the relay.
+// serve runs the relay. Whoever reads the log may stall or die: neither holds
+// up a caller, a signal or the end.
 func (s *shell) serve(args []string) int {
+	signal.Ignore(syscall.SIGPIPE) // a write to a closed pipe is an error then
+	ending := *s
+	ending.stderr = limited{s.stderr}
 	c, err := config.Load(args, s.env, s.readFile)
 	switch {
 	case errors.Is(err, config.ErrHelp):
@@ -87,59 +105,87 @@ func (s *shell) serve(args []string) int {
 	case errors.Is(err, config.ErrVersion):
 		return s.say(versionLine())
 	case err != nil:
-		return s.refuse(err)
+		return ending.refuse(err)
 	}
-	log := newLog(s.stderr, c)
-	for _, line := range c.Warnings {
-		log.Warn(line)
-	}
-
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	drain := make(chan struct{})
-	go s.watchSignals(ctx, stop, drain, log)
-
-	err = s.run(ctx, drain, c, log)
+	err = s.runLogged(c)
 	if _, early := errors.AsType[*startError](err); early {
-		return s.refuse(err)
+		return ending.refuse(err)
 	}
 	if err != nil {
-		s.complain(err)
+		ending.complain(err)
 		return exitFailed
 	}
 	return exitClean
 }
 
-// watchSignals closes drain at the first signal, ends ctx at the second and
-// the process at the third: by then something hangs that should not.
+// limited is a writer that is given lastLines for each write.
+type limited struct{ io.Writer }
+
+// Write implements io.Writer.
+func (l limited) Write(b []byte) (int, error) {
+	if err := asynclog.WriteWithin(l.Writer, b, lastLines); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// runLogged runs the relay with a log of its own. When it returns, the log is
+// written, or its reader has had its time.
+func (s *shell) runLogged(c config.Config) error {
+	lines := asynclog.Open(s.stderr, logFormat(c))
+	defer lines.Close(lastLines)
+	log := slog.New(lines.Handler())
+	slog.SetDefault(log) // for what a dependency writes to the standard log
+	for _, line := range c.Warnings {
+		log.Warn(line)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	p := process{log: log, lines: lines, supervisor: supervise.New(log)}
+	drain := make(chan struct{})
+	watched, unwatch := context.WithCancel(context.Background())
+	tasks := p.supervisor.Tasks()
+	tasks.Go("signals", func() { s.watchSignals(watched, stop, drain, log) })
+	defer tasks.Wait()
+	defer unwatch()
+	return s.run(ctx, drain, c, p)
+}
+
+// watchSignals closes drain at the first signal, calls stop at the second and
+// ends the process at the third: by then something hangs that should not. What
+// a signal does comes before the line that says so.
 func (s *shell) watchSignals(ctx context.Context, stop context.CancelFunc, drain chan<- struct{}, log *slog.Logger) {
 	steps := []struct {
 		say string
 		do  func()
 	}{
 		{"draining", func() { close(drain) }},
-		{"stopping at once", stop},
+		{"stopping at once", func() {
+			signal.Reset(syscall.SIGINT, syscall.SIGTERM) // and not SIGPIPE
+			stop()
+		}},
+		// One that came before the Reset.
+		{"ending", func() { _ = syscall.Kill(syscall.Getpid(), syscall.SIGTERM) }},
 	}
 	for _, step := range steps {
 		select {
 		case <-ctx.Done():
 			return
 		case sig := <-s.signals:
-			log.Info(step.say, "signal", sig.String())
 			step.do()
+			log.Info(step.say, "signal", sig.String())
 		}
 	}
-	signal.Reset()
 }
 
-// newLog is the one logger of the process. Standard output stays free for
-// what a person asked for.
-func newLog(w io.Writer, c config.Config) *slog.Logger {
+// logFormat is how the one log of the process is written. Standard output stays
+// free for what a person asked for.
+func logFormat(c config.Config) asynclog.Format {
 	opts := &slog.HandlerOptions{Level: c.LogLevel}
 	if c.LogFormat == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
+		return func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, opts) }
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
+	return func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, opts) }
 }
 
 func (s *shell) say(text string) int {

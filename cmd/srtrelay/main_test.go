@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"strings"
 	"syscall"
@@ -44,7 +43,7 @@ func testShell(run runner) (s *shell, stdout, stderr *bytes.Buffer, signals chan
 
 // returning is a runner that ends at once.
 func returning(err error) runner {
-	return func(context.Context, <-chan struct{}, config.Config, *slog.Logger) error { return err }
+	return func(context.Context, <-chan struct{}, config.Config, process) error { return err }
 }
 
 func TestExitCodes(t *testing.T) {
@@ -107,7 +106,7 @@ func TestHelpAndVersion(t *testing.T) {
 // The first signal drains, the second ends what is left.
 func TestSignals(t *testing.T) {
 	s, _, _, signals := testShell(nil)
-	s.run = func(ctx context.Context, drain <-chan struct{}, _ config.Config, _ *slog.Logger) error {
+	s.run = func(ctx context.Context, drain <-chan struct{}, _ config.Config, _ process) error {
 		signals <- syscall.SIGTERM
 		<-drain
 		if ctx.Err() != nil {
@@ -123,8 +122,8 @@ func TestSignals(t *testing.T) {
 }
 
 func TestLog(t *testing.T) {
-	say := func(_ context.Context, _ <-chan struct{}, _ config.Config, log *slog.Logger) error {
-		log.Debug("detail")
+	say := func(_ context.Context, _ <-chan struct{}, _ config.Config, p process) error {
+		p.log.Debug("detail")
 		return nil
 	}
 	s, _, stderr, _ := testShell(say)

@@ -49,17 +49,19 @@ const (
 
 // run joins the rooms and keeps them running: until ctx ends, or drain is
 // closed and the sessions are gone or the grace is over.
-func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.Logger) error {
+func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process) error {
+	log := p.log
 	registry := backend.NewRegistry()
 	laws, err := openRules(c, log)
 	if err != nil {
 		return cannotStart(err)
 	}
+	defer laws.close()
 	if err := addBackends(registry, c); err != nil {
 		return cannotStart(err)
 	}
 	carried := new(bitrates)
-	chosen := newChoice(registry, c, carried, log)
+	chosen := newChoice(registry, c, carried, p)
 	defer chosen.Close()
 	state := &lifeState{shared: chosen.shared}
 	resolver := balancer.NewResolver(chosen, func(id backend.ID, certain bool) {
@@ -69,7 +71,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 		case !certain && registry.Doubt(id):
 			log.Info("backend in doubt", "backend", string(id), "reason", "does not answer its callers")
 		}
-	})
+	}, p.supervisor)
 	defer resolver.Close()
 	events := make(chan shard.Event, eventQueue)
 	group, err := openGroup(c, registry, resolver, laws.live(), events, log)
@@ -85,36 +87,38 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	watch := streams.New(group, quality, log)
 	server := control{
 		config: c, known: knownBackends{registry, chosen, carried}, chosen: chosen, group: group, watch: watch,
-		rules: laws.live(), state: state, told: told, quality: quality,
+		rules: laws.live(), state: state, told: told, quality: quality, process: p,
 		connections: api.NewConnections(api.MaxConnections),
-	}.server(log)
+	}.server()
 	if err := server.Listen(c.API); err != nil {
 		group.Close()
 		return cannotStart(err)
 	}
 
-	var rooms sync.WaitGroup
+	rooms := p.supervisor.Tasks()
 	background, end := context.WithCancel(context.Background())
-	lastTold := make(chan struct{})
-	rooms.Go(func() {
-		defer close(lastTold)
-		newEventLog(log, told).run(background, events)
-	})
-	rooms.Go(func() { followChanges(background, registry, told.feed.Publish) })
-	rooms.Go(func() { watch.Run(background) })
+	lines := newEventLog(log, told)
+	last := p.supervisor.Tasks()
+	last.Loop(background, "event log", func(ctx context.Context) { lines.run(ctx, events) })
+	rooms.Loop(background, "backend changes", func(ctx context.Context) { followChanges(ctx, registry, told.feed.Publish) })
+	rooms.Loop(background, "samples", watch.Run)
 	named := make(chan struct{})
-	rooms.Go(func() { follow(background, registry, log, func() { close(named) }) })
-	rooms.Go(func() { age(background, registry, log) })
-	rooms.Go(func() { laws.watch(background, told.rulesRead, log) })
-	rooms.Go(func() { carried.follow(background, group) })
+	lookedUp := sync.OnceFunc(func() { close(named) })
+	rooms.Loop(background, "backend names", func(ctx context.Context) { follow(ctx, registry, p, lookedUp) })
+	rooms.Loop(background, "heartbeats", func(ctx context.Context) { age(ctx, registry, log) })
+	rooms.Loop(background, "rules", func(ctx context.Context) { laws.watch(ctx, told.rulesRead, log) })
+	rooms.Loop(background, "backend rates", func(ctx context.Context) { carried.follow(ctx, group) })
 	select {
 	case <-named:
 	case <-time.After(firstNames):
 	case <-ctx.Done():
 	}
 	probed := make(chan struct{})
-	rooms.Go(func() { probe.New(registry, log).Run(background, func() { close(probed) }) })
-	rooms.Go(func() {
+	ready := sync.OnceFunc(func() { close(probed) })
+	prober := probe.New(registry, log)
+	prober.Supervisor = p.supervisor
+	rooms.Loop(background, "prober", func(ctx context.Context) { prober.Run(ctx, ready) })
+	rooms.Go("api", func() {
 		if err := server.Serve(); err != nil {
 			log.Error("the API has failed, streams go on", "error", err)
 		}
@@ -126,7 +130,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
-		rooms.Go(func() { giveBack(background) })
+		rooms.Loop(background, "memory", giveBack)
 	}
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), c.Shards+spareProcs))
 	group.Start()
@@ -135,7 +139,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 		"shards", c.Shards, "backends", len(c.Backends), "policy", c.Policy, "state", c.State)
 	warnBuffers(group, c, log)
 
-	err = wait(ctx, drain, group, c.Grace, state, log)
+	err = wait(ctx, drain, group, c.Grace, state, p)
 	group.Stop()
 	select {
 	case late := <-group.Broken(): // while it stopped
@@ -145,7 +149,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 	default:
 	}
 	end()
-	<-lastTold // how the last sessions ended is in the feed, and goes out with it
+	last.Wait() // how the last sessions ended is in the feed, and goes out with it
 	goodbye, cancel := context.WithTimeout(context.Background(), apiGoodbye)
 	defer cancel()
 	_ = server.Shutdown(goodbye) // cuts off who is not done; there is nothing else to do
@@ -155,29 +159,32 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, log *slog.
 }
 
 // wait returns when the relay is to stop, with an error if it must.
-func wait(ctx context.Context, drain <-chan struct{}, group *shard.Group, grace time.Duration, state *lifeState, log *slog.Logger) error {
+func wait(ctx context.Context, drain <-chan struct{}, group *shard.Group, grace time.Duration, state *lifeState, p process) error {
 	select {
 	case <-ctx.Done():
 		return nil
 	case err := <-group.Broken():
-		return broken(err, log)
+		return broken(err, p.log)
 	case <-drain:
 	}
 	state.draining.Store(true)
 	limited, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	drained := make(chan uint64, 1)
-	go func() { drained <- group.Drain(limited) }()
+	p.supervisor.Tasks().Go("drain", func() {
+		defer close(drained)
+		drained <- group.Drain(limited)
+	})
 	select {
 	case left := <-drained:
 		if left > 0 {
-			log.Warn("ending sessions", "sessions", left)
+			p.log.Warn("ending sessions", "sessions", left)
 		}
 		return nil
 	case err := <-group.Broken():
 		cancel()
 		<-drained
-		return broken(err, log)
+		return broken(err, p.log)
 	}
 }
 

@@ -1,0 +1,62 @@
+package supervise
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// A loop that panicked starts again after firstRetry. The time doubles up to
+// lastRetry, until the loop has run for steady without a panic.
+const (
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 10 * time.Second
+	steady     = time.Minute
+)
+
+// Tasks is a sync.WaitGroup whose goroutines are supervised. The zero Tasks has
+// no Supervisor.
+type Tasks struct {
+	supervisor *Supervisor
+	running    sync.WaitGroup
+}
+
+// Tasks returns a new, empty group.
+func (s *Supervisor) Tasks() *Tasks { return &Tasks{supervisor: s} }
+
+// Go runs a task that cannot start again: a panic ends it.
+func (t *Tasks) Go(name string, run func()) {
+	t.running.Go(func() { _ = t.supervisor.protect(name, "the task has ended", run) })
+}
+
+// Loop runs a task that ends when ctx does. After a panic it starts again after
+// a while, or at once when ctx ends, so that it can do its last work. After a
+// panic of that it does not.
+func (t *Tasks) Loop(ctx context.Context, name string, run func(context.Context)) {
+	t.running.Go(func() {
+		for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+			began := time.Now()
+			err := t.supervisor.protect(name, "the task starts again", func() { run(ctx) })
+			if err == nil || ctx.Err() != nil {
+				return
+			}
+			if time.Since(began) >= steady {
+				wait = firstRetry
+			}
+			pause(ctx, wait)
+		}
+	})
+}
+
+// Wait returns when all tasks have ended.
+func (t *Tasks) Wait() { t.running.Wait() }
+
+// pause waits for a time, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
