@@ -12,7 +12,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 20s
 ARGS ?=
 
-.PHONY: pgo hostile help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
+.PHONY: pgo hostile soak help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
 
 help: ## print this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,13 @@ hostile: build ## put stalls, deaths and attacks to the relay under 500 sessions
 	@./scripts/setup.sh stress
 	$(GO) build -o bin/bench ./bench
 	@exec bin/bench hostile $(ARGS)
+
+DURATION ?= 1h
+
+soak: build ## keep the relay busy for DURATION (1h): was anything lost, did anything grow? needs root
+	@./scripts/setup.sh stress
+	$(GO) build -o bin/bench ./bench
+	@exec bin/bench soak -duration $(DURATION) $(ARGS)
 
 pgo: ## take the profile that the relay is built with anew (cmd/srtrelay/default.pgo); needs root
 	@./scripts/setup.sh bench

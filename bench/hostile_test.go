@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -80,4 +81,31 @@ func interrupted(t *testing.T, cmd *exec.Cmd, behind string) {
 // Ctrl-C takes everything down, also while the relay is stopped.
 func TestHostileInterrupt(t *testing.T) {
 	interrupted(t, underStress(t, "hostile", "-short", "-only", "single", "-sessions", "20", "-phases", "relay stopped"), "relay stopped: SIGSTOP")
+}
+
+// The run that `make soak` makes, of seconds.
+func TestSoak(t *testing.T) {
+	out := t.TempDir()
+	cmd := underStress(t, "soak", "-duration", "18s", "-streams", "40", "-connects", "30", "-seed", "7", "-out", out)
+	text, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("%v: %s", err, text)
+	}
+	for _, name := range []string{"soak.md", "soak.html", "soak.json"} {
+		if content, err := os.ReadFile(filepath.Join(out, name)); err != nil || !strings.Contains(string(content), "ended as planned") && name != "soak.json" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if left := namespacesOf(t, cmd.Process.Pid); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+// Ctrl-C takes everything down, and what was seen is written all the same.
+func TestSoakInterrupt(t *testing.T) {
+	out := t.TempDir()
+	interrupted(t, underStress(t, "soak", "-duration", "10m", "-streams", "10", "-connects", "10", "-out", out), "connects/s")
+	if _, err := os.Stat(filepath.Join(out, "soak.json")); err != nil {
+		t.Error(err)
+	}
 }

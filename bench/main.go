@@ -17,6 +17,7 @@ import (
 	"srtrelay/bench/load"
 	"srtrelay/bench/report"
 	"srtrelay/bench/sink"
+	"srtrelay/bench/soak"
 	"srtrelay/bench/suite"
 )
 
@@ -51,6 +52,8 @@ func run(ctx context.Context, args []string) error {
 			return with(rest, "server", live.Flags, func(c *live.ServerConfig) error { return live.Serve(ctx, *c, os.Stdin, os.Stdout) })
 		case "hostile":
 			return with(rest, "hostile", hostile.Flags, func(o *hostile.Options) error { return hostile.Run(ctx, *o, os.Stdout) })
+		case "soak":
+			return with(rest, "soak", soak.Flags, func(o *soak.Options) error { return soak.Run(ctx, *o, os.Stdout) })
 		case "compare":
 			return compare(rest)
 		case "help":

@@ -9,6 +9,8 @@ Usage:
   bench compare A.json B.json    medians of two reports side by side
   bench hostile [flags]          faults and attacks under 500 sessions: what do
                                  they lose? (make hostile)
+  bench soak [flags]             an hour of everything at once: is anything lost,
+                                 does anything grow? (make soak)
   bench load [flags]             the load generator alone, against any relay
   bench sink [flags]             the sinks alone
   bench goproxy [flags]          the plain Go proxy alone

@@ -24,6 +24,7 @@ type chart struct {
 	title, xLabel, yLabel string
 	xLog, yLog            bool
 	xTicks                []float64 // nil: chosen
+	dense                 bool      // lines of many points, which are not marked
 	series                []series
 }
 
@@ -68,7 +69,7 @@ func (c chart) render() string {
 	c.drawGrid(&b, x, y)
 	c.drawLegend(&b)
 	for _, s := range c.series {
-		s.draw(&b, x, y)
+		s.draw(&b, x, y, c.dense)
 	}
 	c.drawLabels(&b, x, y)
 	b.WriteString("</svg>\n")
@@ -178,12 +179,15 @@ func (c chart) drawLegend(b *strings.Builder) {
 	b.WriteByte('\n')
 }
 
-func (s series) draw(b *strings.Builder, x, y axis) {
+func (s series) draw(b *strings.Builder, x, y axis, dense bool) {
 	var path []string
 	for _, p := range s.points {
 		path = append(path, fmt.Sprintf("%.1f,%.1f", x.at(p.x), y.at(p.y)))
 	}
 	fmt.Fprintf(b, `<polyline class="line%d" points="%s"/>`+"\n", s.colour, strings.Join(path, " "))
+	if dense {
+		return
+	}
 	for _, p := range s.points {
 		px := x.at(p.x)
 		if p.low < p.high {

@@ -2,16 +2,17 @@ package report
 
 import (
 	"bytes"
-	_ "embed"
+	"embed"
 	"fmt"
 	"html/template"
 	"strings"
 )
 
-//go:embed page.html
-var pageText string
+//go:embed *.html
+var pages embed.FS
 
-var page = template.Must(template.New("page").Parse(pageText))
+// templates are page.html and timeline.html, and parts.html, which they share.
+var templates = template.Must(template.ParseFS(pages, "*.html"))
 
 // htmlTable is a table with what belongs under it.
 type htmlTable struct {
@@ -55,7 +56,7 @@ func HTML(d Document) ([]byte, error) {
 		view.Tables = append(view.Tables, asHTML(d, t))
 	}
 	var b bytes.Buffer
-	if err := page.Execute(&b, view); err != nil {
+	if err := templates.ExecuteTemplate(&b, "page.html", view); err != nil {
 		return nil, fmt.Errorf("render page: %w", err)
 	}
 	return b.Bytes(), nil
