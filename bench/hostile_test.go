@@ -104,7 +104,7 @@ func TestSoak(t *testing.T) {
 // Ctrl-C takes everything down, and what was seen is written all the same.
 func TestSoakInterrupt(t *testing.T) {
 	out := t.TempDir()
-	interrupted(t, underStress(t, "soak", "-duration", "10m", "-streams", "10", "-connects", "10", "-out", out), "connects/s")
+	interrupted(t, underStress(t, "soak", "-duration", "1m", "-streams", "10", "-connects", "10", "-out", out), "connects/s")
 	if _, err := os.Stat(filepath.Join(out, "soak.json")); err != nil {
 		t.Error(err)
 	}
