@@ -93,6 +93,7 @@ var described = map[string]series{
 	"at_source_cap":    {capped, "source"},
 	"events_lost":      alone("events_lost_total", "Events lost because their queue was full."),
 	"kernel_drops":     alone("kernel_drops_total", "Datagrams that the kernel dropped at a full receive buffer."),
+	"upstream_failed":  alone("upstream_failed_total", "Upstream sockets that could not be opened, as for want of descriptors: their callers were refused with 2402."),
 	"offload_lost":     alone("offload_lost_total", "Destinations to which superpackets were given up: datagrams go there one by one until another is tried."),
 
 	"sessions":   alone("sessions", "Sessions in any state."),

@@ -55,23 +55,24 @@ const (
 	Stalls     // turns that began late: the loop was stopped
 
 	// Handshakes and sessions.
-	Inductions     // stateless INDUCTION replies
-	Reinductions   // INDUCTION replies to a stale cookie
-	Handshakes     // CONCLUSIONs that opened a handshake
-	Established    // handshakes completed
-	Rejected       // rejections sent, the relay's own and relayed ones
-	Replays        // cached responses sent again
-	Failovers      // handshakes moved to another backend
-	LegRetries     // leg-2 datagrams sent again
-	ShutdownsMade  // SHUTDOWNs made by the relay
-	Refusals       // ICMP errors from the socket error queue
-	BackendsLost   // confirmed refusals
-	AtSessionCap   // CONCLUSIONs refused at the cap of sessions
-	AtHandshakeCap // ... of half-open handshakes
-	AtSourceCap    // ... of half-open handshakes of one source
-	EventsLost     // events that found their queue full
-	KernelDrops    // datagrams the kernel dropped at a full receive buffer
-	OffloadLost    // destinations to which superpackets were given up
+	Inductions      // stateless INDUCTION replies
+	Reinductions    // INDUCTION replies to a stale cookie
+	Handshakes      // CONCLUSIONs that opened a handshake
+	Established     // handshakes completed
+	Rejected        // rejections sent, the relay's own and relayed ones
+	Replays         // cached responses sent again
+	Failovers       // handshakes moved to another backend
+	LegRetries      // leg-2 datagrams sent again
+	ShutdownsMade   // SHUTDOWNs made by the relay
+	Refusals        // ICMP errors from the socket error queue
+	BackendsLost    // confirmed refusals
+	AtSessionCap    // CONCLUSIONs refused at the cap of sessions
+	AtHandshakeCap  // ... of half-open handshakes
+	AtSourceCap     // ... of half-open handshakes of one source
+	EventsLost      // events that found their queue full
+	KernelDrops     // datagrams the kernel dropped at a full receive buffer
+	UpstreamsFailed // upstream sockets that could not be opened
+	OffloadLost     // destinations to which superpackets were given up
 
 	// Gauges.
 	Sessions      // sessions in any state
@@ -137,6 +138,7 @@ var counterNames = [NumCounters]string{
 	AtSourceCap:             "at_source_cap",
 	EventsLost:              "events_lost",
 	KernelDrops:             "kernel_drops",
+	UpstreamsFailed:         "upstream_failed",
 	OffloadLost:             "offload_lost",
 	Sessions:                "sessions",
 	HalfOpen:                "half_open",

@@ -3,6 +3,7 @@ package shard
 import (
 	"errors"
 	"net/netip"
+	"time"
 
 	"srtrelay/addr"
 	"srtrelay/backend"
@@ -99,15 +100,21 @@ func (s *Shard) pickPort(to *addr.AddrPort, callerID uint32) (port uint8, ok boo
 		}
 		of++
 	}
-	if of >= s.cfg.UpstreamPorts {
+	if of >= s.cfg.UpstreamPorts || s.now < s.upstreamRetry {
 		return 0, false
 	}
 	if err := s.openUpstream(ipv6); err != nil {
+		s.counters.inc(UpstreamsFailed)
+		s.upstreamRetry = s.now + upstreamRetry
 		s.emit(Event{Kind: UpstreamFailed, Err: err})
 		return 0, false
 	}
 	return uint8(len(s.backs) - 1), true
 }
+
+// upstreamRetry is how soon another upstream socket is tried after one could
+// not be opened: callers come faster than descriptors are freed.
+const upstreamRetry = time.Second
 
 // openUpstream adds an upstream socket of one family.
 func (s *Shard) openUpstream(ipv6 bool) error {

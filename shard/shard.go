@@ -33,6 +33,9 @@ type Shard struct {
 
 	fronts []link // one per listen address
 	backs  []link // upstream sockets, opened as needed, never closed
+	// upstreamRetry is when another may be opened after one could not be.
+	upstreamRetry time.Duration
+
 	poller *udp.Poller
 	batch  *udp.Batch
 	sizing sizing

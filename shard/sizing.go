@@ -69,8 +69,13 @@ func (c *Config) messageSize() int {
 	return pool.SingleSize
 }
 
-// BatchBytes is the memory that all shards' batches take at their largest.
-func (c *Config) BatchBytes() int { return c.Shards * udp.BatchBytes(c.Batch, c.messageSize()) }
+// MemoryMost returns what the shards' batches and the receive buffers of their
+// sockets can take at their largest, in bytes. The kernel keeps twice the size
+// that a buffer was granted (socket(7)).
+func (g *Group) MemoryMost() (batches, buffers int) {
+	batches = g.cfg.Shards * udp.BatchBytes(g.cfg.Batch, g.cfg.messageSize())
+	return batches, g.cfg.Shards * (len(g.cfg.Listen) + 1) * 2 * g.grantedRecv
+}
 
 // sizeBatch has the batch grow and shrink. The memory is mapped and given back
 // by other goroutines, for either may take milliseconds; meanwhile the shard

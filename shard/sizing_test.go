@@ -19,13 +19,13 @@ func TestSizing(t *testing.T) {
 	}
 	const s, quiet = time.Second, sizingQuiet
 	for name, calls := range map[string][]call{
-		"a few at a time stay in the idle batch": {{0, 7, 8}, {s, 7, 8}, {quiet + s, 7, 8}, {time.Hour, 0, 8}},
-		"full calls double it":                   {{0, 8, 31}, {0, 31, 62}, {0, 62, 125}, {0, 125, 256}, {s, 256, 256}},
-		"a call that is not full does not":       {{0, 8, 31}, {s, 30, 31}, {2 * s, 30, 31}},
-		"half of it is enough to stay":           {{0, 8, 31}, {0, 31, 62}, {s, 31, 62}, {quiet + s, 16, 62}, {2*quiet + 2*s, 16, 62}},
-		"quiet shrinks it to twice what comes":   {{0, 8, 31}, {0, 31, 62}, {0, 62, 125}, {0, 125, 256}, {s, 12, 256}, {quiet, 12, 31}, {2 * quiet, 12, 31}},
-		"silence shrinks it to the idle batch":   {{0, 8, 31}, {0, 31, 62}, {s, 1, 62}, {quiet, 0, 8}},
-		"one burst within the time keeps it":     {{0, 8, 31}, {0, 31, 62}, {s, 40, 62}, {quiet, 0, 62}, {2*quiet - s, 0, 62}, {2 * quiet, 0, 8}},
+		"a few at a time stay in the idle batch": {{0, 15, 16}, {s, 15, 16}, {quiet + s, 15, 16}, {time.Hour, 0, 16}},
+		"full calls double it":                   {{0, 16, 31}, {0, 31, 62}, {0, 62, 125}, {0, 125, 256}, {s, 256, 256}},
+		"a call that is not full does not":       {{0, 16, 31}, {s, 30, 31}, {2 * s, 30, 31}},
+		"half of it is enough to stay":           {{0, 16, 31}, {0, 31, 62}, {s, 31, 62}, {quiet + s, 16, 62}, {2*quiet + 2*s, 16, 62}},
+		"quiet shrinks it to twice what comes":   {{0, 16, 31}, {0, 31, 62}, {0, 62, 125}, {0, 125, 256}, {s, 15, 256}, {quiet, 15, 31}, {2 * quiet, 15, 31}},
+		"silence shrinks it to the idle batch":   {{0, 16, 31}, {0, 31, 62}, {s, 1, 62}, {quiet, 0, 16}},
+		"one burst within the time keeps it":     {{0, 16, 31}, {0, 31, 62}, {s, 40, 62}, {quiet, 0, 62}, {2*quiet - s, 0, 62}, {2 * quiet, 0, 16}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			z := sizing{sizes: udp.BatchSizes(256, 64<<10)}
@@ -80,7 +80,7 @@ func (r *rig) resize() {
 func TestBatchFollowsTraffic(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.Batch = 128 })
 	r.establish(r.caller, callerID, callerISN, backendID)
-	if n := r.batch.Len(); n != 8 {
+	if n := r.batch.Len(); n != 16 {
 		t.Fatalf("an idle shard has a batch of %d", n)
 	}
 	idle := r.batch.Bytes()

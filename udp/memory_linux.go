@@ -41,9 +41,9 @@ func mapIdle(n int) ([]byte, error) {
 	return b, nil
 }
 
-// idleEntries is the size of a batch before anything comes: half a megabyte if
+// idleEntries is the size of a batch before anything comes: one megabyte if
 // trains should come at once, and some small pages if single datagrams do.
-const idleEntries = 8
+const idleEntries = 16
 
 // BatchSizes are the sizes in which a batch of messages of size bytes grows up
 // to most, each about twice the one before. All but the first fill the huge

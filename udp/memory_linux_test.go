@@ -86,15 +86,15 @@ func TestBatchSizes(t *testing.T) {
 		most, size int
 		want       []int
 	}{
-		{256, pool.TrainSize, []int{8, 31, 62, 125, 256}},
-		{1024, pool.TrainSize, []int{8, 31, 62, 125, 250, 501, 1024}},
-		{128, pool.TrainSize, []int{8, 31, 62, 128}},
-		{40, pool.TrainSize, []int{8, 40}},
-		{9, pool.TrainSize, []int{8, 9}},
+		{256, pool.TrainSize, []int{16, 31, 62, 125, 256}},
+		{1024, pool.TrainSize, []int{16, 31, 62, 125, 250, 501, 1024}},
+		{128, pool.TrainSize, []int{16, 31, 62, 128}},
+		{40, pool.TrainSize, []int{16, 40}},
+		{17, pool.TrainSize, []int{16, 17}},
 		{8, pool.TrainSize, []int{8}},
 		{1, pool.TrainSize, []int{1}},
-		{256, pool.SingleSize, []int{8, 256}},
-		{1024, pool.SingleSize, []int{8, 618, 1024}},
+		{256, pool.SingleSize, []int{16, 256}},
+		{1024, pool.SingleSize, []int{16, 618, 1024}},
 	} {
 		if got := BatchSizes(c.most, c.size); !slices.Equal(got, c.want) {
 			t.Errorf("up to %d messages of %d: %v, want %v", c.most, c.size, got, c.want)

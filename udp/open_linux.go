@@ -141,9 +141,9 @@ func network(ip netip.Addr) string {
 // that of ip, which is usually unspecified. ICMP errors that answer what it
 // sent are kept for ReadErrors.
 func OpenBack(ip netip.Addr, o Options) (*Socket, error) {
-	fd, err := unix.Socket(family(ip), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := openReserved(family(ip))
 	if err != nil {
-		return nil, fmt.Errorf("open udp %s: %w", ip, os.NewSyscallError("socket", err))
+		return nil, fmt.Errorf("open udp %s: %w", ip, err)
 	}
 	s := &Socket{fd: fd, refusals: newErrorReader()}
 	err = bind(fd, netip.AddrPortFrom(ip, 0), true)

@@ -60,6 +60,10 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	if err := addBackends(registry, c); err != nil {
 		return cannotStart(err)
 	}
+	files := planFiles(c, udp.FileLimit())
+	if err := files.check(log); err != nil {
+		return cannotStart(err)
+	}
 	carried := new(bitrates)
 	chosen := newChoice(registry, c, carried, p)
 	defer chosen.Close()
@@ -138,6 +142,10 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	log.Info("relaying", "version", buildVersion(), "listen", group.Addrs(), "api", server.Addr(),
 		"shards", c.Shards, "backends", len(c.Backends), "policy", c.Policy, "state", c.State)
 	warnBuffers(group, c, log)
+	warnMemory(os.DirFS("/"), group, log)
+	if err := udp.ReserveFiles(files.reserved()); err != nil {
+		log.Warn("no descriptors are kept for upstream sockets", "error", err)
+	}
 
 	err = wait(ctx, drain, group, c.Grace, state, p)
 	group.Stop()
