@@ -89,7 +89,7 @@ type Config struct {
 	// IdleTimeout ends a session without a datagram either way.
 	IdleTimeout time.Duration
 	// BackendSilence is how long a backend may say nothing in a session whose
-	// caller sends.
+	// caller sends; less if it answers no probe either (docs/adr/0016-silence.md).
 	BackendSilence time.Duration
 	// Grace is how long sessions may go on after the first stop signal.
 	Grace time.Duration

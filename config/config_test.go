@@ -53,7 +53,7 @@ func TestDefaults(t *testing.T) {
 		Shards: runtime.GOMAXPROCS(0), Batch: 256, BatchWait: 2 * time.Millisecond, Pin: Pin{Auto: true}, GRO: true, GSO: true, Telemetry: true,
 		Rcvbuf: 16 << 20, Sndbuf: 16 << 20, UpstreamPorts: 4,
 		MaxSessions: 100000, MaxHandshakes: 4096, MaxHandshakesPerSource: 512,
-		IdleTimeout: 30 * time.Second, BackendSilence: 4 * time.Second, Grace: 20 * time.Second,
+		IdleTimeout: 30 * time.Second, BackendSilence: 6 * time.Second, Grace: 20 * time.Second,
 		LogLevel: slog.LevelInfo, LogFormat: "text",
 		Warnings: []string{"no backend: callers are refused until one registers, or set --backend srt://host:port"},
 	}

@@ -227,7 +227,7 @@ var fields = []field{
 		set:  setDuration(func(c *Config) *time.Duration { return &c.IdleTimeout }, time.Second),
 	},
 	{
-		name: "backend-silence", group: groupLimits, arg: "TIME", def: "4s",
+		name: "backend-silence", group: groupLimits, arg: "TIME", def: "6s",
 		help: "end a session whose backend says nothing for so long while its caller sends",
 		// An idle SRT peer still sends a KEEPALIVE each second: less than
 		// that would end healthy sessions.

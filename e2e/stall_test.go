@@ -78,3 +78,76 @@ func sendUntil(t *testing.T, s *srttest.Session, stop <-chan struct{}) {
 		}
 	}
 }
+
+// The bug: a backend that was stopped for 4.6 s ended its sessions here and
+// kept them on the direct path, where libsrt waits for 5 s. One that is stopped
+// for longer ends them, before its callers find out by themselves.
+func TestBackendStoppedForAWhile(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		stopped time.Duration
+		ends    bool
+	}{
+		"4.6 s": {4600 * time.Millisecond, false},
+		"8 s":   {8 * time.Second, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := startOrigin(t, "127.0.0.1")
+			r := startRelay(t, "--shards", "2", backendAt(o.addr))
+			pub := livePublish(t, r.addr, "live/stopped")
+			o.awaitLine("accepted", func(map[string]string) bool { return true })
+			fed := make(chan error, 1)
+			go func() { fed <- pub.feed(noise(1, 1200), c.stopped+2*time.Second) }()
+			await := func(more int) {
+				t.Helper()
+				for deadline := time.Now().Add(patience); o.size("live/stopped") < more; {
+					if time.Now().After(deadline) {
+						t.Fatalf("the origin has %d bytes, want %d", o.size("live/stopped"), more)
+					}
+					time.Sleep(20 * time.Millisecond) // a file has no event
+				}
+			}
+			await(1316)
+			must(t, o.cmd.Process.Signal(syscall.SIGSTOP))
+			time.Sleep(c.stopped)
+			ended := r.log("session ended")
+			must(t, o.cmd.Process.Signal(syscall.SIGCONT))
+			if c.ends {
+				if len(ended) != 1 || ended[0].text("cause") != "backend silent" {
+					t.Errorf("want one session ended as backend silent, got %v", ended)
+				}
+				<-fed // the publisher may have gone
+				return
+			}
+			before := o.size("live/stopped")
+			must(t, <-fed)
+			await(before + 10*1316)
+			if ended := r.log("session ended"); len(ended) > 0 {
+				t.Errorf("ended: %v", ended[0])
+			}
+		})
+	}
+}
+
+// A host that vanishes is silent and answers no probe: its sessions end before
+// libsrt's own 5 s would, and not before a host that was only stopped might be
+// back.
+func TestBackendsHostVanishes(t *testing.T) {
+	t.Parallel()
+	l := startMirror(t)
+	r := startRelay(t, backendAt(l.Addr()))
+	s := mustDial(t, r.addr, srttest.CallerOptions{})
+	echo(t, s, 5)
+	l.Silent(true)
+	start := time.Now()
+	sendUntilTold(t, s)
+	if took := time.Since(start); took < 4700*time.Millisecond {
+		t.Errorf("told after %v, want 4.8 s or longer", took)
+	}
+	if causes := endings(r, 1); causes["backend silent"] != 1 {
+		t.Errorf("causes %v", causes)
+	}
+	l.Silent(false)
+	awaitNothingLeft(r)
+}

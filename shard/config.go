@@ -40,7 +40,7 @@ type Config struct {
 	// IdleTimeout ends a session without a datagram either way.
 	IdleTimeout time.Duration
 	// BackendSilence ends a session whose caller sends and whose backend
-	// says nothing.
+	// says nothing; see silenceLimit.
 	BackendSilence time.Duration
 
 	// Telemetry has the quality of every session measured.

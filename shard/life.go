@@ -34,16 +34,47 @@ func (s *Shard) check(i uint32, ss *Session) {
 	if sd.replay != nil && s.now >= ss.begun+handshake.ResponseKept {
 		s.dropReplay(sd)
 	}
-	unanswered := s.stalls.moved(ss.unanswered)
-	switch {
-	case s.now-s.stalls.moved(max(ss.callerSeen, ss.backendSeen)) >= s.cfg.IdleTimeout:
+	if s.now-s.stalls.moved(max(ss.callerSeen, ss.backendSeen)) >= s.cfg.IdleTimeout {
 		s.end(i, ss, Idle)
-	case unanswered != 0 && s.now-unanswered >= s.cfg.BackendSilence && s.callerSends(ss):
+		return
+	}
+	silence := s.silence(ss)
+	if silence >= s.silenceLimit(ss, sd.peer) {
 		s.cfg.Balancer.Unreachable(sd.peer.id, false)
 		s.end(i, ss, BackendSilent)
-	default:
-		s.wheel.Set(i, s.checkDue(i, ss))
+		return
 	}
+	if silence >= s.askAfter() {
+		s.askSilent(sd.peer)
+	}
+	s.wheel.Set(i, s.checkDue(i, ss))
+}
+
+// silence is for how long the caller has sent and the backend said nothing; 0
+// if the caller does not send.
+func (s *Shard) silence(ss *Session) time.Duration {
+	if ss.unanswered == 0 || !s.callerSends(ss) {
+		return 0
+	}
+	return s.now - s.stalls.moved(ss.unanswered)
+}
+
+// askAfter is the silence after which a backend is probed: two thirds of what
+// is allowed.
+func (s *Shard) askAfter() time.Duration { return s.cfg.BackendSilence / 3 * 2 }
+
+// silenceLimit is the silence that ends a session, by what else its backend
+// says (ADR 16): all that is allowed if it answers probes, less if it leaves
+// them unanswered too, and as much as it takes to ask if the kernel knows of no
+// way to its host.
+func (s *Shard) silenceLimit(ss *Session, p *peer) time.Duration {
+	switch {
+	case p.unreachable > ss.backendSeen:
+		return s.askAfter()
+	case p.mute:
+		return min(s.askAfter()+probesLast, s.cfg.BackendSilence)
+	}
+	return s.cfg.BackendSilence
 }
 
 // callerSends reports whether the caller is still sending. One datagram alone
@@ -53,18 +84,28 @@ func (s *Shard) callerSends(ss *Session) bool {
 }
 
 // checkDue returns the earliest time at which check could find something: a
-// session that flows is looked at once per BackendSilence.
+// session that flows is looked at once per askAfter.
 func (s *Shard) checkDue(i uint32, ss *Session) time.Duration {
 	due := s.stalls.moved(max(ss.callerSeen, ss.backendSeen)) + s.cfg.IdleTimeout
-	silent := s.now + s.cfg.BackendSilence
+	silent := s.now + s.askAfter()
 	if ss.unanswered != 0 {
-		silent = s.stalls.moved(ss.unanswered) + s.cfg.BackendSilence
+		silent = s.silenceDue(s.stalls.moved(ss.unanswered))
 	}
 	due = min(due, silent)
 	if s.sessions.side(i).replay != nil {
 		due = min(due, ss.begun+handshake.ResponseKept)
 	}
 	return max(due, s.now+callerAlive/4)
+}
+
+// silenceDue returns when a silence that began at a time is looked at next:
+// when its backend is to be asked, from then on whenever that may have been in
+// vain, and at the end of what is allowed.
+func (s *Shard) silenceDue(since time.Duration) time.Duration {
+	if ask := since + s.askAfter(); ask > s.now {
+		return ask
+	}
+	return min(s.now+probesLast+wheelTick, since+s.cfg.BackendSilence)
 }
 
 // end makes an established session a tombstone: the one place where it ends.

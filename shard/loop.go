@@ -84,9 +84,10 @@ func (s *Shard) turn() bool {
 	} else {
 		busy = s.readBacklog(max(backlogReads/s.batch.Len(), 1))
 	}
-	s.wheel.Advance(s.now, timersPerTurn, s.fire)
+	// Before the timers: these judge by what the suspects did.
 	s.readErrors()
 	s.watchSuspects()
+	s.wheel.Advance(s.now, timersPerTurn, s.fire)
 	if left := s.endLost(); s.leaving && s.stopSlice(left) {
 		s.stopping = true
 	}

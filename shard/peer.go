@@ -18,6 +18,11 @@ import (
 // no live listener leaves unanswered. The backend is lost when an error quotes
 // the nonce back (only who saw the datagram can) or when nothing at all comes
 // from it until the last probe; any datagram from it clears the suspicion.
+//
+// One that is silent in a session is asked in the same way. If nothing comes
+// until the last probe it is mute: that session ends sooner than it would if
+// its backend answered (see silenceLimit). A mute one is asked on, so that it is
+// known when it speaks again.
 type peer struct {
 	id       backend.ID
 	addr     addr.AddrPort
@@ -33,11 +38,16 @@ type peer struct {
 	proof     proof         // ... and why
 	condemned uint32        // the next session to be told; index+1, 0 for none
 	suspect   bool
+	refused   bool          // ... because the kernel reported a refusal
+	mute      bool          // a suspect that left all probes unanswered
 	since     time.Duration // it became a suspect
-	probes    int
-	nextProbe time.Duration
-	probeID   uint32
-	nonce     handshake.Nonce
+	spoke     time.Duration // it ceased to be one
+	// unreachable is when the kernel last reported that no way leads there.
+	unreachable time.Duration
+	probes      int
+	nextProbe   time.Duration
+	probeID     uint32
+	nonce       handshake.Nonce
 }
 
 // probeAfter are the times from one probe to the next. They leave a dead
@@ -49,6 +59,9 @@ var probeAfter = [...]time.Duration{
 	200 * time.Millisecond,
 	300 * time.Millisecond,
 }
+
+// probesLast is the sum of probeAfter.
+const probesLast = 800 * time.Millisecond
 
 // errorsPerTurn bounds what a flood of ICMP messages can take of a turn.
 const errorsPerTurn = 16
@@ -137,17 +150,40 @@ func (s *Shard) readErrors() {
 func (s *Shard) refused(port uint8, r udp.Refusal) {
 	s.counters.inc(Refusals)
 	p := s.peers[r.From]
-	if p == nil || r.Kind != udp.KindRefused {
+	switch {
+	case p == nil:
+		return
+	case r.Kind == udp.KindUnreachable:
+		p.unreachable = s.now
+		return
+	case r.Kind != udp.KindRefused:
 		return
 	}
 	if s.proves(port, p, r.Quoted) {
 		s.lost(p, proof{at: s.now, silentSince: never})
 		return
 	}
+	if !p.refused {
+		s.suspectPeer(p)
+		p.refused = true
+	}
+}
+
+// suspectPeer begins to probe a backend, from the first probe on.
+func (s *Shard) suspectPeer(p *peer) {
 	if !p.suspect {
-		p.suspect, p.since, p.probes = true, s.now, 0
+		p.suspect = true
 		s.suspects = append(s.suspects, p)
-		s.probePeer(p)
+	}
+	p.since, p.probes = s.now, 0
+	s.probePeer(p)
+}
+
+// askSilent has a backend probed that is silent in a session, unless it is
+// probed already or has just answered.
+func (s *Shard) askSilent(p *peer) {
+	if !p.suspect && (p.spoke == 0 || s.now-p.spoke >= probesLast) {
+		s.suspectPeer(p)
 	}
 }
 
@@ -167,8 +203,8 @@ func (s *Shard) proves(port uint8, p *peer, quoted []byte) bool {
 
 // probePeer sends the next probe to a suspect.
 func (s *Shard) probePeer(p *peer) {
-	p.nextProbe = s.now + probeAfter[p.probes]
-	p.probes++
+	p.nextProbe = s.now + probeAfter[min(p.probes, len(probeAfter)-1)]
+	p.probes = min(p.probes+1, len(probeAfter))
 	p.probeID, p.nonce = s.random.Uint32()|1, handshake.NewNonce(s.random.Uint32())
 	for k := range s.backs {
 		if l := &s.backs[k]; l.ipv6 != p.addr.Is4() {
@@ -182,16 +218,18 @@ func (s *Shard) probePeer(p *peer) {
 // probesPerTurn bounds what the suspects of a whole network take of a turn.
 const probesPerTurn = 256
 
-// watchSuspects probes again, and gives up those who stayed silent.
+// watchSuspects probes again, and gives up those who were refused and stayed
+// silent.
 func (s *Shard) watchSuspects() {
 	probes := 0
 	for k := len(s.suspects) - 1; k >= 0; k-- {
 		p := s.suspects[k]
 		switch {
 		case s.now < p.nextProbe:
-		case p.probes == len(probeAfter):
+		case p.probes == len(probeAfter) && p.refused:
 			s.lost(p, proof{at: s.now, silentSince: p.since})
 		case probes < probesPerTurn:
+			p.mute = p.probes == len(probeAfter)
 			s.probePeer(p)
 			probes++
 		}
@@ -201,6 +239,7 @@ func (s *Shard) watchSuspects() {
 // clearSuspect lifts the suspicion from whoever just spoke.
 func (s *Shard) clearSuspect(from addr.AddrPort) {
 	if p := s.peers[from]; p != nil {
+		p.spoke = s.now
 		s.unsuspect(p)
 	}
 }
@@ -209,7 +248,7 @@ func (s *Shard) unsuspect(p *peer) {
 	if !p.suspect {
 		return
 	}
-	p.suspect = false
+	p.suspect, p.refused, p.mute = false, false, false
 	for k, other := range s.suspects {
 		if other == p {
 			last := len(s.suspects) - 1

@@ -74,7 +74,7 @@ func (st *stalls) moved(t time.Duration) time.Duration {
 func (s *Shard) resume() {
 	s.counters.inc(Stalls)
 	for _, p := range s.suspects {
-		p.since, p.probes, p.nextProbe = s.now, 0, s.now
+		p.since, p.probes, p.nextProbe, p.mute = s.now, 0, s.now, false
 	}
 }
 

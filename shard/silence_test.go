@@ -1,0 +1,130 @@
+package shard
+
+import (
+	"testing"
+	"time"
+
+	"srtrelay/handshake"
+	"srtrelay/udp"
+	"srtrelay/wire"
+)
+
+// silent is a rig with one session, whose caller sends and whose backend says
+// nothing from now on.
+func silent(t *testing.T) (r *rig, says func(b []byte)) {
+	r = newRig(t, func(c *Config) { c.BackendSilence = 6 * time.Second })
+	upstream := r.establish(r.caller, callerID, callerISN, backendID)
+	r.reply(upstream, packet(callerID, 20))
+	r.send(r.caller, packet(backendID, 20)) // the silence begins
+	r.drain(r.caller)
+	r.drain(r.backend)
+	return r, func(b []byte) { r.reply(upstream, b) }
+}
+
+// runs lets time go by in steps of 50 ms, in which the caller sends, and
+// returns after which the session had ended; 0 if it has not.
+func (r *rig) runs(d time.Duration, every func()) (ended time.Duration) {
+	const step = 50 * time.Millisecond
+	begun := r.now
+	for r.now-begun < d {
+		r.send(r.caller, packet(backendID, 20))
+		r.pass(step)
+		every()
+		if r.count(Tombstones) > 0 {
+			return r.now - begun
+		}
+	}
+	return 0
+}
+
+// probesSeen takes what the backend received and returns the INDUCTIONs of it.
+func (r *rig) probesSeen() (probes []wire.Handshake) {
+	b := make([]byte, 2048)
+	for {
+		_ = r.backend.SetReadDeadline(time.Now().Add(time.Millisecond))
+		n, err := r.backend.Read(b)
+		if err != nil {
+			return probes
+		}
+		if h, ok := wire.AsHandshake(b[:n]); ok && h.Type() == wire.Induction {
+			probes = append(probes, append(wire.Handshake(nil), h...))
+		}
+	}
+}
+
+// The bug: a backend that was stopped for 4.6 s, which libsrt's callers bear on
+// the direct path, was given up after 4 s.
+func TestSilenceEndsASession(t *testing.T) {
+	const tolerance = 200 * time.Millisecond
+	for name, c := range map[string]struct {
+		wakes       time.Duration // when the backend speaks again, 0 for never
+		answers     bool          // it answers probes
+		unreachable bool          // the kernel finds no way to it
+		ends        time.Duration // 0 for not
+	}{
+		"neither the session nor probes are answered": {ends: 4800 * time.Millisecond},
+		"probes are answered":                         {answers: true, ends: 6 * time.Second},
+		"its host is gone":                            {unreachable: true, ends: 4 * time.Second},
+		"stopped for 4.6 s":                           {wakes: 4600 * time.Millisecond},
+		"stopped for 8 s":                             {wakes: 8 * time.Second, ends: 4800 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, says := silent(t)
+			begun, sum := r.now, 0
+			ended := r.runs(10*time.Second, func() {
+				since := r.now - begun
+				probes := r.probesSeen()
+				if sum += len(probes); len(probes) > 0 && since < 4*time.Second {
+					t.Fatalf("probed after %v", since)
+				}
+				if c.answers {
+					for _, h := range probes {
+						says(handshake.AppendInductionReply(nil, h, backendCookie, 0, r.front.Addr()))
+					}
+				}
+				if c.wakes != 0 && since >= c.wakes {
+					says(packet(callerID, 20))
+				}
+				if c.unreachable {
+					r.refused(0, udp.Refusal{From: fromConn(r.backend), Kind: udp.KindUnreachable})
+				}
+			})
+			if ended < c.ends || ended > c.ends+tolerance {
+				t.Errorf("ended after %v, want %v", ended, c.ends)
+			}
+			if c.ends == 0 {
+				return
+			}
+			if e := r.lastEvent(SessionEnded); e.Cause != BackendSilent {
+				t.Errorf("cause %v", e.Cause)
+			}
+			if len(r.balancer.unreachable) != 1 || r.count(BackendsLost) != 0 {
+				t.Errorf("in doubt %v, %v; want the backend in doubt, and not lost", r.balancer.unreachable, r.nonzero())
+			}
+			if c.answers && sum > 5 {
+				t.Errorf("%d probes of a backend that answers, want one per 0.8 s", sum)
+			}
+		})
+	}
+}
+
+// A mute backend is no longer mute when it speaks, and a refusal still has it
+// probed from the beginning.
+func TestMuteBackend(t *testing.T) {
+	r, says := silent(t)
+	p := r.peers[fromConn(r.backend)]
+	// Past the time at which it is mute, not past the session's.
+	r.cfg.BackendSilence = 7 * time.Second
+	if ended := r.runs(5400*time.Millisecond, func() {}); ended != 0 || !p.suspect {
+		t.Fatalf("ended after %v, suspect %v", ended, p.suspect)
+	}
+	p.mute = true
+	r.refused(0, udp.Refusal{From: p.addr, Kind: udp.KindRefused})
+	if !p.refused || p.probes != 1 {
+		t.Errorf("refused %v, %d probes; want a new beginning", p.refused, p.probes)
+	}
+	says(packet(callerID, 20))
+	if p.suspect || p.mute || p.refused || len(r.suspects) != 0 {
+		t.Errorf("it spoke, and is %+v", p)
+	}
+}
