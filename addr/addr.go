@@ -65,6 +65,30 @@ func (a AddrPort) IsValid() bool { return a != AddrPort{} }
 // IPv4.
 func (ip IP) Netip() netip.Addr { return netip.AddrFrom16(ip).Unmap() }
 
+// Scoped returns a link-local IPv6 address with its scope ID in bytes 4 to 7,
+// which are 0 in such an address (RFC 4291, 2.5.6; BSD kernels keep it like
+// this). Any other address stays as it is.
+func (ip IP) Scoped(zone uint32) IP {
+	if ip.linkLocal() {
+		binary.BigEndian.PutUint32(ip[4:], zone)
+	}
+	return ip
+}
+
+// Unscoped takes the scope ID out again; it is 0 where there is none.
+func (ip IP) Unscoped() (IP, uint32) {
+	if !ip.linkLocal() {
+		return ip, 0
+	}
+	zone := binary.BigEndian.Uint32(ip[4:])
+	clear(ip[4:8])
+	return ip, zone
+}
+
+// linkLocal reports whether ip is in fe80::/16, where all link-local addresses
+// are in practice; with or without a scope ID inside.
+func (ip IP) linkLocal() bool { return binary.BigEndian.Uint32(ip[:4]) == 0xFE80_0000 }
+
 // Is4 reports whether ip is an IPv4-mapped address.
 func (ip IP) Is4() bool {
 	hi := binary.BigEndian.Uint64(ip[:8])

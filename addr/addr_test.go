@@ -198,3 +198,25 @@ func TestHashHasNoWeakInterfaceID(t *testing.T) {
 		}
 	}
 }
+
+// A link-local address takes its interface along and gives it back; no other
+// address is touched.
+func TestScopedAddress(t *testing.T) {
+	for s, scoped := range map[string]bool{
+		"fe80::1": true, "fe80::dcad:beff:feef:1": true,
+		"2001:db8::1": false, "::1": false, "192.0.2.1": false, "fe80:1::1": false,
+	} {
+		ip := FromIP(netip.MustParseAddr(s))
+		in := ip.Scoped(0x01020304)
+		if (in != ip) != scoped {
+			t.Errorf("%s became %v", s, in)
+		}
+		out, zone := in.Unscoped()
+		if out != ip || (zone == 0x01020304) != scoped {
+			t.Errorf("%s came back as %v, zone %d", s, out, zone)
+		}
+		if in.Scoped(7) == in && scoped {
+			t.Errorf("%s: two interfaces make one address", s)
+		}
+	}
+}

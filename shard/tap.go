@@ -63,7 +63,7 @@ func (s *Shard) copyOut(ss *Session, how capture.How, p []byte) {
 func (s *Shard) ends(ss *Session) capture.Ends {
 	e := capture.Ends{Caller: ss.caller, Front: localEnd(&s.fronts[ss.front])}
 	if ss.local != (addr.IP{}) {
-		e.Front.IP = ss.local
+		e.Front.IP, _ = ss.local.Unscoped()
 	}
 	if ss.backend.IsValid() {
 		e.Upstream, e.Backend = localEnd(&s.backs[ss.port]), ss.backend

@@ -28,7 +28,8 @@ type Datagram struct {
 	// From is the sender.
 	From addr.AddrPort
 	// Local is the address the sender dialled; zero unless the socket is bound
-	// to an unspecified address.
+	// to an unspecified address. A link-local one has the interface that it was
+	// dialled on inside (addr.IP.Scoped).
 	Local addr.IP
 	// Truncated says that Data is not all that was sent.
 	Truncated bool

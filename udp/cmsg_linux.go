@@ -68,7 +68,7 @@ func parseControl(b []byte) (c control) {
 			// answer from.
 			c.local = mapped([4]byte(content[4:8]))
 		case level == unix.SOL_IPV6 && kind == unix.IPV6_PKTINFO && len(content) >= unix.SizeofInet6Pktinfo:
-			c.local = addr.IP(content[:16])
+			c.local = addr.IP(content[:16]).Scoped(binary.NativeEndian.Uint32(content[16:]))
 		}
 	}
 }
@@ -112,7 +112,9 @@ func putSegment(b []byte, size uint16) int {
 
 // putSource writes the control message that makes a message leave from ip. The
 // interface stays 0: the index of the arrival may be stale after a change of
-// routes, the address alone is enough to route by.
+// routes, the address alone is enough to route by. A link-local address is not:
+// every interface may have the same one, and the kernel refuses it without an
+// interface (EINVAL) unless the destination names one.
 func putSource(b []byte, ip *addr.IP, is4 bool) int {
 	if is4 {
 		content, n := putHeader(b, unix.SOL_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)
@@ -120,6 +122,8 @@ func putSource(b []byte, ip *addr.IP, is4 bool) int {
 		return n
 	}
 	content, n := putHeader(b, unix.SOL_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo)
-	copy(content, ip[:])
+	source, zone := ip.Unscoped()
+	copy(content, source[:])
+	binary.NativeEndian.PutUint32(content[16:], zone)
 	return n
 }

@@ -3,6 +3,7 @@ package udp
 import (
 	"encoding/binary"
 	"math"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -131,4 +132,22 @@ func FuzzControlMessages(f *testing.F) {
 			parseControl(b[1:])
 		}
 	})
+}
+
+// The bug: the answer to a datagram that came to a link-local address named no
+// interface, and the kernel refused it (EINVAL). What IPV6_PKTINFO brings of the
+// interface goes out again with such an address, and with no other.
+func TestSourceNamesTheInterfaceOfALinkLocalAddress(t *testing.T) {
+	for s, want := range map[string]uint32{"fe80::1": 7, "2001:db8::1": 0, "::1": 0} {
+		var in, out [sendControlSize]byte
+		content, n := putHeader(in[:], unix.SOL_IPV6, unix.IPV6_PKTINFO, unix.SizeofInet6Pktinfo)
+		ip := netip.MustParseAddr(s).As16()
+		copy(content, ip[:])
+		binary.NativeEndian.PutUint32(content[16:], 7)
+		local := parseControl(in[:n]).local
+		_, _, content, _, ok := nextControl(out[:putSource(out[:], &local, false)])
+		if !ok || [16]byte(content[:16]) != ip || binary.NativeEndian.Uint32(content[16:]) != want {
+			t.Errorf("%s leaves as %x, want interface %d", s, content, want)
+		}
+	}
 }
