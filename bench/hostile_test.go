@@ -34,7 +34,7 @@ func underStress(t *testing.T, args ...string) *exec.Cmd {
 // The run that `make hostile` makes, with fewer sessions, shorter phases, and
 // only some of them.
 func TestHostile(t *testing.T) {
-	cmd := underStress(t, "hostile", "-short", "-only", "single", "-sessions", "60", "-datagrams", "20000", "-seed", "7",
+	cmd := underStress(t, "hostile", "-out", t.TempDir(), "-short", "-only", "single", "-sessions", "60", "-datagrams", "20000", "-seed", "7",
 		"-phases", "server stopped 3,hostile datagrams,API,Redis killed,wrong types,mended")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -80,7 +80,7 @@ func interrupted(t *testing.T, cmd *exec.Cmd, behind string) {
 
 // Ctrl-C takes everything down, also while the relay is stopped.
 func TestHostileInterrupt(t *testing.T) {
-	interrupted(t, underStress(t, "hostile", "-short", "-only", "single", "-sessions", "20", "-phases", "relay stopped"), "relay stopped: SIGSTOP")
+	interrupted(t, underStress(t, "hostile", "-out", t.TempDir(), "-short", "-only", "single", "-sessions", "20", "-phases", "relay stopped"), "relay stopped: SIGSTOP")
 }
 
 // The run that `make soak` makes, of seconds.

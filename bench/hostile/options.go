@@ -18,6 +18,7 @@ type Options struct {
 	Short     bool
 	Only      string // acts, with commas between
 	Phases    string // parts of phases' names, with commas between
+	Out       string
 	Flags     string // of the relay
 }
 
@@ -58,6 +59,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.BoolVar(&o.Short, "short", false, "short phases: under a minute per act, for tests")
 	fs.StringVar(&o.Only, "only", "", "`acts` to run, with commas between (default all)")
 	fs.StringVar(&o.Phases, "phases", "", "parts of the `names` of phases to run, with commas between (default all)")
+	fs.StringVar(&o.Out, "out", "bench/out", "`directory` of hostile.md, which holds the table")
 	fs.StringVar(&o.Flags, "relay-flags", "", "more `flags` for the relay, by blank")
 	fs.Usage = func() {
 		fmt.Fprint(fs.Output(), help)

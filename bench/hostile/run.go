@@ -73,6 +73,9 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 		}
 	}
 	r.say.table(r.rows)
+	if err := r.write(); err != nil {
+		return err
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("hostile: %w", ctx.Err())
 	}

@@ -3,6 +3,8 @@ package hostile
 import (
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -20,7 +22,6 @@ type row struct {
 	losses                rig.Losses
 	drops                 rig.Drops
 	tried, failedConnects uint64
-	ended                 uint64 // sessions that ended otherwise than planned
 	verdict               string
 	failed                bool
 }
@@ -78,14 +79,31 @@ func (p *progress) line(format string, args ...any) {
 
 // row prints what a phase has shown.
 func (p *progress) row(w row) {
-	mark := "PASS"
-	if w.failed {
-		mark = "FAIL"
-	}
 	p.line("%s: %s: %s: %s; %d sessions and %d datagrams lost, %d sessions of faulted servers ended, %d of %d connects failed",
-		w.act, w.phase, mark, w.verdict, w.losses.Sessions, w.losses.Datagrams(), w.losses.Excused, w.failedConnects, w.tried)
+		w.act, w.phase, w.mark(), w.verdict, w.losses.Sessions, w.losses.Datagrams(), w.losses.Excused, w.failedConnects, w.tried)
 	for _, d := range w.losses.Details {
 		p.line("    %s", d)
+	}
+}
+
+// head is the table's columns.
+var head = []string{
+	"", "act", "phase", "sessions lost", "datagrams lost", "excused sessions", "connects failed", "dropped at relay's sockets",
+	"at the generator's", "by the host", "verdict", "what was done",
+}
+
+func (w row) mark() string {
+	if w.failed {
+		return "FAIL"
+	}
+	return "PASS"
+}
+
+func (w row) cells() []string {
+	return []string{
+		w.mark(), w.act, w.phase, fmt.Sprint(w.losses.Sessions), fmt.Sprint(w.losses.Datagrams()), fmt.Sprint(w.losses.Excused),
+		fmt.Sprintf("%d of %d", w.failedConnects, w.tried), fmt.Sprint(w.drops.Relay), fmt.Sprint(w.drops.Callers + w.drops.Servers), fmt.Sprint(w.drops.Host),
+		w.verdict, w.what,
 	}
 }
 
@@ -95,15 +113,27 @@ func (p *progress) table(rows []row) {
 	defer p.mu.Unlock()
 	fmt.Fprintln(p.out)
 	t := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
-	head := []string{"", "act", "phase", "sessions lost", "datagrams lost", "excused sessions", "connects failed", "dropped at relay's sockets", "generator", "host", "verdict", "what was done"}
 	fmt.Fprintln(t, strings.Join(head, "\t"))
 	for _, w := range rows {
-		mark := "PASS"
-		if w.failed {
-			mark = "FAIL"
-		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%d/%d\t%d\t%d\t%d\t%s\t%s\n", mark, w.act, w.phase, w.losses.Sessions, w.losses.Datagrams(), w.losses.Excused,
-			w.failedConnects, w.tried, w.drops.Relay, w.drops.Callers+w.drops.Servers, w.drops.Host, w.verdict, w.what)
+		fmt.Fprintln(t, strings.Join(w.cells(), "\t"))
 	}
 	_ = t.Flush()
+}
+
+// write puts the table into hostile.md.
+func (r *run) write() error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Faults and attacks\n\n%s, seed %d, %d sessions, %d hostile datagrams, %.0f s.\n\n", r.say.begun.UTC().Format("2006-01-02 15:04 MST"),
+		r.options.Seed, r.options.Sessions, r.options.Datagrams, time.Since(r.say.begun).Seconds())
+	fmt.Fprintf(&b, "| %s |\n|%s\n", strings.Join(head, " | "), strings.Repeat("---|", len(head)))
+	for _, w := range r.rows {
+		fmt.Fprintf(&b, "| %s |\n", strings.ReplaceAll(strings.Join(w.cells(), " | "), "\n", " "))
+	}
+	if err := os.MkdirAll(r.options.Out, 0o755); err != nil {
+		return fmt.Errorf("hostile: write table: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(r.options.Out, "hostile.md"), []byte(b.String()), 0o644); err != nil {
+		return fmt.Errorf("hostile: write table: %w", err)
+	}
+	return nil
 }

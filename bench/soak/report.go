@@ -12,10 +12,10 @@ import (
 const (
 	// What may seem to grow within a run though nothing leaks: the fit's own
 	// error.
-	mostRSS        = 8 // MiB
+	mostRSS = 8 // MiB
 	// A run of less than half an hour is over before the relay's tables, its
 	// two minutes of history among them, and the runtime's heap are full.
-	mostRSSYoung = 64 // MiB
+	mostRSSYoung   = 64 // MiB
 	mostFDs        = 4
 	mostGoroutines = 8
 	mostThreads    = 4
