@@ -116,6 +116,13 @@ func (r *Registry) Down(id ID) (fell bool) {
 	return fell
 }
 
+// ProbeSoon has who watches ask a backend at once.
+func (r *Registry) ProbeSoon(id ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tell(id)
+}
+
 // Doubt notes that a session found a backend silent, which proves little: it
 // keeps its streams, and who watches is told, so that it is asked at once. It
 // reports whether that is news.

@@ -45,7 +45,7 @@ func panics(s *supervise.Supervisor, task string) uint64 {
 // nobody else: more often than there are workers, too.
 func TestPanicOfAPick(t *testing.T) {
 	b, s := faulty{newSlow(nil)}, supervisor()
-	r := NewResolver(b, func(backend.ID, bool) { panic("lost") }, s)
+	r := NewResolver(b, func(backend.ID, bool) { panic("lost") }, nil, s)
 	defer r.Close()
 	answers := make(chan answer, 1)
 	for range 2 * resolverWorkers {
@@ -86,7 +86,7 @@ func TestPanicUnderTheLock(t *testing.T) {
 		}
 		return 0
 	}
-	r := NewResolver(m, func(backend.ID, bool) {}, supervisor())
+	r := NewResolver(m, func(backend.ID, bool) {}, nil, supervisor())
 	defer r.Close()
 	answers := make(chan answer, 1)
 	r.Resolve(backend.Query{Key: "k", Publish: true}, into(answers, true))

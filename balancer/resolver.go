@@ -18,6 +18,7 @@ type Resolver struct {
 	queries    chan query
 	releases   chan backend.Lease
 	losses     chan loss
+	revival    *revival
 	stop       context.CancelFunc
 	workers    *supervise.Tasks
 }
@@ -31,6 +32,8 @@ type query struct {
 	q    backend.Query
 	at   time.Time // when it was handed over
 	done func(backend.Target, error) bool
+	// again says that backends that are down have been asked for its sake.
+	again bool
 }
 
 const (
@@ -52,11 +55,13 @@ const (
 	pickTask    = "resolver pick"
 	workerTask  = "resolver worker"
 	releaseTask = "resolver release"
+	reviveTask  = "resolver revival"
 )
 
 // NewResolver starts the workers. lost is told of backends that are known not
-// to answer. s supervises the workers.
-func NewResolver(b Balancer, lost func(id backend.ID, certain bool), s *supervise.Supervisor) *Resolver {
+// to answer. revive, if not nil, is asked for the sake of callers that no
+// backend can take, before they are refused. s supervises the workers.
+func NewResolver(b Balancer, lost func(id backend.ID, certain bool), revive Revive, s *supervise.Supervisor) *Resolver {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Resolver{
 		balancer:   b,
@@ -65,6 +70,7 @@ func NewResolver(b Balancer, lost func(id backend.ID, certain bool), s *supervis
 		queries:    make(chan query, queryQueue),
 		releases:   make(chan backend.Lease, releaseQueue),
 		losses:     make(chan loss, lossQueue),
+		revival:    newRevival(revive),
 		stop:       stop,
 		workers:    s.Tasks(),
 	}
@@ -72,13 +78,14 @@ func NewResolver(b Balancer, lost func(id backend.ID, certain bool), s *supervis
 		r.workers.Loop(ctx, workerTask, r.pick)
 	}
 	r.workers.Loop(ctx, workerTask, r.settle)
+	r.workers.Loop(ctx, reviveTask, func(ctx context.Context) { r.revival.run(ctx, r.back) })
 	return r
 }
 
 // Resolve hands a query over without waiting; see shard.Balancer.
 func (r *Resolver) Resolve(q backend.Query, done func(backend.Target, error) bool) bool {
 	select {
-	case r.queries <- query{q, time.Now(), done}:
+	case r.queries <- query{q: q, at: time.Now(), done: done}:
 		return true
 	default:
 		return false
@@ -128,10 +135,23 @@ func (r *Resolver) pick(ctx context.Context) {
 			return
 		case q := <-r.queries:
 			t, err := r.ask(ctx, q)
+			if r.revival.keep(q, err) {
+				continue
+			}
 			if !q.done(t, err) && t.Lease != 0 {
 				r.release(t.Lease)
 			}
 		}
+	}
+}
+
+// back queues a query again whose round of probes is over. One for which there
+// is no room is refused.
+func (r *Resolver) back(q query) {
+	select {
+	case r.queries <- q:
+	default:
+		q.done(backend.Target{}, backend.ErrNone)
 	}
 }
 

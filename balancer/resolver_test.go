@@ -80,7 +80,7 @@ func into(c chan answer, keep bool) func(backend.Target, error) bool {
 
 func TestResolve(t *testing.T) {
 	b := newSlow(nil)
-	r := NewResolver(b, func(backend.ID, bool) {}, nil)
+	r := NewResolver(b, func(backend.ID, bool) {}, nil, nil)
 	answers := make(chan answer, 1)
 	if !r.Resolve(backend.Query{Key: "k"}, into(answers, true)) {
 		t.Fatal("refused by an idle resolver")
@@ -101,7 +101,7 @@ func TestResolve(t *testing.T) {
 // Nobody is there any more for the answer: the lease goes back.
 func TestRefusedAnswerReleasesItsLease(t *testing.T) {
 	b := newSlow(nil)
-	r := NewResolver(b, func(backend.ID, bool) {}, nil)
+	r := NewResolver(b, func(backend.ID, bool) {}, nil, nil)
 	defer r.Close()
 	answers := make(chan answer, 1)
 	r.Resolve(backend.Query{}, into(answers, false))
@@ -115,7 +115,7 @@ func TestRefusedAnswerReleasesItsLease(t *testing.T) {
 func TestErrorHasNoLease(t *testing.T) {
 	b := newSlow(nil)
 	b.fail = backend.ErrNone
-	r := NewResolver(b, func(backend.ID, bool) {}, nil)
+	r := NewResolver(b, func(backend.ID, bool) {}, nil, nil)
 	answers := make(chan answer, 1)
 	r.Resolve(backend.Query{}, into(answers, false))
 	if got := within(t, "answer", answers); !errors.Is(got.err, backend.ErrNone) {
@@ -142,7 +142,7 @@ func TestBounded(t *testing.T) {
 	let := make(chan struct{})
 	b := newSlow(let)
 	lost := make(chan backend.ID)
-	r := NewResolver(b, func(id backend.ID, _ bool) { lost <- id }, nil)
+	r := NewResolver(b, func(id backend.ID, _ bool) { lost <- id }, nil, nil)
 	answers := make(chan answer, 2*(queryQueue+resolverWorkers))
 	accepted := fill(t, r, into(answers, true))
 	if accepted < queryQueue {
@@ -198,7 +198,7 @@ func TestSlowPickDoesNotBlockReleases(t *testing.T) {
 	let := make(chan struct{})
 	b := newSlow(let)
 	lost := make(chan backend.ID, 1)
-	r := NewResolver(b, func(id backend.ID, _ bool) { lost <- id }, nil)
+	r := NewResolver(b, func(id backend.ID, _ bool) { lost <- id }, nil, nil)
 	fill(t, r, func(backend.Target, error) bool { return true })
 	if !r.Release(7) {
 		t.Fatal("refused")
@@ -221,7 +221,7 @@ func TestPickHasADeadline(t *testing.T) {
 	r := NewResolver(probe(func(ctx context.Context) {
 		end, _ := ctx.Deadline()
 		deadlines <- time.Until(end)
-	}), func(backend.ID, bool) {}, nil)
+	}), func(backend.ID, bool) {}, nil, nil)
 	defer r.Close()
 	r.Resolve(backend.Query{}, func(backend.Target, error) bool { return true })
 	if got := within(t, "pick", deadlines); got <= 0 || got > pickTimeout {
@@ -241,7 +241,7 @@ func (probe) Release(backend.Lease) {}
 func TestCloseReleasesQueuedLeases(t *testing.T) {
 	b := newSlow(nil)
 	busy, lost := make(chan struct{}), make(chan struct{})
-	r := NewResolver(b, func(backend.ID, bool) { close(busy); <-lost }, nil)
+	r := NewResolver(b, func(backend.ID, bool) { close(busy); <-lost }, nil, nil)
 	r.Unreachable("b", true)
 	within(t, "report", busy)
 	for l := range backend.Lease(100) {
@@ -258,7 +258,7 @@ func TestCloseReleasesQueuedLeases(t *testing.T) {
 
 // A query that has waited for longer than its caller does is not asked.
 func TestStaleQueryIsNotAsked(t *testing.T) {
-	r := NewResolver(pickNobody{t}, func(backend.ID, bool) {}, nil)
+	r := NewResolver(pickNobody{t}, func(backend.ID, bool) {}, nil, nil)
 	defer r.Close()
 	answered := make(chan error, 1)
 	r.queries <- query{at: time.Now().Add(-pickTimeout), done: func(_ backend.Target, err error) bool {

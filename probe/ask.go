@@ -23,6 +23,9 @@ import (
 const (
 	// answerWithin is far beyond a round trip inside a cluster.
 	answerWithin = 500 * time.Millisecond
+	// repeatAfter is when, and how often, an INDUCTION that was not answered is
+	// repeated: a backend that comes up is found before the next probe.
+	repeatAfter, repeats = 150 * time.Millisecond, 2
 	// lastLook is for an answer that waits in the socket when time is up: this
 	// process may have been stopped since it came.
 	lastLook = 10 * time.Millisecond
@@ -52,7 +55,7 @@ func ownFault(err error) error {
 	return err
 }
 
-// Ask sends one INDUCTION and returns the advertised key length (0, 2, 3, 4).
+// Ask sends an INDUCTION, repeats it while it is not answered, and returns the advertised key length (0, 2, 3, 4).
 // An answer must echo the nonce of the request, so that nobody off the path
 // can speak for the backend.
 func Ask(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
@@ -67,6 +70,10 @@ func Ask(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
 	request := handshake.AppendInduction(nil, id, nonce, to.Addr())
 	if _, err := conn.Write(request); err != nil {
 		return 0, fmt.Errorf("probe %s: %w", to, ownFault(err))
+	}
+	for n := range repeats {
+		again := time.AfterFunc(time.Duration(n+1)*repeatAfter, func() { _, _ = conn.Write(request) })
+		defer again.Stop()
 	}
 	nonsense, last := false, false
 	for buffer := make([]byte, wire.MaxPayload); ; {

@@ -38,18 +38,19 @@ type Prober struct {
 	registry *backend.Registry
 	log      *slog.Logger
 	ask      func(context.Context, netip.AddrPort) (keyLen uint16, err error)
+	asking   chan struct{} // a slot per probe under way
+	revivals
 }
 
 // New returns a prober for the backends that the registry holds, or comes to
 // hold.
 func New(r *backend.Registry, log *slog.Logger) *Prober {
-	return &Prober{registry: r, log: log, ask: Ask}
+	return &Prober{registry: r, log: log, ask: Ask, asking: make(chan struct{}, maxAsking)}
 }
 
 // round is one Run.
 type round struct {
 	*Prober
-	asking chan struct{} // a slot per probe under way
 	loops  *supervise.Tasks
 	probes map[backend.ID]*probing
 }
@@ -64,12 +65,11 @@ type probing struct {
 // Run probes until ctx ends. ready, if not nil, is called once when every
 // backend that was known at the start has been probed.
 func (p *Prober) Run(ctx context.Context, ready func()) {
-	r := &round{
-		Prober: p, asking: make(chan struct{}, maxAsking),
-		loops: p.Supervisor.Tasks(), probes: make(map[backend.ID]*probing),
-	}
+	r := &round{Prober: p, loops: p.Supervisor.Tasks(), probes: make(map[backend.ID]*probing)}
+	p.resume()
 	watcher := p.registry.Watch() // before the snapshot: nobody falls between
 	defer watcher.Close()
+	defer p.end()
 	defer r.loops.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // before Wait: after a panic of Run, the loops must end too
@@ -122,6 +122,10 @@ func (r *round) follow(ctx context.Context, id backend.ID, b backend.Backend, kn
 // start begins to probe a backend. first is called once, after the first probe
 // or when there will be none.
 func (r *round) start(ctx context.Context, b backend.Backend, first func()) {
+	if !b.Addr.IsValid() { // a name that does not resolve
+		first()
+		return
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	g := &probing{at: b.Addr, cancel: cancel, now: make(chan struct{}, 1)}
 	r.probes[b.ID] = g
@@ -207,15 +211,15 @@ func pause(ctx context.Context, d time.Duration, hurry <-chan struct{}) bool {
 }
 
 // askInTurn asks as soon as not too many others do.
-func (r *round) askInTurn(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
+func (p *Prober) askInTurn(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
 	select {
 	case <-ctx.Done():
 		return 0, ctx.Err()
-	case r.asking <- struct{}{}:
+	case p.asking <- struct{}{}:
 	}
-	defer func() { <-r.asking }()
+	defer func() { <-p.asking }()
 	start := time.Now()
-	keyLen, err = r.ask(ctx, to)
+	keyLen, err = p.ask(ctx, to)
 	if took := time.Since(start); err != nil && took >= answerWithin+lateBy {
 		return 0, fmt.Errorf("%w: took %v", errStopped, took)
 	}

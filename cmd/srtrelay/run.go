@@ -68,6 +68,8 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	chosen := newChoice(registry, c, carried, p)
 	defer chosen.Close()
 	state := &lifeState{shared: chosen.shared}
+	prober := probe.New(registry, log)
+	prober.Supervisor = p.supervisor
 	resolver := balancer.NewResolver(chosen, func(id backend.ID, certain bool) {
 		switch {
 		case certain && registry.Down(id):
@@ -75,7 +77,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 		case !certain && registry.Doubt(id):
 			log.Info("backend in doubt", "backend", string(id), "reason", "does not answer its callers")
 		}
-	}, p.supervisor)
+	}, prober.Revive, p.supervisor)
 	defer resolver.Close()
 	events := make(chan shard.Event, eventQueue)
 	group, err := openGroup(c, registry, resolver, laws.live(), events, log)
@@ -119,8 +121,6 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	}
 	probed := make(chan struct{})
 	ready := sync.OnceFunc(func() { close(probed) })
-	prober := probe.New(registry, log)
-	prober.Supervisor = p.supervisor
 	rooms.Loop(background, "prober", func(ctx context.Context) { prober.Run(ctx, ready) })
 	rooms.Go("api", func() {
 		if err := server.Serve(); err != nil {

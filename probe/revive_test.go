@@ -1,0 +1,100 @@
+package probe
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"srtrelay/backend"
+)
+
+// reviver is a prober that runs on the bubble's clock, and whose backends
+// answer when they are alive.
+func reviver(t *testing.T, r *backend.Registry) (*Prober, *watched) {
+	w := &watched{T: t, Registry: r, asked: counts{}, alive: map[netip.AddrPort]bool{}}
+	p := scripted(r, quiet, w.answer)
+	ctx, cancel := context.WithCancel(t.Context())
+	var run sync.WaitGroup
+	run.Go(func() { p.Run(ctx, nil) })
+	t.Cleanup(func() { cancel(); run.Wait() })
+	return p, w
+}
+
+// A static backend that is back is found by the caller whom nobody could take,
+// not by its next probe, seconds later.
+func TestReviveFindsABackendThatIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := registry(false, port(1))
+		p, w := reviver(t, r)
+		time.Sleep(time.Minute) // down, and probed every 15 s
+		synctest.Wait()
+		w.mu.Lock()
+		w.alive[port(1)] = true
+		w.mu.Unlock()
+		begin := time.Now()
+		if !p.Revive(t.Context()) || time.Since(begin) != 0 || r.Snapshot().Backends[0].Down {
+			t.Errorf("after %v: %+v", time.Since(begin), r.Snapshot().Backends[0])
+		}
+		w.mu.Lock()
+		clear(w.asked)
+		w.mu.Unlock()
+		time.Sleep(10 * Interval)
+		w.expect("it is probed as one that lives", counts{port(1): 11})
+	})
+}
+
+// A round asks each backend once, no more than its share of them, and none that
+// would take no streams anyway.
+func TestReviveIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := backend.NewRegistry()
+		for i := range 3 * reviveMost {
+			_ = r.Put(backend.Backend{ID: backend.ID(fmt.Sprintf("b-%03d", i)), Addr: port(100 + i), Down: true})
+		}
+		_ = r.Put(backend.Backend{ID: "draining", Addr: port(1), Down: true, Draining: true})
+		_ = r.Put(backend.Backend{ID: "late", Addr: port(2), Down: true, Expires: time.Now().Add(-time.Second)})
+		_ = r.Put(backend.Backend{ID: "alive", Addr: port(3)})
+		_ = r.Put(backend.Backend{ID: "unresolved", Down: true})
+		w := &watched{T: t, Registry: r, asked: counts{}, alive: map[netip.AddrPort]bool{}}
+		p := scripted(r, quiet, w.answer)
+		ever := counts{}
+		for range 8 {
+			if p.Revive(t.Context()) {
+				t.Error("somebody answered")
+			}
+			if len(w.asked) != reviveMost {
+				t.Errorf("%d asked in a round", len(w.asked))
+			}
+			for at, n := range w.asked {
+				if n != 1 || at.Port() < 100 {
+					t.Errorf("%v asked %d times", at, n)
+				}
+				ever[at]++
+			}
+			clear(w.asked)
+		}
+		if len(ever) != 3*reviveMost {
+			t.Errorf("%d of %d were ever asked", len(ever), 3*reviveMost)
+		}
+		p.end()
+	})
+}
+
+// A backend that comes up while it is asked is found by the repetition.
+func TestAskRepeats(t *testing.T) {
+	l := listen(t, "127.0.0.1", silent)
+	got := make(chan error, 1)
+	go func() {
+		_, err := Ask(context.Background(), l.addr)
+		got <- err
+	}()
+	<-l.heard
+	l.become(answering(2, nil))
+	if err := <-got; err != nil {
+		t.Error(err)
+	}
+}
