@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"srtrelay/backend"
+	"srtrelay/supervise"
 )
 
 // reviveMost bounds the backends that are asked on behalf of refused callers in
@@ -24,15 +25,13 @@ func (p *Prober) Revive(ctx context.Context) bool {
 	all := p.downed(time.Now())
 	answered := make(chan bool, len(all))
 	for _, b := range all {
-		if !p.begin() {
+		if !p.begin(func() {
+			ok := false
+			defer func() { answered <- ok }()
+			ok = p.revive(b)
+		}) {
 			return false
 		}
-		go func() {
-			defer p.reviving.Done()
-			ok := false
-			_ = p.Supervisor.Protect("prober revival", func() { ok = p.revive(b) })
-			answered <- ok
-		}()
 	}
 	for range all {
 		select {
@@ -87,10 +86,10 @@ func (p *Prober) downed(now time.Time) []backend.Backend {
 
 // revivals is what Revive keeps between its calls.
 type revivals struct {
-	reviving sync.WaitGroup
 	mu       sync.Mutex
-	turn     int  // where those that take turns go on
-	ended    bool // Run has ended
+	turn     int              // where those that take turns go on
+	ended    bool             // Run has ended
+	reviving *supervise.Tasks // those that are being asked, nil before the first
 }
 
 // resume lets them begin, also after a panic of Run.
@@ -100,14 +99,18 @@ func (v *revivals) resume() {
 	v.ended = false
 }
 
-// begin counts one that is about to be asked; false when Run has ended.
-func (v *revivals) begin() bool {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if !v.ended {
-		v.reviving.Add(1)
+// begin asks one backend in the background; false when Run has ended.
+func (p *Prober) begin(ask func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return false
 	}
-	return !v.ended
+	if p.reviving == nil {
+		p.reviving = p.Supervisor.Tasks()
+	}
+	p.reviving.Go("prober revival", ask)
+	return true
 }
 
 // end waits for those that are being asked, and lets no others begin.
@@ -115,5 +118,7 @@ func (v *revivals) end() {
 	v.mu.Lock()
 	v.ended = true
 	v.mu.Unlock()
-	v.reviving.Wait()
+	if v.reviving != nil {
+		v.reviving.Wait()
+	}
 }

@@ -9,7 +9,7 @@ import (
 // While Redis is away it is looked for at these intervals, doubling.
 const (
 	firstRetry = 100 * time.Millisecond
-	lastRetry  = 2 * time.Second
+	lastRetry  = time.Second
 )
 
 // steady is how long Redis must have been in use before an outage counts as a

@@ -137,6 +137,7 @@ func (b *Balancer) run(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
+			b.reroute(ctx)
 			if err := b.reconnect(ctx); err != nil {
 				b.circuit.open(err)
 				continue
@@ -161,6 +162,15 @@ func (b *Balancer) run(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			b.circuit.open(err)
 		}
+	}
+}
+
+// reroute has a cluster's client learn anew which node serves what. By itself it
+// does so once a minute and when a node says that it has moved a key, which one
+// that is dead does not. It does not wait for the answer.
+func (b *Balancer) reroute(ctx context.Context) {
+	if cluster, ok := b.client.(*goredis.ClusterClient); ok {
+		cluster.ReloadState(ctx)
 	}
 }
 
