@@ -20,6 +20,7 @@ func underStress(t *testing.T, args ...string) *exec.Cmd {
 	if testing.Short() {
 		t.Skip("takes up to a minute")
 	}
+	t.Parallel()
 	need.Root(t, "the lab")
 	need.Tools(t, "ip", "redis-server", "redis-cli")
 	dir := t.TempDir()

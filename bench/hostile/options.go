@@ -102,3 +102,11 @@ func (o Options) hold(long time.Duration) time.Duration {
 	}
 	return long
 }
+
+// rounds is how often what a phase does again and again is done.
+func (o Options) rounds() int {
+	if o.Short {
+		return 3
+	}
+	return 10
+}

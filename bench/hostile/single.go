@@ -171,8 +171,8 @@ func (r *run) redisFaults(redis *rig.Redis) []step {
 			}
 			return r.storeReturns(ctx, redis.Start(ctx))
 		}},
-		{"Redis emptied", "FLUSHALL, ten times", nothing, func(ctx context.Context) error {
-			for range 10 {
+		{"Redis emptied", "FLUSHALL, again and again", nothing, func(ctx context.Context) error {
+			for range r.options.rounds() {
 				if _, err := redis.Ask(ctx, "flushall"); err != nil {
 					return err
 				}
@@ -182,7 +182,7 @@ func (r *run) redisFaults(redis *rig.Redis) []step {
 			}
 			return nil
 		}},
-		{"wrong types", "every key of Redis replaced by one of another type, ten times", nothing, func(ctx context.Context) error {
+		{"wrong types", "every key of Redis replaced by one of another type, again and again", nothing, func(ctx context.Context) error {
 			return r.wrongTypes(ctx, redis)
 		}},
 		{"Redis mended", "FLUSHALL", nothing, func(ctx context.Context) error {
@@ -207,8 +207,8 @@ const storePatience = 30 * time.Second
 
 // wrongTypes makes hashes of strings and lists of all others.
 func (r *run) wrongTypes(ctx context.Context, redis *rig.Redis) error {
-	const rounds, atOnce = 10, 200
-	for range rounds {
+	const atOnce = 200
+	for range r.options.rounds() {
 		keys, err := redis.Keys(ctx)
 		if err != nil {
 			return err
