@@ -116,6 +116,10 @@ func (x *Exchange) Phase() Phase { return x.phase }
 // Pending reports whether the backend's answer is still awaited.
 func (x *Exchange) Pending() bool { return x.phase < Connected }
 
+// Concluded reports whether the backend has been sent the CONCLUSION and has not
+// answered it: it may accept at any time.
+func (x *Exchange) Concluded() bool { return x.Pending() && (x.phase == Concluding || x.told) }
+
 // Again takes another CONCLUSION of the same attempt while leg 2 is pending: a
 // retry, whose fresher timestamp replaces the kept one. It returns false for a
 // copy made by the network.

@@ -95,6 +95,7 @@ func (s *Shard) another(i, gen uint32, t backend.Target, err error) {
 		// Not a word in all that time: others need not try it first.
 		s.cfg.Balancer.Unreachable(sd.peer.id, false)
 	}
+	s.giveUpLeg(ss, o)
 	s.unkeyBack(i, ss)
 	s.leavePeer(i, ss)
 	s.releaseLease(ss)

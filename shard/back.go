@@ -11,6 +11,9 @@ import (
 func (s *Shard) fromBackend(port uint8, d *udp.Datagram, p wire.Packet) Counter {
 	i, ss := s.byBack(port, &d.From, p.DestID())
 	if ss == nil {
+		if s.orphanSpeaks(port, d.From, p) {
+			return DropClosed
+		}
 		return s.probeReply(d, p)
 	}
 	return s.toCaller(i, ss, p)

@@ -91,16 +91,26 @@ func (s *Shard) dial(i uint32, ss *Session, t backend.Target) {
 // apart. Few sockets mean few 4-tuples, so that sessions share superpackets.
 func (s *Shard) pickPort(to *addr.AddrPort, callerID uint32) (port uint8, ok bool) {
 	ipv6, of := !to.Is4(), 0
+	orphaned := -1 // one whose only use is an orphan
 	for p := range s.backs {
 		if s.backs[p].ipv6 != ipv6 {
 			continue
 		}
-		if _, taken := s.byBack(uint8(p), to, callerID); taken == nil {
+		of++
+		if _, taken := s.byBack(uint8(p), to, callerID); taken != nil {
+			continue
+		}
+		if s.orphans.find(s.now, orphanKey{*to, callerID, uint8(p)}) == nil {
 			return uint8(p), true
 		}
-		of++
+		orphaned = p
 	}
-	if of >= s.cfg.UpstreamPorts || s.now < s.upstreamRetry {
+	switch {
+	case of < s.cfg.UpstreamPorts && s.now >= s.upstreamRetry:
+	case orphaned >= 0:
+		delete(s.orphans.byKey, orphanKey{*to, callerID, uint8(orphaned)})
+		return uint8(orphaned), true
+	default:
 		return 0, false
 	}
 	if err := s.openUpstream(ipv6); err != nil {
@@ -239,7 +249,9 @@ func (s *Shard) connected(i uint32, ss *Session, response wire.Handshake) {
 
 // fail rejects the caller with a code of the relay's own.
 func (s *Shard) fail(i uint32, ss *Session, code handshake.Code) {
-	s.sessions.exchange(i).Reject(s.now, code)
+	o := s.sessions.side(i).opening
+	s.giveUpLeg(ss, o)
+	o.exchange.Reject(s.now, code)
 	s.reject(i, ss)
 }
 

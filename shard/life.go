@@ -89,7 +89,7 @@ func (s *Shard) checkDue(i uint32, ss *Session) time.Duration {
 	due := s.stalls.moved(max(ss.callerSeen, ss.backendSeen)) + s.cfg.IdleTimeout
 	silent := s.now + s.askAfter()
 	if ss.unanswered != 0 {
-		silent = s.silenceDue(s.stalls.moved(ss.unanswered))
+		silent = s.silenceDue(s.stalls.moved(ss.unanswered), s.sessions.side(i).peer)
 	}
 	due = min(due, silent)
 	if s.sessions.side(i).replay != nil {
@@ -99,13 +99,21 @@ func (s *Shard) checkDue(i uint32, ss *Session) time.Duration {
 }
 
 // silenceDue returns when a silence that began at a time is looked at next:
-// when its backend is to be asked, from then on whenever that may have been in
-// vain, and at the end of what is allowed.
-func (s *Shard) silenceDue(since time.Duration) time.Duration {
-	if ask := since + s.askAfter(); ask > s.now {
+// when its backend is to be asked, when that may have been in vain, and at the
+// end of what is allowed.
+func (s *Shard) silenceDue(since time.Duration, p *peer) time.Duration {
+	ask := since + s.askAfter()
+	if ask > s.now {
 		return ask
 	}
-	return min(s.now+probesLast+wheelTick, since+s.cfg.BackendSilence)
+	due := s.now + probesLast // it has answered: asked again by then
+	switch {
+	case p.mute:
+		due = ask + probesLast
+	case p.suspect:
+		due = max(p.verdict(), ask+probesLast)
+	}
+	return min(due, since+s.cfg.BackendSilence)
 }
 
 // end makes an established session a tombstone: the one place where it ends.
@@ -202,7 +210,7 @@ func (s *Shard) callerStraggles(ss *Session) {
 // the caller was rejected has opened a connection that nobody will use.
 func (s *Shard) backendStraggles(ss *Session, p wire.Packet) {
 	if ss.backendID == 0 {
-		if h, ok := wire.AsHandshake(p); ok && h.Type() == wire.Conclusion && s.mayRepeat(ss) {
+		if h, ok := wire.AsHandshake(p); ok && h.Type() == wire.Conclusion && h.ISN() == ss.isn && s.mayRepeat(ss) {
 			s.sendShutdownBackend(ss, h.SocketID())
 		}
 		return

@@ -218,6 +218,15 @@ func (s *Shard) probePeer(p *peer) {
 // probesPerTurn bounds what the suspects of a whole network take of a turn.
 const probesPerTurn = 256
 
+// verdict is when a suspect will have left its last probe unanswered.
+func (p *peer) verdict() time.Duration {
+	at := p.nextProbe
+	for _, after := range probeAfter[p.probes:] {
+		at += after
+	}
+	return at
+}
+
 // watchSuspects probes again, and gives up those who were refused and stayed
 // silent.
 func (s *Shard) watchSuspects() {

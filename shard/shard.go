@@ -67,6 +67,7 @@ type Shard struct {
 	sources  map[addr.IP]int // half-open handshakes per source
 	halfOpen int
 	tombs    int
+	orphans  orphans
 	peers    map[addr.AddrPort]*peer
 	taps     taps
 	slots    []*peer // peers by Session.slot; nil where one is free

@@ -55,7 +55,8 @@ func (r *rig) probesSeen() (probes []wire.Handshake) {
 // The bug: a backend that was stopped for 4.6 s, which libsrt's callers bear on
 // the direct path, was given up after 4 s.
 func TestSilenceEndsASession(t *testing.T) {
-	const tolerance = 200 * time.Millisecond
+	// The test's steps delay each probe, a busy machine does all.
+	const tolerance = 700 * time.Millisecond
 	for name, c := range map[string]struct {
 		wakes       time.Duration // when the backend speaks again, 0 for never
 		answers     bool          // it answers probes
