@@ -81,6 +81,9 @@ type Config struct {
 
 	// MaxSessions is the cap of sessions per shard.
 	MaxSessions int
+	// MaxSessionsPerSource caps the sessions of one caller IP address (IPv6: of
+	// one /64) per shard.
+	MaxSessionsPerSource int
 	// MaxHandshakes is the cap of half-open handshakes per shard.
 	MaxHandshakes int
 	// MaxHandshakesPerSource caps the half-open handshakes of one caller IP

@@ -212,12 +212,17 @@ var fields = []field{
 		set:  setInt(func(c *Config) *int { return &c.MaxSessions }, 1, maxSessions),
 	},
 	{
-		name: "max-handshakes", group: groupLimits, arg: "N", def: "4096",
-		help: "half-open handshakes per shard",
+		name: "max-sessions-per-source", group: groupLimits, arg: "N", def: "5000",
+		help: "sessions per caller IP address (IPv6: per /64) and shard; above it callers are refused with 2402",
+		set:  setInt(func(c *Config) *int { return &c.MaxSessionsPerSource }, 1, maxSessions),
+	},
+	{
+		name: "max-handshakes", group: groupLimits, arg: "N", def: "8192",
+		help: "half-open handshakes per shard; above it a CONCLUSION is dropped, which the caller repeats",
 		set:  setInt(func(c *Config) *int { return &c.MaxHandshakes }, 1, maxSessions),
 	},
 	{
-		name: "max-handshakes-per-source", group: groupLimits, arg: "N", def: "512",
+		name: "max-handshakes-per-source", group: groupLimits, arg: "N", def: "4096",
 		help: "half-open handshakes per caller IP address (IPv6: per /64) and shard",
 		set:  setInt(func(c *Config) *int { return &c.MaxHandshakesPerSource }, 1, maxSessions),
 	},

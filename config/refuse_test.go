@@ -131,6 +131,7 @@ func TestRefusals(t *testing.T) {
 		{flags("--batch 0"), `config: --batch: "0": out of range 1 to 1024`},
 		{flags("--upstream-ports 65"), `config: --upstream-ports: "65": out of range 1 to 64`},
 		{flags("--max-sessions -1"), `config: --max-sessions: "-1": out of range 1 to 4000000`},
+		{flags("--max-sessions-per-source 0"), `config: --max-sessions-per-source: "0": out of range 1 to 4000000`},
 		{flags("--max-handshakes 0"), `config: --max-handshakes: "0": out of range 1 to 4000000`},
 		{flags("--max-handshakes-per-source 0"), `config: --max-handshakes-per-source: "0": out of range 1 to 4000000`},
 		{flags("--rcvbuf 16M"), `config: --rcvbuf: "16M": not a size, write it like "16MiB" or in bytes`},

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -113,5 +114,36 @@ func TestCase24BackendDies(t *testing.T) {
 	echo(t, bystander, 10)
 	if st := c.stats(); st["backends_lost"] != 1 || bystander.Err() != nil {
 		t.Errorf("%d backends lost, bystander %v", st["backends_lost"], bystander.Err())
+	}
+}
+
+// A caller that crashed comes back from its port with its socket ID: it gets a
+// connection within its own timeout, although the relay thinks that the old one
+// lives. One style repeats its INDUCTION, the other asks once.
+func TestCrashedCallerComesBack(t *testing.T) {
+	t.Parallel()
+	for _, style := range []srttest.Style{srttest.LibsrtAsync, srttest.Gosrt} {
+		r := startRelay(t, backendAt(startEcho(t).Addr()))
+		port := openPort(t, loopback)
+		const id = 0x1234567
+		connect := func(p *srttest.CallerPort) *srttest.Session {
+			s, err := p.Open(r.addr, srttest.CallerOptions{Style: style, SocketID: id})
+			must(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			if err := s.Connect(ctx); err != nil {
+				t.Fatalf("style %d: %v", style, err)
+			}
+			return s
+		}
+		echo(t, connect(port), 1)
+		local := port.Addr()
+		must(t, port.Close()) // and no SHUTDOWN
+		echo(t, connect(openPort(t, local)), 1)
+		st := r.stats()
+		if st["established"] != 2 || st["sessions"]-st["tombstones"] != 1 {
+			t.Errorf("style %d: %v", style, st)
+		}
+		r.awaitLog("session ended", func(l logLine) bool { return l.text("cause") == "replaced" })
 	}
 }

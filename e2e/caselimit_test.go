@@ -57,29 +57,46 @@ func pending(t *testing.T, r *relay) *srttest.Session {
 	return s
 }
 
-// Each cap refuses the next caller by itself, counts it, and lets callers in
-// again when there is room.
+// Each cap holds the next caller back by itself, counts it, and lets it in when
+// there is room: it is not refused, and its own retry succeeds.
 func TestHandshakeCaps(t *testing.T) {
 	t.Parallel()
-	for flag, counter := range map[string]string{
-		"--max-handshakes-per-source=2": "at_source_cap",
-		"--max-handshakes=2":            "at_handshake_cap",
+	for flag, counters := range map[string][2]string{
+		"--max-handshakes-per-source=2": {"at_source_cap", "source_cap"},
+		"--max-handshakes=2":            {"at_handshake_cap", "handshake_cap"},
 	} {
 		l := startEcho(t)
 		r := startRelay(t, "--shards=1", flag, backendAt(l.Addr()))
 		l.SilentConclusion(true)
 		waiting := []*srttest.Session{pending(t, r), pending(t, r)}
-		_, err := tryDial(t, r.addr, srttest.CallerOptions{})
-		wantRejection(t, err, 2402)
-		if st := counted(r, counter, func(st stats) bool { return st[counter] == 1 }); st["half_open"] != 2 {
+		held, err := openPort(t, loopback).Open(r.addr, srttest.CallerOptions{})
+		must(t, err)
+		connected := make(chan error, 1)
+		go func() { connected <- held.Connect(t.Context()) }()
+		if st := counted(r, counters[0], func(st stats) bool { return st[counters[0]] > 0 }); st["half_open"] != 2 || st[counters[1]] == 0 || st["rejected"] != 0 {
 			t.Errorf("%s: %v", flag, st)
 		}
 		l.SilentConclusion(false)
+		must(t, <-connected) // by a retry
 		for _, s := range waiting {
 			await(t, s, "response", func() bool { return s.Seen().Responses == 1 })
 		}
 		echo(t, mustDial(t, r.addr, srttest.CallerOptions{}), 1)
 	}
+}
+
+// One host cannot take all sessions of a shard.
+func TestSessionCapPerSource(t *testing.T) {
+	t.Parallel()
+	r := startRelay(t, "--shards=1", "--max-sessions-per-source=2", backendAt(startEcho(t).Addr()))
+	one := mustDial(t, r.addr, srttest.CallerOptions{})
+	mustDial(t, r.addr, srttest.CallerOptions{})
+	_, err := tryDial(t, r.addr, srttest.CallerOptions{})
+	wantRejection(t, err, 2402)
+	r.await("the cap counted", func(st stats) bool { return st["at_source_session_cap"] == 1 })
+	must(t, one.SendShutdown())
+	r.await("room", func(st stats) bool { return st["sessions"] == 1 })
+	echo(t, mustDial(t, r.addr, srttest.CallerOptions{}), 1)
 }
 
 func TestSessionCap(t *testing.T) {

@@ -37,6 +37,9 @@ type Config struct {
 	// Caps per shard: sessions in any state, half-open handshakes, and
 	// half-open handshakes of one caller's IP address (IPv6: of one /64).
 	MaxSessions, MaxHalfOpen, MaxPerSource int
+	// MaxSessionsPerSource is the cap of sessions in any state of one caller's
+	// IP address (IPv6: of one /64), 0 for none.
+	MaxSessionsPerSource int
 	// IdleTimeout ends a session without a datagram either way.
 	IdleTimeout time.Duration
 	// BackendSilence ends a session whose caller sends and whose backend

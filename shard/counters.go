@@ -24,19 +24,22 @@ const (
 	Consumed // meant for the relay itself: leg-2 replies, probe replies
 
 	// Drops: the closed list of reasons why a datagram went nowhere.
-	DropTruncated      // larger than the receive buffer
-	DropShort          // fewer than the 16 bytes of a header
-	DropNotHandshake   // addressed to the listener, but no handshake
-	DropMalformed      // a handshake too short or with impossible fields
-	DropRendezvous     // WAVEAHAND and other phases no listener serves
-	DropCookie         // stale or forged cookie, re-induction withheld
-	DropForeignCaller  // no session for this caller and socket ID
-	DropForeignBackend // no session for this backend, port and socket ID
-	DropDuplicate      // a handshake already answered
-	DropEarly          // session traffic before the handshake is complete
-	DropClosed         // for a session that ended moments ago
-	DropBadReply       // a backend's handshake reply that fits no request
-	DropBusy           // the resolver or the inbox was full; the caller retries
+	DropTruncated       // larger than the receive buffer
+	DropShort           // fewer than the 16 bytes of a header
+	DropNotHandshake    // addressed to the listener, but no handshake
+	DropMalformed       // a handshake too short or with impossible fields
+	DropRendezvous      // WAVEAHAND and other phases no listener serves
+	DropCookie          // stale or forged cookie, re-induction withheld
+	DropForeignCaller   // no session for this caller and socket ID
+	DropForeignBackend  // no session for this backend, port and socket ID
+	DropDuplicate       // a handshake already answered
+	DropEarly           // session traffic before the handshake is complete
+	DropClosed          // for a session that ended moments ago
+	DropBadReply        // a backend's handshake reply that fits no request
+	DropBusy            // the resolver or the inbox was full; the caller retries
+	DropHandshakeCap    // a CONCLUSION at the cap of half-open handshakes; the caller retries
+	DropSourceCap       // ... of those of one source
+	DropHandshakeBudget // a handshake for which running sessions leave no time; the caller retries
 
 	// What was sent, and what could not be.
 	Sent
@@ -55,24 +58,25 @@ const (
 	Stalls     // turns that began late: the loop was stopped
 
 	// Handshakes and sessions.
-	Inductions      // stateless INDUCTION replies
-	Reinductions    // INDUCTION replies to a stale cookie
-	Handshakes      // CONCLUSIONs that opened a handshake
-	Established     // handshakes completed
-	Rejected        // rejections sent, the relay's own and relayed ones
-	Replays         // cached responses sent again
-	Failovers       // handshakes moved to another backend
-	LegRetries      // leg-2 datagrams sent again
-	ShutdownsMade   // SHUTDOWNs made by the relay
-	Refusals        // ICMP errors from the socket error queue
-	BackendsLost    // confirmed refusals
-	AtSessionCap    // CONCLUSIONs refused at the cap of sessions
-	AtHandshakeCap  // ... of half-open handshakes
-	AtSourceCap     // ... of half-open handshakes of one source
-	EventsLost      // events that found their queue full
-	KernelDrops     // datagrams the kernel dropped at a full receive buffer
-	UpstreamsFailed // upstream sockets that could not be opened
-	OffloadLost     // destinations to which superpackets were given up
+	Inductions         // stateless INDUCTION replies
+	Reinductions       // INDUCTION replies to a stale cookie
+	Handshakes         // CONCLUSIONs that opened a handshake
+	Established        // handshakes completed
+	Rejected           // rejections sent, the relay's own and relayed ones
+	Replays            // cached responses sent again
+	Failovers          // handshakes moved to another backend
+	LegRetries         // leg-2 datagrams sent again
+	ShutdownsMade      // SHUTDOWNs made by the relay
+	Refusals           // ICMP errors from the socket error queue
+	BackendsLost       // confirmed refusals
+	AtSessionCap       // CONCLUSIONs refused at the cap of sessions
+	AtSourceSessionCap // ... of one source
+	AtHandshakeCap     // CONCLUSIONs dropped at the cap of half-open handshakes
+	AtSourceCap        // ... of those of one source
+	EventsLost         // events that found their queue full
+	KernelDrops        // datagrams the kernel dropped at a full receive buffer
+	UpstreamsFailed    // upstream sockets that could not be opened
+	OffloadLost        // destinations to which superpackets were given up
 
 	// Gauges.
 	Sessions      // sessions in any state
@@ -110,6 +114,9 @@ var counterNames = [NumCounters]string{
 	DropClosed:              "closed",
 	DropBadReply:            "bad_reply",
 	DropBusy:                "busy",
+	DropHandshakeCap:        "handshake_cap",
+	DropSourceCap:           "source_cap",
+	DropHandshakeBudget:     "handshake_budget",
 	Sent:                    "sent",
 	SentBytes:               "sent_bytes",
 	SendCalls:               "send_calls",
@@ -134,6 +141,7 @@ var counterNames = [NumCounters]string{
 	Refusals:                "refusals",
 	BackendsLost:            "backends_lost",
 	AtSessionCap:            "at_session_cap",
+	AtSourceSessionCap:      "at_source_session_cap",
 	AtHandshakeCap:          "at_handshake_cap",
 	AtSourceCap:             "at_source_cap",
 	EventsLost:              "events_lost",
@@ -152,7 +160,7 @@ var counterNames = [NumCounters]string{
 func (c Counter) String() string { return counterNames[c] }
 
 // IsDrop reports whether c counts received datagrams that went nowhere.
-func (c Counter) IsDrop() bool { return c >= DropTruncated && c <= DropBusy }
+func (c Counter) IsDrop() bool { return c >= DropTruncated && c <= DropHandshakeBudget }
 
 // IsSendDrop reports whether c counts datagrams that could not be sent.
 func (c Counter) IsSendDrop() bool { return c >= SendBufferFull && c <= SendFailed }

@@ -190,6 +190,7 @@ func fillSessions(r *rig, sessions, backends int) {
 		ss.callerID, ss.backendID, ss.isn = id, 1<<30+id, callerISN
 		ss.backend = addrFrom(nowhere.Next(), uint16(1+k%backends))
 		ss.state = established
+		r.Shard.count(ss.caller.IP, 0, 1)
 		ss.begun, ss.callerSeen, ss.backendSeen = r.now, r.now, r.now
 		r.joinPeer(i, ss, backend.ID("b"+ss.backend.Netip().String()))
 		r.keyCaller(i, ss)

@@ -32,7 +32,7 @@ func (s *Shard) open(front uint8, d *udp.Datagram, h wire.Handshake, q backend.Q
 	ss.callerID, ss.isn = h.SocketID(), h.ISN()
 	ss.state = resolving
 	s.halfOpen++
-	s.sources[source(ss.caller.IP)]++
+	s.count(ss.caller.IP, 1, 0)
 	s.keyCaller(i, ss)
 	s.wheel.Set(i, o.exchange.Due())
 	s.counters.inc(Handshakes)
@@ -233,7 +233,7 @@ func (s *Shard) connected(i uint32, ss *Session, response wire.Handshake) {
 		return
 	}
 	s.halfOpen--
-	s.leaveSource(ss)
+	s.count(ss.caller.IP, -1, 1)
 	ss.backendID = backendID
 	ss.state = established
 	ss.begun, ss.callerSeen, ss.backendSeen = s.now, s.now, s.now
@@ -301,14 +301,4 @@ func (s *Shard) sendAnswer(ss *Session, r *handshake.Replay) {
 	b := append(s.room(), r.Answer(s.now)...)
 	s.tap(ss, capture.ToCaller|capture.Sent, b)
 	s.fronts[ss.front].out.Add(ss.caller, ss.local, ss.callerID, s.made(b))
-}
-
-// leaveSource uncounts a handshake of its source: when it is complete or, if
-// it was rejected, only when it is forgotten. Rejections cost as much to keep
-// as handshakes, and come faster.
-func (s *Shard) leaveSource(ss *Session) {
-	ip := source(ss.caller.IP)
-	if s.sources[ip]--; s.sources[ip] == 0 {
-		delete(s.sources, ip)
-	}
 }

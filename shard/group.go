@@ -115,17 +115,19 @@ func newShard(id int, cfg *Config, origin time.Time) (*Shard, error) {
 	random := rand.New(rand.NewChaCha8(seed))
 	s := &Shard{
 		id: id, cfg: cfg, origin: origin,
-		poller:   poller,
-		sizing:   sizing{sizes: udp.BatchSizes(cfg.Batch, cfg.messageSize())},
-		table:    newTable(),
-		seed:     random.Uint64(),
-		jar:      handshake.NewJar(cfg.Secret),
-		reinduct: handshake.NewLimiter(reinductEvery, reinductRate),
-		recent:   new(handshake.Recent),
-		random:   random,
-		sources:  make(map[addr.IP]int),
-		peers:    make(map[addr.AddrPort]*peer),
-		scratch:  make([]byte, 0, scratchSize),
+		poller:    poller,
+		sizing:    sizing{sizes: udp.BatchSizes(cfg.Batch, cfg.messageSize())},
+		table:     newTable(),
+		seed:      random.Uint64(),
+		jar:       handshake.NewJar(cfg.Secret),
+		reinduct:  handshake.NewLimiter(reinductEvery, reinductRate),
+		recent:    new(handshake.Recent),
+		random:    random,
+		sources:   make(map[addr.IP]load),
+		late:      make([]int, 0, cfg.Batch),
+		returning: make(map[uint32]returning),
+		peers:     make(map[addr.AddrPort]*peer),
+		scratch:   make([]byte, 0, scratchSize),
 	}
 	if s.batch, err = s.newBatch(0); err != nil {
 		_ = poller.Close()

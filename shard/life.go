@@ -34,6 +34,7 @@ func (s *Shard) check(i uint32, ss *Session) {
 	if sd.replay != nil && s.now >= ss.begun+handshake.ResponseKept {
 		s.dropReplay(sd)
 	}
+	s.answerReturning(i, ss)
 	if s.now-s.stalls.moved(max(ss.callerSeen, ss.backendSeen)) >= s.cfg.IdleTimeout {
 		s.end(i, ss, Idle)
 		return
@@ -95,7 +96,11 @@ func (s *Shard) checkDue(i uint32, ss *Session) time.Duration {
 	if s.sessions.side(i).replay != nil {
 		due = min(due, ss.begun+handshake.ResponseKept)
 	}
-	return max(due, s.now+callerAlive/4)
+	due = max(due, s.now+callerAlive/4)
+	if _, waits := s.returning[i]; waits {
+		due = min(due, s.stalls.moved(ss.callerSeen)+callerAlive)
+	}
+	return due
 }
 
 // silenceDue returns when a silence that began at a time is looked at next:
@@ -147,6 +152,7 @@ func (s *Shard) replace(i uint32, ss *Session) {
 // late datagrams find a closed session and not a stranger's.
 func (s *Shard) bury(i uint32, ss *Session) {
 	s.dropReplay(s.sessions.side(i))
+	s.dropReturning(i)
 	s.leavePeer(i, ss)
 	s.releaseLease(ss)
 	s.tombs++
@@ -156,8 +162,12 @@ func (s *Shard) bury(i uint32, ss *Session) {
 // forget frees every trace of a session.
 func (s *Shard) forget(i uint32, ss *Session) {
 	s.tombs--
+	// Only now: what a source leaves behind costs as much to keep as what it
+	// has, and may come faster.
 	if ss.state == rejected {
-		s.leaveSource(ss)
+		s.count(ss.caller.IP, -1, 0)
+	} else {
+		s.count(ss.caller.IP, 0, -1)
 	}
 	s.dropReplay(s.sessions.side(i))
 	s.unkey(i, ss)

@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"srtrelay/addr"
 	"srtrelay/backend"
 	"srtrelay/handshake"
 	"srtrelay/rules"
@@ -31,17 +30,18 @@ func (s *Shard) toListener(front uint8, d *udp.Datagram, b []byte) Counter {
 // induction answers without remembering anything, one reply per request and no
 // longer than it.
 func (s *Shard) induction(front uint8, d *udp.Datagram, h wire.Handshake) Counter {
-	if _, ss := s.byCaller(front, &d.From, h.SocketID()); ss != nil && ss.state.alive() {
-		// The caller has used its reply; this is a late copy of the request,
-		// and answering it would set two connected peers quarrelling.
-		return DropDuplicate
-	}
 	what := uint64(h.SocketID())<<32 | uint64(h.Packet().Timestamp())
 	if s.recent.Copy(s.now, d.From.Hash(s.seed^what)) {
 		return DropDuplicate
 	}
+	if i, ss := s.byCaller(front, &d.From, h.SocketID()); ss != nil && ss.state.alive() {
+		return s.inductionOfKnown(i, ss, d, h)
+	}
 	if s.draining {
 		return s.refuse(front, d, h, handshake.Down)
+	}
+	if !s.affords(d.From.IP, inductionCost) {
+		return DropHandshakeBudget
 	}
 	s.counters.inc(Inductions)
 	s.sendInduction(front, d, h)
@@ -86,12 +86,18 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 	if s.draining {
 		return s.refuse(front, d, h, handshake.Down)
 	}
+	if fate, crowded := s.crowded(d.From.IP); crowded {
+		return fate
+	}
+	if !s.affords(d.From.IP, conclusionCost) {
+		return DropHandshakeBudget
+	}
 	req, code := handshake.ParseConclusion(h)
 	routed, told := handshake.Routed{}, h
 	if code == handshake.NoRejection {
 		routed, told, code = s.route(front, d, h, req)
 	}
-	if code == handshake.NoRejection && s.full(d.From.IP) {
+	if code == handshake.NoRejection && s.full(d.From.IP, ss) {
 		code = handshake.Overload
 	}
 	if code != handshake.NoRejection {
@@ -144,29 +150,4 @@ func (s *Shard) inductAgain(front uint8, d *udp.Datagram, h wire.Handshake) Coun
 	s.counters.inc(Reinductions)
 	s.sendInduction(front, d, h)
 	return Answered
-}
-
-// full reports whether a cap forbids another handshake from ip, and counts
-// which.
-func (s *Shard) full(ip addr.IP) bool {
-	switch {
-	case s.sessions.live >= s.cfg.MaxSessions:
-		s.counters.inc(AtSessionCap)
-	case s.halfOpen >= s.cfg.MaxHalfOpen:
-		s.counters.inc(AtHandshakeCap)
-	case s.sources[source(ip)] >= s.cfg.MaxPerSource:
-		s.counters.inc(AtSourceCap)
-	default:
-		return false
-	}
-	return true
-}
-
-// source is what half-open handshakes are counted by: an IPv4 address, or the
-// /64 that a single IPv6 host owns whole.
-func source(ip addr.IP) addr.IP {
-	if !ip.Is4() {
-		clear(ip[8:])
-	}
-	return ip
 }

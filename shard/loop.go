@@ -44,12 +44,14 @@ func (s *Shard) pace() {
 	if s.more {
 		return // a full batch: there is more to fetch
 	}
-	d, worth := s.gather.wait(time.Since(s.origin))
+	now := time.Since(s.origin)
+	d, worth := s.gather.wait(now)
 	switch {
 	case !worth:
 		s.wait()
 	case d > 0:
 		s.counters.inc(Gatherings)
+		s.budget.waits(now)
 		s.poller.Pause(d)
 	}
 }
@@ -73,6 +75,7 @@ func (s *Shard) turn() bool {
 	if stalled {
 		s.resume()
 	}
+	s.budget.begin(s.now, s.counters.local[ForwardedToBackendBytes]+s.counters.local[ForwardedToCallerBytes], s.counters.local[Handshakes])
 	s.gather.begin(s.now, s.counters.local[ReceivedFront]+s.counters.local[ReceivedBack])
 	s.more = false
 	s.snapshot = s.cfg.Registry.Snapshot()
@@ -113,6 +116,7 @@ func (s *Shard) wait() {
 		s.stalls.due = max(due, s.now)
 	}
 	s.counters.inc(Waits)
+	s.budget.waits(time.Since(s.origin))
 	if err := s.poller.Wait(timeout); err != nil {
 		s.breakDown(fmt.Errorf("shard %d: poll: %w", s.id, err))
 		return
@@ -171,18 +175,57 @@ func (s *Shard) receiveAll(l *link) bool {
 		if l.side == backSide && len(s.suspects) > 0 {
 			s.clearSuspect(d.From)
 		}
-		for rest := d.Data; ; {
+		s.takeMessage(l, &d, i)
+	}
+	s.flush()
+	s.takeLate(l)
+	return n > 0
+}
+
+// takeMessage takes what one message of the batch holds, except handshakes
+// with a listener: running sessions go first.
+func (s *Shard) takeMessage(l *link, d *udp.Datagram, i int) {
+	late := false
+	for rest := d.Data; ; {
+		var segment []byte
+		segment, rest = cut(rest, d.Stride)
+		if l.side == frontSide && toNobody(segment) {
+			late = true
+		} else {
+			s.counters.inc(s.take(l, d, segment))
+		}
+		if len(rest) == 0 {
+			break
+		}
+	}
+	if late {
+		s.late = append(s.late, i)
+	}
+}
+
+// takeLate takes the handshakes that takeMessage has left. They belong to no
+// session, whose order is as it was.
+func (s *Shard) takeLate(l *link) {
+	if len(s.late) == 0 {
+		return
+	}
+	for _, i := range s.late {
+		d := s.batch.At(i)
+		for rest := d.Data; len(rest) > 0; {
 			var segment []byte
 			segment, rest = cut(rest, d.Stride)
-			s.counters.inc(s.take(l, &d, segment))
-			if len(rest) == 0 {
-				break
+			if toNobody(segment) {
+				s.counters.inc(s.take(l, &d, segment))
 			}
 		}
 	}
+	s.late = s.late[:0]
 	s.flush()
-	return n > 0
 }
+
+// toNobody reports whether a datagram is addressed to a listener and not to a
+// session.
+func toNobody(b []byte) bool { return len(b) >= wire.HeaderSize && wire.Packet(b).DestID() == 0 }
 
 // take counts one datagram in and returns its fate.
 func (s *Shard) take(l *link, d *udp.Datagram, b []byte) Counter {

@@ -314,7 +314,7 @@ func packet(id uint32, size int) []byte {
 func (r *rig) wantEmpty() {
 	r.t.Helper()
 	if r.sessions.live != 0 || r.table.used != 0 || r.halfOpen != 0 || r.tombs != 0 ||
-		len(r.sources) != 0 || len(r.peers) != 0 || r.wheel.pending != 0 || len(r.owed) != 0 {
+		len(r.sources) != 0 || len(r.returning) != 0 || len(r.peers) != 0 || r.wheel.pending != 0 || len(r.owed) != 0 {
 		r.t.Errorf("left: %d sessions, %d table entries, %d half-open, %d tombstones, %d sources, %d peers, %d timers, %d owed leases",
 			r.sessions.live, r.table.used, r.halfOpen, r.tombs, len(r.sources), len(r.peers), r.wheel.pending, len(r.owed))
 	}

@@ -64,18 +64,22 @@ type Shard struct {
 	reinduct *handshake.Limiter
 	recent   *handshake.Recent // INDUCTIONs
 	random   *rand.Rand
-	sources  map[addr.IP]int // half-open handshakes per source
+	sources  map[addr.IP]load
+	budget   budget
+	late     []int // messages of the batch that hold handshakes, for later in the turn
 	halfOpen int
-	tombs    int
-	orphans  orphans
-	peers    map[addr.AddrPort]*peer
-	taps     taps
-	slots    []*peer // peers by Session.slot; nil where one is free
-	ratesAt  time.Duration
-	rates    atomic.Pointer[rates]
-	suspects []*peer
-	dying    []*peer  // lost, and not all of their sessions are told
-	others   []*Shard // of the group; for their inboxes
+	// returning are INDUCTIONs that wait, by session: mostly none.
+	returning map[uint32]returning
+	tombs     int
+	orphans   orphans
+	peers     map[addr.AddrPort]*peer
+	taps      taps
+	slots     []*peer // peers by Session.slot; nil where one is free
+	ratesAt   time.Duration
+	rates     atomic.Pointer[rates]
+	suspects  []*peer
+	dying     []*peer  // lost, and not all of their sessions are told
+	others    []*Shard // of the group; for their inboxes
 
 	owed []backend.Lease // leases to release when the balancer has time
 
