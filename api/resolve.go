@@ -61,7 +61,7 @@ func (h *handler) resolve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	target, why, err := h.rooms.Resolver.Explain(backend.Query{
-		Key: routed.Key, StreamID: in.StreamID, Publish: routed.Stream.Publish, Caller: in.Caller,
+		Key: routed.Key, Spelled: routed.Spelled, StreamID: in.StreamID, Publish: routed.Stream.Publish, Caller: in.Caller,
 	})
 	switch {
 	case errors.Is(err, backend.ErrNoStream):

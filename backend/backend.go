@@ -74,6 +74,10 @@ type Backend struct {
 type Query struct {
 	// Key is the affinity key of the stream: vhost/app/stream.
 	Key string
+	// Spelled is the key with the stream's name as it was sent, "" where that is
+	// the Key: SRS drops the last dot of it and what follows, SRS's proxy, which
+	// may share a store with relays, does not.
+	Spelled string
 	// Group is the bonding group ID, 0 without one. Members of one group
 	// reach one backend whatever their keys (SRT mirrors groups per process).
 	Group uint32

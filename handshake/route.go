@@ -25,9 +25,11 @@ type Routed struct {
 	From rules.Origin
 	// Dialect is the one that it was read by, never rules.Auto.
 	Dialect rules.Dialect
-	// Stream is how servers of that dialect read it, Key its affinity key.
-	Stream StreamID
-	Key    string
+	// Stream is how servers of that dialect read it, Key its affinity key,
+	// and Spelled that of SRS's proxy where it is another; see backend.Query.
+	Stream  StreamID
+	Key     string
+	Spelled string
 }
 
 // Route applies a set of rules to a caller; a nil set has none. The error says
@@ -41,6 +43,7 @@ func Route(set *rules.Set, in rules.Request) (Routed, error) {
 		return r, err
 	}
 	r.Stream, r.Key = read.StreamID, read.KeyAmong(set.KnowsVhost)
+	r.Spelled = read.spelled(r.Key)
 	// What SRS takes for an HSv4 caller publishes.
 	if !set.Admits(r.Stream.Publish, in.Caller.Addr()) || in.HSv4 && !set.Admits(true, in.Caller.Addr()) {
 		return r, ErrForbidden

@@ -75,3 +75,18 @@ func TestRouteOfNobody(t *testing.T) {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
+
+// SRS's proxy keeps the dot that SRS drops: both keys are known.
+func TestRouteSpellsDottedNames(t *testing.T) {
+	for id, want := range map[string]string{
+		"#!::r=live/cam.01,m=publish":        "__defaultVhost__/live/cam.01",
+		"#!::r=live/cam.01?secret=a.b":       "__defaultVhost__/live/cam.01",
+		"#!::h=a.com,r=live/a.b.c,m=publish": "a.com/live/a.b.c",
+		"#!::r=live/cam,m=publish":           "",
+	} {
+		got, err := Route(nil, rules.Request{StreamID: id})
+		if err != nil || got.Spelled != want {
+			t.Errorf("%s: %q, %v, want %q", id, got.Spelled, err, want)
+		}
+	}
+}

@@ -76,11 +76,25 @@ func (id StreamID) KeyAmong(known func(vhost string) bool) string {
 	if err == nil || !strings.Contains(vhost, ".") || known != nil && !known(vhost) {
 		vhost = DefaultVhost
 	}
-	stream := id.Stream
+	return vhost + "/" + id.App + "/" + undotted(id.Stream)
+}
+
+// undotted is a stream's name without its last dot and what follows.
+func undotted(stream string) string {
 	if dot := strings.LastIndexByte(stream, '.'); dot >= 0 {
-		stream = stream[:dot]
+		return stream[:dot]
 	}
-	return vhost + "/" + id.App + "/" + stream
+	return stream
+}
+
+// spelled is a key of the stream with its whole name, as SRS's proxy has it; ""
+// where it is the key itself.
+func (id StreamID) spelled(key string) string {
+	short := undotted(id.Stream)
+	if short == id.Stream || !strings.HasSuffix(key, "/"+short) {
+		return ""
+	}
+	return key + id.Stream[len(short):]
 }
 
 // parseAccess reads what follows the access control prefix. The path still

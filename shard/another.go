@@ -50,7 +50,7 @@ func (s *Shard) askAnother(i uint32, ss *Session, lost bool) {
 	}
 	gen := ss.gen
 	q := backend.Query{
-		Key: sd.key, Group: ss.group, StreamID: sd.streamID,
+		Key: sd.key, Spelled: o.spelled, Group: ss.group, StreamID: sd.streamID,
 		Publish: ss.publish, Caller: ss.caller.Netip(), Tried: o.tried,
 	}
 	ok := s.cfg.Balancer.Resolve(q, func(t backend.Target, err error) bool {

@@ -25,7 +25,7 @@ func (s *Shard) open(front uint8, d *udp.Datagram, h wire.Handshake, q backend.Q
 		s.sessions.release(i)
 		return DropBusy
 	}
-	o := &opening{stalled: s.stalls.total}
+	o := &opening{stalled: s.stalls.total, spelled: q.Spelled}
 	o.exchange.Open(s.now, h, d.From.IP.Netip())
 	*s.sessions.side(i) = side{opening: o, key: q.Key, streamID: q.StreamID, opened: s.now}
 	ss.caller, ss.local, ss.front, ss.publish, ss.group = d.From, d.Local, front, q.Publish, q.Group

@@ -111,7 +111,7 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 		s.replace(i, ss)
 	}
 	fate := s.open(front, d, told, backend.Query{
-		Key: routed.Key, Group: req.Group, StreamID: req.StreamID,
+		Key: routed.Key, Spelled: routed.Spelled, Group: req.Group, StreamID: req.StreamID,
 		Publish: routed.Stream.Publish, Caller: d.From.Netip(),
 	})
 	if fate == Parked && routed.Changed {

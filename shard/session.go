@@ -145,6 +145,7 @@ type side struct {
 // of its own, so that an idle session, of which there may be a hundred
 // thousand, pays for none of it.
 type opening struct {
+	spelled  string // see backend.Query
 	exchange handshake.Exchange
 	attempt  attempt
 	tried    [2]backend.ID // who let this handshake pass without an answer

@@ -28,9 +28,9 @@ func (b *Balancer) Pick(ctx context.Context, q backend.Query) (backend.Target, e
 	group, stream := balancer.HomesOf(q)
 	c, err := b.memory.Prefer(q, b.memory.Policy)
 	switch {
-	case err == nil && c.Bound && b.fresh.has(stream, now) && (q.Group == 0 || b.fresh.has(group, now)):
+	case err == nil && c.Bound && b.spelled.known(q) && b.fresh.has(stream, now) && (q.Group == 0 || b.fresh.has(group, now)):
 		return b.memory.Admit(q, c.Backend), nil
-	case errors.Is(err, backend.ErrNoStream) && b.misses.has(q.Key, now):
+	case errors.Is(err, backend.ErrNoStream) && b.misses.has(missOf(q), now):
 		return backend.Target{}, err
 	case !b.circuit.closed():
 		return b.alone(q)
@@ -42,7 +42,7 @@ func (b *Balancer) Pick(ctx context.Context, q backend.Query) (backend.Target, e
 	case err == nil:
 		return b.admit(q, a, now), nil
 	case errors.Is(err, backend.ErrNoStream):
-		b.misses.add(q.Key, now)
+		b.misses.add(missOf(q), now)
 		return backend.Target{}, err
 	case errors.Is(err, backend.ErrNone):
 		return backend.Target{}, err
@@ -65,6 +65,7 @@ func (b *Balancer) alone(q backend.Query) (backend.Target, error) {
 	if err != nil {
 		return backend.Target{}, err
 	}
+	b.spelled.note(q)
 	return b.memory.Admit(q, c.Backend), nil
 }
 
@@ -87,6 +88,7 @@ func (b *Balancer) admit(q backend.Query, a answer, now time.Time) backend.Targe
 		b.registry.Merge([]backend.Change{{Next: a.at}}, now)
 	}
 	t := b.memory.Admit(q, a.at)
+	b.spelled.note(q)
 	entered := false
 	defer func() {
 		if !entered { // a panic: nobody learns of the lease
@@ -111,7 +113,7 @@ func (b *Balancer) admit(q backend.Query, a answer, now time.Time) backend.Targe
 func (b *Balancer) ask(ctx context.Context, q backend.Query, c balancer.Choice) (a answer, err error) {
 	group, stream := balancer.HomesOf(q)
 	if q.Group == 0 {
-		a.at, a.stream, err = b.settle(ctx, stream, q, c.Backend)
+		a.at, a.stream, err = b.settleStream(ctx, q, c.Backend, c.Bound)
 		return a, err
 	}
 	want := c.Backend
@@ -126,7 +128,7 @@ func (b *Balancer) ask(ctx context.Context, q backend.Query, c balancer.Choice) 
 	if a.at, a.group, err = b.settle(ctx, group, q, want); err != nil {
 		return a, err
 	}
-	_, a.stream, err = b.settle(ctx, stream, q, a.at)
+	_, a.stream, err = b.settleStream(ctx, q, a.at, true)
 	return a, err
 }
 

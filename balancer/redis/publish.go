@@ -157,9 +157,14 @@ func (b *Balancer) renewBindings(ctx context.Context) error {
 	}
 	var all []claimed
 	snap := b.registry.Snapshot()
-	for h, id := range b.memory.Bindings() {
+	homes := b.memory.Bindings()
+	spelled := b.spelled.ofHomes(homes)
+	for h, id := range homes {
 		if at, ok := snap.Find(id); ok && !at.Down {
 			all = append(all, claimed{home: h, key: b.names.of(at)})
+			for _, name := range spelled[h] {
+				all = append(all, claimed{home: balancer.Home{Key: name}, key: b.names.of(at)})
+			}
 		}
 	}
 	for batch := range slices.Chunk(all, renewBatch) {

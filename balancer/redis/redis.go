@@ -78,6 +78,7 @@ type Balancer struct {
 	names    names
 	fresh    *recent[balancer.Home]
 	misses   *recent[string]
+	spelled  spellings
 	register register
 	log      *slog.Logger
 	// elsewhere says that Redis is on another host.
@@ -102,6 +103,7 @@ func Open(o Options) *Balancer {
 		circuit:   newCircuit(o.Log),
 		fresh:     newFresh(),
 		misses:    newMisses(),
+		spelled:   spellings{of: map[string][]string{}},
 		register:  register{entries: map[string]*entry{}, published: map[string]time.Time{}},
 		log:       o.Log,
 		elsewhere: !o.Servers.here(),
