@@ -38,7 +38,7 @@ func TestFlappingRedis(t *testing.T) {
 		last, clock = wait, clock.Add(wait)
 		c.close()
 	}
-	if last != lastRetry || outages > 60 {
+	if last != lastRetry || outages > 70 {
 		t.Errorf("%d outages in a minute, the last one of %v", outages, last)
 	}
 	if n, m := log.count("shared state away"), log.count("shared state in use"); n < 5 || n > 8 || m != n {
@@ -49,7 +49,7 @@ func TestFlappingRedis(t *testing.T) {
 	// at once; then Redis is looked for at once, too.
 	n, m := log.count("shared state away"), log.count("shared state in use")
 	c.open(slow)
-	for range 6 {
+	for range 12 {
 		clock = clock.Add(lastRetry)
 		c.open(slow)
 	}
