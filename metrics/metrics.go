@@ -17,7 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"srtrelay/asynclog"
 	"srtrelay/shard"
+	"srtrelay/supervise"
 )
 
 // Limits of scraping. Two servers of a pair may scrape at once, with a person
@@ -49,6 +51,10 @@ type Sources struct {
 	Connections func() (open int, replaced, refused uint64)
 	Events      *Events
 	Quality     *Quality
+	// Log says what became of the log's lines.
+	Log func() asynclog.Stats
+	// Supervisor counts the panics of tasks, also those of a scrape.
+	Supervisor *supervise.Supervisor
 	// Store is the state that relays share.
 	Store Store
 }
@@ -59,7 +65,9 @@ func Handler(from Sources, log *slog.Logger) http.Handler {
 	// A registry of its own: the global one shows whatever a dependency
 	// registers in passing.
 	r := prometheus.NewRegistry()
-	r.MustRegister(from.collectors(log)...)
+	for _, c := range from.collectors(log) {
+		r.MustRegister(guarded{c, from.Supervisor})
+	}
 	r.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -91,6 +99,12 @@ func (from Sources) collectors(log *slog.Logger) []prometheus.Collector {
 	}
 	if from.Quality != nil {
 		all = append(all, from.Quality)
+	}
+	if from.Log != nil {
+		all = append(all, newLogCollector(from.Log))
+	}
+	if from.Supervisor != nil {
+		all = append(all, newPanicCollector(from.Supervisor))
 	}
 	if from.Store != nil {
 		all = append(all, newStoreCollector(from.Store))

@@ -16,8 +16,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"srtrelay/asynclog"
 	"srtrelay/handshake"
 	"srtrelay/shard"
+	"srtrelay/supervise"
 )
 
 var update = flag.Bool("update", false, "write the golden file anew")
@@ -55,7 +57,10 @@ func full() Sources {
 	quality.ObserveLoss("caller", .015)
 	quality.ObserveLoss("backend", 0)
 	quality.ObserveLoss("nowhere", 1)
+	supervisor := supervise.New(discard)
+	_ = supervisor.Protect("prober", func() { panic("boom") })
 	return Sources{
+		Supervisor: supervisor, Log: func() asynclog.Stats { return asynclog.Stats{Lost: 9, WriteErrors: 2} },
 		Version: "v1.2.3", Shards: twoShards{}, Events: events, Quality: quality, Store: fixedStore(true),
 		Backends: backends{
 			{ID: "b", Address: "10.0.0.2:10080", Source: "registered", Late: true, Draining: true, Weight: 3},

@@ -90,6 +90,7 @@ type Balancer struct {
 
 // Open starts a Balancer. It does not wait for Redis; see State and Reached.
 func Open(o Options) *Balancer {
+	useLog(o.Log)
 	ctx, stop := context.WithCancel(context.Background())
 	// Three renewals fit into the affinity; more than one a second is noise.
 	renew := min(max(o.Memory.Affinity/3, time.Second), 5*time.Second)

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
 	"srtrelay/api"
 	"srtrelay/api/answer"
+	"srtrelay/asynclog"
 	"srtrelay/backend"
 	"srtrelay/balancer/redis"
 	"srtrelay/capture/pcapng"
@@ -73,6 +76,7 @@ func (c control) metrics(version string) http.Handler {
 		n := c.connections.Counts()
 		return n.Open, n.Replaced, n.Refused
 	}
+	s.Log, s.Supervisor = c.process.lines.Stats, c.process.supervisor
 	if c.chosen.shared != nil { // not a nil *redis.Balancer in Store
 		s.Store = c.chosen.shared
 	}
@@ -84,11 +88,29 @@ type lifeState struct {
 	started, draining atomic.Bool
 	// shared is the store that relays share, nil without one.
 	shared *redis.Balancer
+	lines  *asynclog.Log
 }
 
-// Ready implements api.State. A relay that has once reached the shared store
-// stays ready without it: it goes on from what it knows.
+// logStalled is for how long the log must have written nothing until /ready
+// says so.
+const logStalled = 5 * time.Second
+
+// Ready implements api.State. A relay whose log is not read is ready, too.
 func (l *lifeState) Ready() (bool, string) {
+	ready, reason := l.open()
+	if s := l.lines.Stats(); ready && !s.Since.IsZero() && time.Since(s.Since) > logStalled {
+		amiss := fmt.Sprintf("the log is not read since %s, %d lines lost", s.Since.UTC().Format(time.RFC3339), s.Lost)
+		if s.Err != nil {
+			amiss += ": " + s.Err.Error()
+		}
+		reason = strings.TrimPrefix(reason+"; "+amiss, "; ")
+	}
+	return ready, reason
+}
+
+// open reports whether callers can be taken. A relay that has once reached the
+// shared store stays ready without it: it goes on from what it knows.
+func (l *lifeState) open() (bool, string) {
 	if !l.started.Load() {
 		return false, "starting"
 	}

@@ -67,7 +67,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	carried := new(bitrates)
 	chosen := newChoice(registry, c, carried, p)
 	defer chosen.Close()
-	state := &lifeState{shared: chosen.shared}
+	state := &lifeState{shared: chosen.shared, lines: p.lines}
 	prober := probe.New(registry, log)
 	prober.Supervisor = p.supervisor
 	resolver := balancer.NewResolver(chosen, func(id backend.ID, certain bool) {
