@@ -64,7 +64,7 @@ printf '%s\n' "${COMPREPLY[@]}"`
 		{[]string{"streams", "--sort", "b"}, []string{"bitrate"}},
 		{[]string{"sessions", "close", "0"}, []string{"0-17-42"}},
 		{[]string{"--list"}, []string{"--listen"}},
-		{[]string{"serve", "--max-s"}, []string{"--max-sessions"}},
+		{[]string{"serve", "--max-s"}, []string{"--max-sessions", "--max-sessions-per-source"}},
 		{[]string{"completion", "z"}, []string{"zsh"}},
 		{[]string{"shards", "--ex"}, []string{"--exact"}},
 		{[]string{"help", "backends", "for"}, []string{"forget"}},
