@@ -86,9 +86,9 @@ func TestAnswers(t *testing.T) {
 		Now:      at,
 	})}
 	backends := `{"code":0,"data":{"total":2,"alive":1,"backends":[
-		{"id":"a","address":"10.0.0.1:10080","alive":true,"late":false,"draining":false,"source":"static",
+		{"id":"a","address":"10.0.0.1:10080","alive":true,"late":false,"draining":false,"ejected":false,"ejections":0,"source":"static",
 		 "registered_at":"2026-05-04T02:02:01Z","updated_at":"2026-05-04T02:02:01Z","sessions":3,"streams":2,"weight":1,"bitrate_bps":1500,"key_length":16},
-		{"id":"b","address":"10.0.0.2:10080","alive":false,"late":false,"draining":true,"source":"static",
+		{"id":"b","address":"10.0.0.2:10080","alive":false,"late":false,"draining":true,"ejected":false,"ejections":0,"source":"static",
 		 "sessions":0,"streams":0,"weight":1,"bitrate_bps":0,"key_length":0}]}}`
 	for _, c := range []struct {
 		method, path string

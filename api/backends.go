@@ -14,6 +14,14 @@ type Load struct {
 	Streams  int
 }
 
+// Ejection is what outlier detection thinks of one backend.
+type Ejection struct {
+	Ejected, Returning bool
+	Until              time.Time
+	Why                string
+	Times              uint64
+}
+
 // Known is what the relay knows of its backends at one moment.
 type Known struct {
 	Snapshot *backend.Snapshot
@@ -23,7 +31,9 @@ type Known struct {
 	// Loads and Bitrates, in bit/s, may lack a backend that carries nothing.
 	Loads    map[backend.ID]Load
 	Bitrates map[backend.ID]float64
-	Now      time.Time
+	// Ejections may lack a backend that was never ejected.
+	Ejections map[backend.ID]Ejection
+	Now       time.Time
 }
 
 // View is what an operator sees of the backends, by ID.
@@ -41,6 +51,10 @@ func View(k Known) []answer.Backend {
 			RegisteredAt: b.Added.UTC(), UpdatedAt: updated.UTC(), ExpiresAt: b.Expires.UTC(),
 			Sessions: k.Loads[b.ID].Sessions, Streams: k.Loads[b.ID].Streams, Bitrate: k.Bitrates[b.ID],
 			Weight: max(b.Weight, 1), KeyLength: int(b.KeyLen) * 8,
+		}
+		if x := k.Ejections[b.ID]; x.Times > 0 {
+			e.Ejected, e.Returning, e.EjectedUntil, e.EjectedBecause = x.Ejected, x.Returning, x.Until.UTC(), x.Why
+			e.Ejections = x.Times
 		}
 		if g := b.Registration; g != nil {
 			e.DeviceID, e.Server, e.Service, e.PID = g.Device, g.Server, g.Service, g.PID

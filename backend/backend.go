@@ -53,6 +53,9 @@ type Backend struct {
 	KeyLen uint16
 	// Down says that the backend is known not to answer: it gets no streams.
 	Down bool
+	// Gone says of one that is down that it is certain: nobody listens there.
+	// Else only probes were lost.
+	Gone bool
 	// Suspect says that somebody found it silent and nobody has confirmed it:
 	// it gets no new streams while there are others, and keeps those it has.
 	Suspect bool

@@ -97,7 +97,7 @@ func (r *Registry) Alive(id ID, keyLen uint16, at time.Time) (returned bool) {
 		returned = b.Down
 		r.pulse(id).answered = at
 		if b.Down || b.Suspect || b.KeyLen != keyLen || at.Sub(b.Answered) >= answeredStep {
-			b.Down, b.Suspect, b.KeyLen, b.Answered = false, false, keyLen, at
+			b.Down, b.Gone, b.Suspect, b.KeyLen, b.Answered = false, false, false, keyLen, at
 		}
 	})
 	return returned
@@ -111,7 +111,7 @@ func (r *Registry) Down(id ID) (fell bool) {
 		if fell = !b.Down; fell {
 			r.tell(id)
 		}
-		b.Down = true
+		b.Down, b.Gone = true, true
 	})
 	return fell
 }

@@ -21,8 +21,9 @@ type Balancer interface {
 	// new, and a lease on it. backend.ErrNone if there is none,
 	// backend.ErrNoStream if a player asks for a stream that is not there.
 	Pick(ctx context.Context, q backend.Query) (backend.Target, error)
-	// Release gives a lease back.
-	Release(l backend.Lease)
+	// Report takes what became of a lease. Every fate but backend.Began gives
+	// it back.
+	Report(o backend.Outcome)
 }
 
 // Load is what a backend carries.

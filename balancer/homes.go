@@ -34,15 +34,22 @@ type stay struct {
 	left   time.Duration // when the last session ended
 }
 
+// place is what a home has on one backend.
 type place struct {
 	at       backend.ID
-	sessions int
+	sessions int32 // leases, pending handshakes among them
+	begun    int32 // ... whose session is established
+	// publishers are the established ones that publish.
+	publishers int32
+	// proven says that a session has lived here for provenAfter. A home that
+	// is not proven does not outlive its last session.
+	proven bool
 }
 
 func (s *stay) sessions() int {
-	n := s.own.sessions
+	n := int(s.own.sessions)
 	for _, p := range s.others {
-		n += p.sessions
+		n += int(p.sessions)
 	}
 	return n
 }
@@ -88,21 +95,37 @@ func (s *stay) enter(id backend.ID) {
 	s.others = append(s.others, place{at: id, sessions: 1})
 }
 
+// begin counts a session as established.
+func (s *stay) begin(h held) {
+	if p := s.place(h.at); p != nil {
+		p.begun++
+		if h.publish {
+			p.publishers++
+		}
+	}
+}
+
 // leave counts a session off. When the home's own place empties while there
 // are sessions elsewhere, the home is there.
-func (s *stay) leave(id backend.ID) {
-	p := s.place(id)
+func (s *stay) leave(h held) {
+	p := s.place(h.at)
 	if p == nil || p.sessions == 0 {
 		return
 	}
 	p.sessions--
+	if h.begun {
+		p.begun--
+		if h.publish {
+			p.publishers--
+		}
+	}
 	switch {
 	case p.sessions > 0 || len(s.others) == 0:
 	case p == &s.own:
 		s.own = s.others[0]
 		s.others = slices.Delete(s.others, 0, 1)
 	default:
-		i := s.other(id)
+		i := s.other(h.at)
 		s.others = slices.Delete(s.others, i, i+1)
 	}
 }
@@ -122,16 +145,48 @@ type homes struct {
 	departed []departure
 }
 
-// leave counts a session off at a stay; nil is none.
-func (hs *homes) leave(st *stay, id backend.ID, now time.Duration) {
+// leave counts a session off at a stay; nil is none. A home that loses its last
+// session before one has proven the backend is dropped, and returned.
+func (hs *homes) leave(st *stay, h held, now time.Duration) (dropped Binding, ok bool) {
 	if st == nil {
-		return
+		return Binding{}, false
 	}
-	st.leave(id)
-	if st.sessions() == 0 {
+	st.leave(h)
+	switch {
+	case st.sessions() > 0:
+	case !st.own.proven:
+		if hs.stays[st.home] == st {
+			delete(hs.stays, st.home)
+			return Binding{Home: st.home, At: st.own.at}, true
+		}
+	default:
 		st.left = now
 		hs.departed = append(hs.departed, departure{st, now})
 	}
+	return Binding{}, false
+}
+
+// prove notes that a session of a stay has lived at a backend. A publisher
+// takes the home along from where nobody publishes, and whoever is first takes
+// it from where nothing is proven: later callers go where the stream is.
+func (s *stay) prove(h held) {
+	p := s.place(h.at)
+	if p == nil {
+		return
+	}
+	p.proven = true
+	if p != &s.own && (h.publish && s.own.publishers == 0 || s.own.begun == 0 && !s.own.proven) {
+		s.move(h.at)
+	}
+}
+
+// Binding is where later callers of a home go.
+type Binding struct {
+	Home Home
+	At   backend.ID
+	// Proven says that a session has lived there, Published that the home has
+	// an established publisher there.
+	Proven, Published bool
 }
 
 // forget drops the homes that lost their last session at or before a time.

@@ -2,6 +2,8 @@ package balancer
 
 import (
 	"context"
+	"crypto/rand"
+	"fmt"
 	"sync"
 	"time"
 
@@ -26,6 +28,9 @@ type Memory struct {
 	// there yet, which is the default; without it such a player gets
 	// backend.ErrNoStream.
 	PlayersCreate bool
+	// Outliers has backends that fail their callers, as others do not, left out
+	// of the choice for a while, which is the default.
+	Outliers bool
 	// Bitrate, if not nil, returns what a backend carries at present, in
 	// bit/s. It is called under a lock and must not wait.
 	Bitrate func(backend.ID) float64
@@ -39,6 +44,14 @@ type Memory struct {
 	leases leases
 	load   map[backend.ID]int
 	takers []*backend.Backend // scratch of prefer, into its snapshot
+
+	salt      string // of the ranks among equals
+	recent    recent
+	trials    trials
+	evidence  evidence
+	records   map[backend.ID]*record
+	unweighed bool          // there is evidence that was not weighed
+	weighed   time.Duration // when it last was
 }
 
 // clock is how long the balancer has been there.
@@ -55,10 +68,12 @@ type Choice struct {
 // NewMemory returns a balancer over the registry's backends. now is the clock.
 func NewMemory(r *backend.Registry, now func() time.Time) *Memory {
 	return &Memory{
-		Policy: LeastSessions, Affinity: Linger, PlayersCreate: true,
+		Policy: LeastSessions, Affinity: Linger, PlayersCreate: true, Outliers: true,
 		registry: r, now: now, origin: now(),
-		homes: homes{stays: make(map[Home]*stay)},
-		load:  make(map[backend.ID]int),
+		homes:  homes{stays: make(map[Home]*stay)},
+		load:   make(map[backend.ID]int),
+		salt:   "\x00" + rand.Text(),
+		recent: recent{}, evidence: newEvidence(), records: make(map[backend.ID]*record),
 	}
 }
 
@@ -100,50 +115,135 @@ func (m *Memory) Admit(q backend.Query, b backend.Backend) backend.Target {
 func tried(q backend.Query, id backend.ID) bool { return id == q.Tried[0] || id == q.Tried[1] }
 
 func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy) (Choice, error) {
+	m.advance(snap)
+	who := m.evidence.identify(q)
 	group, stream := HomesOf(q)
-	if b, ok := m.find(snap, group); ok && !tried(q, b.ID) {
+	if b, ok := m.find(snap, group, q, who); ok {
 		return Choice{b, "its bonding group is there", true}, nil
 	}
-	if b, ok := m.find(snap, stream); ok && !tried(q, b.ID) {
+	if b, ok := m.find(snap, stream, q, who); ok {
 		return Choice{b, "the stream is there", true}, nil
 	}
 	// Whoever has tried a backend was sent there, so the stream was there.
 	if !q.Publish && !m.PlayersCreate && q.Tried == [2]backend.ID{} {
 		return Choice{}, backend.ErrNoStream
 	}
-	m.gather(snap, q, false)
-	if len(m.takers) == 0 {
-		m.gather(snap, q, true)
-	}
+	best, passed := m.gather(snap, q, who)
 	b, why, err := m.choose(p, q.Key, m.takers)
 	clear(m.takers) // must not keep a snapshot that is no longer in force
 	if err != nil {
 		return Choice{}, err
 	}
-	return Choice{Backend: *b, Why: why}, nil
+	return Choice{Backend: *b, Why: why + best.why() + passed}, nil
 }
 
-// gather fills takers with who may be given the query's stream: those above
-// suspicion, or those that are not.
-func (m *Memory) gather(snap *backend.Snapshot, q backend.Query, suspect bool) {
-	now := m.now()
+// standing orders the backends that may be given a new stream: the lowest that
+// there are get it.
+type standing uint8
+
+const (
+	sound   standing = iota
+	suspect          // somebody found it silent
+	ejected          // it fails its callers as others do not
+	failed           // this caller has just failed there
+	unable           // it takes no streams
+)
+
+func (s standing) why() string {
+	switch s {
+	case suspect:
+		return ", among backends in doubt, for there are no others"
+	case ejected:
+		return ", among ejected backends, for there are no others"
+	case failed:
+		return ", though the caller has just failed there, for there are no others"
+	}
+	return ""
+}
+
+func (m *Memory) standing(b *backend.Backend, q backend.Query, u *unit, now time.Time) standing {
+	switch {
+	case !b.Takes(now) || tried(q, b.ID):
+		return unable
+	case u.at(b.ID) != nil:
+		return failed
+	case m.barred(b.ID, now.Sub(m.origin)):
+		return ejected
+	case b.Suspect:
+		return suspect
+	}
+	return sound
+}
+
+// gather fills takers with those of the best standing, and says which that is
+// and who was passed over as ejected.
+func (m *Memory) gather(snap *backend.Snapshot, q backend.Query, who identity) (best standing, passed string) {
+	now, u := m.now(), m.evidence.unit(who)
+	best = unable
 	m.takers = m.takers[:0]
 	for i := range snap.Backends {
-		if b := &snap.Backends[i]; b.Takes(now) && b.Suspect == suspect && !tried(q, b.ID) {
+		b := &snap.Backends[i]
+		s := m.standing(b, q, u, now)
+		if s == ejected {
+			passed = fmt.Sprintf("; %s is ejected", b.ID)
+		}
+		if s < best {
+			best, m.takers = s, m.takers[:0]
+		}
+		if s == best && s != unable {
 			m.takers = append(m.takers, b)
 		}
 	}
+	if best == ejected {
+		passed = ""
+	}
+	return best, passed
 }
 
-// find returns where h stays, if that backend lives. One that is draining or
-// whose heartbeat is late keeps the streams that it has.
-func (m *Memory) find(snap *backend.Snapshot, h Home) (backend.Backend, bool) {
+// find returns where a caller of h goes, if that backend lives. One that is
+// draining or whose heartbeat is late keeps the streams that it has. Where the
+// caller has failed, or that is ejected, is passed over unless sessions of h
+// are established there; then its other callers' places count as well.
+func (m *Memory) find(snap *backend.Snapshot, h Home, q backend.Query, who identity) (backend.Backend, bool) {
 	st := m.homes.stays[h]
 	if st == nil || m.over(st) {
 		return backend.Backend{}, false
 	}
+	fit := func(p *place) (backend.Backend, bool) {
+		b, ok := snap.Find(p.at)
+		return b, ok && !b.Down && !tried(q, b.ID) && !m.passes(p, who)
+	}
+	if b, ok := fit(&st.own); ok {
+		return b, true
+	}
+	for k := range st.others {
+		if b, ok := fit(&st.others[k]); ok {
+			return b, true
+		}
+	}
+	return backend.Backend{}, false
+}
+
+// passes reports whether a caller passes over a place of its home.
+func (m *Memory) passes(p *place, who identity) bool {
+	if p.begun > 0 {
+		return false
+	}
+	r := m.records[p.at]
+	return m.evidence.shuns(who, p.at) || r != nil && r.ejected && p.sessions == 0
+}
+
+// keeps reports whether a home stays bound to its backend though this caller
+// goes elsewhere. Probes that are lost do not part players from a publisher.
+func (m *Memory) keeps(snap *backend.Snapshot, st *stay, q backend.Query, who identity) bool {
 	b, ok := snap.Find(st.own.at)
-	return b, ok && !b.Down
+	switch {
+	case !ok || m.over(st):
+		return false
+	case b.Down:
+		return !b.Gone && st.own.publishers > 0
+	}
+	return st.own.begun > 0 || !tried(q, b.ID) && !m.passes(&st.own, who)
 }
 
 // over reports whether the home has been empty for too long to be bound.
@@ -153,30 +253,43 @@ func (m *Memory) over(st *stay) bool {
 
 func (m *Memory) admit(snap *backend.Snapshot, q backend.Query, b backend.Backend) backend.Target {
 	m.homes.forget(m.clock() - m.Affinity)
+	who := m.evidence.identify(q)
 	group, stream := HomesOf(q)
-	lease := m.leases.give(held{
-		at: b.ID, group: m.enter(snap, group, q, b.ID), stream: m.enter(snap, stream, q, b.ID),
-	})
+	h := held{
+		at: b.ID, who: who, publish: q.Publish,
+		chosen: !m.at(group, b.ID) && !m.at(stream, b.ID),
+		group:  m.enter(snap, group, q, who, b.ID), stream: m.enter(snap, stream, q, who, b.ID),
+	}
+	if r := m.records[b.ID]; r != nil && r.returning && h.chosen {
+		h.trial = true
+		r.pending++
+	}
 	m.load[b.ID]++
-	return backend.Target{ID: b.ID, Addr: b.Addr, Lease: lease}
+	return backend.Target{ID: b.ID, Addr: b.Addr, Lease: m.leases.give(h)}
+}
+
+// at reports whether a home is on a backend, so that its callers have no
+// choice.
+func (m *Memory) at(h Home, id backend.ID) bool {
+	st := m.homes.stays[h]
+	return st != nil && !m.over(st) && st.place(id) != nil
 }
 
 // enter counts a session of h at a backend and returns the home's stay, nil
-// for the zero Home. A home whose backend is down or
-// gone moves; one in good health elsewhere, as the stream of a group's member
-// may have, is left where it is, unless the caller found it silent and nobody
-// else has a session there.
-func (m *Memory) enter(snap *backend.Snapshot, h Home, q backend.Query, at backend.ID) *stay {
+// for the zero Home. A home whose backend is down or gone moves; one in good
+// health elsewhere, as the stream of a group's member may have, is left where
+// it is, unless the caller failed there and nobody's session is established.
+func (m *Memory) enter(snap *backend.Snapshot, h Home, q backend.Query, who identity, at backend.ID) *stay {
 	if h == (Home{}) {
 		return nil
 	}
-	old, healthy := m.find(snap, h)
 	st := m.homes.stays[h]
-	if st == nil {
+	switch {
+	case st == nil:
 		st = &stay{home: h}
 		m.homes.stays[h] = st
-	}
-	if !healthy || tried(q, old.ID) && st.own.sessions == 0 {
+		st.move(at)
+	case !m.keeps(snap, st, q, who):
 		st.move(at)
 	}
 	st.enter(at)
@@ -193,8 +306,8 @@ func (m *Memory) Bind(h Home, id backend.ID) {
 	}
 }
 
-// Used reports whether a home has sessions on a backend.
-func (m *Memory) Used(h Home, id backend.ID) bool {
+// Lives reports whether a home has established sessions on a backend.
+func (m *Memory) Lives(h Home, id backend.ID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	st := m.homes.stays[h]
@@ -202,37 +315,50 @@ func (m *Memory) Used(h Home, id backend.ID) bool {
 		return false
 	}
 	p := st.place(id)
-	return p != nil && p.sessions > 0
+	return p != nil && p.begun > 0
+}
+
+// Published reports whether a home has an established publisher on a backend.
+func (m *Memory) Published(h Home, id backend.ID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	st := m.homes.stays[h]
+	if st == nil {
+		return false
+	}
+	p := st.place(id)
+	return p != nil && p.publishers > 0
+}
+
+// Proven reports whether a home has established sessions where it is bound, and
+// one has proven that backend.
+func (m *Memory) Proven(h Home) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	st := m.homes.stays[h]
+	return st != nil && st.own.proven && st.own.begun > 0
+}
+
+// Shuns reports whether a caller has lately failed at a backend.
+func (m *Memory) Shuns(q backend.Query, id backend.ID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.evidence.shuns(m.evidence.identify(q), id)
 }
 
 // Bindings returns where every home with sessions is bound.
-func (m *Memory) Bindings() map[Home]backend.ID {
+func (m *Memory) Bindings() []Binding {
+	snap := m.registry.Snapshot()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := make(map[Home]backend.ID, len(m.homes.stays))
+	m.advance(snap)
+	all := make([]Binding, 0, len(m.homes.stays))
 	for h, st := range m.homes.stays {
 		if st.sessions() > 0 {
-			all[h] = st.own.at
+			all = append(all, Binding{h, st.own.at, st.own.proven, st.own.publishers > 0})
 		}
 	}
 	return all
-}
-
-// Release implements Balancer. A lease that is not known is ignored.
-func (m *Memory) Release(l backend.Lease) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	h, ok := m.leases.take(l)
-	if !ok {
-		return
-	}
-	if m.load[h.at]--; m.load[h.at] == 0 {
-		delete(m.load, h.at)
-	}
-	now := m.clock()
-	m.homes.forget(now - m.Affinity)
-	m.homes.leave(h.group, h.at, now)
-	m.homes.leave(h.stream, h.at, now)
 }
 
 // Loads returns what every backend that carries anything carries.

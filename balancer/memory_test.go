@@ -34,6 +34,12 @@ func newStand(t *testing.T, n int) *stand {
 	return s
 }
 
+// Release ends a session that was established and lived.
+func (s *stand) Release(l backend.Lease) {
+	s.Report(backend.Outcome{Lease: l, Fate: backend.Began})
+	s.Report(backend.Outcome{Lease: l, Fate: backend.Ended, Lasted: time.Hour})
+}
+
 func name(i int) backend.ID { return backend.ID(fmt.Sprintf("b%d", i)) }
 
 func (s *stand) pick(key string, group uint32) backend.Target {

@@ -23,11 +23,11 @@ func (f faulty) Pick(ctx context.Context, q backend.Query) (backend.Target, erro
 	return f.slow.Pick(ctx, q)
 }
 
-func (f faulty) Release(l backend.Lease) {
-	if l == 99 {
+func (f faulty) Report(o backend.Outcome) {
+	if o.Lease == 99 {
 		panic("boom")
 	}
-	f.slow.Release(l)
+	f.slow.Report(o)
 }
 
 func supervisor() *supervise.Supervisor { return supervise.New(slog.New(slog.DiscardHandler)) }
@@ -63,9 +63,9 @@ func TestPanicOfAPick(t *testing.T) {
 	}
 	// One lease that cannot be released, and a report that panics, keep no
 	// other lease.
-	r.Release(99)
+	r.Report(backend.Outcome{Lease: 99})
 	r.Unreachable("b", true)
-	r.Release(1)
+	r.Report(backend.Outcome{Lease: 1})
 	within(t, "release", b.rang)
 	if got := b.held(); len(got) != 1 || got[0] != 1 {
 		t.Errorf("released %v", got)

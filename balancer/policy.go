@@ -12,7 +12,8 @@ type Policy string
 
 const (
 	// LeastSessions takes the backend with the fewest sessions for its
-	// weight, then with the least bitrate if that is known, then by Rank.
+	// weight, those that were over soon among them for a while, then with the
+	// least bitrate if that is known, then by Rank.
 	LeastSessions Policy = "least-sessions"
 	// Hash takes the backend of the highest Rank.
 	Hash Policy = "hash"
@@ -65,10 +66,13 @@ func draw(all []*backend.Backend) *backend.Backend {
 
 // least keeps the backends that nobody undercuts, by sessions and then by
 // bitrate, and lets Rank decide among them: streams spread from the first
-// one on, and several idle relays do not all begin at the same backend.
+// one on, and several idle relays do not all begin at the same backend. The
+// rank is this process's own: with keys that are known to rank one backend
+// highest, callers that a hook denies could weigh on that one alone.
 func (m *Memory) least(key string, all []*backend.Backend) (*backend.Backend, string) {
-	sessions := func(b *backend.Backend) float64 { return float64(m.load[b.ID]) }
-	equals := lowest(all, sessions)
+	now := m.clock()
+	sessions := func(b *backend.Backend) int { return m.load[b.ID] + m.recent.of(b.ID, now) }
+	equals := lowest(all, func(b *backend.Backend) float64 { return float64(sessions(b)) })
 	why := "the fewest sessions"
 	if len(equals) > 1 && m.Bitrate != nil {
 		why += ", then the least bitrate"
@@ -77,8 +81,8 @@ func (m *Memory) least(key string, all []*backend.Backend) (*backend.Backend, st
 	if len(equals) > 1 {
 		why += ", then the highest hash"
 	}
-	best := highest(key, equals)
-	return best, fmt.Sprintf("%s (%d of %s, weight %d)", why, m.load[best.ID], best.ID, weightOf(best))
+	best := highest(key+m.salt, equals)
+	return best, fmt.Sprintf("%s (%d of %s, weight %d)", why, sessions(best), best.ID, weightOf(best))
 }
 
 // lowest returns the backends with the least of what is counted per weight,

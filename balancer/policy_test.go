@@ -127,6 +127,7 @@ func TestTriedIsNotChosenAgain(t *testing.T) {
 		}
 	}
 	// The stream lives there for others: only this caller goes elsewhere.
+	s.Report(backend.Outcome{Lease: own.Lease, Fate: backend.Began})
 	got, err := s.ask(backend.Query{Key: k, Tried: [2]backend.ID{"b0"}})
 	if err != nil || got.ID == "b0" {
 		t.Fatalf("%+v, %v", got, err)
@@ -211,15 +212,20 @@ func TestAffinityIsASetting(t *testing.T) {
 func TestBind(t *testing.T) {
 	s := newStand(t, 3)
 	k, old := s.keyAt("b0")
+	s.Report(backend.Outcome{Lease: old.Lease, Fate: backend.Began})
 	s.Bind(Home{Key: k}, "b2")
-	s.expect(k, 0, "b2", "bound elsewhere")
-	if !s.Used(Home{Key: k}, "b0") || !s.Used(Home{Key: k}, "b2") || s.Used(Home{Key: k}, "b1") {
-		t.Error("Used does not tell where the sessions are")
+	pending := s.expect(k, 0, "b2", "bound elsewhere")
+	if !s.Lives(Home{Key: k}, "b0") || s.Lives(Home{Key: k}, "b2") {
+		t.Error("Lives does not tell where sessions are established")
+	}
+	s.Report(backend.Outcome{Lease: pending.Lease, Fate: backend.Began})
+	if !s.Lives(Home{Key: k}, "b2") || s.Lives(Home{Key: k}, "b1") {
+		t.Error("Lives does not tell where sessions are established")
 	}
 	s.Release(old.Lease)
 	s.expect(k, 0, "b2", "the first has left")
 	s.Bind(Home{Key: "nobody"}, "b1")
-	if got := s.Bindings(); len(got) != 1 || got[Home{Key: k}] != "b2" {
+	if got := s.Bindings(); len(got) != 1 || got[0] != (Binding{Home: Home{Key: k}, At: "b2"}) {
 		t.Errorf("bindings %v", got)
 	}
 }

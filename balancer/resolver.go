@@ -16,7 +16,7 @@ type Resolver struct {
 	lost       func(id backend.ID, certain bool)
 	supervisor *supervise.Supervisor
 	queries    chan query
-	releases   chan backend.Lease
+	reports    chan backend.Outcome
 	losses     chan loss
 	revival    *revival
 	stop       context.CancelFunc
@@ -44,18 +44,18 @@ const (
 	resolverWorkers = 24
 	// queryQueue holds the burst of a cluster's reconnecting callers.
 	queryQueue = 8192
-	// releaseQueue likewise; what does not fit, the shard offers again.
-	releaseQueue = 8192
-	lossQueue    = 256
+	// reportQueue likewise; what does not fit, the shard offers again.
+	reportQueue = 8192
+	lossQueue   = 256
 )
 
 // Names of the resolver's tasks. A pick that panics is an error for its caller
 // alone; its worker goes on.
 const (
-	pickTask    = "resolver pick"
-	workerTask  = "resolver worker"
-	releaseTask = "resolver release"
-	reviveTask  = "resolver revival"
+	pickTask   = "resolver pick"
+	workerTask = "resolver worker"
+	reportTask = "resolver report"
+	reviveTask = "resolver revival"
 )
 
 // NewResolver starts the workers. lost is told of backends that are known not
@@ -68,7 +68,7 @@ func NewResolver(b Balancer, lost func(id backend.ID, certain bool), revive Revi
 		lost:       lost,
 		supervisor: s,
 		queries:    make(chan query, queryQueue),
-		releases:   make(chan backend.Lease, releaseQueue),
+		reports:    make(chan backend.Outcome, reportQueue),
 		losses:     make(chan loss, lossQueue),
 		revival:    newRevival(revive),
 		stop:       stop,
@@ -92,10 +92,11 @@ func (r *Resolver) Resolve(q backend.Query, done func(backend.Target, error) boo
 	}
 }
 
-// Release hands a lease back without waiting. False: offer it again later.
-func (r *Resolver) Release(l backend.Lease) bool {
+// Report passes on what became of a lease, without waiting. False: offer it
+// again later.
+func (r *Resolver) Report(o backend.Outcome) bool {
 	select {
-	case r.releases <- l:
+	case r.reports <- o:
 		return true
 	default:
 		return false
@@ -112,14 +113,14 @@ func (r *Resolver) Unreachable(id backend.ID, certain bool) {
 }
 
 // Close ends the workers. Queries that are still queued are not answered;
-// leases that are queued are released.
+// what is queued of leases is passed on.
 func (r *Resolver) Close() {
 	r.stop()
 	r.workers.Wait()
 	for {
 		select {
-		case l := <-r.releases:
-			r.release(l)
+		case o := <-r.reports:
+			r.report(o)
 		default:
 			return
 		}
@@ -139,7 +140,7 @@ func (r *Resolver) pick(ctx context.Context) {
 				continue
 			}
 			if !q.done(t, err) && t.Lease != 0 {
-				r.release(t.Lease)
+				r.report(backend.Outcome{Lease: t.Lease})
 			}
 		}
 	}
@@ -169,9 +170,10 @@ func (r *Resolver) ask(ctx context.Context, q query) (t backend.Target, err erro
 	return t, err
 }
 
-// release hands a lease back. What panics there must not keep other leases.
-func (r *Resolver) release(l backend.Lease) {
-	_ = r.supervisor.Protect(releaseTask, func() { r.balancer.Release(l) })
+// report passes on what became of a lease. What panics there must not keep
+// other leases.
+func (r *Resolver) report(o backend.Outcome) {
+	_ = r.supervisor.Protect(reportTask, func() { r.balancer.Report(o) })
 }
 
 func (r *Resolver) settle(ctx context.Context) {
@@ -179,8 +181,8 @@ func (r *Resolver) settle(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case l := <-r.releases:
-			r.release(l)
+		case o := <-r.reports:
+			r.report(o)
 		case l := <-r.losses:
 			r.lost(l.id, l.certain)
 		}

@@ -22,7 +22,7 @@ type slow struct {
 }
 
 func newSlow(let chan struct{}) *slow {
-	return &slow{let: let, rang: make(chan struct{}, 3*releaseQueue)}
+	return &slow{let: let, rang: make(chan struct{}, 3*reportQueue)}
 }
 
 func (s *slow) Pick(ctx context.Context, _ backend.Query) (backend.Target, error) {
@@ -40,9 +40,9 @@ func (s *slow) Pick(ctx context.Context, _ backend.Query) (backend.Target, error
 	return backend.Target{ID: "b", Lease: backend.Lease(n)}, nil
 }
 
-func (s *slow) Release(l backend.Lease) {
+func (s *slow) Report(o backend.Outcome) {
 	s.mu.Lock()
-	s.released = append(s.released, l)
+	s.released = append(s.released, o.Lease)
 	s.mu.Unlock()
 	s.rang <- struct{}{}
 }
@@ -88,7 +88,7 @@ func TestResolve(t *testing.T) {
 	if got := within(t, "answer", answers); got.err != nil || got.t.ID != "b" || got.t.Lease != 1 {
 		t.Errorf("%+v", got)
 	}
-	if !r.Release(1) {
+	if !r.Report(backend.Outcome{Lease: 1}) {
 		t.Fatal("release refused by an idle resolver")
 	}
 	within(t, "release", b.rang)
@@ -157,8 +157,8 @@ func TestBounded(t *testing.T) {
 		t.Errorf("lost %q", got)
 	}
 	releases := 0
-	for r.Release(backend.Lease(1_000_000 + releases)) {
-		if releases++; releases > 2*releaseQueue {
+	for r.Report(backend.Outcome{Lease: backend.Lease(1_000_000 + releases)}) {
+		if releases++; releases > 2*reportQueue {
 			go func() { // lets the test end
 				for range lost {
 				}
@@ -200,7 +200,7 @@ func TestSlowPickDoesNotBlockReleases(t *testing.T) {
 	lost := make(chan backend.ID, 1)
 	r := NewResolver(b, func(id backend.ID, _ bool) { lost <- id }, nil, nil)
 	fill(t, r, func(backend.Target, error) bool { return true })
-	if !r.Release(7) {
+	if !r.Report(backend.Outcome{Lease: 7}) {
 		t.Fatal("refused")
 	}
 	within(t, "release", b.rang)
@@ -236,7 +236,7 @@ func (p probe) Pick(ctx context.Context, _ backend.Query) (backend.Target, error
 	return backend.Target{}, nil
 }
 
-func (probe) Release(backend.Lease) {}
+func (probe) Report(backend.Outcome) {}
 
 func TestCloseReleasesQueuedLeases(t *testing.T) {
 	b := newSlow(nil)
@@ -245,7 +245,7 @@ func TestCloseReleasesQueuedLeases(t *testing.T) {
 	r.Unreachable("b", true)
 	within(t, "report", busy)
 	for l := range backend.Lease(100) {
-		r.Release(l + 1)
+		r.Report(backend.Outcome{Lease: l + 1})
 	}
 	closed := make(chan struct{})
 	go func() { r.Close(); close(closed) }()
@@ -278,4 +278,4 @@ func (p pickNobody) Pick(context.Context, backend.Query) (backend.Target, error)
 	return backend.Target{}, backend.ErrNone
 }
 
-func (pickNobody) Release(backend.Lease) {}
+func (pickNobody) Report(backend.Outcome) {}

@@ -23,7 +23,7 @@ func (d *dead) Pick(context.Context, backend.Query) (backend.Target, error) {
 	return backend.Target{}, backend.ErrNone
 }
 
-func (*dead) Release(backend.Lease) {}
+func (*dead) Report(backend.Outcome) {}
 
 // A thousand callers whom no backend can take cause one round of probes, and
 // all reach the backend that answers it.

@@ -50,6 +50,9 @@ type Config struct {
 	// PlayersCreate lets a player choose the backend of a stream that nobody
 	// publishes yet.
 	PlayersCreate bool
+	// OutlierDetection gives backends that fail their callers, as others do
+	// not, no new streams for a while.
+	OutlierDetection bool
 	// Affinity is how long a stream stays bound to its backend after its last
 	// session.
 	Affinity time.Duration

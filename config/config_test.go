@@ -47,7 +47,7 @@ func TestDefaults(t *testing.T) {
 	want := Config{
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("[::]:20080")},
 		API:    netip.MustParseAddrPort("127.0.0.1:12025"),
-		Policy: "least-sessions", PlayersCreate: true, Affinity: 15 * time.Second,
+		Policy: "least-sessions", PlayersCreate: true, OutlierDetection: true, Affinity: 15 * time.Second,
 		BackendTTL: 30 * time.Second,
 		State:      "memory", Redis: Redis{Mode: "single", Addrs: []string{"127.0.0.1:6379"}},
 		Shards: runtime.GOMAXPROCS(0), Batch: 256, BatchWait: 2 * time.Millisecond, Pin: Pin{Auto: true}, GRO: true, GSO: true, Telemetry: true,
@@ -75,6 +75,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		{"rules", "/etc/srtrelay/rules.yaml"},
 		{"policy", "hash"},
 		{"players-create", "false"},
+		{"outlier-detection", "off"},
 		{"affinity", "1m"},
 		{"state", "redis"},
 		{"redis", "rediss://relay:secret@redis.example/2"},

@@ -128,6 +128,11 @@ var fields = []field{
 		set:  setBool(func(c *Config) *bool { return &c.PlayersCreate }),
 	},
 	{
+		name: "outlier-detection", group: groupBack, arg: "MODE", def: "on",
+		help: "give no new streams for a while to backends that fail their callers as others do not: on or off",
+		set:  setEither(func(c *Config) *bool { return &c.OutlierDetection }, "on", "off"),
+	},
+	{
 		name: "affinity", group: groupBack, arg: "TIME", def: "15s",
 		help: "how long a stream stays bound to its backend after its last session",
 		set:  setDuration(func(c *Config) *time.Duration { return &c.Affinity }, 0),

@@ -48,3 +48,22 @@ func (c Code) String() string {
 	}
 	return n
 }
+
+// OfBackend reports whether a backend's rejection speaks of its own state, so
+// that another may well accept the same caller. All other codes mean the
+// caller, or may: they are its to know at once. Backlog is asked again first.
+//
+//	1001 system, 1003 resource, 1006 internal error, 1007 closing
+//	2402 overload, 2500 internal server error, 2502 bad gateway,
+//	2503 down, 2504 gateway timeout, 2507 no room
+//
+// Not 1002, which is gosrt's word for a caller that its application refuses,
+// nor 2000, libsrt's for one that the listen callback does, nor those that
+// applications define (2600 and above, 3000 and above).
+func (c Code) OfBackend() bool {
+	switch c {
+	case 1001, 1003, 1006, 1007, Overload, 2500, BadGateway, Down, 2504, 2507:
+		return true
+	}
+	return false
+}

@@ -59,6 +59,7 @@ const (
 	Duplicate                 // an answer that came before
 	Progressed                // leg 2 goes on; there may be something to send
 	Answered                  // Phase is Connected or Rejected; send what Replay returns
+	Refused                   // the backend rejects for want of resources: another may be dialled
 )
 
 // Exchange carries one caller's handshake to one backend. It belongs to one
@@ -75,6 +76,7 @@ type Exchange struct {
 	guessed  bool   // ... learnt with another exchange; it may be stale
 	told     bool   // the CONCLUSION has been sent with such a cookie
 	backlog  Code   // Backlog once the backend has pleaded it
+	refusal  Code   // the last rejection for want of resources, of any backend
 
 	conclusion *pool.Buffer
 	asked      *Request // the caller's own, if conclusion was rewritten
@@ -188,7 +190,7 @@ func (x *Exchange) Postpone(by, latest time.Duration) {
 // than NoRejection means that the deadline has passed; the owner rejects.
 func (x *Exchange) Tick(now time.Duration, b []byte) ([]byte, Code) {
 	if now >= x.deadline {
-		return b, x.verdict()
+		return b, x.Verdict()
 	}
 	if x.phase == Resolving || now < x.retry {
 		return b, NoRejection
@@ -202,9 +204,12 @@ func (x *Exchange) Tick(now time.Duration, b []byte) ([]byte, Code) {
 // induct begins leg 2 again at its beginning, for the cookie was no good.
 func (x *Exchange) induct() { x.phase, x.guessed, x.sends = Inducting, false, 0 }
 
-// verdict is why the deadline passed without an answer.
-func (x *Exchange) verdict() Code {
+// Verdict is what the caller is told when leg 2 is given up: what a backend
+// said, if any said something.
+func (x *Exchange) Verdict() Code {
 	switch {
+	case x.refusal != NoRejection:
+		return x.refusal
 	case x.backlog != NoRejection:
 		return x.backlog
 	case x.nonsense:
@@ -277,7 +282,8 @@ func (x *Exchange) accepted(h wire.Handshake) bool {
 }
 
 // rejected takes the backend's rejection. A full accept queue drains, so
-// Backlog is asked again until the deadline; all else is the caller's to know.
+// Backlog is asked again until the deadline. What speaks of the backend itself
+// is kept while another may be asked; all else is the caller's to know.
 func (x *Exchange) rejected(now time.Duration, h wire.Handshake) Outcome {
 	if asked := x.phase == Inducting && h.ISN() == uint32(x.nonce); !asked && h.ISN() != x.kept().ISN() {
 		x.nonsense = true
@@ -287,8 +293,13 @@ func (x *Exchange) rejected(now time.Duration, h wire.Handshake) Outcome {
 		x.backlog, x.retry = Backlog, now+BacklogRetry
 		return Progressed
 	}
-	x.Reject(now, Code(h.Type()))
-	return Answered
+	if code := Code(h.Type()); !code.OfBackend() {
+		x.Reject(now, code)
+		return Answered
+	} else {
+		x.refusal, x.retry = code, x.deadline // it is asked no more
+	}
+	return Refused
 }
 
 // Replay hands over what is kept of an exchange that is Connected or Rejected,

@@ -29,6 +29,7 @@ type backendCollector struct {
 	backends     Backends
 	all, leftOut *prometheus.Desc
 	about        *prometheus.Desc
+	ejections    *prometheus.Desc
 	columns      []backendColumn
 }
 
@@ -51,6 +52,10 @@ func newBackendCollector(b Backends) *backendCollector {
 		func(b *answer.Backend) float64 { return indicator(b.Late) })
 	add("draining", "1 while the backend gets no new streams by the operator's wish.",
 		func(b *answer.Backend) float64 { return indicator(b.Draining) })
+	add("ejected", "1 while outlier detection gives the backend no new streams, or a few to try it.",
+		func(b *answer.Backend) float64 { return indicator(b.Ejected) })
+	c.ejections = prometheus.NewDesc("srtrelay_backend_ejections_total",
+		"How often outlier detection has ejected the backend.", []string{"backend"}, nil)
 	add("weight", "The backend's share of new streams against the others'.",
 		func(b *answer.Backend) float64 { return float64(b.Weight) })
 	add("sessions", "Sessions on the backend.",
@@ -74,6 +79,7 @@ func (c *backendCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- c.all
 	out <- c.leftOut
 	out <- c.about
+	out <- c.ejections
 	for i := range c.columns {
 		out <- c.columns[i].desc
 	}
@@ -90,6 +96,7 @@ func (c *backendCollector) Collect(out chan<- prometheus.Metric) {
 		b := &shown[i]
 		id := answer.Escape(b.ID)
 		out <- prometheus.MustNewConstMetric(c.about, prometheus.GaugeValue, 1, id, answer.Escape(b.Address), b.Source)
+		out <- prometheus.MustNewConstMetric(c.ejections, prometheus.CounterValue, float64(b.Ejections), id)
 		for k := range c.columns {
 			out <- prometheus.MustNewConstMetric(c.columns[k].desc, prometheus.GaugeValue, c.columns[k].of(b), id)
 		}

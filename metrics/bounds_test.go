@@ -123,7 +123,7 @@ func TestStreamsThatCannotBeAsked(t *testing.T) {
 }
 
 func TestBackendsAreBounded(t *testing.T) {
-	const perBackend, over = 8, 7
+	const perBackend, over = 10, 7
 	var many backends
 	for i := range maxBackends + over {
 		many = append(many, answer.Backend{ID: fmt.Sprintf("origin-%d", i), Address: "10.0.0.1:1", Source: "registered"})

@@ -18,7 +18,18 @@ type attempt struct {
 	until   time.Duration
 	asked   bool // another backend has been asked for
 	awaits  bool // ... and the answer is on its way
-	lost    bool // this one is known to be gone
+	// over is why the present one will not answer any more: it is Lost, or has
+	// Refused. Unused while it may.
+	over backend.Fate
+}
+
+// fate is what the balancer is told of the present backend when the handshake
+// goes on, or ends, without it.
+func (a *attempt) fate(now time.Duration) backend.Fate {
+	if a.over == backend.Unused && now >= a.until {
+		return backend.Silent
+	}
+	return a.over
 }
 
 // considerAnother asks for another backend when the present one has had its
@@ -32,20 +43,20 @@ func (s *Shard) considerAnother(i uint32, ss *Session) {
 	if a.asked || s.now < a.until {
 		return
 	}
-	s.askAnother(i, ss, false)
+	s.askAnother(i, ss, backend.Unused)
 }
 
 // askAnother asks the balancer for a backend that this caller has not tried.
-// lost says that the present one is known to be gone.
-func (s *Shard) askAnother(i uint32, ss *Session, lost bool) {
+// over says why the present one will not answer, Unused if it may.
+func (s *Shard) askAnother(i uint32, ss *Session, over backend.Fate) {
 	sd := s.sessions.side(i)
 	o := sd.opening
-	o.attempt.asked, o.attempt.lost = true, lost
+	o.attempt.asked, o.attempt.over = true, over
 	if o.attempt.awaits {
 		return
 	}
 	if !o.noteTried(sd.peer.id) {
-		s.giveUpIfLost(i, ss)
+		s.giveUpIfOver(i, ss)
 		return
 	}
 	gen := ss.gen
@@ -59,7 +70,7 @@ func (s *Shard) askAnother(i uint32, ss *Session, lost bool) {
 	o.attempt.awaits = ok
 	if !ok {
 		o.attempt.asked, o.attempt.until = false, s.now+handshake.LegRetry // too busy, not unwilling
-		s.giveUpIfLost(i, ss)
+		s.giveUpIfOver(i, ss)
 	}
 }
 
@@ -80,32 +91,33 @@ func (o *opening) noteTried(id backend.ID) bool {
 func (s *Shard) another(i, gen uint32, t backend.Target, err error) {
 	ss := s.sessions.at(i)
 	if ss.gen != gen || ss.state != connecting {
-		s.release(t.Lease)
+		s.reportOutcome(backend.Outcome{Lease: t.Lease})
 		return
 	}
 	sd := s.sessions.side(i)
 	o := sd.opening
 	o.attempt.awaits = false
 	if err != nil {
-		s.giveUpIfLost(i, ss)
+		s.giveUpIfOver(i, ss)
 		return
 	}
 	s.counters.inc(Failovers)
-	if o.exchange.Phase() == handshake.Inducting && !o.attempt.lost {
+	if o.exchange.Phase() == handshake.Inducting && o.attempt.over == backend.Unused {
 		// Not a word in all that time: others need not try it first.
 		s.cfg.Balancer.Unreachable(sd.peer.id, false)
 	}
 	s.giveUpLeg(ss, o)
 	s.unkeyBack(i, ss)
 	s.leavePeer(i, ss)
-	s.releaseLease(ss)
+	s.releaseLease(ss, o.attempt.fate(s.now), 0)
 	ss.lease = t.Lease
 	s.dial(i, ss, t)
 }
 
-// giveUpIfLost rejects a caller whose backend is gone and who has no other.
-func (s *Shard) giveUpIfLost(i uint32, ss *Session) {
-	if s.sessions.side(i).opening.attempt.lost {
-		s.fail(i, ss, handshake.Down)
+// giveUpIfOver rejects a caller whose backend will not answer and who has no
+// other. What a backend said of itself, the caller is told.
+func (s *Shard) giveUpIfOver(i uint32, ss *Session) {
+	if o := s.sessions.side(i).opening; o.attempt.over != backend.Unused {
+		s.fail(i, ss, o.exchange.Verdict(), o.attempt.over)
 	}
 }

@@ -124,7 +124,7 @@ func (refusing) Resolve(_ backend.Query, done func(backend.Target, error) bool) 
 	done(backend.Target{}, backend.ErrNoStream)
 	return true
 }
-func (refusing) Release(backend.Lease) bool       { return true }
+func (refusing) Report(backend.Outcome) bool      { return true }
 func (refusing) Unreachable(_ backend.ID, _ bool) {}
 
 // refuseCallers has callers refused, one after the other.

@@ -90,9 +90,9 @@ type Balancer interface {
 	// done once. False: it has too much to do, and done will not be called.
 	// If done returns false nobody wants the answer, and its lease is over.
 	Resolve(q backend.Query, done func(backend.Target, error) bool) bool
-	// Release returns the lease of a session that is gone. False: it has too
-	// much to do, and the shard asks again later.
-	Release(l backend.Lease) bool
+	// Report says what became of a lease. Every fate but backend.Began returns
+	// it. False: it has too much to do, and the shard reports again later.
+	Report(o backend.Outcome) bool
 	// Unreachable says that a backend is silent; certain, that nobody listens
 	// there. Best effort.
 	Unreachable(id backend.ID, certain bool)

@@ -44,12 +44,12 @@ func (s *Shard) open(front uint8, d *udp.Datagram, h wire.Handshake, q backend.Q
 func (s *Shard) resolved(i, gen uint32, t backend.Target, err error) {
 	ss := s.sessions.at(i)
 	if ss.gen != gen || ss.state != resolving {
-		s.release(t.Lease)
+		s.reportOutcome(backend.Outcome{Lease: t.Lease})
 		return
 	}
 	ss.lease = t.Lease
 	if err != nil {
-		s.fail(i, ss, codeOf(err))
+		s.fail(i, ss, codeOf(err), backend.Unused)
 		return
 	}
 	s.dial(i, ss, t)
@@ -68,7 +68,7 @@ func (s *Shard) dial(i uint32, ss *Session, t backend.Target) {
 	to := addr.From(t.Addr)
 	port, ok := s.pickPort(&to, ss.callerID)
 	if !ok || !s.canJoin(to) {
-		s.fail(i, ss, handshake.Overload)
+		s.fail(i, ss, handshake.Overload, backend.Unused)
 		return
 	}
 	ss.backend, ss.port = to, port
@@ -150,11 +150,18 @@ func (s *Shard) tick(i uint32, ss *Session) {
 	s.allowForStalls(sd)
 	b, code := x.Tick(s.now, s.room())
 	if code != handshake.NoRejection {
-		if x.Phase() == handshake.Inducting && s.now >= sd.opening.attempt.until {
+		fate := backend.Unused // nobody was dialled
+		switch {
+		case code == handshake.Backlog:
+			fate = backend.Refused
+		case ss.state == connecting:
+			fate = sd.opening.attempt.fate(s.now)
+		}
+		if x.Phase() == handshake.Inducting && fate == backend.Silent {
 			// Not a word, and it had its time.
 			s.cfg.Balancer.Unreachable(sd.peer.id, false)
 		}
-		s.fail(i, ss, code)
+		s.fail(i, ss, code, fate)
 		return
 	}
 	s.sendLeg(i, ss, b)
@@ -213,8 +220,11 @@ func (s *Shard) legReply(i uint32, ss *Session, p wire.Packet) Counter {
 		if x.Phase() == handshake.Connected {
 			s.connected(i, ss, h)
 		} else {
-			s.reject(i, ss)
+			s.reject(i, ss, backend.Denied)
 		}
+	case handshake.Refused:
+		s.wheel.Set(i, x.Due())
+		s.askAnother(i, ss, backend.Refused)
 	default:
 		return DropBadReply
 	}
@@ -229,7 +239,7 @@ func (s *Shard) connected(i uint32, ss *Session, response wire.Handshake) {
 		// Two backends gave sockets of one caller's port the same ID: its
 		// packets could not be told apart.
 		s.sendShutdownBackend(ss, backendID)
-		s.fail(i, ss, handshake.Overload)
+		s.fail(i, ss, handshake.Overload, backend.Unused)
 		return
 	}
 	s.halfOpen--
@@ -240,6 +250,7 @@ func (s *Shard) connected(i uint32, ss *Session, response wire.Handshake) {
 	s.keyFront(i, ss)
 	s.agree(i, ss, response)
 	s.counters.inc(Established)
+	s.reportOutcome(backend.Outcome{Lease: ss.lease, Fate: backend.Began})
 	s.answer(i, ss)
 	s.wheel.Set(i, s.checkDue(i, ss))
 	e := s.sessionEvent(SessionBegun, i, ss)
@@ -247,17 +258,19 @@ func (s *Shard) connected(i uint32, ss *Session, response wire.Handshake) {
 	s.emit(e)
 }
 
-// fail rejects the caller with a code of the relay's own.
-func (s *Shard) fail(i uint32, ss *Session, code handshake.Code) {
+// fail rejects the caller with a code of the relay's own, or what a backend said
+// that could not take it. f is what the balancer is told of the placement.
+func (s *Shard) fail(i uint32, ss *Session, code handshake.Code, f backend.Fate) {
 	o := s.sessions.side(i).opening
 	s.giveUpLeg(ss, o)
 	o.exchange.Reject(s.now, code)
-	s.reject(i, ss)
+	s.reject(i, ss, f)
 }
 
 // reject tells the caller the rejection that the exchange holds, which is
-// repeated for as long as the caller may ask again.
-func (s *Shard) reject(i uint32, ss *Session) {
+// repeated for as long as the caller may ask again, and the balancer what
+// became of the placement.
+func (s *Shard) reject(i uint32, ss *Session, f backend.Fate) {
 	s.halfOpen--
 	ss.state = rejected
 	s.counters.inc(Rejected)
@@ -267,7 +280,7 @@ func (s *Shard) reject(i uint32, ss *Session) {
 	e.Took = s.now - s.sessions.side(i).opened
 	s.emit(e)
 	s.leavePeer(i, ss)
-	s.releaseLease(ss)
+	s.releaseLease(ss, f, 0)
 	s.tombs++
 	s.wheel.Set(i, s.now+handshake.RejectionKept)
 }

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"slices"
 	"time"
 
 	"srtrelay/addr"
@@ -154,7 +155,7 @@ func (s *Shard) bury(i uint32, ss *Session) {
 	s.dropReplay(s.sessions.side(i))
 	s.dropReturning(i)
 	s.leavePeer(i, ss)
-	s.releaseLease(ss)
+	s.releaseLease(ss, ss.cause.fate(), s.sessions.side(i).ended-ss.begun)
 	s.tombs++
 	s.wheel.Set(i, s.now+tombstoneKept)
 }
@@ -184,27 +185,27 @@ func (s *Shard) dropReplay(sd *side) {
 	}
 }
 
-// releaseLease gives a session's hold on its backend back.
-func (s *Shard) releaseLease(ss *Session) {
-	s.release(ss.lease)
+// releaseLease gives a session's hold on its backend back, and says what became
+// of it.
+func (s *Shard) releaseLease(ss *Session, f backend.Fate, lasted time.Duration) {
+	s.reportOutcome(backend.Outcome{Lease: ss.lease, Fate: f, Lasted: lasted})
 	ss.lease = 0
 }
 
-func (s *Shard) release(l backend.Lease) {
-	if l != 0 && !s.cfg.Balancer.Release(l) {
-		s.owed = append(s.owed, l)
+// reportOutcome passes on what became of a lease: now, or after what is owed already.
+func (s *Shard) reportOutcome(o backend.Outcome) {
+	if o.Lease != 0 && (len(s.owed) > 0 || !s.cfg.Balancer.Report(o)) {
+		s.owed = append(s.owed, o)
 	}
 }
 
-// payOwed offers the leases again that the balancer had no time for.
+// payOwed offers the balancer what it was too busy for.
 func (s *Shard) payOwed() {
-	for len(s.owed) > 0 {
-		last := len(s.owed) - 1
-		if !s.cfg.Balancer.Release(s.owed[last]) {
-			return
-		}
-		s.owed = s.owed[:last]
+	n := 0
+	for n < len(s.owed) && s.cfg.Balancer.Report(s.owed[n]) {
+		n++
 	}
+	s.owed = slices.Delete(s.owed, 0, n)
 }
 
 // callerStraggles answers a caller that goes on sending after the end: the

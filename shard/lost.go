@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"srtrelay/addr"
+	"srtrelay/backend"
 	"srtrelay/handshake"
 )
 
@@ -90,7 +91,7 @@ func (s *Shard) endLost() (left int) {
 			case ss.state == established:
 				s.end(i, ss, BackendLost)
 			case ss.state == connecting:
-				s.askAnother(i, ss, true)
+				s.askAnother(i, ss, backend.Lost)
 			}
 		}
 		if p.condemned == 0 {

@@ -37,6 +37,7 @@ type fakeBalancer struct {
 	hold        bool // keeps answers back
 	held        []func()
 	released    []backend.Lease
+	outcomes    []backend.Outcome
 	unreachable []backend.ID
 	asked       []backend.Query
 }
@@ -62,13 +63,16 @@ func (b *fakeBalancer) Resolve(q backend.Query, done func(backend.Target, error)
 	return true
 }
 
-func (b *fakeBalancer) Release(l backend.Lease) bool {
+func (b *fakeBalancer) Report(o backend.Outcome) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.busy {
 		return false
 	}
-	b.released = append(b.released, l)
+	b.outcomes = append(b.outcomes, o)
+	if o.Fate != backend.Began {
+		b.released = append(b.released, o.Lease)
+	}
 	return true
 }
 

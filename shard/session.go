@@ -83,6 +83,19 @@ func (c Cause) tellsCaller() bool { return c != ByCaller && c != Replaced }
 // tellsBackend reports whether the backend must be told.
 func (c Cause) tellsBackend() bool { return c != ByBackend }
 
+// fate is what the balancer is told of a session's end.
+func (c Cause) fate() backend.Fate {
+	switch c {
+	case ByBackend:
+		return backend.Closed
+	case BackendSilent:
+		return backend.Silent
+	case BackendLost:
+		return backend.Lost
+	}
+	return backend.Ended
+}
+
 // Flow counts what went one way through a session.
 type Flow struct{ Packets, Bytes uint64 }
 

@@ -81,7 +81,7 @@ type Shard struct {
 	dying     []*peer  // lost, and not all of their sessions are told
 	others    []*Shard // of the group; for their inboxes
 
-	owed []backend.Lease // leases to release when the balancer has time
+	owed []backend.Outcome // to report when the balancer has time, in order
 
 	scratch  []byte       // datagrams of the relay's own, until the next flush
 	letters  []letter     // the inbox's list of last time

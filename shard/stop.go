@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime/debug"
 
+	"srtrelay/backend"
 	"srtrelay/handshake"
 )
 
@@ -73,7 +74,7 @@ func (s *Shard) stopSlice(most int) (done bool) {
 			s.end(i, ss, Stopped)
 			ended++
 		case resolving, connecting:
-			s.fail(i, ss, handshake.Down)
+			s.fail(i, ss, handshake.Down, backend.Unused)
 			ended++
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"srtrelay/backend"
 	"srtrelay/handshake"
 )
 
@@ -88,7 +89,7 @@ func (g *Group) Kick(ctx context.Context, id SessionID) (kicked bool, err error)
 		case established:
 			s.end(id.Index, ss, Kicked)
 		case resolving, connecting:
-			s.fail(id.Index, ss, handshake.Forbidden)
+			s.fail(id.Index, ss, handshake.Forbidden, backend.Unused)
 		}
 	})
 	return kicked, err

@@ -120,6 +120,10 @@ func health(v answer.Backend) string {
 		return "down"
 	case v.Draining:
 		return "draining"
+	case v.Returning:
+		return "returning"
+	case v.Ejected:
+		return "ejected"
 	}
 	return "alive"
 }
@@ -128,7 +132,7 @@ func backendAlarm(v answer.Backend) alarm {
 	switch {
 	case !v.Alive:
 		return alarming
-	case v.Draining:
+	case v.Draining, v.Ejected:
 		return warning
 	}
 	return calm

@@ -115,6 +115,13 @@ func (s Show) Backend(b answer.Backend) string {
 	if b.Problem != "" {
 		p.add("problem", answer.Printable(b.Problem))
 	}
+	if b.Ejected {
+		p.add("ejected", answer.Printable(b.EjectedBecause))
+		p.add("until", f.moment(b.EjectedUntil))
+	}
+	if b.Ejections > 0 {
+		p.add("ejections", f.count(b.Ejections))
+	}
 	p.add("source", b.Source)
 	p.add("carries", counted(f, b.Sessions, "session")+" of "+counted(f, b.Streams, "stream")+", "+f.bitrate(b.Bitrate))
 	p.add("weight", strconv.Itoa(b.Weight))

@@ -16,10 +16,19 @@ type Backend struct {
 	Address string `json:"address"`
 	// Problem says why there is no address, or why the one that the name has
 	// now is not taken; "" for none.
-	Problem      string    `json:"problem,omitempty"`
-	Alive        bool      `json:"alive"`
-	Late         bool      `json:"late"`
-	Draining     bool      `json:"draining"`
+	Problem  string `json:"problem,omitempty"`
+	Alive    bool   `json:"alive"`
+	Late     bool   `json:"late"`
+	Draining bool   `json:"draining"`
+	// Ejected says that outlier detection gives it no new streams while others
+	// can take them; Returning, that a few try it again.
+	Ejected   bool `json:"ejected"`
+	Returning bool `json:"returning,omitempty"`
+	// EjectedUntil is when it may be tried, EjectedBecause why it was ejected.
+	EjectedUntil   time.Time `json:"ejected_until,omitzero"`
+	EjectedBecause string    `json:"ejected_because,omitempty"`
+	// Ejections counts all that there were.
+	Ejections    uint64    `json:"ejections"`
 	Source       string    `json:"source"`
 	RegisteredAt time.Time `json:"registered_at,omitzero"`
 	UpdatedAt    time.Time `json:"updated_at,omitzero"`

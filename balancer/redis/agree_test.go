@@ -115,6 +115,7 @@ func TestTriedBackendIsReplaced(t *testing.T) {
 		t.Errorf("silent %s, next %s, for the other relay %s", silent.ID, next.ID, got.ID)
 	}
 	// With a session of somebody else there only the one caller goes on.
+	a.Report(backend.Outcome{Lease: next.Lease, Fate: backend.Began})
 	lone := a.ask(backend.Query{Key: "k", Tried: [2]backend.ID{next.ID}})
 	if got := s.Get(t.Context(), "srs-proxy-url:k").Val(); lone.ID == next.ID || got != serverKey(staticPrefix+next.ID) {
 		t.Errorf("stream at %s, its caller at %s, in Redis %s", next.ID, lone.ID, got)

@@ -98,6 +98,7 @@ func TestConflictAfterAnOutage(t *testing.T) {
 	wire.set(true)
 	a.away()
 	own := a.stream("k")
+	a.Report(backend.Outcome{Lease: own.Lease, Fate: backend.Began})
 	// The other relay must not choose the same by chance.
 	b.reg.SetDraining(own.ID, true)
 	theirs := b.stream("k")
@@ -107,7 +108,7 @@ func TestConflictAfterAnOutage(t *testing.T) {
 	if got := b.stream("k"); got.ID != theirs.ID || own.ID == theirs.ID {
 		t.Errorf("the stream was %s, and is %s", theirs.ID, got.ID)
 	}
-	if !a.memory.Used(balancer.Home{Key: "k"}, own.ID) {
+	if !a.memory.Lives(balancer.Home{Key: "k"}, own.ID) {
 		t.Error("the running session was moved")
 	}
 }

@@ -54,9 +54,6 @@ func (b *Balancer) Pick(ctx context.Context, q backend.Query) (backend.Target, e
 	return b.alone(q)
 }
 
-// Release implements balancer.Balancer.
-func (b *Balancer) Release(l backend.Lease) { b.memory.Release(l) }
-
 // alone picks without Redis: what is known stays where it is, what is new goes
 // where every relay would put it. Whether somebody else has the stream's
 // publisher is not known, so players are let in.
@@ -92,7 +89,7 @@ func (b *Balancer) admit(q backend.Query, a answer, now time.Time) backend.Targe
 	entered := false
 	defer func() {
 		if !entered { // a panic: nobody learns of the lease
-			b.memory.Release(t.Lease)
+			b.memory.Report(backend.Outcome{Lease: t.Lease})
 		}
 	}()
 	group, stream := balancer.HomesOf(q)
@@ -148,20 +145,38 @@ func (b *Balancer) settle(ctx context.Context, h balancer.Home, q backend.Query,
 	}
 	wanted, stale := b.names.of(want), ""
 	for range contests {
-		key, err := claim.Run(ctx, b.client, []string{homeKey(h)}, wanted, stale, b.bindTTL.Milliseconds()).Text()
-		if err != nil || key == wanted {
+		c, err := b.claim(ctx, h, wanted, stale)
+		if err != nil || c.key == wanted {
 			return want, want.ID, err
 		}
-		at, usable, err := b.server(ctx, key, q)
-		if err != nil || usable {
+		at, usable, err := b.server(ctx, c.key, q)
+		keeps := err == nil && b.keeps(h, at, c.left)
+		switch {
+		case err != nil || usable && (keeps || !b.memory.Shuns(q, at.ID)):
 			return at, at.ID, err
-		}
-		if at.ID != "" && b.memory.Used(h, at.ID) && !at.Down {
+		case keeps:
 			return want, "", nil
 		}
-		stale = key
+		stale = c.key
 	}
 	return backend.Backend{}, "", errContested
+}
+
+// keeps reports whether a home stays bound to a backend to which this caller
+// cannot go: sessions live there. Of a backend that lets probes pass only a
+// publisher counts, here or, as the binding was renewed of late, at another
+// relay: it may be this relay's way to it that is lost. One that is certain to
+// be gone keeps nothing.
+func (b *Balancer) keeps(h balancer.Home, at backend.Backend, left time.Duration) bool {
+	switch {
+	case at.ID == "" || at.Down && at.Gone:
+		return false
+	case left > b.confirmed:
+		return true
+	case at.Down:
+		return b.memory.Published(h, at.ID)
+	}
+	return b.memory.Lives(h, at.ID)
 }
 
 // lookup returns where a home is, if it is anywhere that lives, and changes

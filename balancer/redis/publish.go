@@ -150,47 +150,54 @@ func anys(keys []string) []any {
 // those that were made while Redis was away. Where Redis has another answer,
 // later callers follow it; sessions stay.
 func (b *Balancer) renewBindings(ctx context.Context) error {
-	type claimed struct {
-		home balancer.Home
-		key  string
-		cmd  *goredis.Cmd
+	type renewal struct {
+		balancer.Binding
+		key string
+		cmd *goredis.Cmd
 	}
-	var all []claimed
+	var all []renewal
 	snap := b.registry.Snapshot()
-	homes := b.memory.Bindings()
-	spelled := b.spelled.ofHomes(homes)
-	for h, id := range homes {
-		if at, ok := snap.Find(id); ok && !at.Down {
-			all = append(all, claimed{home: h, key: b.names.of(at)})
-			for _, name := range spelled[h] {
-				all = append(all, claimed{home: balancer.Home{Key: name}, key: b.names.of(at)})
+	bindings := b.memory.Bindings()
+	spelled := b.spelled.ofHomes(bindings)
+	for _, bound := range bindings {
+		// One that lets probes pass may be well for others, who learn from
+		// this that its publisher goes on.
+		if at, ok := snap.Find(bound.At); ok && (!at.Down || !at.Gone && bound.Published) {
+			all = append(all, renewal{Binding: bound, key: b.names.of(at)})
+			for _, name := range spelled[bound.Home] {
+				other := bound
+				other.Home = balancer.Home{Key: name}
+				all = append(all, renewal{Binding: other, key: b.names.of(at)})
 			}
 		}
 	}
 	for batch := range slices.Chunk(all, renewBatch) {
 		err := b.pipeline(ctx, func(p goredis.Pipeliner) {
 			for i := range batch {
-				c := &batch[i]
-				c.cmd = claim.Eval(ctx, p, []string{homeKey(c.home)}, c.key, "", b.bindTTL.Milliseconds())
+				r, ttl := &batch[i], b.firstTTL
+				if r.Proven {
+					ttl = b.bindTTL
+				}
+				r.cmd = claim.Eval(ctx, p, []string{homeKey(r.Home)}, r.key, "", ttl.Milliseconds(), b.firstTTL.Milliseconds())
 			}
 		})
 		if err != nil {
 			return err
 		}
 		now := time.Now()
-		for _, c := range batch {
-			key, err := c.cmd.Text()
+		for _, r := range batch {
+			c, err := readClaim(r.cmd)
 			if err != nil {
 				continue // the key is something else
 			}
-			if key != c.key {
-				at, ok := b.names.find(snap, key)
+			if c.key != r.key {
+				at, ok := b.names.find(snap, c.key)
 				if !ok || at.Down {
 					continue // the next pick replaces it
 				}
-				b.memory.Bind(c.home, at.ID)
+				b.memory.Bind(r.Home, at.ID)
 			}
-			b.fresh.add(c.home, now)
+			b.fresh.add(r.Home, now)
 		}
 	}
 	return nil

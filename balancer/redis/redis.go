@@ -73,14 +73,19 @@ type Balancer struct {
 	ttl      time.Duration
 	bindTTL  time.Duration // how long a binding outlives its last renewal
 	renew    time.Duration // how often bindings with sessions are renewed
-	client   goredis.UniversalClient
-	circuit  *circuit
-	names    names
-	fresh    *recent[balancer.Home]
-	misses   *recent[string]
-	spelled  spellings
-	register register
-	log      *slog.Logger
+	firstTTL time.Duration // likewise before a session has lived
+	// confirmed is what a binding has left, at least, that was renewed within
+	// one and a half times renew: sessions live under it.
+	confirmed time.Duration
+	dropped   chan balancer.Binding
+	client    goredis.UniversalClient
+	circuit   *circuit
+	names     names
+	fresh     *recent[balancer.Home]
+	misses    *recent[string]
+	spelled   spellings
+	register  register
+	log       *slog.Logger
 	// elsewhere says that Redis is on another host.
 	elsewhere bool
 
@@ -100,6 +105,7 @@ func Open(o Options) *Balancer {
 		ttl:       o.TTL,
 		renew:     renew,
 		bindTTL:   o.Memory.Affinity + 2*renew,
+		dropped:   make(chan balancer.Binding, dropQueue),
 		client:    connect(o.Servers),
 		circuit:   newCircuit(o.Log),
 		fresh:     newFresh(),
@@ -111,7 +117,10 @@ func Open(o Options) *Balancer {
 		stop:      stop,
 		loop:      o.Supervisor.Tasks(),
 	}
+	b.confirmed = b.bindTTL - renew*3/2
+	b.firstTTL = min(firstTTL, b.confirmed)
 	b.loop.Loop(ctx, "redis", b.run)
+	b.loop.Loop(ctx, "redis bindings", b.takeOut)
 	return b
 }
 

@@ -151,3 +151,9 @@ func (r *relay) known(id backend.ID) backend.Backend {
 	b, _ := r.reg.Snapshot().Find(id)
 	return b
 }
+
+// Release ends a session that was established and lived.
+func (r *relay) Release(l backend.Lease) {
+	r.Report(backend.Outcome{Lease: l, Fate: backend.Began})
+	r.Report(backend.Outcome{Lease: l, Fate: backend.Ended, Lasted: time.Hour})
+}

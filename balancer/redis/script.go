@@ -2,24 +2,41 @@ package redis
 
 import goredis "github.com/redis/go-redis/v9"
 
-// claim answers where a home is, and puts it there if it is new, or if it is
-// where it must not be any more.
+// claim answers where a home is and how long its binding had to live, in ms,
+// and puts the home there if it is new, or if it is where it must not be any
+// more.
 //
 // KEYS[1] the home; ARGV[1] the server's key that is proposed; ARGV[2] the one
-// to be replaced, "" for none; ARGV[3] the TTL in ms. The TTL of another
-// relay with a longer affinity is not cut short. What is longer than any
+// to be replaced, "" for none; ARGV[3] the TTL in ms of the proposal; ARGV[4]
+// the least TTL in ms of another answer. A longer TTL is not cut short, and who
+// only follows a binding does not make it look renewed. What is longer than any
 // server's key is none, and is replaced.
 var claim = goredis.NewScript(`
 local at = redis.call('GETRANGE', KEYS[1], 0, 512)
 if at ~= '' and #at <= 512 and at ~= ARGV[2] then
   local left = redis.call('PTTL', KEYS[1])
-  if left >= 0 and left < tonumber(ARGV[3]) then
-    redis.call('PEXPIRE', KEYS[1], ARGV[3])
+  local ttl = tonumber(ARGV[at == ARGV[1] and 3 or 4])
+  if left >= 0 and left < ttl then
+    redis.call('PEXPIRE', KEYS[1], ttl)
   end
-  return at
+  return {at, left}
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
-return ARGV[1]
+return {ARGV[1], tonumber(ARGV[3])}
+`)
+
+// drop takes out a binding that nothing has proven.
+//
+// KEYS[1] the home; ARGV[1] the server's key; ARGV[2] the longest TTL in ms of
+// a binding that is not proven.
+var drop = goredis.NewScript(`
+if redis.call('GETRANGE', KEYS[1], 0, 512) == ARGV[1] then
+  local left = redis.call('PTTL', KEYS[1])
+  if left >= 0 and left <= tonumber(ARGV[2]) then
+    return redis.call('DEL', KEYS[1])
+  end
+end
+return 0
 `)
 
 // list takes keys out of a JSON array and puts keys in, in one step: SRS's

@@ -237,6 +237,11 @@ func TestBindingsAreRenewed(t *testing.T) {
 	s := startRedis(t)
 	r := openWith(t, 1, at(s.addr), func(m *balancer.Memory) { m.Affinity = time.Second }).ready()
 	got := r.stream("k")
+	if ttl := s.PTTL(t.Context(), "srs-proxy-url:k").Val(); ttl <= 0 || ttl > r.firstTTL {
+		t.Errorf("lives %v before its first session has", ttl)
+	}
+	r.Report(backend.Outcome{Lease: got.Lease, Fate: backend.Began})
+	until(t, "a session to have lived", func() bool { return s.PTTL(t.Context(), "srs-proxy-url:k").Val() > r.confirmed })
 	if ttl := s.PTTL(t.Context(), "srs-proxy-url:k").Val(); ttl <= time.Second || ttl > 3*time.Second {
 		t.Errorf("lives %v", ttl)
 	}

@@ -51,13 +51,17 @@ func (s *spellings) note(q backend.Query) {
 }
 
 // ofHomes returns the spellings of all homes, and forgets those of others.
-func (s *spellings) ofHomes(homes map[balancer.Home]backend.ID) map[balancer.Home][]string {
+func (s *spellings) ofHomes(bindings []balancer.Binding) map[balancer.Home][]string {
+	homes := make(map[balancer.Home]bool, len(bindings))
+	for _, bound := range bindings {
+		homes[bound.Home] = true
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := make(map[balancer.Home][]string, len(s.of))
 	for key, names := range s.of {
 		h := balancer.Home{Key: key}
-		if _, there := homes[h]; !there {
+		if !homes[h] {
 			delete(s.of, key)
 			continue
 		}
@@ -96,7 +100,8 @@ func (b *Balancer) settleStream(ctx context.Context, q backend.Query, want backe
 func (b *Balancer) spell(ctx context.Context, spelled balancer.Home, q backend.Query, at backend.Backend) error {
 	wanted, stale := b.names.of(at), ""
 	for range contests {
-		key, err := claim.Run(ctx, b.client, []string{homeKey(spelled)}, wanted, stale, b.bindTTL.Milliseconds()).Text()
+		c, err := b.claim(ctx, spelled, wanted, stale)
+		key := c.key
 		if err != nil || key == wanted {
 			return err
 		}

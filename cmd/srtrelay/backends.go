@@ -22,6 +22,7 @@ type choice struct {
 func newChoice(registry *backend.Registry, c config.Config, carried *bitrates, p process) choice {
 	memory := balancer.NewMemory(registry, time.Now)
 	memory.Bitrate = carried.of
+	memory.Outliers = c.OutlierDetection
 	memory.Policy, memory.Affinity, memory.PlayersCreate = balancer.Policy(c.Policy), c.Affinity, c.PlayersCreate
 	if c.State != "redis" {
 		return choice{Balancer: memory, memory: memory}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -10,17 +11,20 @@ import (
 	"srtrelay/api"
 	"srtrelay/api/answer"
 	"srtrelay/backend"
+	"srtrelay/balancer"
 )
 
 // changesEvery is how often the backends are looked at: at once for a person,
 // and what comes and goes in between is told as what became of it.
 const changesEvery = 250 * time.Millisecond
 
-// followChanges tells how the set of backends changes, until ctx ends.
-func followChanges(ctx context.Context, r *backend.Registry, tell func(answer.Event)) {
+// followChanges tells how the set of backends, and what is thought of them,
+// changes, until ctx ends.
+func followChanges(ctx context.Context, r *backend.Registry, ejected func() map[backend.ID]balancer.Ejection, tell func(answer.Event), log *slog.Logger) {
 	tick := time.NewTicker(changesEvery)
 	defer tick.Stop()
 	before, then := r.Snapshot(), time.Now()
+	var out ejections
 	for {
 		select {
 		case <-ctx.Done():
@@ -30,7 +34,13 @@ func followChanges(ctx context.Context, r *backend.Registry, tell func(answer.Ev
 			for _, e := range changes(before, after, then, now) {
 				tell(e)
 			}
-			before, then = after, now
+			thought := ejected()
+			turned := ejectionChanges(out, thought, after, now)
+			logEjections(turned, log)
+			for _, e := range turned {
+				tell(e)
+			}
+			before, then, out = after, now, thought
 		}
 	}
 }

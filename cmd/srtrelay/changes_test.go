@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"srtrelay/api/answer"
 	"srtrelay/backend"
+	"srtrelay/balancer"
 )
 
 func TestBackendChanges(t *testing.T) {
@@ -69,7 +71,7 @@ func TestChangesAreToldOnce(t *testing.T) {
 		var kinds []string
 		ctx, end := context.WithCancel(t.Context())
 		defer end()
-		go followChanges(ctx, r, func(e answer.Event) { kinds = append(kinds, e.Kind+" "+e.Backend) })
+		go followChanges(ctx, r, balancer.NewMemory(r, time.Now).Ejections, func(e answer.Event) { kinds = append(kinds, e.Kind+" "+e.Backend) }, slog.New(slog.DiscardHandler))
 		synctest.Wait()
 		time.Sleep(time.Second)
 		r.Put(backend.Backend{ID: "new", Source: backend.Registered})
@@ -83,4 +85,36 @@ func TestChangesAreToldOnce(t *testing.T) {
 			t.Errorf("%q, want %q", kinds, want)
 		}
 	})
+}
+
+func TestEjectionsAreTold(t *testing.T) {
+	at := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
+	snap := &backend.Snapshot{Backends: []backend.Backend{{ID: "a", Addr: netip.MustParseAddrPort("10.0.0.1:1")}}}
+	of := func(e balancer.Ejection) ejections { return ejections{"a": e} }
+	never, out := ejections{}, balancer.Ejection{Ejected: true, Times: 1, Why: "3 of 3 new streams failed"}
+	trying, over := balancer.Ejection{Ejected: true, Returning: true, Times: 1}, balancer.Ejection{Times: 1}
+	for name, c := range map[string]struct {
+		before, after ejections
+		want          string
+	}{
+		"nothing":    {never, never, ""},
+		"ejected":    {never, of(out), "ejected: 3 of 3 new streams failed"},
+		"still":      {of(out), of(out), ""},
+		"tried":      {of(out), of(trying), "returns from ejection"},
+		"failed":     {of(trying), of(balancer.Ejection{Ejected: true, Times: 2, Why: "again"}), "ejected: again"},
+		"proven":     {of(trying), of(over), "ejected no more"},
+		"taken back": {of(out), of(over), "ejected no more"},
+		"quick":      {never, of(over), ""},
+	} {
+		var got string
+		for _, e := range ejectionChanges(c.before, c.after, snap, at) {
+			got += e.Cause
+			if e.Kind != "backend-changed" || e.Backend != "a" || e.Address != "10.0.0.1:1" || !e.Time.Equal(at) {
+				t.Errorf("%s: %+v", name, e)
+			}
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
 }

@@ -142,7 +142,12 @@ func (k knownBackends) Backends() []answer.Backend {
 	for id, l := range k.chosen.memory.Loads() {
 		loads[id] = api.Load(l)
 	}
+	ejected := make(map[backend.ID]api.Ejection)
+	for id, e := range k.chosen.memory.Ejections() {
+		ejected[id] = api.Ejection(e)
+	}
 	return api.View(api.Known{
-		Snapshot: k.registry.Snapshot(), Seen: k.registry.Seen(), Loads: loads, Bitrates: k.carried.all(), Now: time.Now(),
+		Ejections: ejected,
+		Snapshot:  k.registry.Snapshot(), Seen: k.registry.Seen(), Loads: loads, Bitrates: k.carried.all(), Now: time.Now(),
 	})
 }

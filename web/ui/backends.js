@@ -8,13 +8,17 @@ export function health(b) {
   // A late backend counts as not alive; that it is late says more.
   if (b.late) return "late";
   if (!b.alive) return "down";
-  return b.draining ? "draining" : "alive";
+  if (b.draining) return "draining";
+  if (b.returning) return "returning";
+  return b.ejected ? "ejected" : "alive";
 }
 
 const healthHints = {
   alive: "Takes new streams",
   late: "Its heartbeat is overdue: no new streams, what runs there goes on",
   draining: "No new streams, by the operator's wish; what runs there goes on",
+  ejected: "Failed its callers as others do not: no new streams while others can take them; what runs there goes on",
+  returning: "Was ejected; a few new streams try it",
   down: "Does not answer",
 };
 
@@ -58,6 +62,7 @@ export class BackendList {
     setText(detail, b.problem || `${counted(b.sessions, "session")}, ${counted(b.streams, "stream")} · ${b.source}`);
     setAttribute(press, "title", [
       b.id === b.address || !b.address ? b.id : `${b.id} at ${b.address}`, healthHints[word], b.problem ?? "", `${count(b.sessions)} sessions, ${count(b.streams)} streams`,
+      b.ejected_because ? `Ejected: ${b.ejected_because}; until ${moment(b.ejected_until)}` : "",
       `Weight ${b.weight}`, b.server ? `Server ${b.server}` : "", b.updated_at ? `Last heard ${moment(b.updated_at)}` : "",
       "Press to see its streams alone",
     ].filter(Boolean).join("\n"));
