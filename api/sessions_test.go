@@ -87,7 +87,7 @@ func oneSession() answer.Session {
 	way := answer.Way{
 		Packets: 1, Bytes: 2, Bitrate: 3.5, PacketRate: 4.5, DataPackets: 5, DataBytes: 6, Retransmitted: 7,
 		FilterPackets: 8, LostBefore: 9, LostBehind: 10, LostReported: 11, Duplicated: 12, Reordered: 13, Dropped: 14,
-		ACKs: 15, NAKs: 16, ACKACKs: 17,
+		ACKs: 15, NAKs: 16, ACKACKs: 17, Implausible: 18,
 		Receiver: &answer.Receiver{RTTMillis: 1.5, RTTVarianceMillis: 0.5, BufferPackets: 1, PacketRate: 2, CapacityPackets: 3, Bitrate: 4},
 	}
 	leg := answer.Leg{RTTMillis: number(1), RTTVarianceMillis: number(2), Measured: true, LossPercent: number(0), TotalLossPercent: number(4)}

@@ -142,7 +142,7 @@ func way(f shard.Flow, q *telemetry.Quality, r flowRate) answer.Way {
 		DataPackets: q.Packets, DataBytes: q.Bytes, Retransmitted: q.Retransmitted, FilterPackets: q.Filter,
 		LostBefore: q.LostBefore, LostBehind: q.LostBehind, LostReported: q.LostReported,
 		Duplicated: q.Duplicated, Reordered: q.Reordered, Dropped: q.Dropped,
-		ACKs: q.ACKs, NAKs: q.NAKs, ACKACKs: q.ACKACKs,
+		ACKs: q.ACKs, NAKs: q.NAKs, ACKACKs: q.ACKACKs, Implausible: uint64(q.Implausible),
 	}
 	if q.Heard {
 		w.Receiver = &answer.Receiver{

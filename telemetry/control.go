@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"math"
 	"time"
 
 	"srtrelay/wire"
@@ -40,11 +41,17 @@ func (r *record) ack(now time.Duration, p wire.Packet) {
 	if !a.Full {
 		return
 	}
-	r.heard = true
-	r.receiver = Receiver{
+	said := Receiver{
 		RTT: a.RTT, RTTVar: a.RTTVar, Buffer: a.Buffer,
 		PacketRate: a.PacketRate, Capacity: a.Capacity, ByteRate: a.ByteRate,
 	}
+	if !said.plausible() {
+		if r.lies < math.MaxUint16 {
+			r.lies++
+		}
+		return // whoever lies in one figure lies in all
+	}
+	r.heard, r.receiver = true, said
 }
 
 // drop counts what the sender gives up. It says so again whenever it is asked

@@ -1,6 +1,8 @@
 package telemetry
 
 import (
+	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -78,6 +80,43 @@ func TestReceiver(t *testing.T) {
 	want := Receiver{RTT: 40_000, RTTVar: 5_000, Buffer: 8000, PacketRate: 190, Capacity: 1900, ByteRate: 250_000}
 	if q := r.quality(); !q.Heard || q.Receiver != want {
 		t.Errorf("%+v, want %+v", q.Receiver, want)
+	}
+}
+
+// An ACK may claim anything: what cannot be is counted and shown nowhere, and
+// what was said before stays.
+func TestPoisonedReceiverIsNotBelieved(t *testing.T) {
+	const rttWord, varWord, bufferWord, rateWord, capacityWord = 1, 2, 3, 4, 5
+	honest := []uint32{firstSeq, 40_000, 5_000, 8000, 190, 1900, 250_000}
+	r, said := newRig(firstSeq), Receiver{RTT: 40_000, RTTVar: 5_000, Buffer: 8000, PacketRate: 190, Capacity: 1900, ByteRate: 250_000}
+	number, lies := uint32(1), uint16(0)
+	send := func(word int, value uint32, believed bool) {
+		t.Helper()
+		words := slices.Clone(honest)
+		words[word] = value
+		number++
+		r.see(ToCaller, controlOf(wire.TypeACK, 0, number, words...))
+		if !believed {
+			lies++
+		}
+		q := r.quality()
+		if q.Implausible != lies || q.Heard != (number > 2 || believed) || !believed && q.Heard && q.Receiver != said {
+			t.Errorf("word %d says %d: %+v, want it believed: %v", word, value, q, believed)
+		}
+	}
+	send(rttWord, 40_000, true)
+	for word, most := range map[int]uint32{
+		rttWord: maxRTT, varWord: maxRTT, bufferWord: maxBuffer, rateWord: maxRate, capacityWord: maxRate,
+	} {
+		send(word, most, true)
+		send(word, honest[word], true)
+		send(word, most+1, false)
+		send(word, math.MaxUint32, false)
+	}
+	r = newRig(firstSeq)
+	r.see(ToCaller, controlOf(wire.TypeACK, 0, 1, firstSeq, math.MaxUint32, 0, 0, 0, 0, 0))
+	if q := r.quality(); q.Heard || q.Implausible != 1 || q.ACKs != 1 {
+		t.Errorf("a lie at first: %+v", q)
 	}
 }
 

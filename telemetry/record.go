@@ -12,6 +12,7 @@ type record struct {
 	rexmit uint32        // wire.RexmitBit, or 0 where that bit belongs to the message number
 	strays uint8         // packets in a row from far behind
 	heard  bool          // receiver is what a full ACK said
+	lies   uint16        // full ACKs that cannot be true, at most so many
 	Counts
 
 	dropped  uint32 // sequence number after the last that DROPREQs gave up
@@ -60,16 +61,38 @@ type Quality struct {
 	// Receiver is the zero value until Heard.
 	Receiver Receiver
 	Heard    bool
+	// Implausible is how many full ACKs could not be true and were left out;
+	// counted up to 65,535.
+	Implausible uint16
 	// RTT between the relay and this way's sender, smoothed as libsrt does;
 	// nothing until Timed.
 	RTT, RTTVar time.Duration
 	Timed       bool
 }
 
+// Bounds of what a receiver may say of itself. An ACK is not signed: whoever
+// forges one, or a broken peer, would otherwise put 4,294,967 ms where operators
+// look, and into the histograms.
+const (
+	// maxRTT is twice the silence of 5 s after which SRT gives a peer up
+	// (COMM_RESPONSE_TIMEOUT): on a longer path no session lives.
+	maxRTT = 10_000_000 // microseconds
+	// maxRate is above what 1 Tbit/s carries in packets of 1,316 bytes.
+	// Bytes per second have no bound: all that 32 bits hold is 34 Gbit/s.
+	maxRate = 100_000_000 // packets per second
+	// maxBuffer is 88 GB in packets of 1,316 bytes.
+	maxBuffer = 1 << 26 // packets
+)
+
+// plausible reports whether a receiver can be as it says.
+func (v Receiver) plausible() bool {
+	return v.RTT <= maxRTT && v.RTTVar <= maxRTT && v.Buffer <= maxBuffer && v.PacketRate <= maxRate && v.Capacity <= maxRate
+}
+
 func (r *record) report() Quality {
 	return Quality{
 		Counts: r.Counts, Last: r.last,
-		Receiver: r.receiver, Heard: r.heard,
+		Receiver: r.receiver, Heard: r.heard, Implausible: r.lies,
 		RTT: micros(r.rtt), RTTVar: micros(r.rttVar), Timed: r.timed,
 	}
 }

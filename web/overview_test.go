@@ -238,10 +238,11 @@ func TestSessionPageAndClosing(t *testing.T) {
 	p.await(`document.activeElement.textContent === "Keep it"`)
 	p.click("dialog .danger")
 	p.await(`document.activeElement.id === "token" && document.querySelector(".problem").textContent === "The relay wants its token for this."`)
-	p.do(chromedp.SendKeys(chromedp.CSS("#token"), "wrong\r"))
+	p.typeToken("wrong")
 	p.await(`document.querySelector(".problem").textContent === "The relay does not take this token."`)
 	p.picture("closing")
-	p.do(chromedp.SendKeys(chromedp.CSS("#token"), "secret\r"))
+	p.await(`(t => t.selectionStart === 0 && t.selectionEnd === t.value.length)(document.querySelector("#token"))`)
+	p.typeToken("secret")
 	p.await(`!document.querySelector("dialog").open && !document.querySelector("#session-gone").hidden`)
 	r.change(func() {
 		if !slices.Equal(r.closed, []string{s.ID}) {

@@ -35,6 +35,7 @@ type fakeRelay struct {
 	after   []string // what every reader of events had already
 	events  []answer.Event
 	readers map[chan answer.Event]bool
+	mute    bool   // sessions are closed without an answer
 	failing string // every call is answered with this error
 
 	order map[string][]answer.Stream // of this second, by what was asked for
@@ -218,6 +219,9 @@ func (r *fakeRelay) close(w http.ResponseWriter, q *http.Request) any {
 		return nil
 	}
 	r.closed = append(r.closed, q.PathValue("id"))
+	if r.mute {
+		panic(http.ErrAbortHandler)
+	}
 	return map[string]string{"id": q.PathValue("id")}
 }
 

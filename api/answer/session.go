@@ -88,6 +88,10 @@ type Way struct {
 	ACKs    uint64 `json:"acks"` // from this way's receiver
 	NAKs    uint64 `json:"naks"`
 	ACKACKs uint64 `json:"ackacks"`
+	// Implausible ACKs say of their receiver what cannot be: an RTT above 10 s,
+	// 100,000,000 packets/s, a buffer of 2^26 packets. They are counted, up to
+	// 65,535, and not shown.
+	Implausible uint64 `json:"implausible_acks"`
 	// Receiver is what the last full ACK said, missing before the first.
 	Receiver *Receiver `json:"receiver,omitempty"`
 }

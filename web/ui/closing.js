@@ -28,31 +28,45 @@ export class Closing {
     this.no.focus();
   }
 
+  // gone closes the dialog: its session has ended, or is not what the page
+  // shows any more. The answer to a call that did close it may have been lost.
+  gone() {
+    if (this.dialog.open) this.dialog.close();
+  }
+
   problem(text) {
     setText(this.said, text);
     setAttribute(this.said, "hidden", text === "");
   }
 
+  // close asks the relay once at a time: Enter may come again before its answer.
   async close() {
-    if (!this.asked.hidden) relay.setToken(this.token.value);
+    if (this.yes.disabled) return;
+    const { session, done } = this;
+    const token = this.token.value;
+    if (!this.asked.hidden) relay.setToken(token);
     this.yes.disabled = true;
     try {
-      await relay.closeSession(this.session.id);
-      this.dialog.close();
-      this.done();
+      await relay.closeSession(session.id);
+      if (session === this.session) this.gone();
+      done();
     } catch (error) {
-      this.failed(error);
+      if (session === this.session && this.dialog.open) this.failed(error, token);
     } finally {
       this.yes.disabled = false;
     }
   }
 
-  failed(error) {
+  // failed says why; sent is the token that was refused.
+  failed(error, sent) {
     if (error.status === 401) {
       const again = !this.asked.hidden;
       setAttribute(this.asked, "hidden", null);
       this.problem(again ? "The relay does not take this token." : "The relay wants its token for this.");
-      this.token.select();
+      // What is being typed meanwhile is a better one: the next key must not
+      // replace it.
+      if (this.token.value === sent) this.token.select();
+      else this.token.focus();
       return;
     }
     if (error.status === 404) {

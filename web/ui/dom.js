@@ -20,24 +20,32 @@ function fitted(node, classes, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-    else node.setAttribute(key, value === true ? "" : value);
+    else node.setAttribute(key, value === true ? "" : printable(String(value)));
   }
-  node.append(...children.filter((child) => child !== null && child !== undefined));
+  node.append(...children.filter((child) => child !== null && child !== undefined).map((child) => (typeof child === "string" ? printable(child) : child)));
   return node;
 }
+
+// printable writes what is not to be seen, or turns the direction of writing, as
+// the relay does in the names that callers chose; see answer.Escape.
+const unseen = /[\p{C}\p{Zl}\p{Zp}]/gu;
+export const printable = (text) => text.replace(unseen, (c) =>
+  (c === "\n" ? c : [...new TextEncoder().encode(c)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("")));
 
 // The setters below leave alone what is unchanged: most numbers of most rows
 // are, from one second to the next, and the browser then has nothing to do.
 
-export function setText(node, text) {
+export function setText(node, raw) {
+  const text = printable(String(raw));
   if (node.textContent !== text) node.textContent = text;
 }
 
 export function setAttribute(node, name, value) {
   if (value === null || value === undefined || value === false) {
     if (node.hasAttribute(name)) node.removeAttribute(name);
-  } else if (node.getAttribute(name) !== String(value)) {
-    node.setAttribute(name, value);
+  } else {
+    const text = value === true ? "true" : printable(String(value));
+    if (node.getAttribute(name) !== text) node.setAttribute(name, text);
   }
 }
 

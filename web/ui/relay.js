@@ -50,7 +50,7 @@ export const versions = (signal) => call("api/v1/versions", { signal });
 export const shards = async (signal) => (await call("api/v1/shards", { signal })).data;
 export const backends = async (signal) => (await call("api/v1/backends", { signal })).data;
 export const streams = async (parameters, signal) => (await call(`api/v1/streams?${query(parameters)}`, { signal })).data;
-export const session = async (id, signal) => (await call(`api/v1/sessions/${encodeURIComponent(id)}`, { signal })).data;
+export const session = async (id, signal) => (await call(`api/v1/sessions/${encodeURIComponent(id)}`, { signal, guarded: true })).data;
 export const closeSession = (id) => call(`api/v1/sessions/${encodeURIComponent(id)}`, { method: "DELETE", guarded: true });
 
 // The default route's key is empty and must be said all the same.
