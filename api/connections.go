@@ -139,7 +139,12 @@ func (n *conn) Close() error {
 
 // CloseWrite is what net/http ends a connection with whose request it has not
 // read to the end: without it the client would lose the answer.
+// It then waits half a second for the client to close, and from now on gives way
+// before all others.
 func (n *conn) CloseWrite() error {
+	n.of.mu.Lock()
+	n.idle, n.since = true, time.Time{}
+	n.of.mu.Unlock()
 	if half, ok := n.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}

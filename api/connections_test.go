@@ -185,6 +185,45 @@ func TestBusyConnectionsStay(t *testing.T) {
 	}
 }
 
+// A connection whose answer is sent, and whose request the server will not read
+// to its end, lingers for half a second: it gives way before one that may be
+// asked on.
+func TestLingeringConnectionGivesWayFirst(t *testing.T) {
+	s := serveBounded(t, 4) // 2 for one source
+	kept, lingering := s.dial(), s.dial()
+	if status := s.ask(kept, "/live"); status != 200 {
+		t.Fatal(status)
+	}
+	s.await(func(ConnectionCounts) bool { return s.idle() == 2 })
+	const large = "POST /api/v1/srs/register HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10000000\r\n\r\n"
+	if _, err := io.WriteString(lingering, large+"{"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := http.ReadResponse(bufio.NewReader(lingering), nil); err != nil {
+		t.Fatal(err)
+	}
+	s.await(func(ConnectionCounts) bool { return s.idle() == 2 })
+	s.dial()
+	if status := s.ask(kept, "/live"); status != 200 {
+		t.Errorf("the one that was kept: %d", status)
+	}
+	if err := s.Shutdown(t.Context()); err != nil { // waits for what lingers
+		t.Error(err)
+	}
+}
+
+// idle counts the connections that may give way.
+func (s *boundServer) idle() (n int) {
+	s.connections.mu.Lock()
+	defer s.connections.mu.Unlock()
+	for c := range s.connections.open {
+		if c.idle {
+			n++
+		}
+	}
+	return n
+}
+
 func TestSourcesOfConnections(t *testing.T) {
 	for at, want := range map[string]string{
 		"192.0.2.1:5": "192.0.2.1/32", "[::ffff:192.0.2.1]:5": "192.0.2.1/32", "[2001:db8:1:2:3::4]:5": "2001:db8:1:2::/64", "[fe80::1%lo]:5": "fe80::/64",
