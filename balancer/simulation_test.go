@@ -164,6 +164,7 @@ func (w *world) lost(c *client) {
 // oneNetwork has all callers behind one address, as a carrier's NAT does;
 // networks gives each its own.
 func oneNetwork(int) netip.AddrPort { return netip.MustParseAddrPort("127.0.0.1:5000") }
+
 func networks(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 7}), 5000)
 }

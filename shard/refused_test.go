@@ -109,7 +109,7 @@ func TestRefusalsOfThreeBackends(t *testing.T) {
 	r := newRig(t)
 	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
 	for k, code := range []handshake.Code{1003, 2503, 2402} {
-		var next = r.second()
+		next := r.second()
 		r.balancer.target.ID, r.balancer.target.Lease = backend.ID([]string{"b2", "b3", "b4"}[k]), backend.Lease(8+k)
 		r.rejectNext(code)
 		r.backend = next
