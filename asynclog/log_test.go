@@ -222,8 +222,10 @@ func TestEndDoesNotWaitForever(t *testing.T) {
 			<-stuck.begun
 		}
 		began := time.Now()
-		if l.Close(c.wait) || l.Close(c.wait) {
-			t.Errorf("%s: all was written", name)
+		for range 2 { // closing again waits, and says the same
+			if l.Close(c.wait) {
+				t.Errorf("%s: all was written", name)
+			}
 		}
 		if took := time.Since(began); took >= patience {
 			t.Errorf("%s: took %v", name, took)

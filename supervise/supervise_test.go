@@ -16,12 +16,14 @@ func newTest() (*Supervisor, *bytes.Buffer) {
 	return New(slog.New(slog.NewTextHandler(&out, nil))), &out
 }
 
+func writeTo(m map[string]int) { m["x"] = 1 }
+
 func TestProtect(t *testing.T) {
 	s, out := newTest()
 	if err := s.Protect("quiet", func() {}); err != nil || out.Len() > 0 {
 		t.Errorf("%v, log %s", err, out)
 	}
-	err := s.Protect("loud", func() { var m map[string]int; m["x"] = 1 })
+	err := s.Protect("loud", func() { writeTo(nil) })
 	if err == nil || !strings.Contains(err.Error(), "loud panicked: assignment to entry in nil map") {
 		t.Errorf("error %v", err)
 	}

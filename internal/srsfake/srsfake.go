@@ -123,7 +123,7 @@ func parse(heartbeatURL string) (*url.URL, error) {
 		return nil, fmt.Errorf("heartbeat url: %w", err)
 	}
 	if u.Scheme != "http" || u.Host == "" {
-		return nil, errors.New("heartbeat url: not http://host...")
+		return nil, errors.New("heartbeat url: not http://HOST:PORT/PATH")
 	}
 	return u, nil
 }
