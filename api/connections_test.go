@@ -119,6 +119,13 @@ func TestHalfOpenConnectionsDoNotStopTheAPI(t *testing.T) {
 	}
 }
 
+// sources is how many sources have connections.
+func (s *boundServer) sources() int {
+	s.connections.mu.Lock()
+	defer s.connections.mu.Unlock()
+	return len(s.connections.sources)
+}
+
 // A connection between two requests is idle too, and gives way before one that
 // came later; a feed is never idle.
 func TestOldestIdleConnectionGivesWay(t *testing.T) {
@@ -141,13 +148,13 @@ func TestOldestIdleConnectionGivesWay(t *testing.T) {
 	}
 	_ = feed.Close()
 	s.await(func(n ConnectionCounts) bool { return n.Open == 2 })
-	if len(s.connections.sources) != 1 {
-		t.Errorf("sources %v", s.connections.sources)
+	if n := s.sources(); n != 1 {
+		t.Errorf("%d sources", n)
 	}
 	_, _ = first.Close(), third.Close()
 	s.await(func(n ConnectionCounts) bool { return n.Open == 0 })
-	if len(s.connections.sources) != 0 {
-		t.Errorf("sources %v", s.connections.sources)
+	if n := s.sources(); n != 0 {
+		t.Errorf("%d sources", n)
 	}
 }
 

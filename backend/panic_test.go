@@ -38,6 +38,7 @@ func TestPanicOfAFollower(t *testing.T) {
 		})
 		tasks.Loop(ctx, "heartbeats", func(ctx context.Context) { r.Age(ctx, func(Backend, string) { panic("gone") }) })
 		time.Sleep(LateKept + 3*RefreshEvery)
+		synctest.Wait()
 		if b := find(t, r, "a"); b.Addr.String() != "10.0.0.2:1" || moves != 1 || tried != 1 {
 			t.Errorf("at %v after %d moves, tried %d times", b.Addr, moves, tried)
 		}
