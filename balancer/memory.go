@@ -2,8 +2,9 @@ package balancer
 
 import (
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -45,7 +46,8 @@ type Memory struct {
 	load   map[backend.ID]int
 	takers []*backend.Backend // scratch of prefer, into its snapshot
 
-	salt      string // of the ranks among equals
+	salt      string          // of the ranks among equals
+	intN      func(n int) int // draws for Random
 	recent    recent
 	trials    trials
 	evidence  evidence
@@ -72,7 +74,8 @@ func NewMemory(r *backend.Registry, now func() time.Time) *Memory {
 		registry: r, now: now, origin: now(),
 		homes:  homes{stays: make(map[Home]*stay)},
 		load:   make(map[backend.ID]int),
-		salt:   "\x00" + rand.Text(),
+		salt:   "\x00" + crand.Text(),
+		intN:   rand.IntN,
 		recent: recent{}, evidence: newEvidence(), records: make(map[backend.ID]*record),
 	}
 }

@@ -3,6 +3,7 @@ package balancer
 import (
 	"fmt"
 	"maps"
+	"math/bits"
 	"time"
 
 	"srtrelay/backend"
@@ -35,11 +36,12 @@ const (
 	// firmAfter is how long an ejection may be taken back, because what spoke
 	// for it does so no longer.
 	firmAfter = 3 * time.Second
-	// A backend that returns gets one stream at a time, then two, then four;
-	// when so many have proven it, it is one of the others again. After one
-	// that failed it waits.
-	returnSteps = 3
-	returnPause = 5 * time.Second
+	// A backend that returns gets one stream at a time, then two, then four.
+	// When as many have proven it, which is returnProofs in all, it is one of
+	// the others again. After one that failed it waits, and begins with one.
+	returnSteps  = 3
+	returnProofs = 1<<returnSteps - 1
+	returnPause  = 5 * time.Second
 	// judgeEvery bounds how often the evidence is weighed.
 	judgeEvery = 50 * time.Millisecond
 )
@@ -116,8 +118,12 @@ func (m *Memory) record(id backend.ID) *record {
 // them: it is ejected, or enough streams try it already.
 func (m *Memory) barred(id backend.ID, now time.Duration) bool {
 	r := m.records[id]
-	return r != nil && r.ejected && (now < r.until || r.pending >= 1<<r.passed)
+	return r != nil && r.ejected && (now < r.until || r.pending >= r.mayTry())
 }
+
+// mayTry returns how many streams may try a backend that returns at the same
+// time: 1 until one has proven it, 2 until three have, then 4.
+func (r *record) mayTry() int { return 1 << (bits.Len(uint(r.passed+1)) - 1) }
 
 // live notes that the session of a lease has proven its backend.
 func (r *record) live(h *held, now time.Duration) {
@@ -133,7 +139,7 @@ func (r *record) live(h *held, now time.Duration) {
 	h.trial = false
 	r.pending--
 	if r.returning {
-		if r.passed++; r.passed == returnSteps {
+		if r.passed++; r.passed == returnProofs {
 			r.ejected, r.returning, r.acquitted, r.forgiven = false, false, now, now
 		}
 	}

@@ -2,7 +2,6 @@ package balancer
 
 import (
 	"fmt"
-	"math/rand/v2"
 
 	"srtrelay/backend"
 )
@@ -31,7 +30,7 @@ func (m *Memory) choose(p Policy, key string, all []*backend.Backend) (b *backen
 	case Hash:
 		return highest(key, all), "the highest hash of stream and backend", nil
 	case Random:
-		return draw(all), "drawn by lot", nil
+		return m.draw(all), "drawn by lot", nil
 	default:
 		b, why = m.least(key, all)
 		return b, why, nil
@@ -50,12 +49,12 @@ func highest(key string, all []*backend.Backend) (best *backend.Backend) {
 	return best
 }
 
-func draw(all []*backend.Backend) *backend.Backend {
+func (m *Memory) draw(all []*backend.Backend) *backend.Backend {
 	sum := 0
 	for _, b := range all {
 		sum += weightOf(b)
 	}
-	n := rand.IntN(sum)
+	n := m.intN(sum)
 	for _, b := range all {
 		if n -= weightOf(b); n < 0 {
 			return b

@@ -75,7 +75,7 @@ func (a *agenda) Pop() any {
 
 func newWorld(t *testing.T, n int, p Policy, does func(backend.ID, *client) conduct) *world {
 	w := &world{stand: newStand(t, n), random: rand.New(rand.NewPCG(1, 2)), does: does}
-	w.Policy = p
+	w.Policy, w.salt, w.intN = p, "salt", w.random.IntN
 	return w
 }
 
@@ -240,7 +240,7 @@ func TestDeniedCallersEjectNobody(t *testing.T) {
 						t.Parallel()
 						w := newWorld(t, 11, p, func(backend.ID, *client) conduct { return serves })
 						before, during := publishers(100, "before", oneNetwork), publishers(300, "during", oneNetwork)
-						attack := w.targeted(400, "b4", from)
+						attack := w.targeted(400, "denied-", "b4", from)
 						for _, c := range attack {
 							c.denied, c.most, c.hook = true, tries, hook
 						}
@@ -273,15 +273,16 @@ func TestDeniedCallersEjectNobody(t *testing.T) {
 	}
 }
 
-// targeted returns callers whose keys rank one backend highest.
-func (w *world) targeted(n int, at backend.ID, from func(int) netip.AddrPort) (all []*client) {
+// targeted returns callers with keys that begin alike and rank one backend
+// highest.
+func (w *world) targeted(n int, name string, at backend.ID, from func(int) netip.AddrPort) (all []*client) {
 	var backends []*backend.Backend
 	snap := w.reg.Snapshot()
 	for i := range snap.Backends {
 		backends = append(backends, &snap.Backends[i])
 	}
 	for i := 0; len(all) < n; i++ {
-		c := publishers(1, fmt.Sprint("denied-", i, "-"), func(int) netip.AddrPort { return from(i) })[0]
+		c := publishers(1, fmt.Sprint(name, i, "-"), func(int) netip.AddrPort { return from(i) })[0]
 		if highest(c.query.Key, backends).ID == at {
 			all = append(all, c)
 		}

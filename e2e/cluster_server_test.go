@@ -85,6 +85,8 @@ type listed struct {
 	Problem               string
 	Alive, Late, Draining bool
 	Sessions, Streams     int
+	Ejected               bool
+	Ejections             uint64
 }
 
 // listing returns the backends by their IDs.

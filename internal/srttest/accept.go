@@ -95,7 +95,10 @@ func (l *Listener) conclude(from netip.AddrPort, h wire.Handshake) {
 		c.SendData(make([]byte, l.cfg.PayloadSize))
 	}
 	c.respond()
-	if Mode(l.mode.Load()) == Source {
+	switch {
+	case l.closeAtOnce.Load():
+		_ = l.SendShutdown(c)
+	case Mode(l.mode.Load()) == Source:
 		c.startSource()
 	}
 }

@@ -42,6 +42,7 @@ const (
 type Behaviour struct {
 	silent, silentInduction, silentConclusion atomic.Bool
 	otherPort, acks, echoKeepalives           atomic.Bool
+	closeAtOnce                               atomic.Bool
 	slow                                      atomic.Int64
 	dropFirst, dataFirst                      atomic.Int64
 	lie, inductionLie                         atomic.Int32
@@ -66,6 +67,10 @@ func (b *Behaviour) SilentConclusion(on bool) { b.silentConclusion.Store(on) }
 
 // SlowBy handles each handshake that much later; 0 at once.
 func (b *Behaviour) SlowBy(d time.Duration) { b.slow.Store(int64(d)) }
+
+// CloseAtOnce sends a SHUTDOWN right behind each first CONCLUSION response, as a
+// server does whose hook refuses the caller that it has accepted.
+func (b *Behaviour) CloseAtOnce(on bool) { b.closeAtOnce.Store(on) }
 
 // DropFirst loses the next n datagrams before anyone sees them.
 func (b *Behaviour) DropFirst(n int) { b.dropFirst.Store(int64(n)) }
