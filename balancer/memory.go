@@ -3,7 +3,6 @@ package balancer
 import (
 	"context"
 	crand "crypto/rand"
-	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -85,7 +84,7 @@ func (m *Memory) Pick(_ context.Context, q backend.Query) (backend.Target, error
 	snap := m.registry.Snapshot()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, err := m.prefer(snap, q, m.Policy)
+	c, err := m.prefer(snap, q, m.Policy, m.PlayersCreate)
 	if err != nil {
 		return backend.Target{}, err
 	}
@@ -104,7 +103,16 @@ func (m *Memory) Prefer(q backend.Query, p Policy) (Choice, error) {
 	snap := m.registry.Snapshot()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.prefer(snap, q, p)
+	return m.prefer(snap, q, p, m.PlayersCreate)
+}
+
+// PreferAny is Prefer that lets every player choose the backend of a stream
+// that is not there.
+func (m *Memory) PreferAny(q backend.Query, p Policy) (Choice, error) {
+	snap := m.registry.Snapshot()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.prefer(snap, q, p, true)
 }
 
 // Admit gives a lease on a backend that somebody else chose for a query.
@@ -117,7 +125,7 @@ func (m *Memory) Admit(q backend.Query, b backend.Backend) backend.Target {
 
 func tried(q backend.Query, id backend.ID) bool { return id == q.Tried[0] || id == q.Tried[1] }
 
-func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy) (Choice, error) {
+func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy, create bool) (Choice, error) {
 	m.advance(snap)
 	who := m.evidence.identify(q)
 	group, stream := HomesOf(q)
@@ -128,7 +136,7 @@ func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy) (Choi
 		return Choice{b, "the stream is there", true}, nil
 	}
 	// Whoever has tried a backend was sent there, so the stream was there.
-	if !q.Publish && !m.PlayersCreate && q.Tried == [2]backend.ID{} {
+	if !q.Publish && !create && q.Tried == [2]backend.ID{} {
 		return Choice{}, backend.ErrNoStream
 	}
 	best, passed := m.gather(snap, q, who)
@@ -138,69 +146,6 @@ func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy) (Choi
 		return Choice{}, err
 	}
 	return Choice{Backend: *b, Why: why + best.why() + passed}, nil
-}
-
-// standing orders the backends that may be given a new stream: the lowest that
-// there are get it.
-type standing uint8
-
-const (
-	sound   standing = iota
-	suspect          // somebody found it silent
-	ejected          // it fails its callers as others do not
-	failed           // this caller has just failed there
-	unable           // it takes no streams
-)
-
-func (s standing) why() string {
-	switch s {
-	case suspect:
-		return ", among backends in doubt, for there are no others"
-	case ejected:
-		return ", among ejected backends, for there are no others"
-	case failed:
-		return ", though the caller has just failed there, for there are no others"
-	}
-	return ""
-}
-
-func (m *Memory) standing(b *backend.Backend, q backend.Query, u *unit, now time.Time) standing {
-	switch {
-	case !b.Takes(now) || tried(q, b.ID):
-		return unable
-	case u.at(b.ID) != nil:
-		return failed
-	case m.barred(b.ID, now.Sub(m.origin)):
-		return ejected
-	case b.Suspect:
-		return suspect
-	}
-	return sound
-}
-
-// gather fills takers with those of the best standing, and says which that is
-// and who was passed over as ejected.
-func (m *Memory) gather(snap *backend.Snapshot, q backend.Query, who identity) (best standing, passed string) {
-	now, u := m.now(), m.evidence.unit(who)
-	best = unable
-	m.takers = m.takers[:0]
-	for i := range snap.Backends {
-		b := &snap.Backends[i]
-		s := m.standing(b, q, u, now)
-		if s == ejected {
-			passed = fmt.Sprintf("; %s is ejected", b.ID)
-		}
-		if s < best {
-			best, m.takers = s, m.takers[:0]
-		}
-		if s == best && s != unable {
-			m.takers = append(m.takers, b)
-		}
-	}
-	if best == ejected {
-		passed = ""
-	}
-	return best, passed
 }
 
 // find returns where a caller of h goes, if that backend lives. One that is

@@ -137,6 +137,21 @@ func TestSlowRedis(t *testing.T) {
 	})
 }
 
+// The bug: without Redis a player was looked up as if it published, so that the
+// backend that it had just failed at got it again.
+func TestAlonePlayersDoNotGoWhereTheyFailed(t *testing.T) {
+	s := startRedis(t)
+	s.kill()
+	r := openWith(t, 5, at(s.addr), func(m *balancer.Memory) { m.PlayersCreate = false })
+	r.away()
+	player := backend.Query{Key: "k", StreamID: "k"}
+	first := r.ask(player)
+	r.Report(backend.Outcome{Lease: first.Lease, Fate: backend.Refused})
+	if again := r.ask(player); again.ID == first.ID {
+		t.Errorf("the player is sent to %s, which has just refused it", again.ID)
+	}
+}
+
 // The relay starts without Redis, is not ready, works, and finds it later.
 func TestRedisComesLater(t *testing.T) {
 	s := startRedis(t)

@@ -67,8 +67,7 @@ func (b *Balancer) alone(q backend.Query) (backend.Target, error) {
 }
 
 func (b *Balancer) guess(q backend.Query) (balancer.Choice, error) {
-	q.Publish = true
-	return b.memory.Prefer(q, balancer.Hash)
+	return b.memory.PreferAny(q, balancer.Hash)
 }
 
 // answer is where Redis sends a query.
