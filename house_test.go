@@ -25,7 +25,7 @@ const module = "srtrelay"
 var floors = map[string]int{
 	"wire": 0, "addr": 0, "pool": 0, "backend": 0, "config": 0, "rules": 0, "api/answer": 0, "web": 0, "asynclog": 0,
 	"supervise": -1, // for all others
-	"handshake": 1, "udp": 1, "balancer": 1, "telemetry": 1, "capture": 1, "client": 1,
+	"handshake": 1, "udp": 1, "ledger": 1, "balancer": 1, "telemetry": 1, "capture": 1, "client": 1,
 	"shard": 2, "probe": 2, "balancer/redis": 2, "terminal": 2, "capture/pcapng": 2,
 	"streams": 3,
 	"api":     4, "metrics": 4,

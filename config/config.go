@@ -99,6 +99,9 @@ type Config struct {
 	BackendSilence time.Duration
 	// Grace is how long sessions may go on after the first stop signal.
 	Grace time.Duration
+	// SessionLedger is the file that records established sessions for the
+	// process that follows a killed one, "" for none.
+	SessionLedger string
 
 	LogLevel slog.Level
 	// LogFormat is text or json.
@@ -162,6 +165,7 @@ func Load(args []string, env func(string) (string, bool), readFile func(string) 
 	if err := c.finish(from); err != nil {
 		return Config{}, err
 	}
+	c.SessionLedger = ledgerPath(c.SessionLedger, env)
 	return c, nil
 }
 

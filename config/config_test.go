@@ -97,6 +97,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		{"idle-timeout", "1m"},
 		{"backend-silence", "1500ms"},
 		{"grace", "0s"},
+		{"session-ledger", "/run/srtrelay/ledger"},
 		{"log-level", "debug"},
 		{"log-format", "json"},
 	}
@@ -133,7 +134,8 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		Rcvbuf: 512 << 10, Sndbuf: 4e6, UpstreamPorts: 64,
 		MaxSessions: 7, MaxSessionsPerSource: 8, MaxHandshakes: 6, MaxHandshakesPerSource: 5,
 		IdleTimeout: time.Minute, BackendSilence: 1500 * time.Millisecond,
-		LogLevel: slog.LevelDebug, LogFormat: "json",
+		SessionLedger: "/run/srtrelay/ledger",
+		LogLevel:      slog.LevelDebug, LogFormat: "json",
 	}
 	for name, s := range map[string]source{"flags": fromFlags, "file": fromFile, "env": fromEnv} {
 		got := mustLoad(t, s)

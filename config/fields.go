@@ -250,6 +250,11 @@ var fields = []field{
 		set:     setDuration(func(c *Config) *time.Duration { return &c.Grace }, 0),
 	},
 	{
+		name: "session-ledger", group: groupLimits, arg: "PATH", shown: "session-ledger in RUNTIME_DIRECTORY, else off",
+		help: "file on a tmpfs by which the next start tells the callers of a killed relay; off for none",
+		set:  setLedger,
+	},
+	{
 		name: "log-level", group: groupLog, arg: "LEVEL", def: "info",
 		help: "debug, info, warn or error",
 		set:  setLevel,

@@ -142,6 +142,8 @@ func TestRefusals(t *testing.T) {
 		{flags("--idle-timeout 0s"), `config: --idle-timeout: "0s": out of range 1s to 24h0m0s`},
 		{flags("--backend-silence 10ms"), `config: --backend-silence: "10ms": out of range 1s to 24h0m0s`},
 		{flags("--grace -1s"), `config: --grace: "-1s": out of range 0s to 24h0m0s`},
+		{flags("--session-ledger ledger"), `config: --session-ledger: "ledger": not off or an absolute path`},
+		{flags("--session-ledger="), `config: --session-ledger: "": not off or an absolute path`},
 		{flags("--pin 0-"), `config: --pin: "0-": not auto, off or a CPU list like 0,2-5`},
 		{flags("--pin on"), `config: --pin: "on": not auto, off or a CPU list like 0,2-5`},
 		{flags("--pin 5-2"), `config: --pin: "5-2": range "5-2" runs backwards`},

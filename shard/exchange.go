@@ -248,6 +248,7 @@ func (s *Shard) connected(i uint32, ss *Session, response wire.Handshake) {
 	ss.state = established
 	ss.begun, ss.callerSeen, ss.backendSeen = s.now, s.now, s.now
 	s.keyFront(i, ss)
+	s.record(i, ss)
 	s.agree(i, ss, response)
 	s.counters.inc(Established)
 	s.reportOutcome(backend.Outcome{Lease: ss.lease, Fate: backend.Began})

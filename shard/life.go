@@ -127,6 +127,7 @@ func (s *Shard) silenceDue(since time.Duration, p *peer) time.Duration {
 func (s *Shard) end(i uint32, ss *Session, cause Cause) {
 	ss.state, ss.cause, ss.told = closing, cause, s.now
 	s.sessions.side(i).ended = s.now
+	s.unrecord(i)
 	if !cause.byPeer() {
 		if cause.tellsCaller() {
 			s.sendShutdownCaller(ss)

@@ -74,6 +74,7 @@ type Shard struct {
 	orphans   orphans
 	peers     map[addr.AddrPort]*peer
 	taps      taps
+	ledger    sessionLedger
 	slots     []*peer // peers by Session.slot; nil where one is free
 	ratesAt   time.Duration
 	rates     atomic.Pointer[rates]

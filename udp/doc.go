@@ -6,6 +6,8 @@
 // belong to and what to do about an error is for its callers; it has no
 // goroutine, no log and no clock.
 //
+// Beside sockets it maps files that belong to one process (PrivateFile).
+//
 // Words, from small to large:
 //
 //	datagram     one UDP payload
@@ -21,5 +23,5 @@
 //	batch        the messages of one recvmmsg call
 //
 // Everything here belongs to one shard and is used by its goroutine alone,
-// except Poller.Wake.
+// except Poller.Wake and PrivateFile.
 package udp

@@ -134,7 +134,7 @@ func completeFlag(c *cobra.Command, name string, by cobra.CompletionFunc) {
 
 // completeSettings completes the flags of serve, which config reads.
 func completeSettings(_ *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	if len(args) > 0 && (args[len(args)-1] == "--config" || args[len(args)-1] == "--rules") {
+	if len(args) > 0 && (args[len(args)-1] == "--config" || args[len(args)-1] == "--rules" || args[len(args)-1] == "--session-ledger") {
 		return nil, cobra.ShellCompDirectiveDefault
 	}
 	if !strings.HasPrefix(begun, "-") {

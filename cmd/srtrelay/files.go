@@ -9,8 +9,8 @@ import (
 
 const (
 	// ownFiles are the process's own: the standard streams, what the runtime
-	// waits with, the API's listener, a log line's or a rules file's, a look-up
-	// of a name, a profile.
+	// waits with, the API's listener, the session ledger, a log line's or a rules
+	// file's, a look-up of a name, a profile.
 	ownFiles = 12
 	// leastProbes and leastAPI are how many probes and connections to the API,
 	// Redis's among them, a relay cannot do without.

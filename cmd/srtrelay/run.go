@@ -139,7 +139,9 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 		rooms.Loop(background, "memory", giveBack)
 	}
 	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), c.Shards+spareProcs))
+	sessions := openLedger(c.SessionLedger, group, log)
 	group.Start()
+	sessions.start(background, rooms, group)
 	state.started.Store(true)
 	log.Info("relaying", "version", buildVersion(), "listen", group.Addrs(), "api", server.Addr(),
 		"shards", c.Shards, "backends", len(c.Backends), "policy", c.Policy, "state", c.State)
@@ -164,6 +166,9 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	defer cancel()
 	_ = server.Shutdown(goodbye) // cuts off who is not done; there is nothing else to do
 	rooms.Wait()
+	// A shard that panicked has told nobody: the next process does.
+	_, panicked := errors.AsType[*shard.PanicError](err)
+	sessions.close(panicked)
 	log.Info("stopped")
 	return err
 }

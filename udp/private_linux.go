@@ -1,0 +1,219 @@
+package udp
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Why OpenPrivate refuses a file.
+var (
+	ErrLocked     = errors.New("another process that runs has it")
+	ErrNotPrivate = errors.New("not a regular file of this user with mode 0600")
+	ErrOnDisk     = errors.New("not on a tmpfs, where a store never waits for a disk")
+)
+
+const (
+	privateMode = 0o600
+	// dataPiece is how much of a file Data reads at once, in bytes.
+	dataPiece = 64 << 10
+	// interrupts bounds how often a call is repeated that signals interrupt.
+	interrupts = 100
+)
+
+// PrivateFile is a file of this user's alone, locked and mapped into memory. It
+// lies on a tmpfs: on a disk, a store into a page that is being written back
+// waits. The kernel drops the lock when the process ends, however it ends.
+type PrivateFile struct {
+	path string
+	fd   int
+	mem  []byte
+}
+
+// OpenPrivate opens or creates a file and locks it. It follows no link, and
+// changes nothing of what is there.
+func OpenPrivate(path string) (*PrivateFile, error) {
+	for range interrupts {
+		f, err := openPrivate(path)
+		switch {
+		case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EEXIST):
+			if _, err := os.Stat(filepath.Dir(path)); err != nil {
+				return nil, err
+			}
+		case err != nil:
+			return nil, err
+		case f.named():
+			return f, nil
+		default:
+			_ = f.Close() // its owner removed it between open and lock
+		}
+	}
+	return nil, fmt.Errorf("open %s: it keeps changing", path)
+}
+
+func openPrivate(path string) (*PrivateFile, error) {
+	const flags = unix.O_RDWR | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+	fd, err := unix.Open(path, flags, 0)
+	created := errors.Is(err, unix.ENOENT)
+	if created {
+		fd, err = unix.Open(path, flags|unix.O_CREAT|unix.O_EXCL, privateMode)
+	}
+	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.EISDIR) {
+		return nil, ErrNotPrivate
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("open", err)
+	}
+	f := &PrivateFile{path: path, fd: fd}
+	if err := f.lock(); err != nil {
+		if created {
+			_ = f.Remove()
+		}
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// lock checks whose file it is, and takes the lock.
+func (f *PrivateFile) lock() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(f.fd, &st); err != nil {
+		return os.NewSyscallError("fstat", err)
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o7777 != privateMode ||
+		int(st.Uid) != os.Geteuid() || st.Nlink > 1 {
+		return ErrNotPrivate
+	}
+	if err := unix.Flock(f.fd, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrLocked
+	} else if err != nil {
+		return os.NewSyscallError("flock", err)
+	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(f.fd, &fs); err != nil {
+		return os.NewSyscallError("fstatfs", err)
+	}
+	if fs.Type != unix.TMPFS_MAGIC && fs.Type != unix.RAMFS_MAGIC {
+		return ErrOnDisk
+	}
+	return nil
+}
+
+// named reports whether the path still names this file.
+func (f *PrivateFile) named() bool {
+	var ours, there unix.Stat_t
+	return unix.Fstat(f.fd, &ours) == nil && unix.Lstat(f.path, &there) == nil &&
+		ours.Dev == there.Dev && ours.Ino == there.Ino
+}
+
+// Size is the size of the file in bytes, 0 if it is new.
+func (f *PrivateFile) Size() (int64, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(f.fd, &st)
+	return st.Size, os.NewSyscallError("fstat", err)
+}
+
+// Data calls fn for all that has been written to the file, in pieces of 64 KiB
+// at most that begin at multiples of 4 KiB; holes are left out. b is valid
+// until fn returns, and fn returns false to end.
+func (f *PrivateFile) Data(fn func(offset int64, b []byte) bool) error {
+	buffer := make([]byte, dataPiece)
+	for at := int64(0); ; {
+		next, err := unix.Seek(f.fd, at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			return nil // only a hole is left
+		}
+		if err != nil {
+			return os.NewSyscallError("lseek", err)
+		}
+		n, err := unix.Pread(f.fd, buffer, next&^(smallPage-1))
+		if err != nil || n == 0 {
+			return os.NewSyscallError("pread", err)
+		}
+		at = next&^(smallPage-1) + int64(n)
+		if !fn(at-int64(n), buffer[:n]) {
+			return nil
+		}
+	}
+}
+
+// Reset empties the file and maps size bytes of it, which have no memory yet:
+// whoever touches them before Reserve dies of it when the tmpfs is full.
+func (f *PrivateFile) Reset(size int64) error {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err == nil && uint64(size) > limit.Cur {
+		return fmt.Errorf("%d bytes are above the limit of file sizes (RLIMIT_FSIZE), and a signal would end the process", size)
+	}
+	if size > math.MaxInt {
+		return fmt.Errorf("%d bytes cannot be mapped", size)
+	}
+	for _, n := range []int64{0, size} {
+		if err := unix.Ftruncate(f.fd, n); err != nil {
+			return os.NewSyscallError("ftruncate", err)
+		}
+	}
+	mem, err := unix.Mmap(f.fd, 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("map %d bytes: %w", size, os.NewSyscallError("mmap", err))
+	}
+	f.mem = mem
+	return nil
+}
+
+// Bytes is the mapped file, nil before Reset and after Close.
+func (f *PrivateFile) Bytes() []byte { return f.mem }
+
+// Reserve gives a part of the mapped file memory, so that stores into it can
+// no longer fail. It takes as long as the kernel takes to clear the pages.
+func (f *PrivateFile) Reserve(offset, n int64) error {
+	err := error(unix.EINTR)
+	for try := 0; try < interrupts && errors.Is(err, unix.EINTR); try++ {
+		err = unix.Fallocate(f.fd, 0, offset, n)
+	}
+	if err != nil {
+		return os.NewSyscallError("fallocate", err)
+	}
+	// The page tables too (Linux 5.14), or the first store makes the kernel
+	// fill them in.
+	_ = unix.Madvise(f.mem[offset:offset+n], unix.MADV_POPULATE_WRITE)
+	return nil
+}
+
+// Remove takes the file's name away, if the name is still the file's.
+func (f *PrivateFile) Remove() error {
+	if !f.named() {
+		return nil
+	}
+	return os.NewSyscallError("unlink", unix.Unlink(f.path))
+}
+
+// Close unmaps and unlocks the file. What Bytes returned must not be touched
+// any more.
+func (f *PrivateFile) Close() error {
+	if f.fd == closedFD {
+		return nil
+	}
+	fd, mem := f.fd, f.mem
+	f.fd, f.mem = closedFD, nil
+	var unmapped error
+	if mem != nil {
+		unmapped = unmapMemory(mem)
+	}
+	return errors.Join(unmapped, os.NewSyscallError("close", unix.Close(fd)))
+}
+
+// SinceBoot is CLOCK_BOOTTIME: the time since the host started, the same for
+// all processes, suspended time included.
+func SinceBoot() (time.Duration, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0, os.NewSyscallError("clock_gettime", err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
