@@ -22,6 +22,9 @@ const (
 	// maxMovedShare bounds those that wait for a backend that never answers,
 	// until the relay asks another for them.
 	maxMovedShare = 0.1
+	// maxPending bounds the handshakes under way: on a busy machine callers
+	// come more slowly, and not all at once after a stall.
+	maxPending = 10
 )
 
 // outlierCases are backends that answer probes and fail their callers.
@@ -39,8 +42,9 @@ var outlierCases = []struct {
 // The bug: sessions that fail at once left a bad backend with the fewest, so it
 // got nearly all new streams. Beside ten healthy ones at most 2 % of the callers
 // lose a try, and none loses a second.
+//
+// It runs beside no other test: what counts is which backend is silent.
 func TestOneBadBackendAmongEleven(t *testing.T) {
-	t.Parallel()
 	for _, c := range outlierCases {
 		t.Run(c.name+" under "+c.policy, func(t *testing.T) {
 			t.Parallel()
@@ -53,18 +57,21 @@ func TestOneBadBackendAmongEleven(t *testing.T) {
 			r := startRelay(t, args...)
 			callers := arrive(t, r, bad)
 
-			lost, twice := 0, 0
+			lost, twice, why := 0, 0, map[string]int{}
 			for _, p := range callers {
-				lost += min(p.lost, 1)
-				twice += max(min(p.lost-1, 1), 0)
+				lost += min(len(p.lost), 1)
+				twice += max(min(len(p.lost)-1, 1), 0)
+				for _, err := range p.lost {
+					why[err.Error()]++
+				}
 				if p.err != nil || p.session.Err() != nil {
 					t.Errorf("%s: not served: %v, %v", p.stream, p.err, p.session)
 				}
 			}
 			st := r.stats()
-			t.Logf("%d of %d callers lost a try, %d a second; %d failovers", lost, len(callers), twice, st["failovers"])
+			t.Logf("%d of %d callers lost a try, %d a second, %v; %d failovers", lost, len(callers), twice, why, st["failovers"])
 			if float64(lost) > maxLostShare*outlierCallers || twice > 0 {
-				t.Errorf("%d of %d callers lost a try, %d a second\n%s", lost, len(callers), twice, r.tail())
+				t.Errorf("%d of %d callers lost a try, %d a second: %v", lost, len(callers), twice, why)
 			}
 			if moved := st["failovers"]; float64(moved) > maxMovedShare*outlierCallers {
 				t.Errorf("%d of %d callers were moved to another backend", moved, len(callers))
@@ -87,7 +94,7 @@ type persistent struct {
 	port    *srttest.CallerPort
 	after   time.Duration
 	session *srttest.Session
-	lost    int // tries
+	lost    []error // of its tries
 	err     error
 }
 
@@ -102,39 +109,43 @@ func arrive(t *testing.T, r *relay, bad *srttest.Listener) []*persistent {
 	defer cancel()
 	var all []*persistent
 	var calls sync.WaitGroup
+	pending := make(chan struct{}, maxPending)
 	for i := range outlierCallers {
 		p := &persistent{
 			stream: fmt.Sprintf("#!::r=live/outlier%d,m=publish", i), port: openPort(t, loopback),
 			after: rand.N(arriveWithin),
 		}
 		all = append(all, p)
-		calls.Go(func() { p.call(ctx, r, bad) })
+		calls.Go(func() { p.call(ctx, r, bad, pending) })
 	}
 	calls.Wait()
 	return all
 }
 
-func (p *persistent) call(ctx context.Context, r *relay, bad *srttest.Listener) {
+func (p *persistent) call(ctx context.Context, r *relay, bad *srttest.Listener, pending chan struct{}) {
 	next := time.NewTimer(p.after)
 	defer next.Stop()
-	for p.lost < maxTries {
+	for len(p.lost) < maxTries {
 		select {
 		case <-ctx.Done():
 			p.err = context.Cause(ctx)
 			return
 		case <-next.C:
 		}
-		if p.err = p.try(ctx, r, bad); p.err == nil {
+		pending <- struct{}{}
+		p.err = p.try(ctx, r, bad)
+		<-pending
+		if p.err == nil {
 			return
 		}
-		p.lost++
+		p.lost = append(p.lost, p.err)
 		next.Reset(callAgainAfter)
 	}
 }
 
 // try connects. A session at the bad backend lasts until its SHUTDOWN.
 func (p *persistent) try(ctx context.Context, r *relay, bad *srttest.Listener) (err error) {
-	if p.session, err = p.port.Dial(ctx, r.addr, srttest.CallerOptions{StreamID: p.stream}); err != nil {
+	if p.session, err = p.port.Dial(ctx, r.addr, srttest.CallerOptions{StreamID: p.stream, Timeout: patience}); err != nil {
 		return err
 	}
 	isn := p.session.ISN()
