@@ -1,6 +1,7 @@
 package handshake
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -297,7 +298,7 @@ func (x *Exchange) rejected(now time.Duration, h wire.Handshake) Outcome {
 		x.Reject(now, code)
 		return Answered
 	} else {
-		x.refusal, x.retry = code, x.deadline // it is asked no more
+		x.refusal, x.retry = code, math.MaxInt64 // it is asked no more
 	}
 	return Refused
 }

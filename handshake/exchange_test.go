@@ -290,3 +290,25 @@ func TestResponses(t *testing.T) {
 		})
 	}
 }
+
+// A backend that has rejected the caller is asked no more, also when a stall
+// has moved the deadline on. If nobody else is found, the caller is told at the
+// deadline what that backend said, while it still waits.
+func TestRefusingBackendIsAskedNoMore(t *testing.T) {
+	const stalled = 400 * time.Millisecond
+	l := open(t)
+	l.conclude(opened)
+	l.reply(opened, rejection(2507), Refused)
+	l.x.Postpone(stalled, opened+LastAnswer)
+	for now := opened; now < opened+LegDeadline+stalled; now += BacklogRetry {
+		if h := l.tick(now); h != nil {
+			t.Fatalf("%v after it rejected the caller the backend is sent type %v", now-opened, h.Type())
+		}
+	}
+	if due := l.x.Due(); due != opened+LegDeadline+stalled {
+		t.Errorf("due %v after the CONCLUSION", due-opened)
+	}
+	if _, code := l.x.Tick(l.x.Due(), nil); code != 2507 {
+		t.Errorf("at the deadline the caller is told %v", code)
+	}
+}
