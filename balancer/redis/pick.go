@@ -54,8 +54,8 @@ func (b *Balancer) Pick(ctx context.Context, q backend.Query) (backend.Target, e
 	return b.alone(q)
 }
 
-// alone picks without Redis: what is known stays where it is, what is new goes
-// where every relay would put it. Whether somebody else has the stream's
+// alone picks without Redis: what is known here or was announced by any relay
+// stays where it is, what is new goes where every relay would put it. Whether somebody else has the stream's
 // publisher is not known, so players are let in.
 func (b *Balancer) alone(q backend.Query) (backend.Target, error) {
 	c, err := b.guess(q)
@@ -67,7 +67,16 @@ func (b *Balancer) alone(q backend.Query) (backend.Target, error) {
 }
 
 func (b *Balancer) guess(q backend.Query) (balancer.Choice, error) {
-	return b.memory.PreferAny(q, balancer.Hash)
+	c, err := b.memory.PreferAny(q, balancer.Hash)
+	group, stream := balancer.HomesOf(q)
+	id := c.Backend.ID
+	if err == nil && c.Bound && (b.memory.Lives(group, id) || b.memory.Lives(stream, id)) {
+		return c, nil
+	}
+	if at, ok := b.known(q); ok {
+		return balancer.Choice{Backend: at, Why: "the stream was there when the relays last told each other", Bound: true}, nil
+	}
+	return c, err
 }
 
 // answer is where Redis sends a query.
@@ -95,10 +104,12 @@ func (b *Balancer) admit(q backend.Query, a answer, now time.Time) backend.Targe
 	if a.group != "" {
 		b.memory.Bind(group, a.group)
 		b.fresh.add(group, now)
+		b.live.watch(group, a.group)
 	}
 	if a.stream != "" {
 		b.memory.Bind(stream, a.stream)
 		b.fresh.add(stream, now)
+		b.live.watch(stream, a.stream)
 	}
 	entered = true
 	return t
@@ -197,8 +208,13 @@ func (b *Balancer) server(ctx context.Context, key string, q backend.Query) (at 
 			return at, false, err
 		}
 	}
+	return at, serves(at, q), nil
+}
+
+// serves reports whether a query can be sent to the backend where its home is.
+func serves(at backend.Backend, q backend.Query) bool {
 	unproven := at.Source == backend.Shared && at.Answered.IsZero() && time.Since(at.Added) < probation
-	return at, (!at.Down || unproven) && !slices.Contains(q.Tried[:], at.ID), nil
+	return (!at.Down || unproven) && !slices.Contains(q.Tried[:], at.ID)
 }
 
 // load reads a server that this relay has not heard of, the zero Backend if

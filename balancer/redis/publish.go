@@ -152,10 +152,12 @@ func anys(keys []string) []any {
 func (b *Balancer) renewBindings(ctx context.Context) error {
 	type renewal struct {
 		balancer.Binding
-		key string
-		cmd *goredis.Cmd
+		key     string
+		spelled bool
+		cmd     *goredis.Cmd
 	}
 	var all []renewal
+	var due []sighting
 	snap := b.registry.Snapshot()
 	bindings := b.memory.Bindings()
 	spelled := b.spelled.ofHomes(bindings)
@@ -167,7 +169,7 @@ func (b *Balancer) renewBindings(ctx context.Context) error {
 			for _, name := range spelled[bound.Home] {
 				other := bound
 				other.Home = balancer.Home{Key: name}
-				all = append(all, renewal{Binding: other, key: b.names.of(at)})
+				all = append(all, renewal{Binding: other, key: b.names.of(at), spelled: true})
 			}
 		}
 	}
@@ -196,9 +198,14 @@ func (b *Balancer) renewBindings(ctx context.Context) error {
 					continue // the next pick replaces it
 				}
 				b.memory.Bind(r.Home, at.ID)
+				r.At, r.Published = at.ID, false
 			}
 			b.fresh.add(r.Home, now)
+			if !r.spelled && (r.Proven || r.Published) && b.live.live.due(r.Home, r.At, r.Published) {
+				due = append(due, sighting{r.Home, c.key, r.Published})
+			}
 		}
 	}
+	b.live.announce(due)
 	return nil
 }

@@ -8,10 +8,11 @@
 //	srs-proxy-all-servers                      JSON array of such keys
 //	srs-proxy-url:<vhost/app/stream>           the key of the stream's server
 //
-// and two of the relays':
+// and three of the relays':
 //
 //	srtrelay-group:<id>                        the key of a bonding group's server
 //	srtrelay-servers                           set of the keys that relays have written
+//	srtrelay-live                              stream of notices: which bindings have sessions
 //
 // A server without RTMP, a static backend above all, stands in the set alone:
 // SRS's proxy draws from its array for callers of all protocols, and would
@@ -20,8 +21,8 @@
 //
 // One script on one key decides a pick, so relays cannot disagree and a
 // cluster serves as well as a single node. Books, leases and policies are
-// balancer.Memory's; what it knows carries the relay while Redis is away, and
-// streams that are new then are placed by balancer.Rank, on which relays agree
+// balancer.Memory's; what it knows, and what relays have told each other of
+// live streams, carries the relay while Redis is away, and streams that are new then are placed by balancer.Rank, on which relays agree
 // without talking.
 //
 // It must not know SRT, sockets or shards, and it is the one room that knows
@@ -83,6 +84,7 @@ type Balancer struct {
 	names     names
 	fresh     *recent[balancer.Home]
 	misses    *recent[string]
+	live      *exchange
 	spelled   spellings
 	register  register
 	log       *slog.Logger
@@ -110,6 +112,7 @@ func Open(o Options) *Balancer {
 		circuit:   newCircuit(o.Log),
 		fresh:     newFresh(),
 		misses:    newMisses(),
+		live:      newExchange(),
 		spelled:   spellings{of: map[string][]string{}},
 		register:  register{entries: map[string]*entry{}, published: map[string]time.Time{}},
 		log:       o.Log,
@@ -149,6 +152,7 @@ func (b *Balancer) run(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
+			b.live.live.forgetGone(b.registry.Snapshot())
 			b.reroute(ctx)
 			if err := b.reconnect(ctx); err != nil {
 				b.circuit.open(err)

@@ -39,6 +39,31 @@ end
 return 0
 `)
 
+// news reads the entries of a stream after one, and answers the ID of the last
+// entry that there is, "" for none, and of each that was read its ID and its
+// value, "" for one that is too long or no notice.
+//
+// KEYS[1] the stream; ARGV[1] the ID after which; ARGV[2] how many at most;
+// ARGV[3] after how many bytes no more; ARGV[4] the longest value; ARGV[5] its
+// field. It reads one by one, so that a long one does not come with others.
+var news = goredis.NewScript(`
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+local all = {last[1] and last[1][1] or ''}
+local from, bytes = ARGV[1], 0
+for _ = 1, tonumber(ARGV[2]) do
+  local got = redis.call('XREAD', 'COUNT', 1, 'STREAMS', KEYS[1], from)
+  if not got then break end
+  local entry = got[1][2][1]
+  local text = entry[2][2]
+  from, bytes = entry[1], bytes + #text
+  if #text > tonumber(ARGV[4]) or entry[2][1] ~= ARGV[5] then text = '' end
+  all[#all + 1] = from
+  all[#all + 1] = text
+  if bytes >= tonumber(ARGV[3]) then break end
+end
+return all
+`)
+
 // list takes keys out of a JSON array and puts keys in, in one step: SRS's
 // proxy reads and writes it in two.
 //

@@ -55,9 +55,9 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// binary finds redis-server. Where everything is required, its absence is a
+// executable finds redis-server. Where everything is required, its absence is a
 // failure.
-func binary(t *testing.T) string {
+func executable(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"redis-server", "/usr/bin/redis-server", "/usr/sbin/redis-server"} {
 		if path, err := exec.LookPath(name); err == nil {
@@ -80,7 +80,7 @@ func (s *server) start() {
 
 func (s *server) run(args []string) {
 	s.t.Helper()
-	s.cmd = clocale.Command(binary(s.t), args...)
+	s.cmd = clocale.Command(executable(s.t), args...)
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		s.t.Fatal(err)
@@ -131,12 +131,15 @@ func startCluster(t *testing.T) *server {
 }
 
 // startSentinel runs a sentinel that watches a server, and returns its address.
-func startSentinel(t *testing.T, s *server, master string) string {
+func startSentinel(t *testing.T, s *server, master string, settings ...string) string {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(s.addr)
 	_, own, _ := net.SplitHostPort(freeAddr(t))
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
 	text := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nsentinel monitor %s %s %s 1\n", own, t.TempDir(), master, host, port)
+	for _, line := range settings {
+		text += "sentinel " + line + "\n"
+	}
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,8 @@ const goneAfter = 3
 // sayEvery is the least time between two lines about what others have written.
 const sayEvery = time.Minute
 
-// sync learns the servers that others have written, and writes this relay's.
+// sync learns the servers that others have written, and writes this relay's;
+// likewise the bindings of live streams.
 func (b *Balancer) sync(ctx context.Context) error {
 	now := time.Now()
 	b.fresh.sweep(now)
@@ -44,7 +45,10 @@ func (b *Balancer) sync(ctx context.Context) error {
 		return err
 	}
 	b.say(ix, b.learn(now), now)
-	return b.publish(ctx, ix, now)
+	if err := b.publish(ctx, ix, now); err != nil {
+		return err
+	}
+	return b.exchange(ctx)
 }
 
 // say puts what is wrong with the entries into the log, all of it in one line

@@ -1,0 +1,361 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"srtrelay/backend"
+	"srtrelay/balancer"
+)
+
+// publishers begins the sessions of n publishers and returns their backends.
+func (r *relay) publishers(n int) (at []backend.ID) {
+	r.Helper()
+	for i := range n {
+		t := r.stream(key(i))
+		r.Report(backend.Outcome{Lease: t.Lease, Fate: backend.Began})
+		at = append(at, t.ID)
+	}
+	return at
+}
+
+// told waits until a relay knows n live bindings.
+func (r *relay) told(n int) {
+	r.Helper()
+	until(r.T, fmt.Sprintf("%d live bindings to be known", n), func() bool { return r.live.live.len() == n })
+}
+
+// met counts the players that are sent where their publisher is.
+func (r *relay) met(publishers []backend.ID) (n int) {
+	r.Helper()
+	for i, id := range publishers {
+		if r.ask(backend.Query{Key: key(i)}).ID == id {
+			n++
+		}
+	}
+	return n
+}
+
+// With least-sessions a second relay sent 9 of 20 players elsewhere than their
+// publisher while Redis was away.
+func TestPlayersMeetTheirPublisherWhileRedisIsAway(t *testing.T) {
+	for name, start := range map[string]func(*testing.T) (*server, Servers){
+		"single": func(t *testing.T) (*server, Servers) {
+			s := startRedis(t)
+			return s, at(s.addr)
+		},
+		"cluster": func(t *testing.T) (*server, Servers) {
+			s := startCluster(t)
+			return s, Servers{Mode: "cluster", Addrs: []string{s.addr}}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, servers := start(t)
+			a, b := openWith(t, 2, servers).ready(), openWith(t, 2, servers).ready()
+			published := a.publishers(40)
+			b.told(40)
+			a.told(40)
+			s.kill()
+			a.away()
+			b.away()
+			if n := b.met(published); n != 40 {
+				t.Errorf("%d of 40 players met their publisher", n)
+			}
+			if _, why, _ := b.Explain(backend.Query{Key: key(99)}); !strings.Contains(why, "hash") {
+				t.Errorf("a new stream: %s", why)
+			}
+		})
+	}
+}
+
+// A relay that starts while others run, or that lost Redis alone, knows what
+// was announced before.
+func TestLateRelayKnowsLiveBindings(t *testing.T) {
+	s := startRedis(t)
+	a := openWith(t, 3, at(s.addr)).ready()
+	published := a.publishers(30)
+	a.told(30)
+	wire := newLink(t, s.addr)
+	b := openWith(t, 3, at(wire.addr())).ready()
+	b.told(30)
+	wire.set(true)
+	b.away()
+	if n := b.met(published); n != 30 {
+		t.Errorf("%d of 30 players met their publisher", n)
+	}
+}
+
+// A Redis that comes back empty, or an entry with the highest ID there is, does
+// not end the exchange.
+func TestExchangeBeginsAnew(t *testing.T) {
+	s := startRedis(t)
+	a, b := openWith(t, 3, at(s.addr)).ready(), openWith(t, 3, at(s.addr)).ready()
+	a.publishers(3)
+	b.told(3)
+	s.kill()
+	a.away()
+	b.away()
+	s.start()
+	a.ready()
+	b.ready()
+	a.publishers(5)
+	b.told(5)
+	last := "18446744073709551615-18446744073709551615"
+	must(t, s.XAdd(t.Context(), &goredis.XAddArgs{Stream: liveKey, ID: last, Values: []any{"x", "y"}}).Err())
+	a.publishers(6)
+	b.told(6)
+	if ok, _, detail := a.State(); !ok {
+		t.Errorf("counts as an outage: %s", detail)
+	}
+}
+
+// The sessions of this relay decide before what others have announced.
+func TestOwnSessionsBeforeAnnounced(t *testing.T) {
+	s := startRedis(t)
+	r := openWith(t, 2, at(s.addr)).ready()
+	own := r.publishers(1)[0]
+	r.told(1)
+	other := static(0).ID
+	if own == other {
+		other = static(1).ID
+	}
+	s.kill()
+	r.away()
+	r.live.live.note(balancer.Home{Key: key(0)}, other, true, 0)
+	r.live.live.note(balancer.Home{Key: key(1)}, other, true, 0)
+	r.live.live.note(balancer.Home{Group: 7}, other, true, 0)
+	for want, q := range map[backend.ID]backend.Query{own: {Key: key(0)}, other: {Key: key(1)}} {
+		if got := r.ask(q); got.ID != want {
+			t.Errorf("%s is at %s, want %s", q.Key, got.ID, want)
+		}
+	}
+	if got := r.ask(backend.Query{Key: "k", Group: 7}); got.ID != other {
+		t.Errorf("a bonding group is at %s", got.ID)
+	}
+	if got := r.ask(backend.Query{Key: key(1), Tried: [2]backend.ID{other}}); got.ID != own {
+		t.Errorf("a caller is sent again where it has failed: %s", got.ID)
+	}
+	r.reg.Down(other)
+	until(t, "what was at a backend that is gone to be forgotten", func() bool { return r.live.live.len() == 0 })
+}
+
+func TestLiveBindings(t *testing.T) {
+	l := newLiveBindings()
+	h := balancer.Home{Key: "k"}
+	find := func(want backend.ID) {
+		t.Helper()
+		if at, _ := l.find(h); at != want {
+			t.Errorf("at %q, want %q", at, want)
+		}
+	}
+	due := func(at backend.ID, published, want bool) {
+		t.Helper()
+		if got := l.due(h, at, published); got != want {
+			t.Errorf("due %v, want %v", got, want)
+		}
+	}
+	advance := func(n int) {
+		for range n {
+			l.advance()
+		}
+	}
+	due("a", false, true)
+	l.note(h, "a", true, liveFor+1)
+	find("") // it was over when it was read
+	l.note(h, "a", true, 2)
+	find("a")
+	l.note(h, "b", false, 0)
+	find("a") // players do not move it from its publisher
+	due("a", false, false)
+	due("a", true, false)
+	due("b", false, false)
+	due("b", true, true)
+	advance(announceEvery - 2)
+	due("a", true, true)
+	l.note(h, "a", false, 0) // a relay that has players
+	due("a", false, false)
+	due("a", true, true)
+	advance(sweepEvery + 3)
+	due("b", false, true)
+	l.note(h, "b", false, 0) // the publisher was not announced again
+	find("b")
+	advance(liveFor)
+	find("b")
+	advance(sweepEvery)
+	find("")
+	if l.len() != 0 || l.text != 0 {
+		t.Errorf("%d bindings with %d bytes are left", l.len(), l.text)
+	}
+}
+
+// A binding that ended is forgotten, by who had it too.
+func TestEndedBindingIsForgotten(t *testing.T) {
+	s := startRedis(t)
+	a, b := openWith(t, 2, at(s.addr)).ready(), openWith(t, 2, at(s.addr)).ready()
+	lease := a.stream("k").Lease
+	a.Report(backend.Outcome{Lease: lease, Fate: backend.Began})
+	a.told(1)
+	b.told(1)
+	a.Release(lease)
+	for _, r := range []*relay{a, b} {
+		for range liveFor + sweepEvery { // rounds that nobody announces it in
+			r.live.live.advance()
+		}
+		r.told(0)
+	}
+}
+
+// A binding under which no session was ever established is not announced.
+func TestUnprovenBindingIsNotAnnounced(t *testing.T) {
+	s := startRedis(t)
+	r := openWith(t, 2, at(s.addr)).ready()
+	r.stream("never")
+	r.publishers(1)
+	r.told(1)
+	if _, ok := r.live.live.find(balancer.Home{Key: "never"}); ok {
+		t.Error("it was announced")
+	}
+}
+
+// Redis older than 5.0, or with an ACL that forbids it: one line, and all else
+// goes on.
+func TestRedisThatRefusesTheExchange(t *testing.T) {
+	for name, commands := range map[string][]string{
+		"writing": {"XADD"}, "all": {"XADD", "XREAD", "XREVRANGE"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var args []string
+			for _, c := range commands {
+				args = append(args, "--rename-command", c, "")
+			}
+			s := startRedis(t, args...)
+			a, b := openWith(t, 9, at(s.addr), random).ready(), openWith(t, 9, at(s.addr), random).ready()
+			if n := b.met(a.publishers(20)); n != 20 {
+				t.Errorf("%d of 20 players met their publisher with Redis in use", n)
+			}
+			until(t, "the refusal to be told", func() bool { return a.log.count("refuses the exchange") == 1 })
+			rounds := s.rounds(t)
+			until(t, "three rounds of both", func() bool { return s.rounds(t) >= rounds+6 })
+			if ok, _, detail := a.State(); !ok || a.log.count("refuses the exchange") != 1 {
+				t.Errorf("in use: %v (%s), told %d times", ok, detail, a.log.count("refuses the exchange"))
+			}
+		})
+	}
+}
+
+// 300,000 bindings of a relay that lies, 10 MB values, keys that are no UTF-8,
+// unknown servers and nonsense: what is kept is bounded, what was known stays,
+// a round reads its share, and one line tells of it.
+func TestFloodOfBindingsIsBounded(t *testing.T) {
+	s := startRedis(t)
+	server := serverKey(staticPrefix + static(0).ID)
+	a, b := openWith(t, 2, at(s.addr)).ready(), openWith(t, 2, at(s.addr)).ready()
+	published := a.publishers(20)
+	b.told(20)
+	add := func(p goredis.Pipeliner, text any) {
+		p.XAdd(context.Background(), &goredis.XAddArgs{Stream: liveKey, Values: []any{liveField, text}})
+	}
+	p := s.Pipeline()
+	add(p, strings.Repeat("x", 10<<20))
+	add(p, "\x01\xff\xff\xff")
+	add(p, writeNotice(nil, []sighting{{home: balancer.Home{Key: "\xff\xfe\n"}, key: server}}))
+	add(p, writeNotice(nil, []sighting{{home: balancer.Home{Key: "lost"}, key: "srs-proxy-server:nobody"}}))
+	for n := 0; n < 300_000; n += noticeMost {
+		var all []sighting
+		for i := range noticeMost {
+			all = append(all, sighting{home: balancer.Home{Key: fmt.Sprintf("flood/%d", n+i)}, key: server, published: true})
+		}
+		add(p, writeNotice(nil, all))
+	}
+	_, err := p.Exec(t.Context())
+	must(t, err)
+	news := calls(t, s, "xread", "calls")
+	rounds := s.rounds(t)
+	until(t, "the bound to be reached", func() bool { return b.live.live.len() == maxLive })
+	if reads, n := calls(t, s, "xread", "calls")-news, s.rounds(t)-rounds; reads > (n+2)*(readNotices+1) {
+		t.Errorf("%d reads in %d rounds", reads, n)
+	}
+	until(t, "the log to be told", func() bool { return b.log.count("bindings that are not taken") == 1 })
+	if _, ok := b.live.live.find(balancer.Home{Key: "\xff\xfe\n"}); !ok {
+		t.Error("a key that is no UTF-8 was not taken")
+	}
+	if ok, _, detail := b.State(); !ok {
+		t.Errorf("counts as an outage: %s", detail)
+	}
+	s.kill()
+	b.away()
+	if n := b.met(published); n != 20 {
+		t.Errorf("%d of 20 players met their publisher", n)
+	}
+}
+
+// The keys are bounded in bytes, too.
+func TestLongKeysAreBounded(t *testing.T) {
+	l, n := newLiveBindings(), 0
+	for i := range maxLive {
+		if l.note(balancer.Home{Key: fmt.Sprintf("%01000d", i)}, "a", false, 0) {
+			n++
+		}
+	}
+	if l.text > maxLiveText || n != maxLiveText/1000 {
+		t.Errorf("%d keys of 1,000 bytes, %d bytes", n, l.text)
+	}
+}
+
+// A master is killed and the sentinels promote its replica: the shared state is
+// in use again soon after, with what it held.
+func TestSentinelFailover(t *testing.T) {
+	master := startRedis(t)
+	host, port, _ := net.SplitHostPort(master.addr)
+	replica := startRedis(t, "--replicaof", host+" "+port, "--repl-diskless-sync-delay", "0")
+	until(t, "the replica to follow", func() bool {
+		return strings.Contains(replica.Info(t.Context(), "replication").Val(), "master_link_status:up")
+	})
+	sentinel := startSentinel(t, master, "mymaster",
+		"down-after-milliseconds mymaster 500", "failover-timeout mymaster 5000")
+	asked := goredis.NewSentinelClient(&goredis.Options{Addr: sentinel, Protocol: 2, DisableIdentity: true})
+	defer asked.Close()
+	until(t, "the sentinel to know the replica", func() bool {
+		all, err := asked.Replicas(t.Context(), "mymaster").Result()
+		return err == nil && len(all) == 1
+	})
+	servers := Servers{Mode: "sentinel", Addrs: []string{sentinel}, Master: "mymaster"}
+	a, b := openWith(t, 3, servers).ready(), openWith(t, 3, servers).ready()
+	published := a.publishers(20)
+	b.told(20)
+	until(t, "the replica to have it all", func() bool {
+		return master.DBSize(t.Context()).Val() == replica.DBSize(t.Context()).Val()
+	})
+	master.kill()
+	a.away()
+	b.away()
+	if n := b.met(published); n != 20 {
+		t.Errorf("%d of 20 players met their publisher before the failover", n)
+	}
+	until(t, "the replica to be promoted", func() bool {
+		return strings.Contains(replica.Info(t.Context(), "replication").Val(), "role:master")
+	})
+	promoted := time.Now()
+	a.ready()
+	b.ready()
+	took := time.Since(promoted)
+	t.Logf("in use %v after the replica was promoted", took.Round(time.Millisecond))
+	if took > 10*time.Second {
+		t.Errorf("in use %v after the replica was promoted", took)
+	}
+	until(t, "a new binding to be exchanged", func() bool {
+		got := a.stream("new")
+		return replica.Get(t.Context(), urlPrefix+"new").Val() == serverKey(staticPrefix+got.ID)
+	})
+	for i, id := range published {
+		if got := b.stream(key(i)); got.ID != id {
+			t.Errorf("%s has moved from %s to %s", key(i), id, got.ID)
+		}
+	}
+}
