@@ -66,7 +66,7 @@ func TestListingCostsNoPacket(t *testing.T) {
 	const ports, perPort = 200, 100
 	a, b := startMirror(t), startMirror(t)
 	r := startRelay(t, backendAt(a.Addr()), backendAt(b.Addr()), "--shards", "2",
-		"--max-handshakes-per-source", "4096", "--idle-timeout", "60s")
+		"--max-handshakes-per-source", "4096", "--max-sessions-per-source", "1000000", "--idle-timeout", "60s")
 	c := gather(t, r, ports, perPort)
 
 	const times = 2

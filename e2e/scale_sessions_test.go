@@ -31,7 +31,7 @@ func TestTenThousandSessions(t *testing.T) {
 	const ports, perPort = 100, 100
 	a, b := startMirror(t), startMirror(t)
 	r := startRelay(t, backendAt(a.Addr()), backendAt(b.Addr()), "--shards", "2",
-		"--max-handshakes-per-source", "4096", "--idle-timeout", "10s")
+		"--max-handshakes-per-source", "4096", "--max-sessions-per-source", "1000000", "--idle-timeout", "10s")
 	routines, files := goroutines(r), r.openFDs()
 	start := readHeap(r)
 

@@ -29,7 +29,7 @@ const (
 // connectFlags lift the bound on one address's half-open handshakes, because
 // all callers of the bench come from one, and that on sessions: each that
 // ended holds its keys for three seconds more.
-var connectFlags = []string{"--max-handshakes-per-source", "4096", "--max-sessions", "500000"}
+var connectFlags = []string{"--max-handshakes-per-source", "4096", "--max-sessions-per-source", "1000000", "--max-sessions", "500000"}
 
 var handshakes = Scenario{
 	ID: "handshakes", Title: "handshakes per second on one core, and callers beside a flood",
