@@ -198,11 +198,18 @@ func TestBackSocketIsAloneOnItsPort(t *testing.T) {
 	})
 }
 
-// inNamespace runs fn in a network namespace of its own with loopback up. The
-// thread is not unlocked, so that it dies with its goroutine.
+// inNamespace runs fn in a network namespace of its own.
 func inNamespace(t *testing.T, fn func() error) {
 	t.Helper()
 	need.Root(t, "a network namespace")
+	if err := namespaced(fn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// namespaced runs fn in a network namespace of its own with loopback up. The
+// thread is not unlocked, so that it dies with its goroutine.
+func namespaced(fn func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -212,9 +219,7 @@ func inNamespace(t *testing.T, fn func() error) {
 		}
 		done <- errors.Join(loopbackUp(), fn())
 	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
+	return <-done
 }
 
 func loopbackUp() error {
