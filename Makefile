@@ -65,13 +65,13 @@ check: lint ## format, vet, staticcheck, tidy and unit tests, in under 2 minutes
 	@$(GO) test -short -timeout 100s $$($(GO) list ./... | grep -v /e2e) || { echo 'check: FAILED'; exit 1; }
 	@echo 'check: passed'
 
-test: setup lint ## everything, with the race detector, in under 12 minutes
+test: setup lint ## everything, with the race detector, in under 20 minutes
 	@echo '== all tests with the race detector'
-	@$(GO) test -race -count=1 -timeout 10m ./... || { echo 'test: FAILED'; exit 1; }
+	@$(GO) test -race -count=1 -timeout 15m ./... || { echo 'test: FAILED'; exit 1; }
 	@echo 'test: passed'
 
 e2e: ## only the end-to-end tests, verbose
-	$(GO) test -race -count=1 -timeout 10m -v ./e2e/...
+	$(GO) test -race -count=1 -timeout 15m -v ./e2e/...
 
 # Minimizing is bounded because it counts neither as progress nor as time.
 fuzz: ## run every fuzz target for FUZZTIME (20s)

@@ -21,7 +21,7 @@ func TestTableOfCases(t *testing.T) {
 			t.Errorf("case %d: no row with its test: %q", n, row)
 		}
 	}
-	names := regexp.MustCompile("`([a-z]+\\.)?(Test\\w+)`").FindAllStringSubmatch(table, -1)
+	names := regexp.MustCompile("`([a-z/]+\\.)?(Test\\w+)`").FindAllStringSubmatch(table, -1)
 	for _, name := range names {
 		dir := "."
 		if name[1] != "" {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/api/answer"
 	"srtrelay/internal/srttest"
 )
 
@@ -85,16 +86,20 @@ func TestClusterOf200Backends(t *testing.T) {
 	c.shutDown(r)
 }
 
-// homesOf returns the backend of each stream, as soon as n sessions have begun.
+// homesOf returns the backend of each stream of n sessions, which have begun.
 func homesOf(r *relay, n int) map[string]string {
 	r.t.Helper()
-	r.await("the log to tell of all sessions", func(stats) bool { return len(r.log("session begun")) >= n })
 	home := make(map[string]string, n)
-	for _, l := range r.log("session begun") {
-		if old, has := home[l.text("stream")]; has && old != l.text("backend") {
-			r.t.Errorf("%s has moved from %s to %s", l.text("stream"), old, l.text("backend"))
+	for cursor, first := "", true; first || cursor != ""; first = false {
+		var page answer.SessionList
+		r.get("/api/v1/sessions?limit=1000&cursor="+cursor, &page)
+		for _, s := range page.Sessions {
+			home[s.Stream] = s.Backend.ID
 		}
-		home[l.text("stream")] = l.text("backend")
+		cursor = page.Cursor
+	}
+	if len(home) != n {
+		r.t.Errorf("%d streams are listed, want %d", len(home), n)
 	}
 	return home
 }
