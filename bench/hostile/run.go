@@ -39,7 +39,7 @@ type run struct {
 	say     *progress
 	lab     *lab.Lab
 	rig     *rig.Rig
-	dir     string
+	dir     string // of the act
 	rng     *rand.Rand
 	act     string
 	rows    []row
@@ -47,7 +47,7 @@ type run struct {
 }
 
 // Run runs the chosen acts and prints a table of what held.
-func Run(ctx context.Context, o Options, out io.Writer) (err error) {
+func Run(ctx context.Context, o Options, out io.Writer) error {
 	acts, err := o.acts()
 	if err != nil {
 		return fmt.Errorf("hostile: %w", err)
@@ -57,10 +57,6 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 	}
 	o.Relay = peers.Local(o.Relay)
 	r := &run{options: o, say: newProgress(out), rng: rand.New(rand.NewPCG(o.Seed, 2))}
-	if r.dir, err = os.MkdirTemp("", "srthostile-"); err != nil {
-		return fmt.Errorf("hostile: make directory: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
 	r.say.line("hostile: seed %d, %d sessions, %d hostile datagrams, acts %s", o.Seed, o.Sessions, o.Datagrams, strings.Join(acts, ", "))
 	for _, name := range acts {
 		r.act = name
@@ -85,8 +81,13 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 	return nil
 }
 
-// play runs one act in a lab of its own.
+// play runs one act in a lab and a directory of its own: what a Redis of
+// another act has left on disk would be this one's.
 func (r *run) play(ctx context.Context, name string) (err error) {
+	if r.dir, err = os.MkdirTemp("", "srthostile-"); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
 	if r.lab, err = lab.Open(); err != nil {
 		return err
 	}
