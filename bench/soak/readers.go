@@ -24,6 +24,10 @@ type readers struct {
 // askEvery is between two questions, of each kind.
 const askEvery = time.Second
 
+// capturePath captures three of the streams that stay, 5 s at a time.
+const capturePath = "/api/v1/capture?seconds=5&payload=true" +
+	"&stream=__defaultVhost__/live/s0&stream=__defaultVhost__/live/s1&stream=__defaultVhost__/live/s2"
+
 func startReaders(ctx context.Context, api *peers.API) *readers {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &readers{api: api, stop: cancel}
@@ -35,7 +39,7 @@ func startReaders(ctx context.Context, api *peers.API) *readers {
 		})
 	}
 	r.loops.Go(func() { r.again(ctx, "/api/v1/events", &r.events, []byte("\n\n")) })
-	r.loops.Go(func() { r.again(ctx, "/api/v1/capture?seconds=5", &r.captured, nil) })
+	r.loops.Go(func() { r.again(ctx, capturePath, &r.captured, nil) })
 	return r
 }
 

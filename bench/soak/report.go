@@ -22,6 +22,9 @@ const (
 	// mostFailed is the share of connects that may fail while servers die,
 	// in percent: each of those would have waited for a server that is gone.
 	mostFailed = 1
+	// mostUnanswered is the share of questions to the API, captures among
+	// them, that may stay without an answer, in percent.
+	mostUnanswered = 1
 	// leastRate is the share of the planned sessions that there must be: else
 	// the load was not what it was meant to be.
 	leastRate = 95
@@ -61,6 +64,10 @@ func (r *run) verdicts() []report.Verdict {
 	if r.options.Duration < 30*time.Minute {
 		memory = mostRSSYoung
 	}
+	unanswered := 0.0
+	if asked := r.last.Questions + r.last.Unanswered; asked > 0 {
+		unanswered = 100 * float64(r.last.Unanswered) / float64(asked)
+	}
 	unbalanced := float64(d.Books.Received) - float64(d.Books.Fates)
 	all := []report.Verdict{
 		most(text, float64(lost), 0),
@@ -70,6 +77,7 @@ func (r *run) verdicts() []report.Verdict {
 		most("datagrams received without a fate, at the end", max(unbalanced, -unbalanced), 0),
 		most("sessions and leases left at the end", float64(d.Books.Sessions)+float64(len(d.Books.NotEmptyBackends)), 0),
 		most("share of connects that failed, %", failed, mostFailed),
+		most("share of questions to the API without an answer, %", unanswered, mostUnanswered),
 		most("growth of resident memory, MiB", growth(r.after(func(s Sample) float64 { return float64(s.RSS) / (1 << 20) })), memory),
 		most("growth of descriptors", growth(r.after(func(s Sample) float64 { return float64(s.FDs) })), mostFDs),
 		most("growth of goroutines", growth(r.after(func(s Sample) float64 { return float64(s.Goroutines) })), mostGoroutines),
