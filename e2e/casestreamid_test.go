@@ -118,23 +118,31 @@ func TestCase15KeyInsideAnotherWord(t *testing.T) {
 	}
 }
 
+// wantMeeting dials a publisher, one of another stream, and players of the
+// first by these stream IDs: key is that of the publisher and of the players,
+// and they meet on one of two backends, the other stream on the other.
+func (c cluster) wantMeeting(publishes, other, key string, plays ...string) {
+	c.t.Helper()
+	publisher := wantRoute(c.t, c.relay, srttest.CallerOptions{StreamID: publishes}, key, "publisher")
+	if c.backendOf(mustDial(c.t, c.addr, srttest.CallerOptions{StreamID: other})) == c.backendOf(publisher) {
+		c.t.Error("two streams are on one of two backends")
+	}
+	for _, id := range plays {
+		player := wantRoute(c.t, c.relay, srttest.CallerOptions{StreamID: id}, key, "player")
+		if c.backendOf(publisher) != c.backendOf(player) {
+			c.t.Errorf("player %q is not on the publisher's backend", id)
+		}
+	}
+}
+
 // Sessions spread over backends, but not those of one stream, however it is
 // written.
 func TestCase16PublisherAndPlayerMeet(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
 	const key = "__defaultVhost__/live/show"
-	publisher := wantRoute(t, c.relay, srttest.CallerOptions{StreamID: "#!::r=show,m=publish"}, key, "publisher")
-	other := mustDial(t, c.addr, srttest.CallerOptions{StreamID: "#!::r=live/other,m=publish"})
-	if c.backendOf(other) == c.backendOf(publisher) {
-		t.Error("two streams are on one of two backends")
-	}
-	for _, id := range []string{"#!::r=live/show", "show", "live/show", "#!::h=live/show,m=request", "#!::r=live/show.flv"} {
-		player := wantRoute(t, c.relay, srttest.CallerOptions{StreamID: id}, key, "player")
-		if c.backendOf(publisher) != c.backendOf(player) {
-			t.Errorf("player %q is not on the publisher's backend", id)
-		}
-	}
+	c.wantMeeting("#!::r=show,m=publish", "#!::r=live/other,m=publish", key,
+		"#!::r=live/show", "show", "live/show", "#!::h=live/show,m=request", "#!::r=live/show.flv")
 }
 
 func TestCase17LastStreamIDWins(t *testing.T) {
@@ -169,17 +177,8 @@ func TestMediaMTXPublisherAndPlayerMeet(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
 	const key = "__defaultVhost__/live/show"
-	publisher := wantRoute(t, c.relay, srttest.CallerOptions{StreamID: "publish:live/show:joe:s3cret"}, key, "publisher")
-	other := mustDial(t, c.addr, srttest.CallerOptions{StreamID: "publish:live/other"})
-	if c.backendOf(other) == c.backendOf(publisher) {
-		t.Error("two streams are on one of two backends")
-	}
-	for _, id := range []string{"read:live/show", "read:live/show:ann:s3cret:x=y", "read:show", "#!::r=live/show,m=request", "live/show"} {
-		player := wantRoute(t, c.relay, srttest.CallerOptions{StreamID: id}, key, "player")
-		if c.backendOf(publisher) != c.backendOf(player) {
-			t.Errorf("player %q is not on the publisher's backend", id)
-		}
-	}
+	c.wantMeeting("publish:live/show:joe:s3cret", "publish:live/other", key,
+		"read:live/show", "read:live/show:ann:s3cret:x=y", "read:show", "#!::r=live/show,m=request", "live/show")
 	for _, path := range []string{"/api/v1/sessions", "/api/v1/streams", "/api/v1/resolve?streamid=publish:live/show:joe:s3cret", "/metrics"} {
 		if _, body := c.relay.call(http.MethodGet, path, ""); strings.Contains(body, "s3cret") {
 			t.Errorf("%s shows a password:\n%s", path, body)
