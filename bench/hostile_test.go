@@ -1,12 +1,10 @@
 package main
 
 import (
-	"bufio"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"srtrelay/internal/clocale"
@@ -62,21 +60,7 @@ func interrupted(t *testing.T, cmd *exec.Cmd, behind string) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	lines := bufio.NewScanner(stdout)
-	for lines.Scan() {
-		if strings.Contains(lines.Text(), behind) {
-			_ = cmd.Process.Signal(syscall.SIGINT)
-			break
-		}
-	}
-	for lines.Scan() { // until it ends
-	}
-	if err := cmd.Wait(); err == nil {
-		t.Error("an interrupted run ended with exit code 0")
-	}
-	if left := namespacesOf(t, cmd.Process.Pid); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
+	interruptAt(t, cmd, stdout, behind)
 }
 
 // Ctrl-C takes everything down, also while the relay is stopped.

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -95,9 +96,19 @@ func TestInterrupt(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	interruptAt(t, cmd, stdout, "round 1/100")
+	if d, err := report.Load(filepath.Join(dir, "report.json")); err != nil || len(d.Runs) == 0 {
+		t.Errorf("%d runs in the report, %v", len(d.Runs), err)
+	}
+}
+
+// interruptAt sends a started bench SIGINT at the first line of its output that
+// has this text. It must end with an error and take everything down.
+func interruptAt(t *testing.T, cmd *exec.Cmd, stdout io.Reader, text string) {
+	t.Helper()
 	lines := bufio.NewScanner(stdout)
 	for lines.Scan() {
-		if strings.Contains(lines.Text(), "round 1/100") {
+		if strings.Contains(lines.Text(), text) {
 			_ = cmd.Process.Signal(syscall.SIGINT)
 			break
 		}
@@ -109,8 +120,5 @@ func TestInterrupt(t *testing.T) {
 	}
 	if left := namespacesOf(t, cmd.Process.Pid); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
-	}
-	if d, err := report.Load(filepath.Join(dir, "report.json")); err != nil || len(d.Runs) == 0 {
-		t.Errorf("%d runs in the report, %v", len(d.Runs), err)
 	}
 }
