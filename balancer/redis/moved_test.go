@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,45 +39,60 @@ func (r *relay) serves(id backend.ID) {
 	}
 }
 
+// repeat calls f now and every third of shortly, as heartbeats come, until
+// stop is called. A busy machine may be slower than one heartbeat lives.
+func repeat(f func()) (stop func()) {
+	f()
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(shortly / 3)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				f()
+			}
+		}
+	}()
+	return sync.OnceFunc(func() { close(done); <-ended })
+}
+
 // An origin restarts, with a new service and pid, and its heartbeats reach
 // another relay, or SRS's proxy: the relay that had them takes the live entry
 // for its own late one, and serves.
 func TestHeartbeatsMoveAfterARestart(t *testing.T) {
-	moves := map[string]func(t *testing.T, s *server, b *relay) backend.ID{
-		"to another relay": func(_ *testing.T, _ *server, b *relay) backend.ID {
-			return b.beat("new", "2", 10081)
+	const port = 10081
+	moves := map[string]func(t *testing.T, s *server, b *relay) (id backend.ID, stop func()){
+		"to another relay": func(_ *testing.T, _ *server, b *relay) (id backend.ID, stop func()) {
+			stop = repeat(func() { id = b.beat("new", "2", port) })
+			b.reg.Alive(id, 3, time.Now())
+			return id, stop
 		},
-		"to SRS's proxy": func(t *testing.T, s *server, _ *relay) backend.ID {
-			key, text := proxied("vid-origin", 10081)
-			text = strings.Replace(text, "2026-01-01T12:00:00.123456789", time.Now().Format("2006-01-02T15:04:05.999999999"), 1)
-			s.write(t, [2]string{key, text})
-			return backend.ID(strings.TrimPrefix(key, serverPrefix))
+		"to SRS's proxy": func(t *testing.T, s *server, _ *relay) (id backend.ID, stop func()) {
+			key, text := proxied("vid-origin", port)
+			stop = repeat(func() {
+				now := time.Now().Format("2006-01-02T15:04:05.999999999")
+				s.write(t, [2]string{key, strings.Replace(text, "2026-01-01T12:00:00.123456789", now, 1)})
+			})
+			return backend.ID(strings.TrimPrefix(key, serverPrefix)), stop
 		},
 	}
 	for name, move := range moves {
 		t.Run(name, func(t *testing.T) {
 			s := startRedis(t)
 			a, b := openFor(t, shortly, 0, at(s.addr)).ready(), openFor(t, shortly, 0, at(s.addr)).ready()
-			old := a.beat("old", "1", 10081)
+			var old backend.ID
+			stopOld := repeat(func() { old = a.beat("old", "1", port) })
+			defer stopOld()
 			a.reg.Alive(old, 3, time.Now())
 			b.known(old)
 			a.reg.SetDraining(old, true)
-			stop := make(chan struct{})
-			defer close(stop)
-			id := move(t, s, b)
-			if b.reg.Snapshot().Backends[0].Source == backend.Registered {
-				go func() { // its heartbeats go on
-					for {
-						select {
-						case <-stop:
-							return
-						case <-time.After(shortly / 3):
-							b.beat("new", "2", 10081)
-						}
-					}
-				}()
-				b.reg.Alive(id, 3, time.Now())
-			}
+			stopOld()
+			id, stopNew := move(t, s, b)
+			defer stopNew()
 			a.serves(id)
 			got := a.reg.Snapshot().Backends[0]
 			if got.Source != backend.Shared || got.Draining || got.KeyLen != 3 || got.Weight != 1 {
@@ -87,7 +103,7 @@ func TestHeartbeatsMoveAfterARestart(t *testing.T) {
 					!strings.Contains(s.Get(t.Context(), arrayKey).Val(), string(old))
 			})
 			// They come back here: it is registered again.
-			a.beat("new", "2", 10081)
+			a.beat("new", "2", port)
 			if now := a.reg.Snapshot().Backends; len(now) != 1 && name == "to another relay" {
 				t.Errorf("%+v", now)
 			}
