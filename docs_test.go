@@ -144,7 +144,7 @@ func alertNames(t *testing.T) []string {
 func metricFamilies(t *testing.T) []string {
 	t.Helper()
 	var names []string
-	for line := range strings.Lines(read(t, "metrics/testdata/metrics.txt")) {
+	for line := range strings.Lines(read(t, "observe/metrics/testdata/metrics.txt")) {
 		if rest, ok := strings.CutPrefix(line, "# TYPE "); ok {
 			name, _, _ := strings.Cut(rest, " ")
 			if strings.HasPrefix(name, "srtrelay_") {

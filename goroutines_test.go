@@ -11,13 +11,13 @@ import (
 // unsupervised are the places that may start a goroutine which no Supervisor
 // watches over, and why. Besides them it is supervise itself.
 var unsupervised = map[string]string{
-	"supervise":                  "starts them for all others",
-	"asynclog":                   "the Supervisor's own log; it recovers what its writer does",
-	"shard/group.go":             "the shards: what one forwards after a panic nobody can vouch for",
-	"cmd/srtrelay/asking.go":     "a command's, in a process of its own",
-	"probe/ask.go AfterFunc":     "sets a deadline",
-	"api/endless.go AfterFunc":   "cancels a context",
-	"client/events.go AfterFunc": "a command's, in a process of its own",
+	"supervise":                      "starts them for all others",
+	"asynclog":                       "the Supervisor's own log; it recovers what its writer does",
+	"shard/group.go":                 "the shards: what one forwards after a panic nobody can vouch for",
+	"cmd/srtrelay/asking.go":         "a command's, in a process of its own",
+	"backend/probe/ask.go AfterFunc": "sets a deadline",
+	"api/endless.go AfterFunc":       "cancels a context",
+	"cli/client/events.go AfterFunc": "a command's, in a process of its own",
 }
 
 // starters are the calls that start a goroutine, by name and number of

@@ -23,12 +23,13 @@ const module = "srtrelay"
 // floors places every package of the product. Imports point to a lower floor
 // only: packages of one floor do not know each other.
 var floors = map[string]int{
-	"wire": 0, "addr": 0, "pool": 0, "backend": 0, "config": 0, "rules": 0, "api/answer": 0, "web": 0, "asynclog": 0,
-	"supervise": -1, // for all others
-	"handshake": 1, "udp": 1, "ledger": 1, "balancer": 1, "telemetry": 1, "capture": 1, "client": 1,
-	"shard": 2, "probe": 2, "balancer/redis": 2, "terminal": 2, "capture/pcapng": 2,
-	"streams": 3,
-	"api":     4, "metrics": 4,
+	"internal/supervise": -1, // for all others
+	"wire":               0, "addr": 0, "pool": 0, "backend": 0, "config": 0, "streamid/rules": 0,
+	"api/answer": 0, "api/web": 0, "internal/asynclog": 0,
+	"handshake": 1, "udp": 1, "shard/ledger": 1, "balancer": 1, "observe/telemetry": 1, "observe/capture": 1, "cli/client": 1,
+	"shard": 2, "backend/probe": 2, "balancer/redis": 2, "cli/term": 2, "observe/capture/pcapng": 2,
+	"observe/streams": 3,
+	"api":             4, "observe/metrics": 4,
 	"cmd/srtrelay": 5,
 }
 
@@ -45,11 +46,11 @@ var owners = map[string]string{
 	"github.com/redis/":                 "balancer/redis",
 	"github.com/spf13/pflag":            "config cmd/srtrelay",
 	"github.com/spf13/cobra":            "cmd/srtrelay",
-	"charm.land/":                       "terminal",
-	"go.yaml.in/":                       "config rules",
-	"github.com/prometheus/":            "metrics",
+	"charm.land/":                       "cli/term",
+	"go.yaml.in/":                       "config streamid/rules",
+	"github.com/prometheus/":            "observe/metrics",
 	"github.com/valyala/bytebufferpool": "pool",
-	"github.com/gopacket/":              "capture/pcapng",
+	"github.com/gopacket/":              "observe/capture/pcapng",
 }
 
 // vague are package names that tell nothing, and so collect everything.
@@ -175,7 +176,7 @@ func TestWrongImportsAreFound(t *testing.T) {
 		{"wire", "srtrelay/addr", true},
 		{"udp", "srtrelay/handshake", true},
 		{"backend", "srtrelay/shard", true},
-		{"metrics", "srtrelay/api", true},
+		{"observe/metrics", "srtrelay/api", true},
 		{"cmd/srtrelay", "srtrelay/shard", false},
 		{"shard", "srtrelay/internal/srttest", true},
 		{"shard", "srtrelay/scripts/lab", true},
@@ -184,7 +185,7 @@ func TestWrongImportsAreFound(t *testing.T) {
 		{"udp", "unsafe", false},
 		{"shard", "golang.org/x/sys/unix", true},
 		{"udp", "golang.org/x/sys/unix", false},
-		{"rules", "go.yaml.in/yaml/v3", false},
+		{"streamid/rules", "go.yaml.in/yaml/v3", false},
 		{"handshake", "go.yaml.in/yaml/v3", true},
 		{"balancer", "github.com/redis/go-redis/v9", true},
 		{"balancer/redis", "github.com/redis/go-redis/v9", false},

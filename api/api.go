@@ -18,9 +18,9 @@ import (
 
 	"srtrelay/api/answer"
 	"srtrelay/backend"
-	"srtrelay/rules"
+	"srtrelay/internal/supervise"
 	"srtrelay/shard"
-	"srtrelay/supervise"
+	"srtrelay/streamid/rules"
 )
 
 // Limits of one request. Answers are small and made from memory, so whoever

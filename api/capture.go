@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"srtrelay/api/answer"
-	"srtrelay/capture"
-	"srtrelay/capture/pcapng"
+	"srtrelay/observe/capture"
+	"srtrelay/observe/capture/pcapng"
 	"srtrelay/shard"
 )
 

@@ -14,8 +14,8 @@ import (
 
 	"github.com/gopacket/gopacket/pcapgo"
 
-	"srtrelay/capture"
-	"srtrelay/capture/pcapng"
+	"srtrelay/observe/capture"
+	"srtrelay/observe/capture/pcapng"
 	"srtrelay/shard"
 )
 

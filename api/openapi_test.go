@@ -19,8 +19,8 @@ import (
 
 	"srtrelay/backend"
 	"srtrelay/handshake"
-	"srtrelay/rules"
 	"srtrelay/shard"
+	"srtrelay/streamid/rules"
 )
 
 // contract is openapi.yaml with what has been seen to keep to it.

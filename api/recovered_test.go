@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"srtrelay/api/answer"
-	"srtrelay/supervise"
+	"srtrelay/internal/supervise"
 )
 
 // broken is a room that cannot answer.

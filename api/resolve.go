@@ -12,7 +12,7 @@ import (
 	"srtrelay/api/answer"
 	"srtrelay/backend"
 	"srtrelay/handshake"
-	"srtrelay/rules"
+	"srtrelay/streamid/rules"
 	"srtrelay/wire"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	"srtrelay/backend"
 	"srtrelay/handshake"
-	"srtrelay/rules"
+	"srtrelay/streamid/rules"
 )
 
 // resolveAnswer is the answer to GET /api/v1/resolve.

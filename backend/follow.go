@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"time"
 
-	"srtrelay/supervise"
+	"srtrelay/internal/supervise"
 )
 
 // Lookup resolves a host name; net.Resolver.LookupNetIP is one.

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"srtrelay/supervise"
+	"srtrelay/internal/supervise"
 )
 
 // Whoever is called from a loop over the registry may panic: the registry is

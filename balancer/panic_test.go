@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"srtrelay/backend"
-	"srtrelay/supervise"
+	"srtrelay/internal/supervise"
 )
 
 // faulty panics for every query of one stream, and for the release of one

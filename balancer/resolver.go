@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"srtrelay/backend"
-	"srtrelay/supervise"
+	"srtrelay/internal/supervise"
 )
 
 // Resolver stands between shards, which never wait, and a Balancer, which may.

@@ -12,7 +12,7 @@ import (
 
 	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
-	"srtrelay/ledger"
+	"srtrelay/shard/ledger"
 )
 
 // ledgerPath is where a test's relays keep their ledger.

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"srtrelay/addr"
-	"srtrelay/rules"
+	"srtrelay/streamid/rules"
 	"srtrelay/wire"
 )
 

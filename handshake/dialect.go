@@ -4,7 +4,7 @@ import (
 	"errors"
 	"strings"
 
-	"srtrelay/rules"
+	"srtrelay/streamid/rules"
 )
 
 // Why MediaMTX closes a connection because of its stream ID.

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"srtrelay/rules"
+	"srtrelay/streamid/rules"
 )
 
 func TestRead(t *testing.T) {

@@ -3,7 +3,7 @@ package handshake
 import (
 	"strings"
 
-	"srtrelay/rules"
+	"srtrelay/streamid/rules"
 )
 
 // InjectInto is Inject for a stream ID that was read by any dialect.

@@ -3,7 +3,7 @@ package handshake
 import (
 	"errors"
 
-	"srtrelay/rules"
+	"srtrelay/streamid/rules"
 )
 
 // Why a caller is refused by the rules.

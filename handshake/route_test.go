@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"srtrelay/rules"
+	"srtrelay/streamid/rules"
 )
 
 func ruleSet(t *testing.T, text string) *rules.Set {

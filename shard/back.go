@@ -1,8 +1,8 @@
 package shard
 
 import (
-	"srtrelay/capture"
-	"srtrelay/telemetry"
+	"srtrelay/observe/capture"
+	"srtrelay/observe/telemetry"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )

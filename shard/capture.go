@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"srtrelay/capture"
+	"srtrelay/observe/capture"
 )
 
 // Capture has the shards copy the datagrams that f wants, until stop is called

@@ -12,8 +12,8 @@ import (
 	"go.uber.org/goleak"
 
 	"srtrelay/backend"
-	"srtrelay/capture"
 	"srtrelay/handshake"
+	"srtrelay/observe/capture"
 	"srtrelay/wire"
 )
 

@@ -9,7 +9,7 @@ import (
 
 	"srtrelay/backend"
 	"srtrelay/handshake"
-	"srtrelay/rules"
+	"srtrelay/streamid/rules"
 	"srtrelay/udp"
 )
 

@@ -7,8 +7,8 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/backend"
-	"srtrelay/capture"
 	"srtrelay/handshake"
+	"srtrelay/observe/capture"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )

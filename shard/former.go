@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"srtrelay/ledger"
+	"srtrelay/shard/ledger"
 	"srtrelay/wire"
 )
 

@@ -2,8 +2,8 @@ package shard
 
 import (
 	"srtrelay/addr"
-	"srtrelay/capture"
-	"srtrelay/telemetry"
+	"srtrelay/observe/capture"
+	"srtrelay/observe/telemetry"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )

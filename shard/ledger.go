@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"srtrelay/ledger"
+	"srtrelay/shard/ledger"
 )
 
 const (

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"srtrelay/addr"
-	"srtrelay/ledger"
+	"srtrelay/shard/ledger"
 	"srtrelay/wire"
 )
 

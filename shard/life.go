@@ -6,8 +6,8 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/backend"
-	"srtrelay/capture"
 	"srtrelay/handshake"
+	"srtrelay/observe/capture"
 	"srtrelay/wire"
 )
 

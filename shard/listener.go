@@ -3,7 +3,7 @@ package shard
 import (
 	"srtrelay/backend"
 	"srtrelay/handshake"
-	"srtrelay/rules"
+	"srtrelay/streamid/rules"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )

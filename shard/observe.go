@@ -1,7 +1,7 @@
 package shard
 
 import (
-	"srtrelay/telemetry"
+	"srtrelay/observe/telemetry"
 	"srtrelay/wire"
 )
 

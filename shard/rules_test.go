@@ -8,7 +8,7 @@ import (
 
 	"srtrelay/backend"
 	"srtrelay/handshake"
-	"srtrelay/rules"
+	"srtrelay/streamid/rules"
 	"srtrelay/wire"
 )
 

@@ -6,7 +6,7 @@ import (
 	"srtrelay/addr"
 	"srtrelay/backend"
 	"srtrelay/handshake"
-	"srtrelay/telemetry"
+	"srtrelay/observe/telemetry"
 )
 
 // state is how far a session has come. It changes in this file only:

@@ -21,7 +21,7 @@ import (
 	"srtrelay/addr"
 	"srtrelay/backend"
 	"srtrelay/handshake"
-	"srtrelay/telemetry"
+	"srtrelay/observe/telemetry"
 	"srtrelay/udp"
 )
 

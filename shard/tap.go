@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"srtrelay/addr"
-	"srtrelay/capture"
+	"srtrelay/observe/capture"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )

@@ -11,7 +11,7 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/backend"
-	"srtrelay/capture"
+	"srtrelay/observe/capture"
 	"srtrelay/wire"
 )
 

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"srtrelay/backend"
-	"srtrelay/telemetry"
+	"srtrelay/observe/telemetry"
 )
 
 // SessionID names a session for as long as it lives, and no other after it.

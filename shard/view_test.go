@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"srtrelay/handshake"
-	"srtrelay/telemetry"
+	"srtrelay/observe/telemetry"
 	"srtrelay/wire"
 )
 

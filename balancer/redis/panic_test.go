@@ -11,7 +11,7 @@ import (
 
 	"srtrelay/backend"
 	"srtrelay/balancer"
-	"srtrelay/supervise"
+	"srtrelay/internal/supervise"
 )
 
 // hostile is a log that panics at its first lines about Redis, with a lock

@@ -38,7 +38,7 @@ import (
 
 	"srtrelay/backend"
 	"srtrelay/balancer"
-	"srtrelay/supervise"
+	"srtrelay/internal/supervise"
 )
 
 const (

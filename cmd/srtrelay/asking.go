@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"srtrelay/client"
-	"srtrelay/terminal"
+	"srtrelay/cli/client"
+	"srtrelay/cli/term"
 )
 
 // asking is what every command that asks a running relay is told.
@@ -92,7 +92,7 @@ func (a *asking) with(ask func(ctx context.Context, c *client.Client, args []str
 	}
 }
 
-func (a *asking) show() terminal.Show { return terminal.Show{Exact: a.exact, Now: time.Now()} }
+func (a *asking) show() term.Show { return term.Show{Exact: a.exact, Now: time.Now()} }
 
 // ask asks and prints: the API's data, or the text made of it.
 func ask[T any](ctx context.Context, a *asking, c *client.Client, call client.Call[T], text func(T) string) error {

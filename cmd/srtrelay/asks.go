@@ -8,8 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"srtrelay/api/answer"
-	"srtrelay/client"
-	"srtrelay/terminal"
+	"srtrelay/cli/client"
+	"srtrelay/cli/term"
 )
 
 func (s *shell) shardsCommand() *cobra.Command {
@@ -64,7 +64,7 @@ func (s *shell) eventsCommand() *cobra.Command {
 }
 
 func (s *shell) topCommand() *cobra.Command {
-	var o terminal.TopOptions
+	var o term.TopOptions
 	c := &cobra.Command{
 		Use: "top", Short: "watch a running relay: shards, backends, streams, sessions",
 		Long: "Watch a running relay: totals, shards, backends, and the streams by bitrate, RTT or loss.\n" +
@@ -83,7 +83,7 @@ func (s *shell) topCommand() *cobra.Command {
 		if err := checkOrder(o.Sort); err != nil {
 			return err
 		}
-		if !terminal.Is(s.stdin) || !terminal.Is(s.stdout) {
+		if !term.Is(s.stdin) || !term.Is(s.stdout) {
 			return misused("standard input and output must be a terminal; srtrelay streams prints a table anywhere")
 		}
 		// What is wrong from the start is told in one line, not on a screen.
@@ -91,7 +91,7 @@ func (s *shell) topCommand() *cobra.Command {
 			return err
 		}
 		o.In, o.Out, o.Env = s.stdin, s.stdout, s.environ()
-		return terminal.Top(ctx, c, o)
+		return term.Top(ctx, c, o)
 	})
 	return c
 }

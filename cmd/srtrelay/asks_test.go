@@ -73,7 +73,7 @@ func (r *fakeRelay) answer(w http.ResponseWriter, q *http.Request) {
 			_, _ = io.WriteString(w, `{"code":0,"data":{"sessions":[{"id":"1-1-1","new_field":1}]}}`)
 			return
 		}
-		text, err := os.ReadFile(filepath.Join("..", "..", "terminal", "testdata", "api", name+".json"))
+		text, err := os.ReadFile(filepath.Join("..", "..", "cli", "term", "testdata", "api", name+".json"))
 		if err != nil {
 			refuse(http.StatusNotFound, "no such path")
 			return
@@ -98,7 +98,7 @@ func (r *fakeRelay) run(args ...string) (code int, stdout, stderr string) {
 // kept reads what package terminal shows for an answer.
 func kept(t *testing.T, name string) string {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "..", "terminal", "testdata", name+".txt"))
+	text, err := os.ReadFile(filepath.Join("..", "..", "cli", "term", "testdata", name+".txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestJSON(t *testing.T) {
 		code, stdout, _ := r.run(strings.Fields(args)...)
 		var frame struct{ Data any }
 		var got any
-		text, err := os.ReadFile(filepath.Join("..", "..", "terminal", "testdata", "api", name+".json"))
+		text, err := os.ReadFile(filepath.Join("..", "..", "cli", "term", "testdata", "api", name+".json"))
 		if err == nil {
 			err = json.Unmarshal(text, &frame)
 		}

@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"srtrelay/client"
-	"srtrelay/terminal"
+	"srtrelay/cli/client"
+	"srtrelay/cli/term"
 )
 
 // saying is how often a capture tells how far it is.
@@ -72,7 +72,7 @@ func (j *captureJob) check() (err error) {
 		return misused("--rate: %d: below 1", q.Rate)
 	case j.file == "":
 		return misused("--output: missing; name a file, or - for standard output")
-	case j.file == "-" && terminal.Is(j.shell.stdout):
+	case j.file == "-" && term.Is(j.shell.stdout):
 		return misused("--output: standard output is a terminal; name a file, or send it into a pipe")
 	}
 	if j.bytes != "" {
@@ -161,7 +161,7 @@ type captureProgress struct {
 func (p *captureProgress) take(bytes, packets int64) {
 	p.bytes, p.packets = bytes, packets
 	now := time.Now()
-	if now.Before(p.next) || !terminal.Is(p.job.shell.stderr) {
+	if now.Before(p.next) || !term.Is(p.job.shell.stderr) {
 		return
 	}
 	p.next, p.said = now.Add(saying), true

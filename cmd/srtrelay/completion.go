@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"srtrelay/api/answer"
-	"srtrelay/client"
+	"srtrelay/cli/client"
 	"srtrelay/config"
 )
 

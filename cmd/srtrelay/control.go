@@ -9,16 +9,16 @@ import (
 
 	"srtrelay/api"
 	"srtrelay/api/answer"
-	"srtrelay/asynclog"
+	"srtrelay/api/web"
 	"srtrelay/backend"
 	"srtrelay/balancer/redis"
-	"srtrelay/capture/pcapng"
 	"srtrelay/config"
-	"srtrelay/metrics"
-	"srtrelay/rules"
+	"srtrelay/internal/asynclog"
+	"srtrelay/observe/capture/pcapng"
+	"srtrelay/observe/metrics"
+	"srtrelay/observe/streams"
 	"srtrelay/shard"
-	"srtrelay/streams"
-	"srtrelay/web"
+	"srtrelay/streamid/rules"
 )
 
 // control is what the API and the metrics are joined to.

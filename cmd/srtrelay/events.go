@@ -10,7 +10,7 @@ import (
 	"srtrelay/api"
 	"srtrelay/api/answer"
 	"srtrelay/handshake"
-	"srtrelay/metrics"
+	"srtrelay/observe/metrics"
 	"srtrelay/shard"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"srtrelay/config"
 	"srtrelay/handshake"
-	"srtrelay/rules"
+	"srtrelay/streamid/rules"
 )
 
 // laws is the file of stream ID rules, if there is one.

@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"srtrelay/addr"
-	"srtrelay/ledger"
+	"srtrelay/internal/supervise"
 	"srtrelay/shard"
-	"srtrelay/supervise"
+	"srtrelay/shard/ledger"
 	"srtrelay/udp"
 )
 

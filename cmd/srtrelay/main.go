@@ -20,9 +20,9 @@ import (
 	"time"
 
 	"srtrelay/api/answer"
-	"srtrelay/asynclog"
 	"srtrelay/config"
-	"srtrelay/supervise"
+	"srtrelay/internal/asynclog"
+	"srtrelay/internal/supervise"
 )
 
 // Exit codes. A supervisor may restart after 1; after 2 a person must look.

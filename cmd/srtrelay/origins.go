@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"srtrelay/api/answer"
-	"srtrelay/client"
+	"srtrelay/cli/client"
 )
 
 func (s *shell) backendsCommand() *cobra.Command {

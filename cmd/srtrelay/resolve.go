@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"srtrelay/client"
+	"srtrelay/cli/client"
 	"srtrelay/handshake"
 )
 

@@ -14,13 +14,13 @@ import (
 
 	"srtrelay/api"
 	"srtrelay/backend"
+	"srtrelay/backend/probe"
 	"srtrelay/balancer"
 	"srtrelay/config"
-	"srtrelay/metrics"
-	"srtrelay/probe"
-	"srtrelay/rules"
+	"srtrelay/observe/metrics"
+	"srtrelay/observe/streams"
 	"srtrelay/shard"
-	"srtrelay/streams"
+	"srtrelay/streamid/rules"
 	"srtrelay/udp"
 )
 

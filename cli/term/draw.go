@@ -1,0 +1,184 @@
+package term
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"srtrelay/api/answer"
+)
+
+// smallest is the terminal that the live view needs; 80x24 shows all.
+const smallestWidth, smallestHeight = 40, 12
+
+// draw is the whole screen: exactly as many lines as there are rows, none
+// longer than there are columns.
+func (t *top) draw() string {
+	if t.width < smallestWidth || t.height < smallestHeight {
+		return ansi.Truncate(fmt.Sprintf("needs %dx%d", smallestWidth, smallestHeight), max(t.width, 0), "")
+	}
+	head := t.header()
+	if t.help {
+		head = head[:1]
+	}
+	room := t.height - len(head) - 1
+	var body []string
+	switch {
+	case t.help:
+		body = helpLines
+	case t.screen == streamScreen:
+		body = t.streamList(room)
+	case t.screen == detailScreen:
+		body = t.streamDetail(room)
+	case t.screen == sessionScreen:
+		body = t.sessionDetail(room)
+	}
+	lines := append(head, fill(body, room)...)
+	lines = append(lines, t.footer())
+	for i, line := range lines {
+		lines[i] = ansi.Truncate(line, t.width, "…")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// fill makes lines as many as there is room for.
+func fill(lines []string, room int) []string {
+	lines = append([]string(nil), lines[:min(len(lines), room)]...)
+	for len(lines) < room {
+		lines = append(lines, "")
+	}
+	return lines
+}
+
+func (t *top) header() []string {
+	version := t.view.version
+	if version != "" {
+		version = " " + version
+	}
+	left := bold.Render("srtrelay"+answer.Printable(version)) + " at " + t.client.API()
+	state, how := t.link.say(t.now)
+	switch {
+	case t.paused && state == "":
+		state, how = "paused", warning
+	case state == "" && t.view.at.IsZero():
+		state = "asking"
+	case state == "":
+		state = "live " + t.view.at.Local().Format(time.TimeOnly)
+	}
+	right := alarms[how].Render(state)
+	if how == calm {
+		right = good.Render(state)
+	}
+	first := left + blanks(t.width-ansi.StringWidth(left)-ansi.StringWidth(right)) + right
+	if ansi.StringWidth(left)+ansi.StringWidth(right)+1 > t.width {
+		first = right // what is wrong matters more than where
+	}
+	lines := []string{first, t.totals(), t.shardStrip()}
+	if t.screen != streamScreen {
+		return lines // what was opened needs the room
+	}
+	return append(lines, t.backendLines()...)
+}
+
+// totals sums the relay up in one line.
+func (t *top) totals() string {
+	f, n, v := t.figures, t.view.shards.Total, t.speed
+	parts := []string{"sessions " + bold.Render(f.count(n.Sessions)) + fmt.Sprintf(" (+%d half-open)", n.HalfOpen)}
+	number := func(name string, value float64, text string, bad bool) {
+		style := bold
+		if !v.known {
+			text = unknown
+		} else if bad && value > 0 {
+			style = alarms[warning]
+		}
+		parts = append(parts, name+" "+style.Render(text))
+	}
+	number("in", v.bits, f.bitrate(v.bits), false)
+	number("packets/s", v.packets, f.rate(v.packets), false)
+	number("drops/s", v.drops+v.send, f.rate(v.drops+v.send), true)
+	number("kernel/s", v.kernel, f.rate(v.kernel), true)
+	return strings.Join(parts, "  ")
+}
+
+// bars are the heights of a strip's cells.
+var bars = []rune("▁▂▃▄▅▆▇█")
+
+// shardStrip is every shard's share of the load: its packets per second
+// against those of the busiest.
+func (t *top) shardStrip() string {
+	shards := t.view.shards.Shards
+	line := fmt.Sprintf("shards %d", len(shards))
+	if len(t.speed.shardPackets) != len(shards) {
+		return line
+	}
+	busiest, idle := slices.Max(append([]float64{0}, t.speed.shardPackets...)), 0
+	var strip, labelled strings.Builder
+	for i, v := range t.speed.shardPackets {
+		bar := " "
+		if v > 0 {
+			bar = string(bars[min(int(v/busiest*float64(len(bars))), len(bars)-1)])
+		} else {
+			idle++
+		}
+		strip.WriteString(bar)
+		fmt.Fprintf(&labelled, "%d:%s%s ", i, bar, t.figures.rate(v))
+	}
+	sum := fmt.Sprintf(" busiest %s packets/s, %d idle", t.figures.rate(busiest), idle)
+	cells := labelled.String()
+	if len(line)+ansi.StringWidth(cells+sum)+1 > t.width {
+		cells = strip.String() + " " // many shards: their bars alone
+	}
+	return line + " " + cells + faint.Render(sum)
+}
+
+// backendLines are the backends as far as there is room for them: a quarter
+// of the screen.
+func (t *top) backendLines() []string {
+	list := t.view.backends
+	items := list.Backends
+	most := max(t.height/4-2, 1)
+	caption := fmt.Sprintf("BACKENDS %d, ALIVE %d", list.Total, list.Alive)
+	if len(items) > most {
+		caption += fmt.Sprintf(", %d MORE", len(items)-most)
+		items = items[:most]
+	}
+	columns := backendColumns(t.now)
+	columns[0].title = caption
+	return grid[answer.Backend]{t.figures, columns, items, t.width, -1}.lines()
+}
+
+func (t *top) footer() string {
+	if t.typing != nil {
+		return bold.Render("filter: ") + *t.typing + selected.Render(" ") + faint.Render("  Enter takes it, Esc does not")
+	}
+	keys := "Esc back  j/k move  Enter open  x exact  p pause  ? help  q quit"
+	switch {
+	case t.help:
+		keys = "any key goes back"
+	case t.screen == streamScreen:
+		keys = "b bitrate  r RTT  l loss  Enter open  / filter  p pause  ? help  q quit"
+	case t.screen == sessionScreen:
+		keys = "Esc back  j/k scroll  x exact  p pause  ? help  q quit"
+	}
+	return faint.Render(keys)
+}
+
+var helpLines = strings.Split(`KEYS
+  1 or b, 2 or r, 3 or l   sort streams by bitrate, RTT or loss
+  4 or s, 5 or n           sort streams by sessions or name
+  arrows, j k, PgUp PgDn, g G   move
+  Enter, right arrow       open the stream, then the session
+  Esc, left arrow          back; takes the filter away
+  /                        show only streams whose key contains a text
+  x                        exact numbers, or three figures
+  p, space                 pause and go on
+  q, Ctrl-C                quit
+
+NUMBERS
+  IN comes from publishers, OUT goes to players.
+  C- is the network between callers and the relay, B- between the relay
+  and the backends; of a stream, those of its worst session. RTT and loss
+  are of the last second, – is not known.`, "\n")

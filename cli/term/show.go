@@ -1,0 +1,154 @@
+package term
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"srtrelay/api/answer"
+)
+
+// Show writes answers as text. Exact is for numbers as the relay has them, in
+// base units; otherwise they have three figures.
+type Show struct {
+	Exact bool
+	Now   time.Time
+}
+
+func (s Show) figures() figures { return figures{s.Exact} }
+
+// Streams is a table of streams.
+func (s Show) Streams(list []answer.Stream) string {
+	return table(s.figures(), streamColumns(s.Now), list)
+}
+
+// Sessions is a table of sessions.
+func (s Show) Sessions(list []answer.Session) string {
+	return table(s.figures(), sessionColumns(true), list)
+}
+
+// Backends is a table of backends.
+func (s Show) Backends(list answer.BackendList) string {
+	return table(s.figures(), backendColumns(s.Now), list.Backends)
+}
+
+// Shards is a table of shards with their sum, and every drop by reason.
+func (s Show) Shards(list answer.ShardList) string {
+	rows := make([]shardRow, 0, len(list.Shards)+1)
+	for _, shard := range list.Shards {
+		rows = append(rows, shardRow{strconv.Itoa(shard.Shard), shard.Numbers})
+	}
+	rows = append(rows, shardRow{"total", list.Total})
+	text := table(s.figures(), shardColumns(), rows)
+	drops := slices.Concat(reasons("drop", list.Total.Drops), reasons("send drop", list.Total.SendDrops))
+	if len(drops) == 0 {
+		return text
+	}
+	for i := range drops {
+		drops[i][2] = group(drops[i][2])
+	}
+	titles := [][]string{{"", "REASON", "COUNT"}}
+	return text + "\n" + strings.Join(align(append(titles, drops...), []bool{true, true, false}, 2), "\n") + "\n"
+}
+
+// reasons are the counts that are not zero, by name.
+func reasons(kind string, counts map[string]uint64) [][]string {
+	var rows [][]string
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		if n := counts[name]; n > 0 {
+			rows = append(rows, []string{kind, name, strconv.FormatUint(n, 10)})
+		}
+	}
+	return rows
+}
+
+// Stream is one stream with its sessions.
+func (s Show) Stream(d answer.StreamDetail) string {
+	return strings.Join(s.streamFacts(d), "\n") + "\n\n" + table(s.figures(), sessionColumns(false), d.SessionList)
+}
+
+func (s Show) streamFacts(d answer.StreamDetail) []string {
+	f := s.figures()
+	var p pairs
+	p.add("stream", shownKey(d.Key))
+	p.add("backend", backendName(d.Backend))
+	encrypted := "no"
+	if d.Encrypted {
+		encrypted = "yes"
+	}
+	p.add("sessions", f.count(uint64(d.Sessions))+": "+counted(f, d.Publishers, "publisher")+", "+counted(f, d.Players, "player"))
+	p.add("since", f.moment(d.Since)+" ("+f.since(d.Since, s.Now)+"), encrypted: "+encrypted)
+	p.add("in", f.bitrate(d.BitrateIn)+", "+f.bytes(d.BytesIn)+" in all")
+	p.add("out", f.bitrate(d.BitrateOut)+", "+f.bytes(d.BytesOut)+" in all")
+	p.add("caller leg", "RTT "+f.millis(d.CallerRTT)+", loss "+f.percent(d.CallerLoss)+" (worst session)")
+	p.add("backend leg", "RTT "+f.millis(d.BackendRTT)+", loss "+f.percent(d.BackendLoss)+" (worst session)")
+	p.add("repair", f.count(d.Retransmitted)+" retransmitted, "+f.count(d.Dropped)+" given up by senders")
+	return p.lines()
+}
+
+func counted(f figures, n int, one string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return f.count(uint64(n)) + " " + one + "s"
+}
+
+func backendName(b answer.BackendRef) string {
+	if b.ID == "" {
+		return unknown
+	}
+	if b.Address == "" || b.Address == b.ID {
+		return answer.Printable(b.ID)
+	}
+	return answer.Printable(b.ID) + " at " + b.Address
+}
+
+// Backend is one backend.
+func (s Show) Backend(b answer.Backend) string {
+	f := s.figures()
+	var p pairs
+	p.add("backend", answer.Printable(b.ID))
+	p.add("address", b.Address)
+	p.add("health", health(b))
+	if b.Problem != "" {
+		p.add("problem", answer.Printable(b.Problem))
+	}
+	if b.Ejected {
+		p.add("ejected", answer.Printable(b.EjectedBecause))
+		p.add("until", f.moment(b.EjectedUntil))
+	}
+	if b.Ejections > 0 {
+		p.add("ejections", f.count(b.Ejections))
+	}
+	p.add("source", b.Source)
+	p.add("carries", counted(f, b.Sessions, "session")+" of "+counted(f, b.Streams, "stream")+", "+f.bitrate(b.Bitrate))
+	p.add("weight", strconv.Itoa(b.Weight))
+	if b.KeyLength > 0 {
+		p.add("encryption", "AES-"+strconv.Itoa(b.KeyLength*8))
+	}
+	p.add("known since", f.moment(b.RegisteredAt))
+	p.add("last seen", f.moment(b.UpdatedAt))
+	if !b.ExpiresAt.IsZero() {
+		p.add("late from", f.moment(b.ExpiresAt))
+	}
+	for _, own := range [][2]string{{"device", b.DeviceID}, {"server", b.Server}, {"service", b.Service}, {"pid", b.PID}} {
+		if own[1] != "" {
+			p.add(own[0], answer.Printable(own[1]))
+		}
+	}
+	return strings.Join(p.lines(), "\n") + "\n"
+}
+
+// Session is one session whole, both legs side by side.
+func (s Show) Session(v answer.Session) string {
+	return strings.Join(s.sessionLines(v), "\n") + "\n"
+}
+
+// pairs are names and values below each other.
+type pairs struct{ rows [][]string }
+
+func (p *pairs) add(name, value string) { p.rows = append(p.rows, []string{name, value}) }
+
+func (p *pairs) lines() []string { return align(p.rows, []bool{true, true}, 2) }

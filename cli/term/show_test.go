@@ -1,0 +1,98 @@
+package term
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"srtrelay/api/answer"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// fixture reads an answer of the API.
+func fixture[T any](t *testing.T, name string) T {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", "api", name+".json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var frame answer.Reply[T]
+	if err := json.Unmarshal(text, &frame); err != nil {
+		t.Fatal(err)
+	}
+	return frame.Data
+}
+
+// golden compares with a kept file.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name+".txt")
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs:\n%s\nwant\n%s", file, got, want)
+	}
+}
+
+var takenAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func TestTables(t *testing.T) {
+	show, exact := Show{Now: takenAt}, Show{Exact: true, Now: takenAt}
+	streams := fixture[answer.StreamList](t, "streams").Streams
+	sessions := fixture[answer.SessionList](t, "sessions").Sessions
+	backends := fixture[answer.BackendList](t, "backends")
+	for name, text := range map[string]string{
+		"streams":       show.Streams(streams),
+		"streams-exact": exact.Streams(streams),
+		"stream":        show.Stream(fixture[answer.StreamDetail](t, "stream")),
+		"sessions":      show.Sessions(sessions),
+		"session":       show.Session(sessions[0]),
+		"session-exact": exact.Session(sessions[0]),
+		"session-bare":  show.Session(sessions[1]),
+		"backends":      show.Backends(backends),
+		"backend":       show.Backend(backends.Backends[0]),
+		"shards":        show.Shards(fixture[answer.ShardList](t, "shards")),
+	} {
+		golden(t, name, text)
+		if strings.ContainsAny(text, "\x1b\r\t") {
+			t.Errorf("%s holds what a terminal obeys", name)
+		}
+		for line := range strings.Lines(text) {
+			if strings.TrimRight(line, " \n")+"\n" != line {
+				t.Errorf("%s: blanks at the end of %q", name, line)
+			}
+		}
+	}
+}
+
+func TestEventLines(t *testing.T) {
+	shard := 1
+	for want, e := range map[string]answer.Event{
+		"03:04:05  session-begun       stream=v/live/x  role=publisher  caller=192.0.2.7:1  backend=a  address=10.0.0.1:2  took=31.3 ms  session=0-1-2": {
+			Kind: "session-begun", Shard: &shard, Session: "0-1-2", Stream: "v/live/x", Role: "publisher", Caller: "192.0.2.7:1",
+			Backend: "a", Address: "10.0.0.1:2", TookMillis: 31.25,
+		},
+		`03:04:05  session-ended       stream=a\x0ab  backend=10.0.0.1:2  cause=idle  took=1 min 30 s`: {
+			Kind: "session-ended", Stream: "a\nb", Backend: "10.0.0.1:2", Address: "10.0.0.1:2", Cause: "idle", TookMillis: 90_000,
+		},
+		"03:04:05  caller-rejected     code=2503  reason=down": {Kind: "caller-rejected", Code: 2503, Reason: "down"},
+		"03:04:05  lost                lost=1,234":             {Kind: "lost", Lost: 1234},
+	} {
+		e.Time = takenAt
+		if got := (Show{}).Event(e); got != want {
+			t.Errorf("%q\nwant %q", got, want)
+		}
+	}
+}

@@ -1,0 +1,222 @@
+package pcapng
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"srtrelay/observe/capture"
+)
+
+const (
+	// MaxRecordings is how many captures run at once. Their rings take 32 MiB
+	// each at most.
+	MaxRecordings = 4
+	// batching is the least time between two looks at the rings: they hold
+	// far more than arrives meanwhile, and the shards wake nobody in between.
+	batching = 20 * time.Millisecond
+	// drainAtOnce is how many records are written before the limits are looked
+	// at again: rings that fill as fast as they are emptied have no end.
+	drainAtOnce = 4096
+)
+
+// ErrFull says that MaxRecordings captures are running.
+var ErrFull = errors.New("as many captures are running as may")
+
+// Shards copy datagrams; see shard.Group.
+type Shards interface {
+	Capture(context.Context, capture.Filter, capture.Keep) (c *capture.Capture, stop func(), err error)
+}
+
+// Job is what to record.
+type Job struct {
+	Filter capture.Filter
+	Keep   capture.Keep
+	// Time and Bytes end the recording.
+	Time  time.Duration
+	Bytes int64
+	// Title says in the file whose datagrams these are.
+	Title string
+}
+
+// Why a recording ended.
+const (
+	EndedTime     = "time is over"
+	EndedBytes    = "file is full"
+	EndedSessions = "sessions have ended"
+	EndedRelay    = "relay has stopped"
+	EndedStopped  = "stopped"
+)
+
+// Summary is how a recording went.
+type Summary struct {
+	Ended string
+	// Packets are in the file, a forwarded datagram twice; Dropped were left
+	// out because the reader was too slow or by the limit of the rate.
+	Packets, Dropped uint64
+	Bytes            int64
+}
+
+// Recorder makes recordings, a bounded number at a time.
+type Recorder struct {
+	shards  Shards
+	program string
+	running chan struct{}
+}
+
+// NewRecorder makes a recorder. program names the relay in the files.
+func NewRecorder(shards Shards, program string) *Recorder {
+	return &Recorder{shards: shards, program: program, running: make(chan struct{}, MaxRecordings)}
+}
+
+// Recording is a capture under way. Whoever began it ends it with Close.
+type Recording struct {
+	capture *capture.Capture
+	job     Job
+	program string
+	began   time.Time
+	stop    func()
+	release func()
+}
+
+// Begin has the shards copy. When it returns, what the job wants is copied.
+func (r *Recorder) Begin(ctx context.Context, job Job) (*Recording, error) {
+	select {
+	case r.running <- struct{}{}:
+	default:
+		return nil, ErrFull
+	}
+	c, stop, err := r.shards.Capture(ctx, job.Filter, job.Keep)
+	if err != nil {
+		<-r.running
+		return nil, fmt.Errorf("begin capture: %w", err)
+	}
+	return &Recording{
+		capture: c, job: job, program: r.program, began: time.Now(),
+		stop: stop, release: func() { <-r.running },
+	}, nil
+}
+
+// Close ends the copying and makes room for another recording.
+func (r *Recording) Close() {
+	r.stop()
+	r.release()
+}
+
+// Write writes the file until the job's limits, or there is nothing more to
+// come, or ctx ends. flush is called when there is nothing to write for the
+// moment. An error is the reader's: it has gone, or stood still for too long.
+func (r *Recording) Write(ctx context.Context, to io.Writer, flush func() error) (Summary, error) {
+	w, err := NewWriter(to, r.capture.Origin, r.job.Bytes, r.program, r.comment())
+	if err != nil {
+		return Summary{}, err
+	}
+	timed, cancel := context.WithTimeout(ctx, r.job.Time)
+	defer cancel()
+	ended := ""
+	for ended == "" {
+		ended, err = r.step(ctx, timed, w, flush)
+		if err != nil {
+			return r.summary(w, EndedStopped), err
+		}
+	}
+	r.stop()
+	for more := ended != EndedBytes; more; {
+		if _, more, err = r.drain(w); err != nil {
+			return r.summary(w, ended), err
+		}
+	}
+	if err := w.Close(r.began, time.Now(), r.left()); err != nil {
+		return r.summary(w, ended), err
+	}
+	return r.summary(w, ended), flush()
+}
+
+// step writes what has come and waits for more. It returns why the recording
+// is over, or "".
+func (r *Recording) step(ctx, timed context.Context, w *Writer, flush func() error) (ended string, err error) {
+	last := r.capture.Ended() // asked first: what is copied before the end is there now
+	full, more, err := r.drain(w)
+	if err == nil {
+		err = w.Flush()
+	}
+	if err == nil {
+		err = flush()
+	}
+	switch {
+	case err != nil || full:
+		return EndedBytes, err
+	case last && !more && len(r.job.Filter.Streams) > 0:
+		return EndedRelay, nil
+	case last && !more:
+		return EndedSessions, nil
+	case ctx.Err() != nil:
+		return EndedStopped, nil
+	case timed.Err() != nil:
+		return EndedTime, nil
+	case more:
+		return "", nil
+	}
+	pause(timed, batching)
+	r.capture.Wait(timed)
+	return "", nil
+}
+
+// pause waits for d or ctx.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// drain writes what the shards have handed over: all of it, unless there is
+// more or the file is full.
+func (r *Recording) drain(w *Writer) (full, more bool, err error) {
+	var rec capture.Record
+	for range drainAtOnce {
+		if !r.capture.Next(&rec) {
+			return false, false, nil
+		}
+		if fits, err := w.Write(&rec); err != nil || !fits {
+			return !fits, false, err
+		}
+	}
+	return false, true, nil
+}
+
+func (r *Recording) left() (left [len(legs)]uint64) {
+	for l := range left {
+		full, limited := r.capture.Dropped(capture.Leg(l))
+		left[l] = full + limited
+	}
+	return left
+}
+
+func (r *Recording) summary(w *Writer, ended string) Summary {
+	s := Summary{Ended: ended, Bytes: w.Size()}
+	for l, left := range r.left() {
+		s.Packets += w.Written(capture.Leg(l))
+		s.Dropped += left
+	}
+	return s
+}
+
+// comment says what the file holds.
+func (r *Recording) comment() string {
+	var b strings.Builder
+	kept := "SRT headers and whole control packets"
+	if r.job.Keep.Payload {
+		kept = "whole datagrams"
+	}
+	fmt.Fprintf(&b, "%s; %s; at most %v, %d bytes", r.job.Title, kept, r.job.Time, r.job.Bytes)
+	if r.job.Keep.Rate > 0 {
+		fmt.Fprintf(&b, ", %d datagrams/s", r.job.Keep.Rate)
+	}
+	return b.String()
+}
