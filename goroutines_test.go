@@ -11,10 +11,10 @@ import (
 // unsupervised are the places that may start a goroutine which no Supervisor
 // watches over, and why. Besides them it is supervise itself.
 var unsupervised = map[string]string{
-	"supervise":                      "starts them for all others",
-	"asynclog":                       "the Supervisor's own log; it recovers what its writer does",
+	"internal/supervise":             "starts them for all others",
+	"internal/asynclog":              "the Supervisor's own log; it recovers what its writer does",
 	"shard/group.go":                 "the shards: what one forwards after a panic nobody can vouch for",
-	"cmd/srtrelay/asking.go":         "a command's, in a process of its own",
+	"cli/ask.go":                     "a command's, in a process of its own",
 	"backend/probe/ask.go AfterFunc": "sets a deadline",
 	"api/endless.go AfterFunc":       "cancels a context",
 	"cli/client/events.go AfterFunc": "a command's, in a process of its own",

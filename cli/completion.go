@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"srtrelay/api/answer"
+	"srtrelay/cli/client"
+	"srtrelay/config"
+)
+
+// completing bounds what a person waits for after the Tab key.
+const completing = time.Second
+
+// shells are those that a completion script is made for.
+var shells = []string{"bash", "zsh", "fish"}
+
+func (s *Shell) completionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "completion bash|zsh|fish", Short: "print a script that completes command lines", DisableFlagsInUseLine: true,
+		Long: "Print a script for a shell that completes commands, flags, and of a running relay its stream\n" +
+			"keys, session IDs and backend IDs.",
+		Args: takes(1, 1, "one of "+strings.Join(shells, ", ")), ValidArgs: shells,
+		ValidArgsFunction: cobra.FixedCompletions(shells, cobra.ShellCompDirectiveNoFileComp),
+		Annotations: map[string]string{
+			noteText: "bash: source <(srtrelay completion bash), or into /etc/bash_completion.d/srtrelay\n" +
+				"zsh:  srtrelay completion zsh > \"${fpath[1]}/_srtrelay\"\n" +
+				"fish: srtrelay completion fish > ~/.config/fish/completions/srtrelay.fish",
+			exitText: "0 printed, 2 the command line is wrong.",
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			var script bytes.Buffer
+			var err error
+			switch args[0] {
+			case "bash":
+				err = c.Root().GenBashCompletionV2(&script, true)
+			case "zsh":
+				err = c.Root().GenZshCompletion(&script)
+			case "fish":
+				err = c.Root().GenFishCompletion(&script, true)
+			default:
+				return misused("no such shell: %q, there are %s", args[0], strings.Join(shells, ", "))
+			}
+			if err != nil {
+				return err
+			}
+			return exit(s.say(script.String()))
+		},
+	}
+}
+
+// completer gives what could stand where begun does, each with a tab and a
+// description or without.
+type completer func(ctx context.Context, c *client.Client, begun string) ([]string, error)
+
+// complete asks the relay that the command line names. It gives nothing where
+// most arguments, -1 for any number, are there already, or where no relay
+// answers: a completion has no place for an error.
+func (a *asking) complete(most int, from completer) cobra.CompletionFunc {
+	const nothing = cobra.ShellCompDirectiveNoFileComp
+	return func(command *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if most >= 0 && len(args) >= most {
+			return nil, nothing
+		}
+		c, err := a.client()
+		if err != nil {
+			return nil, nothing
+		}
+		defer c.Close()
+		ctx, stop := context.WithTimeout(command.Context(), completing)
+		defer stop()
+		found, err := from(ctx, c, begun)
+		if err != nil {
+			return nil, nothing
+		}
+		found = slices.DeleteFunc(found, func(text string) bool {
+			value, _, _ := strings.Cut(text, "\t")
+			return !strings.HasPrefix(value, begun) || slices.Contains(args, value) || strings.ContainsAny(value, "\n\r")
+		})
+		return found, nothing
+	}
+}
+
+func streamKeys(ctx context.Context, c *client.Client, begun string) ([]string, error) {
+	list, err := client.Streams(answer.StreamQuery{Match: begun, Sort: answer.SortKey, Limit: answer.MaxLimit}).Ask(ctx, c)
+	var keys []string
+	for _, stream := range list.Streams {
+		keys = append(keys, stream.Key)
+	}
+	return keys, err
+}
+
+func sessionIDs(ctx context.Context, c *client.Client, _ string) ([]string, error) {
+	list, err := client.Sessions(answer.SessionQuery{Limit: answer.MaxLimit}).Ask(ctx, c)
+	var ids []string
+	for _, session := range list.Sessions {
+		ids = append(ids, session.ID+"\t"+session.Role+" of "+answer.Printable(session.Stream))
+	}
+	return ids, err
+}
+
+func backendIDs(ctx context.Context, c *client.Client, _ string) ([]string, error) {
+	list, err := client.Backends().Ask(ctx, c)
+	var ids []string
+	for _, b := range list.Backends {
+		ids = append(ids, b.ID)
+	}
+	return ids, err
+}
+
+// commandsFrom are the commands below c that begin so.
+func commandsFrom(c *cobra.Command, begun string) []cobra.Completion {
+	var found []cobra.Completion
+	for _, sub := range c.Commands() {
+		if strings.HasPrefix(sub.Name(), begun) {
+			found = append(found, cobra.CompletionWithDesc(sub.Name(), sub.Short))
+		}
+	}
+	return found
+}
+
+// completeFlag says what completes a flag's value. The flag is the command's
+// own, so it can only fail for a flag that is not there, or twice.
+func completeFlag(c *cobra.Command, name string, by cobra.CompletionFunc) {
+	if err := c.RegisterFlagCompletionFunc(name, by); err != nil {
+		panic(err)
+	}
+}
+
+// completeSettings completes the flags of serve, which config reads.
+func completeSettings(_ *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) > 0 && (args[len(args)-1] == "--config" || args[len(args)-1] == "--rules" || args[len(args)-1] == "--session-ledger") {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	if !strings.HasPrefix(begun, "-") {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	found := []cobra.Completion{
+		cobra.CompletionWithDesc("--config", "YAML file of settings"), cobra.CompletionWithDesc("--version", "print the version"),
+		cobra.CompletionWithDesc("--help", "print the help text"),
+	}
+	for _, setting := range config.Settings() {
+		found = append(found, cobra.CompletionWithDesc("--"+setting.Name, setting.Help))
+	}
+	return slices.DeleteFunc(found, func(text cobra.Completion) bool { return !strings.HasPrefix(text, begun) }), cobra.ShellCompDirectiveNoFileComp
+}

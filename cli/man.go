@@ -1,0 +1,164 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"srtrelay/config"
+)
+
+// manDate is when the page's own words were last changed.
+const manDate = "November 25, 2026"
+
+func (s *Shell) manCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "man", Short: "print the manual page", DisableFlagsInUseLine: true,
+		Long: "Print the manual page: srtrelay man | man -l -",
+		Args: takes(0, 0, "no arguments"), ValidArgsFunction: cobra.NoFileCompletions,
+		Annotations: map[string]string{exitText: "0 printed, 2 the command line is wrong."},
+		RunE:        func(c *cobra.Command, _ []string) error { return exit(s.say(s.manPage(c.Root()))) },
+	}
+}
+
+// roff is a manual page being written.
+type roff struct{ strings.Builder }
+
+// macro writes a request with its arguments.
+func (r *roff) macro(name string, args ...string) {
+	r.WriteString("." + name)
+	for _, arg := range args {
+		r.WriteString(` "` + strings.ReplaceAll(escape(arg), `"`, `\(dq`) + `"`)
+	}
+	r.WriteByte('\n')
+}
+
+// text writes plain lines.
+func (r *roff) text(text string) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		if strings.HasPrefix(line, ".") || strings.HasPrefix(line, "'") {
+			r.WriteString(`\&`)
+		}
+		r.WriteString(escape(line) + "\n")
+	}
+}
+
+// item is a term with its text below.
+func (r *roff) item(term, text string) {
+	r.macro("TP")
+	r.macro("B", term)
+	r.text(text)
+}
+
+// escape keeps roff from reading text as its own language. A plain - would
+// become a hyphen, which nobody can copy into a shell.
+func escape(text string) string {
+	return strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`, "–", `\(en`).Replace(text)
+}
+
+// manPage is the manual page of all commands, from the tables that the help
+// is made from.
+func (s *Shell) manPage(root *cobra.Command) string {
+	r := new(roff)
+	r.macro("TH", "SRTRELAY", "1", manDate, "srtrelay "+s.Version, "User Commands")
+	r.macro("SH", "NAME")
+	r.text("srtrelay - relay SRT callers to SRT backends, datagram by datagram")
+	r.macro("SH", "SYNOPSIS")
+	for i, c := range visible(root) {
+		if i > 0 {
+			r.macro("br")
+		}
+		r.macro("B", shortSynopsis(c))
+		for _, sub := range visible(c) {
+			r.macro("br")
+			r.macro("B", shortSynopsis(sub))
+		}
+	}
+	r.macro("SH", "DESCRIPTION")
+	r.text(aboutRelay)
+	r.macro("SH", "COMMANDS")
+	for _, c := range visible(root) {
+		r.command(c)
+	}
+	r.settings()
+	r.rest()
+	return r.String()
+}
+
+const aboutRelay = `Passes SRT callers on to SRT servers, the backends, without ending the SRT connection: what was
+encrypted stays so. The stream ID of a caller decides which backend it gets, and all callers of one
+stream get the same. The other commands ask a running relay over its HTTP API.`
+
+// command tells of one command and those below it.
+func (r *roff) command(c *cobra.Command) {
+	r.macro("SS", synopsis(c))
+	if c.Long == "" {
+		r.text(firstUpper(c.Short) + ".")
+	} else {
+		r.text(c.Long)
+	}
+	for _, row := range flagRows(c) {
+		r.item(row[0], row[1])
+	}
+	if note := c.Annotations[noteText]; note != "" {
+		r.macro("PP")
+		for i, line := range strings.Split(note, "\n") {
+			if i > 0 {
+				r.macro("br")
+			}
+			r.text(line)
+		}
+	}
+	if c.Name() != "serve" && c.Name() != "help" {
+		r.macro("PP")
+		r.text("Exit codes: " + exits(c))
+	}
+	for _, sub := range visible(c) {
+		r.command(sub)
+	}
+}
+
+// settings tells of the flags of serve.
+func (r *roff) settings() {
+	r.macro("SH", "SETTINGS")
+	r.text("Flags of serve. A flag beats its variable, that beats the key of the flag's name in the file, that\nbeats the default. Lists take commas, flags of lists may be repeated.")
+	group := ""
+	for _, setting := range config.Settings() {
+		if setting.Group != group {
+			group = setting.Group
+			r.macro("SS", group)
+		}
+		r.item(strings.TrimRight("--"+setting.Name+" "+setting.Arg, " "),
+			fmt.Sprintf("%s; default %s; env %s", setting.Help, setting.Default, strings.Join(setting.Env, ", ")))
+	}
+	r.macro("SS", "Others")
+	r.item("--config FILE", "YAML file of settings; env SRTRELAY_CONFIG")
+	r.item("--version", "print the version")
+	r.item("-h, --help", "print the help text")
+}
+
+// rest tells what is not in any table.
+func (r *roff) rest() {
+	r.macro("SH", "SIGNALS")
+	r.item("SIGTERM, SIGINT", "the first lets sessions drain, for --grace at most; the second ends them; the third ends the process")
+	r.item("SIGHUP", "reads the file of --rules again")
+	r.macro("SH", "EXIT STATUS")
+	r.item("0", "stopped in good order, or done")
+	r.item("1", "failed while running, or the relay cannot be reached or refuses")
+	r.item("2", "could not start, or the command line is wrong")
+	r.macro("SH", "EXAMPLES")
+	r.item("srtrelay --backend srt://10.0.0.1:10080 --backend srt://10.0.0.2:10080", "run a relay with two backends")
+	r.item("srtrelay top --sort loss", "watch the streams that lose most")
+	r.item("srtrelay sessions --stream __defaultVhost__/live/livestream --json", "the sessions of a stream, for a script")
+	r.item("srtrelay capture --stream __defaultVhost__/live/livestream -o file.pcapng", "headers of a stream's datagrams, for Wireshark")
+}
+
+// firstUpper begins a sentence.
+func firstUpper(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	return string(unicode.ToUpper(first)) + text[size:]
+}

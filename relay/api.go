@@ -1,0 +1,124 @@
+package relay
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"srtrelay/api"
+	"srtrelay/api/answer"
+	"srtrelay/api/web"
+	"srtrelay/backend"
+	"srtrelay/balancer/redis"
+	"srtrelay/internal/asynclog"
+	"srtrelay/observe/capture/pcapng"
+	"srtrelay/observe/metrics"
+)
+
+// newServer joins the API to the parts it asks.
+func (r *relay) newServer() *api.Server {
+	return api.New(r.version, api.Rooms{
+		Shards:      r.group,
+		Backends:    r,
+		Streams:     r.watch,
+		State:       r.state,
+		Registry:    r.registry,
+		Resolver:    r.balancer,
+		Rules:       r.rules.live(),
+		TTL:         r.config.BackendTTL,
+		Token:       r.config.RegisterToken,
+		Hosts:       r.config.APIHosts,
+		Connections: r.connections,
+		Feed:        r.sinks.feed,
+		Metrics:     r.metricsHandler(),
+		Capture:     api.Captures(pcapng.NewRecorder(r.group, "srtrelay "+r.version), r.log),
+		Page:        web.Handler(),
+
+		Supervisor: r.supervisor,
+	}, r.log)
+}
+
+// metricsHandler joins the metrics to the parts they show.
+func (r *relay) metricsHandler() http.Handler {
+	s := metrics.Sources{
+		Version: r.version, Shards: r.group, Backends: r, Events: r.sinks.counted, Quality: r.quality,
+		Streams: r.watch, StreamsShown: r.config.MetricsStreams,
+		Histories: func() (kept, leftOut int) {
+			left := r.watch.Left()
+			return left.Streams, left.LeftOut
+		},
+	}
+	s.Connections = func() (open int, replaced, refused uint64) {
+		n := r.connections.Counts()
+		return n.Open, n.Replaced, n.Refused
+	}
+	s.Log, s.Supervisor = r.lines.Stats, r.supervisor
+	if r.balancer.shared != nil { // not a nil *redis.Balancer in Store
+		s.Store = r.balancer.shared
+	}
+	return metrics.Handler(s, r.log)
+}
+
+// Backends implements api.Backends and metrics.Backends: what the registry
+// knows of the backends, and what they carry by the balancer's leases and the
+// shards' rates.
+func (r *relay) Backends() []answer.Backend {
+	loads := make(map[backend.ID]api.Load)
+	for id, l := range r.balancer.memory.Loads() {
+		loads[id] = api.Load(l)
+	}
+	ejected := make(map[backend.ID]api.Ejection)
+	for id, e := range r.balancer.memory.Ejections() {
+		ejected[id] = api.Ejection(e)
+	}
+	return api.View(api.Known{
+		Ejections: ejected,
+		Snapshot:  r.registry.Snapshot(), Seen: r.registry.Seen(), Loads: loads, Bitrates: r.bitrates.all(), Now: time.Now(),
+	})
+}
+
+// lifeState is what the API says of the process.
+type lifeState struct {
+	started, draining atomic.Bool
+	// shared is the store that relays share, nil without one.
+	shared *redis.Balancer
+	lines  *asynclog.Log
+}
+
+// logStalled is for how long the log must have written nothing until /ready
+// says so.
+const logStalled = 5 * time.Second
+
+// Ready implements api.State. A relay whose log is not read is ready, too.
+func (l *lifeState) Ready() (bool, string) {
+	ready, reason := l.open()
+	if s := l.lines.Stats(); ready && !s.Since.IsZero() && time.Since(s.Since) > logStalled {
+		amiss := fmt.Sprintf("the log is not read since %s, %d lines lost", s.Since.UTC().Format(time.RFC3339), s.Lost)
+		if s.Err != nil {
+			amiss += ": " + s.Err.Error()
+		}
+		reason = strings.TrimPrefix(reason+"; "+amiss, "; ")
+	}
+	return ready, reason
+}
+
+// open reports whether callers can be taken. A relay that has once reached the
+// shared store stays ready without it: it goes on from what it knows.
+func (l *lifeState) open() (bool, string) {
+	if !l.started.Load() {
+		return false, "starting"
+	}
+	if l.shared == nil {
+		return true, ""
+	}
+	inUse, since, detail := l.shared.State()
+	if !inUse {
+		detail = "redis is away since " + since.UTC().Format(time.RFC3339) + ": " + detail
+	}
+	return l.shared.Reached(), detail
+}
+
+// Draining implements api.State.
+func (l *lifeState) Draining() bool { return l.draining.Load() }

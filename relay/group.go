@@ -1,0 +1,73 @@
+package relay
+
+import (
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+
+	"srtrelay/backend"
+	"srtrelay/balancer"
+	"srtrelay/config"
+	"srtrelay/shard"
+	"srtrelay/streamid/rules"
+	"srtrelay/udp"
+)
+
+// openGroup opens the shards as the settings ask for them.
+func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.Resolver, live *rules.Live, events chan<- shard.Event, log *slog.Logger) (*shard.Group, error) {
+	cpus := c.Pin.CPUs
+	if c.Pin.Auto {
+		usable, err := udp.UsableCPUs()
+		if err != nil {
+			return nil, fmt.Errorf("read the CPU affinity: %w", err)
+		}
+		// With more shards than CPUs the scheduler does better than a fixed
+		// assignment.
+		if c.Shards <= len(usable) {
+			cpus = usable
+		}
+	}
+	sockets := udp.Options{RecvBuf: c.Rcvbuf, SendBuf: c.Sndbuf, GRO: c.GRO, GSO: c.GSO}
+	if c.SteerByCPU {
+		if c.Shards > len(cpus) {
+			return nil, fmt.Errorf("--steer cpu: every shard needs a CPU of its own, there are too few for %d", c.Shards)
+		}
+		sockets.Steer = cpus[:c.Shards]
+	}
+	cfg := shard.Config{
+		Listen:               c.Listen,
+		Shards:               c.Shards,
+		CPUs:                 cpus,
+		Batch:                c.Batch,
+		BatchWait:            c.BatchWait,
+		Sockets:              sockets,
+		UpstreamPorts:        c.UpstreamPorts,
+		MaxSessions:          c.MaxSessions,
+		MaxHalfOpen:          c.MaxHandshakes,
+		MaxPerSource:         c.MaxHandshakesPerSource,
+		MaxSessionsPerSource: c.MaxSessionsPerSource,
+		IdleTimeout:          c.IdleTimeout,
+		BackendSilence:       c.BackendSilence,
+		Telemetry:            c.Telemetry,
+		Registry:             registry,
+		Balancer:             resolver,
+		Rules:                live,
+		Events:               events,
+		Log:                  log,
+	}
+	_, _ = rand.Read(cfg.Secret[:]) // never fails (crypto/rand, Go 1.24)
+	return shard.Open(cfg)
+}
+
+// warnBuffers says once when the kernel grants less than was asked.
+func warnBuffers(group *shard.Group, c config.Config, log *slog.Logger) {
+	recv, send := group.GrantedBuffers()
+	if recv < c.Rcvbuf {
+		log.Warn("receive buffer smaller than asked", "asked_bytes", c.Rcvbuf, "granted_bytes", recv,
+			"advice", "raise net.core.rmem_max or grant CAP_NET_ADMIN")
+	}
+	if send < c.Sndbuf {
+		log.Warn("send buffer smaller than asked", "asked_bytes", c.Sndbuf, "granted_bytes", send,
+			"advice", "raise net.core.wmem_max or grant CAP_NET_ADMIN")
+	}
+}

@@ -1,0 +1,79 @@
+package relay
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"srtrelay/config"
+)
+
+// The first signal drains, the second ends what is left.
+func TestSignals(t *testing.T) {
+	signals := make(chan os.Signal, 3)
+	started, err := serve(config.Config{}, "", io.Discard, signals, func(ctx context.Context, drain <-chan struct{}, _ config.Config, _ process) error {
+		signals <- syscall.SIGTERM
+		<-drain
+		if ctx.Err() != nil {
+			t.Error("the first signal ended all")
+		}
+		signals <- syscall.SIGTERM
+		<-ctx.Done()
+		return nil
+	})
+	if !started || err != nil {
+		t.Errorf("started %v, error %v", started, err)
+	}
+}
+
+// A failure to start is told apart from one later, also if it is wrapped.
+func TestFailureToStart(t *testing.T) {
+	boom := errors.New("boom")
+	for _, c := range []struct {
+		err     error
+		started bool
+	}{
+		{nil, true},
+		{boom, true},
+		{&startError{boom}, false},
+		{fmt.Errorf("run: %w", &startError{boom}), false},
+	} {
+		started, err := serve(config.Config{}, "", io.Discard, nil, func(context.Context, <-chan struct{}, config.Config, process) error { return c.err })
+		if started != c.started || err != c.err {
+			t.Errorf("%v: started %v, error %v", c.err, started, err)
+		}
+	}
+}
+
+func TestLog(t *testing.T) {
+	say := func(_ context.Context, _ <-chan struct{}, _ config.Config, p process) error {
+		p.log.Debug("detail")
+		return nil
+	}
+	logged := func(flags ...string) string {
+		t.Helper()
+		none := func(string) (string, bool) { return "", false }
+		c, err := config.Load(flags, none, func(string) ([]byte, error) { return nil, fs.ErrNotExist })
+		if err != nil {
+			t.Fatal(err)
+		}
+		var stderr bytes.Buffer
+		if _, err := serve(c, "", &stderr, nil, say); err != nil {
+			t.Error(err)
+		}
+		return stderr.String()
+	}
+	if got := logged("--log-format=json", "--log-level=debug"); !strings.Contains(got, `"msg":"detail"`) || !strings.Contains(got, `"level":"WARN"`) {
+		t.Errorf("log %s", got)
+	}
+	if got := logged("--backend=srt://origin:10080"); got != "" {
+		t.Errorf("log at info: %s", got)
+	}
+}
