@@ -105,7 +105,7 @@ pgo: ## take the profile that the relay is built with anew (cmd/srtrelay/default
 	./scripts/pgo.sh
 
 # Packages with Go micro-benchmarks; each has its baseline in bench/baseline.
-MICRO ?= udp shard handshake balancer observe/telemetry observe/streams
+MICRO ?= udp shard handshake streamid balancer observe/telemetry observe/streams
 COUNT ?= 6
 
 microbench: ## run the Go micro-benchmarks into bench/out

@@ -27,11 +27,12 @@ var floors = map[string]int{
 	"wire":               0, "addr": 0, "pool": 0, "backend": 0, "config": 0, "streamid/rules": 0,
 	"api/answer": 0, "api/web": 0, "internal/asynclog": 0,
 	"handshake": 1, "udp": 1, "shard/ledger": 1, "balancer": 1, "observe/telemetry": 1, "observe/capture": 1, "cli/client": 1,
-	"shard": 2, "backend/probe": 2, "balancer/redis": 2, "cli/term": 2, "observe/capture/pcapng": 2,
-	"observe/streams": 3,
-	"api":             4, "observe/metrics": 4,
-	"relay": 5, "cli": 5,
-	"cmd/srtrelay": 6,
+	"streamid": 2, "backend/probe": 2, "balancer/redis": 2, "cli/term": 2, "observe/capture/pcapng": 2,
+	"shard":           3,
+	"observe/streams": 4,
+	"api":             5, "observe/metrics": 5,
+	"relay": 6, "cli": 6,
+	"cmd/srtrelay": 7,
 }
 
 // tools are tests and tools. They may import anything; nothing of the product

@@ -14,11 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/streamid"
+
 	"github.com/pb33f/libopenapi"
 	validator "github.com/pb33f/libopenapi-validator"
 
 	"srtrelay/backend"
-	"srtrelay/handshake"
 	"srtrelay/shard"
 	"srtrelay/streamid/rules"
 )
@@ -255,7 +256,7 @@ func (c *contract) holdOdd(token []string) {
 	c.hold(crowded, asked{"POST", register, sample, 503, false}, token...)
 	c.hold(crowded, asked{"POST", register + "/secret-token", sample, 503, false})
 
-	set, err := rules.Parse("rules", []byte("access:\n  play:\n    deny: [0.0.0.0/0]\n"), handshake.CheckStreamID)
+	set, err := rules.Parse("rules", []byte("access:\n  play:\n    deny: [0.0.0.0/0]\n"), streamid.Check)
 	if err != nil {
 		c.Fatal(err)
 	}

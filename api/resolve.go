@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 
+	"srtrelay/streamid"
+
 	"srtrelay/api/answer"
 	"srtrelay/backend"
 	"srtrelay/handshake"
@@ -54,10 +56,10 @@ func (h *handler) resolve(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	routed, err := handshake.Route(h.rooms.Rules.Set(), in)
+	routed, err := streamid.Route(h.rooms.Rules.Set(), in)
 	d := describe(in, routed)
 	if err != nil {
-		refused(w, d, handshake.Refusal(err), "streamid: "+err.Error())
+		refused(w, d, streamid.Refusal(err), "streamid: "+err.Error())
 		return
 	}
 	target, why, err := h.rooms.Resolver.Explain(backend.Query{
@@ -114,7 +116,7 @@ func parseCaller(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), nil
 }
 
-func describe(in rules.Request, routed handshake.Routed) resolution {
+func describe(in rules.Request, routed streamid.Routed) resolution {
 	d := resolution{
 		StreamID: in.StreamID, From: routed.From, Caller: in.Caller.Addr().String(),
 		Dialect: routed.Dialect,
@@ -126,10 +128,10 @@ func describe(in rules.Request, routed handshake.Routed) resolution {
 	switch {
 	case routed.Dialect == rules.MediaMTX:
 		// A password has a place of its own there.
-		d.StreamID, d.Told, d.Params = handshake.Shown(d.StreamID), handshake.Shown(d.Told), handshake.ShownQuery(d.Params)
+		d.StreamID, d.Told, d.Params = streamid.Redact(d.StreamID), streamid.Redact(d.Told), streamid.RedactQuery(d.Params)
 	case routed.From != rules.Sent:
 		// Who asks knows its own secrets, and not those of the rules.
-		d.Told, d.Params = handshake.Shown(d.Told), handshake.Shown(d.Params)
+		d.Told, d.Params = streamid.Redact(d.Told), streamid.Redact(d.Params)
 	}
 	if routed.Key != "" {
 		d.Vhost, _, _ = strings.Cut(routed.Key, "/")

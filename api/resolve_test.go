@@ -10,8 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"srtrelay/streamid"
+
 	"srtrelay/backend"
-	"srtrelay/handshake"
 	"srtrelay/streamid/rules"
 )
 
@@ -92,7 +93,7 @@ func TestResolveRefusesQueries(t *testing.T) {
 func TestResolveFollowsTheRules(t *testing.T) {
 	d := newDoor(t, "").open()
 	set, err := rules.Parse("rules.yaml",
-		[]byte("default: '#!::r=live/fallback,m=publish,token=abc'\naccess:\n  play:\n    deny: [10.0.0.0/8]\n"), handshake.CheckStreamID)
+		[]byte("default: '#!::r=live/fallback,m=publish,token=abc'\naccess:\n  play:\n    deny: [10.0.0.0/8]\n"), streamid.Check)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +115,7 @@ func TestResolveFollowsTheRules(t *testing.T) {
 
 // The table that the relay shares with other tools, asked as an operator would.
 func TestResolveTable(t *testing.T) {
-	table, err := os.ReadFile("../handshake/testdata/streamids.tsv")
+	table, err := os.ReadFile("../streamid/testdata/streamids.tsv")
 	if err != nil {
 		t.Fatal(err)
 	}

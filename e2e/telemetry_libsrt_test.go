@@ -195,15 +195,15 @@ func (o *observed) agree(what string, got, want, share, least float64) {
 func (o *observed) check() {
 	s := o.session()
 	for _, leg := range []answer.Leg{s.CallerLeg, s.BackendLeg} {
-		if leg.RTTMillis == nil || leg.LossPercent == nil || leg.TotalLossPercent == nil {
+		if leg.RTTMillis == nil || leg.TotalLossPercent == nil {
 			o.t.Fatalf("a leg without RTT or loss: %+v", leg)
 		}
 	}
 	pub, pubRTT := reports(o.t, o.pubStats)
 	sink, sinkRTT := reports(o.t, o.sinkStats)
-	o.t.Logf("relay %+v\ncaller leg %v %v %v, backend leg %v %v %v\npublisher %+v rtt %.2f\nlistener %+v rtt %.2f", s.ToBackend,
-		*s.CallerLeg.RTTMillis, *s.CallerLeg.LossPercent, *s.CallerLeg.TotalLossPercent,
-		*s.BackendLeg.RTTMillis, *s.BackendLeg.LossPercent, *s.BackendLeg.TotalLossPercent, pub.Send, pubRTT, sink.Recv, sinkRTT)
+	o.t.Logf("relay %+v\ncaller leg %v ms %v %%, backend leg %v ms %v %%\npublisher %+v rtt %.2f\nlistener %+v rtt %.2f", s.ToBackend,
+		*s.CallerLeg.RTTMillis, *s.CallerLeg.TotalLossPercent,
+		*s.BackendLeg.RTTMillis, *s.BackendLeg.TotalLossPercent, pub.Send, pubRTT, sink.Recv, sinkRTT)
 	media := s.ToBackend
 	packets, bytes, again := sink.Recv.Packets, sink.Recv.Bytes, sink.Recv.Retransmitted
 	if !o.sideBefore {

@@ -3,8 +3,8 @@
 // go out.
 //
 // A caller's INDUCTION is answered without state (Jar, AppendInductionReply).
-// Its CONCLUSION is read for what routes it (ParseConclusion, ParseStreamID),
-// kept, and carried to a backend by an Exchange, which owns the second leg:
+// Its CONCLUSION is read (ParseConclusion; package streamid knows what the
+// stream ID in it means), kept, and carried to a backend by an Exchange, which owns the second leg:
 // the relay's own INDUCTION and CONCLUSION towards the backend, their retries
 // and their deadline.
 //

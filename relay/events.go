@@ -7,9 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"srtrelay/streamid"
+
 	"srtrelay/api"
 	"srtrelay/api/answer"
-	"srtrelay/handshake"
 	"srtrelay/observe/metrics"
 	"srtrelay/shard"
 )
@@ -145,7 +146,7 @@ func role(publish bool) string {
 // streamOf names the stream: by its key, or by what the caller sent if that was
 // refused before it had one.
 func streamOf(e shard.Event) string {
-	return cmp.Or(e.Key, handshake.Shown(e.StreamID))
+	return cmp.Or(e.Key, streamid.Redact(e.StreamID))
 }
 
 func logEvent(e shard.Event, log *slog.Logger) {

@@ -8,8 +8,9 @@ import (
 	"syscall"
 	"time"
 
+	"srtrelay/streamid"
+
 	"srtrelay/config"
-	"srtrelay/handshake"
 	"srtrelay/streamid/rules"
 )
 
@@ -24,7 +25,7 @@ type ruleFile struct {
 func openRules(c config.Config, log *slog.Logger) (*ruleFile, error) {
 	l := &ruleFile{hup: make(chan os.Signal, 1)}
 	if c.Rules != "" {
-		file, err := rules.Open(c.Rules, handshake.CheckStreamID)
+		file, err := rules.Open(c.Rules, streamid.Check)
 		if err != nil {
 			return nil, err
 		}

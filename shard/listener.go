@@ -3,6 +3,7 @@ package shard
 import (
 	"srtrelay/backend"
 	"srtrelay/handshake"
+	"srtrelay/streamid"
 	"srtrelay/streamid/rules"
 	"srtrelay/udp"
 	"srtrelay/wire"
@@ -93,7 +94,7 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 		return DropHandshakeBudget
 	}
 	req, code := handshake.ParseConclusion(h)
-	routed, told := handshake.Routed{}, h
+	routed, told := streamid.Routed{}, h
 	if code == handshake.NoRejection {
 		routed, told, code = s.route(front, d, h, req)
 	}
@@ -126,8 +127,8 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 
 // route applies the rules. told is the CONCLUSION for the backend: h itself,
 // or a copy with another stream ID.
-func (s *Shard) route(front uint8, d *udp.Datagram, h wire.Handshake, req handshake.Request) (handshake.Routed, wire.Handshake, handshake.Code) {
-	routed, err := handshake.Route(s.cfg.Rules.Set(), rules.Request{
+func (s *Shard) route(front uint8, d *udp.Datagram, h wire.Handshake, req handshake.Request) (streamid.Routed, wire.Handshake, handshake.Code) {
+	routed, err := streamid.Route(s.cfg.Rules.Set(), rules.Request{
 		ListenPort: s.fronts[front].sock.Local().Port(), Caller: d.From.Netip(),
 		StreamID: req.StreamID, HSv4: h.Version() == 4,
 	})
@@ -137,7 +138,7 @@ func (s *Shard) route(front uint8, d *udp.Datagram, h wire.Handshake, req handsh
 		// one replaces may be made before the exchange has its copy.
 		told, err = handshake.RewriteStreamID(nil, h, routed.StreamID)
 	}
-	return routed, told, handshake.Refusal(err)
+	return routed, told, streamid.Refusal(err)
 }
 
 // inductAgain answers a CONCLUSION whose cookie has gone stale, on the way or

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"srtrelay/streamid"
+
 	"srtrelay/backend"
 	"srtrelay/handshake"
 	"srtrelay/streamid/rules"
@@ -47,7 +49,7 @@ func newRuled(t *testing.T, text string) *ruled {
 func (r *ruled) lay(text string) {
 	r.t.Helper()
 	text = strings.ReplaceAll(text, "PORT", strconv.Itoa(int(r.front.Port())))
-	s, err := rules.Parse("r.yaml", []byte(text), handshake.CheckStreamID)
+	s, err := rules.Parse("r.yaml", []byte(text), streamid.Check)
 	if err != nil {
 		r.t.Fatal(err)
 	}

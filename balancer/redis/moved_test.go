@@ -67,7 +67,8 @@ func TestHeartbeatsMoveAfterARestart(t *testing.T) {
 	const port = 10081
 	moves := map[string]func(t *testing.T, s *server, b *relay) (id backend.ID, stop func()){
 		"to another relay": func(_ *testing.T, _ *server, b *relay) (id backend.ID, stop func()) {
-			stop = repeat(func() { id = b.beat("new", "2", port) })
+			id = b.beat("new", "2", port)
+			stop = repeat(func() { b.beat("new", "2", port) })
 			b.reg.Alive(id, 3, time.Now())
 			return id, stop
 		},
@@ -84,8 +85,8 @@ func TestHeartbeatsMoveAfterARestart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := startRedis(t)
 			a, b := openFor(t, shortly, 0, at(s.addr)).ready(), openFor(t, shortly, 0, at(s.addr)).ready()
-			var old backend.ID
-			stopOld := repeat(func() { old = a.beat("old", "1", port) })
+			old := a.beat("old", "1", port)
+			stopOld := repeat(func() { a.beat("old", "1", port) })
 			defer stopOld()
 			a.reg.Alive(old, 3, time.Now())
 			b.known(old)

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/streamid"
+
 	"srtrelay/handshake"
 	"srtrelay/wire"
 )
@@ -67,7 +69,7 @@ func TestWishes(t *testing.T) {
 		if err != nil || got != w {
 			t.Errorf("%s reads as %+v, %v", w.StreamID(), got, err)
 		}
-		id, err := handshake.ParseStreamID(w.StreamID())
+		id, err := streamid.Parse(w.StreamID())
 		if err != nil || id.Publish == w.Play || "bench/"+id.Stream != w.Stream {
 			t.Errorf("the relay reads %s as %+v, %v", w.StreamID(), id, err)
 		}

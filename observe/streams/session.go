@@ -6,9 +6,10 @@ import (
 	"net/netip"
 	"time"
 
+	"srtrelay/streamid"
+
 	"srtrelay/api/answer"
 	"srtrelay/backend"
-	"srtrelay/handshake"
 	"srtrelay/observe/telemetry"
 	"srtrelay/shard"
 )
@@ -92,7 +93,7 @@ func (w *Watch) session(v *shard.View) answer.Session {
 	callerTrip, backendTrip := legs(v)
 	s := answer.Session{
 		ID: v.ID.String(), Shard: v.ID.Shard, State: v.State,
-		Stream: v.Key, StreamID: handshake.Shown(v.StreamID), Role: role(v.Publish),
+		Stream: v.Key, StreamID: streamid.Redact(v.StreamID), Role: role(v.Publish),
 		Caller: v.Caller.String(), Backend: ref(v),
 		CallerSocketID: v.CallerSocket, BackendSocketID: v.BackendSocket,
 		OpenedAt: v.Opened, IdleSeconds: since(v.Taken, v.Seen),

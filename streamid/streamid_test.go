@@ -1,4 +1,4 @@
-package handshake
+package streamid
 
 import (
 	"errors"
@@ -30,7 +30,7 @@ func TestStreamIDTable(t *testing.T) {
 		if text == "(empty)" {
 			text = ""
 		}
-		id, err := ParseStreamID(text)
+		id, err := Parse(text)
 		switch mode {
 		case "reject":
 			if err == nil {
@@ -103,7 +103,7 @@ func TestStreamIDParts(t *testing.T) {
 		{"x?k=a/b", StreamID{"", "x?k=a", "b", "", L}},
 	}
 	for _, tt := range tests {
-		if got, err := ParseStreamID(tt.s); err != nil || got != tt.want {
+		if got, err := Parse(tt.s); err != nil || got != tt.want {
 			t.Errorf("%q:\n got %+v, %v\nwant %+v", tt.s, got, err, tt.want)
 		}
 	}
@@ -122,7 +122,7 @@ func TestStreamIDRejected(t *testing.T) {
 		"#!::m=publish":                ErrResource,
 		"#!::h=a/b,r=":                 ErrResource, // r beats h even when empty
 	} {
-		if id, err := ParseStreamID(s); !errors.Is(err, want) {
+		if id, err := Parse(s); !errors.Is(err, want) {
 			t.Errorf("%q: %+v, %v; want %v", s, id, err, want)
 		}
 	}

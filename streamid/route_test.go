@@ -1,4 +1,4 @@
-package handshake
+package streamid
 
 import (
 	"errors"
@@ -6,12 +6,13 @@ import (
 	"strings"
 	"testing"
 
+	"srtrelay/handshake"
 	"srtrelay/streamid/rules"
 )
 
 func ruleSet(t *testing.T, text string) *rules.Set {
 	t.Helper()
-	s, err := rules.Parse("r.yaml", []byte(text), CheckStreamID)
+	s, err := rules.Parse("r.yaml", []byte(text), Check)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +34,7 @@ func TestRoute(t *testing.T) {
 		told, key         string
 		changed           bool
 		err               error
-		code              Code
+		code              handshake.Code
 	}{
 		{name: "no rules", sent: "#!::r=a/b", told: "#!::r=a/b", key: "__defaultVhost__/a/b"},
 		{name: "nothing at all", key: "__defaultVhost__/live/livestream"},
@@ -47,14 +48,14 @@ func TestRoute(t *testing.T) {
 		{name: "by port, told", rules: camera + inject, port: 20081, told: "#!::r=live/camera,m=publish,caller=192.0.2.1", changed: true, key: "__defaultVhost__/live/camera"},
 		{name: "HSv4", rules: inject, hsv4: true, key: "__defaultVhost__/live/livestream"},
 		{name: "HSv4 by port", rules: camera + inject, port: 20081, hsv4: true, told: "#!::r=live/camera,m=publish", key: "__defaultVhost__/live/camera"},
-		{name: "HSv4 plays by rule, publishes at SRS", rules: "default: live/x\n" + access, hsv4: true, err: ErrForbidden, code: Forbidden},
-		{name: "publisher", rules: access, sent: "#!::r=a/b,m=publish", err: ErrForbidden, code: Forbidden},
+		{name: "HSv4 plays by rule, publishes at SRS", rules: "default: live/x\n" + access, hsv4: true, err: ErrForbidden, code: handshake.Forbidden},
+		{name: "publisher", rules: access, sent: "#!::r=a/b,m=publish", err: ErrForbidden, code: handshake.Forbidden},
 		{name: "player", rules: access, sent: "a/b", told: "a/b", key: "__defaultVhost__/a/b"},
 		{name: "511 bytes", rules: inject, sent: long[:511-len(",caller=192.0.2.1")], told: long[:511-len(",caller=192.0.2.1")] + ",caller=192.0.2.1", changed: true, key: "__defaultVhost__/" + long[6:511-len(",caller=192.0.2.1")]},
-		{name: "512 bytes", rules: inject, sent: long[:512-len(",caller=192.0.2.1")], err: ErrLong, code: BadRequest},
+		{name: "512 bytes", rules: inject, sent: long[:512-len(",caller=192.0.2.1")], err: ErrLong, code: handshake.BadRequest},
 		{name: "512 bytes of the caller's own", rules: vhosts, sent: long, told: long, key: "__defaultVhost__/" + long[6:]},
-		{name: "no place", rules: inject, sent: "#!::r=x,k=a/b", err: ErrInject, code: BadRequest},
-		{name: "bad mode", rules: inject, sent: "#!::r=a/b,m=x", err: ErrMode, code: BadRequest},
+		{name: "no place", rules: inject, sent: "#!::r=x,k=a/b", err: ErrInject, code: handshake.BadRequest},
+		{name: "bad mode", rules: inject, sent: "#!::r=a/b,m=x", err: ErrMode, code: handshake.BadRequest},
 	} {
 		r, err := Route(ruleSet(t, c.rules), rules.Request{
 			ListenPort: c.port, Caller: netip.MustParseAddrPort("192.0.2.1:5000"), StreamID: c.sent, HSv4: c.hsv4,

@@ -1,4 +1,4 @@
-package handshake
+package streamid
 
 import (
 	"math/rand/v2"
@@ -8,7 +8,7 @@ import (
 )
 
 // restated is the rules of SRS once more, slowly and to the letter, so that
-// ParseStreamID is compared with something that shares no line with it.
+// Parse is compared with something that shares no line with it.
 func restated(s string) (id StreamID, accepted bool) {
 	if len(s) == 0 {
 		return restated("#!::r=live/livestream,m=publish")
@@ -119,7 +119,7 @@ func asciiLower(s string) string {
 
 func checkStreamID(t *testing.T, s string) {
 	t.Helper()
-	got, err := ParseStreamID(s)
+	got, err := Parse(s)
 	want, accepted := restated(s)
 	if (err == nil) != accepted || accepted && got != want {
 		t.Fatalf("%q:\n got %+v, %v\nwant %+v, %v", s, got, err, want, accepted)

@@ -1,4 +1,4 @@
-package handshake
+package streamid
 
 import (
 	"errors"
@@ -21,7 +21,7 @@ func Inject(streamID, key, value string) (string, error) {
 	if streamID == "" {
 		streamID = defaultStreamID
 	}
-	before, err := ParseStreamID(streamID)
+	before, err := Parse(streamID)
 	if err != nil {
 		return "", err
 	}
@@ -31,7 +31,7 @@ func Inject(streamID, key, value string) (string, error) {
 	} else {
 		out = injectQuery(streamID, key, value)
 	}
-	after, err := ParseStreamID(out)
+	after, err := Parse(out)
 	if err != nil {
 		return "", err
 	}

@@ -1,4 +1,4 @@
-package handshake
+package streamid
 
 import (
 	"errors"
@@ -37,7 +37,7 @@ func Read(s string, d rules.Dialect) (r Reading, err error) {
 		r = Reading{StreamID: parseAction(s), Dialect: rules.MediaMTX}
 	default:
 		r.Dialect = rules.SRS
-		r.StreamID, err = ParseStreamID(s)
+		r.StreamID, err = Parse(s)
 	}
 	return r, err
 }

@@ -1,4 +1,4 @@
-package handshake
+package streamid
 
 import (
 	"errors"
@@ -100,7 +100,7 @@ func TestAutoLeavesSRSItsOwn(t *testing.T) {
 // wantSRS checks that s is read by SRS's rules alone.
 func wantSRS(t *testing.T, s string) {
 	t.Helper()
-	want, wantErr := ParseStreamID(s)
+	want, wantErr := Parse(s)
 	for _, d := range []rules.Dialect{rules.Auto, rules.SRS, ""} {
 		got, err := Read(s, d)
 		if got.StreamID != want || !errors.Is(err, wantErr) || got.Dialect != rules.SRS {
@@ -195,8 +195,8 @@ func FuzzRead(f *testing.F) {
 		if strings.Contains(r.KeyAmong(nil)+r.Params, mark) && !strings.Contains(user+password, mark) {
 			t.Errorf("%q: the password is in %+v", text, r)
 		}
-		if strings.Contains(Shown(text), mark) && !strings.Contains(user+password, mark) {
-			t.Errorf("%q is shown as %q", text, Shown(text))
+		if strings.Contains(Redact(text), mark) && !strings.Contains(user+password, mark) {
+			t.Errorf("%q is shown as %q", text, Redact(text))
 		}
 	})
 }

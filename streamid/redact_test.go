@@ -1,4 +1,4 @@
-package handshake
+package streamid
 
 import (
 	"strings"
@@ -40,7 +40,7 @@ func TestShown(t *testing.T) {
 		{"live/design?tokens", "live/design?tokens"},
 		{"\xff=\xfe,%zz=1", "\xff=\xfe,%zz=1"},
 	} {
-		if got := Shown(c.in); got != c.want {
+		if got := Redact(c.in); got != c.want {
 			t.Errorf("%q is shown as %q, want %q", c.in, got, c.want)
 		}
 	}
@@ -58,16 +58,16 @@ func FuzzShown(f *testing.F) {
 			t.Skip()
 		}
 		for _, in := range []string{s + "?secret=" + value, s + ",secret=" + value + ",x=y", "#!::secret=" + value + "&" + s} {
-			got := Shown(in)
+			got := Redact(in)
 			if strings.Contains(got, value) {
 				t.Fatalf("%q is shown as %q", in, got)
 			}
-			if again := Shown(got); again != got {
+			if again := Redact(got); again != got {
 				t.Fatalf("%q is shown as %q, that as %q", in, got, again)
 			}
 		}
-		if !strings.Contains(s, "=") && !strings.Contains(s, ":") && Shown(s) != s {
-			t.Fatalf("%q is shown as %q", s, Shown(s))
+		if !strings.Contains(s, "=") && !strings.Contains(s, ":") && Redact(s) != s {
+			t.Fatalf("%q is shown as %q", s, Redact(s))
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package handshake
+package streamid
 
 import (
 	"errors"
@@ -64,14 +64,14 @@ func TestInject(t *testing.T) {
 func checkInject(t *testing.T, in string) {
 	t.Helper()
 	out, err := Inject(in, "caller", "[2001:db8::1]:5")
-	before, refused := ParseStreamID(in)
+	before, refused := Parse(in)
 	if err != nil {
 		if refused == nil && !errors.Is(err, ErrInject) {
 			t.Fatalf("%q: %v", in, err)
 		}
 		return
 	}
-	after, err := ParseStreamID(out)
+	after, err := Parse(out)
 	if err != nil {
 		t.Fatalf("%q became %q: %v", in, out, err)
 	}

@@ -1,8 +1,9 @@
-package handshake
+package streamid
 
 import (
 	"errors"
 
+	"srtrelay/handshake"
 	"srtrelay/streamid/rules"
 )
 
@@ -69,20 +70,20 @@ func Route(set *rules.Set, in rules.Request) (Routed, error) {
 	return r, nil
 }
 
-// CheckStreamID says why servers of a dialect would refuse a stream ID, nil if
+// Check says why servers of a dialect would refuse a stream ID, nil if
 // they would not.
-func CheckStreamID(s string, d rules.Dialect) error {
+func Check(s string, d rules.Dialect) error {
 	_, err := Read(s, d)
 	return err
 }
 
 // Refusal is the code for an error of Route or RewriteStreamID.
-func Refusal(err error) Code {
+func Refusal(err error) handshake.Code {
 	switch {
 	case err == nil:
-		return NoRejection
+		return handshake.NoRejection
 	case errors.Is(err, ErrForbidden):
-		return Forbidden
+		return handshake.Forbidden
 	}
-	return BadRequest
+	return handshake.BadRequest
 }

@@ -1,4 +1,11 @@
-package handshake
+// Package streamid knows what a stream ID means to the servers behind the
+// relay: SRS's dialect, MediaMTX's and plain names (Read), the affinity key that
+// keeps publishers and players of a stream together, and the operator's rules
+// about it (Route). It puts an address into a stream ID for the backend
+// (InjectInto), and hides secrets from whoever looks at a log (Redact).
+//
+// It must not know sockets, sessions or backends.
+package streamid
 
 import (
 	"errors"
@@ -34,8 +41,8 @@ var (
 	ErrResource = errors.New("no resource")
 )
 
-// ParseStreamID reads s by SRS's rules. Empty means SRS's default stream.
-func ParseStreamID(s string) (StreamID, error) {
+// Parse reads s by SRS's rules. Empty means SRS's default stream.
+func Parse(s string) (StreamID, error) {
 	if s == "" {
 		s = defaultStreamID
 	}

@@ -1,4 +1,4 @@
-package handshake
+package streamid
 
 import (
 	"net/url"
@@ -9,43 +9,43 @@ import (
 // hidden stands for a secret.
 const hidden = "***"
 
-// Shown is a stream ID, or its parameters, for the eyes of whoever may look at
+// Redact is a stream ID, or its parameters, for the eyes of whoever may look at
 // a log or the API: what callers prove themselves with is hidden, the rest is
 // as it was. Rather too much is hidden than too little.
-func Shown(s string) string {
+func Redact(s string) string {
 	if !hasAction(s) {
-		return shown(s)
+		return redact(s)
 	}
 	// MediaMTX's form: publish:path:user:password:query.
 	parts := strings.Split(s, ":")
-	parts[1] = shown(parts[1])
+	parts[1] = redact(parts[1])
 	switch n := len(parts); {
 	case n == 3:
-		parts[2] = ShownQuery(parts[2])
+		parts[2] = RedactQuery(parts[2])
 	case n > mediaMTXParts: // the password has a colon, or the query
 		parts = append(parts[:3], hidden)
-		parts[2] = shown(parts[2])
+		parts[2] = redact(parts[2])
 	case n > 3:
-		parts[2], parts[3] = shown(parts[2]), hidden
+		parts[2], parts[3] = redact(parts[2]), hidden
 		if n == mediaMTXParts {
-			parts[4] = ShownQuery(parts[4])
+			parts[4] = RedactQuery(parts[4])
 		}
 	}
 	return strings.Join(parts, ":")
 }
 
-// ShownQuery is Shown for what stands behind the path in MediaMTX's form. What
+// RedactQuery is Redact for what stands behind the path in MediaMTX's form. What
 // is no list of parameters is a token.
-func ShownQuery(s string) string {
+func RedactQuery(s string) string {
 	if s != "" && !strings.Contains(s, "=") {
 		return hidden
 	}
-	return shown(s)
+	return redact(s)
 }
 
 // shown hides the values of parameters. A value may hold parameters in turn,
 // as in r=live/a?secret=b, and a secret what ends names: = pads base64.
-func shown(s string) string {
+func redact(s string) string {
 	var b strings.Builder
 	for {
 		name, rest, ok := strings.Cut(s, "=")
