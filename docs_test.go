@@ -3,10 +3,12 @@ package srtrelay_test
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 
@@ -153,4 +155,32 @@ func metricFamilies(t *testing.T) []string {
 		}
 	}
 	return names
+}
+
+// A line of prose ends at 100 characters. Tables, code and pictures have lines
+// as long as they need.
+func TestMarkdownWraps(t *testing.T) {
+	files, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	adrs, err := filepath.Glob("docs/adr/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(append(files, adrs...), "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+	for _, file := range files {
+		code, number := false, 0
+		for line := range strings.Lines(read(t, file)) {
+			number++
+			text := strings.TrimSpace(line)
+			if strings.HasPrefix(text, "```") {
+				code = !code
+			}
+			prose := !code && !strings.HasPrefix(text, "|") && !strings.HasPrefix(text, "![") && strings.Contains(text, " ")
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); prose && n > 100 {
+				t.Errorf("%s:%d: %d characters: wrap at 100", file, number, n)
+			}
+		}
+	}
 }
