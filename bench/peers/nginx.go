@@ -31,7 +31,7 @@ type NginxConfig struct {
 }
 
 // nginxText carries a reason for each line, so that nobody can say that nginx
-// was hobbled. What else was tried is told in docs/performance.md.
+// was hobbled. What else was tried stands in bench/notes/tried.md.
 var nginxText = template.Must(template.New("nginx").Parse(`# nginx as a UDP proxy for SRT, tuned as far as its stream module goes.
 {{- if .Module}}
 # The stream module comes as a file of its own in Debian.
