@@ -3,18 +3,21 @@ package relay
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"srtrelay/api"
 	"srtrelay/api/answer"
 	"srtrelay/handshake"
+	"srtrelay/internal/supervise"
 	"srtrelay/observe/metrics"
 	"srtrelay/shard"
 )
@@ -86,6 +89,79 @@ func TestRejectionsAreBounded(t *testing.T) {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("no %s in the metrics", want)
 		}
+	}
+}
+
+// A thousand callers that reconnect must not write a thousand lines per second;
+// the feed has them all.
+func TestLinesOfSessionsAreBounded(t *testing.T) {
+	var out bytes.Buffer
+	sinks := newEventSinks()
+	log := newEventLog(slog.New(slog.NewTextHandler(&out, nil)), sinks)
+	const more = 70
+	for i := range sessionLinesPerSecond + more {
+		kind := shard.SessionBegun
+		if i%2 == 1 {
+			kind = shard.SessionEnded
+		}
+		log.take(shard.Event{Kind: kind})
+	}
+	log.report()
+	lines := func() int {
+		return strings.Count(out.String(), `msg="session begun"`) + strings.Count(out.String(), `msg="session ended"`)
+	}
+	if n := lines(); n != sessionLinesPerSecond {
+		t.Errorf("%d lines, want %d", n, sessionLinesPerSecond)
+	}
+	if !strings.Contains(out.String(), fmt.Sprintf(`msg="more sessions begun or ended" count=%d`, more)) {
+		t.Error("the rest is not counted")
+	}
+	if n := strings.Count(feedText(t, sinks.feed), "event: session-"); n != sessionLinesPerSecond+more {
+		t.Errorf("%d events in the feed, want %d", n, sessionLinesPerSecond+more)
+	}
+	log.take(shard.Event{Kind: shard.SessionBegun}) // the next second
+	if n := lines(); n != sessionLinesPerSecond+1 {
+		t.Errorf("%d lines after the next second began", n)
+	}
+}
+
+// panicking is a handler that panics at its first line.
+type panicking struct {
+	slog.Handler
+	once *sync.Once
+}
+
+func (p panicking) Handle(ctx context.Context, r slog.Record) error {
+	p.once.Do(func() { panic("boom") })
+	return p.Handler.Handle(ctx, r)
+}
+
+func (p panicking) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return panicking{p.Handler.WithAttrs(attrs), p.once}
+}
+
+// A panic while an event is written costs that event's line, and no other.
+func TestEventLogSurvivesAPanic(t *testing.T) {
+	var out, said bytes.Buffer
+	sinks := newEventSinks()
+	log := newEventLog(slog.New(panicking{slog.NewTextHandler(&out, nil), new(sync.Once)}), sinks)
+	supervisor := supervise.New(slog.New(slog.NewTextHandler(&said, nil)))
+	tasks := supervisor.Tasks()
+	ctx, cancel := context.WithCancel(t.Context())
+	events := make(chan shard.Event)
+	tasks.Loop(ctx, "event log", func(ctx context.Context) { log.run(ctx, events) })
+	events <- shard.Event{Kind: shard.SessionBegun, Key: "first"}
+	events <- shard.Event{Kind: shard.SessionBegun, Key: "second"}
+	cancel()
+	tasks.Wait()
+	if text := out.String(); strings.Contains(text, "first") || !strings.Contains(text, "stream=second") {
+		t.Errorf("the log has %s", text)
+	}
+	if counts := supervisor.Counts(); len(counts) != 1 || counts[0].Panics != 1 {
+		t.Errorf("counted %+v", counts)
+	}
+	if !strings.Contains(said.String(), "boom") {
+		t.Errorf("the supervisor logged %s", said.String())
 	}
 }
 

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -8,11 +9,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
 
 	"srtrelay/config"
+	"srtrelay/internal/clocale"
 )
 
 // The first signal drains, the second ends what is left.
@@ -75,5 +78,52 @@ func TestLog(t *testing.T) {
 	}
 	if got := logged("--backend=srt://origin:10080"); got != "" {
 		t.Errorf("log at info: %s", got)
+	}
+}
+
+// hangs makes this test binary a relay that no signal but the last one ends.
+const hangs = "SRTRELAY_TEST_HANGS"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(hangs) == "" {
+		os.Exit(m.Run())
+	}
+	signals := make(chan os.Signal, 3)
+	signal.Notify(signals, syscall.SIGTERM)
+	_, _ = serve(config.Config{}, "", os.Stderr, signals, func(_ context.Context, _ <-chan struct{}, _ config.Config, p process) error {
+		p.log.Info("hanging")
+		select {}
+	})
+}
+
+// A relay that hangs while it stops is ended by the third signal, as by a
+// signal that nobody handles.
+func TestThirdSignalEndsAHangingRelay(t *testing.T) {
+	command := clocale.Command(os.Args[0])
+	command.Env = append(command.Env, hangs+"=1")
+	out, err := command.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = command.Process.Kill() }()
+	lines := bufio.NewScanner(out)
+	for _, message := range []string{"hanging", "draining", `"stopping at once"`} {
+		for !strings.Contains(lines.Text(), "msg="+message) {
+			if !lines.Scan() {
+				t.Fatalf("the relay ended before it logged %s: %v", message, command.Wait())
+			}
+		}
+		if err := command.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for lines.Scan() {
+	}
+	_ = command.Wait()
+	if status, ok := command.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGTERM {
+		t.Errorf("ended with %v, want SIGTERM", command.ProcessState)
 	}
 }
