@@ -58,7 +58,7 @@ func (s *Shell) table() []*cobra.Command {
 	return []*cobra.Command{
 		s.serveCommand(), s.topCommand(), s.streamsCommand(), s.sessionsCommand(), s.backendsCommand(),
 		s.shardsCommand(), s.eventsCommand(), s.captureCommand(), s.resolveCommand(),
-		s.completionCommand(), s.manCommand(), s.versionCommand(),
+		s.checkCommand(), s.configCommand(), s.completionCommand(), s.manCommand(), s.versionCommand(),
 	}
 }
 

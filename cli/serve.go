@@ -17,13 +17,9 @@ import (
 const lastLine = time.Second
 
 func (s *Shell) serveCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "serve [flags]", Short: "run the relay",
-		DisableFlagParsing:    true, // config reads them, from the environment and a file too
-		DisableFlagsInUseLine: true,
-		ValidArgsFunction:     completeSettings,
-		RunE:                  func(_ *cobra.Command, args []string) error { return exit(s.serve(args)) },
-	}
+	c := s.settingsCommand("serve [flags]", "run the relay")
+	c.RunE = func(_ *cobra.Command, args []string) error { return exit(s.serve(args)) }
+	return c
 }
 
 // serve runs the relay and returns the exit code. Whoever reads the log may
@@ -41,6 +37,7 @@ func (s *Shell) serve(args []string) int {
 	case err != nil:
 		return ending.refuse(err)
 	}
+	c.Warnings = s.warnings(c)
 	started, err := s.Serve(c)
 	switch {
 	case err == nil:

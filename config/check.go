@@ -56,6 +56,10 @@ func (c *Config) checkAPI(from origins) error {
 		c.warn("%s: holds characters that the heartbeat's url in srs.conf must have percent-encoded, like / as %%2F", from.of("register-token"))
 	}
 	if c.API.Addr().IsLoopback() {
+		if v := from["api"]; v.origin == "PROXY_SYSTEM_API" && !strings.Contains(v.texts[0], "127.0.0.1") {
+			c.warn("PROXY_SYSTEM_API: the API listens on %s, unlike that of SRS's proxy: "+
+				"servers on other hosts can register with --api HOST:PORT and --register-token", c.API)
+		}
 		return nil
 	}
 	if c.RegisterToken == "" && !c.APIAllowRemote {

@@ -107,6 +107,9 @@ type Config struct {
 	// LogFormat is text or json.
 	LogFormat string
 
+	// Values are all settings as they were written, in the order of Settings.
+	Values []Value
+
 	// Warnings are lines for the operator about settings that are allowed
 	// but probably not meant.
 	Warnings []string
@@ -166,6 +169,7 @@ func Load(args []string, env func(string) (string, bool), readFile func(string) 
 		return Config{}, err
 	}
 	c.SessionLedger = ledgerPath(c.SessionLedger, env)
+	c.Values = c.values(from)
 	return c, nil
 }
 

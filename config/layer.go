@@ -9,18 +9,19 @@ import (
 type value struct {
 	texts  []string // one, or any number for a list
 	origin string   // what the operator calls it: a flag, a variable, a key
+	preset bool     // it is the default
 }
 
 // layer holds the settings of one source by field name.
 type layer map[string]value
 
-// origins remembers where the value in force came from, by field name.
-type origins map[string]string
+// origins holds the values in force, and so where each came from, by field name.
+type origins layer
 
 // of names the origin of a setting; a default is named by its flag.
 func (o origins) of(name string) string {
-	if s := o[name]; s != "" {
-		return s
+	if v, set := o[name]; set {
+		return v.origin
 	}
 	return "--" + name
 }
@@ -45,7 +46,7 @@ func (l layer) apply(c *Config, from origins) error {
 				return bad(v.origin, text, err)
 			}
 		}
-		from[f.name] = v.origin
+		from[f.name] = v
 	}
 	return nil
 }
@@ -60,7 +61,7 @@ func defaults() layer {
 	l := layer{}
 	for i := range fields {
 		if f := &fields[i]; f.def != "" {
-			l[f.name] = value{texts: []string{f.def}, origin: "--" + f.name}
+			l[f.name] = value{texts: []string{f.def}, origin: "--" + f.name, preset: true}
 		}
 	}
 	return l

@@ -2,16 +2,22 @@ package config
 
 // suggest ends an error line with the setting that was probably meant.
 func suggest(name, prefix string) string {
+	if best := nearest(name); best != "" {
+		return ", did you mean \"" + prefix + best + "\"?"
+	}
+	return ""
+}
+
+// nearest is the setting whose name differs least from name; "" if all differ
+// too much.
+func nearest(name string) string {
 	best, score := "", len(name)/3+1
 	for i := range fields {
 		if d := distance(name, fields[i].name); d <= score {
 			best, score = fields[i].name, d-1
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return ", did you mean \"" + prefix + best + "\"?"
+	return best
 }
 
 // distance counts the letters to insert, delete or replace between a and b.

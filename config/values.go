@@ -1,0 +1,47 @@
+package config
+
+import (
+	"cmp"
+	"strconv"
+	"strings"
+)
+
+// Value is a setting in force.
+type Value struct {
+	Name string
+	// Text is the value as it was written, lists joined by commas, secrets as
+	// ***. A default that is computed is the result.
+	Text string
+	// Origin is the flag, the variable, or the file and its key that said so; ""
+	// for a default.
+	Origin string
+}
+
+// values lists every setting with the value in force.
+func (c *Config) values(from origins) []Value {
+	computed := map[string]string{
+		"shards":         strconv.Itoa(c.Shards),
+		"session-ledger": cmp.Or(c.SessionLedger, "off"),
+	}
+	all := make([]Value, 0, len(fields))
+	for i := range fields {
+		f := &fields[i]
+		v, set := from[f.name]
+		text := cmp.Or(computed[f.name], f.shown)
+		if set {
+			texts := make([]string, len(v.texts))
+			for i, text := range v.texts {
+				texts[i] = text
+				if f.show != nil {
+					texts[i] = f.show(text)
+				}
+			}
+			text = strings.Join(texts, ",")
+		}
+		if v.preset {
+			v.origin = ""
+		}
+		all = append(all, Value{Name: f.name, Text: text, Origin: v.origin})
+	}
+	return all
+}
