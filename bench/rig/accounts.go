@@ -60,9 +60,16 @@ func (l *Losses) Add(o Losses) {
 // side is the ledgers of one end.
 type side struct {
 	// seen is what was counted of open sessions so far.
-	seen map[uint32]live.Ledger
+	seen map[end]live.Ledger
 	// ended wait for the ledger of the other end.
 	ended map[uint32]live.Ledger
+}
+
+// end is one end of a session. A handshake that went on to another server may
+// have left an end at the first one: servers' ends have their server.
+type end struct {
+	caller uint32
+	server int
 }
 
 // pauses are times in which the relay itself stood still.
@@ -90,7 +97,7 @@ type accounts struct {
 }
 
 func newAccounts() *accounts {
-	s := func() side { return side{map[uint32]live.Ledger{}, map[uint32]live.Ledger{}} }
+	s := func() side { return side{map[end]live.Ledger{}, map[uint32]live.Ledger{}} }
 	return &accounts{callers: s(), servers: s(), home: map[uint32]int{}, spared: map[uint32]struct{}{}}
 }
 
@@ -159,12 +166,12 @@ func (a *accounts) forget(now int64) {
 func (a *accounts) fromServer(r live.Report, now int64, l *Losses) {
 	for _, s := range r.Sessions {
 		a.home[s.Caller] = s.Server
-		a.gaps(&a.servers, s, now, &l.Up, l)
+		a.gaps(&a.servers, end{s.Caller, s.Server}, s, now, &l.Up, l)
 	}
 	for _, s := range r.Ended {
 		a.home[s.Caller] = s.Server
-		a.gaps(&a.servers, s, s.At, &l.Up, l)
-		delete(a.servers.seen, s.Caller)
+		a.gaps(&a.servers, end{s.Caller, s.Server}, s, s.At, &l.Up, l)
+		delete(a.servers.seen, end{s.Caller, s.Server})
 		// A handshake that went on to another server leaves a session without a
 		// caller, which its server forgets: the other one's ledger is meant.
 		if before, has := a.servers.ended[s.Caller]; has && before.Received > s.Received {
@@ -181,11 +188,11 @@ func (a *accounts) fromServer(r live.Report, now int64, l *Losses) {
 // fromCallers takes in what the callers say.
 func (a *accounts) fromCallers(open, ended []live.Ledger, now int64, l *Losses) {
 	for _, s := range open {
-		a.gaps(&a.callers, s, now, &l.Down, l)
+		a.gaps(&a.callers, end{caller: s.Caller}, s, now, &l.Down, l)
 	}
 	for _, s := range ended {
-		a.gaps(&a.callers, s, s.At, &l.Down, l)
-		delete(a.callers.seen, s.Caller)
+		a.gaps(&a.callers, end{caller: s.Caller}, s, s.At, &l.Down, l)
+		delete(a.callers.seen, end{caller: s.Caller})
 		if s.End != live.Planned {
 			if a.excused(s, s.At) {
 				l.Excused++
@@ -200,9 +207,9 @@ func (a *accounts) fromCallers(open, ended []live.Ledger, now int64, l *Losses) 
 }
 
 // gaps counts what a ledger has lost since it was last looked at.
-func (a *accounts) gaps(s *side, l live.Ledger, at int64, lost *uint64, sum *Losses) {
-	before := s.seen[l.Caller]
-	s.seen[l.Caller] = l
+func (a *accounts) gaps(s *side, e end, l live.Ledger, at int64, lost *uint64, sum *Losses) {
+	before := s.seen[e]
+	s.seen[e] = l
 	if l.Lost == before.Lost && l.Duplicated == before.Duplicated && l.Reordered == before.Reordered {
 		return
 	}
@@ -247,8 +254,8 @@ func (a *accounts) pair(id uint32, l *Losses) {
 func (a *accounts) drop(id uint32) {
 	delete(a.callers.ended, id)
 	delete(a.servers.ended, id)
-	delete(a.callers.seen, id)
-	delete(a.servers.seen, id)
+	delete(a.callers.seen, end{caller: id})
+	delete(a.servers.seen, end{id, a.home[id]})
 	delete(a.home, id)
 	delete(a.spared, id)
 }

@@ -45,6 +45,23 @@ func TestGapsCountOnce(t *testing.T) {
 	}
 }
 
+// What one server has lost of a session is not taken back by another one that
+// ends what a handshake has left there.
+func TestGapsAreOfOneServer(t *testing.T) {
+	a := newAccounts()
+	var l Losses
+	lived := live.Ledger{Caller: 7, Server: 2, Received: 8, Lost: 2}
+	a.fromServer(live.Report{Sessions: []live.Ledger{{Caller: 7, Server: 1}, lived}}, 50, &l)
+	if l.Up != 2 {
+		t.Errorf("%+v", l)
+	}
+	l = Losses{}
+	a.fromServer(live.Report{Ended: []live.Ledger{{Caller: 7, Server: 1, End: live.TimedOut, At: 60}}, Sessions: []live.Ledger{lived}}, 70, &l)
+	if l.Up != 0 {
+		t.Errorf("after the end of what was left: %d lost", int64(l.Up))
+	}
+}
+
 // A dead server's sessions are excused, all others are not.
 func TestFaultsExcuse(t *testing.T) {
 	a := newAccounts()
