@@ -25,7 +25,7 @@ func loadFile(name string, readFile func(string) ([]byte, error)) (layer, error)
 	}
 	l, err := parseFile(name, text)
 	if err != nil {
-		return nil, fmt.Errorf("config: file %s: %w", name, err)
+		return nil, fmt.Errorf("config: %w", err)
 	}
 	return l, nil
 }
@@ -34,20 +34,20 @@ func loadFile(name string, readFile func(string) ([]byte, error)) (layer, error)
 // scalars as they were written: off is a word here, not a boolean.
 func parseFile(name string, text []byte) (layer, error) {
 	if len(text) > maxFile {
-		return nil, fmt.Errorf("larger than %d bytes", maxFile)
+		return nil, fmt.Errorf("file %s: larger than %d bytes", name, maxFile)
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc yaml.Node
 	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
 		return nil, nil // empty, or comments only
 	} else if err != nil {
-		return nil, yamlError(err)
+		return nil, yamlError(name, err)
 	}
 	var more yaml.Node
 	if err := dec.Decode(&more); err == nil {
-		return nil, errors.New("more than one document")
+		return nil, fmt.Errorf("%s:%d: more than one document", name, more.Line)
 	} else if !errors.Is(err, io.EOF) {
-		return nil, yamlError(err)
+		return nil, yamlError(name, err)
 	}
 
 	root := doc.Content[0]
@@ -55,23 +55,25 @@ func parseFile(name string, text []byte) (layer, error) {
 		return nil, nil
 	}
 	if root.Kind != yaml.MappingNode {
-		return nil, errors.New("not a mapping of settings to values")
+		return nil, fmt.Errorf("%s:%d: not a mapping of settings to values", name, root.Line)
 	}
-	l := layer{}
+	l, lines := layer{}, map[string]int{}
 	for i := 0; i+1 < len(root.Content); i += 2 {
 		key, val := root.Content[i], root.Content[i+1]
 		f := fieldByName(key.Value)
 		if f == nil || key.Kind != yaml.ScalarNode {
-			return nil, fmt.Errorf("key %q: unknown key%s", key.Value, suggest(key.Value, ""))
+			return nil, fmt.Errorf("%s:%d: key %q: unknown key%s", name, key.Line, key.Value, suggest(key.Value, ""))
 		}
-		if _, twice := l[f.name]; twice {
-			return nil, fmt.Errorf("key %q: set twice, again in line %d", f.name, key.Line)
+		if line, twice := lines[f.name]; twice {
+			return nil, fmt.Errorf("%s:%d: key %q: set twice, first in line %d", name, key.Line, f.name, line)
 		}
+		lines[f.name] = key.Line
+		origin := fmt.Sprintf("%s:%d: key %q", name, key.Line, f.name)
 		texts, err := f.scalars(val)
 		if err != nil {
-			return nil, fmt.Errorf("key %q: %w", f.name, err)
+			return nil, fmt.Errorf("%s: %w", origin, err)
 		}
-		l[f.name] = value{texts: texts, origin: fmt.Sprintf("file %s: key %q", name, f.name)}
+		l[f.name] = value{texts: texts, origin: origin}
 	}
 	return l, nil
 }
@@ -97,6 +99,12 @@ func (f *field) scalars(n *yaml.Node) ([]string, error) {
 	return f.split(n.Value), nil
 }
 
-func yamlError(err error) error {
-	return errors.New(strings.TrimPrefix(oneLine(err.Error()), "yaml: "))
+// yamlError says where in the file the parser gave up: its own text begins with
+// the line, if it knows it.
+func yamlError(name string, err error) error {
+	text := strings.TrimPrefix(oneLine(err.Error()), "yaml: ")
+	if at, why, found := strings.Cut(strings.TrimPrefix(text, "line "), ": "); found && strings.HasPrefix(text, "line ") {
+		return fmt.Errorf("%s:%s: %s", name, at, why)
+	}
+	return fmt.Errorf("file %s: %s", name, text)
 }

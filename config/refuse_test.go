@@ -16,11 +16,11 @@ func TestRefusals(t *testing.T) {
 		want string
 	}{
 		{flags("--listen abc:99999"), `config: --listen: "abc:99999": port out of range`},
-		{file("shard: 4"), `config: file relay.yaml: key "shard": unknown key, did you mean "shards"?`},
+		{file("shard: 4"), `config: relay.yaml:1: key "shard": unknown key, did you mean "shards"?`},
 		{source{env: env{"SRTRELAY_SHARDS": "x"}}, `config: SRTRELAY_SHARDS: "x": not a number`},
 		{source{env: env{"PROXY_SRT_SERVER": "x"}}, `config: PROXY_SRT_SERVER: "x": port missing`},
-		{file("shards: x"), `config: file relay.yaml: key "shards": "x": not a number`},
-		{source{args: "--config relay.yaml --shards 2", file: "shards: x"}, `config: file relay.yaml: key "shards": "x": not a number`},
+		{file("shards: x"), `config: relay.yaml:1: key "shards": "x": not a number`},
+		{source{args: "--config relay.yaml --shards 2", file: "shards: x"}, `config: relay.yaml:1: key "shards": "x": not a number`},
 
 		// Command line.
 		{flags("--shard 4"), `config: --shard: unknown flag, did you mean "--shards"?`},
@@ -35,17 +35,17 @@ func TestRefusals(t *testing.T) {
 
 		// File.
 		{flags("--config gone.yaml"), `config: file gone.yaml: file does not exist`},
-		{file("- a"), `config: file relay.yaml: not a mapping of settings to values`},
-		{file("shards: [1, 2]"), `config: file relay.yaml: key "shards": must be one plain value`},
-		{file("listen: [[1]]"), `config: file relay.yaml: key "listen": items must be plain values`},
-		{file("shards:"), `config: file relay.yaml: key "shards": value missing`},
-		{file("shards: 1\nshards: 2"), `config: file relay.yaml: key "shards": set twice, again in line 2`},
-		{file("config: x"), `config: file relay.yaml: key "config": unknown key`},
-		{file("---\nshards: 1\n---\nshards: 2\n"), `config: file relay.yaml: more than one document`},
-		{file("? [a]\n: b"), `config: file relay.yaml: key "": unknown key`},
-		{file("shards: [1"), `config: file relay.yaml: line 1: did not find expected ',' or ']'`},
+		{file("- a"), `config: relay.yaml:1: not a mapping of settings to values`},
+		{file("shards: [1, 2]"), `config: relay.yaml:1: key "shards": must be one plain value`},
+		{file("listen: [[1]]"), `config: relay.yaml:1: key "listen": items must be plain values`},
+		{file("shards:"), `config: relay.yaml:1: key "shards": value missing`},
+		{file("shards: 1\nshards: 2"), `config: relay.yaml:2: key "shards": set twice, first in line 1`},
+		{file("config: x"), `config: relay.yaml:1: key "config": unknown key`},
+		{file("---\nshards: 1\n---\nshards: 2\n"), `config: relay.yaml:3: more than one document`},
+		{file("? [a]\n: b"), `config: relay.yaml:1: key "": unknown key`},
+		{file("shards: [1"), `config: relay.yaml:1: did not find expected ',' or ']'`},
 		{file(strings.Repeat("#", maxFile+1)), `config: file relay.yaml: larger than 1048576 bytes`},
-		{file("listen: []"), `config: file relay.yaml: key "listen": no listen address`},
+		{file("listen: []"), `config: relay.yaml:1: key "listen": no listen address`},
 
 		// Addresses.
 		{flags("--listen="), `config: --listen: "": address missing`},
@@ -93,7 +93,7 @@ func TestRefusals(t *testing.T) {
 		{flags("--register-token="), `config: --register-token: "***": not 8 to 256 characters long`},
 		{flags("--register-token=secret"), `config: --register-token: "***": not 8 to 256 characters long`},
 		{source{env: env{"SRTRELAY_REGISTER_TOKEN": "two words"}}, `config: SRTRELAY_REGISTER_TOKEN: "***": holds blanks or letters that are not ASCII`},
-		{file("register-token: ''"), `config: file relay.yaml: key "register-token": "***": not 8 to 256 characters long`},
+		{file("register-token: ''"), `config: relay.yaml:1: key "register-token": "***": not 8 to 256 characters long`},
 		{flags("--backend a:0"), `config: --backend: "a:0": port out of range`},
 		{flags("--backend a..b:1"), `config: --backend: "a..b:1": not a host name`},
 		{flags("--backend 10.0.0.256:1"), `config: --backend: "10.0.0.256:1": not an IP address`},

@@ -21,8 +21,8 @@ func TestValues(t *testing.T) {
 		{"backend", "a:1,b:2", "--backend"},
 		{"register-token", "***", "SRTRELAY_REGISTER_TOKEN"},
 		{"grace", "9s", "PROXY_GRACE_QUIT_TIMEOUT"},
-		{"affinity", "7s", `file relay.yaml: key "affinity"`},
-		{"policy", "least-sessions", `file relay.yaml: key "policy"`}, // though it is the default
+		{"affinity", "7s", `relay.yaml:1: key "affinity"`},
+		{"policy", "least-sessions", `relay.yaml:3: key "policy"`}, // though it is the default
 		{"batch-wait", "2ms", ""},
 		{"api-host", "none", ""},
 		{"session-ledger", "off", ""},
