@@ -67,3 +67,51 @@ func Settings() []Setting {
 	}
 	return all
 }
+
+const sampleHead = `# Settings of srtrelay: srtrelay --config FILE. A variable beats a key of this
+# file, a flag beats both. "srtrelay check --config FILE" says what is wrong with
+# it, "srtrelay config --config FILE" which values are in force.
+#
+# Every key is here with its default. Lists may be YAML lists.
+`
+
+// Sample is a file of settings in which every key stands as a comment, with its
+// help and its default.
+func Sample() string {
+	var b strings.Builder
+	b.WriteString(sampleHead)
+	group := ""
+	for i := range fields {
+		f := &fields[i]
+		if f.group != group {
+			group = f.group
+			fmt.Fprintf(&b, "\n# %s\n", group)
+		}
+		fmt.Fprintf(&b, "\n# %s\n", sentence(f.help))
+		switch {
+		case f.def != "":
+			fmt.Fprintf(&b, "#%s: %s\n", f.name, quoted(f.def))
+		case f.list():
+			fmt.Fprintf(&b, "#%s: []\n", f.name)
+		default: // computed or none
+			fmt.Fprintf(&b, "#%s: %s # default %s\n", f.name, f.arg, f.shown)
+		}
+	}
+	return b.String()
+}
+
+// sentence begins a help text with a capital, unless it begins with a URL.
+func sentence(help string) string {
+	if word, _, _ := strings.Cut(help, " "); strings.Contains(word, "://") {
+		return help
+	}
+	return strings.ToUpper(help[:1]) + help[1:]
+}
+
+// quoted is a scalar as YAML reads it back as text.
+func quoted(text string) string {
+	if strings.HasPrefix(text, ":") {
+		return fmt.Sprintf("%q", text)
+	}
+	return text
+}

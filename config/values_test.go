@@ -1,6 +1,9 @@
 package config
 
 import (
+	"flag"
+	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -54,5 +57,40 @@ func TestUnknownVariables(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+var update = flag.Bool("update", false, "write deploy/relay.yaml anew")
+
+// deploy/relay.yaml has every key with its default, and without its comment
+// signs each one loads to that default.
+func TestSampleFile(t *testing.T) {
+	const file = "../deploy/relay.yaml"
+	if *update {
+		if err := os.WriteFile(file, []byte(Sample()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(text) != Sample() {
+		t.Error("deploy/relay.yaml is not what config.Sample makes: go test ./config -run Sample -update")
+	}
+	want := mustLoad(t, source{})
+	got := mustLoad(t, source{args: "--config relay.yaml", file: string(text)})
+	if got.File, got.Values, want.Values = "", nil, nil; !reflect.DeepEqual(got, want) {
+		t.Errorf("as it is: %+v, want %+v", got, want)
+	}
+	var keys strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if key, isKey := strings.CutPrefix(line, "#"); isKey && !strings.HasPrefix(key, " ") && !strings.Contains(key, "# default") && key != "\n" {
+			keys.WriteString(strings.Replace(key, "listen: []", "", 1))
+		}
+	}
+	got = mustLoad(t, source{args: "--config relay.yaml", file: keys.String()})
+	if got.File, got.Values = "", nil; !reflect.DeepEqual(got, want) {
+		t.Errorf("with every key: %+v, want %+v\n%s", got, want, keys.String())
 	}
 }
