@@ -12,7 +12,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 20s
 ARGS ?=
 
-.PHONY: pgo hostile soak help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
+.PHONY: install pgo hostile soak help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
 
 help: ## print this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ run: build ## start the relay alone; ARGS="--backend srt://host:port" adds flags
 
 build: ## build bin/srtrelay
 	$(GO) build -ldflags '-X main.version=$(VERSION)' -o bin/srtrelay ./cmd/srtrelay
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+install: build ## install binary, manual, completions, unit and sample settings below PREFIX (/usr/local)
+	./scripts/install.sh bin/srtrelay '$(DESTDIR)' '$(PREFIX)'
 
 lint:
 	@echo '== gofumpt'
