@@ -67,9 +67,9 @@ func (h *handler) resolve(w http.ResponseWriter, r *http.Request) {
 	})
 	switch {
 	case errors.Is(err, backend.ErrNoStream):
-		refused(w, d, handshake.NotFound, err.Error())
+		refused(w, d, handshake.CodeNotFound, err.Error())
 	case err != nil:
-		refused(w, d, handshake.Down, err.Error())
+		refused(w, d, handshake.CodeDown, err.Error())
 	default:
 		d.Backend, d.Why = &resolvedBackend{target.ID, target.Addr.String()}, why
 		write(w, http.StatusOK, reply{Data: showResolution(d)})

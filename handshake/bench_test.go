@@ -11,21 +11,21 @@ import (
 // What an INDUCTION costs, which anybody may send: a cookie and the answer.
 func BenchmarkInductionReply(b *testing.B) {
 	b.ReportAllocs()
-	jar, from := NewJar(Secret{1}), addr.From(netip.AddrPortFrom(caller4, 40000))
+	cookies, from := NewCookieGenerator(Secret{1}), addr.From(netip.AddrPortFrom(caller4, 40000))
 	req := wire.Handshake(AppendInduction(nil, callerID, nonce, backend4))
 	room := make([]byte, 0, wire.MaxPayload)
 	for b.Loop() {
-		AppendInductionReply(room, req, jar.Bake(opened, from), 2, caller4)
+		AppendInductionReply(room, req, cookies.Generate(opened, from), 2, caller4)
 	}
 }
 
 // What a forged CONCLUSION costs: two hashes, of this epoch and the last.
 func BenchmarkForgedCookie(b *testing.B) {
 	b.ReportAllocs()
-	jar, from := NewJar(Secret{1}), addr.From(netip.AddrPortFrom(caller4, 40000))
-	forged := jar.Bake(opened, from) + 1
+	cookies, from := NewCookieGenerator(Secret{1}), addr.From(netip.AddrPortFrom(caller4, 40000))
+	forged := cookies.Generate(opened, from) + 1
 	for b.Loop() {
-		if jar.Check(opened, from, forged) {
+		if cookies.Check(opened, from, forged) {
 			b.Fatal("accepted")
 		}
 	}
@@ -36,7 +36,7 @@ func BenchmarkConclusion(b *testing.B) {
 	b.ReportAllocs()
 	h := conclusion(5, hsreq, sid("#!::h=video.example,r=live/football,m=publish,token=b7c2"))
 	for b.Loop() {
-		if _, code := ParseConclusion(h); code != NoRejection {
+		if _, code := ParseConclusion(h); code != CodeNone {
 			b.Fatal(code)
 		}
 	}
@@ -44,13 +44,13 @@ func BenchmarkConclusion(b *testing.B) {
 
 // A whole second leg: what is kept of the caller, INDUCTION and CONCLUSION
 // towards the backend, and its answer.
-func BenchmarkExchange(b *testing.B) {
+func BenchmarkBackendLeg(b *testing.B) {
 	for name, known := range map[string]bool{"cookie known": true, "cookie asked for": false} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			asked, inducted, response := conclusion(5, hsreq, sid("live/x")), inducted(), response()
 			room := make([]byte, 0, wire.MaxPayload)
-			var x Exchange
+			var x BackendLeg
 			for b.Loop() {
 				x.Open(opened, asked, caller4)
 				if known {
@@ -61,7 +61,7 @@ func BenchmarkExchange(b *testing.B) {
 					x.Tick(opened, room)
 					x.Reply(opened, inducted, room)
 				}
-				if _, outcome := x.Reply(opened, response, room); outcome != Answered {
+				if _, outcome := x.Reply(opened, response, room); outcome != OutcomeAnswered {
 					b.Fatalf("outcome %d in phase %d", outcome, x.Phase())
 				}
 				x.Replay().Close()

@@ -9,8 +9,8 @@ func TestRejectionsOfBackends(t *testing.T) {
 		2402: true, 2500: true, 2502: true, 2503: true, 2504: true, 2507: true,
 	}
 	for c := Code(1000); c < 4000; c++ {
-		if c.OfBackend() != ofBackend[c] {
-			t.Errorf("%v: %v", c, c.OfBackend())
+		if c.AllowsFailover() != ofBackend[c] {
+			t.Errorf("%v: %v", c, c.AllowsFailover())
 		}
 	}
 }

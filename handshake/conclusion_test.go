@@ -73,30 +73,30 @@ func TestParseConclusion(t *testing.T) {
 		{name: "no CONFIG flag, bad stream ID", h: conclusion(hs, hsreq, header(wire.BlockSID, 0))},
 		{name: "NUL cuts", h: conclusion(hs|conf, hsreq, sid("ab\x00cd")), sid: "ab"},
 		{name: "512 bytes", h: conclusion(hs|conf, hsreq, sid(long)), sid: long},
-		{name: "516 bytes", h: conclusion(hs|conf, hsreq, sid(long+"x")), code: BadRequest},
-		{name: "empty block", h: conclusion(hs|conf, hsreq, header(wire.BlockSID, 0)), code: BadRequest},
-		{name: "empty block, then a good one", h: conclusion(hs|conf, header(wire.BlockSID, 0), hsreq, sid("a")), sid: "a", code: BadRequest},
-		{name: "0x4001 words", h: conclusion(hs|conf, hsreq, header(wire.BlockSID, 0x4001), []byte("abcd")), code: BadRequest},
+		{name: "516 bytes", h: conclusion(hs|conf, hsreq, sid(long+"x")), code: CodeBadRequest},
+		{name: "empty block", h: conclusion(hs|conf, hsreq, header(wire.BlockSID, 0)), code: CodeBadRequest},
+		{name: "empty block, then a good one", h: conclusion(hs|conf, header(wire.BlockSID, 0), hsreq, sid("a")), sid: "a", code: CodeBadRequest},
+		{name: "0x4001 words", h: conclusion(hs|conf, hsreq, header(wire.BlockSID, 0x4001), []byte("abcd")), code: CodeBadRequest},
 		{name: "cut stream ID", h: conclusion(hs|conf, hsreq, header(wire.BlockSID, 2), []byte("abcd"))},
 		{name: "group without its bit", h: conclusion(hs|conf, hsreq, block(wire.BlockGroup, "\x00\x00\x00\x09\x01\x00\x00\x00"))},
 		{name: "empty group block", h: conclusion(hs|conf, hsreq, header(wire.BlockGroup, 0))},
 		{name: "cut group", h: conclusion(hs|conf, hsreq, header(wire.BlockGroup, 2), []byte("\x40\x00\x00\x09"))},
 
-		{name: "no blocks", h: conclusion(hs), code: Rogue},
-		{name: "no HSREQ block", h: conclusion(hs|conf, sid("a")), sid: "a", code: Rogue},
-		{name: "no HSREQ flag", h: conclusion(conf, hsreq), code: Rogue},
-		{name: "cut HSREQ", h: conclusion(hs, hsreq[:12]), code: Rogue},
-		{name: "HSREQ behind a cut block", h: conclusion(hs|conf, header(wire.BlockFilter, 100), hsreq), code: Rogue},
-		{name: "66 bytes", h: conclusion(hs, []byte{0, 1}), code: Rogue},
-		{name: "67 bytes", h: conclusion(hs, []byte{0, 1, 0}), code: Rogue},
-		{name: "3 bytes behind", h: conclusion(hs, hsreq, []byte{0, 0, 0}), code: Rogue},
+		{name: "no blocks", h: conclusion(hs), code: CodeRogue},
+		{name: "no HSREQ block", h: conclusion(hs|conf, sid("a")), sid: "a", code: CodeRogue},
+		{name: "no HSREQ flag", h: conclusion(conf, hsreq), code: CodeRogue},
+		{name: "cut HSREQ", h: conclusion(hs, hsreq[:12]), code: CodeRogue},
+		{name: "HSREQ behind a cut block", h: conclusion(hs|conf, header(wire.BlockFilter, 100), hsreq), code: CodeRogue},
+		{name: "66 bytes", h: conclusion(hs, []byte{0, 1}), code: CodeRogue},
+		{name: "67 bytes", h: conclusion(hs, []byte{0, 1, 0}), code: CodeRogue},
+		{name: "3 bytes behind", h: conclusion(hs, hsreq, []byte{0, 0, 0}), code: CodeRogue},
 
 		{name: "HSv4", h: hsv4()},
-		{name: "HSv4, another field", h: changed(hsv4(), func(h wire.Handshake) { h.SetExtension(1) }), code: Rogue},
-		{name: "HSv4, a key length", h: changed(hsv4(), func(h wire.Handshake) { h.SetEncryption(2) }), code: Rogue},
-		{name: "HSv4, longer", h: append(hsv4(), sid("a")...), code: Rogue},
-		{name: "version 3", h: changed(conclusion(hs, hsreq), func(h wire.Handshake) { h.SetVersion(3) }), code: Version},
-		{name: "version 6", h: changed(conclusion(hs, hsreq), func(h wire.Handshake) { h.SetVersion(6) }), code: Version},
+		{name: "HSv4, another field", h: changed(hsv4(), func(h wire.Handshake) { h.SetExtension(1) }), code: CodeRogue},
+		{name: "HSv4, a key length", h: changed(hsv4(), func(h wire.Handshake) { h.SetEncryption(2) }), code: CodeRogue},
+		{name: "HSv4, longer", h: append(hsv4(), sid("a")...), code: CodeRogue},
+		{name: "version 3", h: changed(conclusion(hs, hsreq), func(h wire.Handshake) { h.SetVersion(3) }), code: CodeVersion},
+		{name: "version 6", h: changed(conclusion(hs, hsreq), func(h wire.Handshake) { h.SetVersion(6) }), code: CodeVersion},
 	}
 	for _, tt := range tests {
 		want := Request{CallerID: callerID, ISN: callerISN, StreamID: tt.sid, Group: tt.group}
@@ -122,7 +122,7 @@ func TestPlausible(t *testing.T) {
 		"window 1":      {func(h wire.Handshake) { h.SetFlowWindow(1) }, false},
 		"any SRT ID, 0": {func(h wire.Handshake) { h.SetSocketID(0) }, true},
 	} {
-		if got := Plausible(changed(conclusion(0), tt.change)); got != tt.want {
+		if got := Valid(changed(conclusion(0), tt.change)); got != tt.want {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
@@ -143,7 +143,7 @@ func FuzzConclusion(f *testing.F) {
 			return
 		}
 		before := bytes.Clone(b)
-		Plausible(h)
+		Valid(h)
 		r, code := ParseConclusion(h)
 		if !bytes.Equal(before, b) {
 			t.Fatal("the packet changed")
@@ -152,7 +152,7 @@ func FuzzConclusion(f *testing.F) {
 			t.Fatalf("%+v is another caller's", r)
 		}
 		switch code {
-		case NoRejection, Rogue, Version, BadRequest:
+		case CodeNone, CodeRogue, CodeVersion, CodeBadRequest:
 		default:
 			t.Fatalf("code %v", code)
 		}

@@ -10,66 +10,66 @@ import (
 	"srtrelay/addr"
 )
 
-// CookieEpoch is how long one secret bakes cookies. The one before it is still
-// honoured, so a cookie lives for one to two epochs, as libsrt's own does.
+// CookieEpoch is how long one key is used for new cookies. Cookies of the key
+// before it are still accepted, so that a cookie is valid for one to two epochs,
+// as with libsrt.
 const CookieEpoch = time.Minute
 
-// Secret is what all cookies of a relay derive from. Shards share it, so that
-// a caller whose flow moves to another shard keeps a good cookie.
+// Secret is what the keys of all cookies derive from. The shards share it, so
+// that the cookie of a caller whose flow moves to another shard stays valid.
 type Secret [32]byte
 
-// Jar bakes and checks SYN cookies without remembering any: a keyed hash over
-// the caller's address under a secret that rotates every CookieEpoch. Each
+// CookieGenerator makes and checks SYN cookies without state per caller: a keyed
+// hash of the caller's address, under a key that changes every CookieEpoch. Each
 // shard owns one.
-type Jar struct {
+type CookieGenerator struct {
 	secret   Secret
 	epoch    int64
-	current  jarKey
-	previous jarKey
+	current  cookieKey
+	previous cookieKey
 }
 
-type jarKey struct{ k0, k1 uint64 }
+type cookieKey struct{ k0, k1 uint64 }
 
-// NewJar returns a jar at time 0.
-func NewJar(s Secret) *Jar {
-	j := &Jar{secret: s}
-	j.current, j.previous = j.derive(0), j.derive(-1)
-	return j
+// NewCookieGenerator returns a generator at time 0.
+func NewCookieGenerator(s Secret) *CookieGenerator {
+	g := &CookieGenerator{secret: s}
+	g.current, g.previous = g.derive(0), g.derive(-1)
+	return g
 }
 
-// Bake returns the caller's cookie; it is never 0, the value of a caller that
-// has none.
-func (j *Jar) Bake(now time.Duration, caller addr.AddrPort) uint32 {
-	j.turn(now)
-	return j.current.cookie(caller)
+// Generate returns the caller's cookie. It is never 0, the value in an INDUCTION.
+func (g *CookieGenerator) Generate(now time.Duration, caller addr.AddrPort) uint32 {
+	g.rotate(now)
+	return g.current.cookie(caller)
 }
 
-// Check reports whether cookie was baked for caller in this epoch or the last.
-func (j *Jar) Check(now time.Duration, caller addr.AddrPort, cookie uint32) bool {
-	j.turn(now)
-	return cookie == j.current.cookie(caller) || cookie == j.previous.cookie(caller)
+// Check reports whether cookie was generated for caller in this epoch or the last.
+func (g *CookieGenerator) Check(now time.Duration, caller addr.AddrPort, cookie uint32) bool {
+	g.rotate(now)
+	return cookie == g.current.cookie(caller) || cookie == g.previous.cookie(caller)
 }
 
-func (j *Jar) turn(now time.Duration) {
+func (g *CookieGenerator) rotate(now time.Duration) {
 	epoch := int64(now / CookieEpoch)
-	if epoch == j.epoch {
+	if epoch == g.epoch {
 		return
 	}
-	j.epoch = epoch
-	j.current, j.previous = j.derive(epoch), j.derive(epoch-1)
+	g.epoch = epoch
+	g.current, g.previous = g.derive(epoch), g.derive(epoch-1)
 }
 
-// derive makes the key of an epoch: one way, so that a leaked key says nothing
-// of the secret or of other epochs.
-func (j *Jar) derive(epoch int64) jarKey {
-	var in [len(j.secret) + 8]byte
-	copy(in[:], j.secret[:])
-	binary.BigEndian.PutUint64(in[len(j.secret):], uint64(epoch))
+// derive returns the key of an epoch. A hash makes it, so that a leaked key
+// reveals neither the secret nor the keys of other epochs.
+func (g *CookieGenerator) derive(epoch int64) cookieKey {
+	var in [len(g.secret) + 8]byte
+	copy(in[:], g.secret[:])
+	binary.BigEndian.PutUint64(in[len(g.secret):], uint64(epoch))
 	sum := sha256.Sum256(in[:])
-	return jarKey{binary.BigEndian.Uint64(sum[:]), binary.BigEndian.Uint64(sum[8:])}
+	return cookieKey{binary.BigEndian.Uint64(sum[:]), binary.BigEndian.Uint64(sum[8:])}
 }
 
-func (k jarKey) cookie(a addr.AddrPort) uint32 {
+func (k cookieKey) cookie(a addr.AddrPort) uint32 {
 	var in [22]byte
 	copy(in[:], a.IP[:])
 	binary.BigEndian.PutUint32(in[16:], a.Zone)

@@ -13,58 +13,58 @@ func at(s string) addr.AddrPort { return addr.From(netip.MustParseAddrPort(s)) }
 var someone = at("192.0.2.1:9000")
 
 func TestCookieLife(t *testing.T) {
-	for _, baked := range []time.Duration{0, time.Second, CookieEpoch - 1, CookieEpoch, 90 * time.Minute} {
-		start := baked / CookieEpoch * CookieEpoch
+	for _, made := range []time.Duration{0, time.Second, CookieEpoch - 1, CookieEpoch, 90 * time.Minute} {
+		start := made / CookieEpoch * CookieEpoch
 		for _, tt := range []struct {
 			at   time.Duration
 			want bool
 		}{
-			{baked, true},
+			{made, true},
 			{start + CookieEpoch - 1, true},
 			{start + CookieEpoch, true},
 			{start + 2*CookieEpoch - 1, true},
 			{start + 2*CookieEpoch, false},
 			{start + 1000*CookieEpoch, false},
 		} {
-			j := NewJar(Secret{1})
-			c := j.Bake(baked, someone)
-			if c2 := j.Bake(start+CookieEpoch-1, someone); c2 != c {
-				t.Errorf("two cookies within the epoch of %v", baked)
+			g := NewCookieGenerator(Secret{1})
+			c := g.Generate(made, someone)
+			if c2 := g.Generate(start+CookieEpoch-1, someone); c2 != c {
+				t.Errorf("two cookies within the epoch of %v", made)
 			}
-			if got := j.Check(tt.at, someone, c); got != tt.want {
-				t.Errorf("baked at %v, checked at %v: %v", baked, tt.at, got)
+			if got := g.Check(tt.at, someone, c); got != tt.want {
+				t.Errorf("made at %v, checked at %v: %v", made, tt.at, got)
 			}
-			// A jar that slept meanwhile, as another shard's may, agrees.
-			if got := NewJar(Secret{1}).Check(tt.at, someone, c); got != tt.want {
-				t.Errorf("baked at %v, checked elsewhere at %v: %v", baked, tt.at, got)
+			// A cookies that slept meanwhile, as another shard's may, agrees.
+			if got := NewCookieGenerator(Secret{1}).Check(tt.at, someone, c); got != tt.want {
+				t.Errorf("made at %v, checked elsewhere at %v: %v", made, tt.at, got)
 			}
 		}
 	}
 }
 
 func TestCookieIsTheCallersOwn(t *testing.T) {
-	j := NewJar(Secret{1})
-	c := j.Bake(0, someone)
+	g := NewCookieGenerator(Secret{1})
+	c := g.Generate(0, someone)
 	for _, other := range []string{"192.0.2.1:9001", "192.0.2.2:9000", "[2001:db8::1]:9000", "[::192.0.2.1]:9000"} {
-		if j.Check(0, at(other), c) {
+		if g.Check(0, at(other), c) {
 			t.Errorf("%s may use the cookie of %v", other, someone)
 		}
 	}
-	if j.Check(0, at("[fe80::1%2]:1"), j.Bake(0, at("[fe80::1%3]:1"))) {
+	if g.Check(0, at("[fe80::1%2]:1"), g.Generate(0, at("[fe80::1%3]:1"))) {
 		t.Error("the zone does not count")
 	}
-	if !j.Check(0, at("[::ffff:192.0.2.1]:9000"), c) {
+	if !g.Check(0, at("[::ffff:192.0.2.1]:9000"), c) {
 		t.Error("refused on a dual-stack socket")
 	}
 	for _, wrong := range []uint32{0, c + 1, ^c} {
-		if j.Check(0, someone, wrong) {
+		if g.Check(0, someone, wrong) {
 			t.Errorf("%#x accepted for %#x", wrong, c)
 		}
 	}
-	if NewJar(Secret{2}).Bake(0, someone) == c {
+	if NewCookieGenerator(Secret{2}).Generate(0, someone) == c {
 		t.Error("another secret, the same cookie")
 	}
-	if next := j.Bake(CookieEpoch, someone); next == c {
+	if next := g.Generate(CookieEpoch, someone); next == c {
 		t.Error("another epoch, the same cookie")
 	}
 }
@@ -74,19 +74,19 @@ func TestCookieIsTheCallersOwn(t *testing.T) {
 func TestCookieIsNeverZero(t *testing.T) {
 	unlucky := someone
 	unlucky.Zone, unlucky.Port = 36514, 42514
-	j := NewJar(Secret{3})
-	c := j.Bake(0, unlucky)
-	if c == 0 || !j.Check(0, unlucky, c) || j.Check(0, unlucky, 0) {
+	g := NewCookieGenerator(Secret{3})
+	c := g.Generate(0, unlucky)
+	if c == 0 || !g.Check(0, unlucky, c) || g.Check(0, unlucky, 0) {
 		t.Errorf("cookie %d", c)
 	}
 }
 
 func TestCookiesDoNotAllocate(t *testing.T) {
-	j := NewJar(Secret{1})
-	c := j.Bake(0, someone)
+	g := NewCookieGenerator(Secret{1})
+	c := g.Generate(0, someone)
 	good := true
 	n := testing.AllocsPerRun(100, func() {
-		good = good && j.Bake(time.Second, someone) == c && j.Check(2*time.Second, someone, c)
+		good = good && g.Generate(time.Second, someone) == c && g.Check(2*time.Second, someone, c)
 	})
 	if n != 0 || !good {
 		t.Errorf("%v allocations, good %v", n, good)

@@ -1,16 +1,16 @@
 // Package handshake is the relay's part in SRT's handshake, without sockets
-// and without a clock: bytes and the present time come in, bytes and a verdict
-// go out.
+// and without a clock: datagrams and the present time are its input, datagrams
+// and a decision its output.
 //
-// A caller's INDUCTION is answered without state (Jar, AppendInductionReply).
-// Its CONCLUSION is read (ParseConclusion; package streamid knows what the
-// stream ID in it means), kept, and carried to a backend by an Exchange, which owns the second leg:
-// the relay's own INDUCTION and CONCLUSION towards the backend, their retries
-// and their deadline.
+// A caller's INDUCTION is answered without state (CookieGenerator,
+// AppendInductionReply). Its CONCLUSION is parsed (ParseConclusion; package
+// streamid interprets the stream ID), kept, and sent to a backend by a
+// BackendLeg: the relay's own handshake with the backend, with its retries and
+// its deadline. A Replay repeats the answer to the caller.
 //
 // It must not know sessions, tables or how a backend is chosen.
 //
-// Times are durations since an origin of the owner's choosing; they never run
+// Times are durations since an origin that the owner chooses; they never run
 // backwards.
 package handshake
 
@@ -38,9 +38,8 @@ func AppendInductionReply(b []byte, req wire.Handshake, cookie uint32, keyLen ui
 	return b
 }
 
-// AppendRejection appends the 64-byte rejection of req, which is addressed to
-// the caller's socket and otherwise repeats the request (section 5 of libsrt's
-// behaviour: rejections copy the request's fields).
+// AppendRejection appends the 64-byte rejection of req. As with libsrt it is
+// addressed to the caller's socket and otherwise repeats the request.
 func AppendRejection(b []byte, req wire.Handshake, code Code) []byte {
 	n := len(b)
 	b = append(b, req[:wire.HandshakeSize]...)
@@ -51,9 +50,8 @@ func AppendRejection(b []byte, req wire.Handshake, code Code) []byte {
 }
 
 // AppendInduction appends an INDUCTION such as a caller sends: version 4, the
-// datagram socket type, destination 0. nonce stands as the ISN, which a
-// listener echoes and an ICMP error quotes: who returns it has seen the
-// datagram.
+// datagram socket type, destination 0. Its ISN is the nonce, which a listener
+// echoes and an ICMP error quotes: who returns it has seen the datagram.
 func AppendInduction(b []byte, socketID uint32, nonce Nonce, peer netip.Addr) []byte {
 	n := len(b)
 	b = append(b, make([]byte, wire.HandshakeSize)...)
@@ -77,14 +75,14 @@ func IsInductionReply(h wire.Handshake, nonce Nonce) bool {
 		(h.Version() <= 4 || h.Extension() == wire.MagicCode)
 }
 
-// Nonce is a random number in the range of an ISN.
+// Nonce is a random number in the range of an ISN. See AppendInduction.
 type Nonce uint32
 
-// NewNonce makes a nonce of 32 random bits; 30 of them stay secret.
+// NewNonce returns a nonce of 30 random bits, taken from 32.
 func NewNonce(random uint32) Nonce { return Nonce(random >> 2) }
 
-// What the relay writes into an INDUCTION of its own; the values are libsrt's
-// defaults, and no listener reads them.
+// What the relay writes into its own INDUCTION: libsrt's defaults, which no
+// listener reads.
 const (
 	defaultMSS        = 1500
 	defaultFlowWindow = 8192

@@ -2,20 +2,20 @@ package handshake
 
 import "time"
 
-// Limiter spaces out the answers that a stranger can provoke: at most one per
-// interval to one source, and at most rate per second in all. It is a fixed
-// table, so strangers cannot make it grow; sources that share a slot share
-// its allowance, which costs them one retry.
+// Limiter limits the replies to unauthenticated datagrams: at most one per
+// interval to one source, and at most rate per second in all. Its table has a
+// fixed size, which no flood can change; sources that share a slot share its
+// allowance, which costs them one retry.
 type Limiter struct {
-	interval time.Duration
-	rate     float64 // tokens per second
-	tokens   float64
-	filled   time.Duration
-	next     [limiterSlots]time.Duration
+	interval   time.Duration
+	rate       float64 // tokens per second
+	tokens     float64
+	refilledAt time.Duration
+	allowedAt  [limiterSlots]time.Duration
 }
 
-// limiterSlots keeps the table at 32 KiB and a shared slot unlikely among the
-// hundreds of callers that reconnect together.
+// limiterSlots makes a shared slot unlikely among the hundreds of callers that
+// reconnect together; the table takes 32 KiB.
 const limiterSlots = 4096
 
 // NewLimiter returns a limiter with a full bucket of rate tokens.
@@ -23,19 +23,45 @@ func NewLimiter(interval time.Duration, rate int) *Limiter {
 	return &Limiter{interval: interval, rate: float64(rate), tokens: float64(rate)}
 }
 
-// Allow reports whether the source with this hash may be answered now, and if
-// so takes the allowance.
+// Allow reports whether the source with this hash may be answered now, and if so
+// counts the answer.
 func (l *Limiter) Allow(now time.Duration, hash uint64) bool {
-	slot := &l.next[hash%limiterSlots]
+	slot := &l.allowedAt[hash%limiterSlots]
 	if now < *slot {
 		return false
 	}
-	l.tokens = min(l.rate, l.tokens+l.rate*(now-l.filled).Seconds())
-	l.filled = now
+	l.tokens = min(l.rate, l.tokens+l.rate*(now-l.refilledAt).Seconds())
+	l.refilledAt = now
 	if l.tokens < 1 {
 		return false
 	}
 	l.tokens--
 	*slot = now + l.interval
 	return true
+}
+
+// Dedup recognizes duplicates of recent requests, which the network made and
+// which get no second answer: gosrt makes a new key for every INDUCTION reply
+// and may end up with another than its backend. Like Limiter it has a fixed
+// size; a duplicate whose entry was overwritten is answered.
+type Dedup struct {
+	slots [dedupSlots]struct {
+		hash uint64
+		at   time.Duration
+	}
+}
+
+// dedupSlots keeps a thousand callers apart within duplicateWindow; the table
+// takes 64 KiB.
+const dedupSlots = 4096
+
+// Seen reports whether a request with this hash came within duplicateWindow, and
+// remembers it.
+func (d *Dedup) Seen(now time.Duration, hash uint64) bool {
+	slot := &d.slots[hash%dedupSlots]
+	if slot.hash == hash && slot.at != 0 && now-slot.at < duplicateWindow {
+		return true
+	}
+	slot.hash, slot.at = hash, now
+	return false
 }

@@ -7,52 +7,52 @@ import (
 	"srtrelay/wire"
 )
 
-// Replay is what outlives an exchange: the answer that its caller got, kept for
-// as long as the caller may ask again. It belongs to one shard.
+// Replay is the answer to a caller, kept for as long as the caller may repeat its
+// CONCLUSION. It belongs to one shard.
 type Replay struct {
-	answer   *pool.Buffer
-	stamped  time.Duration // what the answer's timestamp stands for
-	repeated repeated
+	answer    *pool.Buffer
+	stampedAt time.Duration // the time that the answer's timestamp stands for
+	retries   retryFilter
 }
 
-// repeated tells a caller's retries from copies that the network made.
-type repeated struct {
-	timestamp uint32        // of the last CONCLUSION taken
-	at        time.Duration // when that came
+// retryFilter tells a caller's retries from duplicates made by the network.
+type retryFilter struct {
+	timestamp uint32        // of the last CONCLUSION accepted
+	at        time.Duration // when it came
 }
 
-// take takes a CONCLUSION of the same attempt, whose timestamp is that of a
-// retry. False: it is a copy. heard says that the caller has used the answer;
-// then a known timestamp is a copy however late it comes.
-func (r *repeated) take(now time.Duration, h wire.Handshake, heard bool) bool {
-	// Signed, for timestamps wrap. An older one was overtaken by a retry: it
-	// is a copy as well, and must not take the place of the fresher one.
-	fresher := int32(h.Packet().Timestamp() - r.timestamp)
-	if fresher < 0 || fresher == 0 && (heard || now-r.at < networkCopy) {
+// accept reports whether a CONCLUSION of the same attempt is a retry, and notes
+// it; false for a duplicate. responseUsed says that the caller has sent with the
+// socket ID of the answer: then a known timestamp is a duplicate at any age.
+func (r *retryFilter) accept(now time.Duration, h wire.Handshake, responseUsed bool) bool {
+	// Signed, because timestamps wrap. A CONCLUSION that a retry has overtaken
+	// is a duplicate as well and must not replace the newer one.
+	newer := int32(h.Packet().Timestamp() - r.timestamp)
+	if newer < 0 || newer == 0 && (responseUsed || now-r.at < duplicateWindow) {
 		return false
 	}
 	r.timestamp, r.at = h.Packet().Timestamp(), now
 	return true
 }
 
-// Again takes a CONCLUSION of the attempt that has been answered. It returns
-// false for a copy made by the network, which must stay unanswered: a second
-// response kills a gosrt caller. heard says that the caller has used the
-// response.
-func (r *Replay) Again(now time.Duration, h wire.Handshake, heard bool) bool {
-	return r.repeated.take(now, h, heard)
+// AcceptRetry reports whether a CONCLUSION of the answered attempt is a retry, to
+// be answered again. A duplicate made by the network is not: a second response
+// ends the connection of a gosrt caller. responseUsed says that the caller has
+// used the response.
+func (r *Replay) AcceptRetry(now time.Duration, h wire.Handshake, responseUsed bool) bool {
+	return r.retries.accept(now, h, responseUsed)
 }
 
-// Answer returns the answer for the caller, stamped for now. It is a view that
-// holds until the next call.
+// Answer returns the answer with its timestamp advanced to now. It is valid until
+// the next call.
 func (r *Replay) Answer(now time.Duration) []byte {
 	p := wire.Packet(r.answer.Bytes())
-	advance(p, now-r.stamped)
-	r.stamped = now
+	advance(p, now-r.stampedAt)
+	r.stampedAt = now
 	return p
 }
 
-// Close gives the kept bytes back.
+// Close returns the kept bytes to the pool.
 func (r *Replay) Close() {
 	release(r.answer)
 	*r = Replay{}

@@ -57,7 +57,7 @@ func TestAppendRejection(t *testing.T) {
 	want := bytes.Clone(req[:64])
 	wire.Packet(want).SetDestID(callerID)
 	wire.Handshake(want).SetType(2404)
-	if got := AppendRejection(nil, req, NotFound); !bytes.Equal(got, want) {
+	if got := AppendRejection(nil, req, CodeNotFound); !bytes.Equal(got, want) {
 		t.Errorf("\n got % x\nwant % x", got, want)
 	}
 }
@@ -83,14 +83,14 @@ func TestNonceSurvives(t *testing.T) {
 	for bit := range 32 {
 		nonce := NewNonce(1 << bit)
 		h := wire.Handshake(AppendInduction(nil, 1, nonce, netip.Addr{}))
-		if h.ISN() != uint32(nonce) || !Plausible(h) {
+		if h.ISN() != uint32(nonce) || !Valid(h) {
 			t.Errorf("bit %d: nonce %#x, ISN %#x", bit, nonce, h.ISN())
 		}
 	}
 }
 
 func TestCodeString(t *testing.T) {
-	for code, want := range map[Code]string{Down: "2503 down", 1010: "1010 bad secret", 3456: "3456"} {
+	for code, want := range map[Code]string{CodeDown: "2503 down", 1010: "1010 bad secret", 3456: "3456"} {
 		if got := code.String(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}

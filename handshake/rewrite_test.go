@@ -38,12 +38,12 @@ func TestRewriteStreamID(t *testing.T) {
 		{name: "removed, the flag stays", h: conclusion(hs|conf, hsreq, sid("x"), group), want: conclusion(hs|conf, hsreq, group)},
 		{name: "512 bytes", h: conclusion(hs, hsreq), streamID: long, want: conclusion(hs|conf, hsreq, sid(long))},
 
-		{name: "513 bytes", h: conclusion(hs, hsreq), streamID: long + "x", err: ErrNotSent},
-		{name: "NUL", h: conclusion(hs, hsreq), streamID: "a\x00b", err: ErrNotSent},
-		{name: "HSv4", h: hsv4(), streamID: "a", err: ErrNoPlace},
-		{name: "66 bytes", h: conclusion(hs, []byte{0, 1}), streamID: "a", err: ErrNoPlace},
-		{name: "a hidden group", h: conclusion(hs, hsreq, group), streamID: "a", err: ErrHidden},
-		{name: "too big", h: conclusion(hs, hsreq, block(99, strings.Repeat("x", 1200))), streamID: long, err: ErrTooBig},
+		{name: "513 bytes", h: conclusion(hs, hsreq), streamID: long + "x", err: ErrInvalidStreamID},
+		{name: "NUL", h: conclusion(hs, hsreq), streamID: "a\x00b", err: ErrInvalidStreamID},
+		{name: "HSv4", h: hsv4(), streamID: "a", err: ErrNoExtensions},
+		{name: "66 bytes", h: conclusion(hs, []byte{0, 1}), streamID: "a", err: ErrNoExtensions},
+		{name: "a hidden group", h: conclusion(hs, hsreq, group), streamID: "a", err: ErrHiddenBlocks},
+		{name: "too big", h: conclusion(hs, hsreq, block(99, strings.Repeat("x", 1200))), streamID: long, err: ErrTooLarge},
 	}
 	for _, tt := range tests {
 		before := bytes.Clone(tt.h)
@@ -59,7 +59,7 @@ func TestRewriteStreamID(t *testing.T) {
 
 // The bug to avoid: a retry bears the caller's own stream ID, and would either
 // be taken for another request or undo the rewriting.
-func TestRewrittenExchangeAgain(t *testing.T) {
+func TestRewrittenRetry(t *testing.T) {
 	retry := func(s string, timestamp uint32, more ...[]byte) wire.Handshake {
 		h := conclusion(5, append([][]byte{hsreq, sid(s)}, more...)...)
 		h.Packet().SetTimestamp(timestamp)
@@ -69,26 +69,26 @@ func TestRewrittenExchangeAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var x Exchange
+	var x BackendLeg
 	x.Open(opened, told, caller4)
 	defer x.Close()
 	asked, _ := ParseConclusion(retry("caller/own", sentAt))
-	x.Rewrote(asked)
-	if x.Again(opened+ms, retry("rule/with/a/longer/name", sentAt+1000)) {
+	x.SetOriginal(asked)
+	if x.AcceptRetry(opened+ms, retry("rule/with/a/longer/name", sentAt+1000)) {
 		t.Error("a repeat that asks for the rule's stream itself was taken")
 	}
-	if x.Again(opened+ms, retry("caller/own", sentAt+1000, group)) {
+	if x.AcceptRetry(opened+ms, retry("caller/own", sentAt+1000, group)) {
 		t.Error("a repeat that asks for a group as well was taken")
 	}
-	if x.Again(opened+ms, retry("caller/own", sentAt+1000, block(99, strings.Repeat("x", wire.MaxPayload-64-16-16-4)))) {
+	if x.AcceptRetry(opened+ms, retry("caller/own", sentAt+1000, block(99, strings.Repeat("x", wire.MaxPayload-64-16-16-4)))) {
 		t.Error("a repeat that does not fit was taken")
 	}
-	if !x.Again(opened+ms, retry("caller/own", sentAt+1000)) {
+	if !x.AcceptRetry(opened+ms, retry("caller/own", sentAt+1000)) {
 		t.Fatal("the caller's repeat was refused")
 	}
 	kept := retry("rule/with/a/longer/name", sentAt+1000)
-	if !bytes.Equal(x.kept(), kept) {
-		t.Errorf("kept % x\nwant % x", []byte(x.kept()), []byte(kept))
+	if !bytes.Equal(x.Conclusion(), kept) {
+		t.Errorf("kept % x\nwant % x", []byte(x.Conclusion()), []byte(kept))
 	}
 }
 
@@ -128,7 +128,7 @@ func FuzzRewrite(f *testing.F) {
 		if !bytes.Equal(out[:wire.HandshakeSize], h[:wire.HandshakeSize]) {
 			t.Fatal("the header changed")
 		}
-		if code != NoRejection && code != BadRequest {
+		if code != CodeNone && code != CodeBadRequest {
 			return // never routed
 		}
 		out, _ = RewriteStreamID(nil, h, streamID)
@@ -136,7 +136,7 @@ func FuzzRewrite(f *testing.F) {
 			t.Fatalf("flags %x became %x", flags, out.Extension())
 		}
 		asked.StreamID = streamID
-		if told, code := ParseConclusion(out); code != NoRejection || told != asked {
+		if told, code := ParseConclusion(out); code != CodeNone || told != asked {
 			t.Fatalf("told %+v, %v; want %+v", told, code, asked)
 		}
 	})
@@ -146,10 +146,10 @@ func FuzzRewrite(f *testing.F) {
 func checkRefused(t *testing.T, h wire.Handshake, streamID string, err error) {
 	t.Helper()
 	reason := map[error]bool{
-		ErrNotSent: len(streamID) > wire.MaxStreamID || strings.Contains(streamID, "\x00"),
-		ErrNoPlace: h.Version() != 5 || len(h)%4 != 0,
-		ErrHidden:  h.Extension()&wire.FlagConfig == 0,
-		ErrTooBig:  len(h)+len(streamID)+8 > wire.MaxPayload,
+		ErrInvalidStreamID: len(streamID) > wire.MaxStreamID || strings.Contains(streamID, "\x00"),
+		ErrNoExtensions:    h.Version() != 5 || len(h)%4 != 0,
+		ErrHiddenBlocks:    h.Extension()&wire.FlagConfig == 0,
+		ErrTooLarge:        len(h)+len(streamID)+8 > wire.MaxPayload,
 	}
 	if !reason[err] {
 		t.Fatalf("%v, which it is not", err)

@@ -56,7 +56,7 @@ func TestRejectionsAreBounded(t *testing.T) {
 	log := newEventLog(slog.New(slog.NewTextHandler(&out, nil)), sinks)
 	events := make(chan shard.Event, 1000)
 	for range 900 {
-		events <- shard.Event{Kind: shard.CallerRejected, Code: handshake.Down}
+		events <- shard.Event{Kind: shard.CallerRejected, Code: handshake.CodeDown}
 	}
 	events <- shard.Event{Kind: shard.SessionEnded, Cause: shard.Idle}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -192,13 +192,13 @@ func TestEventAnswers(t *testing.T) {
 			},
 		},
 		{
-			shard.Event{Kind: shard.CallerRejected, Shard: 2, Caller: caller, Key: "k", Publish: true, Code: handshake.NotFound},
+			shard.Event{Kind: shard.CallerRejected, Shard: 2, Caller: caller, Key: "k", Publish: true, Code: handshake.CodeNotFound},
 			answer.Event{
 				Kind: "caller-rejected", Shard: &two, Caller: "192.0.2.1:5", Stream: "k", Role: "publisher", Code: 2404, Reason: "not found",
 			},
 		},
 		{ // one whose stream ID has no key: without its secrets, and of no known role
-			shard.Event{Kind: shard.CallerRejected, Shard: 2, Caller: caller, StreamID: "#!::m=push,secret=abc", Code: handshake.BadRequest},
+			shard.Event{Kind: shard.CallerRejected, Shard: 2, Caller: caller, StreamID: "#!::m=push,secret=abc", Code: handshake.CodeBadRequest},
 			answer.Event{
 				Kind: "caller-rejected", Shard: &two, Caller: "192.0.2.1:5", Stream: "#!::m=push,secret=***", Code: 2400, Reason: "bad request",
 			},

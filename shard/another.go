@@ -10,7 +10,7 @@ import (
 // attemptFor is how long a backend may take over a handshake before another
 // is asked for: three retries, and a third of what the caller
 // allows for all.
-const attemptFor = 3 * handshake.LegRetry
+const attemptFor = 3 * handshake.LegRetryInterval
 
 // attempt is a pending handshake's time with its present backend.
 type attempt struct {
@@ -69,7 +69,7 @@ func (s *Shard) askAnother(i uint32, ss *Session, over backend.Fate) {
 	})
 	o.attempt.awaits = ok
 	if !ok {
-		o.attempt.asked, o.attempt.until = false, s.now+handshake.LegRetry // too busy, not unwilling
+		o.attempt.asked, o.attempt.until = false, s.now+handshake.LegRetryInterval // too busy, not unwilling
 		s.giveUpIfOver(i, ss)
 	}
 }
@@ -102,7 +102,7 @@ func (s *Shard) another(i, gen uint32, t backend.Target, err error) {
 		return
 	}
 	s.counters.inc(Failovers)
-	if o.exchange.Phase() == handshake.Inducting && o.attempt.over == backend.Unused {
+	if o.exchange.Phase() == handshake.PhaseInduction && o.attempt.over == backend.Unused {
 		// Not a word in all that time: others need not try it first.
 		s.cfg.Balancer.Unreachable(sd.peer.id, false)
 	}
@@ -118,6 +118,6 @@ func (s *Shard) another(i, gen uint32, t backend.Target, err error) {
 // other. What a backend said of itself, the caller is told.
 func (s *Shard) giveUpIfOver(i uint32, ss *Session) {
 	if o := s.sessions.side(i).opening; o.attempt.over != backend.Unused {
-		s.fail(i, ss, o.exchange.Verdict(), o.attempt.over)
+		s.fail(i, ss, o.exchange.FailureCode(), o.attempt.over)
 	}
 }

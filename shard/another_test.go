@@ -36,10 +36,10 @@ func TestSilentBackendIsReplacedWithinTheHandshake(t *testing.T) {
 	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
 	second := r.second()
 	for range 2 {
-		r.pass(handshake.LegRetry)
+		r.pass(handshake.LegRetryInterval)
 	}
 	r.expectNothing(second) // the first one still has its time
-	r.pass(handshake.LegRetry + wheelTick)
+	r.pass(handshake.LegRetryInterval + wheelTick)
 	h, upstream := r.expect(second, wire.Induction)
 	again := r.balancer.asked[0]
 	again.Tried = [2]backend.ID{"b1"}
@@ -79,7 +79,7 @@ func TestSlowBackendKeepsItsOnlyChance(t *testing.T) {
 	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
 	r.balancer.target, r.balancer.err = backend.Target{}, backend.ErrNone
 	for range 7 {
-		r.pass(handshake.LegRetry)
+		r.pass(handshake.LegRetryInterval)
 	}
 	if len(r.balancer.asked) != 2 {
 		t.Errorf("asked %d times, want twice", len(r.balancer.asked))
@@ -98,18 +98,18 @@ func TestAllBackendsSilent(t *testing.T) {
 	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
 	second := r.second()
 	for range 4 {
-		r.pass(handshake.LegRetry)
+		r.pass(handshake.LegRetryInterval)
 	}
 	third := r.second()
 	r.balancer.target.ID = "b3"
 	for range 5 {
-		r.pass(handshake.LegRetry)
+		r.pass(handshake.LegRetryInterval)
 	}
-	r.expect(r.caller, wire.HandshakeType(handshake.Down))
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeDown))
 	if r.drain(r.backend) == 0 || r.drain(second) == 0 || r.drain(third) == 0 {
 		t.Error("not all three were tried")
 	}
-	r.pass(handshake.RejectionKept + wheelTick)
+	r.pass(handshake.RejectionTTL + wheelTick)
 	r.wantEmpty()
 	if n := len(r.balancer.released); n != 3 {
 		t.Errorf("%d leases released, want 3", n)
@@ -123,7 +123,7 @@ func TestAnswerBeatsTheChoiceOfAnother(t *testing.T) {
 	r.balancer.hold = true
 	second := r.second()
 	for range 3 {
-		r.pass(handshake.LegRetry + wheelTick)
+		r.pass(handshake.LegRetryInterval + wheelTick)
 	}
 	h, upstream := r.expect(r.backend, wire.Induction)
 	r.drain(r.backend)
@@ -146,14 +146,14 @@ func TestLostBackendIsReplacedAtOnce(t *testing.T) {
 	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
 	second := r.second()
 	_ = r.backend.Close()
-	r.pass(handshake.LegRetry + wheelTick) // meets the closed port
+	r.pass(handshake.LegRetryInterval + wheelTick) // meets the closed port
 	r.settle()
 	r.expect(second, wire.Induction)
 	_ = second.Close()
 	r.balancer.err = backend.ErrNone
-	r.pass(handshake.LegRetry + wheelTick)
+	r.pass(handshake.LegRetryInterval + wheelTick)
 	r.settle()
-	r.expect(r.caller, wire.HandshakeType(handshake.Down))
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeDown))
 	if r.count(BackendsLost) != 2 {
 		t.Errorf("counters %v, want two backends lost", r.nonzero())
 	}
@@ -167,7 +167,7 @@ func TestOneChoiceAtATime(t *testing.T) {
 	r.balancer.hold = true
 	second := r.second()
 	for range 3 {
-		r.pass(handshake.LegRetry + wheelTick)
+		r.pass(handshake.LegRetryInterval + wheelTick)
 	}
 	for range 2 {
 		r.lost(r.peers[fromConn(r.backend)], proof{at: r.now, silentSince: never})
@@ -187,7 +187,7 @@ func TestNoSuchStreamIsNotFound(t *testing.T) {
 	r := newRig(t)
 	r.balancer.target, r.balancer.err = backend.Target{}, backend.ErrNoStream
 	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
-	r.expect(r.caller, wire.HandshakeType(handshake.NotFound))
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeNotFound))
 }
 
 // A backend that answers the INDUCTION and then hangs is not silent, nor is
@@ -199,20 +199,20 @@ func TestOnlySilenceIsReported(t *testing.T) {
 	r.answerInduction()
 	r.balancer.err = backend.ErrNone
 	for range 9 {
-		r.pass(handshake.LegRetry)
+		r.pass(handshake.LegRetryInterval)
 	}
-	r.expect(r.caller, wire.HandshakeType(handshake.Down))
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeDown))
 	if len(r.balancer.unreachable) != 0 {
 		t.Errorf("unreachable %v, want none", r.balancer.unreachable)
 	}
 	r.balancer.err, r.balancer.hold = nil, true
 	other := r.dialFront()
 	r.send(other, conclusion(callerID+1, callerISN, r.cookie(other, callerID+1), 1))
-	r.pass(handshake.LegDeadline - 2*wheelTick)
+	r.pass(handshake.LegTimeout - 2*wheelTick)
 	r.balancer.held[len(r.balancer.held)-1]()
 	r.settle()
 	r.pass(4 * wheelTick)
-	r.expect(other, wire.HandshakeType(handshake.Down))
+	r.expect(other, wire.HandshakeType(handshake.CodeDown))
 	if len(r.balancer.unreachable) != 0 {
 		t.Errorf("unreachable %v after a late choice, want none", r.balancer.unreachable)
 	}

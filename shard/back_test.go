@@ -13,14 +13,14 @@ import (
 func TestLateRejectionOfLegTwoStaysInside(t *testing.T) {
 	r := newRig(t)
 	upstream := r.establish(r.caller, callerID, callerISN, backendID)
-	late := handshake.AppendRejection(nil, conclusion(callerID, callerISN, backendCookie, 500), handshake.Rogue)
+	late := handshake.AppendRejection(nil, conclusion(callerID, callerISN, backendCookie, 500), handshake.CodeRogue)
 	r.reply(upstream, late)
 	r.expectNothing(r.caller)
 	if r.count(DropDuplicate) != 1 {
 		t.Errorf("counters %v", r.nonzero())
 	}
 	// What the peers say to each other within the session is theirs.
-	other := wire.Handshake(handshake.AppendRejection(nil, conclusion(callerID, callerISN+1, 0, 500), handshake.Rogue))
+	other := wire.Handshake(handshake.AppendRejection(nil, conclusion(callerID, callerISN+1, 0, 500), handshake.CodeRogue))
 	r.reply(upstream, other)
-	r.expect(r.caller, wire.HandshakeType(handshake.Rogue))
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeRogue))
 }

@@ -31,7 +31,7 @@ func TestRejectionsCountAgainstTheirSource(t *testing.T) {
 	r.balancer.target, r.balancer.err = backend.Target{}, backend.ErrNone
 	for id := range uint32(10) {
 		r.send(r.caller, conclusion(callerID+id, callerISN, r.cookie(r.caller, callerID+id), 1))
-		r.expect(r.caller, wire.HandshakeType(handshake.Down))
+		r.expect(r.caller, wire.HandshakeType(handshake.CodeDown))
 	}
 	cookie := r.cookie(r.caller, callerID+10)
 	r.send(r.caller, conclusion(callerID+10, callerISN, cookie, 1))
@@ -39,10 +39,10 @@ func TestRejectionsCountAgainstTheirSource(t *testing.T) {
 	if r.count(AtSourceCap) != 1 || r.count(DropSourceCap) != 1 || r.count(HalfOpen) != 0 {
 		t.Errorf("counters %v", r.nonzero())
 	}
-	r.pass(handshake.RejectionKept + wheelTick)
+	r.pass(handshake.RejectionTTL + wheelTick)
 	r.wantEmpty()
 	r.send(r.caller, conclusion(callerID+10, callerISN, cookie, 2))
-	r.expect(r.caller, wire.HandshakeType(handshake.Down))
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeDown))
 }
 
 // One host used to be able to take every session of a shard.
@@ -52,7 +52,7 @@ func TestSessionsOfOneSourceAreCapped(t *testing.T) {
 	r.establish(r.caller, callerID+1, callerISN, backendID+1)
 	other := r.dialFront() // another port is the same host
 	r.send(other, conclusion(callerID+2, callerISN, r.cookie(other, callerID+2), 1))
-	r.expect(other, wire.HandshakeType(handshake.Overload))
+	r.expect(other, wire.HandshakeType(handshake.CodeOverload))
 	if r.count(AtSourceSessionCap) != 1 || r.count(AtSessionCap) != 0 {
 		t.Errorf("counters %v", r.nonzero())
 	}
@@ -106,7 +106,7 @@ func TestCrowdedCallersAreNotRefused(t *testing.T) {
 			h, upstream := r.answerInduction()
 			r.reply(upstream, accept(h, backendID))
 			r.expect(r.caller, wire.Conclusion)
-			r.pass(handshake.LegRetry)
+			r.pass(handshake.LegRetryInterval)
 			r.send(r.caller, second)
 			h, upstream = r.answerInduction()
 			r.reply(upstream, accept(h, backendID+1))

@@ -20,7 +20,7 @@ func (p *peer) cookie(port uint8, now time.Duration) (cookie uint32, ok bool) {
 		return 0, false
 	}
 	k := p.cookies[port]
-	return k.cookie, k.since != 0 && now-k.since < handshake.CookieKept
+	return k.cookie, k.since != 0 && now-k.since < handshake.CookieTTL
 }
 
 // learn keeps a cookie.

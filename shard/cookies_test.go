@@ -29,9 +29,9 @@ func TestKnownCookieAges(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.IdleTimeout = time.Hour })
 	r.establish(r.caller, callerID, callerISN, backendID)
 	// A session that is set up with the known cookie does not make it younger.
-	r.pass(handshake.CookieKept / 2)
+	r.pass(handshake.CookieTTL / 2)
 	r.establish(r.dialFront(), callerID+2, callerISN, backendID+2)
-	r.pass(handshake.CookieKept / 2)
+	r.pass(handshake.CookieTTL / 2)
 	r.newcomer()
 	r.expect(r.backend, wire.Induction)
 }
@@ -42,7 +42,7 @@ func TestSilenceAfterAKnownCookieAsksForAnother(t *testing.T) {
 	r.establish(r.caller, callerID, callerISN, backendID)
 	r.newcomer()
 	r.expect(r.backend, wire.Conclusion)
-	r.pass(handshake.LegRetry + wheelTick)
+	r.pass(handshake.LegRetryInterval + wheelTick)
 	h, upstream := r.expect(r.backend, wire.Induction)
 	r.reply(upstream, handshake.AppendInductionReply(nil, h, backendCookie+1, 0, upstream.Addr()))
 	if h, _ := r.expect(r.backend, wire.Conclusion); h.Cookie() != backendCookie+1 {
@@ -56,14 +56,14 @@ func TestRefusedCookieIsNotTheCallersBusiness(t *testing.T) {
 	r.establish(r.caller, callerID, callerISN, backendID)
 	caller := r.newcomer()
 	h, upstream := r.expect(r.backend, wire.Conclusion)
-	r.reply(upstream, handshake.AppendRejection(nil, h, handshake.Rogue))
+	r.reply(upstream, handshake.AppendRejection(nil, h, handshake.CodeRogue))
 	r.expectNothing(caller)
 	h, _ = r.expect(r.backend, wire.Induction)
 	r.reply(upstream, handshake.AppendInductionReply(nil, h, backendCookie+1, 0, upstream.Addr()))
 	h, _ = r.expect(r.backend, wire.Conclusion)
 	// The second time it is about the CONCLUSION itself.
-	r.reply(upstream, handshake.AppendRejection(nil, h, handshake.Rogue))
-	r.expect(caller, wire.HandshakeType(handshake.Rogue))
+	r.reply(upstream, handshake.AppendRejection(nil, h, handshake.CodeRogue))
+	r.expect(caller, wire.HandshakeType(handshake.CodeRogue))
 }
 
 // A slow backend's response to the first CONCLUSION counts, though the relay
@@ -73,7 +73,7 @@ func TestLateResponseToAKnownCookieCounts(t *testing.T) {
 	r.establish(r.caller, callerID, callerISN, backendID)
 	caller := r.newcomer()
 	h, upstream := r.expect(r.backend, wire.Conclusion)
-	r.pass(handshake.LegRetry + wheelTick)
+	r.pass(handshake.LegRetryInterval + wheelTick)
 	r.expect(r.backend, wire.Induction)
 	r.reply(upstream, accept(h, backendID+1))
 	if h, _ := r.expect(caller, wire.Conclusion); h.SocketID() != backendID+1 {

@@ -58,9 +58,9 @@ func (s *Shard) resolved(i, gen uint32, t backend.Target, err error) {
 // codeOf is how a caller is told why there is no backend for it.
 func codeOf(err error) handshake.Code {
 	if errors.Is(err, backend.ErrNoStream) {
-		return handshake.NotFound
+		return handshake.CodeNotFound
 	}
-	return handshake.Down
+	return handshake.CodeDown
 }
 
 // dial starts the second leg.
@@ -68,7 +68,7 @@ func (s *Shard) dial(i uint32, ss *Session, t backend.Target) {
 	to := addr.From(t.Addr)
 	port, ok := s.pickPort(&to, ss.callerID)
 	if !ok || !s.canJoin(to) {
-		s.fail(i, ss, handshake.Overload, backend.Unused)
+		s.fail(i, ss, handshake.CodeOverload, backend.Unused)
 		return
 	}
 	ss.backend, ss.port = to, port
@@ -149,15 +149,15 @@ func (s *Shard) tick(i uint32, ss *Session) {
 	x := &sd.opening.exchange
 	s.allowForStalls(sd)
 	b, code := x.Tick(s.now, s.room())
-	if code != handshake.NoRejection {
+	if code != handshake.CodeNone {
 		fate := backend.Unused // nobody was dialled
 		switch {
-		case code == handshake.Backlog:
+		case code == handshake.CodeBacklog:
 			fate = backend.Refused
 		case ss.state == connecting:
 			fate = sd.opening.attempt.fate(s.now)
 		}
-		if x.Phase() == handshake.Inducting && fate == backend.Silent {
+		if x.Phase() == handshake.PhaseInduction && fate == backend.Silent {
 			// Not a word, and it had its time.
 			s.cfg.Balancer.Unreachable(sd.peer.id, false)
 		}
@@ -175,7 +175,7 @@ func (s *Shard) allowForStalls(sd *side) {
 	if by := s.stalls.total - o.stalled; by > 0 {
 		o.stalled = s.stalls.total
 		o.attempt.until += by
-		o.exchange.Postpone(by, sd.opened+handshake.LastAnswer)
+		o.exchange.ExtendDeadline(by, sd.opened+handshake.AnswerDeadline)
 	}
 }
 
@@ -199,7 +199,7 @@ func (s *Shard) legReply(i uint32, ss *Session, p wire.Packet) Counter {
 	x := &sd.opening.exchange
 	h, ok := wire.AsHandshake(p)
 	if !ok || len(h) > wire.MaxPayload {
-		x.Nonsense()
+		x.NoteInvalidReply()
 		if p.Is(wire.TypeHandshake) {
 			return DropBadReply
 		}
@@ -209,20 +209,20 @@ func (s *Shard) legReply(i uint32, ss *Session, p wire.Packet) Counter {
 	}
 	b, outcome := x.Reply(s.now, h, s.room())
 	switch outcome {
-	case handshake.Duplicate:
+	case handshake.OutcomeDuplicate:
 		return DropDuplicate
-	case handshake.Progressed:
-		if cookie, ok := x.Learnt(); ok {
+	case handshake.OutcomeProgressed:
+		if cookie, ok := x.FreshCookie(); ok {
 			sd.peer.learn(ss.port, cookie, s.now)
 		}
 		s.sendLeg(i, ss, b)
-	case handshake.Answered:
-		if x.Phase() == handshake.Connected {
+	case handshake.OutcomeAnswered:
+		if x.Phase() == handshake.PhaseConnected {
 			s.connected(i, ss, h)
 		} else {
 			s.reject(i, ss, backend.Denied)
 		}
-	case handshake.Refused:
+	case handshake.OutcomeRefused:
 		s.wheel.Set(i, x.Due())
 		s.askAnother(i, ss, backend.Refused)
 	default:
@@ -239,7 +239,7 @@ func (s *Shard) connected(i uint32, ss *Session, response wire.Handshake) {
 		// Two backends gave sockets of one caller's port the same ID: its
 		// packets could not be told apart.
 		s.sendShutdownBackend(ss, backendID)
-		s.fail(i, ss, handshake.Overload, backend.Unused)
+		s.fail(i, ss, handshake.CodeOverload, backend.Unused)
 		return
 	}
 	s.halfOpen--
@@ -283,7 +283,7 @@ func (s *Shard) reject(i uint32, ss *Session, f backend.Fate) {
 	s.leavePeer(i, ss)
 	s.releaseLease(ss, f, 0)
 	s.tombs++
-	s.wheel.Set(i, s.now+handshake.RejectionKept)
+	s.wheel.Set(i, s.now+handshake.RejectionTTL)
 }
 
 // again takes a CONCLUSION that repeats one: a retry, or a copy.
@@ -293,9 +293,9 @@ func (s *Shard) again(i uint32, ss *Session, h wire.Handshake) Counter {
 	switch {
 	case ss.state == closing:
 		return DropClosed
-	case sd.opening != nil && sd.opening.exchange.Again(s.now, h):
+	case sd.opening != nil && sd.opening.exchange.AcceptRetry(s.now, h):
 		return Parked
-	case sd.replay == nil || !sd.replay.Again(s.now, h, ss.heard):
+	case sd.replay == nil || !sd.replay.AcceptRetry(s.now, h, ss.responseUsed):
 		return DropDuplicate
 	}
 	s.counters.inc(Replays)

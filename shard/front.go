@@ -28,7 +28,7 @@ func (s *Shard) toBackend(i uint32, ss *Session, p wire.Packet) Counter {
 		s.callerStraggles(ss)
 		return DropClosed
 	}
-	ss.heard = true
+	ss.responseUsed = true
 	ss.callerSeen = s.now
 	if ss.unanswered == 0 {
 		ss.unanswered = s.now

@@ -44,7 +44,7 @@ func TestMoreBackendsThanSlotsRefused(t *testing.T) {
 		r.peers[a], r.slots = p, append(r.slots, p)
 	}
 	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 500))
-	r.expect(r.caller, wire.HandshakeType(handshake.Overload))
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeOverload))
 	// One with sessions already takes more of them.
 	first := r.slots[0]
 	if !r.canJoin(first.addr) {

@@ -32,7 +32,7 @@ const callerAlive = 1500 * time.Millisecond
 // silent, and lets go of what it no longer needs.
 func (s *Shard) check(i uint32, ss *Session) {
 	sd := s.sessions.side(i)
-	if sd.replay != nil && s.now >= ss.begun+handshake.ResponseKept {
+	if sd.replay != nil && s.now >= ss.begun+handshake.ResponseTTL {
 		s.dropReplay(sd)
 	}
 	s.answerReturning(i, ss)
@@ -95,7 +95,7 @@ func (s *Shard) checkDue(i uint32, ss *Session) time.Duration {
 	}
 	due = min(due, silent)
 	if s.sessions.side(i).replay != nil {
-		due = min(due, ss.begun+handshake.ResponseKept)
+		due = min(due, ss.begun+handshake.ResponseTTL)
 	}
 	due = max(due, s.now+callerAlive/4)
 	if _, waits := s.returning[i]; waits {

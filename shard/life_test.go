@@ -122,7 +122,7 @@ func TestLostShutdownIsRepeated(t *testing.T) {
 func TestSameIDNewISNReplaces(t *testing.T) {
 	r := newRig(t)
 	first := r.establish(r.caller, callerID, callerISN, backendID)
-	cookie := r.jar.Bake(r.now, fromConn(r.caller))
+	cookie := r.jar.Generate(r.now, fromConn(r.caller))
 	r.send(r.caller, conclusion(callerID, callerISN+5, cookie, 10))
 	// The old connection's backend is told, the caller is not: its new socket
 	// has the same ID.
@@ -148,15 +148,15 @@ func TestLateResponseIsShutDown(t *testing.T) {
 	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
 	h, upstream := r.answerInduction()
 	for range 9 {
-		r.pass(handshake.LegRetry)
+		r.pass(handshake.LegRetryInterval)
 		r.receive(r.backend) // retries
 	}
-	r.expect(r.caller, wire.HandshakeType(handshake.Down))
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeDown))
 	r.pass(shutdownRepeat)
 	r.reply(upstream, accept(h, backendID))
 	r.expectShutdown(r.backend, backendID)
 	r.expectNothing(r.caller)
-	r.pass(handshake.RejectionKept)
+	r.pass(handshake.RejectionTTL)
 	r.wantEmpty()
 }
 
@@ -167,7 +167,7 @@ func TestUpstreamPortsRunOut(t *testing.T) {
 	r.establish(second, callerID, callerISN, backendID+1)
 	third := r.dialFront()
 	r.send(third, conclusion(callerID, callerISN, r.cookie(third, callerID), 1))
-	r.expect(third, wire.HandshakeType(handshake.Overload))
+	r.expect(third, wire.HandshakeType(handshake.CodeOverload))
 	r.expectNothing(r.backend)
 }
 
@@ -180,7 +180,7 @@ func TestEqualBackendIDsOnOnePort(t *testing.T) {
 	h, upstream := r.answerInduction()
 	r.reply(upstream, accept(h, backendID))
 	r.expectShutdown(r.backend, backendID)
-	r.expect(r.caller, wire.HandshakeType(handshake.Overload))
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeOverload))
 	r.send(r.caller, packet(backendID, 40))
 	if b, _ := r.receive(r.backend); len(b) != 40 {
 		t.Error("the first session suffers")
@@ -190,7 +190,7 @@ func TestEqualBackendIDsOnOnePort(t *testing.T) {
 func TestResponseIsReplayedForAWhile(t *testing.T) {
 	r := newRig(t)
 	r.establish(r.caller, callerID, callerISN, backendID)
-	cookie := r.jar.Bake(r.now, fromConn(r.caller))
+	cookie := r.jar.Generate(r.now, fromConn(r.caller))
 	r.pass(time.Second)
 	r.send(r.caller, conclusion(callerID, callerISN, cookie, 1000500))
 	r.expect(r.caller, wire.Conclusion)
@@ -199,7 +199,7 @@ func TestResponseIsReplayedForAWhile(t *testing.T) {
 	r.send(r.caller, packet(backendID, 20)) // the caller has it
 	r.send(r.caller, conclusion(callerID, callerISN, cookie, 1000500))
 	r.expectNothing(r.caller)
-	r.pass(handshake.ResponseKept)
+	r.pass(handshake.ResponseTTL)
 	r.send(r.caller, conclusion(callerID, callerISN, cookie, 9000500))
 	r.expectNothing(r.caller)
 	if r.count(Replays) != 1 || r.count(DropDuplicate) != 2 {
@@ -245,9 +245,9 @@ func TestAnswerTooLate(t *testing.T) {
 	r := newRig(t)
 	r.balancer.hold = true
 	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
-	r.pass(handshake.LegDeadline + wheelTick)
-	r.expect(r.caller, wire.HandshakeType(handshake.Down))
-	r.pass(handshake.RejectionKept + wheelTick)
+	r.pass(handshake.LegTimeout + wheelTick)
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeDown))
+	r.pass(handshake.RejectionTTL + wheelTick)
 	r.wantEmpty()
 	other := r.dialFront()
 	r.send(other, conclusion(callerID+1, callerISN, r.cookie(other, callerID+1), 1))
@@ -267,11 +267,11 @@ func TestNoBackend(t *testing.T) {
 	r.balancer.target, r.balancer.err = backend.Target{}, backend.ErrNone
 	cookie := r.cookie(r.caller, callerID)
 	r.send(r.caller, conclusion(callerID, callerISN, cookie, 1))
-	r.expect(r.caller, wire.HandshakeType(handshake.Down))
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeDown))
 	r.pass(time.Second)
 	r.send(r.caller, conclusion(callerID, callerISN, cookie, 1000001))
-	r.expect(r.caller, wire.HandshakeType(handshake.Down)) // replayed
-	r.pass(handshake.RejectionKept)
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeDown)) // replayed
+	r.pass(handshake.RejectionTTL)
 	r.wantEmpty()
 }
 
@@ -285,7 +285,7 @@ func TestStopTellsEverybody(t *testing.T) {
 	r.settle()
 	r.expectShutdown(r.caller, callerID)
 	r.expectShutdown(r.backend, backendID)
-	r.expect(waiting, wire.HandshakeType(handshake.Down))
+	r.expect(waiting, wire.HandshakeType(handshake.CodeDown))
 	if !r.stopping {
 		t.Error("the loop would go on")
 	}

@@ -32,14 +32,14 @@ func (s *Shard) toListener(front uint8, d *udp.Datagram, b []byte) Counter {
 // longer than it.
 func (s *Shard) induction(front uint8, d *udp.Datagram, h wire.Handshake) Counter {
 	what := uint64(h.SocketID())<<32 | uint64(h.Packet().Timestamp())
-	if s.recent.Copy(s.now, d.From.Hash(s.seed^what)) {
+	if s.recent.Seen(s.now, d.From.Hash(s.seed^what)) {
 		return DropDuplicate
 	}
 	if i, ss := s.byCaller(front, &d.From, h.SocketID()); ss != nil && ss.state.alive() {
 		return s.inductionOfKnown(i, ss, d, h)
 	}
 	if s.draining {
-		return s.refuse(front, d, h, handshake.Down)
+		return s.refuse(front, d, h, handshake.CodeDown)
 	}
 	if !s.affords(d.From.IP, inductionCost) {
 		return DropHandshakeBudget
@@ -50,7 +50,7 @@ func (s *Shard) induction(front uint8, d *udp.Datagram, h wire.Handshake) Counte
 }
 
 func (s *Shard) sendInduction(front uint8, d *udp.Datagram, h wire.Handshake) {
-	cookie := s.jar.Bake(s.now, d.From)
+	cookie := s.jar.Generate(s.now, d.From)
 	reply := handshake.AppendInductionReply(s.room(), h, cookie, s.snapshot.KeyLen, d.From.IP.Netip())
 	s.fronts[front].out.Add(d.From, d.Local, h.SocketID(), s.made(reply))
 }
@@ -64,7 +64,7 @@ func (s *Shard) refuse(front uint8, d *udp.Datagram, h wire.Handshake, code hand
 
 // conclusion opens a handshake, or finds the one that this datagram repeats.
 func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Counter {
-	if !handshake.Plausible(h) {
+	if !handshake.Valid(h) {
 		return DropMalformed
 	}
 	i, ss := s.byCaller(front, &d.From, h.SocketID())
@@ -85,7 +85,7 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 		return DropDuplicate
 	}
 	if s.draining {
-		return s.refuse(front, d, h, handshake.Down)
+		return s.refuse(front, d, h, handshake.CodeDown)
 	}
 	if fate, crowded := s.crowded(d.From.IP); crowded {
 		return fate
@@ -95,13 +95,13 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 	}
 	req, code := handshake.ParseConclusion(h)
 	routed, told := streamid.Routed{}, h
-	if code == handshake.NoRejection {
+	if code == handshake.CodeNone {
 		routed, told, code = s.route(front, d, h, req)
 	}
-	if code == handshake.NoRejection && s.full(d.From.IP, ss) {
-		code = handshake.Overload
+	if code == handshake.CodeNone && s.full(d.From.IP, ss) {
+		code = handshake.CodeOverload
 	}
-	if code != handshake.NoRejection {
+	if code != handshake.CodeNone {
 		s.emit(Event{
 			Kind: CallerRejected, Caller: d.From.Netip(), CallerID: req.CallerID,
 			Key: routed.Key, StreamID: req.StreamID, Publish: routed.Stream.Publish, Code: code,
@@ -117,7 +117,7 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 	})
 	if fate == Parked && routed.Changed {
 		i, _ := s.byCaller(front, &d.From, h.SocketID())
-		s.sessions.exchange(i).Rewrote(req)
+		s.sessions.exchange(i).SetOriginal(req)
 	}
 	if fate == Parked {
 		s.tapOpened(front, d, h)

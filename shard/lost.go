@@ -63,7 +63,7 @@ func (s *Shard) lostElsewhere(at addr.AddrPort, pf proof) {
 // While its handshakes wait for other backends, each of their datagrams proves
 // it again; once per retry is enough.
 func (s *Shard) condemn(p *peer, pf proof) bool {
-	if p.gone != 0 && s.now-p.gone < handshake.LegRetry {
+	if p.gone != 0 && s.now-p.gone < handshake.LegRetryInterval {
 		return false
 	}
 	p.gone, p.proof = s.now, pf

@@ -91,7 +91,7 @@ func (o *orphans) find(now time.Duration, k orphanKey) *orphan {
 // giveUpLeg remembers the pending leg 2 of a session that goes elsewhere or is
 // rejected, if its backend may still accept.
 func (s *Shard) giveUpLeg(ss *Session, o *opening) {
-	if ss.state == connecting && ss.backend.IsValid() && o.attempt.over == backend.Unused && o.exchange.Concluded() {
+	if ss.state == connecting && ss.backend.IsValid() && o.attempt.over == backend.Unused && o.exchange.MayAccept() {
 		s.orphans.add(s.now, orphanKey{ss.backend, ss.callerID, ss.port}, ss.isn)
 	}
 }

@@ -18,7 +18,7 @@ func TestLateAcceptAfterFailoverIsShutDown(t *testing.T) {
 	late, upstream := r.answerInduction()
 	first, second := r.backend, r.second()
 	for range 4 {
-		r.pass(handshake.LegRetry)
+		r.pass(handshake.LegRetryInterval)
 	}
 	r.drain(first)
 	r.backend = second
@@ -60,11 +60,11 @@ func TestLateAcceptAfterRejectionIsShutDown(t *testing.T) {
 	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
 	h, upstream := r.answerInduction()
 	for range 9 {
-		r.pass(handshake.LegRetry)
+		r.pass(handshake.LegRetryInterval)
 	}
-	r.expect(r.caller, wire.HandshakeType(handshake.Down))
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeDown))
 	r.drain(r.backend)
-	r.pass(handshake.RejectionKept + wheelTick)
+	r.pass(handshake.RejectionTTL + wheelTick)
 	r.wantEmpty()
 	r.reply(upstream, accept(h, backendID))
 	r.expectShutdown(r.backend, backendID)
@@ -77,7 +77,7 @@ func TestNoOrphanWithoutConclusion(t *testing.T) {
 	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
 	r.second()
 	for range 4 {
-		r.pass(handshake.LegRetry)
+		r.pass(handshake.LegRetryInterval)
 	}
 	if len(r.orphans.byKey) != 0 {
 		t.Errorf("%d orphans, want none", len(r.orphans.byKey))

@@ -198,7 +198,7 @@ func (s *Shard) proves(port uint8, p *peer, quoted []byte) bool {
 		return true
 	}
 	i, ss := s.byBack(port, &p.addr, h.SocketID())
-	return ss != nil && ss.state == connecting && s.sessions.exchange(i).Proof(quoted)
+	return ss != nil && ss.state == connecting && s.sessions.exchange(i).MatchesInduction(quoted)
 }
 
 // probePeer sends the next probe to a suspect.

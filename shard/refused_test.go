@@ -87,7 +87,7 @@ func TestLastRefusalIsTheCallers(t *testing.T) {
 	if e := r.lastEvent(CallerRejected); e.Code != 1003 || e.Backend != "b1" {
 		t.Errorf("event %+v", e)
 	}
-	r.pass(handshake.RejectionKept + wheelTick)
+	r.pass(handshake.RejectionTTL + wheelTick)
 	r.wantEmpty()
 
 	r = newRig(t)
@@ -95,7 +95,7 @@ func TestLastRefusalIsTheCallers(t *testing.T) {
 	second := r.second()
 	r.rejectNext(2507)
 	r.balancer.err = backend.ErrNone
-	r.pass(handshake.LegDeadline + wheelTick) // b2 says nothing
+	r.pass(handshake.LegTimeout + wheelTick) // b2 says nothing
 	r.expect(r.caller, 2507)
 	if r.drain(second) == 0 {
 		t.Error("the second was not tried")

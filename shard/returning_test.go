@@ -54,7 +54,7 @@ func TestReturningCallerThatRetries(t *testing.T) {
 	r.establish(r.caller, callerID, callerISN, backendID)
 	answered := -1
 	for k := range 10 {
-		r.pass(handshake.LegRetry)
+		r.pass(handshake.LegRetryInterval)
 		r.send(r.caller, r.induct(77, uint32(1+k)*250_000))
 		if b, _ := r.receive(r.caller); b != nil {
 			answered = k

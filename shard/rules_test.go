@@ -83,7 +83,7 @@ var keyMaterial = bytes.Repeat([]byte("key!"), 14)
 func (r *ruled) expectTold(h wire.Handshake, streamID string) {
 	r.t.Helper()
 	req, code := handshake.ParseConclusion(h)
-	if code != handshake.NoRejection || req.StreamID != streamID {
+	if code != handshake.CodeNone || req.StreamID != streamID {
 		r.t.Errorf("the backend was told %q (%v), want %q", req.StreamID, code, streamID)
 	}
 	for b := range h.Blocks {
@@ -106,7 +106,7 @@ func TestRewrittenFromFirstSendToLast(t *testing.T) {
 	}
 	h, upstream := r.answerInduction()
 	r.expectTold(h, told)
-	r.pass(handshake.LegRetry + wheelTick)
+	r.pass(handshake.LegRetryInterval + wheelTick)
 	h, _ = r.expect(r.backend, wire.Conclusion)
 	r.expectTold(h, told)
 
@@ -115,7 +115,7 @@ func TestRewrittenFromFirstSendToLast(t *testing.T) {
 	r.lay("ports: [{port: PORT, stream-id: other, override: true}]")
 	r.send(r.caller, r.asks("", cookie, 900_000))
 	r.expectNothing(r.backend)
-	r.pass(handshake.LegRetry + wheelTick)
+	r.pass(handshake.LegRetryInterval + wheelTick)
 	h, _ = r.expect(r.backend, wire.Conclusion)
 	r.expectTold(h, told)
 	if ts := h.Packet().Timestamp(); ts < 900_000 {
@@ -165,9 +165,9 @@ func TestForbidden(t *testing.T) {
 	cookie := r.cookie(r.caller, callerID)
 	for range 2 { // a retry is told again
 		r.send(r.caller, r.asks("#!::r=live/x,m=publish", cookie, 500))
-		r.expect(r.caller, wire.HandshakeType(handshake.Forbidden))
+		r.expect(r.caller, wire.HandshakeType(handshake.CodeForbidden))
 	}
-	if e := r.lastEvent(CallerRejected); e.Code != handshake.Forbidden || e.Key != "__defaultVhost__/live/x" || !e.Publish {
+	if e := r.lastEvent(CallerRejected); e.Code != handshake.CodeForbidden || e.Key != "__defaultVhost__/live/x" || !e.Publish {
 		t.Errorf("event %+v", e)
 	}
 	if len(r.asked.queries) != 0 {
@@ -194,7 +194,7 @@ func TestTooLongForSRS(t *testing.T) {
 	cookie := r.cookie(r.caller, callerID)
 	fits := "#!::r=live/" + strings.Repeat("x", rules.MaxStreamID-len("#!::r=live/,caller=127.0.0.1"))
 	r.send(r.caller, r.asks(fits+"x", cookie, 500))
-	r.expect(r.caller, wire.HandshakeType(handshake.BadRequest))
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeBadRequest))
 	r.wantEmpty()
 	r.send(r.caller, r.asks(fits, cookie, 500))
 	h, _ := r.answerInduction()
@@ -207,7 +207,7 @@ func TestTooLongForADatagram(t *testing.T) {
 	h := r.asks("", r.cookie(r.caller, callerID), 500)
 	h = wire.Handshake(wire.AppendBlock(h, 99, make([]byte, wire.MaxPayload-len(h)-4)))
 	r.send(r.caller, h)
-	r.expect(r.caller, wire.HandshakeType(handshake.BadRequest))
+	r.expect(r.caller, wire.HandshakeType(handshake.CodeBadRequest))
 	r.wantEmpty()
 }
 
@@ -224,7 +224,7 @@ func TestUnknownVhostFolds(t *testing.T) {
 		}
 		h, _ := r.answerInduction()
 		r.expectTold(h, id) // SRS folds it itself
-		r.pass(handshake.LegDeadline + handshake.RejectionKept + 2*wheelTick)
+		r.pass(handshake.LegTimeout + handshake.RejectionTTL + 2*wheelTick)
 		for b, _ := r.receive(r.backend); b != nil; b, _ = r.receive(r.backend) {
 		}
 	}

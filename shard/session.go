@@ -107,21 +107,21 @@ type Flow struct{ Packets, Bytes uint64 }
 // It has three cache lines, by what touches them: both ways, a caller's
 // datagrams, and the rest. Among many sessions each line is a miss.
 type Session struct {
-	callerID  uint32
-	backendID uint32 // from the response on
-	caller    addr.AddrPort
-	state     state
-	cause     Cause
-	front     uint8  // index of the listener
-	port      uint8  // index of the upstream socket
-	slot      uint16 // of the peer, from dial to end
-	keyed     bool   // known by roleCaller
-	heard     bool   // the caller has used the response
-	joined    bool   // the peer counts this session: from dial to end
-	publish   bool   // the caller is a publisher
-	tapped    uint8  // a bit for each capture that wants this session's datagrams
-	meter     telemetry.Meter
-	isn       uint32
+	callerID     uint32
+	backendID    uint32 // from the response on
+	caller       addr.AddrPort
+	state        state
+	cause        Cause
+	front        uint8  // index of the listener
+	port         uint8  // index of the upstream socket
+	slot         uint16 // of the peer, from dial to end
+	keyed        bool   // known by roleCaller
+	responseUsed bool   // the caller has used the response
+	joined       bool   // the peer counts this session: from dial to end
+	publish      bool   // the caller is a publisher
+	tapped       uint8  // a bit for each capture that wants this session's datagrams
+	meter        telemetry.Meter
+	isn          uint32
 
 	backend    addr.AddrPort
 	toBackend  Flow
@@ -159,7 +159,7 @@ type side struct {
 // thousand, pays for none of it.
 type opening struct {
 	spelled  string // see backend.Query
-	exchange handshake.Exchange
+	exchange handshake.BackendLeg
 	attempt  attempt
 	tried    [2]backend.ID // who let this handshake pass without an answer
 	stalled  time.Duration // of the shard's stalls, what its deadlines allow for
@@ -185,7 +185,7 @@ func (s *sessions) at(i uint32) *Session { return &s.chunks[i>>chunkBits][i&chun
 func (s *sessions) side(i uint32) *side  { return &s.sides[i>>chunkBits][i&chunkMask] }
 
 // exchange returns the handshake of a session that has not been answered yet.
-func (s *sessions) exchange(i uint32) *handshake.Exchange { return &s.side(i).opening.exchange }
+func (s *sessions) exchange(i uint32) *handshake.BackendLeg { return &s.side(i).opening.exchange }
 
 // alloc returns a zeroed session.
 func (s *sessions) alloc() (uint32, *Session) {

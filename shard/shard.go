@@ -60,9 +60,9 @@ type Shard struct {
 	wheel    Wheel
 	fire     func(uint32) // s.timeout, bound once
 
-	jar      *handshake.Jar
+	jar      *handshake.CookieGenerator
 	reinduct *handshake.Limiter
-	recent   *handshake.Recent // INDUCTIONs
+	recent   *handshake.Dedup // INDUCTIONs
 	random   *rand.Rand
 	sources  map[addr.IP]load
 	budget   budget

@@ -85,8 +85,8 @@ func TestStallDuringHandshake(t *testing.T) {
 	t.Run("the caller has given up", func(t *testing.T) {
 		r := newRig(t)
 		r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))
-		r.stall(handshake.LastAnswer)
-		r.expect(r.caller, wire.HandshakeType(handshake.Down))
+		r.stall(handshake.AnswerDeadline)
+		r.expect(r.caller, wire.HandshakeType(handshake.CodeDown))
 		if len(r.balancer.unreachable) != 0 {
 			t.Errorf("%v in doubt, want none: the relay was stopped", r.balancer.unreachable)
 		}

@@ -74,7 +74,7 @@ func (s *Shard) stopSlice(most int) (done bool) {
 			s.end(i, ss, Stopped)
 			ended++
 		case resolving, connecting:
-			s.fail(i, ss, handshake.Down, backend.Unused)
+			s.fail(i, ss, handshake.CodeDown, backend.Unused)
 			ended++
 		}
 	}

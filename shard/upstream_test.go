@@ -30,7 +30,7 @@ func TestUpstreamSocketWithoutDescriptors(t *testing.T) {
 		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
 			t.Fatal(err)
 		}
-		r.expect(other, wire.HandshakeType(handshake.Overload))
+		r.expect(other, wire.HandshakeType(handshake.CodeOverload))
 		if n := r.count(UpstreamsFailed) - failed; n != attempts {
 			t.Errorf("caller %d: %d attempts to open a socket, want %d", k, n, attempts)
 		}

@@ -125,7 +125,7 @@ func TestViewOfRejected(t *testing.T) {
 	if v := r.only(); v.State != "rejected" || v.Backend.IsValid() {
 		t.Errorf("%+v", v)
 	}
-	r.pass(handshake.RejectionKept + time.Second)
+	r.pass(handshake.RejectionTTL + time.Second)
 	r.wantEmpty()
 }
 

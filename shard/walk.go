@@ -89,7 +89,7 @@ func (g *Group) Kick(ctx context.Context, id SessionID) (kicked bool, err error)
 		case established:
 			s.end(id.Index, ss, Kicked)
 		case resolving, connecting:
-			s.fail(id.Index, ss, handshake.Forbidden, backend.Unused)
+			s.fail(id.Index, ss, handshake.CodeForbidden, backend.Unused)
 		}
 	})
 	return kicked, err

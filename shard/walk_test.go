@@ -181,7 +181,7 @@ func TestKickPending(t *testing.T) {
 		if !r.kick(r.only().ID) {
 			t.Fatal("there was nothing to kick")
 		}
-		h, _ := r.expect(r.caller, wire.HandshakeType(handshake.Forbidden))
+		h, _ := r.expect(r.caller, wire.HandshakeType(handshake.CodeForbidden))
 		if h.Packet().DestID() != callerID {
 			t.Errorf("rejection for %x", h.Packet().DestID())
 		}
@@ -192,7 +192,7 @@ func TestKickPending(t *testing.T) {
 		if len(r.balancer.released) != 1 {
 			t.Errorf("released %v", r.balancer.released)
 		}
-		r.pass(handshake.RejectionKept + time.Second)
+		r.pass(handshake.RejectionTTL + time.Second)
 		r.wantEmpty()
 	}
 }

@@ -81,9 +81,9 @@ func Check(s string, d rules.Dialect) error {
 func Refusal(err error) handshake.Code {
 	switch {
 	case err == nil:
-		return handshake.NoRejection
+		return handshake.CodeNone
 	case errors.Is(err, ErrForbidden):
-		return handshake.Forbidden
+		return handshake.CodeForbidden
 	}
-	return handshake.BadRequest
+	return handshake.CodeBadRequest
 }

@@ -63,7 +63,7 @@ type server struct {
 	in       *socket.Receiver
 	out      *socket.Outbox
 	fd       int
-	jar      *handshake.Jar
+	jar      *handshake.CookieGenerator
 	begun    int64
 	now      int64
 	byID     map[uint32]*session
@@ -90,7 +90,7 @@ func newServer(c ServerConfig) (*server, error) {
 		return nil, err
 	}
 	s := &server{
-		config: c, clock: clock, ready: ready, in: socket.NewReceiver(clock, true, false), jar: handshake.NewJar(secret),
+		config: c, clock: clock, ready: ready, in: socket.NewReceiver(clock, true, false), jar: handshake.NewCookieGenerator(secret),
 		begun: clock.Now(), byID: map[uint32]*session{}, attempts: map[attempt]*session{}, id: mathrand.Uint32(), fd: -1,
 	}
 	if s.fd, err = socket.Open(socket.Options{Local: local, Buffer: c.Buffer}); err != nil {
@@ -193,18 +193,18 @@ func (s *server) request(h wire.Handshake, from *socket.Address) {
 	now := time.Duration(s.now - s.begun)
 	switch h.Type() {
 	case wire.Induction:
-		cookie := s.jar.Bake(now, addr.From(caller))
+		cookie := s.jar.Generate(now, addr.From(caller))
 		s.out.Put(len(handshake.AppendInductionReply(s.out.Next()[:0], h, cookie, 0, caller.Addr())), from)
 	case wire.Conclusion:
 		// As libsrt: a bad cookie gets no answer.
-		if !handshake.Plausible(h) || !s.jar.Check(now, addr.From(caller), h.Cookie()) {
+		if !handshake.Valid(h) || !s.jar.Check(now, addr.From(caller), h.Cookie()) {
 			return
 		}
 		a := attempt{*from, h.SocketID(), h.ISN()}
 		ss := s.attempts[a]
 		if ss == nil {
 			if ss = s.accept(a, h); ss == nil {
-				s.out.Put(len(handshake.AppendRejection(s.out.Next()[:0], h, handshake.BadRequest)), from)
+				s.out.Put(len(handshake.AppendRejection(s.out.Next()[:0], h, handshake.CodeBadRequest)), from)
 				return
 			}
 		}

@@ -104,11 +104,11 @@ func (s *Sink) request(port int, a arrival) {
 	now := time.Duration(s.now - s.begun)
 	switch h.Type() {
 	case wire.Induction:
-		cookie := s.jar.Bake(now, addr.From(caller))
+		cookie := s.jar.Generate(now, addr.From(caller))
 		s.answer(port, a.from, handshake.AppendInductionReply(s.out[port].Next()[:0], h, cookie, 0, caller.Addr()))
 	case wire.Conclusion:
 		// As libsrt: a bad cookie gets no answer.
-		if !handshake.Plausible(h) || !s.jar.Check(now, addr.From(caller), h.Cookie()) {
+		if !handshake.Valid(h) || !s.jar.Check(now, addr.From(caller), h.Cookie()) {
 			s.book.Failed++
 			return
 		}
@@ -132,13 +132,13 @@ func (s *Sink) accept(port int, a arrival, h wire.Handshake) *session {
 	wish, err := srt.ReadWish(srt.StreamIDOf(h))
 	if err != nil {
 		s.book.Failed++
-		s.answer(port, a.from, handshake.AppendRejection(s.out[port].Next()[:0], h, handshake.BadRequest))
+		s.answer(port, a.from, handshake.AppendRejection(s.out[port].Next()[:0], h, handshake.CodeBadRequest))
 		return nil
 	}
 	ss := s.table.add(attempt{*a.from, h.SocketID(), h.ISN()})
 	if ss == nil {
 		s.book.Failed++
-		s.answer(port, a.from, handshake.AppendRejection(s.out[port].Next()[:0], h, handshake.Backlog))
+		s.answer(port, a.from, handshake.AppendRejection(s.out[port].Next()[:0], h, handshake.CodeBacklog))
 		return nil
 	}
 	ss.port, ss.heard, ss.play, ss.rate = uint16(port), s.now, wish.Play, wish.Rate

@@ -44,7 +44,7 @@ type Sink struct {
 	table     *table
 	streams   streams
 	book      *tally.Book
-	jar       *handshake.Jar
+	jar       *handshake.CookieGenerator
 	round     pace.Round
 	keepalive time.Duration
 	begun     int64 // when the sink started
@@ -91,7 +91,7 @@ func open(c Config, addresses []netip.AddrPort) (*Sink, error) {
 	}
 	s := &Sink{
 		config: c, clock: clock, ready: ready, receiver: socket.NewReceiver(clock, true, c.GRO),
-		table: newTable(mathrand.Uint32()), book: tally.NewBook(), jar: handshake.NewJar(secret),
+		table: newTable(mathrand.Uint32()), book: tally.NewBook(), jar: handshake.NewCookieGenerator(secret),
 		begun: clock.Now(),
 	}
 	s.now = s.begun

@@ -18,11 +18,11 @@ func TestConclusionIsWhatTheRelayReads(t *testing.T) {
 	const id = "#!::r=bench/s17,m=publish"
 	b := AppendConclusion(nil, 0x1234, 77, 0xc00c1e, peer, id)
 	h, ok := wire.AsHandshake(b)
-	if !ok || !handshake.Plausible(h) || h.Cookie() != 0xc00c1e || h.PeerIP() != peer {
+	if !ok || !handshake.Valid(h) || h.Cookie() != 0xc00c1e || h.PeerIP() != peer {
 		t.Fatalf("not plausible: % x", b)
 	}
 	req, code := handshake.ParseConclusion(h)
-	if code != handshake.NoRejection || req.StreamID != id || req.CallerID != 0x1234 || req.ISN != 77 {
+	if code != handshake.CodeNone || req.StreamID != id || req.CallerID != 0x1234 || req.ISN != 77 {
 		t.Errorf("read as %+v, code %v", req, code)
 	}
 	if got := StreamIDOf(h); got != id {
@@ -53,7 +53,7 @@ func TestResponse(t *testing.T) {
 	if Accepted(h[:wire.HandshakeSize]) {
 		t.Error("a response without HSRSP is accepted")
 	}
-	if reject := wire.Handshake(handshake.AppendRejection(nil, req, handshake.Down)); Accepted(reject) {
+	if reject := wire.Handshake(handshake.AppendRejection(nil, req, handshake.CodeDown)); Accepted(reject) {
 		t.Error("a rejection is accepted")
 	}
 }

@@ -59,8 +59,8 @@ func NewEvents() *Events {
 		e.byCause[c] = e.ended.WithLabelValues(strings.ReplaceAll(c.String(), " ", "_"))
 	}
 	for _, c := range []handshake.Code{
-		handshake.Rogue, handshake.Version, handshake.BadRequest, handshake.Overload,
-		handshake.Forbidden, handshake.NotFound, handshake.BadGateway, handshake.Down,
+		handshake.CodeRogue, handshake.CodeVersion, handshake.CodeBadRequest, handshake.CodeOverload,
+		handshake.CodeForbidden, handshake.CodeNotFound, handshake.CodeBadGateway, handshake.CodeDown,
 	} {
 		e.rejected.WithLabelValues(codeLabels(c)...)
 	}

@@ -48,7 +48,7 @@ func full() Sources {
 		events.Take(shard.Event{Kind: shard.SessionEnded, Cause: c, Took: 90 * time.Second})
 	}
 	events.Take(shard.Event{Kind: shard.SessionBegun, Took: 20 * time.Millisecond})
-	for _, c := range []handshake.Code{handshake.Down, handshake.NotFound, 1010, 2777, 4_000_000_000} {
+	for _, c := range []handshake.Code{handshake.CodeDown, handshake.CodeNotFound, 1010, 2777, 4_000_000_000} {
 		events.Take(shard.Event{Kind: shard.CallerRejected, Code: c})
 	}
 	quality := NewQuality()

@@ -25,23 +25,23 @@ var (
 	backend6 = netip.MustParseAddr("2001:db8:5::5")
 )
 
-// leg is an exchange with what a test says to it.
+// leg is a leg with what a test says to it.
 type leg struct {
 	*testing.T
-	x Exchange
+	x BackendLeg
 	r *Replay
 }
 
-// replay returns what the exchange has to hand over, which stays open to be
+// replay returns what the leg has to hand over, which stays open to be
 // told more.
 func (l *leg) replay() *Replay {
 	if l.r == nil {
-		l.r = &Replay{answer: l.x.response, stamped: l.x.answered, repeated: l.x.repeated}
+		l.r = &Replay{answer: l.x.response, stampedAt: l.x.answeredAt, retries: l.x.retries}
 	}
 	return l.r
 }
 
-// open opens an exchange whose kept buffers must all be given back.
+// open opens a leg whose kept buffers must all be given back.
 func open(t *testing.T) *leg {
 	l := &leg{T: t}
 	l.x.Open(opened, conclusion(5, hsreq, sid("live/x")), caller4)
@@ -53,7 +53,7 @@ func open(t *testing.T) *leg {
 func (l *leg) tick(now time.Duration) wire.Handshake {
 	l.Helper()
 	b, code := l.x.Tick(now, []byte("room"))
-	if code != NoRejection {
+	if code != CodeNone {
 		l.Fatalf("at %v: %v", now, code)
 	}
 	return l.sent(b)
@@ -86,7 +86,7 @@ func (l *leg) reply(now time.Duration, h wire.Handshake, want Outcome) wire.Hand
 
 func (l *leg) phase(want Phase) {
 	l.Helper()
-	if l.x.Phase() != want || l.x.Pending() != (want < Connected) {
+	if l.x.Phase() != want || l.x.Pending() != (want < PhaseConnected) {
 		l.Fatalf("phase %d, pending %v; want phase %d", l.x.Phase(), l.x.Pending(), want)
 	}
 }
@@ -95,7 +95,7 @@ func (l *leg) phase(want Phase) {
 func (l *leg) dial(now time.Duration) {
 	l.Helper()
 	l.x.Dial(now, backend4, nonce)
-	l.phase(Inducting)
+	l.phase(PhaseInduction)
 	if h := l.tick(now); h == nil || h.Type() != wire.Induction {
 		l.Fatal("no INDUCTION at once")
 	}
@@ -105,8 +105,8 @@ func (l *leg) dial(now time.Duration) {
 func (l *leg) conclude(now time.Duration) wire.Handshake {
 	l.Helper()
 	l.dial(now)
-	h := l.reply(now, inducted(), Progressed)
-	l.phase(Concluding)
+	h := l.reply(now, inducted(), OutcomeProgressed)
+	l.phase(PhaseConclusion)
 	return h
 }
 
@@ -147,13 +147,13 @@ func (l *leg) expectConclusion(h wire.Handshake, timestamp uint32) {
 	}
 }
 
-func TestExchange(t *testing.T) {
+func TestBackendLeg(t *testing.T) {
 	l := open(t)
-	l.phase(Resolving)
-	if l.x.Due() != opened+LegDeadline || l.tick(opened+10*ms) != nil {
+	l.phase(PhaseResolving)
+	if l.x.Due() != opened+LegTimeout || l.tick(opened+10*ms) != nil {
 		t.Fatal("something is due without a backend")
 	}
-	l.reply(opened, inducted(), Ignored)
+	l.reply(opened, inducted(), OutcomeIgnored)
 
 	dialled := opened + 30*ms
 	l.x.Dial(dialled, backend4, nonce)
@@ -162,44 +162,44 @@ func TestExchange(t *testing.T) {
 	}
 	want := AppendInduction(nil, callerID, nonce, backend4)
 	for i := range 3 {
-		now := dialled + time.Duration(i)*LegRetry
+		now := dialled + time.Duration(i)*LegRetryInterval
 		if i > 0 && l.tick(now-1) != nil {
 			t.Fatalf("INDUCTION %d is early", i)
 		}
 		if h := l.tick(now); !bytes.Equal(h, want) {
 			t.Fatalf("INDUCTION %d: % x", i, []byte(h))
 		}
-		if l.x.Due() != now+LegRetry || l.x.Retries() != i || l.tick(now) != nil {
+		if l.x.Due() != now+LegRetryInterval || l.x.Retries() != i || l.tick(now) != nil {
 			t.Fatalf("INDUCTION %d: next at %v, %d retries", i, l.x.Due(), l.x.Retries())
 		}
 	}
 
 	now := opened + 600*ms
-	l.expectConclusion(l.reply(now, inducted(), Progressed), sentAt+600_000)
-	l.phase(Concluding)
-	if l.x.Retries() != 0 || l.x.Due() != now+LegRetry {
+	l.expectConclusion(l.reply(now, inducted(), OutcomeProgressed), sentAt+600_000)
+	l.phase(PhaseConclusion)
+	if l.x.Retries() != 0 || l.x.Due() != now+LegRetryInterval {
 		t.Fatalf("%d retries, due at %v", l.x.Retries(), l.x.Due())
 	}
-	now += LegRetry
+	now += LegRetryInterval
 	l.expectConclusion(l.tick(now), sentAt+850_000)
 	if l.x.Retries() != 1 {
 		t.Fatalf("%d retries", l.x.Retries())
 	}
-	if l.reply(now, inducted(), Duplicate) != nil {
+	if l.reply(now, inducted(), OutcomeDuplicate) != nil {
 		t.Fatal("a repeated INDUCTION reply made a datagram")
 	}
 
 	now += 7 * ms
-	if l.reply(now, response(), Answered) != nil {
+	if l.reply(now, response(), OutcomeAnswered) != nil {
 		t.Fatal("an answer made a datagram to the backend")
 	}
-	l.phase(Connected)
-	if l.x.Code() != NoRejection {
+	l.phase(PhaseConnected)
+	if l.x.Code() != CodeNone {
 		t.Fatal(l.x.Code())
 	}
 	l.expectResponse(now, 9000, caller4)
-	l.reply(now+ms, response(), Duplicate)
-	l.reply(now+ms, rejection(1010), Duplicate)
+	l.reply(now+ms, response(), OutcomeDuplicate)
+	l.reply(now+ms, rejection(1010), OutcomeDuplicate)
 	l.expectResponse(now+500*ms, 509_000, caller4)
 	l.expectResponse(now+500*ms, 509_000, caller4)
 	l.expectResponse(now+700*ms+1500, 709_001, caller4)
@@ -216,7 +216,7 @@ func (l *leg) expectResponse(now time.Duration, timestamp uint32, caller netip.A
 	}
 }
 
-func TestExchangeIPv6(t *testing.T) {
+func TestBackendLegIPv6(t *testing.T) {
 	l := &leg{T: t}
 	defer l.x.Close()
 	l.x.Open(0, conclusion(5, hsreq), caller6)
@@ -224,10 +224,10 @@ func TestExchangeIPv6(t *testing.T) {
 	if got := l.tick(0).PeerIP(); got != backend6 {
 		t.Errorf("INDUCTION: peer IP %v", got)
 	}
-	if got := l.reply(0, inducted(), Progressed).PeerIP(); got != backend6 {
+	if got := l.reply(0, inducted(), OutcomeProgressed).PeerIP(); got != backend6 {
 		t.Errorf("CONCLUSION: peer IP %v", got)
 	}
-	l.reply(0, response(), Answered)
+	l.reply(0, response(), OutcomeAnswered)
 	l.expectResponse(0, 9000, caller6)
 }
 
@@ -238,25 +238,25 @@ func TestInductionReplies(t *testing.T) {
 		change func(wire.Handshake)
 		want   Outcome
 	}{
-		{"version 5", func(wire.Handshake) {}, Progressed},
-		{"version 4 without magic", func(h wire.Handshake) { h.SetVersion(4); h.SetExtension(2) }, Progressed},
-		{"version 5 without magic", func(h wire.Handshake) { h.SetExtension(2) }, Ignored},
-		{"another nonce", func(h wire.Handshake) { h.SetISN(h.ISN() ^ 1) }, Ignored},
-		{"the caller's ISN", func(h wire.Handshake) { h.SetISN(callerISN) }, Ignored},
-		{"too early a CONCLUSION", func(h wire.Handshake) { h.SetType(wire.Conclusion) }, Ignored},
-		{"rendezvous", func(h wire.Handshake) { h.SetType(wire.WaveAHand) }, Ignored},
-		{"999", func(h wire.Handshake) { h.SetType(999) }, Ignored},
+		{"version 5", func(wire.Handshake) {}, OutcomeProgressed},
+		{"version 4 without magic", func(h wire.Handshake) { h.SetVersion(4); h.SetExtension(2) }, OutcomeProgressed},
+		{"version 5 without magic", func(h wire.Handshake) { h.SetExtension(2) }, OutcomeIgnored},
+		{"another nonce", func(h wire.Handshake) { h.SetISN(h.ISN() ^ 1) }, OutcomeIgnored},
+		{"the caller's ISN", func(h wire.Handshake) { h.SetISN(callerISN) }, OutcomeIgnored},
+		{"too early a CONCLUSION", func(h wire.Handshake) { h.SetType(wire.Conclusion) }, OutcomeIgnored},
+		{"rendezvous", func(h wire.Handshake) { h.SetType(wire.WaveAHand) }, OutcomeIgnored},
+		{"999", func(h wire.Handshake) { h.SetType(999) }, OutcomeIgnored},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := open(t)
 			l.dial(opened)
 			h := l.reply(opened, changed(inducted(), tt.change), tt.want)
-			if (h != nil) != (tt.want == Progressed) {
+			if (h != nil) != (tt.want == OutcomeProgressed) {
 				t.Errorf("sent % x", []byte(h))
 			}
-			if tt.want == Ignored {
-				l.phase(Inducting)
+			if tt.want == OutcomeIgnored {
+				l.phase(PhaseInduction)
 			}
 		})
 	}
@@ -268,24 +268,24 @@ func TestResponses(t *testing.T) {
 		h    wire.Handshake
 		want Outcome
 	}{
-		{"HSv5", response(), Answered},
-		{"HSv4", changed(response()[:64], func(h wire.Handshake) { h.SetVersion(4) }), Answered},
-		{"HSv5 without extensions", response()[:64], Ignored},
-		{"version 6", changed(response(), func(h wire.Handshake) { h.SetVersion(6) }), Ignored},
-		{"another ISN", changed(response(), func(h wire.Handshake) { h.SetISN(callerISN + 1) }), Ignored},
-		{"the nonce", changed(response(), func(h wire.Handshake) { h.SetISN(uint32(nonce)) }), Ignored},
-		{"no socket ID", changed(response(), func(h wire.Handshake) { h.SetSocketID(0) }), Ignored},
-		{"agreement", changed(response(), func(h wire.Handshake) { h.SetType(wire.Agreement) }), Ignored},
+		{"HSv5", response(), OutcomeAnswered},
+		{"HSv4", changed(response()[:64], func(h wire.Handshake) { h.SetVersion(4) }), OutcomeAnswered},
+		{"HSv5 without extensions", response()[:64], OutcomeIgnored},
+		{"version 6", changed(response(), func(h wire.Handshake) { h.SetVersion(6) }), OutcomeIgnored},
+		{"another ISN", changed(response(), func(h wire.Handshake) { h.SetISN(callerISN + 1) }), OutcomeIgnored},
+		{"the nonce", changed(response(), func(h wire.Handshake) { h.SetISN(uint32(nonce)) }), OutcomeIgnored},
+		{"no socket ID", changed(response(), func(h wire.Handshake) { h.SetSocketID(0) }), OutcomeIgnored},
+		{"agreement", changed(response(), func(h wire.Handshake) { h.SetType(wire.Agreement) }), OutcomeIgnored},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			l := open(t)
 			l.conclude(opened)
 			l.reply(opened, tt.h, tt.want)
-			if tt.want == Answered {
-				l.phase(Connected)
+			if tt.want == OutcomeAnswered {
+				l.phase(PhaseConnected)
 			} else {
-				l.phase(Concluding)
+				l.phase(PhaseConclusion)
 			}
 		})
 	}
@@ -298,14 +298,14 @@ func TestRefusingBackendIsAskedNoMore(t *testing.T) {
 	const stalled = 400 * time.Millisecond
 	l := open(t)
 	l.conclude(opened)
-	l.reply(opened, rejection(2507), Refused)
-	l.x.Postpone(stalled, opened+LastAnswer)
-	for now := opened; now < opened+LegDeadline+stalled; now += BacklogRetry {
+	l.reply(opened, rejection(2507), OutcomeRefused)
+	l.x.ExtendDeadline(stalled, opened+AnswerDeadline)
+	for now := opened; now < opened+LegTimeout+stalled; now += BacklogRetryInterval {
 		if h := l.tick(now); h != nil {
 			t.Fatalf("%v after it rejected the caller the backend is sent type %v", now-opened, h.Type())
 		}
 	}
-	if due := l.x.Due(); due != opened+LegDeadline+stalled {
+	if due := l.x.Due(); due != opened+LegTimeout+stalled {
 		t.Errorf("due %v after the CONCLUSION", due-opened)
 	}
 	if _, code := l.x.Tick(l.x.Due(), nil); code != 2507 {

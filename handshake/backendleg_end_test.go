@@ -17,23 +17,23 @@ func TestDeadline(t *testing.T) {
 		play func(*leg)
 		want Code
 	}{
-		{"no backend chosen", func(*leg) {}, Down},
-		{"silence", func(l *leg) { l.dial(opened) }, Down},
-		{"silence after the INDUCTION", func(l *leg) { l.conclude(opened) }, Down},
-		{"repeated INDUCTION replies", func(l *leg) { l.conclude(opened); l.reply(opened, inducted(), Duplicate) }, Down},
-		{"nonsense", func(l *leg) { l.dial(opened); l.reply(opened, garbage, Ignored) }, BadGateway},
-		{"nonsense later", func(l *leg) { l.conclude(opened); l.reply(opened, garbage, Ignored) }, BadGateway},
-		{"no handshake at all", func(l *leg) { l.conclude(opened); l.x.Nonsense() }, BadGateway},
+		{"no backend chosen", func(*leg) {}, CodeDown},
+		{"silence", func(l *leg) { l.dial(opened) }, CodeDown},
+		{"silence after the INDUCTION", func(l *leg) { l.conclude(opened) }, CodeDown},
+		{"repeated INDUCTION replies", func(l *leg) { l.conclude(opened); l.reply(opened, inducted(), OutcomeDuplicate) }, CodeDown},
+		{"nonsense", func(l *leg) { l.dial(opened); l.reply(opened, garbage, OutcomeIgnored) }, CodeBadGateway},
+		{"nonsense later", func(l *leg) { l.conclude(opened); l.reply(opened, garbage, OutcomeIgnored) }, CodeBadGateway},
+		{"no handshake at all", func(l *leg) { l.conclude(opened); l.x.NoteInvalidReply() }, CodeBadGateway},
 		{"a forged rejection", func(l *leg) {
 			l.conclude(opened)
-			l.reply(opened, changed(rejection(1010), func(h wire.Handshake) { h.SetISN(1) }), Ignored)
-		}, BadGateway},
-		{"backlog", func(l *leg) { l.conclude(opened); l.reply(opened, rejection(Backlog), Progressed) }, Backlog},
+			l.reply(opened, changed(rejection(1010), func(h wire.Handshake) { h.SetISN(1) }), OutcomeIgnored)
+		}, CodeBadGateway},
+		{"backlog", func(l *leg) { l.conclude(opened); l.reply(opened, rejection(CodeBacklog), OutcomeProgressed) }, CodeBacklog},
 		{"backlog and nonsense", func(l *leg) {
 			l.conclude(opened)
-			l.reply(opened, rejection(Backlog), Progressed)
-			l.reply(opened, garbage, Ignored)
-		}, Backlog},
+			l.reply(opened, rejection(CodeBacklog), OutcomeProgressed)
+			l.reply(opened, garbage, OutcomeIgnored)
+		}, CodeBacklog},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestDeadline(t *testing.T) {
 			}
 			l.phase(l.x.Phase())
 			l.x.Reject(end, code)
-			l.phase(Rejected)
+			l.phase(PhaseRejected)
 			want := AppendRejection(nil, conclusion(5, hsreq, sid("live/x")), tt.want)
 			if got := l.replay().Answer(end); !bytes.Equal(got, want) || l.x.Code() != tt.want {
 				t.Errorf("code %v, rejection % x", l.x.Code(), got)
@@ -64,7 +64,7 @@ func TestBacklogIsRetried(t *testing.T) {
 	l := open(t)
 	l.conclude(opened)
 	now := opened + 5*ms
-	if l.reply(now, rejection(Backlog), Progressed) != nil {
+	if l.reply(now, rejection(CodeBacklog), OutcomeProgressed) != nil {
 		t.Fatal("answered at once: that is no pause")
 	}
 	if l.x.Due() != now+100*ms || l.tick(now+100*ms-1) != nil {
@@ -72,11 +72,11 @@ func TestBacklogIsRetried(t *testing.T) {
 	}
 	now += 100 * ms
 	l.expectConclusion(l.tick(now), sentAt+105_000)
-	l.reply(now, rejection(Backlog), Progressed)
+	l.reply(now, rejection(CodeBacklog), OutcomeProgressed)
 	now += 100 * ms
 	l.expectConclusion(l.tick(now), sentAt+205_000)
-	l.reply(now, response(), Answered)
-	l.phase(Connected)
+	l.reply(now, response(), OutcomeAnswered)
+	l.phase(PhaseConnected)
 }
 
 // A backend's rejection reaches the caller with its code, and with nothing else
@@ -109,12 +109,12 @@ func TestRejectionTellsNothingOfTheBackend(t *testing.T) {
 			})
 			want := AppendRejection(nil, conclusion(5, hsreq, sid("live/x")), 1004)
 			if !tt.want {
-				l.reply(opened, h, Ignored)
+				l.reply(opened, h, OutcomeIgnored)
 				return
 			}
-			l.reply(opened, h, Answered)
-			l.phase(Rejected)
-			if got := l.replay().Answer(opened); !bytes.Equal(got, want) || l.x.Code() != Rogue {
+			l.reply(opened, h, OutcomeAnswered)
+			l.phase(PhaseRejected)
+			if got := l.replay().Answer(opened); !bytes.Equal(got, want) || l.x.Code() != CodeRogue {
 				t.Errorf("%v:\n got % x\nwant % x", l.x.Code(), got, want)
 			}
 			if got := wire.Packet(l.replay().Answer(opened + time.Second)).Timestamp(); got != sentAt+1_000_000 {
@@ -131,11 +131,11 @@ func stamped(us uint32) wire.Handshake {
 	return h
 }
 
-func TestAgainWhilePending(t *testing.T) {
+func TestRetryWhilePending(t *testing.T) {
 	l := open(t)
 	again := func(after time.Duration, us uint32, want bool) {
 		t.Helper()
-		if got := l.x.Again(opened+after, stamped(us)); got != want {
+		if got := l.x.AcceptRetry(opened+after, stamped(us)); got != want {
 			t.Fatalf("after %v, timestamp %d: %v", after, us, got)
 		}
 	}
@@ -145,21 +145,21 @@ func TestAgainWhilePending(t *testing.T) {
 	again(300*ms, sentAt, false)         // the first one's copy, overtaken
 	again(455*ms, sentAt+256_000, false) // 199 ms after the second
 	l.dial(opened + 500*ms)
-	l.expectConclusion(l.reply(opened+556*ms, inducted(), Progressed), sentAt+556_000)
+	l.expectConclusion(l.reply(opened+556*ms, inducted(), OutcomeProgressed), sentAt+556_000)
 	again(1000*ms, sentAt+256_000, true) // a caller whose retries bear one timestamp
 	l.expectConclusion(l.tick(opened+1100*ms), sentAt+356_000)
-	l.phase(Concluding)
+	l.phase(PhaseConclusion)
 }
 
-func TestAgainWhenAnswered(t *testing.T) {
+func TestRetryWhenAnswered(t *testing.T) {
 	l := open(t)
 	l.conclude(opened)
-	l.reply(opened+10*ms, response(), Answered)
+	l.reply(opened+10*ms, response(), OutcomeAnswered)
 	r := l.replay()
 	for _, tt := range []struct {
-		after       time.Duration
-		us          uint32
-		heard, want bool
+		after              time.Duration
+		us                 uint32
+		responseUsed, want bool
 	}{
 		{20 * ms, sentAt, false, false},
 		{250 * ms, sentAt, false, true}, // the response was lost
@@ -170,11 +170,11 @@ func TestAgainWhenAnswered(t *testing.T) {
 		{9002 * ms, sentAt + 500_000, true, true}, // a retry under way when the response came
 		{9003 * ms, sentAt + 500_000, true, false},
 	} {
-		if got := r.Again(opened+tt.after, stamped(tt.us), tt.heard); got != tt.want {
-			t.Errorf("after %v, timestamp %d, heard %v: %v", tt.after, tt.us, tt.heard, got)
+		if got := r.AcceptRetry(opened+tt.after, stamped(tt.us), tt.responseUsed); got != tt.want {
+			t.Errorf("after %v, timestamp %d, responseUsed %v: %v", tt.after, tt.us, tt.responseUsed, got)
 		}
 	}
-	l.phase(Connected)
+	l.phase(PhaseConnected)
 	l.expectResponse(opened+10*ms, 9000, caller4)
 }
 
@@ -183,28 +183,28 @@ func TestTimestampsWrap(t *testing.T) {
 	defer l.x.Close()
 	l.x.Open(opened, stamped(0xffffffff-99_999), caller4)
 	l.dial(opened)
-	l.expectConclusion(l.reply(opened+100*ms, inducted(), Progressed), 0)
-	if !l.x.Again(opened+200*ms, stamped(100_000)) {
+	l.expectConclusion(l.reply(opened+100*ms, inducted(), OutcomeProgressed), 0)
+	if !l.x.AcceptRetry(opened+200*ms, stamped(100_000)) {
 		t.Fatal("behind the wrap a retry looks older")
 	}
-	if l.x.Again(opened+201*ms, stamped(0xffffffff-99_999)) {
+	if l.x.AcceptRetry(opened+201*ms, stamped(0xffffffff-99_999)) {
 		t.Fatal("before the wrap a copy looks fresher")
 	}
 	l.expectConclusion(l.tick(opened+350*ms), 250_000)
 	h := changed(response(), func(h wire.Handshake) { h.Packet().SetTimestamp(0xffffffff) })
-	l.reply(opened+400*ms, h, Answered)
+	l.reply(opened+400*ms, h, OutcomeAnswered)
 	if got := wire.Packet(l.replay().Answer(opened + 401*ms)).Timestamp(); got != 999 {
 		t.Errorf("replayed with %d", got)
 	}
 }
 
-func TestProof(t *testing.T) {
+func TestMatchesInduction(t *testing.T) {
 	l := open(t)
 	induction := AppendInduction(nil, callerID, nonce, backend4)
 	forged := AppendInduction(nil, callerID, nonce^1, backend4)
 	check := func(when string, quoted []byte, want bool) {
 		t.Helper()
-		if got := l.x.Proof(quoted); got != want {
+		if got := l.x.MatchesInduction(quoted); got != want {
 			t.Errorf("%s: %v", when, got)
 		}
 	}
@@ -217,11 +217,11 @@ func TestProof(t *testing.T) {
 	check("another nonce", forged, false)
 	check("a CONCLUSION before there is one", conclusion(5), false)
 
-	sent := bytes.Clone(l.reply(opened, inducted(), Progressed))
+	sent := bytes.Clone(l.reply(opened, inducted(), OutcomeProgressed))
 	check("CONCLUSION: another caller may know its cookie", sent, false)
 	check("a late INDUCTION", induction, true)
 	check("data", append([]byte{0}, induction[1:]...), false)
-	l.reply(opened, response(), Answered)
+	l.reply(opened, response(), OutcomeAnswered)
 	check("answered", induction, false)
 }
 
@@ -233,19 +233,19 @@ func TestRepeatMustNotChangeTheStream(t *testing.T) {
 		h.Packet().SetTimestamp(timestamp)
 		return h
 	}
-	var x Exchange
+	var x BackendLeg
 	x.Open(opened, sid("#!::r=live/a", sentAt), caller4)
 	defer x.Close()
-	if x.Again(opened+ms, sid("#!::r=live/b", sentAt+1000)) {
+	if x.AcceptRetry(opened+ms, sid("#!::r=live/b", sentAt+1000)) {
 		t.Error("another stream ID was taken")
 	}
-	if x.Again(opened+ms, conclusion(0)) {
+	if x.AcceptRetry(opened+ms, conclusion(0)) {
 		t.Error("a malformed repeat was taken")
 	}
-	if got, _ := ParseConclusion(x.kept()); got.StreamID != "#!::r=live/a" {
+	if got, _ := ParseConclusion(x.Conclusion()); got.StreamID != "#!::r=live/a" {
 		t.Errorf("kept %q", got.StreamID)
 	}
-	if !x.Again(opened+ms, sid("#!::r=live/a", sentAt+1000)) {
+	if !x.AcceptRetry(opened+ms, sid("#!::r=live/a", sentAt+1000)) {
 		t.Error("an honest retry was refused")
 	}
 }
@@ -258,12 +258,12 @@ func given(b *pool.Buffer) (back bool) {
 }
 
 func TestBuffersGoBackOnce(t *testing.T) {
-	var x Exchange
+	var x BackendLeg
 	x.Close() // never opened
 	for range 3 {
 		x.Open(opened, stamped(sentAt), caller4)
 		first := x.conclusion
-		x.Again(opened+ms, stamped(sentAt+1))
+		x.AcceptRetry(opened+ms, stamped(sentAt+1))
 		if !given(first) || given(x.conclusion) {
 			t.Fatal("the replaced CONCLUSION is leaked, or the kept one is gone")
 		}
@@ -271,14 +271,14 @@ func TestBuffersGoBackOnce(t *testing.T) {
 		x.Reply(opened, inducted(), nil)
 		x.Reply(opened, response(), nil)
 		accepted := x.response
-		x.Reject(opened, Overload) // the shard finds no room for the session
-		if !given(accepted) || x.Phase() != Rejected || x.Code() != Overload {
+		x.Reject(opened, CodeOverload) // the shard finds no room for the session
+		if !given(accepted) || x.Phase() != PhaseRejected || x.Code() != CodeOverload {
 			t.Fatal("the replaced response is leaked")
 		}
 		c, a := x.conclusion, x.response
 		r := x.Replay()
 		if !given(c) || given(a) {
-			t.Fatal("the CONCLUSION outlives the exchange, or the answer does not")
+			t.Fatal("the CONCLUSION outlives the leg, or the answer does not")
 		}
 		r.Close()
 		if !given(a) || *r != (Replay{}) {
@@ -287,14 +287,14 @@ func TestBuffersGoBackOnce(t *testing.T) {
 		r.Close() // a second one finds nothing; a double Put would panic
 		x.Open(opened, stamped(sentAt), caller4)
 		c = x.conclusion
-		x.Reject(opened, Overload)
+		x.Reject(opened, CodeOverload)
 		a = x.response
 		x.Close()
 		if !given(c) || !given(a) {
 			t.Fatal("Close leaks")
 		}
 		x.Close() // a second one finds nothing; a double Put would panic
-		if x != (Exchange{}) {
+		if x != (BackendLeg{}) {
 			t.Fatalf("%+v left", x)
 		}
 	}

@@ -8,9 +8,9 @@ import (
 	"srtrelay/wire"
 )
 
-// FuzzExchangeReply plays datagrams of a backend, each two bytes of length and
+// FuzzBackendLegReply plays datagrams of a backend, each two bytes of length and
 // a byte of delay ahead. No input connects without the caller's ISN.
-func FuzzExchangeReply(f *testing.F) {
+func FuzzBackendLegReply(f *testing.F) {
 	frame := func(all ...wire.Handshake) (b []byte) {
 		for _, h := range all {
 			b = append(append(b, byte(len(h)>>8), byte(len(h)), 7), h...)
@@ -18,7 +18,7 @@ func FuzzExchangeReply(f *testing.F) {
 		return b
 	}
 	f.Add(frame(inducted(), response()))
-	f.Add(frame(inducted(), rejection(Backlog), response(), response()))
+	f.Add(frame(inducted(), rejection(CodeBacklog), response(), response()))
 	f.Add(frame(rejection(1010)))
 	f.Add(frame(inducted(), response()[:64], rejection(1000)))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -31,13 +31,13 @@ func FuzzExchangeReply(f *testing.F) {
 			datagram := b[3 : 3+n]
 			b = b[3+n:]
 			out, code := l.x.Tick(now, nil)
-			if code != NoRejection {
+			if code != CodeNone {
 				if l.x.Pending() {
 					l.x.Reject(now, code)
 				}
 				break
 			}
-			l.x.Proof(datagram)
+			l.x.MatchesInduction(datagram)
 			h, ok := wire.AsHandshake(datagram)
 			if !ok {
 				continue
@@ -47,11 +47,11 @@ func FuzzExchangeReply(f *testing.F) {
 			if !bytes.Equal(asked, datagram) {
 				t.Fatal("the datagram changed")
 			}
-			if len(out) > 0 && outcome != Progressed {
+			if len(out) > 0 && outcome != OutcomeProgressed {
 				t.Fatalf("%d bytes to the backend with outcome %d", len(out), outcome)
 			}
-			if l.x.Phase() == Connected && before != Connected {
-				if before != Concluding || outcome != Answered || h.ISN() != callerISN || h.SocketID() == 0 {
+			if l.x.Phase() == PhaseConnected && before != PhaseConnected {
+				if before != PhaseConclusion || outcome != OutcomeAnswered || h.ISN() != callerISN || h.SocketID() == 0 {
 					t.Fatalf("connected from phase %d by % x", before, datagram)
 				}
 			}
@@ -65,7 +65,7 @@ func FuzzExchangeReply(f *testing.F) {
 			}
 			return
 		}
-		if l.x.Due() > opened+LegDeadline {
+		if l.x.Due() > opened+LegTimeout {
 			t.Fatalf("due at %v, past the deadline", l.x.Due())
 		}
 	})

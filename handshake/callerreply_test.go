@@ -10,7 +10,7 @@ import (
 
 const relayCookie = 0x7e1a7001 // the one that the relay gave the caller
 
-// acceptedWith plays an exchange to the backend's response, and returns what the
+// acceptedWith plays a leg to the backend's response, and returns what the
 // caller gets.
 func acceptedWith(t *testing.T, caller netip.Addr, asked *Request, sent, response wire.Handshake) wire.Handshake {
 	t.Helper()
@@ -18,11 +18,11 @@ func acceptedWith(t *testing.T, caller netip.Addr, asked *Request, sent, respons
 	l.x.Open(opened, sent, caller)
 	t.Cleanup(l.x.Close)
 	if asked != nil {
-		l.x.Rewrote(*asked)
+		l.x.SetOriginal(*asked)
 	}
 	l.conclude(opened)
-	l.reply(opened, response, Answered)
-	l.phase(Connected)
+	l.reply(opened, response, OutcomeAnswered)
+	l.phase(PhaseConnected)
 	return wire.Handshake(bytes.Clone(l.replay().Answer(opened)))
 }
 
