@@ -257,6 +257,17 @@ func TestRemoteAPI(t *testing.T) {
 	}
 }
 
+// SRS's proxy takes a port alone for all interfaces; here it is loopback, which
+// whoever moves from it is told.
+func TestProxyAPIIsOnLoopback(t *testing.T) {
+	for text, warnings := range map[string]int{"12025": 1, "localhost:12025": 1, "127.0.0.1:12025": 0} {
+		c := mustLoad(t, source{args: "--backend a:1", env: map[string]string{"PROXY_SYSTEM_API": text}})
+		if len(c.Warnings) != warnings {
+			t.Errorf("%s: warnings %q", text, c.Warnings)
+		}
+	}
+}
+
 func TestHelpAndVersion(t *testing.T) {
 	for args, want := range map[string]error{
 		"--help": ErrHelp, "-h": ErrHelp, "--version": ErrVersion, "--shards 2 --version": ErrVersion,
