@@ -23,26 +23,6 @@ const (
 	feedHello = ": events of srtrelay\nretry: 2000\n\n"
 )
 
-// Kinds of events that the relay tells of; see answer.Event.
-const (
-	SessionBegun      = "session-begun"
-	SessionEnded      = "session-ended"
-	CallerRejected    = "caller-rejected"
-	MoreRejected      = "more-rejected"
-	BackendGone       = "backend-gone"
-	BackendRegistered = "backend-registered"
-	BackendChanged    = "backend-changed"
-	BackendRemoved    = "backend-removed"
-	RulesChanged      = "rules-changed"
-	eventsLost        = "lost"
-)
-
-// EventKinds are all of them.
-var EventKinds = []string{
-	SessionBegun, SessionEnded, CallerRejected, MoreRejected, BackendGone,
-	BackendRegistered, BackendChanged, BackendRemoved, RulesChanged, eventsLost,
-}
-
 // wanted is what a reader of events asked for.
 type wanted struct {
 	kinds  []string // none for all
@@ -69,7 +49,7 @@ func eventQuery(r *http.Request) (wanted, error) {
 		p.blame(name, strconv.Quote(q.after)+" is not the ID of an event")
 	}
 	for _, k := range q.kinds {
-		if !slices.Contains(EventKinds, k) {
+		if !slices.Contains(answer.EventKinds, k) {
 			p.blame("kind", strconv.Quote(k)+" is no kind of event")
 		}
 	}
@@ -144,7 +124,7 @@ func (f *follower) tell() bool {
 		f.text.Reset()
 		if lost > 0 {
 			// Its ID is that of the last event missed: nothing is missed twice.
-			f.add(&answer.Event{ID: f.reader.next - uint64(n) - 1, Time: time.Now().UTC(), Kind: eventsLost, Lost: lost})
+			f.add(&answer.Event{ID: f.reader.next - uint64(n) - 1, Time: time.Now().UTC(), Kind: answer.EventLost, Lost: lost})
 		}
 		for i := range f.batch[:n] {
 			if e := &f.batch[i]; f.q.takes(e) {

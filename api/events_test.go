@@ -143,7 +143,7 @@ func TestEvents(t *testing.T) {
 		s := serve(t)
 		shard := 0
 		sent := answer.Event{
-			Time: moment, Kind: SessionEnded, Shard: &shard, Session: "0-1-2", Stream: "v/live/a", Role: "player",
+			Time: moment, Kind: answer.EventSessionEnded, Shard: &shard, Session: "0-1-2", Stream: "v/live/a", Role: "player",
 			Caller: "192.0.2.1:5", Backend: "b", Address: "10.0.0.1:1", Cause: "idle", TookMillis: 1.5,
 		}
 		s.feed.Publish(sent) // before the reader came
@@ -153,7 +153,7 @@ func TestEvents(t *testing.T) {
 		again := s.follow("?after=7", fmt.Sprintf("Last-Event-ID: %d\r\n", start))
 		everything := s.follow("?after=0")
 
-		s.feed.Publish(answer.Event{Time: moment, Kind: SessionBegun, Stream: "v/live/b"})
+		s.feed.Publish(answer.Event{Time: moment, Kind: answer.EventSessionBegun, Stream: "v/live/b"})
 		s.feed.Publish(sent)
 		for name, c := range map[string]struct {
 			*following
@@ -279,7 +279,7 @@ func TestShutdownEndsReaders(t *testing.T) {
 		s := serve(t)
 		f := s.follow("")
 		begun := time.Now()
-		s.feed.Publish(answer.Event{Kind: SessionEnded, Cause: "relay stopped"})
+		s.feed.Publish(answer.Event{Kind: answer.EventSessionEnded, Cause: "relay stopped"})
 		shut := make(chan error)
 		go func() { shut <- s.Shutdown(context.Background()) }()
 		if e := f.event(); e.Cause != "relay stopped" {

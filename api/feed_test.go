@@ -11,7 +11,7 @@ import (
 // publish makes n events that are numbered in Code.
 func publish(f *Feed, n int) {
 	for range n {
-		f.Publish(answer.Event{Kind: SessionBegun})
+		f.Publish(answer.Event{Kind: answer.EventSessionBegun})
 	}
 }
 

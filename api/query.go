@@ -12,14 +12,8 @@ import (
 	"srtrelay/api/answer"
 )
 
-// Words that filters take.
-var (
-	roles  = []string{"publisher", "player"}
-	states = []string{"resolving", "connecting", "established", "rejected", "closing"}
-	orders = []string{
-		answer.SortKey, answer.SortBitrate, answer.SortRTT, answer.SortLoss, answer.SortSessions, answer.SortSince,
-	}
-)
+// states are the values of the filter state.
+var states = []string{"resolving", "connecting", "established", "rejected", "closing"}
 
 // parameters reads a query. The first thing wrong is kept: one line that
 // begins with the parameter to blame.
@@ -102,7 +96,7 @@ func sessionQuery(raw string) (answer.SessionQuery, error) {
 	p := parseQuery(raw, "stream", "backend", "caller", "role", "state", "limit", "cursor")
 	q := answer.SessionQuery{
 		Backend: p.text("backend"), Caller: p.caller("caller"),
-		Role: p.word("role", roles), State: p.word("state", states),
+		Role: p.word("role", answer.Roles), State: p.word("state", states),
 		Limit:  p.number("limit", 1, answer.MaxLimit, answer.DefaultLimit),
 		Cursor: p.text("cursor"),
 	}
@@ -119,7 +113,7 @@ const maxOffset = 100_000_000
 func streamQuery(raw string) (answer.StreamQuery, error) {
 	p := parseQuery(raw, "backend", "q", "sort", "limit", "offset", "history")
 	q := answer.StreamQuery{
-		Backend: p.text("backend"), Match: answer.Unescape(p.text("q")), Sort: p.word("sort", orders),
+		Backend: p.text("backend"), Match: answer.Unescape(p.text("q")), Sort: p.word("sort", answer.SortOrders),
 		Limit:   p.number("limit", 1, answer.MaxLimit, answer.DefaultLimit),
 		Offset:  p.number("offset", 0, maxOffset, 0),
 		History: p.number("history", 0, answer.MaxHistory, 0),

@@ -11,12 +11,6 @@ import (
 	"srtrelay/cli/client"
 )
 
-// eventKinds are the values of --kind.
-var eventKinds = []string{
-	"session-begun", "session-ended", "caller-rejected", "more-rejected", "backend-gone", "backend-registered",
-	"backend-changed", "backend-removed", "rules-changed",
-}
-
 func (s *Shell) eventsCommand() *cobra.Command {
 	var q client.EventQuery
 	c := &cobra.Command{
@@ -31,7 +25,7 @@ func (s *Shell) eventsCommand() *cobra.Command {
 	placeholder(c, "kind", "KIND")
 	textFlag(c, &q.Stream, "stream", "KEY", "only events of this stream")
 	a.shows(c)
-	completeFlag(c, "kind", cobra.FixedCompletions(eventKinds, cobra.ShellCompDirectiveNoFileComp))
+	completeFlag(c, "kind", cobra.FixedCompletions(answer.EventKinds, cobra.ShellCompDirectiveNoFileComp))
 	completeFlag(c, "stream", a.complete(-1, streamKeys))
 	c.RunE = a.with(func(ctx context.Context, c *client.Client, _ []string) error {
 		return c.Follow(ctx, q, client.Feed{

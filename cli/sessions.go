@@ -13,11 +13,8 @@ import (
 	"srtrelay/cli/client"
 )
 
-// Values of the flags of sessions, as the API has them.
-var (
-	roles  = []string{"publisher", "player"}
-	states = []string{"resolving", "connecting", "established", "rejected", "closing"}
-)
+// states are the values of --state, as the API has them.
+var states = []string{"resolving", "connecting", "established", "rejected", "closing"}
 
 func (s *Shell) sessionsCommand() *cobra.Command {
 	var q answer.SessionQuery
@@ -32,14 +29,14 @@ func (s *Shell) sessionsCommand() *cobra.Command {
 	textFlag(c, &stream, "stream", "KEY", "only sessions of this stream; '' for the default route")
 	textFlag(c, &q.Backend, "backend", "ID", "only sessions on this backend")
 	textFlag(c, &caller, "caller", "ADDR", "only sessions of this IP address, or address and port")
-	textFlag(c, &q.Role, "role", "ROLE", "publisher or player")
-	textFlag(c, &q.State, "state", "STATE", strings.Join(states[:4], ", ")+" or "+states[4])
+	textFlag(c, &q.Role, "role", "ROLE", either(answer.Roles))
+	textFlag(c, &q.State, "state", "STATE", either(states))
 	limitFlag(c, &q.Limit)
 	a.shows(c)
 	c.ValidArgsFunction = a.complete(1, sessionIDs)
 	completeFlag(c, "stream", a.complete(-1, streamKeys))
 	completeFlag(c, "backend", a.complete(-1, backendIDs))
-	completeFlag(c, "role", cobra.FixedCompletions(roles, cobra.ShellCompDirectiveNoFileComp))
+	completeFlag(c, "role", cobra.FixedCompletions(answer.Roles, cobra.ShellCompDirectiveNoFileComp))
 	completeFlag(c, "state", cobra.FixedCompletions(states, cobra.ShellCompDirectiveNoFileComp))
 	run := a.with(func(ctx context.Context, client_ *client.Client, args []string) error {
 		if len(args) > 0 {

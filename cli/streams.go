@@ -13,9 +13,6 @@ import (
 	"srtrelay/cli/client"
 )
 
-// streamOrders are the values of --sort.
-var streamOrders = []string{answer.SortBitrate, answer.SortRTT, answer.SortLoss, answer.SortSessions, answer.SortKey, answer.SortSince}
-
 func (s *Shell) streamsCommand() *cobra.Command {
 	var q answer.StreamQuery
 	c := &cobra.Command{
@@ -30,12 +27,11 @@ func (s *Shell) streamsCommand() *cobra.Command {
 	a := s.asks(c)
 	textFlag(c, &q.Backend, "backend", "ID", "only streams on this backend")
 	textFlag(c, &q.Match, "match", "TEXT", "only streams whose key contains TEXT")
-	textFlag(c, &q.Sort, "sort", "ORDER", "bitrate, rtt, loss, sessions, key or since; default bitrate")
+	sortFlag(c, &q.Sort)
 	limitFlag(c, &q.Limit)
 	a.shows(c)
 	c.ValidArgsFunction = a.complete(1, streamKeys)
 	completeFlag(c, "backend", a.complete(-1, backendIDs))
-	completeFlag(c, "sort", cobra.FixedCompletions(streamOrders, cobra.ShellCompDirectiveNoFileComp))
 	c.RunE = a.with(func(ctx context.Context, c *client.Client, args []string) error {
 		if len(args) > 0 {
 			return ask(ctx, a, c, client.Stream(args[0]), a.show().Stream)
@@ -51,9 +47,21 @@ func (s *Shell) streamsCommand() *cobra.Command {
 	return c
 }
 
+// sortFlag defines --sort, also of top.
+func sortFlag(c *cobra.Command, to *string) {
+	textFlag(c, to, "sort", "ORDER", either(answer.SortOrders)+"; default "+answer.SortOrders[0])
+	completeFlag(c, "sort", cobra.FixedCompletions(answer.SortOrders, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// either lists words as help texts do: a, b or c.
+func either(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
 func checkOrder(order string) error {
-	if order != "" && !slices.Contains(streamOrders, order) {
-		return misused("--sort: %q: not one of %s", order, strings.Join(streamOrders, ", "))
+	if order != "" && !slices.Contains(answer.SortOrders, order) {
+		return misused("--sort: %q: not one of %s", order, strings.Join(answer.SortOrders, ", "))
 	}
 	return nil
 }

@@ -19,11 +19,10 @@ func (s *Shell) topCommand() *cobra.Command {
 		Annotations: map[string]string{noteText: "NO_COLOR in the environment turns colours off."},
 	}
 	a := s.asks(c)
-	textFlag(c, &o.Sort, "sort", "ORDER", "bitrate, rtt, loss, sessions, key or since; default bitrate")
+	sortFlag(c, &o.Sort)
 	textFlag(c, &o.Match, "match", "TEXT", "only streams whose key contains TEXT")
 	textFlag(c, &o.Backend, "backend", "ID", "only streams on this backend")
 	c.Flags().BoolVar(&o.Exact, "exact", false, "exact numbers in base units")
-	completeFlag(c, "sort", cobra.FixedCompletions(streamOrders, cobra.ShellCompDirectiveNoFileComp))
 	completeFlag(c, "backend", a.complete(-1, backendIDs))
 	c.RunE = a.with(func(ctx context.Context, c *client.Client, _ []string) error {
 		if err := checkOrder(o.Sort); err != nil {

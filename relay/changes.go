@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"srtrelay/api"
 	"srtrelay/api/answer"
 	"srtrelay/backend"
 	"srtrelay/balancer"
@@ -55,17 +54,17 @@ func changes(before, after *backend.Snapshot, then, now time.Time) []answer.Even
 	}
 	for _, b := range before.Backends {
 		if _, still := after.Find(b.ID); !still {
-			add(b, api.BackendRemoved, string(b.Source))
+			add(b, answer.EventBackendRemoved, string(b.Source))
 		}
 	}
 	for _, b := range after.Backends {
 		was, known := before.Find(b.ID)
 		if !known {
-			add(b, api.BackendRegistered, string(b.Source))
+			add(b, answer.EventBackendRegistered, string(b.Source))
 			continue
 		}
 		if what := difference(was, b, then, now); what != "" {
-			add(b, api.BackendChanged, what)
+			add(b, answer.EventBackendChanged, what)
 		}
 	}
 	return all

@@ -4,7 +4,6 @@ import (
 	"log/slog"
 	"time"
 
-	"srtrelay/api"
 	"srtrelay/api/answer"
 	"srtrelay/backend"
 	"srtrelay/balancer"
@@ -32,7 +31,7 @@ func ejectionChanges(before, after ejections, snap *backend.Snapshot, now time.T
 			continue
 		}
 		all = append(all, answer.Event{
-			Time: now.UTC(), Kind: api.BackendChanged, Backend: string(b.ID), Address: b.Addr.String(), Cause: cause,
+			Time: now.UTC(), Kind: answer.EventBackendChanged, Backend: string(b.ID), Address: b.Addr.String(), Cause: cause,
 		})
 	}
 	return all

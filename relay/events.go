@@ -37,7 +37,7 @@ func newEventSinks() eventSinks {
 // rulesRead tells that the file of rules was read anew, and whether it is in
 // force.
 func (c eventSinks) rulesRead(err error) {
-	e := answer.Event{Time: time.Now().UTC(), Kind: api.RulesChanged, Cause: "in force"}
+	e := answer.Event{Time: time.Now().UTC(), Kind: answer.EventRulesChanged, Cause: "in force"}
 	if err != nil {
 		e.Cause = "not reloaded: " + err.Error()
 	}
@@ -126,7 +126,7 @@ func (l *eventLog) take(e shard.Event) {
 func (l *eventLog) report() {
 	if hidden := l.rejections.rest(); hidden > 0 {
 		l.log.Warn("more callers rejected", "count", hidden)
-		l.sinks.feed.Publish(answer.Event{Time: time.Now().UTC(), Kind: api.MoreRejected, Lost: uint64(hidden)})
+		l.sinks.feed.Publish(answer.Event{Time: time.Now().UTC(), Kind: answer.EventMoreRejected, Lost: uint64(hidden)})
 	}
 	if hidden := l.sessions.rest(); hidden > 0 {
 		l.log.Info("more sessions begun or ended", "count", hidden)
@@ -134,13 +134,6 @@ func (l *eventLog) report() {
 	if hidden := l.sockets.rest(); hidden > 0 {
 		l.log.Error("more upstream sockets could not be opened", "count", hidden)
 	}
-}
-
-func role(publish bool) string {
-	if publish {
-		return "publisher"
-	}
-	return "player"
 }
 
 // streamOf names the stream: by its key, or by what the caller sent if that was
@@ -153,11 +146,11 @@ func logEvent(e shard.Event, log *slog.Logger) {
 	log = log.With("shard", e.Shard)
 	switch e.Kind {
 	case shard.SessionBegun:
-		log.Info("session begun", "session", e.Session.String(), "stream", e.Key, "role", role(e.Publish), "caller", e.Caller,
+		log.Info("session begun", "session", e.Session.String(), "stream", e.Key, "role", answer.Role(e.Publish), "caller", e.Caller,
 			"backend", string(e.Backend), "address", e.Address, "caller_id", e.CallerID,
 			"backend_id", e.BackendID, "handshake", e.Took.Round(time.Microsecond))
 	case shard.SessionEnded:
-		log.Info("session ended", "session", e.Session.String(), "stream", e.Key, "role", role(e.Publish), "caller", e.Caller,
+		log.Info("session ended", "session", e.Session.String(), "stream", e.Key, "role", answer.Role(e.Publish), "caller", e.Caller,
 			"backend", string(e.Backend), "cause", e.Cause.String(), "lasted", e.Took.Round(time.Millisecond),
 			"caller_id", e.CallerID, "backend_id", e.BackendID,
 			"to_backend_packets", e.ToBackend.Packets, "to_backend_bytes", e.ToBackend.Bytes,
@@ -187,16 +180,16 @@ func eventAnswer(e shard.Event, now time.Time) answer.Event {
 	}
 	switch e.Kind {
 	case shard.SessionBegun:
-		a.Kind, a.Role = api.SessionBegun, role(e.Publish)
+		a.Kind, a.Role = answer.EventSessionBegun, answer.Role(e.Publish)
 	case shard.SessionEnded:
-		a.Kind, a.Role, a.Cause = api.SessionEnded, role(e.Publish), e.Cause.String()
+		a.Kind, a.Role, a.Cause = answer.EventSessionEnded, answer.Role(e.Publish), e.Cause.String()
 	case shard.CallerRejected:
-		a.Kind, a.Code = api.CallerRejected, int(e.Code)
+		a.Kind, a.Code = answer.EventCallerRejected, int(e.Code)
 		if _, a.Reason, _ = strings.Cut(e.Code.String(), " "); e.Key != "" {
-			a.Role = role(e.Publish)
+			a.Role = answer.Role(e.Publish)
 		}
 	case shard.BackendGone:
-		a.Kind = api.BackendGone
+		a.Kind = answer.EventBackendGone
 	}
 	return a
 }

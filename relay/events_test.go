@@ -73,7 +73,7 @@ func TestRejectionsAreBounded(t *testing.T) {
 		t.Error("an ended session was suppressed too")
 	}
 	feed := feedText(t, sinks.feed)
-	for kind, want := range map[string]int{api.CallerRejected: rejectionsPerSecond, api.MoreRejected: 1, api.SessionEnded: 1} {
+	for kind, want := range map[string]int{answer.EventCallerRejected: rejectionsPerSecond, answer.EventMoreRejected: 1, answer.EventSessionEnded: 1} {
 		if n := strings.Count(feed, "event: "+kind+"\n"); n != want {
 			t.Errorf("%d events %s in the feed, want %d", n, kind, want)
 		}

@@ -1,10 +1,13 @@
-// Package answer is the HTTP API's JSON, as Go values: what the relay writes
-// and what its own terminal commands read. openapi.yaml beside the api package
-// says the same to everyone else, and a test holds the two together.
+// Package answer declares the HTTP API's JSON as Go types, for the relay, which
+// writes it, and for the commands of the same binary, which read it. The closed
+// lists of the API (event kinds, roles, sort orders) stand here and nowhere
+// else. api/openapi.yaml describes the same JSON for other clients; a test in
+// package api compares the two.
 //
-// It holds no behaviour but how text is escaped, and must not know where a number comes from. Rates are
-// in bit/s or datagrams/s over the last second, times in milliseconds, shares
-// in percent; a number that is not known is missing, never 0.
+// The package has no behaviour except the escaping of text, and must not know
+// where a number comes from. Rates are in bit/s or datagrams/s over the last
+// second, times in milliseconds, shares in percent. An unknown number is absent,
+// never 0.
 package answer
 
 // Reply is the frame of every answer. An error has a non-zero code, which is

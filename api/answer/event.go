@@ -2,15 +2,33 @@ package answer
 
 import "time"
 
+// Kinds of events.
+const (
+	EventSessionBegun   = "session-begun"
+	EventSessionEnded   = "session-ended"
+	EventCallerRejected = "caller-rejected"
+	// EventMoreRejected stands for Lost rejections of the last second that have
+	// no event of their own.
+	EventMoreRejected      = "more-rejected"
+	EventBackendGone       = "backend-gone"
+	EventBackendRegistered = "backend-registered"
+	EventBackendChanged    = "backend-changed"
+	EventBackendRemoved    = "backend-removed"
+	EventRulesChanged      = "rules-changed"
+	// EventLost says that the reader was too slow and has missed Lost events.
+	EventLost = "lost"
+)
+
+// EventKinds are all kinds of events.
+var EventKinds = []string{
+	EventSessionBegun, EventSessionEnded, EventCallerRejected, EventMoreRejected, EventBackendGone,
+	EventBackendRegistered, EventBackendChanged, EventBackendRemoved, EventRulesChanged, EventLost,
+}
+
 // Event is one server-sent event of GET /api/v1/events. Its SSE event name is
-// Kind, its SSE id is ID; a client that comes back with Last-Event-ID gets what
-// it missed of the last thousands, and so does ?after=ID. Filters: kind,
-// repeatable; stream.
-//
-// Kinds: session-begun, session-ended, caller-rejected, more-rejected (Lost of
-// the last second's rejections are not told one by one), backend-gone,
-// backend-registered, backend-changed, backend-removed, rules-changed, and lost
-// (this reader was too slow: Lost events are missing here).
+// Kind, its SSE id is ID. A client that reconnects with Last-Event-ID, or asks
+// with ?after=ID, gets the events it missed, as far as the relay still keeps
+// them. Filters: kind, repeatable; stream.
 type Event struct {
 	ID      uint64    `json:"id"`
 	Time    time.Time `json:"time"`

@@ -12,6 +12,36 @@ type SessionList struct {
 	Cursor string `json:"cursor,omitempty"`
 }
 
+// Roles of a session's caller.
+const (
+	RolePublisher = "publisher"
+	RolePlayer    = "player"
+)
+
+// Roles are all roles.
+var Roles = []string{RolePublisher, RolePlayer}
+
+// Role returns the role of a caller that publishes, or plays.
+func Role(publish bool) string {
+	if publish {
+		return RolePublisher
+	}
+	return RolePlayer
+}
+
+// Values of Negotiated.Encryption.
+const (
+	EncryptionNone   = "none"
+	EncryptionAESCTR = "aes-ctr"
+	EncryptionAESGCM = "aes-gcm"
+)
+
+// Values of Negotiated.GroupType.
+const (
+	GroupBroadcast = "broadcast"
+	GroupBackup    = "backup"
+)
+
 // Session is one caller's connection.
 type Session struct {
 	ID       string     `json:"id"` // for /api/v1/sessions/{id}; never used again
@@ -19,7 +49,7 @@ type Session struct {
 	State    string     `json:"state"`     // resolving, connecting, established, rejected or closing
 	Stream   string     `json:"stream"`    // affinity key, "" for the default route
 	StreamID string     `json:"stream_id"` // as the caller sent it, without its secrets
-	Role     string     `json:"role"`      // publisher or player
+	Role     string     `json:"role"`      // one of Roles
 	Caller   string     `json:"caller"`    // address and port
 	Backend  BackendRef `json:"backend"`
 
@@ -54,11 +84,11 @@ type Negotiated struct {
 	// Latencies of the two receivers, in ms.
 	LatencyToBackendMillis int    `json:"latency_to_backend_ms,omitempty"`
 	LatencyToCallerMillis  int    `json:"latency_to_caller_ms,omitempty"`
-	Encryption             string `json:"encryption"`           // none, aes-ctr or aes-gcm
+	Encryption             string `json:"encryption"`           // see the Encryption constants
 	KeyLength              int    `json:"key_length,omitempty"` // in bits: 128, 192 or 256
 	KeyRefreshes           uint64 `json:"key_refreshes"`
 	GroupID                uint32 `json:"group_id,omitempty"`
-	GroupType              string `json:"group_type,omitempty"` // broadcast or backup
+	GroupType              string `json:"group_type,omitempty"` // see the Group constants
 	Filter                 string `json:"filter,omitempty"`     // FEC configuration
 	Congestion             string `json:"congestion,omitempty"`
 }

@@ -2,10 +2,8 @@ package answer
 
 import "time"
 
-// StreamList is the answer to GET /api/v1/streams. Filters: backend, q (part of
-// the key); sort (key, bitrate, rtt, loss or sessions; bitrate unless told),
-// limit (1 to 1000, 100 unless told), offset; history (0 to 120: that many
-// seconds of history with each stream, none unless told).
+// StreamList is the answer to GET /api/v1/streams. StreamQuery has its filters,
+// order and bounds.
 type StreamList struct {
 	Streams []Stream `json:"streams"`
 	// Total is how many streams fit the filters.

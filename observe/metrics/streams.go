@@ -72,8 +72,8 @@ func (c *streamCollector) figures() {
 		milli   = 1000
 	)
 	family("sessions", "Sessions of the stream, by role.", "role")
-	add(known(func(s *answer.Stream) float64 { return float64(s.Publishers) }), "publisher")
-	add(known(func(s *answer.Stream) float64 { return float64(s.Players) }), "player")
+	add(known(func(s *answer.Stream) float64 { return float64(s.Publishers) }), answer.RolePublisher)
+	add(known(func(s *answer.Stream) float64 { return float64(s.Players) }), answer.RolePlayer)
 	family("bytes_per_second", "UDP payload from the stream's publishers (in) and to its players (out).", "direction")
 	add(known(func(s *answer.Stream) float64 { return s.BitrateIn / 8 }), "in")
 	add(known(func(s *answer.Stream) float64 { return s.BitrateOut / 8 }), "out")

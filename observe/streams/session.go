@@ -43,13 +43,7 @@ func (w *Watch) Sessions(ctx context.Context, q answer.SessionQuery) (answer.Ses
 	return list, nil
 }
 
-var roles = map[string]shard.Role{publisher: shard.Publishers, player: shard.Players}
-
-// Roles of a session's caller in answers.
-const (
-	publisher = "publisher"
-	player    = "player"
-)
+var roles = map[string]shard.Role{answer.RolePublisher: shard.Publishers, answer.RolePlayer: shard.Players}
 
 // cursor says where a list goes on.
 func cursor(p shard.Place) string { return fmt.Sprintf("%d.%d", p.Shard, p.Index) }
@@ -93,7 +87,7 @@ func (w *Watch) session(v *shard.View) answer.Session {
 	callerTrip, backendTrip := legs(v)
 	s := answer.Session{
 		ID: v.ID.String(), Shard: v.ID.Shard, State: v.State,
-		Stream: v.Key, StreamID: streamid.Redact(v.StreamID), Role: role(v.Publish),
+		Stream: v.Key, StreamID: streamid.Redact(v.StreamID), Role: answer.Role(v.Publish),
 		Caller: v.Caller.String(), Backend: ref(v),
 		CallerSocketID: v.CallerSocket, BackendSocketID: v.BackendSocket,
 		OpenedAt: v.Opened, IdleSeconds: since(v.Taken, v.Seen),
@@ -112,13 +106,6 @@ func (w *Watch) session(v *shard.View) answer.Session {
 		s.AgeSeconds = since(end, v.Begun)
 	}
 	return s
-}
-
-func role(publish bool) string {
-	if publish {
-		return publisher
-	}
-	return player
 }
 
 func ref(v *shard.View) answer.BackendRef {
@@ -165,7 +152,7 @@ func negotiated(v *shard.View) answer.Negotiated {
 		GroupID:      t.GroupID, GroupType: groupTypes[t.GroupType],
 	}
 	if n.Encryption == "" {
-		n.Encryption = "none"
+		n.Encryption = answer.EncryptionNone
 	}
 	if t.Names != nil {
 		n.Filter, n.Congestion = t.Names.Filter, t.Names.Congestion
@@ -174,8 +161,10 @@ func negotiated(v *shard.View) answer.Negotiated {
 }
 
 var (
-	ciphers    = map[telemetry.Cipher]string{telemetry.Clear: "none", telemetry.CTR: "aes-ctr", telemetry.GCM: "aes-gcm"}
-	groupTypes = map[uint8]string{1: "broadcast", 2: "backup"}
+	ciphers = map[telemetry.Cipher]string{
+		telemetry.CipherNone: answer.EncryptionNone, telemetry.CipherCTR: answer.EncryptionAESCTR, telemetry.CipherGCM: answer.EncryptionAESGCM,
+	}
+	groupTypes = map[uint8]string{1: answer.GroupBroadcast, 2: answer.GroupBackup}
 )
 
 // version writes 0x00010503 as 1.5.3.

@@ -164,7 +164,7 @@ func TestSessionWhole(t *testing.T) {
 	v.ToBackend, v.ToCaller = shard.Flow{Packets: 1, Bytes: 2}, shard.Flow{Packets: 3, Bytes: 4}
 	v.Terms = telemetry.Terms{
 		Names: &telemetry.Names{Filter: "fec", Congestion: "live"}, CallerVersion: 0x10503, BackendVersion: 0x10401,
-		LatencyToBackend: 120, LatencyToCaller: 200, GroupID: 0x40000001, GroupType: 2, Cipher: telemetry.GCM, KeyLen: 32,
+		LatencyToBackend: 120, LatencyToCaller: 200, GroupID: 0x40000001, GroupType: 2, Cipher: telemetry.CipherGCM, KeyLen: 32,
 	}
 	q := &v.Ways[telemetry.ToCaller]
 	q.Counts = telemetry.Counts{

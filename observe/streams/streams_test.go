@@ -41,7 +41,7 @@ func (r *rig) busy(first uint32, key string, packets uint64) (publisher, near, f
 func TestStreamSumsItsSessions(t *testing.T) {
 	r := newRig(t)
 	publisher, _, far := r.busy(1, "live/a", 100)
-	far.Terms.Cipher = telemetry.CTR
+	far.Terms.Cipher = telemetry.CipherCTR
 	publisher.BackendID = "b2" // the players are on b1
 	publisher.Begun = began.Add(-time.Hour)
 	late := r.add(9, "live/a", false)

@@ -39,7 +39,7 @@ func (t *total) add(v *shard.View, r *rates) {
 		t.Players++
 		t.BytesOut += v.ToCaller.Bytes
 	}
-	t.Encrypted = t.Encrypted || v.Terms.Cipher != telemetry.Clear
+	t.Encrypted = t.Encrypted || v.Terms.Cipher != telemetry.CipherNone
 	for _, q := range v.Ways {
 		t.Retransmitted += q.Retransmitted
 		t.Dropped += q.Dropped

@@ -64,7 +64,7 @@ func TestObserveDoesNotAllocate(t *testing.T) {
 	seq := uint32(firstSeq)
 	packets := []wire.Packet{
 		fullACK(1), ackack(1), controlOf(wire.TypeNAK, 0, 0, 7, 1<<31|9, 12), controlOf(wire.TypeDropReq, 0, 1, 5, 9),
-		controlOf(wire.TypeKeepalive, 0, 0, 0), user(wire.SubtypeKMReq, keyMaterial(CTR, 16)),
+		controlOf(wire.TypeKeepalive, 0, 0, 0), user(wire.SubtypeKMReq, keyMaterial(CipherCTR, 16)),
 	}
 	p := packetOf(0, plain)
 	if n := testing.AllocsPerRun(1000, func() {

@@ -22,7 +22,7 @@ func FuzzObserve(f *testing.F) {
 	}
 	seed(packetOf(firstSeq, plain), packetOf(1<<30, rexmit), packetOf(firstSeq, odd), packetOf(5, filter))
 	seed(fullACK(1), controlOf(wire.TypeACKACK, 0, 1), controlOf(wire.TypeNAK, 0, 0, 1<<31|3, 9), controlOf(wire.TypeDropReq, 0, 1, 5, 9))
-	seed(user(wire.SubtypeHSReq, features(wire.BlockHSReq, 1, 0x20, 1, 1)[4:]), user(wire.SubtypeKMReq, keyMaterial(CTR, 16)))
+	seed(user(wire.SubtypeHSReq, features(wire.BlockHSReq, 1, 0x20, 1, 1)[4:]), user(wire.SubtypeKMReq, keyMaterial(CipherCTR, 16)))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := newRig(firstSeq)
 		var terms Terms

@@ -30,9 +30,9 @@ type Cipher uint8
 
 // Ciphers, numbered as in the key material message.
 const (
-	Clear Cipher = 0
-	CTR   Cipher = 2
-	GCM   Cipher = 4
+	CipherNone Cipher = 0
+	CipherCTR  Cipher = 2
+	CipherGCM  Cipher = 4
 )
 
 // Agree reads the terms off a caller's CONCLUSION and the response to it.
@@ -132,7 +132,7 @@ func (t *Terms) keys(b []byte) {
 	case len(b) >= kmSize:
 		t.Cipher, t.KeyLen = Cipher(b[kmCipher]), 4*b[kmKeyLen]
 	case len(b) == 4:
-		t.Cipher, t.KeyLen = Clear, 0
+		t.Cipher, t.KeyLen = CipherNone, 0
 	}
 }
 

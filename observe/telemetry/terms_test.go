@@ -53,18 +53,18 @@ func TestAgree(t *testing.T) {
 				wire.AppendString(nil, wire.BlockCongestion, "live"),
 				wire.AppendString(nil, wire.BlockFilter, "fec,cols:10"),
 				wire.AppendBlock(nil, wire.BlockGroup, group),
-				wire.AppendBlock(nil, wire.BlockKMReq, keyMaterial(GCM, 32)),
+				wire.AppendBlock(nil, wire.BlockKMReq, keyMaterial(CipherGCM, 32)),
 			),
 			conclusion(
-				wire.AppendBlock(nil, wire.BlockKMRsp, keyMaterial(GCM, 32)),
+				wire.AppendBlock(nil, wire.BlockKMRsp, keyMaterial(CipherGCM, 32)),
 				wire.AppendString(nil, wire.BlockFilter, "fec,cols:10,rows:5"),
 			),
-			Terms{GroupID: 0x40000009, GroupType: 2, Cipher: GCM, KeyLen: 32},
+			Terms{GroupID: 0x40000009, GroupType: 2, Cipher: CipherGCM, KeyLen: 32},
 			Names{Filter: "fec,cols:10,rows:5", Congestion: "live"},
 		},
 		{
 			"a key refused", // and the connection goes on without
-			conclusion(wire.AppendBlock(nil, wire.BlockKMReq, keyMaterial(CTR, 16))),
+			conclusion(wire.AppendBlock(nil, wire.BlockKMReq, keyMaterial(CipherCTR, 16))),
 			conclusion(wire.AppendBlock(nil, wire.BlockKMRsp, []byte{4, 0, 0, 0})),
 			Terms{},
 			Names{},
@@ -72,7 +72,7 @@ func TestAgree(t *testing.T) {
 		{
 			"blocks cut short",
 			conclusion(features(wire.BlockHSReq, 0x10501, 0xBF, 80, 90)[:10]),
-			conclusion(wire.AppendBlock(nil, wire.BlockGroup, group[:4]), wire.AppendBlock(nil, wire.BlockKMRsp, keyMaterial(CTR, 16)[:8])),
+			conclusion(wire.AppendBlock(nil, wire.BlockGroup, group[:4]), wire.AppendBlock(nil, wire.BlockKMRsp, keyMaterial(CipherCTR, 16)[:8])),
 			Terms{},
 			Names{},
 		},
@@ -114,12 +114,12 @@ func TestTermsThatComeLater(t *testing.T) {
 	r.data(rexmit, firstSeq)
 	pass(ToBackend, user(wire.SubtypeHSReq, hs), true)
 	pass(ToCaller, user(wire.SubtypeHSRsp, hs), true)
-	pass(ToBackend, user(wire.SubtypeKMReq, keyMaterial(CTR, 24)), true)
-	pass(ToCaller, user(wire.SubtypeKMRsp, keyMaterial(CTR, 24)), false)
+	pass(ToBackend, user(wire.SubtypeKMReq, keyMaterial(CipherCTR, 24)), true)
+	pass(ToCaller, user(wire.SubtypeKMRsp, keyMaterial(CipherCTR, 24)), false)
 	pass(ToBackend, user(wire.SubtypeHSReq, hs[:8]), false)
 	want := Terms{
 		CallerVersion: 0x10203, BackendVersion: 0x10203, callerFlags: 0x2F, backendFlags: 0x2F,
-		LatencyToBackend: 70, Cipher: CTR, KeyLen: 24,
+		LatencyToBackend: 70, Cipher: CipherCTR, KeyLen: 24,
 	}
 	if terms != want {
 		t.Errorf("got  %+v\nwant %+v", terms, want)

@@ -10,7 +10,7 @@ export const kinds = [
   "backend-registered", "backend-changed", "backend-removed", "rules-changed", "lost",
 ];
 
-// How many events the page remembers. The relay itself keeps a thousand.
+// How many events the page remembers. The relay itself keeps the last 4096.
 const remembered = 1000;
 // Readers see a burst of events together, so that it costs one drawing.
 const drawEvery = 250;
