@@ -106,7 +106,7 @@ func (s Show) legLines(v answer.Session) []string {
 		}),
 		row("loss, last second", func(l answer.Leg) string { return f.percent(l.LossPercent) }),
 		row("loss, in all", func(l answer.Leg) string { return f.percent(l.TotalLossPercent) }),
-	}, []bool{true, false, false}, 2)
+	}, true, false, false)
 }
 
 // wayRow is one number of a way.
@@ -162,5 +162,5 @@ func (s Show) wayLines(v answer.Session) []string {
 	for _, r := range wayRows {
 		rows = append(rows, []string{r.name, r.text(f, v.ToBackend), r.text(f, v.ToCaller)})
 	}
-	return align(rows, []bool{true, false, false}, 2)
+	return align(rows, true, false, false)
 }

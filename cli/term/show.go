@@ -1,6 +1,12 @@
+// Package term shows the API's answers to a person at a terminal: tables,
+// one session whole, and the live view of srtrelay top.
+//
+// What it shows are the relay's own numbers, rounded by one rule. It knows the
+// API by package client alone, and must not know the relay behind it.
 package term
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -21,17 +27,17 @@ func (s Show) figures() figures { return figures{s.Exact} }
 
 // Streams is a table of streams.
 func (s Show) Streams(list []answer.Stream) string {
-	return table(s.figures(), streamColumns(s.Now), list)
+	return tabulate(s.figures(), streamColumns(s.Now), list)
 }
 
 // Sessions is a table of sessions.
 func (s Show) Sessions(list []answer.Session) string {
-	return table(s.figures(), sessionColumns(true), list)
+	return tabulate(s.figures(), sessionColumns(true), list)
 }
 
 // Backends is a table of backends.
 func (s Show) Backends(list answer.BackendList) string {
-	return table(s.figures(), backendColumns(s.Now), list.Backends)
+	return tabulate(s.figures(), backendColumns(s.Now), list.Backends)
 }
 
 // Shards is a table of shards with their sum, and every drop by reason.
@@ -41,7 +47,7 @@ func (s Show) Shards(list answer.ShardList) string {
 		rows = append(rows, shardRow{strconv.Itoa(shard.Shard), shard.Numbers})
 	}
 	rows = append(rows, shardRow{"total", list.Total})
-	text := table(s.figures(), shardColumns(), rows)
+	text := tabulate(s.figures(), shardColumns(), rows)
 	drops := slices.Concat(reasons("drop", list.Total.Drops), reasons("send drop", list.Total.SendDrops))
 	if len(drops) == 0 {
 		return text
@@ -50,7 +56,7 @@ func (s Show) Shards(list answer.ShardList) string {
 		drops[i][2] = group(drops[i][2])
 	}
 	titles := [][]string{{"", "REASON", "COUNT"}}
-	return text + "\n" + strings.Join(align(append(titles, drops...), []bool{true, true, false}, 2), "\n") + "\n"
+	return text + "\n" + strings.Join(align(append(titles, drops...), true, true, false), "\n") + "\n"
 }
 
 // reasons are the counts that are not zero, by name.
@@ -66,7 +72,7 @@ func reasons(kind string, counts map[string]uint64) [][]string {
 
 // Stream is one stream with its sessions.
 func (s Show) Stream(d answer.StreamDetail) string {
-	return strings.Join(s.streamFacts(d), "\n") + "\n\n" + table(s.figures(), sessionColumns(false), d.SessionList)
+	return strings.Join(s.streamFacts(d), "\n") + "\n\n" + tabulate(s.figures(), sessionColumns(false), d.SessionList)
 }
 
 func (s Show) streamFacts(d answer.StreamDetail) []string {
@@ -151,4 +157,48 @@ type pairs struct{ rows [][]string }
 
 func (p *pairs) add(name, value string) { p.rows = append(p.rows, []string{name, value}) }
 
-func (p *pairs) lines() []string { return align(p.rows, []bool{true, true}, 2) }
+func (p *pairs) lines() []string { return align(p.rows, true, true) }
+
+// Event is one event as a line: when, what, and then what the kind has to
+// tell, in the order in which one reads a log.
+func (s Show) Event(e answer.Event) string {
+	f := s.figures()
+	at := e.Time.Local().Format(time.TimeOnly)
+	if s.Exact {
+		at = f.moment(e.Time)
+	}
+	parts := []string{at, pad(answer.Printable(e.Kind), len("backend-registered"), true)}
+	add := func(name, value string) {
+		if value != "" {
+			parts = append(parts, name+"="+answer.Printable(value))
+		}
+	}
+	add("stream", e.Stream)
+	add("role", e.Role)
+	add("caller", e.Caller)
+	add("backend", e.Backend)
+	if e.Address != e.Backend {
+		add("address", e.Address)
+	}
+	if e.Code != 0 {
+		add("code", fmt.Sprint(e.Code))
+	}
+	add("reason", e.Reason)
+	add("cause", e.Cause)
+	if e.TookMillis > 0 {
+		add("took", f.took(e.TookMillis))
+	}
+	if e.Lost > 0 {
+		add("lost", f.count(e.Lost))
+	}
+	add("session", e.Session)
+	return strings.Join(parts, "  ")
+}
+
+// took is milliseconds for a handshake, longer units for a session.
+func (f figures) took(millis float64) string {
+	if f.exact || millis < 1000 {
+		return f.millis(&millis)
+	}
+	return f.seconds(millis / 1000)
+}

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/x/term"
 
 	"srtrelay/api/answer"
 	"srtrelay/cli/client"
@@ -40,6 +42,13 @@ func Top(ctx context.Context, c *client.Client, o TopOptions) error {
 		return fmt.Errorf("run the live view: %w", err)
 	}
 	return nil
+}
+
+// Is reports whether a stream of this process, a reader or a writer, is a
+// terminal.
+func Is(stream any) bool {
+	file, ok := stream.(*os.File)
+	return ok && term.IsTerminal(file.Fd())
 }
 
 // screen is what the lower part shows.
