@@ -1,9 +1,10 @@
-// Package api is the HTTP control plane: what the relay tells operators,
-// probes and SRS servers about itself, as JSON.
+// Package api is the HTTP control plane. It serves operators, health checks,
+// Prometheus and the heartbeats of SRS servers, mostly as JSON; openapi.yaml
+// describes every call.
 //
-// It asks the other rooms through the small interfaces below and copies what
-// it is given. It must not know how a packet travels or how a backend is
-// chosen, and nothing on the path of a packet ever waits for it.
+// It reads the rest of the relay through the small interfaces below. It must not
+// know how a datagram travels or how a backend is chosen, and no shard ever waits
+// for it.
 package api
 
 import (
@@ -23,8 +24,8 @@ import (
 	"srtrelay/streamid/rules"
 )
 
-// Limits of one request. Answers are small and made from memory, so whoever
-// needs longer is stuck or hostile; a profile extends its own write deadline.
+// Limits of one request. Answers come from memory, so a client that needs longer is
+// stuck or hostile. A profile extends its own write deadline.
 const (
 	headerTimeout  = 5 * time.Second
 	readTimeout    = 10 * time.Second
@@ -34,20 +35,20 @@ const (
 	maxBodyBytes   = 64 << 10
 )
 
-// Shards gives a copy of every shard's counters.
+// Shards returns a copy of every shard's counters.
 type Shards interface {
 	Stats() []shard.Stats
 }
 
-// Backends gives every backend the relay knows, by ID; see View.
+// Backends returns every backend that the relay knows, sorted by ID; see
+// DescribeBackends.
 type Backends interface {
 	Backends() []answer.Backend
 }
 
-// Streams gives what the sessions say of themselves and their streams, and
-// ends one; see streams.Watch. What it gives may be a second old. An ID or a
-// key that nobody has is no error, a cursor that it did not make is
-// answer.ErrCursor, and any other error means that it cannot tell at present.
+// Streams lists sessions and streams, and ends a session; see streams.Watch. The
+// lists may be a second old. An unknown ID or key is not an error, a foreign cursor
+// is answer.ErrCursor, and any other error means that the shards did not answer.
 type Streams interface {
 	Sessions(ctx context.Context, q answer.SessionQuery) (answer.SessionList, error)
 	Session(ctx context.Context, id string) (answer.Session, bool, error)
@@ -58,14 +59,14 @@ type Streams interface {
 
 // State says whether the relay can take callers.
 type State interface {
-	// Ready is false with a reason until the sockets are open. With true the
-	// reason says what is amiss all the same, "" for nothing.
+	// Ready is false, with a reason, until the relay takes callers. If it is
+	// true, the reason names a problem that callers do not notice, or is "".
 	Ready() (bool, string)
-	// Draining is true from the first stop signal on.
+	// Draining is true after the first stop signal.
 	Draining() bool
 }
 
-// Registry takes what heartbeats and operators change; see backend.Registry.
+// Registry takes the changes of heartbeats and operators; see backend.Registry.
 type Registry interface {
 	Snapshot() *backend.Snapshot
 	Register(reg backend.Registration, at netip.AddrPort, now time.Time, ttl time.Duration) (backend.Arrival, error)
@@ -73,41 +74,40 @@ type Registry interface {
 	Remove(id backend.ID)
 }
 
-// Resolver says where a query would be sent, and why, and changes nothing.
-type Resolver interface {
+// Explainer returns where a query would be sent, and why. It changes nothing.
+type Explainer interface {
 	Explain(q backend.Query) (backend.Target, string, error)
 }
 
-// Rooms are whom the API asks.
-type Rooms struct {
-	Shards   Shards
-	Backends Backends
-	Streams  Streams
-	State    State
-	Registry Registry
-	Resolver Resolver
+// Deps are the parts of the relay that the API serves from.
+type Deps struct {
+	Shards    Shards
+	Backends  Backends
+	Streams   Streams
+	State     State
+	Registry  Registry
+	Explainer Explainer
 	// Rules are the stream ID rules in force, nil without any.
 	Rules *rules.Live
-	// TTL is how long a heartbeat is good for.
+	// TTL is how long a heartbeat is valid.
 	TTL time.Duration
-	// Token is what calls that change something must bring, "" for nothing.
+	// Token must come with every call that changes something; "" for no token.
 	Token string
-	// Hosts are the names by which the relay may be asked, beside addresses and
+	// Hosts are the names that a Host header may hold beside IP addresses and
 	// localhost.
 	Hosts []string
-	// Connections bounds the server's connections, nil for NewConnections'
-	// usual bounds.
+	// Connections bounds the server's connections; nil for MaxConnections.
 	Connections *Connections
-	// Feed is what has happened, for GET /api/v1/events.
+	// Feed holds the events for GET /api/v1/events.
 	Feed *Feed
 	// Metrics answers GET /metrics.
 	Metrics http.Handler
-	// Capture answers GET /api/v1/capture, nil for nobody. Its request ends
-	// when the server does; its deadlines are its own.
+	// Capture answers GET /api/v1/capture; nil leaves the path out. The request's
+	// context ends when the server shuts down; the handler sets its own deadlines.
 	Capture http.Handler
-	// Supervisor counts and logs the calls that panic, nil for nobody.
+	// Supervisor logs and counts handlers that panic; nil for net/http's own way.
 	Supervisor *supervise.Supervisor
-	// Page answers GET / and what lies below /ui/, nil for nobody.
+	// Page answers GET / and everything below /ui/; nil leaves both out.
 	Page http.Handler
 }
 
@@ -119,28 +119,28 @@ type Server struct {
 	connections *Connections
 }
 
-// New makes a server that answers with the given version and rooms.
-func New(version string, rooms Rooms, log *slog.Logger) *Server {
-	h := newHandler(version, rooms, log)
-	s := &Server{connections: h.rooms.Connections, http: http.Server{
-		Handler:           h.recovered(http.MaxBytesHandler(h.mux(), maxBodyBytes)),
+// New returns a server of the given version.
+func New(version string, deps Deps, log *slog.Logger) *Server {
+	h := newHandler(version, deps, log)
+	s := &Server{connections: h.deps.Connections, http: http.Server{
+		Handler:           h.recoverPanics(http.MaxBytesHandler(h.mux(), maxBodyBytes)),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ConnState:         h.rooms.Connections.track,
-		// OPTIONS * is answered like any other call that there is not.
+		ConnState:         h.deps.Connections.track,
+		// OPTIONS * is answered like any other unknown call.
 		DisableGeneralOptionsHandler: true,
 
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}}
-	// Answers without an end do not end by themselves.
+	// Shutdown waits for all handlers, and feeds and captures do not end by themselves.
 	s.http.RegisterOnShutdown(h.close)
 	return s
 }
 
-// Listen opens the port, so that a busy one is known before anything serves.
+// Listen opens the port, so that a port in use is noticed before Serve.
 func (s *Server) Listen(at netip.AddrPort) error {
 	l, err := net.Listen("tcp", at.String())
 	if err != nil {
@@ -150,12 +150,12 @@ func (s *Server) Listen(at netip.AddrPort) error {
 	return nil
 }
 
-// Addr is where Listen opened the port.
+// Addr returns the address that Listen opened.
 func (s *Server) Addr() netip.AddrPort {
 	return s.listener.Addr().(*net.TCPAddr).AddrPort()
 }
 
-// Serve answers until Shutdown, and then returns nil.
+// Serve answers requests until Shutdown, and then returns nil.
 func (s *Server) Serve() error {
 	if err := s.http.Serve(boundedListener{s.listener, s.connections}); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the API: %w", err)
@@ -163,8 +163,8 @@ func (s *Server) Serve() error {
 	return nil
 }
 
-// Shutdown closes the port, waits for answers under way and, when ctx ends
-// first, cuts them off. It also closes a port that was never served.
+// Shutdown closes the port and waits for running handlers; when ctx ends first, it
+// closes their connections. It also closes a port that was never served.
 func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	if err != nil {

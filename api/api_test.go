@@ -27,7 +27,7 @@ var discard = slog.New(slog.DiscardHandler)
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// relay plays all rooms that the API asks.
+// relay stands for all Deps.
 type relay struct {
 	stats    []shard.Stats
 	backends []answer.Backend
@@ -46,13 +46,13 @@ func (r *relay) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, "metrics of the relay\n")
 }
 
-func (r *relay) rooms() Rooms {
-	return Rooms{Shards: r, Backends: r, Streams: &r.spoken, State: r, Metrics: r, Feed: NewFeed(time.Unix(1, 0))}
+func (r *relay) deps() Deps {
+	return Deps{Shards: r, Backends: r, Streams: &r.spoken, State: r, Metrics: r, Feed: NewFeed(time.Unix(1, 0))}
 }
 
 // ask sends one request past the network.
 func (r *relay) ask(method, path string) *httptest.ResponseRecorder {
-	return recordOf(newHandler("v1.2.3-4-gabc", r.rooms(), discard).mux(), method, path)
+	return recordOf(newHandler("v1.2.3-4-gabc", r.deps(), discard).mux(), method, path)
 }
 
 func recordOf(h http.Handler, method, path string) *httptest.ResponseRecorder {
@@ -75,7 +75,7 @@ func compact(t *testing.T, text string) string {
 
 func TestAnswers(t *testing.T) {
 	at := time.Date(2026, 5, 4, 3, 2, 1, 0, time.FixedZone("", 3600))
-	r := &relay{backends: View(Known{
+	r := &relay{backends: DescribeBackends(BackendStates{
 		Snapshot: &backend.Snapshot{Backends: []backend.Backend{
 			{ID: "a", Addr: netip.MustParseAddrPort("10.0.0.1:10080"), Source: backend.Static, KeyLen: 2, Added: at, Answered: at.Add(-1)},
 			{ID: "b", Addr: netip.MustParseAddrPort("10.0.0.2:10080"), Source: backend.Static, Draining: true, Down: true},
@@ -118,7 +118,7 @@ func TestAnswers(t *testing.T) {
 		},
 		{"GET", "/api/v1/backends", r, 200, backends},
 		{"GET", "/api/v1/origins", r, 200, backends},
-		{"GET", "/api/v1/backends", &relay{backends: View(Known{Snapshot: new(backend.Snapshot)})}, 200, `{"code":0,"data":{"total":0,"alive":0,"backends":[]}}`},
+		{"GET", "/api/v1/backends", &relay{backends: DescribeBackends(BackendStates{Snapshot: new(backend.Snapshot)})}, 200, `{"code":0,"data":{"total":0,"alive":0,"backends":[]}}`},
 		{"GET", "/", r, 404, `{"code":404,"error":"no such path: /"}`},
 		{"GET", "/api/v1/stream", r, 404, `{"code":404,"error":"no such path: /api/v1/stream"}`},
 		{"GET", "/live/", r, 404, `{"code":404,"error":"no such path: /live/"}`},
@@ -203,7 +203,7 @@ func TestSplitVersion(t *testing.T) {
 var loopback = netip.MustParseAddrPort("127.0.0.1:0")
 
 func newServer() *Server {
-	return New("v1", (&relay{}).rooms(), slog.New(slog.DiscardHandler))
+	return New("v1", (&relay{}).deps(), slog.New(slog.DiscardHandler))
 }
 
 func TestServeAndShutdown(t *testing.T) {
@@ -253,12 +253,12 @@ func TestServeAndShutdown(t *testing.T) {
 // A request that is stuck must not hold up the end of the relay.
 func TestShutdownCutsStuckRequest(t *testing.T) {
 	r, inside := &relay{}, make(chan struct{})
-	rooms := r.rooms()
-	rooms.Metrics = http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+	deps := r.deps()
+	deps.Metrics = http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
 		close(inside)
 		<-q.Context().Done()
 	})
-	s := New("v1", rooms, slog.New(slog.DiscardHandler))
+	s := New("v1", deps, slog.New(slog.DiscardHandler))
 	if err := s.Listen(loopback); err != nil {
 		t.Fatal(err)
 	}

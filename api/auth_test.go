@@ -43,7 +43,7 @@ func TestToken(t *testing.T) {
 			{"GET", "/debug/pprof/cmdline"},
 		} {
 			method, path := call[0], call[1]
-			d := newDoor(t, token)
+			d := newFixture(t, token)
 			if _, err := d.Register(backend.Registration{Server: "vid-abc1234", Service: "k3j9x2ab", PID: "4321"},
 				netip.MustParseAddrPort("10.0.0.5:10081"), time.Now(), ttl); err != nil {
 				t.Fatal(err)
@@ -68,7 +68,7 @@ func TestToken(t *testing.T) {
 			}
 		}
 	}
-	d := newDoor(t, token)
+	d := newFixture(t, token)
 	for _, path := range []string{"/api/v1/backends", "/api/v1/versions", "/live", "/metrics"} {
 		if w := d.call("GET", path, ""); w.Code != 200 {
 			t.Errorf("%s: %d", path, w.Code)
@@ -78,7 +78,7 @@ func TestToken(t *testing.T) {
 
 // A page of another site that an operator has open changes nothing.
 func TestWebPagesAreRefused(t *testing.T) {
-	d := newDoor(t, "")
+	d := newFixture(t, "")
 	for _, header := range [][]string{
 		{"Sec-Fetch-Site", "cross-site"}, {"Origin", "https://evil.example"},
 	} {
@@ -94,8 +94,8 @@ func TestWebPagesAreRefused(t *testing.T) {
 // the bodies is read, and the log stays short.
 func TestHostileRegistrations(t *testing.T) {
 	const token, many = "correct horse", 1000
-	d := newDoor(t, token)
-	s := New("v1", d.rooms, d.logger())
+	d := newFixture(t, token)
+	s := New("v1", d.deps, d.logger())
 	if err := s.Listen(loopback); err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +212,7 @@ func (c *countingConn) Read(b []byte) (int, error) {
 
 // A page elsewhere can make a browser GET, though it cannot read the answer.
 func TestPagesElsewhereStartNoCapture(t *testing.T) {
-	d := everything(t, func(r *Rooms) { r.Token = "" })
+	d := everything(t, func(r *Deps) { r.Token = "" })
 	d.from = "127.0.0.1:40000"
 	for site, want := range map[string]int{"cross-site": 403, "same-origin": 200, "none": 200, "": 200} {
 		if w := d.call("GET", "/api/v1/capture?stream=a", "", "Sec-Fetch-Site", site); w.Code != want {

@@ -8,13 +8,13 @@ import (
 	"srtrelay/backend"
 )
 
-// Load is what one backend carries.
+// Load counts what a backend carries.
 type Load struct {
 	Sessions int
 	Streams  int
 }
 
-// Ejection is what outlier detection thinks of one backend.
+// Ejection is the state of a backend in outlier detection.
 type Ejection struct {
 	Ejected, Returning bool
 	Until              time.Time
@@ -22,22 +22,22 @@ type Ejection struct {
 	Times              uint64
 }
 
-// Known is what the relay knows of its backends at one moment.
-type Known struct {
+// BackendStates is what the relay knows of all backends at one time.
+type BackendStates struct {
 	Snapshot *backend.Snapshot
-	// Seen holds the exact times of the last signs of life; see
+	// Seen holds the exact times of the last answers and heartbeats; see
 	// backend.Registry.Seen.
 	Seen map[backend.ID]time.Time
-	// Loads and Bitrates, in bit/s, may lack a backend that carries nothing.
+	// Loads and Bitrates (bit/s) may lack backends that carry nothing.
 	Loads    map[backend.ID]Load
 	Bitrates map[backend.ID]float64
-	// Ejections may lack a backend that was never ejected.
+	// Ejections may lack backends that were never ejected.
 	Ejections map[backend.ID]Ejection
 	Now       time.Time
 }
 
-// View is what an operator sees of the backends, by ID.
-func View(k Known) []answer.Backend {
+// DescribeBackends returns the backends as the API shows them, sorted by ID.
+func DescribeBackends(k BackendStates) []answer.Backend {
 	all := make([]answer.Backend, 0, len(k.Snapshot.Backends))
 	for _, b := range k.Snapshot.Backends {
 		updated := b.Answered
@@ -64,7 +64,7 @@ func View(k Known) []answer.Backend {
 	return all
 }
 
-// addressOf is a backend's address, "" while its name does not resolve.
+// addressOf returns a backend's address, "" while its name does not resolve.
 func addressOf(b backend.Backend) string {
 	if !b.Addr.IsValid() {
 		return ""
@@ -73,12 +73,53 @@ func addressOf(b backend.Backend) string {
 }
 
 func (h *handler) backends(w http.ResponseWriter, _ *http.Request) {
-	list := answer.BackendList{Backends: h.rooms.Backends.Backends()}
+	list := answer.BackendList{Backends: h.deps.Backends.Backends()}
 	list.Total = len(list.Backends)
 	for i := range list.Backends {
 		if list.Backends[i].Alive {
 			list.Alive++
 		}
 	}
-	write(w, http.StatusOK, reply{Data: list})
+	writeReply(w, http.StatusOK, reply{Data: list})
+}
+
+// drainReply is the answer to drain and undrain.
+type drainReply struct {
+	ID       backend.ID `json:"id"`
+	Draining bool       `json:"draining"`
+}
+
+// drain returns the handler that takes a backend out of the choice for new streams,
+// or back in. Sessions on the backend go on.
+func (h *handler) drain(draining bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		id := backend.ID(r.PathValue("id"))
+		if !h.deps.Registry.SetDraining(id, draining) {
+			writeError(w, http.StatusNotFound, "no such backend: "+answer.Escape(string(id)))
+			return
+		}
+		h.log.Info("backend draining set", "backend", string(id), "draining", draining, "from", r.RemoteAddr)
+		writeReply(w, http.StatusOK, reply{Data: drainReply{id, draining}})
+	}
+}
+
+// forget removes a registered backend. If it is alive, its next heartbeat registers
+// it again.
+func (h *handler) forget(w http.ResponseWriter, r *http.Request) {
+	id := backend.ID(r.PathValue("id"))
+	b, ok := h.deps.Registry.Snapshot().Find(id)
+	switch {
+	case !ok:
+		writeError(w, http.StatusNotFound, "no such backend: "+answer.Escape(string(id)))
+		return
+	case b.Source == backend.Static:
+		writeError(w, http.StatusConflict, "backend "+string(id)+" is in the configuration and would come back: drain it")
+		return
+	case b.Source == backend.Shared:
+		writeError(w, http.StatusConflict, "backend "+string(id)+" is in the shared state and would come back: drain it")
+		return
+	}
+	h.deps.Registry.Remove(id)
+	h.log.Info("backend forgotten", "backend", string(id), "address", b.Addr, "from", r.RemoteAddr)
+	writeReply(w, http.StatusOK, reply{})
 }

@@ -17,37 +17,37 @@ import (
 	"srtrelay/shard"
 )
 
-// Bounds of a capture, and what it is unless told.
+// Defaults and bounds of a capture.
 const (
-	captureTime     = 60
-	maxCaptureTime  = 3600 // seconds
-	captureBytes    = 64 << 20
-	minCaptureBytes = 4 << 10
-	maxCaptureBytes = 4 << 30
-	// captureRate is several hundred Mbit/s of media, and costs a shard a few
-	// percent of its core.
-	captureRate = 50_000
-	// maxCaptured is how many streams, and sessions, one capture may name.
+	defaultCaptureTime  = 60
+	maxCaptureTime      = 3600 // seconds
+	defaultCaptureBytes = 64 << 20
+	minCaptureBytes     = 4 << 10
+	maxCaptureBytes     = 4 << 30
+	// defaultCaptureRate (datagrams/s) is several hundred Mbit/s of media, and costs
+	// a shard a few percent of its core.
+	defaultCaptureRate = 50_000
+	// maxCaptured is how many streams, and how many sessions, a capture may name.
 	maxCaptured = 64
-	// captureStall is how long a client may take over one write, 64 KiB or
-	// less. Meanwhile the rings fill, and what does not fit is left out.
-	captureStall = 30 * time.Second
+	// captureWriteTimeout bounds one write of 64 KiB or less. While a write waits
+	// for the client, the rings fill; datagrams that do not fit are left out.
+	captureWriteTimeout = 30 * time.Second
 )
 
-// Captures answers GET /api/v1/capture with a pcapng file that grows until the
-// capture is over. How it went is in the trailers.
-func Captures(recorder *pcapng.Recorder, log *slog.Logger) http.Handler {
+// CaptureHandler answers GET /api/v1/capture with a pcapng file that grows until the
+// capture ends. The HTTP trailers hold the reason and the counts.
+func CaptureHandler(recorder *pcapng.Recorder, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		job, err := captureJob(r.URL.RawQuery)
 		if err != nil {
-			fail(w, http.StatusBadRequest, err.Error())
+			writeError(w, http.StatusBadRequest, err.Error())
 			return
 		}
 		recording, err := recorder.Begin(r.Context(), job)
 		switch {
 		case err == nil:
 		case errors.Is(err, shard.ErrNoSession):
-			fail(w, http.StatusNotFound, "session: "+err.Error())
+			writeError(w, http.StatusNotFound, "session: "+err.Error())
 			return
 		default:
 			unavailable(w, err.Error())
@@ -74,7 +74,7 @@ func sendCapture(w http.ResponseWriter, r *http.Request, recording *pcapng.Recor
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Trailer", "Capture-Ended, Capture-Packets, Capture-Dropped")
-	to := patient{w, http.NewResponseController(w)}
+	to := deadlineWriter{w, http.NewResponseController(w)}
 	sum, err := recording.Write(r.Context(), to, to.flush)
 	header.Set("Capture-Ended", sum.Ended)
 	header.Set("Capture-Packets", strconv.FormatUint(sum.Packets, 10))
@@ -82,33 +82,33 @@ func sendCapture(w http.ResponseWriter, r *http.Request, recording *pcapng.Recor
 	return sum, err
 }
 
-// patient gives the client its time for each write anew.
-type patient struct {
+// deadlineWriter sets a new write deadline before each write.
+type deadlineWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
 }
 
 // Write implements io.Writer.
-func (p patient) Write(b []byte) (int, error) {
-	_ = p.control.SetWriteDeadline(time.Now().Add(captureStall))
+func (p deadlineWriter) Write(b []byte) (int, error) {
+	_ = p.control.SetWriteDeadline(time.Now().Add(captureWriteTimeout))
 	return p.ResponseWriter.Write(b)
 }
 
-func (p patient) flush() error {
-	_ = p.control.SetWriteDeadline(time.Now().Add(captureStall))
+func (p deadlineWriter) flush() error {
+	_ = p.control.SetWriteDeadline(time.Now().Add(captureWriteTimeout))
 	return p.control.Flush()
 }
 
 func captureJob(raw string) (pcapng.Job, error) {
 	p := parseQuery(raw, "stream", "session", "payload", "seconds", "bytes", "rate")
 	job := pcapng.Job{
-		Filter: capture.Filter{Streams: p.list("stream")}, // "" is a stream too, the default route's
+		Filter: capture.Filter{Streams: p.list("stream")}, // "" is the stream of the default route
 		Keep: capture.Keep{
 			Payload: p.word("payload", []string{"true", "false"}) == "true",
-			Rate:    p.number("rate", 1, capture.MaxRate, captureRate),
+			Rate:    p.number("rate", 1, capture.MaxRate, defaultCaptureRate),
 		},
-		Time:  time.Duration(p.number("seconds", 1, maxCaptureTime, captureTime)) * time.Second,
-		Bytes: p.bytes("bytes", minCaptureBytes, maxCaptureBytes, captureBytes),
+		Time:  time.Duration(p.number("seconds", 1, maxCaptureTime, defaultCaptureTime)) * time.Second,
+		Bytes: p.bytes("bytes", minCaptureBytes, maxCaptureBytes, defaultCaptureBytes),
 	}
 	var titles []string
 	for i, key := range job.Filter.Streams {
@@ -119,34 +119,34 @@ func captureJob(raw string) (pcapng.Job, error) {
 	for _, text := range p.list("session") {
 		id, err := shard.ParseSessionID(text)
 		if err != nil {
-			p.blame("session", err.Error())
+			p.invalid("session", err.Error())
 		}
 		job.Filter.Sessions = append(job.Filter.Sessions, capture.Session(id))
 		titles = append(titles, "session "+strconv.Quote(text))
 	}
 	if len(titles) == 0 {
-		p.blame("stream", "missing, name a stream or a session")
+		p.invalid("stream", "missing, name a stream or a session")
 	}
 	job.Title = strings.Join(titles, ", ")
 	return job, p.err
 }
 
-// list returns a parameter that may be given several times, each value once.
+// list returns the values of a repeatable parameter, without duplicates.
 func (p *parameters) list(name string) []string {
 	all := slices.Clone(p.values[name])
 	if len(all) > maxCaptured {
-		p.blame(name, fmt.Sprintf("given %d times, at most %d", len(all), maxCaptured))
+		p.invalid(name, fmt.Sprintf("given %d times, at most %d", len(all), maxCaptured))
 		return nil
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
 }
 
-// bytes returns a size within bounds, or what it is unless told.
-func (p *parameters) bytes(name string, least, most, unlessTold int64) int64 {
+// bytes returns a size within bounds, or byDefault if the parameter is missing.
+func (p *parameters) bytes(name string, least, most, byDefault int64) int64 {
 	t := p.text(name)
 	if t == "" {
-		return unlessTold
+		return byDefault
 	}
 	digits, factor := strings.ToLower(t), int64(1)
 	for suffix, unit := range map[string]int64{"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30} {
@@ -156,8 +156,8 @@ func (p *parameters) bytes(name string, least, most, unlessTold int64) int64 {
 	}
 	n, err := strconv.ParseUint(digits, 10, 63)
 	if err != nil || n > math.MaxInt64/uint64(factor) || int64(n)*factor < least || int64(n)*factor > most {
-		p.blame(name, fmt.Sprintf("%q is not a size within %d and %d, write it like 64MiB or in bytes", t, least, most))
-		return unlessTold
+		p.invalid(name, fmt.Sprintf("%q is not a size within %d and %d, write it like 64MiB or in bytes", t, least, most))
+		return byDefault
 	}
 	return int64(n) * factor
 }

@@ -34,12 +34,12 @@ func (s *tapped) Capture(_ context.Context, f capture.Filter, k capture.Keep) (*
 }
 
 func TestCaptureParameters(t *testing.T) {
-	unlessTold := pcapng.Job{
+	byDefault := pcapng.Job{
 		Filter: capture.Filter{Streams: []string{"live/x"}},
-		Keep:   capture.Keep{Rate: captureRate}, Time: time.Minute, Bytes: 64 << 20, Title: `stream "live/x"`,
+		Keep:   capture.Keep{Rate: defaultCaptureRate}, Time: time.Minute, Bytes: 64 << 20, Title: `stream "live/x"`,
 	}
 	with := func(change func(*pcapng.Job)) pcapng.Job {
-		j := unlessTold
+		j := byDefault
 		change(&j)
 		return j
 	}
@@ -48,9 +48,9 @@ func TestCaptureParameters(t *testing.T) {
 		want  pcapng.Job
 		wrong string // how the line begins
 	}{
-		{query: "stream=live/x", want: unlessTold},
-		{query: "stream=live/x&payload=false&token=abc", want: unlessTold},
-		{query: "stream=live/x&stream=live/x", want: unlessTold},
+		{query: "stream=live/x", want: byDefault},
+		{query: "stream=live/x&payload=false&token=abc", want: byDefault},
+		{query: "stream=live/x&stream=live/x", want: byDefault},
 		{query: "stream=", want: with(func(j *pcapng.Job) { j.Filter.Streams, j.Title = []string{""}, `stream ""` })},
 		{query: "stream=live/x&payload=true&seconds=3600&bytes=4GiB&rate=7", want: with(func(j *pcapng.Job) {
 			j.Keep, j.Time, j.Bytes = capture.Keep{Payload: true, Rate: 7}, time.Hour, 4<<30
@@ -95,10 +95,10 @@ func TestCaptureParameters(t *testing.T) {
 func TestCaptureRefusals(t *testing.T) {
 	shards := new(tapped)
 	r := relay{}
-	rooms := r.rooms()
+	deps := r.deps()
 	recorder := pcapng.NewRecorder(shards, "srtrelay")
-	rooms.Capture, rooms.Token = Captures(recorder, discard), "secret"
-	h := newHandler("v1", rooms, discard).mux()
+	deps.Capture, deps.Token = CaptureHandler(recorder, discard), "secret"
+	h := newHandler("v1", deps, discard).mux()
 	ask := func(method, query string, status int, words string) {
 		t.Helper()
 		w := recordOf(h, method, "/api/v1/capture?"+query)
@@ -130,9 +130,9 @@ func TestCaptureRefusals(t *testing.T) {
 func TestCaptureIsStreamed(t *testing.T) {
 	shards := new(tapped)
 	r := relay{}
-	rooms := r.rooms()
-	rooms.Capture = Captures(pcapng.NewRecorder(shards, "srtrelay v1"), discard)
-	server := httptest.NewUnstartedServer(newHandler("v1", rooms, discard).mux())
+	deps := r.deps()
+	deps.Capture = CaptureHandler(pcapng.NewRecorder(shards, "srtrelay v1"), discard)
+	server := httptest.NewUnstartedServer(newHandler("v1", deps, discard).mux())
 	const limit = 100 * time.Millisecond
 	server.Config.ReadTimeout, server.Config.WriteTimeout = limit, limit
 	server.Start()
@@ -188,9 +188,9 @@ func TestCaptureIsStreamed(t *testing.T) {
 func TestCaptureClientLeaves(t *testing.T) {
 	shards := new(tapped)
 	r := relay{}
-	rooms := r.rooms()
-	rooms.Capture = Captures(pcapng.NewRecorder(shards, "srtrelay"), discard)
-	server := httptest.NewServer(newHandler("v1", rooms, discard).mux())
+	deps := r.deps()
+	deps.Capture = CaptureHandler(pcapng.NewRecorder(shards, "srtrelay"), discard)
+	server := httptest.NewServer(newHandler("v1", deps, discard).mux())
 	defer server.Close()
 	deadline := time.Now().Add(20 * time.Second)
 	for begun := 0; begun < 2*pcapng.MaxRecordings; {

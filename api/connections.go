@@ -8,18 +8,18 @@ import (
 	"time"
 )
 
-// MaxConnections is how many connections the API has open at most: its 64
-// readers of events, the captures, a few scrapers and pages. Each holds a
-// descriptor, which the data path needs too.
+// MaxConnections is the most connections that the API needs at once: all readers of
+// events, the captures, a few scrapers and web pages. Each holds a descriptor, which
+// upstream sockets need too.
 const MaxConnections = 256
 
-// Connections bounds and counts the API's connections. One that comes while
-// there are too many, or too many of its source, takes the place of the one
-// that has been idle longest; with none idle it is closed. A connection is idle
-// until it has sent the whole header of a request, and again between two
-// requests; feeds and captures are not. Any goroutine may use it.
+// Connections bounds and counts the API's connections. A new connection beyond the
+// bound, or beyond the bound of its source, replaces the one that has been idle
+// longest; if none is idle, the new one is closed. A connection is idle until it has
+// sent the whole header of a request, and again between two requests; feeds and
+// captures are never idle. Any goroutine may use it.
 type Connections struct {
-	most, perSource, lasting int
+	most, perSource, longLived int
 
 	mu       sync.Mutex
 	open     map[*conn]struct{}
@@ -28,31 +28,31 @@ type Connections struct {
 	refused  uint64
 }
 
-// conn is one connection. Connections' lock guards its fields.
+// conn is one connection. The lock of its Connections guards the fields.
 type conn struct {
 	net.Conn
-	of     *Connections
+	owner  *Connections
 	source netip.Prefix
 	idle   bool
 	since  time.Time // when it became idle
 	closed bool
 }
 
-// NewConnections allows for most connections, of which one source (an IPv4
-// address or an IPv6 /64) may have half, and half may be feeds and captures,
-// so that one of neither kind can shut all others out.
+// NewConnections allows most connections. One source (an IPv4 address or an IPv6 /64)
+// may have half of them, and half may be feeds and captures: neither can keep all
+// others out.
 func NewConnections(most int) *Connections {
 	half := max(most/2, 1)
 	return &Connections{
-		most: max(most, 1), perSource: half, lasting: half,
+		most: max(most, 1), perSource: half, longLived: half,
 		open: map[*conn]struct{}{}, sources: map[netip.Prefix]int{},
 	}
 }
 
-// ConnectionCounts are what has become of connections.
+// ConnectionCounts says what became of the connections.
 type ConnectionCounts struct {
 	Open int // at present
-	// Replaced were idle and made room for newer ones, Refused found no room.
+	// Replaced were idle and closed for a newer one; Refused were closed at once.
 	Replaced, Refused uint64
 }
 
@@ -63,18 +63,18 @@ func (c *Connections) Counts() ConnectionCounts {
 	return ConnectionCounts{Open: len(c.open), Replaced: c.replaced, Refused: c.refused}
 }
 
-// admit takes a new connection in, or closes it and returns nil.
+// admit adds a new connection, or closes it and returns nil.
 func (c *Connections) admit(raw net.Conn) net.Conn {
-	n := &conn{Conn: raw, of: c, source: sourceOf(raw.RemoteAddr()), idle: true, since: time.Now()}
+	n := &conn{Conn: raw, owner: c, source: sourceOf(raw.RemoteAddr()), idle: true, since: time.Now()}
 	c.mu.Lock()
 	full, crowded := len(c.open) >= c.most, c.sources[n.source] >= c.perSource
 	var out *conn
 	if full || crowded {
-		out = c.oldestIdle(func(o *conn) bool { return !crowded || o.source == n.source })
+		out = c.longestIdle(func(o *conn) bool { return !crowded || o.source == n.source })
 	}
 	switch {
 	case out != nil:
-		c.forget(out)
+		c.remove(out)
 		c.replaced++
 	case full || crowded:
 		c.refused++
@@ -91,8 +91,9 @@ func (c *Connections) admit(raw net.Conn) net.Conn {
 	return n
 }
 
-// oldestIdle finds which connection has been idle longest, nil for none. Locked.
-func (c *Connections) oldestIdle(fits func(*conn) bool) (oldest *conn) {
+// longestIdle returns the connection that has been idle longest, nil if none is.
+// Called with mu held.
+func (c *Connections) longestIdle(fits func(*conn) bool) (oldest *conn) {
 	for o := range c.open {
 		if o.idle && fits(o) && (oldest == nil || o.since.Before(oldest.since)) {
 			oldest = o
@@ -101,8 +102,8 @@ func (c *Connections) oldestIdle(fits func(*conn) bool) (oldest *conn) {
 	return oldest
 }
 
-// forget gives a connection's place back. Locked.
-func (c *Connections) forget(n *conn) {
+// remove takes a connection out. Called with mu held.
+func (c *Connections) remove(n *conn) {
 	if n.closed {
 		return
 	}
@@ -131,27 +132,26 @@ func (c *Connections) track(raw net.Conn, state http.ConnState) {
 
 // Close implements net.Conn.
 func (n *conn) Close() error {
-	n.of.mu.Lock()
-	n.of.forget(n)
-	n.of.mu.Unlock()
+	n.owner.mu.Lock()
+	n.owner.remove(n)
+	n.owner.mu.Unlock()
 	return n.Conn.Close()
 }
 
-// CloseWrite is what net/http ends a connection with whose request it has not
-// read to the end: without it the client would lose the answer.
-// It then waits half a second for the client to close, and from now on gives way
-// before all others.
+// CloseWrite is how net/http ends a connection whose request it has not read to the
+// end: without it the client would lose the answer. net/http then waits half a second
+// for the client; meanwhile the connection counts as idle longest.
 func (n *conn) CloseWrite() error {
-	n.of.mu.Lock()
+	n.owner.mu.Lock()
 	n.idle, n.since = true, time.Time{}
-	n.of.mu.Unlock()
+	n.owner.mu.Unlock()
 	if half, ok := n.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()
 	}
 	return nil
 }
 
-// boundedListener accepts what Connections has room for.
+// boundedListener accepts connections within the bounds of Connections.
 type boundedListener struct {
 	net.Listener
 	connections *Connections
@@ -170,7 +170,7 @@ func (l boundedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// sourceOf is who counts as one source: an IPv4 address, an IPv6 /64.
+// sourceOf returns what counts as one source: an IPv4 address or an IPv6 /64.
 func sourceOf(at net.Addr) netip.Prefix {
 	tcp, ok := at.(*net.TCPAddr)
 	if !ok {

@@ -23,15 +23,15 @@ type boundServer struct {
 func serveBounded(t *testing.T, most int) *boundServer {
 	t.Helper()
 	s := &boundServer{T: t, feeds: make(chan struct{}, 2*most)}
-	rooms := (&relay{}).rooms()
-	rooms.Connections = NewConnections(most)
-	rooms.Capture = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	deps := (&relay{}).deps()
+	deps.Connections = NewConnections(most)
+	deps.Capture = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(w).Flush()
 		s.feeds <- struct{}{}
 		<-r.Context().Done()
 	})
-	s.Server = New("v1", rooms, slog.New(slog.DiscardHandler))
+	s.Server = New("v1", deps, slog.New(slog.DiscardHandler))
 	if err := s.Listen(loopback); err != nil {
 		t.Fatal(err)
 	}

@@ -12,79 +12,78 @@ import (
 )
 
 const (
-	// heartbeatEvery keeps proxies from taking a quiet feed for a dead one.
+	// heartbeatEvery keeps proxies from closing a quiet feed.
 	heartbeatEvery = 15 * time.Second
-	// feedPatience is how long a reader may stand still before it is cut off.
-	feedPatience = 10 * time.Second
-	// feedBatch is how many events one write may carry.
+	// feedWriteTimeout is how long a stalled reader keeps its connection.
+	feedWriteTimeout = 10 * time.Second
+	// feedBatch is the most events in one write.
 	feedBatch = 256
-	// feedHello opens the answer, so that it is seen before the first event,
-	// and asks browsers to come back after 2 s.
+	// feedHello shows the client that the feed is open before the first event, and
+	// asks browsers to reconnect after 2 s.
 	feedHello = ": events of srtrelay\nretry: 2000\n\n"
 )
 
-// wanted is what a reader of events asked for.
-type wanted struct {
+// eventFilter says which events a reader wants.
+type eventFilter struct {
 	kinds  []string // none for all
 	stream string
 	any    bool   // of any stream
-	after  string // "" for what is new
+	after  string // ID of the last event seen; "" for new events only
 }
 
-func (q *wanted) takes(e *answer.Event) bool {
+func (q *eventFilter) matches(e *answer.Event) bool {
 	return (q.any || e.Stream == q.stream) && (len(q.kinds) == 0 || slices.Contains(q.kinds, e.Kind))
 }
 
-// eventQuery reads what is wanted. Last-Event-ID is what a browser sends by
-// itself when it comes back; after says the same for others, and 0 asks for
-// all that is kept.
-func eventQuery(r *http.Request) (wanted, error) {
+// eventQuery reads the filter. A browser that reconnects sends Last-Event-ID by
+// itself; after is the same for other clients, and 0 asks for all events kept.
+func eventQuery(r *http.Request) (eventFilter, error) {
 	p := parseQuery(r.URL.RawQuery, "kind", "stream", "after")
-	q := wanted{kinds: p.values["kind"], stream: answer.Unescape(p.text("stream")), any: !p.values.Has("stream"), after: p.text("after")}
+	q := eventFilter{kinds: p.values["kind"], stream: answer.Unescape(p.text("stream")), any: !p.values.Has("stream"), after: p.text("after")}
 	name := "after"
 	if last := r.Header.Get("Last-Event-ID"); last != "" {
 		name, q.after = "Last-Event-ID", last
 	}
 	if _, err := strconv.ParseUint(q.after, 10, 64); err != nil && q.after != "" {
-		p.blame(name, strconv.Quote(q.after)+" is not the ID of an event")
+		p.invalid(name, strconv.Quote(q.after)+" is not the ID of an event")
 	}
 	for _, k := range q.kinds {
 		if !slices.Contains(answer.EventKinds, k) {
-			p.blame("kind", strconv.Quote(k)+" is no kind of event")
+			p.invalid("kind", strconv.Quote(k)+" is no kind of event")
 		}
 	}
 	return q, p.err
 }
 
-// events tells what happens, as server-sent events.
+// events streams the feed as server-sent events.
 func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 	q, err := eventQuery(r)
 	if err != nil {
-		fail(w, http.StatusBadRequest, err.Error())
+		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	reader := h.rooms.Feed.read()
+	reader := h.deps.Feed.subscribe()
 	if reader == nil {
 		unavailable(w, "too many readers of events")
 		return
 	}
-	defer reader.leave()
+	defer reader.unsubscribe()
 	if q.after != "" {
-		id, _ := strconv.ParseUint(q.after, 10, 64) // looked at above
-		reader.after(id)
+		id, _ := strconv.ParseUint(q.after, 10, 64) // eventQuery has checked it
+		reader.resumeAfter(id)
 	}
 	header := w.Header()
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
-	header.Set("X-Accel-Buffering", "no") // nginx would keep events to itself
-	f := follower{q: q, reader: reader, w: w, control: http.NewResponseController(w)}
+	header.Set("X-Accel-Buffering", "no") // else nginx buffers the events
+	f := feedWriter{q: q, reader: reader, w: w, control: http.NewResponseController(w)}
 	if !f.send([]byte(feedHello)) {
 		return
 	}
 	heart := time.NewTicker(heartbeatEvery)
 	defer heart.Stop()
-	for f.tell() {
+	for f.writePending() {
 		select {
 		case <-reader.wake:
 		case <-heart.C:
@@ -92,15 +91,15 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		case <-r.Context().Done():
-			f.tell() // how the last sessions ended, if the server shuts down
+			f.writePending() // at a shutdown, the ends of the last sessions
 			return
 		}
 	}
 }
 
-// follower writes a feed to one client.
-type follower struct {
-	q       wanted
+// feedWriter writes a feed to one client.
+type feedWriter struct {
+	q       eventFilter
 	reader  *feedReader
 	w       http.ResponseWriter
 	control *http.ResponseController
@@ -108,26 +107,28 @@ type follower struct {
 	text    bytes.Buffer
 }
 
-// send writes at once. False means that the client is gone, or stands still.
-func (f *follower) send(text []byte) bool {
-	_ = f.control.SetWriteDeadline(time.Now().Add(feedPatience))
+// send writes and flushes. It returns false if the client is gone or stalled.
+func (f *feedWriter) send(text []byte) bool {
+	_ = f.control.SetWriteDeadline(time.Now().Add(feedWriteTimeout))
 	if _, err := f.w.Write(text); err != nil {
 		return false
 	}
 	return f.control.Flush() == nil
 }
 
-// tell writes all there is to tell. False means that nobody listens any more.
-func (f *follower) tell() bool {
+// writePending writes all events that the reader has not had. It returns false if the
+// client is gone.
+func (f *feedWriter) writePending() bool {
 	for {
-		n, lost := f.reader.take(f.batch[:])
+		n, lost := f.reader.read(f.batch[:])
 		f.text.Reset()
 		if lost > 0 {
-			// Its ID is that of the last event missed: nothing is missed twice.
+			// With the ID of the last event missed, so that a client that
+			// reconnects after it does not count them again.
 			f.add(&answer.Event{ID: f.reader.next - uint64(n) - 1, Time: time.Now().UTC(), Kind: answer.EventLost, Lost: lost})
 		}
 		for i := range f.batch[:n] {
-			if e := &f.batch[i]; f.q.takes(e) {
+			if e := &f.batch[i]; f.q.matches(e) {
 				f.add(e)
 			}
 		}
@@ -140,8 +141,8 @@ func (f *follower) tell() bool {
 	}
 }
 
-func (f *follower) add(e *answer.Event) {
-	body, err := json.Marshal(showEvent(*e))
+func (f *feedWriter) add(e *answer.Event) {
+	body, err := json.Marshal(sanitizeEvent(*e))
 	if err != nil {
 		return // no field holds what JSON cannot
 	}

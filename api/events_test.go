@@ -51,9 +51,9 @@ type served struct {
 
 func serve(t *testing.T) *served {
 	s := &served{T: t, feed: NewFeed(time.Unix(1, 0)), net: newPipes(), done: make(chan error, 1)}
-	rooms := (&relay{}).rooms()
-	rooms.Feed = s.feed
-	s.Server = New("v1", rooms, discard)
+	deps := (&relay{}).deps()
+	deps.Feed = s.feed
+	s.Server = New("v1", deps, discard)
 	s.listener = s.net
 	go func() { s.done <- s.Serve() }()
 	return s
@@ -227,7 +227,7 @@ func TestSlowReader(t *testing.T) {
 		begun := time.Now()
 		publish(s.feed, 1) // the handlers are in the midst of writing this one
 		synctest.Wait()
-		publish(s.feed, feedKept+more)
+		publish(s.feed, feedSize+more)
 		if d := time.Since(begun); d != 0 {
 			t.Errorf("publishing waited %v", d)
 		}
@@ -239,7 +239,7 @@ func TestSlowReader(t *testing.T) {
 			if e.Kind != "lost" || e.Lost != more || e.ID != start+more {
 				t.Errorf("reader %d: %+v, want %d lost", i, e, more)
 			}
-			for k := range uint64(feedKept) {
+			for k := range uint64(feedSize) {
 				if e := f.event(); e.ID != start+more+1+k {
 					t.Fatalf("reader %d: event %d, want %d", i, e.ID, start+more+1+k)
 				}
@@ -248,7 +248,7 @@ func TestSlowReader(t *testing.T) {
 		for _, f := range []*following{slow, quick} {
 			go func() { _, _ = io.Copy(io.Discard, f.lines) }()
 		}
-		time.Sleep(feedPatience + time.Second) // of the bubble
+		time.Sleep(feedWriteTimeout + time.Second) // of the bubble
 		synctest.Wait()
 		if n := len(s.feed.readers); n != 2 {
 			t.Errorf("%d readers, want 2: one stands still", n)
@@ -262,11 +262,11 @@ func TestSlowReader(t *testing.T) {
 
 func TestTooManyReaders(t *testing.T) {
 	r := &relay{}
-	rooms := r.rooms()
-	for range feedReaders {
-		rooms.Feed.read()
+	deps := r.deps()
+	for range maxFeedReaders {
+		deps.Feed.subscribe()
 	}
-	h := newHandler("v1", rooms, discard)
+	h := newHandler("v1", deps, discard)
 	w := recordOf(h.mux(), "GET", "/api/v1/events")
 	if w.Code != 503 || w.Header().Get("Retry-After") == "" {
 		t.Errorf("%d %s", w.Code, w.Body)

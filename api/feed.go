@@ -8,69 +8,68 @@ import (
 )
 
 const (
-	// feedKept is how many events are kept for readers who are behind or come
-	// back. A thousand sessions that lose their backend and find another are
-	// three thousand events at once; about 1 MiB.
-	feedKept = 4096
-	// feedReaders is far above the operators and monitors of one relay.
-	feedReaders = 64
+	// feedSize is how many events are kept for readers that are behind or reconnect,
+	// about 1 MiB. A thousand sessions that move to another backend make three
+	// thousand events at once.
+	feedSize = 4096
+	// maxFeedReaders is far above the number of operators and monitors of a relay.
+	maxFeedReaders = 64
 )
 
-// Feed keeps the last events and hands them to its readers. Publishing never
-// waits: there is no queue per reader, each only remembers how far it is in
-// what is kept, and is told what it has missed. Any goroutine may use it.
+// Feed keeps the last events for its readers. Publish never waits: readers have no
+// queues, only a position in the ring of events, and learn how many they missed. Any
+// goroutine may use it.
 type Feed struct {
 	mu   sync.Mutex
-	kept []answer.Event // by ID, modulo feedKept
-	// first is the ID that the first event ever got, next the one to come.
+	kept []answer.Event // by ID, modulo feedSize
+	// first is the ID of the first event ever, next that of the next one.
 	first, next uint64
 	readers     map[*feedReader]struct{}
 }
 
-// feedReader is where one reader stands. It belongs to the reader.
+// feedReader is one reader's position. It belongs to the reader.
 type feedReader struct {
 	feed *Feed
 	next uint64        // the ID to read next
-	wake chan struct{} // there may be something to read
+	wake chan struct{} // receives when there may be something to read
 }
 
-// NewFeed returns an empty feed. IDs begin with the microseconds since 1970:
-// they go on growing after a restart, so that a reader who comes back is not
-// taken for one who has seen what is new, and stay below 2^53, which
-// JavaScript can hold.
+// NewFeed returns an empty feed. IDs begin with the microseconds since 1970: so they
+// grow over a restart, and a reader of the process before misses nothing. They stay
+// below 2^53, the largest integer of JavaScript.
 func NewFeed(now time.Time) *Feed {
 	id := uint64(max(now.UnixMicro(), 1))
-	return &Feed{kept: make([]answer.Event, 0, feedKept), first: id, next: id, readers: make(map[*feedReader]struct{})}
+	return &Feed{kept: make([]answer.Event, 0, feedSize), first: id, next: id, readers: make(map[*feedReader]struct{})}
 }
 
-// Publish gives the event its ID and hands it on.
+// Publish gives the event its ID and wakes the readers.
 func (f *Feed) Publish(e answer.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	e.ID = f.next
 	f.next++
-	if len(f.kept) < feedKept {
+	if len(f.kept) < feedSize {
 		f.kept = append(f.kept, e)
 	} else {
-		f.kept[(e.ID-f.first)%feedKept] = e
+		f.kept[(e.ID-f.first)%feedSize] = e
 	}
 	for r := range f.readers {
 		select {
 		case r.wake <- struct{}{}:
-		default: // it looks for this one too
+		default: // already woken
 		}
 	}
 }
 
-// oldest is the ID of the oldest event kept. Locked.
+// oldest returns the ID of the oldest event kept. Called with mu held.
 func (f *Feed) oldest() uint64 { return f.next - uint64(len(f.kept)) }
 
-// read returns a reader of what comes from now on, or nil if there are too
-// many. Leave it.
-func (f *Feed) read() *feedReader {
+// subscribe returns a reader of all events from now on, or nil if there are too many
+// readers. The caller must call unsubscribe.
+func (f *Feed) subscribe() *feedReader {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.readers) >= feedReaders {
+	if len(f.readers) >= maxFeedReaders {
 		return nil
 	}
 	r := &feedReader{feed: f, next: f.next, wake: make(chan struct{}, 1)}
@@ -78,17 +77,16 @@ func (f *Feed) read() *feedReader {
 	return r
 }
 
-// leave ends the reading.
-func (r *feedReader) leave() {
+// unsubscribe removes the reader from its feed.
+func (r *feedReader) unsubscribe() {
 	r.feed.mu.Lock()
 	defer r.feed.mu.Unlock()
 	delete(r.feed.readers, r)
 }
 
-// after goes back to what followed an event. One that this feed never gave is
-// another relay's, or this one's before it was started anew: then all that is
-// kept is news.
-func (r *feedReader) after(id uint64) {
+// resumeAfter moves the reader behind the event with this ID. If this feed has no such
+// event, the ID is of another process, and the reader gets all events that are kept.
+func (r *feedReader) resumeAfter(id uint64) {
 	f := r.feed
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -98,9 +96,9 @@ func (r *feedReader) after(id uint64) {
 	}
 }
 
-// take copies the next events into dst and returns how many there were, and
-// how many before them are kept no more.
-func (r *feedReader) take(dst []answer.Event) (n int, lost uint64) {
+// read copies the next events into dst. It returns their number, and how many before
+// them were overwritten.
+func (r *feedReader) read(dst []answer.Event) (n int, lost uint64) {
 	f := r.feed
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -109,7 +107,7 @@ func (r *feedReader) take(dst []answer.Event) (n int, lost uint64) {
 		r.next = oldest
 	}
 	for n < len(dst) && r.next < f.next {
-		dst[n] = f.kept[(r.next-f.first)%feedKept]
+		dst[n] = f.kept[(r.next-f.first)%feedSize]
 		r.next++
 		n++
 	}

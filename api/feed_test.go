@@ -20,7 +20,7 @@ func (r *feedReader) all(t *testing.T) (first, last, lost uint64) {
 	t.Helper()
 	batch := make([]answer.Event, 100)
 	for {
-		n, l := r.take(batch)
+		n, l := r.read(batch)
 		lost += l
 		for _, e := range batch[:n] {
 			if last != 0 && e.ID != last+1 {
@@ -47,13 +47,13 @@ func TestFeedKeepsTheLast(t *testing.T) {
 		{5, 0, 0, 0, 0},
 		{0, 1, start, start, 0},
 		{5, 3, start + 5, start + 7, 0},
-		{0, feedKept, start, start + feedKept - 1, 0},
-		{0, feedKept + 1, start + 1, start + feedKept, 1},
-		{7, 3 * feedKept, start + 7 + 2*feedKept, start + 6 + 3*feedKept, 2 * feedKept},
+		{0, feedSize, start, start + feedSize - 1, 0},
+		{0, feedSize + 1, start + 1, start + feedSize, 1},
+		{7, 3 * feedSize, start + 7 + 2*feedSize, start + 6 + 3*feedSize, 2 * feedSize},
 	} {
 		f := NewFeed(time.Unix(1, 0))
 		publish(f, c.before)
-		r := f.read()
+		r := f.subscribe()
 		publish(f, c.while)
 		if first, last, lost := r.all(t); first != c.first || last != c.last || lost != c.lost {
 			t.Errorf("%d and %d: %d to %d, %d lost; want %d to %d, %d", c.before, c.while, first, last, lost, c.first, c.last, c.lost)
@@ -80,13 +80,13 @@ func TestFeedGoesBack(t *testing.T) {
 		{3, start - 1, start, start + 2, 0},
 		{3, start + 3, start, start + 2, 0},
 		{3, ^uint64(0), start, start + 2, 0},
-		{feedKept + 10, start + 4, start + 10, start + feedKept + 9, 5},
-		{feedKept + 10, start - 4, start + 10, start + feedKept + 9, 0},
+		{feedSize + 10, start + 4, start + 10, start + feedSize + 9, 5},
+		{feedSize + 10, start - 4, start + 10, start + feedSize + 9, 0},
 	} {
 		f := NewFeed(time.Unix(1, 0))
 		publish(f, c.published)
-		r := f.read()
-		r.after(c.after)
+		r := f.subscribe()
+		r.resumeAfter(c.after)
 		if first, last, lost := r.all(t); first != c.first || last != c.last || lost != c.lost {
 			t.Errorf("%d after %d: %d to %d, %d lost; want %d to %d, %d", c.published, c.after, first, last, lost, c.first, c.last, c.lost)
 		}
@@ -96,16 +96,16 @@ func TestFeedGoesBack(t *testing.T) {
 func TestFeedReadersAreBounded(t *testing.T) {
 	f := NewFeed(time.Unix(1, 0))
 	var last *feedReader
-	for i := range feedReaders {
-		if last = f.read(); last == nil {
+	for i := range maxFeedReaders {
+		if last = f.subscribe(); last == nil {
 			t.Fatalf("reader %d refused", i)
 		}
 	}
-	if f.read() != nil {
+	if f.subscribe() != nil {
 		t.Error("one reader too many")
 	}
-	last.leave()
-	if f.read() == nil {
+	last.unsubscribe()
+	if f.subscribe() == nil {
 		t.Error("a place that was left is not free")
 	}
 }
@@ -124,11 +124,11 @@ func TestFeedNumbers(t *testing.T) {
 // Publishing costs the same however far behind the readers are, and wakes each.
 func TestFeedNeverWaits(t *testing.T) {
 	f := NewFeed(time.Unix(1, 0))
-	readers := make([]*feedReader, feedReaders)
+	readers := make([]*feedReader, maxFeedReaders)
 	for i := range readers {
-		readers[i] = f.read()
+		readers[i] = f.subscribe()
 	}
-	if n := testing.AllocsPerRun(2*feedKept, func() { f.Publish(answer.Event{}) }); n != 0 {
+	if n := testing.AllocsPerRun(2*feedSize, func() { f.Publish(answer.Event{}) }); n != 0 {
 		t.Errorf("%v allocations per event", n)
 	}
 	for _, r := range readers {

@@ -15,8 +15,8 @@ import (
 // relay's origin to the browser and reads any answer. Every route is tried, of
 // the router itself, so that a new one cannot be forgotten.
 func TestRebindingReadsNothing(t *testing.T) {
-	for token, d := range map[string]*door{
-		"": everything(t, func(r *Rooms) { r.Token = "" }), "secret-token": everything(t, nil),
+	for token, d := range map[string]*fixture{
+		"": everything(t, func(r *Deps) { r.Token = "" }), "secret-token": everything(t, nil),
 	} {
 		d.from = "127.0.0.1:40000"
 		tried := 0
@@ -33,7 +33,7 @@ func TestRebindingReadsNothing(t *testing.T) {
 				t.Errorf("%s %s: refused although it brings the token", method, path)
 			}
 		}
-		for pattern, calls := range newHandler("v1", d.rooms, discard).routes() {
+		for pattern, calls := range newHandler("v1", d.deps, discard).routes() {
 			path := strings.NewReplacer("{id}", "0-1-2", "{token...}", "x", "{$}", "").Replace(pattern)
 			for method := range calls {
 				try(method, path)
@@ -50,7 +50,7 @@ func TestRebindingReadsNothing(t *testing.T) {
 }
 
 func TestOwnHosts(t *testing.T) {
-	h := newHandler("v1", Rooms{Hosts: []string{"relay-1.example", "relay"}}, discard)
+	h := newHandler("v1", Deps{Hosts: []string{"relay-1.example", "relay"}}, discard)
 	for host, own := range map[string]bool{
 		"127.0.0.1:12025": true, "[::1]:12025": true, "::1:12025": true, "::1": true, "[fe80::1%eth0]:80": true, "10.0.0.1": true, "localhost:12025": true,
 		"LOCALHOST": true, "localhost.": true, "relay-1.example:12025": true, "Relay-1.Example.": true, "relay": true,
@@ -68,8 +68,8 @@ func TestOwnHosts(t *testing.T) {
 // SRS names the relay as its heartbeat's URL does, from any host; it needs no
 // more than the token in its path. What it drops, the query, is dropped here too.
 func TestServersRegisterAsSRSDoes(t *testing.T) {
-	d := newDoor(t, "correct/horse")
-	s := New("v1", d.rooms, d.logger())
+	d := newFixture(t, "correct/horse")
+	s := New("v1", d.deps, d.logger())
 	if err := s.Listen(loopback); err != nil {
 		t.Fatal(err)
 	}

@@ -69,18 +69,18 @@ func pathOf(pattern string) string {
 	return strings.Replace(pattern, "...}", "}", 1)
 }
 
-// everything is the API with all its rooms.
-func everything(t *testing.T, change func(*Rooms)) *door {
-	d := newDoor(t, "secret-token")
-	d.rooms.Streams = &spoken{}
-	d.rooms.Shards = &relay{stats: []shard.Stats{{Shard: 0}, {Shard: 1}}}
-	d.rooms.Capture = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// everything is the API with all Deps.
+func everything(t *testing.T, change func(*Deps)) *fixture {
+	d := newFixture(t, "secret-token")
+	d.deps.Streams = &spoken{}
+	d.deps.Shards = &relay{stats: []shard.Stats{{Shard: 0}, {Shard: 1}}}
+	d.deps.Capture = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p := parseQuery(r.URL.RawQuery, "stream", "session", "payload", "seconds", "bytes", "rate")
 		switch {
 		case p.err != nil:
-			fail(w, http.StatusBadRequest, p.err.Error())
+			writeError(w, http.StatusBadRequest, p.err.Error())
 		case p.text("session") == "0-9-9":
-			fail(w, http.StatusNotFound, "session: no such session")
+			writeError(w, http.StatusNotFound, "session: no such session")
 		case p.text("stream") == "busy":
 			unavailable(w, "too many captures")
 		default:
@@ -88,12 +88,12 @@ func everything(t *testing.T, change func(*Rooms)) *door {
 			_, _ = io.WriteString(w, "\n\r\r\n")
 		}
 	})
-	d.rooms.Page = http.NotFoundHandler()
+	d.deps.Page = http.NotFoundHandler()
 	d.Put(backend.Backend{ID: "static", Source: backend.Static, Addr: netip.MustParseAddrPort("10.0.0.1:1"), KeyLen: 2, Added: time.Now()})
 	if change != nil {
-		change(&d.rooms)
+		change(&d.deps)
 	}
-	h := newHandler("v1.2.3", d.rooms, d.logger())
+	h := newHandler("v1.2.3", d.deps, d.logger())
 	h.close() // answers without an end, end
 	d.http = h.mux()
 	return d
@@ -106,7 +106,7 @@ func TestOpenAPIHasEveryPath(t *testing.T) {
 	for op := range c.operations {
 		documented[op[:strings.LastIndexByte(op, ' ')]] = true
 	}
-	for pattern, calls := range newHandler("v1", everything(t, nil).rooms, discard).routes() {
+	for pattern, calls := range newHandler("v1", everything(t, nil).deps, discard).routes() {
 		if pattern == "/{$}" || pattern == "/ui/" {
 			continue // the web page
 		}
@@ -165,7 +165,7 @@ func TestOpenAPIHoldsAnswers(t *testing.T) {
 			foreign.host = "evil.example"
 			c.hold(foreign, asked{method, path + query, body, 403, false})
 		case strings.HasSuffix(op, " 503") && strings.HasPrefix(path, "/api/v1/s") && !strings.HasPrefix(path, register):
-			away := everything(t, func(r *Rooms) { r.Streams = &spoken{err: errors.New("stopped")} })
+			away := everything(t, func(r *Deps) { r.Streams = &spoken{err: errors.New("stopped")} })
 			c.hold(away, asked{method, path + query, "", 503, false}, token...)
 		}
 	}
@@ -233,16 +233,16 @@ var answered = []asked{
 
 // holdOdd holds the answers that need a relay in some odd state.
 func (c *contract) holdOdd(token []string) {
-	starting := everything(c.T, func(r *Rooms) { r.State = &relay{reason: "starting"} })
+	starting := everything(c.T, func(r *Deps) { r.State = &relay{reason: "starting"} })
 	c.hold(starting, asked{"GET", "/ready", "", 503, false})
 
 	none := everything(c.T, nil)
 	none.Remove("static")
 	c.hold(none, asked{"GET", "/api/v1/resolve?streamid=%23!::r=live/a", "", 503, false})
 
-	full := everything(c.T, func(r *Rooms) {
-		for range feedReaders {
-			r.Feed.read()
+	full := everything(c.T, func(r *Deps) {
+		for range maxFeedReaders {
+			r.Feed.subscribe()
 		}
 	})
 	c.hold(full, asked{"GET", "/api/v1/events", "", 503, false})
@@ -252,7 +252,7 @@ func (c *contract) holdOdd(token []string) {
 	c.hold(many, asked{"POST", register, sample, 409, false}, token...)
 	c.hold(many, asked{"POST", register + "/secret-token", sample, 409, false})
 
-	crowded := everything(c.T, func(r *Rooms) { r.Registry = fullRegistry{r.Registry} })
+	crowded := everything(c.T, func(r *Deps) { r.Registry = fullRegistry{r.Registry} })
 	c.hold(crowded, asked{"POST", register, sample, 503, false}, token...)
 	c.hold(crowded, asked{"POST", register + "/secret-token", sample, 503, false})
 
@@ -262,7 +262,7 @@ func (c *contract) holdOdd(token []string) {
 	}
 	live := new(rules.Live)
 	live.Publish(set)
-	ruled := everything(c.T, func(r *Rooms) { r.Rules = live })
+	ruled := everything(c.T, func(r *Deps) { r.Rules = live })
 	c.hold(ruled, asked{"GET", "/api/v1/resolve?streamid=%23!::r=secret/a", "", 403, false})
 }
 
@@ -274,7 +274,7 @@ func (fullRegistry) Register(backend.Registration, netip.AddrPort, time.Time, ti
 }
 
 // hold makes a call and holds request and answer against the document.
-func (c *contract) hold(d *door, a asked, header ...string) {
+func (c *contract) hold(d *fixture, a asked, header ...string) {
 	c.Helper()
 	if a.body != "" {
 		header = append(slices.Clone(header), "Content-Type", map[bool]string{true: "application/json", false: "text/plain"}[strings.HasPrefix(a.body, "{")])

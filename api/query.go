@@ -15,15 +15,15 @@ import (
 // states are the values of the filter state.
 var states = []string{"resolving", "connecting", "established", "rejected", "closing"}
 
-// parameters reads a query. The first thing wrong is kept: one line that
-// begins with the parameter to blame.
+// parameters reads a query. err is the first error, one line that begins with the name
+// of the parameter.
 type parameters struct {
 	values url.Values
 	err    error
 }
 
-// parseQuery takes the parameters that a call knows, and refuses all others: a
-// filter that is misspelt must not list everything.
+// parseQuery accepts the parameters that a call knows and refuses all others: a
+// misspelt filter must not list everything.
 func parseQuery(raw string, known ...string) *parameters {
 	values, err := url.ParseQuery(raw)
 	if err != nil {
@@ -32,24 +32,24 @@ func parseQuery(raw string, known ...string) *parameters {
 	p := &parameters{values: values}
 	for name := range values {
 		if name != "token" && !slices.Contains(known, name) {
-			p.blame(name, "unknown parameter, there are "+strings.Join(known, ", "))
+			p.invalid(name, "unknown parameter, there are "+strings.Join(known, ", "))
 			break
 		}
 	}
 	return p
 }
 
-func (p *parameters) blame(name, why string) {
+func (p *parameters) invalid(name, why string) {
 	if p.err == nil {
 		p.err = errors.New(name + ": " + why)
 	}
 }
 
-// text returns a parameter that is given at most once.
+// text returns a parameter that may be given once; "" if it is missing.
 func (p *parameters) text(name string) string {
 	all := p.values[name]
 	if len(all) > 1 {
-		p.blame(name, "given more than once")
+		p.invalid(name, "given more than once")
 	}
 	if len(all) == 0 {
 		return ""
@@ -57,29 +57,29 @@ func (p *parameters) text(name string) string {
 	return all[0]
 }
 
-// word returns a parameter that is one of a few words, "" for none.
+// word returns a parameter that is one of words; "" if it is missing.
 func (p *parameters) word(name string, words []string) string {
 	w := p.text(name)
 	if w != "" && !slices.Contains(words, w) {
-		p.blame(name, fmt.Sprintf("%q is none of %s", w, strings.Join(words, ", ")))
+		p.invalid(name, fmt.Sprintf("%q is none of %s", w, strings.Join(words, ", ")))
 	}
 	return w
 }
 
-// number returns a parameter within bounds, or what it is unless told.
-func (p *parameters) number(name string, least, most, unlessTold int) int {
+// number returns a number within bounds, or byDefault if the parameter is missing.
+func (p *parameters) number(name string, least, most, byDefault int) int {
 	t := p.text(name)
 	if t == "" {
-		return unlessTold
+		return byDefault
 	}
 	n, err := strconv.Atoi(t)
 	if err != nil || n < least || n > most {
-		p.blame(name, fmt.Sprintf("%q is not within %d to %d", t, least, most))
+		p.invalid(name, fmt.Sprintf("%q is not within %d to %d", t, least, most))
 	}
 	return n
 }
 
-// caller returns an IP address, with a port or without, invalid for none.
+// caller returns an IP address with or without a port; invalid if it is missing.
 func (p *parameters) caller(name string) netip.AddrPort {
 	t := p.text(name)
 	if t == "" {
@@ -87,7 +87,7 @@ func (p *parameters) caller(name string) netip.AddrPort {
 	}
 	at, err := parseCaller(t)
 	if err != nil {
-		p.blame(name, fmt.Sprintf("%q is neither an IP address nor one with a port", t))
+		p.invalid(name, fmt.Sprintf("%q is neither an IP address nor one with a port", t))
 	}
 	return at
 }
@@ -100,7 +100,7 @@ func sessionQuery(raw string) (answer.SessionQuery, error) {
 		Limit:  p.number("limit", 1, answer.MaxLimit, answer.DefaultLimit),
 		Cursor: p.text("cursor"),
 	}
-	if p.values.Has("stream") { // "" is a stream too, the default route's
+	if p.values.Has("stream") { // "" is the stream of the default route
 		key := answer.Unescape(p.text("stream"))
 		q.Stream = &key
 	}

@@ -12,8 +12,8 @@ import (
 	"srtrelay/backend"
 )
 
-// heartbeat is what SRS posts (SrsHttpHeartbeat::do_heartbeat), as far as the
-// relay reads it.
+// heartbeat is the part that the relay reads of what SRS posts
+// (SrsHttpHeartbeat::do_heartbeat).
 type heartbeat struct {
 	DeviceID string   `json:"device_id"`
 	IP       string   `json:"ip"`
@@ -27,7 +27,7 @@ type heartbeat struct {
 	RTC      []string `json:"rtc"`
 }
 
-// register takes a heartbeat.
+// register handles a heartbeat.
 func (h *handler) register(w http.ResponseWriter, r *http.Request) {
 	body, err := readBody(w, r)
 	if err != nil {
@@ -43,9 +43,9 @@ func (h *handler) register(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
-	a, err := h.rooms.Registry.Register(reg, at, time.Now(), h.rooms.TTL)
+	a, err := h.deps.Registry.Register(reg, at, time.Now(), h.deps.TTL)
 	if err != nil {
-		status, why := refusalOf(err, at)
+		status, why := registerError(err, at)
 		h.refuse(w, r, status, why)
 		return
 	}
@@ -53,14 +53,14 @@ func (h *handler) register(w http.ResponseWriter, r *http.Request) {
 		h.log.Info("backend registered", "backend", string(a.Backend.ID), "address", at, "server", reg.Server,
 			"device", reg.Device, "from", r.RemoteAddr, "replaces", a.Replaced)
 	}
-	write(w, http.StatusOK, reply{PID: h.pid})
+	writeReply(w, http.StatusOK, reply{PID: h.pid})
 }
 
-// readBody reads a body of at most maxBodyBytes. One that says that it is
-// longer is not read at all.
+// readBody reads a body of at most maxBodyBytes. If Content-Length says more, it reads
+// nothing.
 func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.ContentLength > maxBodyBytes {
-		w.Header().Set("Connection", "close") // what is not read is not waited for
+		w.Header().Set("Connection", "close") // so that net/http does not read it either
 		return nil, fmt.Errorf("body: %w", &http.MaxBytesError{Limit: maxBodyBytes})
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
@@ -70,7 +70,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// peerOf is who sends the request, invalid if that is unknown.
+// peerOf returns the address of the client, invalid if it is unknown.
 func peerOf(r *http.Request) netip.AddrPort {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -79,8 +79,8 @@ func peerOf(r *http.Request) netip.AddrPort {
 	return netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
 }
 
-// parseHeartbeat reads a heartbeat and where SRT is served by its sender. Unknown
-// fields are ignored; the error begins with the field that is to blame.
+// parseHeartbeat returns the registration and the SRT address of its sender. It ignores
+// unknown fields. An error begins with the name of the field.
 func parseHeartbeat(body []byte, peer netip.AddrPort) (backend.Registration, netip.AddrPort, error) {
 	var b heartbeat
 	if err := json.Unmarshal(body, &b); err != nil {
@@ -112,8 +112,9 @@ func parseHeartbeat(body []byte, peer netip.AddrPort) (backend.Registration, net
 	return reg, netip.AddrPort{}, fmt.Errorf("srt: %w", first)
 }
 
-// refusalOf names the field to blame for what the registry refuses.
-func refusalOf(err error, at netip.AddrPort) (status int, why string) {
+// registerError returns the answer to what the registry refuses; it begins with the
+// name of the field.
+func registerError(err error, at netip.AddrPort) (status int, why string) {
 	switch {
 	case errors.Is(err, backend.ErrSelf), errors.Is(err, backend.ErrAddress):
 		return http.StatusBadRequest, fmt.Sprintf("srt: %s %v", at, err)

@@ -18,16 +18,16 @@ import (
 	"srtrelay/wire"
 )
 
-// resolution is what would become of a stream ID.
+// resolution says what would happen to a caller with a stream ID.
 type resolution struct {
 	StreamID string `json:"streamid"`
-	// From says where the stream ID that counts comes from, Told what the
-	// backend would be told, if that is not what was asked.
-	From   rules.Origin `json:"from"`
-	Told   string       `json:"told,omitempty"`
-	Caller string       `json:"caller"`
+	// From says where the stream ID in force comes from. Rewritten is the stream ID
+	// that the backend would get, if it is another.
+	From      rules.Origin `json:"from"`
+	Rewritten string       `json:"told,omitempty"`
+	Caller    string       `json:"caller"`
 
-	// Dialect is the one that the stream ID is read by.
+	// Dialect is how the stream ID is read.
 	Dialect rules.Dialect `json:"dialect,omitempty"`
 
 	Vhost  string `json:"vhost,omitempty"`
@@ -39,7 +39,7 @@ type resolution struct {
 
 	Backend *resolvedBackend `json:"backend,omitempty"`
 	Why     string           `json:"why"`
-	// Reject is the SRT rejection code that the caller would get.
+	// Reject is the SRT rejection code for the caller.
 	Reject handshake.Code `json:"reject,omitempty"`
 }
 
@@ -48,36 +48,36 @@ type resolvedBackend struct {
 	Address string     `json:"address"`
 }
 
-// resolve says where a caller with a stream ID would go, and why. It changes
+// resolve answers where a caller with a stream ID would be sent, and why. It changes
 // nothing.
 func (h *handler) resolve(w http.ResponseWriter, r *http.Request) {
 	in, err := resolveRequest(r)
 	if err != nil {
-		fail(w, http.StatusBadRequest, err.Error())
+		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	routed, err := streamid.Route(h.rooms.Rules.Set(), in)
+	routed, err := streamid.Route(h.deps.Rules.Set(), in)
 	d := describe(in, routed)
 	if err != nil {
-		refused(w, d, streamid.Refusal(err), "streamid: "+err.Error())
+		writeRejection(w, d, streamid.Refusal(err), "streamid: "+err.Error())
 		return
 	}
-	target, why, err := h.rooms.Resolver.Explain(backend.Query{
+	target, why, err := h.deps.Explainer.Explain(backend.Query{
 		Key: routed.Key, Spelled: routed.Spelled, StreamID: in.StreamID, Publish: routed.Stream.Publish, Caller: in.Caller,
 	})
 	switch {
 	case errors.Is(err, backend.ErrNoStream):
-		refused(w, d, handshake.CodeNotFound, err.Error())
+		writeRejection(w, d, handshake.CodeNotFound, err.Error())
 	case err != nil:
-		refused(w, d, handshake.CodeDown, err.Error())
+		writeRejection(w, d, handshake.CodeDown, err.Error())
 	default:
 		d.Backend, d.Why = &resolvedBackend{target.ID, target.Addr.String()}, why
-		write(w, http.StatusOK, reply{Data: showResolution(d)})
+		writeReply(w, http.StatusOK, reply{Data: sanitizeResolution(d)})
 	}
 }
 
-// resolveRequest reads the query: streamid as a caller would send it; caller
-// and port, where the rules look at them, default to who asks and to none.
+// resolveRequest reads the query: streamid as a caller would send it, and for the rules
+// caller (by default the client's address) and port (by default none).
 func resolveRequest(r *http.Request) (in rules.Request, err error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	switch {
@@ -123,15 +123,15 @@ func describe(in rules.Request, routed streamid.Routed) resolution {
 		App:     routed.Stream.App, Stream: routed.Stream.Stream, Params: routed.Stream.Params, Key: routed.Key,
 	}
 	if routed.Changed {
-		d.Told = routed.StreamID
+		d.Rewritten = routed.StreamID
 	}
 	switch {
 	case routed.Dialect == rules.MediaMTX:
-		// A password has a place of its own there.
-		d.StreamID, d.Told, d.Params = streamid.Redact(d.StreamID), streamid.Redact(d.Told), streamid.RedactQuery(d.Params)
+		// This dialect has a place for a password.
+		d.StreamID, d.Rewritten, d.Params = streamid.Redact(d.StreamID), streamid.Redact(d.Rewritten), streamid.RedactQuery(d.Params)
 	case routed.From != rules.Sent:
-		// Who asks knows its own secrets, and not those of the rules.
-		d.Told, d.Params = streamid.Redact(d.Told), streamid.Redact(d.Params)
+		// The client knows the secrets that it sent, but not those of the rules.
+		d.Rewritten, d.Params = streamid.Redact(d.Rewritten), streamid.Redact(d.Params)
 	}
 	if routed.Key != "" {
 		d.Vhost, _, _ = strings.Cut(routed.Key, "/")
@@ -142,10 +142,10 @@ func describe(in rules.Request, routed streamid.Routed) resolution {
 	return d
 }
 
-// refused answers with what a caller would be refused with. SRT's codes from
-// 2000 on are those of HTTP, moved up (access_control.h).
-func refused(w http.ResponseWriter, d resolution, code handshake.Code, why string) {
+// writeRejection answers with the rejection that a caller would get. SRT's codes from
+// 2000 on are HTTP's plus 2000 (access_control.h).
+func writeRejection(w http.ResponseWriter, d resolution, code handshake.Code, why string) {
 	d.Why, d.Reject = why, code
 	status := int(code) - 2000
-	write(w, status, reply{Code: status, Error: answer.Printable(why), Data: showResolution(d)})
+	writeReply(w, status, reply{Code: status, Error: answer.Printable(why), Data: sanitizeResolution(d)})
 }

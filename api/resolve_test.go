@@ -23,7 +23,7 @@ type resolveAnswer struct {
 	Data  resolution
 }
 
-func (d *door) resolve(streamID string, more ...string) (*httptest.ResponseRecorder, resolveAnswer) {
+func (d *fixture) resolve(streamID string, more ...string) (*httptest.ResponseRecorder, resolveAnswer) {
 	d.Helper()
 	query := url.Values{"streamid": {streamID}}
 	for i := 0; i < len(more); i += 2 {
@@ -38,13 +38,13 @@ func (d *door) resolve(streamID string, more ...string) (*httptest.ResponseRecor
 }
 
 // open adds a backend that takes streams.
-func (d *door) open() *door {
+func (d *fixture) open() *fixture {
 	d.Put(backend.Backend{ID: "b", Source: backend.Static, Addr: netip.MustParseAddrPort("10.0.0.1:10080")})
 	return d
 }
 
 func TestResolve(t *testing.T) {
-	d := newDoor(t, "").open()
+	d := newFixture(t, "").open()
 	before := d.Snapshot()
 	w, _ := d.resolve("#!::h=a.com,r=live/x.flv?secret=k,m=publish")
 	d.expect(200, `{"code":0,"data":{"streamid":"#!::h=a.com,r=live/x.flv?secret=k,m=publish","from":"sent","caller":"198.51.100.7","dialect":"srs",
@@ -68,7 +68,7 @@ func TestResolve(t *testing.T) {
 }
 
 func TestResolveRefusesQueries(t *testing.T) {
-	d := newDoor(t, "").open()
+	d := newFixture(t, "").open()
 	for query, want := range map[string]string{
 		"":                                     "streamid: missing",
 		"streamid=%zz":                         "query: invalid URL escape",
@@ -91,7 +91,7 @@ func TestResolveRefusesQueries(t *testing.T) {
 
 // The rules apply as they do to a caller from that address and on that port.
 func TestResolveFollowsTheRules(t *testing.T) {
-	d := newDoor(t, "").open()
+	d := newFixture(t, "").open()
 	set, err := rules.Parse("rules.yaml",
 		[]byte("default: '#!::r=live/fallback,m=publish,token=abc'\naccess:\n  play:\n    deny: [10.0.0.0/8]\n"), streamid.Check)
 	if err != nil {
@@ -99,9 +99,9 @@ func TestResolveFollowsTheRules(t *testing.T) {
 	}
 	live := new(rules.Live)
 	live.Publish(set)
-	d.rooms.Rules = live
-	d.http = newHandler("v1", d.rooms, d.logger()).mux()
-	if w, a := d.resolve(""); w.Code != 200 || a.Data.From != rules.FromDefault || a.Data.Told != "#!::r=live/fallback,m=publish,token=***" ||
+	d.deps.Rules = live
+	d.http = newHandler("v1", d.deps, d.logger()).mux()
+	if w, a := d.resolve(""); w.Code != 200 || a.Data.From != rules.FromDefault || a.Data.Rewritten != "#!::r=live/fallback,m=publish,token=***" ||
 		a.Data.Params != "token=***" || a.Data.Key != "__defaultVhost__/live/fallback" {
 		t.Errorf("%s", w.Body)
 	}
@@ -119,7 +119,7 @@ func TestResolveTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newDoor(t, "").open()
+	d := newFixture(t, "").open()
 	rows := 0
 	for line := range strings.Lines(string(table)) {
 		cells := strings.Split(strings.TrimRight(line, "\r\n"), "\t")

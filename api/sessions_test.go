@@ -193,8 +193,8 @@ func TestUnknownOnes(t *testing.T) {
 }
 
 func TestKickNeedsTheToken(t *testing.T) {
-	d := newDoor(t, "secret-token")
-	said := d.rooms.Streams.(*spoken)
+	d := newFixture(t, "secret-token")
+	said := d.deps.Streams.(*spoken)
 	if w := d.call("DELETE", "/api/v1/sessions/0-1-2", ""); w.Code != 401 || len(said.kicked) > 0 {
 		t.Errorf("without a token: %d, kicked %v", w.Code, said.kicked)
 	}
@@ -234,7 +234,7 @@ func TestQuestionsAreBounded(t *testing.T) {
 			<-ctx.Done()
 			return ctx.Err()
 		}
-		mux := newHandler("v1", r.rooms(), discard).mux()
+		mux := newHandler("v1", r.deps(), discard).mux()
 		statuses := make(chan string, 2*maxLarge)
 		begun := time.Now()
 		for range 2 * maxLarge {
@@ -245,25 +245,25 @@ func TestQuestionsAreBounded(t *testing.T) {
 			}()
 		}
 		synctest.Wait()
-		if n := asked.Load(); n != maxAsking {
-			t.Errorf("%d questions at once, want %d", n, maxAsking)
+		if n := asked.Load(); n != maxQueries {
+			t.Errorf("%d questions at once, want %d", n, maxQueries)
 		}
 		for range cap(statuses) {
 			if got := <-statuses; got != "503503" {
 				t.Errorf("statuses %s", got)
 			}
 		}
-		if d := time.Since(begun); d != 2*askTimeout {
-			t.Errorf("took %v, want %v", d, 2*askTimeout)
+		if d := time.Since(begun); d != 2*queryTimeout {
+			t.Errorf("took %v, want %v", d, 2*queryTimeout)
 		}
 	})
 }
 
 func TestLargeAnswersAreBounded(t *testing.T) {
 	r := &relay{}
-	h := newHandler("v1", r.rooms(), discard)
+	h := newHandler("v1", r.deps(), discard)
 	for range maxLarge {
-		h.large <- struct{}{}
+		h.largeSlots <- struct{}{}
 	}
 	for path, want := range map[string]int{"streams": 503, "sessions": 503, "streams/one?key=": 503, "sessions/0-1-2": 200, "shards": 200} {
 		w := recordOf(h.mux(), "GET", "/api/v1/"+path)
@@ -271,9 +271,9 @@ func TestLargeAnswersAreBounded(t *testing.T) {
 			t.Errorf("%s: %d, want %d", path, w.Code, want)
 		}
 	}
-	h.large.leave()
+	h.largeSlots.release()
 	w := recordOf(h.mux(), "GET", "/api/v1/streams")
-	if w.Code != 200 || len(h.large) != maxLarge-1 {
-		t.Errorf("with room again: %d, %d under way", w.Code, len(h.large))
+	if w.Code != 200 || len(h.largeSlots) != maxLarge-1 {
+		t.Errorf("with room again: %d, %d under way", w.Code, len(h.largeSlots))
 	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 func (h *handler) shards(w http.ResponseWriter, _ *http.Request) {
-	stats := h.rooms.Shards.Stats()
+	stats := h.deps.Shards.Stats()
 	list := answer.ShardList{Shards: make([]answer.Shard, 0, len(stats))}
 	var sum shard.Stats
 	for _, s := range stats {
@@ -18,11 +18,11 @@ func (h *handler) shards(w http.ResponseWriter, _ *http.Request) {
 		}
 	}
 	list.Total = count(sum)
-	write(w, http.StatusOK, reply{Data: list})
+	writeReply(w, http.StatusOK, reply{Data: list})
 }
 
-// count sorts a shard's counters into the answer. A counter that a later
-// version adds finds its place by its kind.
+// count puts a shard's counters into the answer. Counters without a field of their own
+// go into one of the maps, by kind.
 func count(s shard.Stats) answer.Numbers {
 	v := &s.Values
 	n := answer.Numbers{

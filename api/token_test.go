@@ -10,7 +10,7 @@ import (
 // the path is the only one that it can bring.
 func TestTokenInThePath(t *testing.T) {
 	for _, token := range []string{"correct-horse", "s3cret+/=", "a/b//c/../d", "%2F%252F", "x;y{z}?#&", "........", `"quoted"`, "~!@$^*()_|\\`"} {
-		d := newDoor(t, token)
+		d := newFixture(t, token)
 		// As url.PathEscape, and as an operator would who encodes all.
 		all := ""
 		for _, c := range []byte(token) {
@@ -37,7 +37,7 @@ func TestTokenInThePath(t *testing.T) {
 			t.Error("a path that is not the register call's holds a token")
 		}
 	}
-	if w := newDoor(t, "").call("POST", register+"/any-token", sample); w.Code != 200 {
+	if w := newFixture(t, "").call("POST", register+"/any-token", sample); w.Code != 200 {
 		t.Errorf("no token is asked for, and one is brought: %d %s", w.Code, w.Body)
 	}
 }
@@ -46,7 +46,7 @@ func TestTokenInThePath(t *testing.T) {
 // wrong with the call.
 func TestTokenInThePathIsNotRepeated(t *testing.T) {
 	const token = "correct-horse"
-	d := newDoor(t, token)
+	d := newFixture(t, token)
 	said := ""
 	for _, c := range []struct{ method, path, body, host string }{
 		{"POST", register + "/correct-hors", sample, ""},
@@ -62,7 +62,7 @@ func TestTokenInThePathIsNotRepeated(t *testing.T) {
 		if d.host = c.host; c.host == "" {
 			d.host = "127.0.0.1"
 		}
-		d.http = newHandler("v1", d.rooms, d.logger()).mux() // which logs the first refusal
+		d.http = newHandler("v1", d.deps, d.logger()).mux() // which logs the first refusal
 		w := d.call(c.method, c.path, c.body)
 		said += w.Body.String()
 	}

@@ -19,13 +19,13 @@ import (
 
 // newServer joins the API to the parts it asks.
 func (r *relay) newServer() *api.Server {
-	return api.New(r.version, api.Rooms{
+	return api.New(r.version, api.Deps{
 		Shards:      r.group,
 		Backends:    r,
 		Streams:     r.watch,
 		State:       r.state,
 		Registry:    r.registry,
-		Resolver:    r.balancer,
+		Explainer:   r.balancer,
 		Rules:       r.rules.live(),
 		TTL:         r.config.BackendTTL,
 		Token:       r.config.RegisterToken,
@@ -33,7 +33,7 @@ func (r *relay) newServer() *api.Server {
 		Connections: r.connections,
 		Feed:        r.sinks.feed,
 		Metrics:     r.metricsHandler(),
-		Capture:     api.Captures(pcapng.NewRecorder(r.group, "srtrelay "+r.version), r.log),
+		Capture:     api.CaptureHandler(pcapng.NewRecorder(r.group, "srtrelay "+r.version), r.log),
 		Page:        web.Handler(),
 
 		Supervisor: r.supervisor,
@@ -73,7 +73,7 @@ func (r *relay) Backends() []answer.Backend {
 	for id, e := range r.balancer.memory.Ejections() {
 		ejected[id] = api.Ejection(e)
 	}
-	return api.View(api.Known{
+	return api.DescribeBackends(api.BackendStates{
 		Ejections: ejected,
 		Snapshot:  r.registry.Snapshot(), Seen: r.registry.Seen(), Loads: loads, Bitrates: r.bitrates.all(), Now: time.Now(),
 	})

@@ -34,7 +34,7 @@ func openBalancer(registry *backend.Registry, c config.Config, carried *bitrates
 	return selectedBalancer{Balancer: shared, memory: memory, shared: shared}
 }
 
-// Explain implements api.Resolver.
+// Explain implements api.Explainer.
 func (c selectedBalancer) Explain(q backend.Query) (backend.Target, string, error) {
 	if c.shared != nil {
 		return c.shared.Explain(q)

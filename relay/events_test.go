@@ -25,7 +25,7 @@ import (
 // feedText is all that a feed keeps, as a reader gets it.
 func feedText(t *testing.T, f *api.Feed) string {
 	t.Helper()
-	s := api.New("v", api.Rooms{Feed: f, Metrics: http.NotFoundHandler()}, slog.New(slog.DiscardHandler))
+	s := api.New("v", api.Deps{Feed: f, Metrics: http.NotFoundHandler()}, slog.New(slog.DiscardHandler))
 	if err := s.Listen(netip.MustParseAddrPort("127.0.0.1:0")); err != nil {
 		t.Fatal(err)
 	}

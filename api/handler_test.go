@@ -12,7 +12,7 @@ import (
 	"srtrelay/internal/supervise"
 )
 
-// broken is a room that cannot answer.
+// broken is a part of the relay that cannot answer.
 type broken struct{ abort bool }
 
 func (b broken) Backends() []answer.Backend {
@@ -33,12 +33,12 @@ func TestPanicOfACall(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			var out bytes.Buffer
 			r := &relay{}
-			rooms := r.rooms()
-			rooms.Backends = broken{c.abort}
+			deps := r.deps()
+			deps.Backends = broken{c.abort}
 			log := slog.New(slog.NewTextHandler(&out, nil))
 			s := supervise.New(log)
-			rooms.Supervisor = s
-			server := New("v", rooms, log)
+			deps.Supervisor = s
+			server := New("v", deps, log)
 			if err := server.Listen(netip.MustParseAddrPort("127.0.0.1:0")); err != nil {
 				t.Fatal(err)
 			}

@@ -21,35 +21,35 @@ import (
 
 const ttl = 30 * time.Second
 
-// door is the API over a real registry, past the network.
-type door struct {
+// fixture is the API over a real registry, past the network.
+type fixture struct {
 	*testing.T
 	*backend.Registry
-	rooms Rooms
-	log   bytes.Buffer
-	http  http.Handler
+	deps Deps
+	log  bytes.Buffer
+	http http.Handler
 	// from is whom requests come from, host what they name this host.
 	from, host string
 }
 
-func newDoor(t *testing.T, token string) *door {
-	d := &door{T: t, Registry: backend.NewRegistry(), from: "198.51.100.7:40000", host: "127.0.0.1:12025"}
-	d.rooms = (&relay{}).rooms()
-	d.rooms.Registry, d.rooms.Backends, d.rooms.Resolver = d.Registry, d, d
-	d.rooms.TTL, d.rooms.Token = ttl, token
-	d.http = newHandler("v1", d.rooms, d.logger()).mux()
+func newFixture(t *testing.T, token string) *fixture {
+	d := &fixture{T: t, Registry: backend.NewRegistry(), from: "198.51.100.7:40000", host: "127.0.0.1:12025"}
+	d.deps = (&relay{}).deps()
+	d.deps.Registry, d.deps.Backends, d.deps.Explainer = d.Registry, d, d
+	d.deps.TTL, d.deps.Token = ttl, token
+	d.http = newHandler("v1", d.deps, d.logger()).mux()
 	return d
 }
 
-func (d *door) logger() *slog.Logger { return slog.New(slog.NewTextHandler(&d.log, nil)) }
+func (d *fixture) logger() *slog.Logger { return slog.New(slog.NewTextHandler(&d.log, nil)) }
 
 // Backends implements Backends.
-func (d *door) Backends() []answer.Backend {
-	return View(Known{Snapshot: d.Snapshot(), Seen: d.Seen(), Now: time.Now()})
+func (d *fixture) Backends() []answer.Backend {
+	return DescribeBackends(BackendStates{Snapshot: d.Snapshot(), Seen: d.Seen(), Now: time.Now()})
 }
 
-// Explain implements Resolver: the first backend that takes streams.
-func (d *door) Explain(q backend.Query) (backend.Target, string, error) {
+// Explain implements Explainer: the first backend that takes streams.
+func (d *fixture) Explain(q backend.Query) (backend.Target, string, error) {
 	if strings.HasSuffix(q.Key, "/nobody") {
 		return backend.Target{}, "", backend.ErrNoStream
 	}
@@ -61,7 +61,7 @@ func (d *door) Explain(q backend.Query) (backend.Target, string, error) {
 	return backend.Target{}, "", backend.ErrNone
 }
 
-func (d *door) call(method, path, body string, header ...string) *httptest.ResponseRecorder {
+func (d *fixture) call(method, path, body string, header ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	r.RemoteAddr, r.Host = d.from, d.host
 	for i := 0; i < len(header); i += 2 {
@@ -73,7 +73,7 @@ func (d *door) call(method, path, body string, header ...string) *httptest.Respo
 }
 
 // expect makes a call and checks its whole answer.
-func (d *door) expect(status int, want string, w *httptest.ResponseRecorder) {
+func (d *fixture) expect(status int, want string, w *httptest.ResponseRecorder) {
 	d.Helper()
 	if w.Code != status || compact(d.T, w.Body.String()) != compact(d.T, want) {
 		d.Errorf("status %d, want %d\ngot  %swant %s", w.Code, status, w.Body, want)
@@ -93,7 +93,7 @@ var accepted = `{"code":0,"pid":"` + strconv.Itoa(os.Getpid()) + `"}`
 const register = "/api/v1/srs/register"
 
 func TestRegister(t *testing.T) {
-	d := newDoor(t, "")
+	d := newFixture(t, "")
 	for range 2 {
 		d.expect(200, accepted, d.call("POST", register, sample))
 	}
@@ -126,7 +126,7 @@ func TestRegisterForms(t *testing.T) {
 		strings.Replace(head, "10.0.0.5", "0.0.0.0", 1) + `["10080"]}`:  "198.51.100.7:10080",
 		strings.Replace(head, `"ip":"10.0.0.5",`, "", 1) + `["10080"]}`: "198.51.100.7:10080",
 	} {
-		d := newDoor(t, "")
+		d := newFixture(t, "")
 		d.expect(200, accepted, d.call("POST", register, body, "Content-Type", "text/plain"))
 		if b, ok := d.Snapshot().Find("s-v-1"); !ok || b.Addr.String() != want {
 			t.Errorf("%s: %v, want %s", body, b.Addr, want)
@@ -135,7 +135,7 @@ func TestRegisterForms(t *testing.T) {
 }
 
 func TestRegisterRefuses(t *testing.T) {
-	d := newDoor(t, "")
+	d := newFixture(t, "")
 	d.Reserve(netip.MustParseAddrPort("10.0.0.7:20080"))
 	d.Put(backend.Backend{ID: "a-b-c:1", Source: backend.Static, Addr: netip.MustParseAddrPort("10.0.0.1:1")})
 	before := d.Snapshot()
@@ -182,7 +182,7 @@ func TestRegisterRefuses(t *testing.T) {
 }
 
 func TestDrainAndForget(t *testing.T) {
-	d := newDoor(t, "")
+	d := newFixture(t, "")
 	d.Put(backend.Backend{ID: "[fd00::1]:10080", Source: backend.Static, Addr: netip.MustParseAddrPort("[fd00::1]:10080")})
 	d.Put(backend.Backend{ID: "there", Source: backend.Shared})
 	d.call("POST", register, sample)
@@ -227,7 +227,7 @@ func TestDrainAndForget(t *testing.T) {
 }
 
 func TestBackendsShowRegistrations(t *testing.T) {
-	d := newDoor(t, "")
+	d := newFixture(t, "")
 	d.call("POST", register, sample)
 	d.Alive(sampleID, 2, time.Now())
 	var got struct{ Data answer.BackendList }
@@ -240,7 +240,7 @@ func TestBackendsShowRegistrations(t *testing.T) {
 		t.Errorf("%+v", e)
 	}
 	// Alive by its answers, but nobody has heard of it.
-	late := View(Known{Snapshot: d.Snapshot(), Now: time.Now().Add(2 * ttl)})[0]
+	late := DescribeBackends(BackendStates{Snapshot: d.Snapshot(), Now: time.Now().Add(2 * ttl)})[0]
 	if late.Alive || !late.Late {
 		t.Errorf("%+v", late)
 	}
@@ -250,7 +250,7 @@ func TestRefusalsNameTheField(t *testing.T) {
 	for err, want := range map[error]string{
 		backend.ErrFull: "503 server: too many", backend.ErrReplaced: "409 service: replaced", errors.New("ip: x"): "400 ip: x",
 	} {
-		if status, why := refusalOf(err, netip.AddrPort{}); !strings.HasPrefix(strconv.Itoa(status)+" "+why, want) {
+		if status, why := registerError(err, netip.AddrPort{}); !strings.HasPrefix(strconv.Itoa(status)+" "+why, want) {
 			t.Errorf("%d %s, want %s", status, why, want)
 		}
 	}
@@ -262,7 +262,7 @@ func FuzzRegister(f *testing.F) {
 	f.Add([]byte(sample))
 	f.Add([]byte(`{"server":"s","service":"v","pid":"1","srt":["10080"]}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
-		d := newDoor(t, "")
+		d := newFixture(t, "")
 		w := d.call("POST", register, string(body))
 		var got reply
 		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil {
