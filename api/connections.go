@@ -9,8 +9,8 @@ import (
 )
 
 // MaxConnections is the most connections that the API needs at once: all readers of
-// events, the captures, a few scrapers and web pages. Each holds a descriptor, which
-// upstream sockets need too.
+// events, the captures, a few scrapers and web pages. It has fewer if the limit of open
+// files leaves fewer.
 const MaxConnections = 256
 
 // Connections bounds and counts the API's connections. A new connection beyond the

@@ -17,7 +17,7 @@ import (
 	"srtrelay/observe/metrics"
 )
 
-// newServer joins the API to the parts it asks.
+// newServer makes the API of the relay's parts.
 func (r *relay) newServer() *api.Server {
 	return api.New(r.version, api.Deps{
 		Shards:      r.group,
@@ -40,7 +40,7 @@ func (r *relay) newServer() *api.Server {
 	}, r.log)
 }
 
-// metricsHandler joins the metrics to the parts they show.
+// metricsHandler makes the handler of /metrics.
 func (r *relay) metricsHandler() http.Handler {
 	s := metrics.Sources{
 		Version: r.version, Shards: r.group, Backends: r, Events: r.sinks.counted, Quality: r.quality,
@@ -61,9 +61,8 @@ func (r *relay) metricsHandler() http.Handler {
 	return metrics.Handler(s, r.log)
 }
 
-// Backends implements api.Backends and metrics.Backends: what the registry
-// knows of the backends, and what they carry by the balancer's leases and the
-// shards' rates.
+// Backends implements api.Backends and metrics.Backends. The registry knows the
+// backends, the balancer their sessions and ejections, and the shards their bitrates.
 func (r *relay) Backends() []answer.Backend {
 	loads := make(map[backend.ID]api.Load)
 	for id, l := range r.balancer.memory.Loads() {
@@ -79,34 +78,33 @@ func (r *relay) Backends() []answer.Backend {
 	})
 }
 
-// lifeState is what the API says of the process.
-type lifeState struct {
+// readiness implements api.State.
+type readiness struct {
 	started, draining atomic.Bool
-	// shared is the store that relays share, nil without one.
+	// shared is the state shared by relays; nil with --state memory.
 	shared *redis.Balancer
 	lines  *asynclog.Log
 }
 
-// logStalled is for how long the log must have written nothing until /ready
-// says so.
+// logStalled is how long the log's reader must be stalled before /ready says so.
 const logStalled = 5 * time.Second
 
-// Ready implements api.State. A relay whose log is not read is ready, too.
-func (l *lifeState) Ready() (bool, string) {
-	ready, reason := l.open()
+// Ready implements api.State. A relay whose log is not read is ready all the same.
+func (l *readiness) Ready() (bool, string) {
+	ready, reason := l.takesCallers()
 	if s := l.lines.Stats(); ready && !s.Since.IsZero() && time.Since(s.Since) > logStalled {
-		amiss := fmt.Sprintf("the log is not read since %s, %d lines lost", s.Since.UTC().Format(time.RFC3339), s.Lost)
+		problem := fmt.Sprintf("the log is not read since %s, %d lines lost", s.Since.UTC().Format(time.RFC3339), s.Lost)
 		if s.Err != nil {
-			amiss += ": " + s.Err.Error()
+			problem += ": " + s.Err.Error()
 		}
-		reason = strings.TrimPrefix(reason+"; "+amiss, "; ")
+		reason = strings.TrimPrefix(reason+"; "+problem, "; ")
 	}
 	return ready, reason
 }
 
-// open reports whether callers can be taken. A relay that has once reached the
-// shared store stays ready without it: it goes on from what it knows.
-func (l *lifeState) open() (bool, string) {
+// takesCallers reports whether callers can be served. A relay that has reached the
+// shared state once stays ready without it, and goes on with what it knows.
+func (l *readiness) takesCallers() (bool, string) {
 	if !l.started.Load() {
 		return false, "starting"
 	}
@@ -121,4 +119,4 @@ func (l *lifeState) open() (bool, string) {
 }
 
 // Draining implements api.State.
-func (l *lifeState) Draining() bool { return l.draining.Load() }
+func (l *readiness) Draining() bool { return l.draining.Load() }

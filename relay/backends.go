@@ -4,24 +4,26 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"srtrelay/backend"
 	"srtrelay/balancer"
 	"srtrelay/balancer/redis"
 	"srtrelay/config"
+	"srtrelay/shard"
 )
 
-// selectedBalancer is the balancer that the settings ask for, and its parts.
+// selectedBalancer is the balancer of the configuration, and its parts.
 type selectedBalancer struct {
 	balancer.Balancer
-	memory *balancer.Memory // the books of this relay
-	shared *redis.Balancer  // the store that relays share, nil without one
+	memory *balancer.Memory // this relay's own state
+	shared *redis.Balancer  // the state shared by relays; nil with --state memory
 }
 
-func openBalancer(registry *backend.Registry, c config.Config, carried *bitrates, p process) selectedBalancer {
+func openBalancer(registry *backend.Registry, c config.Config, rates *bitrates, p process) selectedBalancer {
 	memory := balancer.NewMemory(registry, time.Now)
-	memory.Bitrate = carried.of
+	memory.Bitrate = rates.of
 	memory.Outliers = c.OutlierDetection
 	memory.Policy, memory.Affinity, memory.PlayersCreate = balancer.Policy(c.Policy), c.Affinity, c.PlayersCreate
 	if c.State != "redis" {
@@ -42,15 +44,15 @@ func (c selectedBalancer) Explain(q backend.Query) (backend.Target, string, erro
 	return c.memory.Explain(q)
 }
 
-// Close ends what a shared store does in the background.
+// Close ends the background tasks of the shared state.
 func (c selectedBalancer) Close() {
 	if c.shared != nil {
 		c.shared.Close()
 	}
 }
 
-// addBackends enters the static backends.
-func addBackends(r *backend.Registry, c config.Config) error {
+// addStaticBackends registers the backends of the configuration.
+func addStaticBackends(r *backend.Registry, c config.Config) error {
 	if err := r.AddStatic(c.Backends, time.Now()); err != nil {
 		return err
 	}
@@ -60,9 +62,9 @@ func addBackends(r *backend.Registry, c config.Config) error {
 	return nil
 }
 
-// followNames keeps the addresses of static backends up to date. tried is called
-// when every name has been looked up once.
-func followNames(ctx context.Context, r *backend.Registry, p process, tried func()) {
+// resolveNames looks up the host names of static backends until ctx ends. It calls
+// tried when every name has been looked up once.
+func resolveNames(ctx context.Context, r *backend.Registry, p process, tried func()) {
 	log := p.log
 	r.Follow(ctx, backend.Names{
 		Lookup: net.DefaultResolver.LookupNetIP,
@@ -78,9 +80,43 @@ func followNames(ctx context.Context, r *backend.Registry, p process, tried func
 	})
 }
 
-// age forgets the backends whose heartbeat has been late for long.
-func age(ctx context.Context, r *backend.Registry, log *slog.Logger) {
+// expireBackends removes backends whose heartbeat is long overdue, until ctx ends.
+func expireBackends(ctx context.Context, r *backend.Registry, log *slog.Logger) {
 	r.Age(ctx, func(b backend.Backend, why string) {
 		log.Info("backend forgotten", "backend", string(b.ID), "address", b.Addr, "reason", why)
 	})
+}
+
+// bitrates holds the present bitrate of each backend, so that the balancer need not ask
+// the shards.
+type bitrates struct {
+	current atomic.Pointer[map[backend.ID]float64]
+}
+
+// of returns a backend's bitrate in bit/s, 0 if it is unknown.
+func (b *bitrates) of(id backend.ID) float64 {
+	return b.all()[id]
+}
+
+// all returns the bitrates of all backends in bit/s. The map is read-only.
+func (b *bitrates) all() map[backend.ID]float64 {
+	if m := b.current.Load(); m != nil {
+		return *m
+	}
+	return nil
+}
+
+// follow sums up the shards' rates every second until ctx ends.
+func (b *bitrates) follow(ctx context.Context, group *shard.Group) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			sum := group.Rates()
+			b.current.Store(&sum)
+		}
+	}
 }

@@ -13,17 +13,17 @@ import (
 	"srtrelay/balancer"
 )
 
-// changesEvery is how often the backends are looked at: at once for a person,
-// and what comes and goes in between is told as what became of it.
-const changesEvery = 250 * time.Millisecond
+// changeInterval is how often the backends are compared. Changes that are undone in
+// between are not reported.
+const changeInterval = 250 * time.Millisecond
 
-// followChanges tells how the set of backends, and what is thought of them,
-// changes, until ctx ends.
-func followChanges(ctx context.Context, r *backend.Registry, ejected func() map[backend.ID]balancer.Ejection, tell func(answer.Event), log *slog.Logger) {
-	tick := time.NewTicker(changesEvery)
+// followChanges publishes an event for each change of a backend, and logs ejections,
+// until ctx ends.
+func followChanges(ctx context.Context, r *backend.Registry, ejected func() map[backend.ID]balancer.Ejection, publish func(answer.Event), log *slog.Logger) {
+	tick := time.NewTicker(changeInterval)
 	defer tick.Stop()
 	before, then := r.Snapshot(), time.Now()
-	var out ejections
+	var earlier ejections
 	for {
 		select {
 		case <-ctx.Done():
@@ -31,20 +31,20 @@ func followChanges(ctx context.Context, r *backend.Registry, ejected func() map[
 		case now := <-tick.C:
 			after := r.Snapshot()
 			for _, e := range changes(before, after, then, now) {
-				tell(e)
+				publish(e)
 			}
-			thought := ejected()
-			turned := ejectionChanges(out, thought, after, now)
-			logEjections(turned, log)
-			for _, e := range turned {
-				tell(e)
+			current := ejected()
+			changed := ejectionChanges(earlier, current, after, now)
+			logEjections(changed, log)
+			for _, e := range changed {
+				publish(e)
 			}
-			before, then, out = after, now, thought
+			before, then, earlier = after, now, current
 		}
 	}
 }
 
-// changes compares the backends of one time with those of a later one.
+// changes returns the events for the differences between two snapshots.
 func changes(before, after *backend.Snapshot, then, now time.Time) []answer.Event {
 	var all []answer.Event
 	add := func(b backend.Backend, kind, cause string) {
@@ -70,7 +70,7 @@ func changes(before, after *backend.Snapshot, then, now time.Time) []answer.Even
 	return all
 }
 
-// shownAddr is an address, "" for none.
+// shownAddr returns an address as text, "" for none.
 func shownAddr(at netip.AddrPort) string {
 	if !at.IsValid() {
 		return ""
@@ -78,11 +78,11 @@ func shownAddr(at netip.AddrPort) string {
 	return at.String()
 }
 
-// difference says what has changed about a backend, "" for nothing that an
-// operator would ask about.
+// difference describes what has changed about a backend; "" if nothing has that
+// interests an operator.
 func difference(was, is backend.Backend, then, now time.Time) string {
 	var what []string
-	turned := func(before, after bool, on, off string) {
+	flag := func(before, after bool, on, off string) {
 		switch {
 		case after && !before:
 			what = append(what, on)
@@ -90,9 +90,9 @@ func difference(was, is backend.Backend, then, now time.Time) string {
 			what = append(what, off)
 		}
 	}
-	turned(was.Down, is.Down, "down", "answers")
-	turned(was.Late(then), is.Late(now), "heartbeat late", "heartbeat again")
-	turned(was.Draining, is.Draining, "draining", "draining no more")
+	flag(was.Down, is.Down, "down", "answers")
+	flag(was.Late(then), is.Late(now), "heartbeat late", "heartbeat again")
+	flag(was.Draining, is.Draining, "draining", "draining no more")
 	switch {
 	case was.Addr == is.Addr:
 	case !was.Addr.IsValid():
@@ -109,4 +109,38 @@ func difference(was, is backend.Backend, then, now time.Time) string {
 		what = append(what, "in doubt")
 	}
 	return strings.Join(what, ", ")
+}
+
+// ejections holds the state of every backend that outlier detection has ever ejected.
+type ejections map[backend.ID]balancer.Ejection
+
+// ejectionChanges returns the events for ejected backends between two times.
+func ejectionChanges(before, after ejections, snap *backend.Snapshot, now time.Time) []answer.Event {
+	var all []answer.Event
+	for i := range snap.Backends {
+		b := &snap.Backends[i]
+		was, is := before[b.ID], after[b.ID]
+		cause := ""
+		switch {
+		case is.Ejected && is.Times > was.Times:
+			cause = "ejected: " + is.Why
+		case is.Returning && !was.Returning:
+			cause = "returns from ejection"
+		case was.Ejected && !is.Ejected:
+			cause = "ejected no more"
+		default:
+			continue
+		}
+		all = append(all, answer.Event{
+			Time: now.UTC(), Kind: answer.EventBackendChanged, Backend: string(b.ID), Address: b.Addr.String(), Cause: cause,
+		})
+	}
+	return all
+}
+
+// logEjections writes events of ejectionChanges to the log.
+func logEjections(all []answer.Event, log *slog.Logger) {
+	for _, e := range all {
+		log.Warn("backend "+e.Cause, "backend", e.Backend, "address", e.Address)
+	}
 }

@@ -15,16 +15,16 @@ import (
 	"srtrelay/shard"
 )
 
-// rejectionsPerSecond is how many rejections are told one by one. Whoever can
-// receive at its address can provoke any number; the rest is counted.
+// rejectionsPerSecond is how many rejections have a log line and an event of their own;
+// the rest is counted. Every host that can receive can cause any number of them.
 const rejectionsPerSecond = 50
 
-// sessionLinesPerSecond is how many beginnings and ends of sessions the log is
-// told one by one: more than a thousand callers that reconnect make in a few
-// seconds, and less than what a container runtime takes. The feed has them all.
+// sessionLinesPerSecond is how many beginnings and ends of sessions have a log line of
+// their own: more than a thousand reconnecting callers make in a few seconds, and fewer
+// than a container runtime's log can take. The feed has all of them.
 const sessionLinesPerSecond = 500
 
-// eventSinks are where events go, beside the log.
+// eventSinks are the receivers of events beside the log.
 type eventSinks struct {
 	feed    *api.Feed
 	counted *metrics.Events
@@ -34,9 +34,9 @@ func newEventSinks() eventSinks {
 	return eventSinks{feed: api.NewFeed(time.Now()), counted: metrics.NewEvents()}
 }
 
-// rulesRead tells that the file of rules was read anew, and whether it is in
+// publishRulesReload publishes that the rules file was read again, and whether it is in
 // force.
-func (c eventSinks) rulesRead(err error) {
+func (c eventSinks) publishRulesReload(err error) {
 	e := answer.Event{Time: time.Now().UTC(), Kind: answer.EventRulesChanged, Cause: "in force"}
 	if err != nil {
 		e.Cause = "not reloaded: " + err.Error()
@@ -44,24 +44,24 @@ func (c eventSinks) rulesRead(err error) {
 	c.feed.Publish(e)
 }
 
-// eventLog writes what happens to sessions to the log and the feed.
+// eventLog writes the shards' events to the log and the feed.
 type eventLog struct {
 	log   *slog.Logger
 	sinks eventSinks
-	// Of the last second: since the last report.
+	// Counts since the last report, which comes once per second.
 	rejections, sessions, sockets limit
 }
 
-// limit counts what comes within a second, and says what is too much.
+// limit allows most calls until it is reset.
 type limit struct{ most, seen int }
 
-func (l *limit) admits() bool {
+func (l *limit) allow() bool {
 	l.seen++
 	return l.seen <= l.most
 }
 
-// rest returns how many were not admitted, and begins the next second.
-func (l *limit) rest() int {
+// reset returns how many calls were not allowed, and counts from 0 again.
+func (l *limit) reset() int {
 	rest := max(l.seen-l.most, 0)
 	l.seen = 0
 	return rest
@@ -74,22 +74,22 @@ func newEventLog(log *slog.Logger, sinks eventSinks) *eventLog {
 	}
 }
 
-// run writes until ctx ends, and then what is still queued: the last sessions
-// end as the relay stops.
+// run handles events until ctx ends, and then those still in the queue, which include
+// the ends of the last sessions.
 func (l *eventLog) run(ctx context.Context, events <-chan shard.Event) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		select {
 		case e := <-events:
-			l.take(e)
+			l.handle(e)
 		case <-tick.C:
 			l.report()
 		case <-ctx.Done():
 			for {
 				select {
 				case e := <-events:
-					l.take(e)
+					l.handle(e)
 				default:
 					l.report()
 					return
@@ -99,22 +99,22 @@ func (l *eventLog) run(ctx context.Context, events <-chan shard.Event) {
 	}
 }
 
-// take counts an event, and writes it unless there are too many of its kind.
-func (l *eventLog) take(e shard.Event) {
+// handle counts an event, and logs and publishes it within the limits.
+func (l *eventLog) handle(e shard.Event) {
 	l.sinks.counted.Take(e)
 	line := true
 	switch e.Kind {
 	case shard.CallerRejected:
-		if !l.rejections.admits() {
+		if !l.rejections.allow() {
 			return
 		}
 	case shard.SessionBegun, shard.SessionEnded:
-		line = l.sessions.admits()
+		line = l.sessions.allow()
 	case shard.UpstreamFailed:
-		if l.sockets.admits() {
+		if l.sockets.allow() {
 			l.log.Error("cannot open another upstream socket", "shard", e.Shard, "error", e.Err)
 		}
-		return // its callers are rejected, which the feed tells
+		return // the feed has the rejections of its callers
 	}
 	if line {
 		logEvent(e, l.log)
@@ -122,22 +122,22 @@ func (l *eventLog) take(e shard.Event) {
 	l.sinks.feed.Publish(eventAnswer(e, time.Now()))
 }
 
-// report says what of the last second was not written.
+// report logs how many events of the last second have no line of their own.
 func (l *eventLog) report() {
-	if hidden := l.rejections.rest(); hidden > 0 {
+	if hidden := l.rejections.reset(); hidden > 0 {
 		l.log.Warn("more callers rejected", "count", hidden)
 		l.sinks.feed.Publish(answer.Event{Time: time.Now().UTC(), Kind: answer.EventMoreRejected, Lost: uint64(hidden)})
 	}
-	if hidden := l.sessions.rest(); hidden > 0 {
+	if hidden := l.sessions.reset(); hidden > 0 {
 		l.log.Info("more sessions begun or ended", "count", hidden)
 	}
-	if hidden := l.sockets.rest(); hidden > 0 {
+	if hidden := l.sockets.reset(); hidden > 0 {
 		l.log.Error("more upstream sockets could not be opened", "count", hidden)
 	}
 }
 
-// streamOf names the stream: by its key, or by what the caller sent if that was
-// refused before it had one.
+// streamOf returns the stream's key or, for a caller that was rejected before it had
+// one, its redacted stream ID.
 func streamOf(e shard.Event) string {
 	return cmp.Or(e.Key, streamid.Redact(e.StreamID))
 }
@@ -163,7 +163,7 @@ func logEvent(e shard.Event, log *slog.Logger) {
 	}
 }
 
-// eventAnswer is what the feed tells of an event.
+// eventAnswer converts a shard's event to the feed's.
 func eventAnswer(e shard.Event, now time.Time) answer.Event {
 	a := answer.Event{
 		Time: now.UTC(), Shard: &e.Shard, Stream: streamOf(e), Backend: string(e.Backend),

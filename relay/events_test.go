@@ -104,7 +104,7 @@ func TestLinesOfSessionsAreBounded(t *testing.T) {
 		if i%2 == 1 {
 			kind = shard.SessionEnded
 		}
-		log.take(shard.Event{Kind: kind})
+		log.handle(shard.Event{Kind: kind})
 	}
 	log.report()
 	lines := func() int {
@@ -119,7 +119,7 @@ func TestLinesOfSessionsAreBounded(t *testing.T) {
 	if n := strings.Count(feedText(t, sinks.feed), "event: session-"); n != sessionLinesPerSecond+more {
 		t.Errorf("%d events in the feed, want %d", n, sessionLinesPerSecond+more)
 	}
-	log.take(shard.Event{Kind: shard.SessionBegun}) // the next second
+	log.handle(shard.Event{Kind: shard.SessionBegun}) // the next second
 	if n := lines(); n != sessionLinesPerSecond+1 {
 		t.Errorf("%d lines after the next second began", n)
 	}

@@ -3,12 +3,11 @@ package relay
 import (
 	"bytes"
 	"log/slog"
-	"math"
 	"net/netip"
 	"strings"
 	"testing"
-	"testing/fstest"
 
+	"srtrelay/api"
 	"srtrelay/config"
 )
 
@@ -45,45 +44,31 @@ func TestDescriptorsAreCheckedAtStart(t *testing.T) {
 		if err == nil && p.reserved() != c.reserved {
 			t.Errorf("limit %d: %d kept for upstream sockets, want %d", c.limit, p.reserved(), c.reserved)
 		}
-		if err == nil && c.limit > 0 && p.least+p.reserved()+p.apiShare() != c.limit+leastAPI {
+		if err == nil && c.limit > 0 && p.least+p.reserved()+p.apiShare() != c.limit+minAPIFiles {
 			t.Errorf("limit %d: the shares do not add up: %+v", c.limit, p)
 		}
 	}
 }
 
-func TestMemoryLimit(t *testing.T) {
-	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
-	for name, c := range map[string]struct {
-		root fstest.MapFS
-		want int
+func TestConnectionsOfTheAPIFitTheLimit(t *testing.T) {
+	for _, c := range []struct {
+		limit, shards int
+		state         string
+		want          int
 	}{
-		"no cgroups": {fstest.MapFS{}, math.MaxInt},
-		"version 2": {fstest.MapFS{
-			"proc/self/cgroup": file("0::/system.slice/srtrelay.service\n"),
-			"sys/fs/cgroup/system.slice/srtrelay.service/memory.max": file("536870912\n"),
-		}, 512 << 20},
-		"version 2, the limit of a cgroup around it": {fstest.MapFS{
-			"proc/self/cgroup":             file("0::/a/b\n"),
-			"sys/fs/cgroup/a/b/memory.max": file("max\n"),
-			"sys/fs/cgroup/a/memory.max":   file("1048576\n"),
-		}, 1 << 20},
-		"in a container, which sees its own root": {fstest.MapFS{
-			"proc/self/cgroup":         file("0::/\n"),
-			"sys/fs/cgroup/memory.max": file("2097152\n"),
-		}, 2 << 20},
-		"version 1": {fstest.MapFS{
-			"proc/self/cgroup": file("5:cpu,cpuacct:/x\n4:memory:/docker/abc\n1:name=systemd:/x\n"),
-			"sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes": file("4194304\n"),
-			"sys/fs/cgroup/memory/memory.limit_in_bytes":            file("9223372036854771712\n"),
-		}, 4 << 20},
-		"version 1 in a container: the host's path is not there": {fstest.MapFS{
-			"proc/self/cgroup":                           file("4:memory:/docker/abc\n"),
-			"sys/fs/cgroup/memory/memory.limit_in_bytes": file("8388608\n"),
-		}, 8 << 20},
-		"no number": {fstest.MapFS{"proc/self/cgroup": file("0::/\nnonsense"), "sys/fs/cgroup/memory.max": file("?")}, math.MaxInt},
+		{0, 2, "memory", api.MaxConnections}, // unknown
+		{1 << 20, 2, "memory", api.MaxConnections},
+		{1 << 20, 2, "redis", api.MaxConnections},
+		{34, 2, "memory", minAPIFiles}, // the fewest descriptors with which it starts
+		{34, 2, "redis", minAPIFiles / 2},
+		{64, 2, "memory", 24},
+		{64, 2, "redis", 12},
+		{304, 2, "memory", api.MaxConnections},
+		{304, 2, "redis", 132},
 	} {
-		if got := memoryLimit(c.root); got != c.want {
-			t.Errorf("%s: %d, want %d", name, got, c.want)
+		p := planFiles(config.Config{Shards: c.shards, UpstreamPorts: 4, Listen: make([]netip.AddrPort, 1), State: c.state}, c.limit)
+		if got := p.apiConnections(); got != c.want {
+			t.Errorf("limit %d, --state %s: %d connections, want %d", c.limit, c.state, got, c.want)
 		}
 	}
 }

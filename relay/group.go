@@ -13,7 +13,7 @@ import (
 	"srtrelay/udp"
 )
 
-// openGroup opens the shards as the settings ask for them.
+// openGroup opens the shards of the configuration.
 func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.Resolver, live *rules.Live, events chan<- shard.Event, log *slog.Logger) (*shard.Group, error) {
 	cpus := c.Pin.CPUs
 	if c.Pin.Auto {
@@ -59,7 +59,7 @@ func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.R
 	return shard.Open(cfg)
 }
 
-// warnBuffers says once when the kernel grants less than was asked.
+// warnBuffers logs a warning if the kernel grants smaller socket buffers than asked.
 func warnBuffers(group *shard.Group, c config.Config, log *slog.Logger) {
 	recv, send := group.GrantedBuffers()
 	if recv < c.Rcvbuf {

@@ -21,25 +21,25 @@ import (
 	"srtrelay/udp"
 )
 
-// mostFormer bounds the callers of a killed process that are told: as many as
-// the rate allows before the last of them has given up by itself.
-const mostFormer = 200_000
+// maxFormer bounds the callers of a killed process that get a SHUTDOWN: as many as the
+// rate allows before the last of them would time out.
+const maxFormer = 200_000
 
-// sessionLedger is the file of --session-ledger: what the process before left
-// in it, and this one's records. A nil one is off.
+// sessionLedger is the file of --session-ledger. It holds the records that a killed
+// process left, and then this one's. A nil sessionLedger is off.
 type sessionLedger struct {
-	file *udp.PrivateFile // nil if there is none to write
+	file *udp.PrivateFile // nil if nothing can be written
 	log  *slog.Logger
 
 	former  []ledger.Record // callers of a process that was killed
-	pid     int             // its
-	damaged int             // records that were not used
-	others  int             // callers of addresses that are not listened on any more
-	until   time.Time       // when the last caller has given up
+	pid     int             // of that process
+	damaged int             // records that could not be used
+	others  int             // callers of listen addresses that this process has not
+	until   time.Time       // when the last caller has timed out
 }
 
-// openLedger reads what a killed process left and begins a ledger for this one.
-// What goes wrong is a line in the log, and the relay runs without.
+// openLedger reads the records of a killed process and begins a ledger for this one. If
+// that fails, it logs why, and the relay runs without a ledger.
 func openLedger(path string, group *shard.Group, log *slog.Logger) *sessionLedger {
 	if path == "" {
 		return nil
@@ -68,7 +68,7 @@ func openLedger(path string, group *shard.Group, log *slog.Logger) *sessionLedge
 	return l
 }
 
-// bootClock returns the kernel's boot ID and the time since the boot.
+// bootClock returns the kernel's boot ID and the time since boot.
 func bootClock() (boot [16]byte, now time.Duration, err error) {
 	text, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -82,7 +82,7 @@ func bootClock() (boot [16]byte, now time.Duration, err error) {
 	return [16]byte(id), now, err
 }
 
-// read collects the callers to tell. The error says why there are none.
+// read collects the callers of the killed process. The error says why there are none.
 func (l *sessionLedger) read(boot [16]byte, now time.Duration, group *shard.Group) error {
 	size, err := l.file.Size()
 	if err != nil || size == 0 {
@@ -106,8 +106,8 @@ func (l *sessionLedger) read(boot [16]byte, now time.Duration, group *shard.Grou
 		if unusable != nil {
 			return false
 		}
-		l.damaged += head.Scan(offset, b, func(r ledger.Record) { l.take(r, listener) })
-		return len(l.former) < mostFormer
+		l.damaged += head.Scan(offset, b, func(r ledger.Record) { l.collect(r, listener) })
+		return len(l.former) < maxFormer
 	})
 	l.pid = head.PID
 	l.until = time.Now().Add(ledger.Young - (now - head.Heartbeat))
@@ -124,19 +124,19 @@ func (l *sessionLedger) read(boot [16]byte, now time.Duration, group *shard.Grou
 	return nil
 }
 
-// take takes one caller, if its listen address is one of ours.
-func (l *sessionLedger) take(r ledger.Record, listener map[int]uint8) {
+// collect keeps a caller if this process has its listen address.
+func (l *sessionLedger) collect(r ledger.Record, listener map[int]uint8) {
 	i, ours := listener[int(r.Listener)]
 	switch {
 	case !ours:
 		l.others++
-	case len(l.former) < mostFormer:
+	case len(l.former) < maxFormer:
 		r.Listener = i
 		l.former = append(l.former, r)
 	}
 }
 
-// begin has the group write its records to the file.
+// begin empties the file and has the group write its records there.
 func (l *sessionLedger) begin(boot [16]byte, now time.Duration, group *shard.Group) error {
 	var nonce [8]byte
 	_, _ = rand.Read(nonce[:]) // never fails (crypto/rand, Go 1.24)
@@ -159,20 +159,20 @@ func (l *sessionLedger) begin(boot [16]byte, now time.Duration, group *shard.Gro
 	return group.UseLedger(&h, l.file.Bytes(), l.file.Reserve)
 }
 
-// start keeps the ledger alive until ctx ends, and has the callers of the
-// process before told. The group must have been started.
+// start writes heartbeats until ctx ends, and tells the callers of the killed process.
+// The group must have been started.
 func (l *sessionLedger) start(ctx context.Context, tasks *supervise.Tasks, group *shard.Group) {
 	if l == nil {
 		return
 	}
 	if l.file != nil {
-		tasks.Loop(ctx, "session ledger", l.beat)
+		tasks.Loop(ctx, "session ledger", l.writeHeartbeats)
 	}
-	tasks.Go("callers of before", func() { l.tell(ctx, group) })
+	tasks.Go("callers of before", func() { l.tellFormer(ctx, group) })
 }
 
-// beat writes the heartbeat until ctx ends.
-func (l *sessionLedger) beat(ctx context.Context) {
+// writeHeartbeats writes the time to the ledger until ctx ends.
+func (l *sessionLedger) writeHeartbeats(ctx context.Context) {
 	tick := time.NewTicker(ledger.HeartbeatEvery)
 	defer tick.Stop()
 	for {
@@ -187,8 +187,8 @@ func (l *sessionLedger) beat(ctx context.Context) {
 	}
 }
 
-// tell tells the callers of the process before, whose loops no longer run.
-func (l *sessionLedger) tell(ctx context.Context, group *shard.Group) {
+// tellFormer sends a SHUTDOWN to each caller of the killed process.
+func (l *sessionLedger) tellFormer(ctx context.Context, group *shard.Group) {
 	if len(l.former) == 0 {
 		return
 	}
@@ -200,8 +200,8 @@ func (l *sessionLedger) tell(ctx context.Context, group *shard.Group) {
 	l.former = nil
 }
 
-// close removes the file, unless it is kept because it holds callers that
-// nobody has told. The group must have stopped.
+// close closes the file, and removes it unless keep is true: then its callers are still
+// to be told. The group must have stopped.
 func (l *sessionLedger) close(keep bool) {
 	if l == nil || l.file == nil {
 		return
@@ -211,5 +211,5 @@ func (l *sessionLedger) close(keep bool) {
 			l.log.Warn("the session ledger is not removed", "error", err)
 		}
 	}
-	_ = l.file.Close() // of memory, which cannot fail to be written
+	_ = l.file.Close() // on a tmpfs: no write can fail
 }

@@ -1,22 +1,27 @@
 package relay
 
 import (
+	"context"
 	"io/fs"
 	"log/slog"
 	"math"
 	slash "path"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
+	"time"
 
 	"srtrelay/shard"
 )
 
-// processMemory is what the process takes beside its batches and the kernel's
-// buffers, with some thousand sessions.
+// processMemory is what the process needs beside its batches and the kernel's buffers,
+// with some thousand sessions.
 const processMemory = 96 << 20
 
-// warnMemory says once when the cgroup's limit is less than the relay may come
-// to need: beyond it the kernel kills the process, with all its streams.
+// warnMemory logs a warning if the cgroup's limit is below what the relay may need: the
+// kernel would kill the process, and with it all streams.
 func warnMemory(root fs.FS, group *shard.Group, log *slog.Logger) {
 	limit := memoryLimit(root)
 	batches, buffers := group.MemoryMost()
@@ -27,9 +32,9 @@ func warnMemory(root fs.FS, group *shard.Group, log *slog.Logger) {
 	}
 }
 
-// memoryLimit returns the least memory limit of the process's cgroup and those
-// around it, version 1 and 2; math.MaxInt without one. root is the root of the
-// file system.
+// memoryLimit returns the lowest memory limit of the process's cgroup and its parents,
+// of version 1 and 2; math.MaxInt if there is none. root is the root of the file
+// system.
 func memoryLimit(root fs.FS) int {
 	least := math.MaxInt
 	groups, err := fs.ReadFile(root, "proc/self/cgroup")
@@ -37,7 +42,7 @@ func memoryLimit(root fs.FS) int {
 		return least
 	}
 	for line := range strings.Lines(string(groups)) {
-		// hierarchy:controllers:path, of version 2 0::path
+		// hierarchy:controllers:path; 0::path in version 2
 		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
 		controllers, group, _ := strings.Cut(rest, ":")
 		mount, file := "", ""
@@ -49,7 +54,7 @@ func memoryLimit(root fs.FS) int {
 		default:
 			continue
 		}
-		// In a container the path may be the host's, and only the root is there.
+		// In a container the path may be the host's, of which only the root exists.
 		for dir := slash.Clean("/" + group); ; dir = slash.Dir(dir) {
 			least = min(least, limitIn(root, slash.Join(mount, dir, file)))
 			if dir == "/" {
@@ -60,8 +65,8 @@ func memoryLimit(root fs.FS) int {
 	return least
 }
 
-// limitIn reads one limit; math.MaxInt where there is none ("max", or version
-// 1's number above all memory).
+// limitIn reads one limit; math.MaxInt for none ("max", or in version 1 a number above
+// all memory).
 func limitIn(root fs.FS, name string) int {
 	text, err := fs.ReadFile(root, name)
 	if err != nil {
@@ -72,4 +77,77 @@ func limitIn(root fs.FS, name string) int {
 		return math.MaxInt
 	}
 	return int(n)
+}
+
+const (
+	trimInterval = time.Second
+	// trimGap is the least time between two trims, and for how long the memory must
+	// be likely to stay unused.
+	trimGap = 10 * time.Second
+	// minTrim is the least memory worth a trim, of a large heap trimPercent of it:
+	// half of what may gather between two of the runtime's own collections. The cost
+	// of a collection grows with the live heap.
+	minTrim     = 8 << 20
+	trimPercent = gcPercent / 2
+)
+
+// trimHeap returns unused memory to the kernel until ctx ends.
+//
+// A burst of callers leaves garbage behind, because each handshake is kept for
+// seconds, for its replays. The runtime collects when more is allocated; without
+// further callers that would be after its forced collection interval of two minutes.
+func trimHeap(ctx context.Context) {
+	look := time.NewTicker(trimInterval)
+	defer look.Stop()
+	var t heapTrimmer
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-look.C:
+			if t.due(now, readHeap()) {
+				runtime.GC() // FreeOSMemory collects again: sync.Pool frees its items in the second collection
+				debug.FreeOSMemory()
+			}
+		}
+	}
+}
+
+// heapTrimmer decides when to trim the heap.
+type heapTrimmer struct {
+	allocated uint64    // at the last call of due
+	trimmed   time.Time // the last time
+}
+
+// due is called once per trimInterval. It reports whether there is enough memory to
+// reclaim and, at the present rate of allocation, none of it is needed for trimGap.
+func (t *heapTrimmer) due(now time.Time, h heap) bool {
+	wanted := (h.allocated - t.allocated) * uint64(trimGap/trimInterval)
+	t.allocated = h.allocated
+	worth := max(minTrim, h.live/100*trimPercent)
+	if h.reclaimable < max(worth, wanted) || now.Sub(t.trimmed) < trimGap {
+		return false
+	}
+	t.trimmed = now
+	return true
+}
+
+// heap is the state of the heap, in bytes.
+type heap struct {
+	allocated   uint64 // since the start, freed or not
+	live        uint64 // after the last collection
+	reclaimable uint64 // allocated since the last collection, or free and still the process's
+}
+
+func readHeap() heap {
+	samples := [...]metrics.Sample{
+		{Name: "/gc/heap/allocs:bytes"},
+		{Name: "/memory/classes/heap/objects:bytes"},
+		{Name: "/memory/classes/heap/free:bytes"},
+		{Name: "/gc/heap/live:bytes"},
+	}
+	metrics.Read(samples[:])
+	value := func(i int) uint64 { return samples[i].Value.Uint64() }
+	all, live := value(1)+value(2), value(3)
+	return heap{allocated: value(0), live: live, reclaimable: all - min(live, all)}
 }

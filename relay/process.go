@@ -15,45 +15,44 @@ import (
 	"srtrelay/internal/supervise"
 )
 
-// lastLines is how long the end of the process waits for the log's reader.
-const lastLines = time.Second
+// logFlushTimeout is how long the process waits for the log's reader at its end.
+const logFlushTimeout = time.Second
 
-// process is what a relay has of the process it runs in.
+// process is what a relay gets from its process.
 type process struct {
 	version    string
 	log        *slog.Logger
-	lines      *asynclog.Log // what log writes to
+	lines      *asynclog.Log // the queue behind log
 	supervisor *supervise.Supervisor
 }
 
-// startError is a failure before the relay answered its first caller: a busy
-// port, a backend at the relay's own address.
+// startError is a failure before the relay could answer callers, such as a port in use.
 type startError struct{ cause error }
 
 // Error implements error.
 func (e *startError) Error() string { return e.cause.Error() }
 
-// Unwrap gives errors.Is and errors.As the cause.
+// Unwrap returns the cause, for errors.Is and errors.As.
 func (e *startError) Unwrap() error { return e.cause }
 
-// Serve runs a relay that logs to stderr until it ends by itself or by signals:
-// the first drains, the second stops at once, the third ends the process.
-// started says whether it answered callers. Neither a reader of stderr that
-// stalls nor one that dies holds it up.
+// Serve runs a relay that logs to stderr, until it fails or is stopped by signals: the
+// first drains, the second stops at once, the third ends the process. started is false
+// if it never answered callers. A reader of stderr that stalls or dies does not block
+// the relay.
 func Serve(c config.Config, version string, stderr io.Writer, signals <-chan os.Signal) (started bool, err error) {
 	return serve(c, version, stderr, signals, run)
 }
 
-// runner runs a relay as run does.
+// runner is the type of run.
 type runner func(ctx context.Context, drain <-chan struct{}, c config.Config, p process) error
 
-// serve is Serve with another runner. When it returns, the log is written, or
-// its reader has had lastLines.
+// serve is Serve with another runner. It returns when the log is written, or after
+// logFlushTimeout.
 func serve(c config.Config, version string, stderr io.Writer, signals <-chan os.Signal, run runner) (started bool, err error) {
 	lines := asynclog.Open(stderr, logFormat(c))
-	defer lines.Close(lastLines)
+	defer lines.Close(logFlushTimeout)
 	log := slog.New(lines.Handler())
-	slog.SetDefault(log) // for what a dependency writes to the standard log
+	slog.SetDefault(log) // for dependencies that use the standard log
 	for _, line := range c.Warnings {
 		log.Warn(line)
 	}
@@ -61,30 +60,30 @@ func serve(c config.Config, version string, stderr io.Writer, signals <-chan os.
 	defer stop()
 	p := process{version: version, log: log, lines: lines, supervisor: supervise.New(log)}
 	drain := make(chan struct{})
-	watched, unwatch := context.WithCancel(context.Background())
+	watching, stopWatching := context.WithCancel(context.Background())
 	tasks := p.supervisor.Tasks()
-	tasks.Go("signals", func() { watchSignals(watched, signals, stop, drain, log) })
+	tasks.Go("signals", func() { watchSignals(watching, signals, stop, drain, log) })
 	defer tasks.Wait()
-	defer unwatch()
+	defer stopWatching()
 	err = run(ctx, drain, c, p)
 	_, early := errors.AsType[*startError](err)
 	return !early, err
 }
 
-// watchSignals closes drain at the first signal, calls stop at the second and
-// ends the process at the third: by then something hangs that should not. It
-// acts on a signal before it logs it.
+// watchSignals closes drain at the first signal, calls stop at the second, and ends the
+// process at the third, in case something hangs. It acts before it logs, because the log
+// may be what hangs.
 func watchSignals(ctx context.Context, signals <-chan os.Signal, stop context.CancelFunc, drain chan<- struct{}, log *slog.Logger) {
 	steps := []struct {
-		say string
-		do  func()
+		message string
+		do      func()
 	}{
 		{"draining", func() { close(drain) }},
 		{"stopping at once", func() {
-			signal.Reset(syscall.SIGINT, syscall.SIGTERM) // and not SIGPIPE
+			signal.Reset(syscall.SIGINT, syscall.SIGTERM) // SIGPIPE stays ignored
 			stop()
 		}},
-		// One that came before the Reset.
+		// For a third signal that came before the Reset.
 		{"ending", func() { _ = syscall.Kill(syscall.Getpid(), syscall.SIGTERM) }},
 	}
 	for _, step := range steps {
@@ -93,13 +92,12 @@ func watchSignals(ctx context.Context, signals <-chan os.Signal, stop context.Ca
 			return
 		case sig := <-signals:
 			step.do()
-			log.Info(step.say, "signal", sig.String())
+			log.Info(step.message, "signal", sig.String())
 		}
 	}
 }
 
-// logFormat is how the one log of the process is written. Standard output stays
-// free for what a person asked for.
+// logFormat returns the format of the log.
 func logFormat(c config.Config) asynclog.Format {
 	opts := &slog.HandlerOptions{Level: c.LogLevel}
 	if c.LogFormat == "json" {

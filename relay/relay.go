@@ -1,7 +1,6 @@
-// Package relay is the composition root: it opens the parts of a relay, joins
-// them, runs them until they are to stop, and closes them in order. It writes
-// what happens to the log and the event feed. What a part does stands in the
-// part's own package.
+// Package relay is the composition root. It opens the parts of a relay, connects them,
+// runs them until a signal or a failure, and closes them in order. It writes events to
+// the log and the feed. How a part works is the business of the part's own package.
 package relay
 
 import (
@@ -27,29 +26,28 @@ import (
 )
 
 const (
-	// firstProbes is how long the start waits to learn which backends live
-	// and what key length they advertise, before the first caller asks.
-	firstProbes = time.Second
-	// firstNames is how long it waits before that for the addresses of names: a
-	// name server that answers does so within a few ms.
-	firstNames = 500 * time.Millisecond
-	// apiGoodbye lets answers under way finish.
-	apiGoodbye = time.Second
-	// eventQueue holds what a burst of a thousand reconnecting callers per
-	// shard has to tell while the log is busy.
-	eventQueue = 16384
-	// spareProcs are the Ps of all that is no shard. A shard under load never
-	// gives up its own (its system calls are raw), so that without these the
-	// API and the resolver would run once in 10 ms, when the runtime preempts.
-	spareProcs = 2
-	// gcPercent lets the heap grow by so much between two collections. What
-	// lives is sessions, in large pieces without pointers, and garbage comes
-	// with handshakes and questions only: memory is worth more here than
-	// collections are.
+	// firstProbesTimeout is how long the start waits for the probes to learn which
+	// backends are alive, and their key lengths, before the first caller needs one.
+	firstProbesTimeout = time.Second
+	// firstLookupsTimeout is how long the start waits before that for the addresses of
+	// backends' names. A name server normally answers within a few ms.
+	firstLookupsTimeout = 500 * time.Millisecond
+	// apiShutdownTimeout lets running requests finish.
+	apiShutdownTimeout = time.Second
+	// eventQueueSize is enough for the events of a thousand reconnecting callers per
+	// shard while the log is busy.
+	eventQueueSize = 16384
+	// extraProcs are Ps for all other goroutines. A shard under load never gives up
+	// its own P (its system calls are raw), so without these the API and the resolver
+	// would only run when the runtime preempts a shard, every 10 ms.
+	extraProcs = 2
+	// gcPercent is lower than Go's default of 100. The live heap is sessions, in large
+	// objects without pointers, and only handshakes and API calls make garbage: so
+	// frequent collections are cheap and save memory.
 	gcPercent = 25
 )
 
-// relay is one relay. Its fields stand in the order in which they are opened.
+// relay is one relay. Its fields are in the order in which open sets them.
 type relay struct {
 	config config.Config
 	process
@@ -66,18 +64,18 @@ type relay struct {
 	sinks       eventSinks
 	quality     *metrics.Quality
 	watch       *streams.Watch
-	state       *lifeState
+	state       *readiness
 	connections *api.Connections
 	server      *api.Server
 	ledger      *sessionLedger
 
-	// tasks end when the background context does; eventLog is waited for before
-	// the API, which tells the last events.
+	// tasks end with the background context. eventLog ends first, so that the API can
+	// still serve the last events.
 	tasks, eventLog *supervise.Tasks
 }
 
-// run opens the relay and keeps it running: until ctx ends, or drain is closed
-// and the sessions are gone or the grace is over.
+// run opens the relay and runs it until ctx ends, or until drain is closed and then all
+// sessions have ended or the grace is over.
 func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process) error {
 	r := &relay{config: c, process: p}
 	defer r.close()
@@ -94,27 +92,27 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	select {
 	case late := <-r.group.Broken(): // while it stopped
 		if err == nil {
-			err = r.broken(late)
+			err = r.logBroken(late)
 		}
 	default:
 	}
 	end()
 	r.stopTasks()
-	// A shard that panicked has told nobody: the next process does.
+	// A shard that panicked has sent no SHUTDOWN: the next process does.
 	_, panicked := errors.AsType[*shard.PanicError](err)
 	r.ledger.close(panicked)
 	r.log.Info("stopped")
 	return err
 }
 
-// open opens every part; callers are not yet answered. After an error close is
-// all that there is to do.
+// open opens every part. Callers get no answer yet. After an error the caller only has
+// to call close.
 func (r *relay) open() (err error) {
 	if r.rules, err = openRules(r.config, r.log); err != nil {
 		return err
 	}
 	r.registry = backend.NewRegistry()
-	if err := addBackends(r.registry, r.config); err != nil {
+	if err := addStaticBackends(r.registry, r.config); err != nil {
 		return err
 	}
 	r.files = planFiles(r.config, udp.FileLimit())
@@ -126,7 +124,7 @@ func (r *relay) open() (err error) {
 	r.prober = probe.New(r.registry, r.log)
 	r.prober.Supervisor = r.supervisor
 	r.resolver = balancer.NewResolver(r.balancer, r.backendRefused, r.prober.Revive, r.supervisor)
-	r.events = make(chan shard.Event, eventQueue)
+	r.events = make(chan shard.Event, eventQueueSize)
 	if r.group, err = openGroup(r.config, r.registry, r.resolver, r.rules.live(), r.events, r.log); err != nil {
 		return err
 	}
@@ -137,8 +135,7 @@ func (r *relay) open() (err error) {
 	return nil
 }
 
-// openAPI binds the address of the API, and refuses backends that are the relay
-// itself.
+// openAPI binds the address of the API. It fails if a backend is the relay itself.
 func (r *relay) openAPI() error {
 	r.registry.Reserve(r.group.Addrs()...)
 	if b, found := r.registry.Own(); found {
@@ -146,13 +143,13 @@ func (r *relay) openAPI() error {
 	}
 	r.quality, r.sinks = metrics.NewQuality(), newEventSinks()
 	r.watch = streams.New(r.group, r.quality, r.log)
-	r.state = &lifeState{shared: r.balancer.shared, lines: r.lines}
-	r.connections = api.NewConnections(api.MaxConnections)
+	r.state = &readiness{shared: r.balancer.shared, lines: r.lines}
+	r.connections = api.NewConnections(r.files.apiConnections())
 	r.server = r.newServer()
 	return r.server.Listen(r.config.API)
 }
 
-// close closes what open has opened and nothing else has closed.
+// close closes the parts that have no context.
 func (r *relay) close() {
 	if r.resolver != nil {
 		r.resolver.Close()
@@ -163,7 +160,7 @@ func (r *relay) close() {
 	}
 }
 
-// backendRefused marks a backend whose callers were refused or not answered.
+// backendRefused marks a backend that refused callers or did not answer them.
 func (r *relay) backendRefused(id backend.ID, certain bool) {
 	switch {
 	case certain && r.registry.Down(id):
@@ -173,9 +170,9 @@ func (r *relay) backendRefused(id backend.ID, certain bool) {
 	}
 }
 
-// startTasks starts all that is no shard. It returns when the addresses of
-// backends are known and they have been probed, or after firstNames and
-// firstProbes.
+// startTasks starts everything except the shards. It returns when the names of backends
+// have been looked up and all backends have been probed, or after firstLookupsTimeout
+// and firstProbesTimeout.
 func (r *relay) startTasks(ctx, background context.Context) {
 	r.tasks, r.eventLog = r.supervisor.Tasks(), r.supervisor.Tasks()
 	lines := newEventLog(r.log, r.sinks)
@@ -184,22 +181,22 @@ func (r *relay) startTasks(ctx, background context.Context) {
 		followChanges(ctx, r.registry, r.balancer.memory.Ejections, r.sinks.feed.Publish, r.log)
 	})
 	r.tasks.Loop(background, "samples", r.watch.Run)
-	r.tasks.Loop(background, "heartbeats", func(ctx context.Context) { age(ctx, r.registry, r.log) })
-	r.tasks.Loop(background, "rules", func(ctx context.Context) { r.rules.watch(ctx, r.sinks.rulesRead, r.log) })
+	r.tasks.Loop(background, "heartbeats", func(ctx context.Context) { expireBackends(ctx, r.registry, r.log) })
+	r.tasks.Loop(background, "rules", func(ctx context.Context) { r.rules.watch(ctx, r.sinks.publishRulesReload, r.log) })
 	r.tasks.Loop(background, "backend rates", func(ctx context.Context) { r.bitrates.follow(ctx, r.group) })
-	r.loopUntilReady(ctx, background, "backend names", firstNames, func(ctx context.Context, ready func()) {
-		followNames(ctx, r.registry, r.process, ready)
+	r.loopUntilReady(ctx, background, "backend names", firstLookupsTimeout, func(ctx context.Context, ready func()) {
+		resolveNames(ctx, r.registry, r.process, ready)
 	})
 	r.tasks.Go("api", func() {
 		if err := r.server.Serve(); err != nil {
 			r.log.Error("the API has failed, streams go on", "error", err)
 		}
 	})
-	r.loopUntilReady(ctx, background, "prober", firstProbes, r.prober.Run)
+	r.loopUntilReady(ctx, background, "prober", firstProbesTimeout, r.prober.Run)
 }
 
-// loopUntilReady starts a task and waits until it calls ready, for atMost, or
-// until ctx ends.
+// loopUntilReady starts a task and waits until it calls ready, atMost has passed, or ctx
+// ends.
 func (r *relay) loopUntilReady(ctx, background context.Context, name string, atMost time.Duration, run func(ctx context.Context, ready func())) {
 	done := make(chan struct{})
 	ready := sync.OnceFunc(func() { close(done) })
@@ -211,16 +208,16 @@ func (r *relay) loopUntilReady(ctx, background context.Context, name string, atM
 	}
 }
 
-// tuneRuntime sets the garbage collector and the number of Ps.
+// tuneRuntime sets the garbage collector's target and the number of Ps.
 func (r *relay) tuneRuntime(background context.Context) {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
-		r.tasks.Loop(background, "memory", giveBack)
+		r.tasks.Loop(background, "memory", trimHeap)
 	}
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), r.config.Shards+spareProcs))
+	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), r.config.Shards+extraProcs))
 }
 
-// startGroup starts the shards: from here on callers are answered.
+// startGroup starts the shards. From here on callers get answers.
 func (r *relay) startGroup(background context.Context) {
 	r.ledger = openLedger(r.config.SessionLedger, r.group, r.log)
 	r.group.Start()
@@ -232,27 +229,27 @@ func (r *relay) startGroup(background context.Context) {
 	warnBuffers(r.group, c, r.log)
 	warnMemory(os.DirFS("/"), r.group, r.log)
 	if err := udp.ReserveFiles(r.files.reserved()); err != nil {
-		r.log.Warn("no descriptors are kept for upstream sockets", "error", err)
+		r.log.Warn("cannot reserve descriptors for upstream sockets", "error", err)
 	}
 }
 
-// stopTasks waits for the tasks, whose context has ended. How the last sessions
-// ended is in the feed before the API says goodbye.
+// stopTasks waits for the tasks, whose context has ended. The event log ends before the
+// API shuts down, so that the feed has the ends of the last sessions.
 func (r *relay) stopTasks() {
 	r.eventLog.Wait()
-	goodbye, cancel := context.WithTimeout(context.Background(), apiGoodbye)
+	limited, cancel := context.WithTimeout(context.Background(), apiShutdownTimeout)
 	defer cancel()
-	_ = r.server.Shutdown(goodbye) // cuts off who is not done; there is nothing else to do
+	_ = r.server.Shutdown(limited) // closes connections that are still in use
 	r.tasks.Wait()
 }
 
-// wait returns when the relay is to stop, with an error if it must.
+// wait blocks until the relay is to stop. The error says why it must.
 func (r *relay) wait(ctx context.Context, drain <-chan struct{}) error {
 	select {
 	case <-ctx.Done():
 		return nil
 	case err := <-r.group.Broken():
-		return r.broken(err)
+		return r.logBroken(err)
 	case <-drain:
 	}
 	r.state.draining.Store(true)
@@ -272,13 +269,13 @@ func (r *relay) wait(ctx context.Context, drain <-chan struct{}) error {
 	case err := <-r.group.Broken():
 		cancel()
 		<-drained
-		return r.broken(err)
+		return r.logBroken(err)
 	}
 }
 
-// broken logs why a shard cannot go on, at once and with the stack of a panic,
-// and returns it.
-func (r *relay) broken(err error) error {
+// logBroken logs why a shard cannot go on, with the stack of a panic, and returns the
+// error.
+func (r *relay) logBroken(err error) error {
 	if p, ok := errors.AsType[*shard.PanicError](err); ok {
 		r.log.Error("a shard has panicked, the relay stops", "shard", p.Shard, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
 	} else {

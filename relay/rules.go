@@ -14,14 +14,14 @@ import (
 	"srtrelay/streamid/rules"
 )
 
-// ruleFile is the file of stream ID rules, if there is one.
+// ruleFile is the file of --rules, if there is one.
 type ruleFile struct {
 	file *rules.File
 	hup  chan os.Signal
 }
 
-// openRules reads the file and from then on takes SIGHUP for a wish to have it
-// read again. Without a file SIGHUP only says so: it must not end a relay.
+// openRules reads the file. From then on SIGHUP reads it again; without a file, SIGHUP
+// writes a line to the log and does not end the process.
 func openRules(c config.Config, log *slog.Logger) (*ruleFile, error) {
 	l := &ruleFile{hup: make(chan os.Signal, 1)}
 	if c.Rules != "" {
@@ -36,7 +36,7 @@ func openRules(c config.Config, log *slog.Logger) (*ruleFile, error) {
 	return l, nil
 }
 
-// live is what the shards look at; nil without rules.
+// live returns the rules in force, for the shards; nil without a file.
 func (l *ruleFile) live() *rules.Live {
 	if l.file == nil {
 		return nil
@@ -44,12 +44,12 @@ func (l *ruleFile) live() *rules.Live {
 	return l.file.Live()
 }
 
-// close has SIGHUP end the process again.
+// close restores the default action of SIGHUP.
 func (l *ruleFile) close() { signal.Stop(l.hup) }
 
-// watch reads the file again when it changes or SIGHUP asks for it. A bad file
-// leaves the old rules in force. tell hears of both.
-func (l *ruleFile) watch(ctx context.Context, tell func(error), log *slog.Logger) {
+// watch reads the file again when it changes and on SIGHUP, and calls reloaded each
+// time. After an error the old rules stay in force.
+func (l *ruleFile) watch(ctx context.Context, reloaded func(error), log *slog.Logger) {
 	if l.file == nil {
 		for {
 			select {
@@ -63,7 +63,7 @@ func (l *ruleFile) watch(ctx context.Context, tell func(error), log *slog.Logger
 	tick := time.NewTicker(rules.PollEvery)
 	defer tick.Stop()
 	l.file.Watch(ctx, tick.C, l.hup, func(err error) {
-		tell(err)
+		reloaded(err)
 		if err != nil {
 			log.Error("rules not reloaded, the old ones stay in force", "error", err)
 			return

@@ -1,0 +1,105 @@
+package relay
+
+import (
+	"math"
+	"runtime/debug"
+	"testing"
+	"testing/fstest"
+	"testing/synctest"
+	"time"
+)
+
+func TestHeapIsTrimmedAfterABurst(t *testing.T) {
+	const (
+		burst = 16 << 20 // allocated in a second
+		rest  = 64 << 10
+		large = 1 << 30
+	)
+	type look struct {
+		allocated, live, reclaimable uint64
+		due                          bool
+	}
+	quiet := look{rest, 0, minTrim, false}
+	for name, looks := range map[string][]look{
+		"a burst":           {{burst, 0, 2 * burst, false}, {rest, 0, 2 * burst, true}},
+		"little is left":    {{burst, 0, minTrim - 1, false}, {rest, 0, minTrim - 1, false}},
+		"little of much":    {{burst, large, large / 10, false}, {rest, large, large / 10, false}},
+		"much of much":      {{burst, large, large / 7, false}, {rest, large, large / 7, true}},
+		"soon wanted again": {{burst, 0, 2 * burst, false}, {burst / 4, 0, 2 * burst, false}},
+		"not twice within ten seconds": {
+			{rest, 0, minTrim, true},
+			quiet, quiet, quiet, quiet, quiet, quiet, quiet, quiet, quiet,
+			{rest, 0, minTrim, true},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var trimmer heapTrimmer
+			var allocated uint64
+			now := time.Unix(1000, 0)
+			for i, l := range looks {
+				allocated += l.allocated
+				if got := trimmer.due(now, heap{allocated: allocated, live: l.live, reclaimable: l.reclaimable}); got != l.due {
+					t.Errorf("look %d: %v", i, got)
+				}
+				now = now.Add(trimInterval)
+			}
+		})
+	}
+}
+
+// garbage is on the heap, for whoever sees the package may look at it.
+var garbage []byte
+
+func TestTrimHeap(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // nobody else collects
+	synctest.Test(t, func(t *testing.T) {
+		garbage = make([]byte, 4*minTrim)
+		garbage = nil
+		if before := readHeap().reclaimable; before < 4*minTrim {
+			t.Fatalf("%d bytes to reclaim", before)
+		}
+		go trimHeap(t.Context())
+		time.Sleep(3 * trimInterval) // of the bubble; the first look has nothing to compare with
+		synctest.Wait()
+		if after := readHeap().reclaimable; after >= minTrim {
+			t.Errorf("%d bytes are still there", after)
+		}
+	})
+}
+
+func TestMemoryLimit(t *testing.T) {
+	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
+	for name, c := range map[string]struct {
+		root fstest.MapFS
+		want int
+	}{
+		"no cgroups": {fstest.MapFS{}, math.MaxInt},
+		"version 2": {fstest.MapFS{
+			"proc/self/cgroup": file("0::/system.slice/srtrelay.service\n"),
+			"sys/fs/cgroup/system.slice/srtrelay.service/memory.max": file("536870912\n"),
+		}, 512 << 20},
+		"version 2, the limit of a cgroup around it": {fstest.MapFS{
+			"proc/self/cgroup":             file("0::/a/b\n"),
+			"sys/fs/cgroup/a/b/memory.max": file("max\n"),
+			"sys/fs/cgroup/a/memory.max":   file("1048576\n"),
+		}, 1 << 20},
+		"in a container, which sees its own root": {fstest.MapFS{
+			"proc/self/cgroup":         file("0::/\n"),
+			"sys/fs/cgroup/memory.max": file("2097152\n"),
+		}, 2 << 20},
+		"version 1": {fstest.MapFS{
+			"proc/self/cgroup": file("5:cpu,cpuacct:/x\n4:memory:/docker/abc\n1:name=systemd:/x\n"),
+			"sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes": file("4194304\n"),
+			"sys/fs/cgroup/memory/memory.limit_in_bytes":            file("9223372036854771712\n"),
+		}, 4 << 20},
+		"version 1 in a container: the host's path is not there": {fstest.MapFS{
+			"proc/self/cgroup":                           file("4:memory:/docker/abc\n"),
+			"sys/fs/cgroup/memory/memory.limit_in_bytes": file("8388608\n"),
+		}, 8 << 20},
+		"no number": {fstest.MapFS{"proc/self/cgroup": file("0::/\nnonsense"), "sys/fs/cgroup/memory.max": file("?")}, math.MaxInt},
+	} {
+		if got := memoryLimit(c.root); got != c.want {
+			t.Errorf("%s: %d, want %d", name, got, c.want)
+		}
+	}
+}
