@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Lays srtrelay out below a folder: binary, manual page, completions, unit,
-# sysctl drop-in and, where there are none yet, sample settings.
+# Installs srtrelay below DESTDIR: binary, manual page, completions, systemd unit,
+# sysctl drop-in and, if there are none, sample settings.
 #
 #   install.sh BINARY DESTDIR PREFIX [SPEAKER]
 #
-# DESTDIR is "" for the running system. SPEAKER is a binary that runs here and
-# prints manual page and completions, if BINARY is for another machine.
+# DESTDIR is "" for the running system. If BINARY is for another architecture,
+# SPEAKER is a binary that runs here and prints manual page and completions.
 set -euo pipefail
 export LC_ALL=C
 [ $# -ge 3 ] || { echo 'install: usage: install.sh BINARY DESTDIR PREFIX [SPEAKER]' >&2; exit 2; }
@@ -15,15 +15,15 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 share=$dest$prefix/share
 put() { # mode, destination; the content on standard input
 	mkdir -p "$(dirname "$2")"
-	rm -f "$2" # not through a link, and not into a binary that runs
+	rm -f "$2" # do not follow a link or overwrite a running binary
 	cat >"$2"
 	chmod "$1" "$2"
 }
 put 755 "$dest$prefix/bin/srtrelay" <"$binary"
 "$speaker" man | gzip -9n | put 644 "$share/man/man1/srtrelay.1.gz"
 "$speaker" completion bash | put 644 "$share/bash-completion/completions/srtrelay"
-# Debian's zsh looks into vendor-completions for packages, into site-functions
-# below /usr/local.
+# Debian's zsh reads vendor-completions below /usr and site-functions below
+# /usr/local.
 zsh=site-functions
 [ "$prefix" != /usr ] || zsh=vendor-completions
 "$speaker" completion zsh | put 644 "$share/zsh/$zsh/_srtrelay"

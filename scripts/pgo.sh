@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Takes the CPU profile that the relay is built with (profile-guided
-# optimization, cmd/srtrelay/default.pgo) from a relay under the bench's mixed
-# load. Needs root; takes half a minute.
+# Makes the CPU profile for profile-guided optimization of the relay
+# (cmd/srtrelay/default.pgo) under the bench's mixed load. Needs root; takes half
+# a minute.
 set -eu -o pipefail
-# What is printed is parsed, and decimals have a point.
+# The output is parsed and must have decimal points.
 export LC_ALL=C
 cd "$(dirname "$0")/.."
 seconds=20
 
-rm -f cmd/srtrelay/default.pgo # a profile of the plain build, not of the last one
+rm -f cmd/srtrelay/default.pgo # profile a build without the last profile
 make --no-print-directory build >/dev/null
 out=$(mktemp -d)
 trap 'rm -rf "$out"; kill %1 2>/dev/null || true' EXIT
@@ -16,7 +16,7 @@ go run ./bench -only mixed -peers srtrelay -rounds 1 -window "$((seconds + 5))s"
 
 api=127.0.0.1:12025
 host=
-up() { # the relay answers in its namespace
+up() { # whether the relay answers in its namespace
 	host=$(ip netns list | awk '/^srtbench-.*-origin/ {print $1; exit}')
 	[ -n "$host" ] && ip netns exec "$host" bin/srtrelay shards --api "$api" >/dev/null 2>&1
 }
@@ -25,7 +25,7 @@ for _ in $(seq 900); do # the bench waits for a quiet machine first
 	sleep 0.2
 done
 if ! up; then
-	echo 'pgo: the relay did not come up' >&2
+	echo 'pgo: the relay did not start' >&2
 	exit 1
 fi
 sleep 3 # until all callers are connected and traffic flows

@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Installs what `make test` needs, on systems with apt; with the argument
-# "demo", "bench" or "stress" only what `make demo`, `make bench`, or
-# `make hostile` and `make soak` need.
-# What is there already is left alone. Where nothing can be installed it says
-# so and goes on, because the tests then skip what they cannot run; with
-# SRTRELAY_REQUIRE_ALL set it fails.
+# Installs the packages that `make test` needs, on systems with apt. With the
+# argument "demo", "bench" or "stress" it installs only what `make demo`,
+# `make bench`, or `make hostile` and `make soak` need.
+# Installed tools are left alone. If it cannot install a package it says so and
+# exits with 0, because tests skip what they cannot run; with
+# SRTRELAY_REQUIRE_ALL set it exits with 1.
 set -euo pipefail
-# What is printed is parsed, and decimals have a point.
+# The output is parsed and must have decimal points.
 export LC_ALL=C
 
 missing=()
-need() { # package, command or file that it brings
+need() { # package, a command or file in it
 	case "$2" in
 	/*) if [ -e "$2" ]; then return; fi ;;
 	*) if PATH="$PATH:/usr/sbin:/sbin" command -v "$2" >/dev/null; then return; fi ;;
@@ -23,7 +23,7 @@ need() { # package, command or file that it brings
 case "${1:-tests}" in
 tests | bench | demo | stress) ;;
 *)
-	echo "setup: $1: unknown argument; there are none, bench, demo and stress" >&2
+	echo "setup: $1: unknown argument; use none, bench, demo or stress" >&2
 	exit 2
 	;;
 esac
@@ -31,7 +31,7 @@ esac
 need_bench() {
 	need iproute2 ip
 	need nginx nginx
-	# Without the file the module may still be built in.
+	# If the file is missing, the module may be built in.
 	if ! PATH="$PATH:/usr/sbin" nginx -V 2>&1 | grep -q -e '--with-stream\( \|$\)'; then
 		need libnginx-mod-stream /usr/lib/nginx/modules/ngx_stream_module.so
 	fi
@@ -41,7 +41,7 @@ need_bench() {
 need_demo() {
 	need ffmpeg ffmpeg
 	need srt-tools srt-live-transmit
-	# For internal/origin, an SRT server on the real libsrt.
+	# For internal/origin, an SRT server that uses the real libsrt.
 	need gcc gcc
 	need libc6-dev /usr/include/stdio.h
 	need libsrt-openssl-dev /usr/include/srt/srt.h
@@ -55,9 +55,9 @@ need_tests() {
 	need_demo
 	need_stress
 	need iproute2 tc
-	# Dissects captures.
+	# For dissecting captures.
 	need tshark tshark
-	# For the tests of the web page, and letters for its screenshots.
+	# For the tests of the web page, and a font for its screenshots.
 	need chromium chromium
 	need fonts-dejavu-core /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 	# For a locale with decimal commas.
@@ -67,13 +67,13 @@ need_tests() {
 	need fish fish
 	need groff-base groff
 	need mandoc mandoc
-	# The bench is tested, too.
+	# For the tests of the bench.
 	need_bench
 }
 "need_${1:-tests}"
 
 if [ "${#missing[@]}" -eq 0 ]; then
-	echo 'setup: all tools are there'
+	echo 'setup: all tools are installed'
 	exit 0
 fi
 
@@ -82,19 +82,19 @@ give_up() {
 	if [ -n "${SRTRELAY_REQUIRE_ALL:-}" ]; then
 		exit 1
 	fi
-	echo 'setup: going on without; the tests that need them will be skipped' >&2
+	echo 'setup: continuing; tests that need them will be skipped' >&2
 	exit 0
 }
 
-command -v apt-get >/dev/null || give_up 'there is no apt-get here'
+command -v apt-get >/dev/null || give_up 'apt-get not found'
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
-	command -v sudo >/dev/null || give_up 'not root, and there is no sudo'
+	command -v sudo >/dev/null || give_up 'not root, and sudo not found'
 	as_root=(sudo)
 fi
 
-# Debian starts the servers that it installs. Only the programs are wanted here,
-# so a server that was not there before is stopped again.
+# Debian starts the servers that it installs. Only the programs are needed here,
+# so a newly installed server is stopped again.
 installed() { # service
 	[ -e "/etc/init.d/$1" ] || [ -e "/lib/systemd/system/$1.service" ]
 }

@@ -1,24 +1,24 @@
 #!/usr/bin/env bash
-# Looks at the kernel settings that decide whether a busy relay loses
-# datagrams, and sets those that can be set. See usage below.
+# Checks the kernel settings that decide whether a busy relay loses datagrams,
+# and changes them on request. See usage below.
 set -euo pipefail
-# What is printed is parsed, and decimals have a point.
+# The output is parsed and must have decimal points.
 export LC_ALL=C
 
 usage() {
 	cat <<'TEXT'
 Usage: tune-host.sh [--set] [--persist] [--port N] [--dev NAME]...
 
-Without --set nothing is changed: a table says what is there, what a busy relay
-wants, and why.
+Without --set nothing is changed: a table shows the present value, the value
+that a busy relay needs, and why.
 
-  --set        set what is off, until the next boot (root)
+  --set        change what is OFF, until the next boot (root)
   --persist    the same, and write the sysctls to /etc/sysctl.d/90-srtrelay.conf
   --port N     the relay's UDP port (default 20080)
-  --dev NAME   a network card to look at; repeatable (default: those with a
+  --dev NAME   a network card to check; repeatable (default: those with a
                default route)
 
-Exit codes: 0 all well, 1 something is off, 2 wrong usage.
+Exit codes: 0 nothing is OFF, 1 something is OFF, 2 wrong usage.
 TEXT
 }
 
@@ -32,11 +32,11 @@ while [ $# -gt 0 ]; do
 		[ $# -gt 1 ] || { echo "tune-host: $1: value missing" >&2; exit 2; }
 		if [ "$1" = --port ]; then
 			case "$2" in
-			*[!0-9]* | '') echo "tune-host: --port: $2 is no port" >&2; exit 2 ;;
+			*[!0-9]* | '') echo "tune-host: --port: $2 is not a port" >&2; exit 2 ;;
 			esac
 			port=$2
 		else
-			[ -e "/sys/class/net/$2" ] || { echo "tune-host: --dev: there is no $2" >&2; exit 2; }
+			[ -e "/sys/class/net/$2" ] || { echo "tune-host: --dev: $2 does not exist" >&2; exit 2; }
 			devices+=("$2")
 		fi
 		shift
@@ -58,12 +58,12 @@ persistent=()
 row() { # setting, present, wanted, verdict, why
 	printf '%-38s %-12s %-12s %-8s %s\n' "$1" "$2" "$3" "$4" "$5"
 }
-advise() { # setting, present, wanted, why: what this script does not set
+advise() { # setting, present, wanted, why: for a setting that was not changed
 	row "$1" "$2" "$3" OFF "$4"
 	off=$((off + 1))
 }
 
-# at_least compares a kernel number with the wanted one and raises it.
+# at_least raises a kernel setting if it is below the wanted value.
 at_least() { # name with dots, wanted, why
 	local file="/proc/sys/${1//.//}" have
 	if [ ! -r "$file" ]; then
@@ -74,7 +74,7 @@ at_least() { # name with dots, wanted, why
 	persistent+=("$1 = $2")
 	if [ "$have" -ge "$2" ]; then
 		row "$1" "$have" "$2" ok "$3"
-		# What is higher already stays so after the next boot.
+		# Keep a higher value after the next boot.
 		persistent[-1]="$1 = $have"
 	elif [ -n "$set_it" ] && { echo "$2" >"$file"; } 2>/dev/null; then
 		row "$1" "$have" "$2" SET "$3"
@@ -84,15 +84,15 @@ at_least() { # name with dots, wanted, why
 }
 
 row SETTING PRESENT WANTED VERDICT WHY
-at_least net.core.rmem_max 16777216 'the relay asks for 16 MiB per socket; a burst must fit while a shard is away'
-at_least net.core.wmem_max 16777216 'superpackets to many callers are queued at once'
-at_least net.core.netdev_max_backlog 10000 'per CPU queue of veth, RPS and loopback; full means lost'
-at_least net.core.netdev_budget 600 'packets per softirq round; too few leave the ring to overflow'
+at_least net.core.rmem_max 16777216 'the relay requests 16 MiB per socket, to hold a burst while a shard does not run'
+at_least net.core.wmem_max 16777216 'GSO packets to many callers are queued at once'
+at_least net.core.netdev_max_backlog 10000 'per-CPU queue of veth, RPS and loopback; drops when full'
+at_least net.core.netdev_budget 600 'packets per softirq round; if too low, the ring overflows'
 at_least net.core.netdev_budget_usecs 8000 'time per softirq round'
-at_least net.core.optmem_max 131072 'error queues (ICMP refusals) and control messages per socket'
-at_least fs.nr_open 1048576 'upper bound of a process'"'"'s open files'
+at_least net.core.optmem_max 131072 'error queue (ICMP errors) and control messages per socket'
+at_least fs.nr_open 1048576 'upper limit of open files per process'
 
-# The relay needs a few hundred files whatever its load; backends on the same
+# The relay needs a few hundred descriptors at any load; backends on the same
 # host may need more.
 nofile=$(ulimit -Hn)
 if [ "$nofile" = unlimited ] || [ "$nofile" -ge 4096 ]; then
@@ -101,16 +101,16 @@ else
 	advise 'nofile (ulimit -Hn)' "$nofile" 4096 'raise LimitNOFILE= of the service'
 fi
 
-# Connection tracking costs a table lookup per packet, and drops when full.
+# Connection tracking costs a table look-up per packet, and drops when full.
 tracking=/proc/sys/net/netfilter/nf_conntrack_count
 if [ ! -r "$tracking" ]; then
-	row conntrack 'not loaded' 'not on path' ok 'no table on the way of a packet'
+	row conntrack 'not loaded' 'not on path' ok 'no table look-up per packet'
 elif ! command -v nft >/dev/null; then
 	row conntrack loaded 'not on path' unknown 'nft is not installed, so the rules cannot be read'
 elif ! rules=$(nft list ruleset 2>/dev/null); then
-	row conntrack loaded 'not on path' unknown 'the rules can be read by root only'
+	row conntrack loaded 'not on path' unknown 'only root can read the rules'
 elif ! grep -qE '\bct (state|mark|status)|\b(dnat|snat|masquerade|redirect)\b' <<<"$rules"; then
-	row conntrack 'not used' 'not on path' ok 'no rule asks for it'
+	row conntrack 'not used' 'not on path' ok 'no rule uses it'
 elif grep -E '\bnotrack\b' <<<"$rules" | grep -qw "$port"; then
 	row conntrack notrack 'not on path' ok "port $port is not tracked"
 elif [ -n "$set_it" ] && nft -f - <<-RULES
@@ -120,9 +120,9 @@ elif [ -n "$set_it" ] && nft -f - <<-RULES
 	}
 	RULES
 then
-	row conntrack tracked 'not on path' SET "table inet srtrelay_notrack: port $port is not tracked; put it into your firewall's file to keep it"
+	row conntrack tracked 'not on path' SET "table inet srtrelay_notrack: port $port is not tracked; add it to your firewall's file to keep it"
 else
-	advise conntrack tracked 'not on path' "udp dport $port notrack, udp sport $port notrack in a raw hook; --set does it until the next boot"
+	advise conntrack tracked 'not on path' "udp dport $port notrack, udp sport $port notrack in a raw hook; --set adds it until the next boot"
 fi
 
 # Network cards.
@@ -151,7 +151,7 @@ wanted_feature() { # device, feature as shown, as set, why
 queues() { # device: receive queues
 	find "/sys/class/net/$1/queues" -maxdepth 1 -name 'rx-*' | wc -l
 }
-steering() { # device: its queues must reach all CPUs, by themselves or by RPS
+steering() { # device: queues or RPS must spread flows over all CPUs
 	local n mask spread='' file
 	n=$(queues "$1")
 	for file in "/sys/class/net/$1"/queues/rx-*/rps_cpus; do
@@ -168,7 +168,7 @@ steering() { # device: its queues must reach all CPUs, by themselves or by RPS
 	elif [ -n "$set_it" ] && spread_in_software "$1"; then
 		row "$1 receive queues" "$n" "$cpus" SET 'the card has no more queues: RPS spreads the flows'
 	else
-		advise "$1 receive queues" "$n" "$cpus" 'fewer queues than CPUs: one CPU takes all interrupts of a queue'
+		advise "$1 receive queues" "$n" "$cpus" 'fewer queues than CPUs: one CPU handles all packets of a queue'
 	fi
 }
 spread_in_software() { # device: RPS over all CPUs
@@ -192,29 +192,29 @@ for dev in "${devices[@]}"; do
 		row "$dev GRO" - on unknown 'ethtool is not installed'
 		continue
 	fi
-	wanted_feature "$dev" generic-receive-offload gro 'trains of one flow arrive as one'
-	wanted_feature "$dev" rx-udp-gro-forwarding rx-udp-gro-forwarding 'joins UDP also where packets are forwarded (containers, bridges)'
-	wanted_feature "$dev" tx-udp-segmentation tx-udp-segmentation 'the card cuts superpackets, not the CPU'
+	wanted_feature "$dev" generic-receive-offload gro 'joins datagrams of one flow'
+	wanted_feature "$dev" rx-udp-gro-forwarding rx-udp-gro-forwarding 'joins UDP also when packets are forwarded (containers, bridges)'
+	wanted_feature "$dev" tx-udp-segmentation tx-udp-segmentation 'the card splits GSO packets, not the CPU'
 done
 
-# Interrupts that wander take the flows' cache with them.
+# If an interrupt moves to another CPU, the caches of its flows are lost.
 if [ "$cpus" -lt 4 ]; then
-	row irqbalance - - ok 'fewer than four CPUs: nothing to place'
+	row irqbalance - - ok 'fewer than four CPUs: nothing to distribute'
 elif pgrep -x irqbalance >/dev/null 2>&1; then
-	advise irqbalance running 'not running' 'pin the queues one to a CPU (the card'"'"'s set_irq_affinity) and stop it, if shards are pinned'
+	advise irqbalance running 'not running' 'if shards are pinned, pin one queue to each CPU (set_irq_affinity) and stop it'
 else
-	row irqbalance 'not running' 'not running' ok 'interrupts stay where they were put'
+	row irqbalance 'not running' 'not running' ok 'interrupts stay on their CPUs'
 fi
 
 governors=$(cat /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor 2>/dev/null | sort -u | paste -sd, -) || true
 case "$governors" in
-'') row 'CPU governor' - performance absent 'the hypervisor or firmware decides' ;;
-performance) row 'CPU governor' performance performance ok 'no time lost by clocking up' ;;
+'') row 'CPU governor' - performance absent 'set by the hypervisor or firmware' ;;
+performance) row 'CPU governor' performance performance ok 'no delay for raising the clock' ;;
 *)
 	if [ -n "$set_it" ] && for file in /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor; do { echo performance >"$file"; } 2>/dev/null || exit 1; done; then
-		row 'CPU governor' "$governors" performance SET 'no time lost by clocking up'
+		row 'CPU governor' "$governors" performance SET 'no delay for raising the clock'
 	else
-		advise 'CPU governor' "$governors" performance 'a CPU that clocks up only after a burst loses the burst'
+		advise 'CPU governor' "$governors" performance 'a CPU that raises its clock only after a burst may drop the burst'
 	fi
 	;;
 esac
@@ -224,10 +224,10 @@ if [ -n "$persist" ] && [ "${#persistent[@]}" -gt 0 ]; then
 		echo '# Written by tune-host.sh for srtrelay.'
 		printf '%s\n' "${persistent[@]}"
 	} >"$persist_file"
-	echo "written: $persist_file"
+	echo "wrote $persist_file"
 fi
 if [ "$off" -gt 0 ]; then
-	echo "$off settings are off"
+	echo "$off settings are OFF"
 	exit 1
 fi
-echo 'all well'
+echo 'nothing is OFF'
