@@ -5,15 +5,15 @@ import "github.com/valyala/bytebufferpool"
 // Buffer is a copy of bytes that outlive the batch they arrived in, such as a
 // parked handshake. It has one owner at a time, who hands it on or calls Put.
 //
-// The memory is pooled, the Buffer itself is not: a handle that was put stays
-// dead for ever, so using it again is always noticed, even after its memory
-// went to someone else.
+// The memory is pooled, the Buffer itself is not: after Put a Buffer stays
+// invalid, so that any use of it panics, even once its memory has another
+// owner.
 type Buffer struct {
 	memory *bytebufferpool.ByteBuffer
 }
 
-// buffers is this module's own pool: its size statistics are then those of
-// handshakes, whatever else in the process uses bytebufferpool.
+// buffers is a pool of this package's own, because bytebufferpool calibrates a
+// pool by the sizes it sees: here these are handshakes only.
 var buffers bytebufferpool.Pool
 
 // Get returns a copy of b. Any goroutine may call it.
@@ -32,8 +32,8 @@ func (b *Buffer) Bytes() []byte {
 	return b.memory.B
 }
 
-// Put ends the life of b, whose bytes must not be touched again. It panics if
-// b was put before.
+// Put gives the memory of b back; its bytes must not be touched any more. It
+// panics if b was put before.
 func Put(b *Buffer) {
 	if b.memory == nil {
 		panic("pool: buffer put twice")

@@ -20,12 +20,12 @@ func TestSizing(t *testing.T) {
 	const s, quiet = time.Second, sizingQuiet
 	for name, calls := range map[string][]call{
 		"a few at a time stay in the idle batch": {{0, 15, 16}, {s, 15, 16}, {quiet + s, 15, 16}, {time.Hour, 0, 16}},
-		"full calls double it":                   {{0, 16, 31}, {0, 31, 62}, {0, 62, 125}, {0, 125, 256}, {s, 256, 256}},
-		"a call that is not full does not":       {{0, 16, 31}, {s, 30, 31}, {2 * s, 30, 31}},
-		"half of it is enough to stay":           {{0, 16, 31}, {0, 31, 62}, {s, 31, 62}, {quiet + s, 16, 62}, {2*quiet + 2*s, 16, 62}},
-		"quiet shrinks it to twice what comes":   {{0, 16, 31}, {0, 31, 62}, {0, 62, 125}, {0, 125, 256}, {s, 15, 256}, {quiet, 15, 31}, {2 * quiet, 15, 31}},
-		"silence shrinks it to the idle batch":   {{0, 16, 31}, {0, 31, 62}, {s, 1, 62}, {quiet, 0, 16}},
-		"one burst within the time keeps it":     {{0, 16, 31}, {0, 31, 62}, {s, 40, 62}, {quiet, 0, 62}, {2*quiet - s, 0, 62}, {2 * quiet, 0, 16}},
+		"full calls double it":                   {{0, 16, 32}, {0, 32, 64}, {0, 64, 128}, {0, 128, 256}, {s, 256, 256}},
+		"a call that is not full does not":       {{0, 16, 32}, {s, 30, 32}, {2 * s, 30, 32}},
+		"half of it is enough to stay":           {{0, 16, 32}, {0, 32, 64}, {s, 32, 64}, {quiet + s, 17, 64}, {2*quiet + 2*s, 17, 64}},
+		"quiet shrinks it to twice what comes":   {{0, 16, 32}, {0, 32, 64}, {0, 64, 128}, {0, 128, 256}, {s, 15, 256}, {quiet, 15, 32}, {2 * quiet, 15, 32}},
+		"silence shrinks it to the idle batch":   {{0, 16, 32}, {0, 32, 64}, {s, 1, 64}, {quiet, 0, 16}},
+		"one burst within the time keeps it":     {{0, 16, 32}, {0, 32, 64}, {s, 40, 64}, {quiet, 0, 64}, {2*quiet - s, 0, 64}, {2 * quiet, 0, 16}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			z := sizing{sizes: udp.BatchSizes(256, 64<<10)}

@@ -8,52 +8,32 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"srtrelay/addr"
 	"srtrelay/pool"
 )
 
-// receiveAttempts bounds how many pending errors one Receive steps over: each
-// stands for an ICMP message, and a flood of them must not hold the loop.
+// receiveAttempts bounds how many pending errors one Receive skips: each stands
+// for an ICMP message, and a flood of them must not stop the loop.
 const receiveAttempts = 8
 
-// Datagram is one received message: a datagram or a train of them. It is a view
-// of a batch, valid until the batch's next Receive.
-type Datagram struct {
-	// Data is one datagram, or a train of Stride-sized ones of which the last
-	// may be shorter. Its capacity is clipped to its length.
-	Data []byte
-	// Stride is the length of each datagram in Data, len(Data) for a single
-	// one. It is 0 only if Data is empty.
-	Stride int
-	// From is the sender.
-	From addr.AddrPort
-	// Local is the address the sender dialled; zero unless the socket is bound
-	// to an unspecified address. A link-local one has the interface that it was
-	// dialled on inside (addr.IP.Scoped).
-	Local addr.IP
-	// Truncated says that Data is not all that was sent.
-	Truncated bool
-}
-
-// Batch is what one recvmmsg call brings, one message per buffer of its slab.
-// It belongs to one shard, which uses it for all its sockets in turn. The
-// kernel's arrays are wired to each other once; a call resets only lengths.
+// Batch holds the messages of one recvmmsg call, one per buffer of its slab. It
+// belongs to one shard, which uses it for all its sockets in turn. The kernel's
+// arrays are linked once; a call resets only lengths.
 type Batch struct {
-	memory   []byte // mapped
+	memory   []byte // a mapping
 	slab     *pool.Slab
 	messages []unix.Mmsghdr
 	names    []sockaddr
 	controls [][recvControlSize]byte
 	parsed   []control
-	// used is the number of messages of which the kernel changed the lengths.
+	// used is the number of messages whose lengths the kernel has changed.
 	used int
 	gro  bool
 }
 
 // NewBatch makes a batch of n messages of up to size bytes: pool.TrainSize for
-// sockets with GRO, which need room for a whole train. Its memory is mapped
-// outside of the heap, on huge pages and in place already, until Close. That
-// takes some milliseconds for each 2 MiB: it is not for a shard's loop.
+// sockets with GRO, which need room for a whole train. Its memory lies outside
+// the Go heap, on huge pages if there are any, and is populated until Close.
+// Populating takes milliseconds: a shard's loop must not call it.
 func NewBatch(n, size int) (*Batch, error) {
 	memory, err := mapMemory(BatchBytes(n, size))
 	if err != nil {
@@ -62,10 +42,10 @@ func NewBatch(n, size int) (*Batch, error) {
 	return newBatch(memory, n, size), nil
 }
 
-// NewIdleBatch makes a batch whose memory the kernel gives only when datagrams
-// land in it, by small pages: what an idle shard has.
+// NewIdleBatch makes the batch of an idle shard: the kernel populates its memory
+// by small pages, when datagrams arrive in it.
 func NewIdleBatch(n, size int) (*Batch, error) {
-	memory, err := mapIdle(pool.SlabBytes(n, size))
+	memory, err := mapIdle(n * size)
 	if err != nil {
 		return nil, fmt.Errorf("make a batch: %w", err)
 	}
@@ -73,7 +53,7 @@ func NewIdleBatch(n, size int) (*Batch, error) {
 }
 
 func newBatch(memory []byte, n, size int) *Batch {
-	slab := pool.NewSlab(memory[:pool.SlabBytes(n, size)], size)
+	slab := pool.NewSlab(memory[:n*size], size)
 	b := &Batch{
 		memory:   memory,
 		slab:     slab,
@@ -96,14 +76,14 @@ func newBatch(memory []byte, n, size int) *Batch {
 	return b
 }
 
-// Bytes is the memory that the messages may take; 0 when closed.
+// Bytes is the size of the batch's memory; 0 when closed.
 func (b *Batch) Bytes() int { return len(b.memory) }
 
-// Len is the most messages that one Receive brings.
+// Len is the most messages that one Receive returns.
 func (b *Batch) Len() int { return len(b.messages) }
 
-// Close gives the memory back; closing again does nothing. No datagram of the
-// batch may be looked at any more.
+// Close frees the memory; closing again does nothing. The datagrams of the batch
+// must not be used any more.
 func (b *Batch) Close() error {
 	if b.memory == nil {
 		return nil
@@ -114,8 +94,8 @@ func (b *Batch) Close() error {
 }
 
 // Receive fills the batch from s without waiting and returns how many messages
-// came; 0 and no error when there are none. Errors that the kernel held for an
-// earlier send are stepped over and remembered (Socket.ErrorsPending). An error
+// came; 0 and no error when there are none. Receive skips errors that the kernel
+// kept from an earlier send, and notes them (Socket.ErrorsPending). An error
 // means that s is closed or unusable.
 func (b *Batch) Receive(s *Socket) (int, error) {
 	b.reset()
@@ -128,7 +108,7 @@ func (b *Batch) Receive(s *Socket) (int, error) {
 		n, errno = receiveMessages(s.fd, b.messages, unix.MSG_DONTWAIT)
 		switch {
 		case errno == 0:
-			b.used, b.gro = n, s.caps.GRO
+			b.used, b.gro = n, s.offloads.gro
 			b.parse()
 			return n, nil
 		case errno == unix.EAGAIN:
@@ -138,14 +118,13 @@ func (b *Batch) Receive(s *Socket) (int, error) {
 		}
 	}
 	if isSoft(errno) || isFull(errno) || errno == unix.EINTR {
-		return 0, nil // what there is comes with the next turn
+		return 0, nil // the next turn receives what there is
 	}
-	// Being told clears a pending error: one that stays is the socket's own.
+	// Reporting a pending error clears it: one that stays is the socket's own.
 	return 0, fmt.Errorf("receive on udp %s: %w", s.local, os.NewSyscallError("recvmmsg", errno))
 }
 
-// reset gives the kernel back the full length of all that the previous call
-// shortened.
+// reset restores the lengths that the kernel shortened in the previous call.
 func (b *Batch) reset() {
 	for i := range b.messages[:b.used] {
 		h := &b.messages[i].Hdr
@@ -156,7 +135,7 @@ func (b *Batch) reset() {
 	b.used = 0
 }
 
-// parse reads the control messages of what came.
+// parse reads the control messages of the messages received.
 func (b *Batch) parse() {
 	for i := range b.messages[:b.used] {
 		b.parsed[i] = parseControl(b.controls[i][:b.messages[i].Hdr.Controllen])
@@ -177,15 +156,15 @@ func (b *Batch) At(i int) Datagram {
 	if c.stride > 0 && c.stride < n {
 		d.Stride = c.stride
 	}
-	// With control messages cut off a train cannot be told from a datagram.
+	// Without its control messages a train looks like one datagram.
 	if m.Hdr.Flags&unix.MSG_CTRUNC != 0 && b.gro && c.stride == 0 {
 		d.Truncated = true
 	}
 	return d
 }
 
-// receiveMessages is recvmmsg(2). It must not block: a raw system call keeps
-// its P, and the collector waits for it.
+// receiveMessages is recvmmsg(2). It must not block: during a raw system call
+// the thread keeps its P, and the garbage collector waits for it.
 func receiveMessages(fd int, messages []unix.Mmsghdr, flags int) (int, unix.Errno) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd),
 		uintptr(unsafe.Pointer(&messages[0])), uintptr(len(messages)), uintptr(flags), 0, 0)

@@ -6,19 +6,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chunkMessages is how many messages one sendmmsg call takes at most. The
-// collector waits for a raw system call, and 64 superpackets are 4 MiB to copy.
+// chunkMessages is the most messages of one sendmmsg call. The garbage collector
+// waits for a raw system call, in which the kernel copies up to this many
+// superpackets of 64 KiB.
 const chunkMessages = 64
 
-// part is what a message of a chunk stands for.
+// part says what a message of a chunk contains.
 type part struct {
 	run   int32 // of the plan
 	count int32 // datagrams
 	bytes int32
 }
 
-// chunk is the messages of one sendmmsg call, in the kernel's form. Its arrays
-// are wired to each other once.
+// chunk is the messages of one sendmmsg call in the kernel's form. Its arrays
+// are linked once.
 type chunk struct {
 	is4      bool
 	headers  [chunkMessages]unix.Mmsghdr
@@ -30,10 +31,10 @@ type chunk struct {
 	gathered int // vectors
 }
 
-// init prepares the chunk for messages of at most entries datagrams together.
+// init prepares the chunk for messages of at most entries datagrams in all.
 func (c *chunk) init(is4 bool, entries int) {
 	c.is4 = is4
-	// One more, so that an empty message behind the last also has a place to
+	// One more, so that an empty message after the last vector has one to
 	// point at.
 	c.vectors = make([]unix.Iovec, entries+1)
 	for i := range c.headers {
@@ -48,7 +49,7 @@ func (c *chunk) reset() { c.used, c.gathered = 0, 0 }
 
 func (c *chunk) full() bool { return c.used == chunkMessages }
 
-// put appends a message of count entries of run i, beginning with entry e.
+// put appends a message of count entries of run i, the first being entry e.
 func (c *chunk) put(p *plan, i, e, count int32) {
 	r, m := &p.runs[i], c.used
 	c.used++
@@ -81,9 +82,9 @@ func (c *chunk) putControl(m int, r *run, count int32) (n int) {
 	return n
 }
 
-// gather adds a payload to the message whose first vector is given. What lies
-// right behind the previous payload, as the segments of a train do, makes that
-// vector longer instead of needing another.
+// gather adds a payload to the message whose first vector is given. A payload
+// that follows the previous one in memory, as the segments of a train do,
+// extends that vector instead of taking another.
 func (c *chunk) gather(first int, payload []byte) {
 	if len(payload) == 0 {
 		return

@@ -10,31 +10,34 @@ import (
 )
 
 const (
-	// wordSize is the alignment of control messages: that of a C long.
+	// wordSize is the alignment of control messages, that of a C long.
 	wordSize = int(unsafe.Sizeof(uintptr(0)))
-	// headerSize is where the content of a control message begins.
+	// headerSize is the offset of a control message's content.
 	headerSize = (unix.SizeofCmsghdr + wordSize - 1) &^ (wordSize - 1)
 
-	// recvControlSize fits what a receive can bring at once: UDP_GRO (24 bytes
-	// on 64 bits) and IPV6_PKTINFO (40), with room to spare for an option turned
-	// on by whoever passed the socket.
+	// recvControlSize fits the control messages that a datagram can have,
+	// UDP_GRO and IPV6_PKTINFO, and leaves room for others.
 	recvControlSize = 192
-	// sendControlSize fits what a message can carry: UDP_SEGMENT (24) and
-	// IPV6_PKTINFO (40).
-	sendControlSize = 64
-	// errorControlSize fits an extended error with the offender's address
-	// (16 + 16 + 28), and what else a receive can bring.
+	// sendControlSize fits the control messages that a message can carry.
+	sendControlSize = segmentControlSize + sourceControlSize
+	// segmentControlSize is the size of UDP_SEGMENT, with a uint16 inside.
+	segmentControlSize = headerSize + wordSize
+	// sourceControlSize is the size of IPV6_PKTINFO, the longer one of the two
+	// families.
+	sourceControlSize = headerSize + (unix.SizeofInet6Pktinfo+wordSize-1)&^(wordSize-1)
+	// errorControlSize fits an extended error followed by the address of the
+	// host that reported it, and the control messages of a datagram.
 	errorControlSize = 192
 )
 
-// control is what the control messages of one received message say.
+// control is what is read from the control messages of one received message.
 type control struct {
-	local  addr.IP // zero if not told
-	stride int     // 0 if not told
+	local  addr.IP // zero if absent
+	stride int     // 0 if absent
 }
 
-// next splits the first control message off b. It is false at the end and at
-// the first one that does not fit, behind which nothing can be found.
+// nextControl splits the first control message off b. ok is false at the end and
+// at a message that exceeds b, after which none can be found.
 func nextControl(b []byte) (level, kind int32, content, rest []byte, ok bool) {
 	if len(b) < headerSize {
 		return 0, 0, nil, nil, false
@@ -49,8 +52,8 @@ func nextControl(b []byte) (level, kind int32, content, rest []byte, ok bool) {
 	return h.Level, h.Type, b[headerSize:end:end], b[min(aligned, len(b)):], true
 }
 
-// parseControl reads the control messages of a received datagram. Those that
-// are unknown or too short count as absent.
+// parseControl reads the control messages of a received datagram. It ignores
+// those that are unknown or too short.
 func parseControl(b []byte) (c control) {
 	for {
 		level, kind, content, rest, ok := nextControl(b)
@@ -60,12 +63,11 @@ func parseControl(b []byte) (c control) {
 		b = rest
 		switch {
 		case level == unix.SOL_UDP && kind == unix.UDP_GRO && len(content) >= 4:
-			// An int, although the option that asks for it when sending is a
-			// uint16.
+			// An int, although UDP_SEGMENT has a uint16.
 			c.stride = max(0, int(int32(binary.NativeEndian.Uint32(content))))
 		case level == unix.SOL_IP && kind == unix.IP_PKTINFO && len(content) >= unix.SizeofInet4Pktinfo:
-			// ipi_spec_dst, not ipi_addr: of a broadcast it is the address to
-			// answer from.
+			// ipi_spec_dst, not ipi_addr: for a broadcast it is the address
+			// to answer from.
 			c.local = mapped([4]byte(content[4:8]))
 		case level == unix.SOL_IPV6 && kind == unix.IPV6_PKTINFO && len(content) >= unix.SizeofInet6Pktinfo:
 			c.local = addr.IP(content[:16]).Scoped(binary.NativeEndian.Uint32(content[16:]))
@@ -91,8 +93,8 @@ func parseError(b []byte) (e unix.SockExtendedErr, found bool) {
 	}
 }
 
-// putHeader starts a control message of n bytes of content at the front of b,
-// and returns where its content goes and how many bytes the message takes.
+// putHeader begins a control message of n bytes of content at the front of b. It
+// returns the place of the content and the size of the message.
 func putHeader(b []byte, level, kind int32, n int) (content []byte, size int) {
 	h := unix.Cmsghdr{Level: level, Type: kind}
 	h.SetLen(headerSize + n)
@@ -111,10 +113,11 @@ func putSegment(b []byte, size uint16) int {
 }
 
 // putSource writes the control message that makes a message leave from ip. The
-// interface stays 0: the index of the arrival may be stale after a change of
-// routes, the address alone is enough to route by. A link-local address is not:
-// every interface may have the same one, and the kernel refuses it without an
-// interface (EINVAL) unless the destination names one.
+// interface stays 0: the address is enough to route by, and the interface on
+// which the caller's datagrams arrived may be wrong after a change of routes.
+// Only a link-local address needs its interface: several interfaces may have the
+// same one, and without an interface the kernel refuses it (EINVAL) unless the
+// destination names one.
 func putSource(b []byte, ip *addr.IP, is4 bool) int {
 	if is4 {
 		content, n := putHeader(b, unix.SOL_IP, unix.IP_PKTINFO, unix.SizeofInet4Pktinfo)

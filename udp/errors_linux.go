@@ -1,63 +1,21 @@
 package udp
 
 import (
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
-	"srtrelay/addr"
 	"srtrelay/pool"
 )
 
-// Origin says who reported an error.
-type Origin uint8
-
-// Origins of an error.
-const (
-	OriginOther Origin = iota
-	OriginLocal        // this host, before anything was sent
-	OriginICMP
-	OriginICMP6
-)
-
-// Kind says what an error means for its destination.
-type Kind uint8
-
-// Kinds of an error.
-const (
-	// KindOther is none of the kinds below.
-	KindOther Kind = iota
-	// KindRefused is ICMP port unreachable: the host is there, and nobody
-	// listens on the port.
-	KindRefused
-	// KindUnreachable is no way to the host, or none that is permitted.
-	KindUnreachable
-	// KindTooBig is a datagram longer than the path takes.
-	KindTooBig
-)
-
-// Refusal is one entry of a socket's error queue.
-type Refusal struct {
-	// From is the destination that the failed datagram had, not the router
-	// that reported it.
-	From addr.AddrPort
-	// Quoted is what the report quotes of the datagram's payload, perhaps
-	// nothing. It is valid until the callback returns.
-	Quoted []byte
-	Kind   Kind
-	Origin Origin
-	Errno  syscall.Errno
-}
-
-// errorReader is what one read of the error queue needs.
+// errorReader is the memory for one read of the error queue.
 type errorReader struct {
 	messages [1]unix.Mmsghdr
 	vector   unix.Iovec
 	name     sockaddr
 	control  [errorControlSize]byte
-	// quoted fits what any ICMP report quotes: at most 576 bytes of an IPv4
-	// packet (RFC 1812), 1280 of an IPv6 one (RFC 4443).
+	// quoted fits what any ICMP report quotes: a report has at most 576 bytes
+	// in IPv4 (RFC 1812) and 1280 in IPv6 (RFC 4443).
 	quoted [pool.SingleSize]byte
 }
 
@@ -73,9 +31,9 @@ func newErrorReader() *errorReader {
 	return r
 }
 
-// ReadErrors takes up to limit entries from the socket's error queue, calls fn
-// for each and returns their number. Only the sockets of OpenBack have one. As
-// long as entries are left, the poller finds the socket errored.
+// ReadErrors removes up to limit entries from the socket's error queue, calls fn
+// for each and returns their number. Only the sockets of OpenBack have an error
+// queue. As long as entries are left, the poller reports the socket as errored.
 func (s *Socket) ReadErrors(limit int, fn func(Refusal)) (n int) {
 	if s.refusals == nil || s.fd == closedFD {
 		s.errorsPending = false
@@ -107,41 +65,28 @@ func (r *errorReader) read(fd int) (Refusal, unix.Errno) {
 		return Refusal{}, errno
 	}
 	e, _ := parseError(r.control[:m.Hdr.Controllen])
-	refusal := Refusal{
-		From:   getSockaddr(&r.name),
-		Quoted: r.quoted[:m.Len:m.Len],
-		Errno:  syscall.Errno(e.Errno),
-	}
-	refusal.Origin, refusal.Kind = classify(e)
-	return refusal, 0
+	return Refusal{From: getSockaddr(&r.name), Quoted: r.quoted[:m.Len:m.Len], Kind: classify(e)}, 0
 }
 
-// classify reads an extended error. ECONNREFUSED is what the kernel makes of
-// ICMP port unreachable and of nothing else.
-func classify(e unix.SockExtendedErr) (origin Origin, kind Kind) {
-	switch e.Origin {
-	case unix.SO_EE_ORIGIN_LOCAL:
-		origin = OriginLocal
-	case unix.SO_EE_ORIGIN_ICMP:
-		origin = OriginICMP
-	case unix.SO_EE_ORIGIN_ICMP6:
-		origin = OriginICMP6
-	}
+// classify reads an extended error. From ICMP, ECONNREFUSED means port
+// unreachable and nothing else.
+func classify(e unix.SockExtendedErr) Kind {
+	icmp := e.Origin == unix.SO_EE_ORIGIN_ICMP || e.Origin == unix.SO_EE_ORIGIN_ICMP6
 	switch errno := unix.Errno(e.Errno); {
-	case errno == unix.ECONNREFUSED && (origin == OriginICMP || origin == OriginICMP6):
-		kind = KindRefused
+	case errno == unix.ECONNREFUSED && icmp:
+		return KindRefused
 	case errno == unix.EMSGSIZE:
-		kind = KindTooBig
+		return KindTooBig
 	case isUnreachable(errno), errno == unix.EHOSTDOWN, errno == unix.ENONET,
 		errno == unix.ENOPROTOOPT, errno == unix.EOPNOTSUPP:
-		kind = KindUnreachable
+		return KindUnreachable
 	}
-	return origin, kind
+	return KindOther
 }
 
-// isUnreachable reports whether errno says that there is no route or that
-// policy forbids it. The first EPERM of a flow may instead be a full connection
-// tracking table; it is counted all the same, SRT sends again.
+// isUnreachable reports whether errno means that there is no route or that a
+// policy forbids it. The first EPERM of a flow may also come from a full
+// connection tracking table; it counts all the same, because SRT retransmits.
 func isUnreachable(errno unix.Errno) bool {
 	switch errno {
 	case unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EPERM, unix.EACCES:

@@ -40,11 +40,7 @@ func TestRefusalIsReported(t *testing.T) {
 			t.Fatalf("Wait: %v, errored %v, pending %v", err, p.Errored(i), s.ErrorsPending())
 		}
 		n := s.ReadErrors(10, func(r Refusal) {
-			want := OriginICMP
-			if ip.Is6() {
-				want = OriginICMP6
-			}
-			if r.Kind != KindRefused || r.Origin != want || r.Errno != syscall.ECONNREFUSED {
+			if r.Kind != KindRefused {
 				t.Errorf("refusal %+v", r)
 			}
 			if r.From != addr.From(closed) || !bytes.HasPrefix(payload(7, 64), r.Quoted) || len(r.Quoted) < 16 {
@@ -118,21 +114,19 @@ func TestClassify(t *testing.T) {
 		errno  unix.Errno
 		origin uint8
 		kind   Kind
-		want   Origin
 	}{
-		{unix.ECONNREFUSED, unix.SO_EE_ORIGIN_ICMP, KindRefused, OriginICMP},
-		{unix.ECONNREFUSED, unix.SO_EE_ORIGIN_ICMP6, KindRefused, OriginICMP6},
-		{unix.ECONNREFUSED, unix.SO_EE_ORIGIN_LOCAL, KindOther, OriginLocal},
-		{unix.EHOSTUNREACH, unix.SO_EE_ORIGIN_ICMP, KindUnreachable, OriginICMP},
-		{unix.ENETUNREACH, unix.SO_EE_ORIGIN_ICMP, KindUnreachable, OriginICMP},
-		{unix.EACCES, unix.SO_EE_ORIGIN_ICMP6, KindUnreachable, OriginICMP6},
-		{unix.EMSGSIZE, unix.SO_EE_ORIGIN_LOCAL, KindTooBig, OriginLocal},
-		{unix.EPROTO, unix.SO_EE_ORIGIN_ICMP6, KindOther, OriginICMP6},
-		{0, unix.SO_EE_ORIGIN_TXTIME, KindOther, OriginOther},
+		{unix.ECONNREFUSED, unix.SO_EE_ORIGIN_ICMP, KindRefused},
+		{unix.ECONNREFUSED, unix.SO_EE_ORIGIN_ICMP6, KindRefused},
+		{unix.ECONNREFUSED, unix.SO_EE_ORIGIN_LOCAL, KindOther},
+		{unix.EHOSTUNREACH, unix.SO_EE_ORIGIN_ICMP, KindUnreachable},
+		{unix.ENETUNREACH, unix.SO_EE_ORIGIN_ICMP, KindUnreachable},
+		{unix.EACCES, unix.SO_EE_ORIGIN_ICMP6, KindUnreachable},
+		{unix.EMSGSIZE, unix.SO_EE_ORIGIN_LOCAL, KindTooBig},
+		{unix.EPROTO, unix.SO_EE_ORIGIN_ICMP6, KindOther},
+		{0, unix.SO_EE_ORIGIN_TXTIME, KindOther},
 	} {
-		origin, kind := classify(unix.SockExtendedErr{Errno: uint32(c.errno), Origin: c.origin})
-		if origin != c.want || kind != c.kind {
-			t.Errorf("%v from %d: origin %d, kind %d; want %d, %d", c.errno, c.origin, origin, kind, c.want, c.kind)
+		if kind := classify(unix.SockExtendedErr{Errno: uint32(c.errno), Origin: c.origin}); kind != c.kind {
+			t.Errorf("%v from %d: kind %d, want %d", c.errno, c.origin, kind, c.kind)
 		}
 	}
 }

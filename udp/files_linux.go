@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// files is what of the process's descriptors is kept for upstream sockets.
+// files says how many of the process's descriptors are kept for upstream sockets.
 var files struct {
-	// mu is held while a socket is opened at the full limit. Shards take it
-	// when they open an upstream socket, which is no packet's path.
+	// mu is held while a socket is opened at the full limit. Shards lock it
+	// only when they open an upstream socket, never on the path of a packet.
 	mu   sync.Mutex
-	full unix.Rlimit // 0 as long as nothing is reserved
+	full unix.Rlimit // zero as long as nothing is reserved
 }
 
 // FileLimit returns how many descriptors the process may have (RLIMIT_NOFILE),
@@ -32,9 +32,9 @@ func FileLimit() int {
 	return int(min(l.Cur, math.MaxInt32))
 }
 
-// ReserveFiles keeps n descriptors for upstream sockets (OpenBack): it lowers the
-// soft limit by n, at which connections, files and all else then end, and
-// OpenBack raises it for as long as it takes to open a socket. 0 ends that.
+// ReserveFiles keeps n descriptors for upstream sockets (OpenBack). It lowers the
+// soft limit by n, which holds for connections, files and all else; OpenBack
+// raises it while it opens a socket. 0 ends the reservation.
 func ReserveFiles(n int) error {
 	files.mu.Lock()
 	defer files.mu.Unlock()
@@ -51,7 +51,7 @@ func ReserveFiles(n int) error {
 	return os.NewSyscallError("setrlimit", unix.Setrlimit(unix.RLIMIT_NOFILE, &lower))
 }
 
-// openReserved opens a datagram socket with the reserved descriptors, too.
+// openReserved opens a datagram socket, on a reserved descriptor if need be.
 func openReserved(family int) (int, error) {
 	files.mu.Lock()
 	defer files.mu.Unlock()

@@ -5,8 +5,6 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
-
-	"srtrelay/pool"
 )
 
 const (
@@ -14,25 +12,24 @@ const (
 	hugePage  = 2 << 20 // of amd64, and of arm64 with small pages of 4 KiB
 )
 
-// mapMemory returns n bytes for the kernel to receive into, on huge pages where
-// it has them to give (transparent_hugepage madvise or always). The buffers of
-// a batch lie 64 KiB apart, each on a small page of its own otherwise, and every
-// page costs address translations per turn, twice as long ones in a virtual
-// machine: a twelfth of the whole relay's time there.
+// mapMemory returns n bytes for the kernel to receive into, on huge pages if
+// there are any (transparent_hugepage madvise or always). On small pages every
+// buffer of a batch begins on a page of its own, and every page costs an address
+// translation per turn, which takes longest in a virtual machine.
 func mapMemory(n int) ([]byte, error) {
 	b, err := mapIdle(n)
 	if err != nil {
 		return nil, err
 	}
 	_ = unix.Madvise(b, unix.MADV_HUGEPAGE) // best effort
-	// Now, while memory is in one piece, and not under the first packets.
+	// Populated here, so that the first packets need not wait for it.
 	for i := 0; i < n; i += smallPage {
 		b[i] = 0
 	}
 	return b, nil
 }
 
-// mapIdle returns n bytes that take no memory before they are used.
+// mapIdle returns n bytes that take no memory until they are used.
 func mapIdle(n int) ([]byte, error) {
 	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
@@ -41,19 +38,19 @@ func mapIdle(n int) ([]byte, error) {
 	return b, nil
 }
 
-// idleEntries is the size of a batch before anything comes: one megabyte if
-// trains should come at once, and some small pages if single datagrams do.
+// idleEntries is the size of an idle shard's batch: it takes some small pages for
+// single datagrams, and at most 1 MiB for trains.
 const idleEntries = 16
 
-// BatchSizes are the sizes in which a batch of messages of size bytes grows up
-// to most, each about twice the one before. All but the first fill the huge
-// pages that they lie on.
+// BatchSizes returns the sizes through which a batch of messages of size bytes
+// grows up to most, each about twice the one before. All but the first and the
+// last fill their huge pages.
 func BatchSizes(most, size int) []int {
 	sizes := []int{min(idleEntries, most)}
 	for pages := 1; sizes[len(sizes)-1] < most; pages *= 2 {
-		n := pages * hugePage / pool.SlabBytes(1, size)
+		n := pages * hugePage / size
 		if 4*n >= 3*most {
-			n = most // a step for the rest would gain too little
+			n = most // one more step would save too little memory
 		}
 		if n > sizes[len(sizes)-1] {
 			sizes = append(sizes, n)
@@ -62,9 +59,9 @@ func BatchSizes(most, size int) []int {
 	return sizes
 }
 
-// BatchBytes is the memory that NewBatch takes.
+// BatchBytes is the memory of a batch of NewBatch.
 func BatchBytes(n, size int) int {
-	return (pool.SlabBytes(n, size) + hugePage - 1) &^ (hugePage - 1)
+	return (n*size + hugePage - 1) &^ (hugePage - 1)
 }
 
 func unmapMemory(b []byte) error { return os.NewSyscallError("munmap", unix.Munmap(b)) }

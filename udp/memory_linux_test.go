@@ -56,8 +56,8 @@ func TestIdleBatchTakesMemoryAsDatagramsCome(t *testing.T) {
 // A batch for traffic is in place when it is made: no page is first touched
 // under a packet.
 func TestBatchIsInPlace(t *testing.T) {
-	b := openBatch(t, 31, pool.TrainSize)
-	if n := resident(t, b.memory[:pool.SlabBytes(31, pool.TrainSize)]); n < pool.SlabBytes(31, pool.TrainSize) {
+	b := openBatch(t, 32, pool.TrainSize)
+	if n := resident(t, b.memory); n < 32*pool.TrainSize {
 		t.Errorf("%d bytes of %d are resident", n, len(b.memory))
 	}
 }
@@ -86,22 +86,22 @@ func TestBatchSizes(t *testing.T) {
 		most, size int
 		want       []int
 	}{
-		{256, pool.TrainSize, []int{16, 31, 62, 125, 256}},
-		{1024, pool.TrainSize, []int{16, 31, 62, 125, 250, 501, 1024}},
-		{128, pool.TrainSize, []int{16, 31, 62, 128}},
+		{256, pool.TrainSize, []int{16, 32, 64, 128, 256}},
+		{1024, pool.TrainSize, []int{16, 32, 64, 128, 256, 512, 1024}},
+		{128, pool.TrainSize, []int{16, 32, 64, 128}},
 		{40, pool.TrainSize, []int{16, 40}},
 		{17, pool.TrainSize, []int{16, 17}},
 		{8, pool.TrainSize, []int{8}},
 		{1, pool.TrainSize, []int{1}},
 		{256, pool.SingleSize, []int{16, 256}},
-		{1024, pool.SingleSize, []int{16, 618, 1024}},
+		{1024, pool.SingleSize, []int{16, 1024}},
 	} {
 		if got := BatchSizes(c.most, c.size); !slices.Equal(got, c.want) {
 			t.Errorf("up to %d messages of %d: %v, want %v", c.most, c.size, got, c.want)
 		}
 	}
-	for _, n := range []int{31, 62, 125, 250} {
-		if pool.SlabBytes(n, pool.TrainSize) > BatchBytes(n, pool.TrainSize) || BatchBytes(n, pool.TrainSize)%hugePage != 0 {
+	for _, n := range []int{1, 31, 32, 33, 256} {
+		if n*pool.TrainSize > BatchBytes(n, pool.TrainSize) || BatchBytes(n, pool.TrainSize)%hugePage != 0 {
 			t.Errorf("%d messages take %d bytes", n, BatchBytes(n, pool.TrainSize))
 		}
 	}

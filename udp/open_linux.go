@@ -10,21 +10,21 @@ import (
 	"syscall"
 
 	"github.com/libp2p/go-reuseport"
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
-// portAttempts bounds how often a group on port 0 looks for another port after
-// someone else took the one just found free.
+// portAttempts bounds how often a group on port 0 tries another port after
+// another process took the one just found free.
 const portAttempts = 8
 
 // OpenFront opens a group of n sockets that share ap by SO_REUSEPORT: the
-// kernel gives every flow to one of them for as long as the group keeps its
-// members. All n open or none. A port of 0 means any free one, the same for
-// all.
+// kernel gives every flow to one of them as long as the group keeps its members.
+// It opens all n or none. Port 0 means any free port, the same for all.
 //
 // [::] means all addresses of both families, or 0.0.0.0 on a host without
-// IPv6. A socket bound to an unspecified address tells of each datagram which
-// local address it was sent to.
+// IPv6. A socket bound to an unspecified address receives the local address of
+// each datagram (Datagram.Local).
 func OpenFront(ap netip.AddrPort, n int, o Options) ([]*Socket, error) {
 	if n <= 0 {
 		return nil, fmt.Errorf("listen udp %s: a group of %d sockets", ap, n)
@@ -50,10 +50,10 @@ func openGroup(ap netip.AddrPort, n int, o Options) ([]*Socket, error) {
 	}
 }
 
-// provePortFree binds ap alone and lets go of it, and returns ap with the port
-// it got. SO_REUSEPORT by itself would let a second relay of the same user join
-// the group and take a share of its flows; and a group that asks for port 0 may
-// be given one that another group has.
+// provePortFree binds ap without SO_REUSEPORT, unbinds it again, and returns ap
+// with the port it got. With SO_REUSEPORT alone a second relay of the same user
+// could join the group and take some of its flows, and a group that asks for
+// port 0 could get the port of another group.
 func provePortFree(ap netip.AddrPort) (netip.AddrPort, error) {
 	fd, err := unix.Socket(family(ap.Addr()), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -95,9 +95,9 @@ func openMembers(ap netip.AddrPort, n int, o Options) (group []*Socket, err erro
 	return group, nil
 }
 
-// reusePort opens one member of the group on ap and takes its descriptor away
-// from the runtime's network poller, which would otherwise be woken for every
-// datagram of a socket that nobody reads through it.
+// reusePort opens one member of the group on ap. It takes a descriptor that the
+// runtime's network poller does not watch: otherwise every datagram would wake
+// that poller, for a socket that is not read through it.
 func reusePort(ap netip.AddrPort) (int, error) {
 	conn, err := reuseport.ListenPacket(network(ap.Addr()), ap.String())
 	if err != nil {
@@ -115,8 +115,8 @@ func reusePort(ap netip.AddrPort) (int, error) {
 	if err = errors.Join(err, os.NewSyscallError("fcntl", dupErr)); err != nil {
 		return closedFD, fmt.Errorf("listen udp %s: %w", ap, err)
 	}
-	// go-reuseport also sets SO_REUSEADDR, which lets sockets of any user that
-	// set it too bind the same UDP port. The group needs it no longer.
+	// go-reuseport also sets SO_REUSEADDR, which would let a socket of any user
+	// with SO_REUSEADDR bind the same UDP port. The group does not need it.
 	if err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 0); err != nil {
 		unix.Close(fd)
 		return closedFD, fmt.Errorf("listen udp %s: SO_REUSEADDR: %w", ap, err)
@@ -124,8 +124,8 @@ func reusePort(ap netip.AddrPort) (int, error) {
 	return fd, nil
 }
 
-// network is the name under which package net opens ip: only plain "udp" makes
-// the IPv6 wildcard dual-stack.
+// network is the name of ip's network for package net: only "udp" makes the
+// IPv6 wildcard dual-stack.
 func network(ip netip.Addr) string {
 	switch {
 	case ip == netip.IPv6Unspecified():
@@ -137,9 +137,9 @@ func network(ip netip.Addr) string {
 	}
 }
 
-// OpenBack opens a socket on an ephemeral port of its own, for one family:
-// that of ip, which is usually unspecified. ICMP errors that answer what it
-// sent are kept for ReadErrors.
+// OpenBack opens a socket on an ephemeral port of its own, for one family: that
+// of ip, which is usually unspecified. The kernel keeps the ICMP errors for what
+// the socket sent until ReadErrors.
 func OpenBack(ip netip.Addr, o Options) (*Socket, error) {
 	fd, err := openReserved(family(ip))
 	if err != nil {
@@ -217,4 +217,40 @@ func localOf(fd int) (netip.AddrPort, error) {
 		return netip.AddrPortFrom(ip, uint16(sa.Port)), nil
 	}
 	return netip.AddrPort{}, syscall.EAFNOSUPPORT
+}
+
+// byFlow is what a steering program returns for any other CPU: an index beyond
+// the group, for which the kernel falls back to the flow hash
+// (reuseport_select_sock).
+const byFlow = 1<<32 - 1
+
+// steerByCPU attaches the program for Options.Steer (SO_ATTACH_REUSEPORT_CBPF,
+// Linux 4.5).
+func steerByCPU(group []*Socket, cpus []int) error {
+	program, err := bpf.Assemble(steering(cpus))
+	if err != nil {
+		return fmt.Errorf("steer by CPU: %w", err)
+	}
+	filter := make([]unix.SockFilter, len(program))
+	for i, in := range program {
+		filter[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
+	}
+	// The program is the group's: any member may attach it.
+	err = unix.SetsockoptSockFprog(group[0].fd, unix.SOL_SOCKET, unix.SO_ATTACH_REUSEPORT_CBPF,
+		&unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]})
+	if err != nil {
+		return fmt.Errorf("steer by CPU: %w", os.NewSyscallError("setsockopt SO_ATTACH_REUSEPORT_CBPF", err))
+	}
+	return nil
+}
+
+// steering is a program that returns the index in cpus of the CPU it runs on.
+func steering(cpus []int) []bpf.Instruction {
+	program := []bpf.Instruction{bpf.LoadExtension{Num: bpf.ExtCPUID}}
+	for i, cpu := range cpus {
+		program = append(program,
+			bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: uint32(cpu), SkipTrue: 1},
+			bpf.RetConstant{Val: uint32(i)})
+	}
+	return append(program, bpf.RetConstant{Val: byFlow})
 }

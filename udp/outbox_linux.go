@@ -7,31 +7,19 @@ import (
 )
 
 const (
-	// refusedAttempts bounds how often a message is sent again because the
-	// kernel reported an ICMP error of another one instead of sending it.
+	// refusedAttempts bounds how often a message is tried again because the
+	// kernel reported the ICMP error of an earlier one instead of sending it.
 	refusedAttempts = 8
-	// fullAttempts is one retry and no more: whoever waits for room in a send
-	// buffer makes everyone else wait.
+	// fullAttempts is one retry: to wait for room in a send buffer would delay
+	// the datagrams of all other sessions.
 	fullAttempts = 1
-	// unsureAttempts is one retry for an error that may be the datagram's own
-	// as well as a pending one: being told clears it, so a second is its own.
+	// unsureAttempts is one retry for an error that may be a pending one of an
+	// earlier message: reporting clears it, so a second one is the message's
+	// own.
 	unsureAttempts = 1
 )
 
-// Outcome says what became of datagrams put on an outbox. Each counts once: in
-// Sent, or in one of the four reasons.
-type Outcome struct {
-	Sent        uint64
-	SentBytes   uint64 // of payload
-	Calls       uint64 // of sendmmsg
-	BufferFull  uint64 // no room in the send buffer or the device's queue
-	TooBig      uint64 // longer than the path or the protocol takes
-	Unreachable uint64 // no route, or not permitted
-	Failed      uint64 // any other error
-	OffloadLost uint64 // destinations that refuse superpackets; not datagrams
-}
-
-// Outbox gathers what is to be sent through one socket, and sends it as few
+// Outbox collects what is to be sent through one socket, and sends it in few
 // messages. It belongs to the socket's shard.
 type Outbox struct {
 	socket  *Socket
@@ -41,8 +29,8 @@ type Outbox struct {
 	outcome Outcome
 	// unsegmented are the destinations that get no superpackets.
 	unsegmented unsegmented
-	// send is sendMessages. Results that loopback never gives are scripted
-	// here by the tests.
+	// send is sendMessages. Tests replace it to return results that loopback
+	// never gives.
 	send func(fd int, messages []unix.Mmsghdr) (int, unix.Errno)
 }
 
@@ -55,8 +43,8 @@ func NewOutbox(s *Socket) *Outbox {
 	return o
 }
 
-// Add puts b on the outbox, to leave for to. What is of one flow to one
-// destination leaves in the order in which it was added. A zero from lets the kernel choose
+// Add queues b for the destination to. Datagrams of one flow to one destination
+// leave in the order in which they were added. A zero from lets the kernel choose
 // the source address; any other is the local address to send from, of the same
 // family as to. Add borrows b until Flush returns; a full outbox flushes
 // itself.
@@ -68,20 +56,20 @@ func (o *Outbox) Add(to addr.AddrPort, from addr.IP, flow uint32, b []byte) {
 	if o.plan.full() {
 		o.Flush()
 	}
-	o.plan.add(&to, &from, flow, b, o.socket.caps.GSO)
+	o.plan.add(&to, &from, flow, b, o.socket.offloads.gso)
 }
 
 // Pending is the number of datagrams added and not yet flushed.
 func (o *Outbox) Pending() int { return len(o.plan.entries) }
 
-// Outcome returns what happened since it was last called.
+// Outcome returns the counts since it was last called.
 func (o *Outbox) Outcome() Outcome {
 	outcome := o.outcome
 	o.outcome = Outcome{}
 	return outcome
 }
 
-// Flush sends all that was added, or counts why not. It never waits.
+// Flush sends all that was added, or counts why it could not. It never blocks.
 func (o *Outbox) Flush() {
 	o.plan.fold()
 	for i := range o.plan.runs {
@@ -100,8 +88,8 @@ func (o *Outbox) Flush() {
 	o.plan.reset()
 }
 
-// put puts a message of count entries of a run on the chunk, which is sent when
-// it is full.
+// put adds a message of count entries of a run to the chunk, and sends the chunk
+// when it is full.
 func (o *Outbox) put(run, first, count int32) {
 	o.bulk.put(&o.plan, run, first, count)
 	if o.bulk.full() {
@@ -109,9 +97,9 @@ func (o *Outbox) put(run, first, count int32) {
 	}
 }
 
-// transmit sends the chunk and empties it. The kernel stops at the first
-// message it cannot send and tells why only if it is the first of the call, so
-// each call begins at the first one not yet sent.
+// transmit sends the chunk and empties it. The kernel stops at the first message
+// that it cannot send, and reports why only if it is the first of the call, so
+// each call begins with the first message not yet sent.
 func (o *Outbox) transmit(c *chunk) {
 	attempts := 0
 	for i := 0; i < c.used; {
@@ -121,7 +109,7 @@ func (o *Outbox) transmit(c *chunk) {
 			o.countSent(c.parts[i : i+n])
 			i += n
 			attempts = 0
-			// A pending error may be what stopped it; the kernel forgets it.
+			// A pending error may have stopped it, which the kernel then clears.
 			if i < c.used {
 				o.noteErrors()
 			}
@@ -148,15 +136,15 @@ func (o *Outbox) countSent(parts []part) {
 	}
 }
 
-// noteErrors remembers that the error queue is worth a look.
+// noteErrors notes that the error queue may hold something.
 func (o *Outbox) noteErrors() {
 	if o.socket.refusals != nil {
 		o.socket.errorsPending = true
 	}
 }
 
-// attemptsFor is how often a message that failed with errno is sent again as
-// it is.
+// attemptsFor is how often a message that failed with errno is tried again
+// unchanged.
 func (o *Outbox) attemptsFor(errno unix.Errno, p part) int {
 	switch {
 	case errno == unix.EINTR:
@@ -175,13 +163,13 @@ func (o *Outbox) attemptsFor(errno unix.Errno, p part) int {
 	return 0
 }
 
-// giveUp ends the sending of a message: a superpacket that is refused as such
-// goes again in pieces, all else is counted under its reason.
+// giveUp ends the attempts for a message: the datagrams of a superpacket that was
+// refused as such are sent one by one, all others are counted by reason.
 func (o *Outbox) giveUp(p part, errno unix.Errno) {
 	datagrams := uint64(p.count)
 	switch {
 	case p.count > 1 && isOffload(errno):
-		// The length of a segment matters to all of isOffload but EIO.
+		// Only EIO does not depend on the length of a segment.
 		if o.unsegmented.refused(&o.plan.runs[p.run], errno != unix.EIO) {
 			o.outcome.OffloadLost++
 		}
@@ -205,16 +193,16 @@ func (o *Outbox) sendSingly(run int32) {
 	o.transmit(&o.single)
 }
 
-// isFull reports that there was no room just now. With the error queue on, the
-// kernel says ENOBUFS also for what the device's queue dropped.
+// isFull reports whether there was no room. With the error queue on, the kernel
+// returns ENOBUFS also for what the device's queue dropped.
 func isFull(errno unix.Errno) bool {
 	return errno == unix.EAGAIN || errno == unix.ENOBUFS || errno == unix.ENOMEM
 }
 
-// isOffload reports whether errno, on a superpacket, can mean that its
-// datagrams would pass one by one: EIO where the route's device cannot do
-// checksums, EMSGSIZE (EINVAL on older kernels) where a segment is longer than
-// the path's MTU and needs fragmenting.
+// isOffload reports whether the datagrams of a superpacket that failed with errno
+// may pass one by one: EIO if the route's device cannot compute checksums,
+// EMSGSIZE (EINVAL on older kernels) if a segment is longer than the path's MTU
+// and needs fragmentation.
 func isOffload(errno unix.Errno) bool {
 	return errno == unix.EIO || errno == unix.EMSGSIZE || errno == unix.EINVAL
 }

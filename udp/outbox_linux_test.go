@@ -181,8 +181,8 @@ func TestOutboxAccounts(t *testing.T) {
 			if !slices.EqualFunc(k.passed, test.passed, slices.Equal[[]int]) {
 				t.Errorf("passed %v, want %v", k.passed, test.passed)
 			}
-			if !s.Caps().GSO || s.ErrorsPending() != test.noted {
-				t.Errorf("GSO %v, errors pending %v", s.Caps().GSO, s.ErrorsPending())
+			if !s.offloads.gso || s.ErrorsPending() != test.noted {
+				t.Errorf("GSO %v, errors pending %v", s.offloads.gso, s.ErrorsPending())
 			}
 			if o.Outcome() != (Outcome{}) || o.Pending() != 0 {
 				t.Error("outcome and outbox are not empty afterwards")

@@ -7,30 +7,29 @@ import (
 )
 
 const (
-	// entryCapacity is how many datagrams an outbox holds. The longer the
-	// window, the longer the runs of many sessions that arrived interleaved;
-	// at 1024 the plan (about 120 KiB) still fits a core's second-level cache.
+	// entryCapacity is how many datagrams an outbox holds. The more it holds,
+	// the longer are the runs of sessions whose datagrams arrived interleaved,
+	// but the plan must fit a core's second-level cache (TestPlanFitsTheCache).
 	entryCapacity = 1024
 	// maxSegments is one less than the 64 of the kernels from 4.18 to 6.8:
 	// those before 5.16 count the headers as if they were payload
 	// (skb->len > gso_size * UDP_MAX_SEGMENTS) and refuse 64 full ones.
 	maxSegments = 63
-	// maxPayload is what an IP packet of 65535 bytes can carry behind an IPv6
-	// and a UDP header; behind an IPv4 one it would be 20 more, which are less
+	// maxPayload is what an IP packet of 65535 bytes can carry after an IPv6
+	// and a UDP header. After an IPv4 header it could be 20 bytes more, less
 	// than a segment.
 	maxPayload = 65535 - 40 - 8
-	// tableSize keeps the index at most half full.
+	// tableSize keeps the table at most half full.
 	tableSize = 2 * entryCapacity
 
-	// lookBack is how many runs of a destination an entry may pass over to
-	// join an earlier one: full data packets, and two or three sizes of control
-	// packets.
+	// lookBack is how many of a destination's latest runs an entry may join: one
+	// of full data packets, and those of two or three sizes of control packets.
 	lookBack = 4
 
 	none = -1
 )
 
-// entry is one datagram of a plan. Its bytes are borrowed.
+// entry is one datagram of a plan. It borrows its bytes.
 type entry struct {
 	payload []byte
 	flow    uint32
@@ -38,17 +37,17 @@ type entry struct {
 }
 
 // run is entries to one destination from one source address, in the order in
-// which they were added: all of the size of the first, the last perhaps
+// which they were added. All have the size of the first; the last may be
 // shorter.
 type run struct {
 	to          addr.AddrPort
 	from        addr.IP
 	first, last int32 // entries
-	count       int32 // 0 when folded into the run before it
+	count       int32 // 0 after fold moved its entry
 	size        int32
 	bytes       int32
-	before      int32  // the destination's run before this one, or none
-	flows       uint64 // of its entries, a bit each by flowBit
+	before      int32  // the destination's previous run, or none
+	flows       uint64 // the flowBits of its entries
 	closed      bool   // takes no more entries
 }
 
@@ -56,20 +55,20 @@ type run struct {
 //
 // Datagrams of one flow to one destination keep their order: an entry joins a
 // run only if no later run of the destination has an entry of its flow, and
-// runs leave in the order they were begun. Between flows there is no order to
-// keep, so that the small control packets that come in between do not cut a run
-// of full ones: they gather in a run of their own.
+// runs leave in the order in which they began. There is no order between flows:
+// small control packets between full data packets do not end the run of full
+// ones, but form a run of their own.
 type plan struct {
 	entries []entry
 	runs    []run
-	// last is the slot of the last entry's destination: in a train most
-	// entries follow their predecessor's way.
+	// last is the slot of the last entry's destination, which most entries
+	// share with their predecessor.
 	last *slot
 	// table finds the latest run of a destination by open addressing. Slots of
-	// another generation are empty, so emptying it is one increment.
+	// another generation are empty, so one increment empties the table.
 	table      [tableSize]slot
 	generation uint32
-	seed       uint64 // callers choose their addresses
+	seed       uint64 // callers must not choose what collides
 }
 
 type slot struct {
@@ -90,13 +89,13 @@ func (p *plan) reset() {
 	p.runs = p.runs[:0]
 	p.last = nil
 	p.generation++
-	if p.generation == 0 { // slots of 2^32 plans ago would come back to life
+	if p.generation == 0 { // slots of 2^32 plans ago would count as filled
 		clear(p.table[:])
 		p.generation = 1
 	}
 }
 
-// full reports that there is no room for another entry.
+// full reports whether there is no room for another entry.
 func (p *plan) full() bool { return len(p.entries) == cap(p.entries) }
 
 // add appends a datagram; the plan must not be full. Without segment every
@@ -122,7 +121,7 @@ func (p *plan) add(to *addr.AddrPort, from *addr.IP, flow uint32, payload []byte
 			return
 		}
 		if p.has(i, flow) {
-			break // whatever is before it, this entry must not overtake it
+			break // this entry must not overtake one of its own flow
 		}
 	}
 	p.last.run = p.begin(to, from, e, latest)
@@ -139,7 +138,7 @@ func (p *plan) find(to *addr.AddrPort) *slot {
 	}
 }
 
-// begin starts a run with entry e, after the destination's run before.
+// begin starts a run with entry e; before is the destination's previous run.
 func (p *plan) begin(to *addr.AddrPort, from *addr.IP, e, before int32) int32 {
 	n := int32(len(p.entries[e].payload))
 	p.runs = append(p.runs, run{
@@ -156,7 +155,8 @@ func (p *plan) fits(i int32, from *addr.IP, e int32) bool {
 	return !r.closed && n > 0 && n <= r.size && r.count < maxSegments && r.bytes+n <= maxPayload && r.from == *from
 }
 
-// longest reports whether entry e would not end run i.
+// longest reports whether entry e has the full size of run i, which then takes
+// more entries.
 func (p *plan) longest(i, e int32) bool { return int32(len(p.entries[e].payload)) == p.runs[i].size }
 
 // join puts entry e, which fits, at the end of run i.
@@ -170,8 +170,8 @@ func (p *plan) join(i, e int32) {
 	r.closed = n < r.size
 }
 
-// fold puts every run of one entry at the end of the destination's run before
-// it, if it fits there: one message less. The order stays what it was.
+// fold appends every run of one entry to the destination's previous run, if it
+// fits there, which saves a message. It keeps the order.
 func (p *plan) fold() {
 	for i := range p.runs {
 		r := &p.runs[i]
@@ -182,7 +182,7 @@ func (p *plan) fold() {
 	}
 }
 
-// flowBit is a flow's bit in run.flows: two flows may share one.
+// flowBit is a flow's bit in run.flows. Two flows may share a bit.
 func flowBit(flow uint32) uint64 { return 1 << (flow * 0x9E3779B1 >> 26) }
 
 // has reports whether run i has an entry of the flow.
@@ -199,6 +199,6 @@ func (p *plan) has(i int32, flow uint32) bool {
 	return false
 }
 
-// alone reports whether all entries of run i are of the flow, going by their
-// bits: then a shorter one of it may well end the run.
+// alone reports whether all entries of run i seem to be of the flow, judging by
+// their bits: then a shorter entry of it may end the run.
 func (p *plan) alone(i int32, flow uint32) bool { return p.runs[i].flows == flowBit(flow) }

@@ -223,6 +223,16 @@ func checkRun(t *testing.T, p *plan, r run) {
 	}
 }
 
+// Every datagram touches the plan and its table.
+func TestPlanFitsTheCache(t *testing.T) {
+	const limit = 192 << 10 // most of the smallest second-level cache, of 256 KiB
+	p := newPlan()
+	size := unsafe.Sizeof(*p) + uintptr(cap(p.entries))*unsafe.Sizeof(entry{}) + uintptr(cap(p.runs))*unsafe.Sizeof(run{})
+	if size > limit {
+		t.Errorf("a plan takes %d bytes, more than %d", size, limit)
+	}
+}
+
 // After 2^32 plans the generation wraps: a slot of the first must not be taken
 // for one of the current.
 func TestPlanGenerationWraps(t *testing.T) {

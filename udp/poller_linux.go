@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wakeIndex is where the poller's own descriptor stands among those it polls.
+// wakeIndex is the index of the poller's own descriptor among those it polls.
 const wakeIndex = 0
 
 // Poller waits until a socket of a shard is readable, another goroutine wakes
@@ -20,16 +20,16 @@ const wakeIndex = 0
 type Poller struct {
 	sockets []*Socket
 	polled  []unix.PollFd // wakeIndex, then one per socket
-	count   [8]byte       // what drain reads; a local one would be allocated
+	count   [8]byte       // for drain; a local variable would be allocated
 
-	// awake is set from a Wake to the Wait that it ends: in between, others
-	// need no system call.
+	// awake is set from a Wake to the Wait that it ends: in between, another
+	// Wake needs no system call.
 	awake atomic.Bool
-	// mu keeps Close from giving the descriptor's number back to the system
-	// while a Wake is about to write to it. The shard takes it in Close only.
+	// mu keeps Close from closing the descriptor while a Wake is about to
+	// write to it. The shard locks it in Close only.
 	mu     sync.Mutex
 	wakeFD int
-	one    [8]byte // what Wake writes, never changed
+	one    [8]byte // what Wake writes; constant
 }
 
 // NewPoller makes a poller without sockets.
@@ -46,8 +46,9 @@ func NewPoller() (*Poller, error) {
 	return p, nil
 }
 
-// Add makes the poller wait for s as well, and returns the index by which to
-// ask for it. A closed socket keeps its index and is never ready again.
+// Add makes the poller wait for s as well, and returns the index of s for
+// Readable and Errored. A closed socket keeps its index and is never ready
+// again.
 func (p *Poller) Add(s *Socket) int {
 	p.sockets = append(p.sockets, s)
 	p.polled = append(p.polled, unix.PollFd{Events: unix.POLLIN})
@@ -55,8 +56,8 @@ func (p *Poller) Add(s *Socket) int {
 }
 
 // Wait returns when a socket is ready, after Wake, or when timeout has passed;
-// a negative timeout never passes. A Wake that came before Wait ends it at
-// once. A signal may end it early.
+// a negative timeout never passes. A Wake before Wait ends it at once. A signal
+// may end it early.
 func (p *Poller) Wait(timeout time.Duration) error {
 	if p.wakeFD == closedFD {
 		return net.ErrClosed
@@ -69,7 +70,7 @@ func (p *Poller) Wait(timeout time.Duration) error {
 		ts := unix.NsecToTimespec(int64(timeout))
 		deadline = &ts
 	}
-	// Not raw: this one blocks, and hands its P to someone else meanwhile.
+	// Not a raw system call: it blocks, and another thread needs the P.
 	_, err := unix.Ppoll(p.polled, deadline, nil)
 	if err != nil {
 		for i := range p.polled {
@@ -80,7 +81,7 @@ func (p *Poller) Wait(timeout time.Duration) error {
 		}
 		return fmt.Errorf("wait for datagrams: %w", os.NewSyscallError("ppoll", err))
 	}
-	if p.Woken() {
+	if p.woken() {
 		p.drain()
 	}
 	for i, s := range p.sockets {
@@ -91,42 +92,42 @@ func (p *Poller) Wait(timeout time.Duration) error {
 	return nil
 }
 
-// Pause waits for d and for nothing but a Wake, so that datagrams can gather:
-// while nobody waits for them the kernel wakes nobody either.
+// Pause returns after d or at a Wake, but not for datagrams, so that they gather
+// in the socket and cost no wake-up each.
 //
-// An ordinary system call, for all that it is short: a thread that kept its P
-// would have the runtime preempt it every 10 ms, by a signal and by way of
-// another thread, and the collector wait for it.
+// It is an ordinary system call although it is short: from a thread that kept its
+// P the runtime would take it every 10 ms, by a signal of another thread, and the
+// garbage collector would wait for it.
 func (p *Poller) Pause(d time.Duration) {
 	ts := unix.NsecToTimespec(int64(d))
 	p.polled[wakeIndex].Revents = 0
 	_, _ = unix.Ppoll(p.polled[wakeIndex:wakeIndex+1], &ts, nil)
-	if p.Woken() {
+	if p.woken() {
 		p.drain()
 	}
 }
 
-// drain makes the next Wait wait again. What was done before a Wake that finds
-// awake still set is visible to whoever calls drain.
+// drain clears the wake-up. The caller of drain sees what was written before any
+// Wake that found awake still set.
 func (p *Poller) drain() {
 	_, _ = unix.Read(p.wakeFD, p.count[:])
 	p.awake.Store(false)
 }
 
-// Readable reports whether the last Wait found socket i readable. One that is
-// unusable counts as readable: Receive says what is wrong with it.
+// Readable reports whether the last Wait found socket i readable. An unusable
+// socket counts as readable: Receive returns what is wrong with it.
 func (p *Poller) Readable(i int) bool {
 	return p.polled[wakeIndex+1+i].Revents&(unix.POLLIN|unix.POLLHUP|unix.POLLNVAL) != 0
 }
 
 // Errored reports whether the last Wait found entries in the error queue of
-// socket i. Until they are read (Socket.ReadErrors), no Wait waits.
+// socket i. Until they are read (Socket.ReadErrors), Wait returns at once.
 func (p *Poller) Errored(i int) bool {
 	return p.polled[wakeIndex+1+i].Revents&unix.POLLERR != 0
 }
 
-// Woken reports whether a Wake ended the last Wait.
-func (p *Poller) Woken() bool { return p.polled[wakeIndex].Revents&unix.POLLIN != 0 }
+// woken reports whether a Wake ended the last Wait.
+func (p *Poller) woken() bool { return p.polled[wakeIndex].Revents&unix.POLLIN != 0 }
 
 // Wake ends the current Wait, or the next one. Any goroutine may call it, also
 // after Close. It does not block.
@@ -139,7 +140,7 @@ func (p *Poller) Wake() {
 	if p.wakeFD == closedFD {
 		return
 	}
-	// It can fail only if the count is full, and then it is awake.
+	// The write fails only if the count is at its limit: then a wake-up is due.
 	_, _ = unix.Write(p.wakeFD, p.one[:])
 }
 

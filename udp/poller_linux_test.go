@@ -30,8 +30,8 @@ func TestWaitEndsInTime(t *testing.T) {
 		// A busy host may be late, often; it is never early.
 		for try := 0; try < 10 || (try < 200 && fastest > timeout+tolerance); try++ {
 			start := time.Now()
-			if err := p.Wait(timeout); err != nil || p.Woken() {
-				t.Fatalf("Wait(%v): %v, woken %v", timeout, err, p.Woken())
+			if err := p.Wait(timeout); err != nil || p.woken() {
+				t.Fatalf("Wait(%v): %v, woken %v", timeout, err, p.woken())
 			}
 			fastest = min(fastest, time.Since(start))
 		}
@@ -46,16 +46,16 @@ func TestWakeFromAnotherGoroutine(t *testing.T) {
 	p := openPoller(t)
 	for range 200 {
 		go p.Wake()
-		if err := p.Wait(-1); err != nil || !p.Woken() {
-			t.Fatalf("Wait: %v, woken %v", err, p.Woken())
+		if err := p.Wait(-1); err != nil || !p.woken() {
+			t.Fatalf("Wait: %v, woken %v", err, p.woken())
 		}
 	}
 	p.Wake() // before Wait, and twice: ends one Wait only
 	p.Wake()
-	if err := p.Wait(-1); err != nil || !p.Woken() {
-		t.Fatalf("Wait after Wake: %v, woken %v", err, p.Woken())
+	if err := p.Wait(-1); err != nil || !p.woken() {
+		t.Fatalf("Wait after Wake: %v, woken %v", err, p.woken())
 	}
-	if err := p.Wait(0); err != nil || p.Woken() {
+	if err := p.Wait(0); err != nil || p.woken() {
 		t.Errorf("one Wake ended two Waits: %v", err)
 	}
 }
@@ -68,7 +68,7 @@ func TestWaitSeesItsSockets(t *testing.T) {
 	if _, err := openPeer(t, loopbacks["IPv6"]).WriteToUDPAddrPort([]byte("x"), busy.Local()); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Wait(-1); err != nil || p.Readable(i) || !p.Readable(j) || p.Errored(j) || p.Woken() {
+	if err := p.Wait(-1); err != nil || p.Readable(i) || !p.Readable(j) || p.Errored(j) || p.woken() {
 		t.Errorf("Wait: %v, readable %v %v", err, p.Readable(i), p.Readable(j))
 	}
 	busy.Close() // with its datagram unread

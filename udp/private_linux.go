@@ -11,32 +11,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Why OpenPrivate refuses a file.
-var (
-	ErrLocked     = errors.New("another process that runs has it")
-	ErrNotPrivate = errors.New("not a regular file of this user with mode 0600")
-	ErrOnDisk     = errors.New("not on a tmpfs, where a store never waits for a disk")
-)
-
 const (
 	privateMode = 0o600
-	// dataPiece is how much of a file Data reads at once, in bytes.
+	// dataPiece is how many bytes of a file Data reads at once.
 	dataPiece = 64 << 10
-	// interrupts bounds how often a call is repeated that signals interrupt.
+	// interrupts bounds how often an interrupted call is repeated.
 	interrupts = 100
 )
 
-// PrivateFile is a file of this user's alone, locked and mapped into memory. It
-// lies on a tmpfs: on a disk, a store into a page that is being written back
-// waits. The kernel drops the lock when the process ends, however it ends.
+// PrivateFile is a file that only this user can read, locked and mapped into
+// memory. It is on a tmpfs: on a disk, a store into a page that is being written
+// back would block. The kernel releases the lock when the process ends, whatever
+// ends it.
 type PrivateFile struct {
 	path string
 	fd   int
 	mem  []byte
 }
 
-// OpenPrivate opens or creates a file and locks it. It follows no link, and
-// changes nothing of what is there.
+// OpenPrivate opens or creates a file and locks it. It follows no link and does
+// not change the content.
 func OpenPrivate(path string) (*PrivateFile, error) {
 	for range interrupts {
 		f, err := openPrivate(path)
@@ -50,7 +44,7 @@ func OpenPrivate(path string) (*PrivateFile, error) {
 		case f.named():
 			return f, nil
 		default:
-			_ = f.Close() // its owner removed it between open and lock
+			_ = f.Close() // another process removed it between open and lock
 		}
 	}
 	return nil, fmt.Errorf("open %s: it keeps changing", path)
@@ -80,7 +74,7 @@ func openPrivate(path string) (*PrivateFile, error) {
 	return f, nil
 }
 
-// lock checks whose file it is, and takes the lock.
+// lock checks the file's owner and mode, and locks it.
 func (f *PrivateFile) lock() error {
 	var st unix.Stat_t
 	if err := unix.Fstat(f.fd, &st); err != nil {
@@ -119,9 +113,9 @@ func (f *PrivateFile) Size() (int64, error) {
 	return st.Size, os.NewSyscallError("fstat", err)
 }
 
-// Data calls fn for all that has been written to the file, in pieces of 64 KiB
-// at most that begin at multiples of 4 KiB; holes are left out. b is valid
-// until fn returns, and fn returns false to end.
+// Data calls fn for all that has been written to the file, in pieces that begin at
+// a small page; it skips holes. b is valid until fn returns, and fn returns false
+// to end.
 func (f *PrivateFile) Data(fn func(offset int64, b []byte) bool) error {
 	buffer := make([]byte, dataPiece)
 	for at := int64(0); ; {
@@ -143,8 +137,8 @@ func (f *PrivateFile) Data(fn func(offset int64, b []byte) bool) error {
 	}
 }
 
-// Reset empties the file and maps size bytes of it, which have no memory yet:
-// whoever touches them before Reserve dies of it when the tmpfs is full.
+// Reset empties the file and maps size bytes of it, which have no memory yet: if
+// the tmpfs is full, a store before Reserve ends the process (SIGBUS).
 func (f *PrivateFile) Reset(size int64) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_FSIZE, &limit); err == nil && uint64(size) > limit.Cur {
@@ -169,8 +163,9 @@ func (f *PrivateFile) Reset(size int64) error {
 // Bytes is the mapped file, nil before Reset and after Close.
 func (f *PrivateFile) Bytes() []byte { return f.mem }
 
-// Reserve gives a part of the mapped file memory, so that stores into it can
-// no longer fail. It takes as long as the kernel takes to clear the pages.
+// Reserve allocates the memory of a part of the file, so that stores into it
+// cannot fail any more. It takes the time that the kernel needs to clear the
+// pages.
 func (f *PrivateFile) Reserve(offset, n int64) error {
 	err := error(unix.EINTR)
 	for try := 0; try < interrupts && errors.Is(err, unix.EINTR); try++ {
@@ -179,13 +174,13 @@ func (f *PrivateFile) Reserve(offset, n int64) error {
 	if err != nil {
 		return os.NewSyscallError("fallocate", err)
 	}
-	// The page tables too (Linux 5.14), or the first store makes the kernel
-	// fill them in.
+	// The page tables as well (Linux 5.14), so that the first store does not
+	// fault.
 	_ = unix.Madvise(f.mem[offset:offset+n], unix.MADV_POPULATE_WRITE)
 	return nil
 }
 
-// Remove takes the file's name away, if the name is still the file's.
+// Remove removes the file, if the path still names it.
 func (f *PrivateFile) Remove() error {
 	if !f.named() {
 		return nil
@@ -193,8 +188,8 @@ func (f *PrivateFile) Remove() error {
 	return os.NewSyscallError("unlink", unix.Unlink(f.path))
 }
 
-// Close unmaps and unlocks the file. What Bytes returned must not be touched
-// any more.
+// Close unmaps and unlocks the file. What Bytes returned must not be used any
+// more.
 func (f *PrivateFile) Close() error {
 	if f.fd == closedFD {
 		return nil
@@ -208,8 +203,8 @@ func (f *PrivateFile) Close() error {
 	return errors.Join(unmapped, os.NewSyscallError("close", unix.Close(fd)))
 }
 
-// SinceBoot is CLOCK_BOOTTIME: the time since the host started, the same for
-// all processes, suspended time included.
+// SinceBoot is CLOCK_BOOTTIME: the time since the host started, including time in
+// suspension, the same for all processes.
 func SinceBoot() (time.Duration, error) {
 	var ts unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {

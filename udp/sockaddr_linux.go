@@ -12,8 +12,8 @@ import (
 // sockaddr has room for an address of either family.
 type sockaddr = unix.RawSockaddrInet6
 
-// putSockaddr writes a as the socket's family wants it: an AF_INET6 socket
-// takes IPv4 in mapped form, as a holds it.
+// putSockaddr writes a in the form of the socket's family: an AF_INET6 socket
+// takes IPv4 addresses in mapped form, as a holds them.
 func putSockaddr(sa *sockaddr, a *addr.AddrPort, is4 bool) {
 	if is4 {
 		sa4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(sa))
@@ -36,8 +36,8 @@ func sockaddrLen(is4 bool) uint32 {
 	return unix.SizeofSockaddrInet6
 }
 
-// getSockaddr reads what the kernel wrote, of either family; of any other it
-// makes the invalid address.
+// getSockaddr reads an address of either family that the kernel wrote. For any
+// other family it returns the zero address.
 func getSockaddr(sa *sockaddr) (a addr.AddrPort) {
 	switch sa.Family {
 	case unix.AF_INET:
@@ -52,7 +52,7 @@ func getSockaddr(sa *sockaddr) (a addr.AddrPort) {
 	return a
 }
 
-// mapped is an IPv4 address in the form in which package addr holds it.
+// mapped is an IPv4 address in mapped form, as package addr holds it.
 func mapped(ip [4]byte) (m addr.IP) {
 	m[10], m[11] = 0xFF, 0xFF
 	copy(m[12:], ip[:])

@@ -1,6 +1,8 @@
 package udp
 
 import (
+	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"unsafe"
@@ -17,40 +19,35 @@ type Socket struct {
 	fd       int
 	is4      bool // AF_INET; otherwise AF_INET6, perhaps dual-stack
 	local    netip.AddrPort
-	caps     Caps
+	offloads offloads
 	recv     int // granted buffers
 	send     int
 	dropped  uint32       // as Queues last saw it
 	refusals *errorReader // nil unless the error queue is on
-	// errorsPending is set where the kernel showed that the error queue may
-	// hold something, and cleared when ReadErrors found it empty.
+	// errorsPending is set when a call showed that the error queue may hold
+	// something, and cleared when ReadErrors finds it empty.
 	errorsPending bool
+}
+
+// offloads are those that a socket has, as the kernel said when it was opened.
+// Whether the route to a destination can do GSO shows only when sending; an
+// outbox remembers.
+type offloads struct {
+	gro bool // datagrams of a flow arrive as trains
+	gso bool // runs leave as superpackets
 }
 
 // Local is the address the socket is bound to.
 func (s *Socket) Local() netip.AddrPort { return s.local }
 
-// Caps is what the socket can still do.
-func (s *Socket) Caps() Caps { return s.caps }
-
-// GrantedBuffers is the size of both buffers in the unit of Options, which is
-// half of what the kernel reports: it doubles a request for its bookkeeping.
+// GrantedBuffers returns the sizes of the buffers in the unit of Options. The
+// kernel reports twice as much, because it doubles a request for its own
+// overhead (socket(7)).
 func (s *Socket) GrantedBuffers() (recv, send int) { return s.recv, s.send }
 
-// Queues is how a socket's queues in the kernel stand.
-type Queues struct {
-	// Receive and Send are the kernel memory, in bytes, that the datagrams take
-	// which wait to be received and to leave. A receive queue that stays full
-	// loses datagrams next.
-	Receive, Send int
-	// Dropped is how many datagrams found no room in the receive queue since
-	// Queues was asked before.
-	Dropped uint32
-}
-
-// Queues asks the kernel (SO_MEMINFO, Linux 4.12); all is 0 where it does not
-// say. It takes a system call. SO_RXQ_OVFL, which tells of drops as well, would
-// cost a control message per datagram.
+// Queues reads SO_MEMINFO (Linux 4.12), which is a system call; all is 0 if the
+// kernel does not have it. SO_RXQ_OVFL, which also reports drops, would cost a
+// control message per datagram.
 func (s *Socket) Queues() Queues {
 	var info [memInfo]uint32
 	size := uint32(unsafe.Sizeof(info))
@@ -62,15 +59,15 @@ func (s *Socket) Queues() Queues {
 	return s.queues(&info)
 }
 
-// queues reads what SO_MEMINFO returned. The kernel's count of drops only
-// rises, modulo 2^32.
+// queues reads the result of SO_MEMINFO. The kernel's count of drops only
+// grows, modulo 2^32.
 func (s *Socket) queues(info *[memInfo]uint32) Queues {
 	dropped := info[memDrops] - s.dropped
 	s.dropped = info[memDrops]
 	return Queues{Receive: int(info[memReceive]), Send: int(info[memSend]), Dropped: dropped}
 }
 
-// Places in what SO_MEMINFO returns (linux/sock_diag.h, SK_MEMINFO_...).
+// Indices into the result of SO_MEMINFO (linux/sock_diag.h, SK_MEMINFO_...).
 const (
 	memReceive = 0
 	memSend    = 2
@@ -78,7 +75,7 @@ const (
 	memInfo    = 9
 )
 
-// ErrorsPending reports that the error queue may hold something since
+// ErrorsPending reports whether the error queue may hold something since
 // ReadErrors last emptied it.
 func (s *Socket) ErrorsPending() bool { return s.errorsPending }
 
@@ -93,9 +90,9 @@ func (s *Socket) Close() error {
 	return os.NewSyscallError("close", unix.Close(fd))
 }
 
-// isSoft reports whether a send or receive failed for something other than the
-// socket itself. An ICMP error is reported once, to whichever call comes next
-// (sk_err), and so says nothing about that call's own datagram.
+// isSoft reports whether a send or receive may have failed because of an earlier
+// datagram. The kernel reports an ICMP error once, to the next call whichever it
+// is (sk_err), so that it says nothing about that call's own datagram.
 func isSoft(errno unix.Errno) bool {
 	switch errno {
 	case unix.ECONNREFUSED, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EMSGSIZE,
@@ -104,4 +101,86 @@ func isSoft(errno unix.Errno) bool {
 		return true
 	}
 	return false
+}
+
+// setUp sets the options of a bound socket and notes which of the optional ones
+// the kernel granted.
+func (s *Socket) setUp(o Options) error {
+	local, err := localOf(s.fd)
+	if err != nil {
+		return err
+	}
+	s.local, s.is4 = local, local.Addr().Is4()
+	if err := s.setRequired(); err != nil {
+		return err
+	}
+
+	if o.GRO {
+		s.offloads.gro = unix.SetsockoptInt(s.fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil
+	}
+	if o.GSO {
+		// Reading the option succeeds if the kernel knows it.
+		_, err := unix.GetsockoptInt(s.fd, unix.SOL_UDP, unix.UDP_SEGMENT)
+		s.offloads.gso = err == nil
+	}
+	s.recv = grow(s.fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, o.RecvBuf)
+	s.send = grow(s.fd, unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, o.SendBuf)
+	return nil
+}
+
+// setRequired sets the options that the relay cannot do without.
+func (s *Socket) setRequired() error {
+	type option struct {
+		level, name, value int
+		what               string
+	}
+	// Without DF: a peer may send at an MSS that the path of the other leg does
+	// not carry, and SRT cannot discover that.
+	options := []option{
+		{unix.SOL_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DONT, "IP_MTU_DISCOVER"},
+	}
+	if !s.is4 {
+		options = append(options, option{
+			unix.SOL_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DONT, "IPV6_MTU_DISCOVER",
+		})
+	}
+	switch wildcard := s.local.Addr().IsUnspecified(); {
+	case s.refusals != nil && s.is4:
+		options = append(options, option{unix.SOL_IP, unix.IP_RECVERR, 1, "IP_RECVERR"})
+	case s.refusals != nil:
+		options = append(options, option{unix.SOL_IPV6, unix.IPV6_RECVERR, 1, "IPV6_RECVERR"})
+	case wildcard && s.is4:
+		options = append(options, option{unix.SOL_IP, unix.IP_PKTINFO, 1, "IP_PKTINFO"})
+	case wildcard:
+		// On a dual-stack socket this includes IPv4 peers, with mapped
+		// addresses.
+		options = append(options, option{unix.SOL_IPV6, unix.IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO"})
+	}
+	for _, o := range options {
+		if err := unix.SetsockoptInt(s.fd, o.level, o.name, o.value); err != nil {
+			return fmt.Errorf("setsockopt %s: %w", o.what, err)
+		}
+	}
+	return nil
+}
+
+// grow asks for a buffer of want bytes, beyond net.core.{r,w}mem_max if the
+// process may, and returns what was granted.
+func grow(fd, option, forced, want int) int {
+	granted := func() int {
+		n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, option)
+		if err != nil {
+			return 0
+		}
+		return n / 2
+	}
+	if want <= 0 {
+		return granted()
+	}
+	want = min(want, math.MaxInt32/2)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, want)
+	if granted() < want {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, forced, want)
+	}
+	return granted()
 }

@@ -174,11 +174,11 @@ func TestBuffersAreForced(t *testing.T) {
 
 func TestSwitchesKeepOffloadsOff(t *testing.T) {
 	ap := netip.MustParseAddrPort("127.0.0.1:0")
-	if caps := openFront(t, ap, Options{}).Caps(); caps.GRO || caps.GSO {
-		t.Errorf("off, yet %+v", caps)
+	if have := openFront(t, ap, Options{}).offloads; have.gro || have.gso {
+		t.Errorf("off, yet %+v", have)
 	}
-	if caps := openFront(t, ap, bothOffloads).Caps(); !caps.GRO || !caps.GSO {
-		t.Errorf("this kernel has both, yet %+v", caps)
+	if have := openFront(t, ap, bothOffloads).offloads; !have.gro || !have.gso {
+		t.Errorf("this kernel has both, yet %+v", have)
 	}
 }
 

@@ -4,36 +4,35 @@ import "srtrelay/addr"
 
 const (
 	// unsegmentedMax is how many destinations without superpackets an outbox
-	// remembers. One more takes the place of another, which costs that one a
-	// refused superpacket.
+	// remembers. One more replaces another, which then costs a refused
+	// superpacket.
 	unsegmentedMax = 1024
-	// firstHold and longestHold are after how many runs a superpacket is tried
-	// again: the number doubles with each refusal. At 100 runs a second, which
-	// a busy destination has, that is 0.6 s to 11 minutes.
+	// firstHold and longestHold bound the number of runs after which a
+	// superpacket is tried again. The number doubles with each refusal.
 	firstHold   = 64
 	longestHold = 1 << 16
 )
 
-// unsegmented remembers to which destinations the kernel refuses superpackets.
-// It counts runs instead of time, for nothing on the path asks a clock, and a
-// refusal costs three system calls whatever the time.
+// unsegmented remembers the destinations to which the kernel refuses
+// superpackets. It counts runs instead of time, because nothing on the path of a
+// packet reads a clock.
 //
-// A device that cannot do checksums, a tunnel or a small MTU concerns the
-// destinations behind it, and a change of routes may end it.
+// The reason is a device that cannot compute checksums, a tunnel or a small MTU on
+// the route to a destination; a change of routes may end it.
 type unsegmented struct {
 	destinations map[addr.AddrPort]hold
 }
 
-// hold is for how long a destination's runs leave as single datagrams.
+// hold says how long a destination's runs leave as single datagrams.
 type hold struct {
-	// size is the least segment size that was refused: where the MTU is the
-	// reason, smaller ones pass. It is 1 where the size is not the reason.
+	// size is the smallest segment size that was refused: if the MTU is the
+	// reason, smaller ones pass. It is 1 if the size is not the reason.
 	size  int32
 	left  int32 // runs until a superpacket is tried again
-	after int32 // what left was at the refusal
+	after int32 // the value of left at the refusal
 }
 
-// holds reports whether a run of several datagrams is to leave as single ones.
+// holds reports whether a run of several datagrams must leave as single ones.
 func (u *unsegmented) holds(r *run) bool {
 	if len(u.destinations) == 0 {
 		return false
@@ -47,8 +46,8 @@ func (u *unsegmented) holds(r *run) bool {
 	return true
 }
 
-// refused notes that a superpacket did not pass. sized says that its segment
-// size may be the reason. It reports whether the destination is a new one.
+// refused notes that the kernel refused a superpacket. sized means that its
+// segment size may be the reason. It reports whether the destination is new.
 func (u *unsegmented) refused(r *run, sized bool) bool {
 	size := r.size
 	if !sized {
