@@ -67,6 +67,8 @@ lint:
 check: lint ## format, vet, staticcheck, tidy and unit tests, in under 2 minutes
 	@echo '== go mod tidy -diff'
 	@$(GO) mod tidy -diff
+	@echo '== go vet, as on another system'
+	@GOOS=darwin $(GO) vet ./...
 	@echo '== unit tests'
 	@$(GO) test -short -timeout 100s $$($(GO) list ./... | grep -v /e2e) || { echo 'check: FAILED'; exit 1; }
 	@echo 'check: passed'

@@ -1,3 +1,5 @@
+//go:build linux
+
 // The bench measures what a relayed packet costs, beside what could stand in
 // the relay's place. See `go run ./bench -help`.
 package main

@@ -1,3 +1,5 @@
+//go:build linux
+
 package main
 
 const usage = `The bench measures what a relayed packet costs: the CPU of the whole machine

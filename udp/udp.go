@@ -1,7 +1,7 @@
 // Package udp opens sockets, receives and sends batches of datagrams, and waits
 // for more. It is the only package of the relay that makes raw system calls: no
 // other imports golang.org/x/sys/unix, unsafe or go-reuseport. It works on Linux;
-// elsewhere it compiles, and every open returns ErrUnsupported.
+// elsewhere it compiles, and every open returns an error.
 //
 // It moves bytes between addresses. Its callers know what the bytes mean, which
 // session they belong to and what to do about an error. It has no goroutine, no

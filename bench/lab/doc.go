@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package lab is the place where the bench measures: two network namespaces
 // joined by a veth pair, one with the callers and one with the relay and its
 // backends, and the processes that run in them.

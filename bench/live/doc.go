@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package live plays SRT callers and servers whose sessions come and go while a
 // relay between them is put under stress. Every session carries numbered data
 // both ways and has a ledger at each end, so that two ledgers tell exactly

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package peers starts what is measured: the relay, and what an operator could
 // put in its place. Each peer is started fresh for every run, in front of the
 // same backends, with the best settings that were found for it.

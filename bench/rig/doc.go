@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package rig holds a relay between callers and servers while faults are put to
 // it: it starts the real binary in the lab, keeps the accounts of all sessions
 // at both ends, and reads what the relay and the kernel say of themselves.

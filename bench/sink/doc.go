@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package sink plays SRT servers behind a relay: it accepts every caller, takes
 // what publishers send and checks it, and streams to players what they asked
 // for. All ports are served by one thread, which measures little else than

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package socket is how the load generator and the sinks send, receive and
 // wait: system calls on threads of their own, without the Go runtime's poller,
 // so that a datagram costs its system call and little else.

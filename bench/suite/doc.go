@@ -1,3 +1,5 @@
+//go:build linux
+
 // Package suite is the bench's programme: the scenarios, in which order and
 // how often which peer runs, and what is concluded from the figures.
 //

@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"syscall"
 )
 
 // bufferSize is larger than any UDP payload on a path with an MTU of 1500, so
@@ -46,11 +45,7 @@ func enlarge(conn *net.UDPConn) error {
 		return err
 	}
 	forced := false
-	err = raw.Control(func(fd uintptr) {
-		recv := syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUFFORCE, socketBuffer)
-		send := syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_SNDBUFFORCE, socketBuffer)
-		forced = recv == nil && send == nil
-	})
+	err = raw.Control(func(fd uintptr) { forced = forceBuffers(int(fd), socketBuffer) })
 	if err != nil || forced {
 		return err
 	}

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Demo shows srtrelay at work: it starts three SRT origins, which register
 // themselves at the relay by heartbeat, publishes a generated clip under each
 // of two stream IDs with AES-256, and plays both back through the relay at the
