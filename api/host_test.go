@@ -1,14 +1,17 @@
 package api
 
 import (
+	"io"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"srtrelay/backend"
 	"srtrelay/internal/srsfake"
+	"srtrelay/shard"
 )
 
 // A page whose name was bound to the relay's address (DNS rebinding) is of the
@@ -101,4 +104,34 @@ func TestServersRegisterAsSRSDoes(t *testing.T) {
 		t.Errorf("by a name, without the token: %d %s", w.Code, w.Body)
 	}
 	d.expect(200, accepted, d.call("POST", register+"/correct%2Fhorse", sample))
+}
+
+// everything is the API with all Deps.
+func everything(t *testing.T, change func(*Deps)) *fixture {
+	d := newFixture(t, "secret-token")
+	d.deps.Streams = &spoken{}
+	d.deps.Shards = &relay{stats: []shard.Stats{{Shard: 0}, {Shard: 1}}}
+	d.deps.Capture = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p := parseQuery(r.URL.RawQuery, "stream", "session", "payload", "seconds", "bytes", "rate")
+		switch {
+		case p.err != nil:
+			writeError(w, http.StatusBadRequest, p.err.Error())
+		case p.text("session") == "0-9-9":
+			writeError(w, http.StatusNotFound, "session: no such session")
+		case p.text("stream") == "busy":
+			unavailable(w, "too many captures")
+		default:
+			w.Header().Set("Content-Type", "application/x-pcapng")
+			_, _ = io.WriteString(w, "\n\r\r\n")
+		}
+	})
+	d.deps.Page = http.NotFoundHandler()
+	d.Put(backend.Backend{ID: "static", Source: backend.Static, Addr: netip.MustParseAddrPort("10.0.0.1:1"), KeyLen: 2, Added: time.Now()})
+	if change != nil {
+		change(&d.deps)
+	}
+	h := newHandler("v1.2.3", d.deps, d.logger())
+	h.close() // answers without an end, end
+	d.http = h.mux()
+	return d
 }

@@ -25,7 +25,7 @@ func underStress(t *testing.T, args ...string) *exec.Cmd {
 	need.Tools(t, "ip", "redis-server", "redis-cli")
 	dir := t.TempDir()
 	for name, path := range map[string]string{"bench": "srtrelay/bench", "relay": "srtrelay/cmd/srtrelay"} {
-		if out, err := clocale.Command("go", "build", "-o", filepath.Join(dir, name), path).CombinedOutput(); err != nil {
+		if out, err := clocale.Command("go", "build", "-pgo=off", "-o", filepath.Join(dir, name), path).CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v: %s", name, err, out)
 		}
 	}

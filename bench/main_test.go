@@ -29,7 +29,7 @@ func needSuite(t *testing.T) {
 func suiteCommand(t *testing.T, dir string, args ...string) *exec.Cmd {
 	t.Helper()
 	for name, path := range map[string]string{"bench": "srtrelay/bench", "relay": "srtrelay/cmd/srtrelay"} {
-		if out, err := clocale.Command("go", "build", "-o", filepath.Join(dir, name), path).CombinedOutput(); err != nil {
+		if out, err := clocale.Command("go", "build", "-pgo=off", "-o", filepath.Join(dir, name), path).CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v: %s", name, err, out)
 		}
 	}

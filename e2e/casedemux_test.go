@@ -167,7 +167,7 @@ func TestCase22FloodOfUnknownIDs(t *testing.T) {
 	// The heap would show 900,000 IDs remembered at a byte each; what else is
 	// resident are receive buffers, and garbage that awaits its collection.
 	resident := 16 << 20
-	if raceEnabled {
+	if raced {
 		resident = 64 << 20 // the detector's own memory breathes
 	}
 	if heap := after.sums["HeapAlloc"] - before.sums["HeapAlloc"]; heap > 1<<20 || after.resident-before.resident > resident {

@@ -35,7 +35,7 @@ func (r *relay) cpuTime() time.Duration {
 func TestClusterOf200Backends(t *testing.T) {
 	const backends = 200
 	ports, perPort := 100, 100
-	if raceEnabled {
+	if raced {
 		perPort = 20 // the callers' own pace; the balancer's tests have 10,000
 	}
 	if testing.Short() {
@@ -52,7 +52,7 @@ func TestClusterOf200Backends(t *testing.T) {
 	h.beatOn(rounds)
 	wall, cpu := time.Since(began), r.cpuTime()-used
 	t.Logf("%d backends, a heartbeat and a probe a second of each: %d KiB resident, %.1f %% of one CPU (race detector: %v)",
-		backends, grown, 100*cpu.Seconds()/wall.Seconds(), raceEnabled)
+		backends, grown, 100*cpu.Seconds()/wall.Seconds(), raced)
 
 	c := gather(t, r, ports, perPort)
 	c.exchange(1, 188)

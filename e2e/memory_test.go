@@ -29,9 +29,7 @@ func TestTooFewDescriptorsAreRefusedAtStart(t *testing.T) {
 // The bug: 128 shards took 2.4 GB and 16 s to start, all of it the memory of
 // batches into which nothing had come yet.
 func TestManyIdleShardsTakeLittleMemory(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector takes memory of its own")
-	}
+	usePlainBinary(t)
 	r := startRelay(t, "--shards", "128", backendAt(startEcho(t).Addr()))
 	const most = 350 << 10
 	if n := r.residentKiB(); n > most {

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
 )
@@ -224,13 +223,11 @@ func awaitResources(r *relay, routines, files int) {
 // do not need. Not for parallel tests.
 func usePlainBinary(t *testing.T) {
 	t.Helper()
-	if !raceEnabled {
+	if !raced {
 		return
 	}
 	plain := filepath.Join(t.TempDir(), "srtrelay")
-	if out, err := clocale.Command("go", "build", "-o", plain, "srtrelay/cmd/srtrelay").CombinedOutput(); err != nil {
-		t.Fatalf("build srtrelay: %v\n%s", err, out)
-	}
+	must(t, build(plain, false))
 	was := binary
 	binary = plain
 	t.Cleanup(func() { binary = was })

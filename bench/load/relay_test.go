@@ -27,7 +27,7 @@ func freePort(t *testing.T) int {
 func startRelay(t *testing.T, backends []string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "srtrelay")
-	build := clocale.Command("go", "build", "-o", binary, "srtrelay/cmd/srtrelay")
+	build := clocale.Command("go", "build", "-pgo=off", "-o", binary, "srtrelay/cmd/srtrelay")
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		t.Fatalf("build srtrelay: %v", err)
