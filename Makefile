@@ -76,7 +76,7 @@ lint:
 
 check: lint ## format, vet, staticcheck, tidy and unit tests, in under 2 minutes
 	@$(STEP) 'go mod tidy' $(GO) mod tidy -diff
-	@GOOS=darwin $(STEP) 'go vet, as on another system' $(GO) vet -pgo=off ./...
+	@$(STEP) 'go vet, as on another system' env GOOS=darwin $(GO) vet -pgo=off ./...
 	@$(STEP) 'unit tests' $(GO) test -json -short -pgo=off -vet=off -timeout 100s $$($(GO) list ./... | grep -v /e2e) || { echo 'check: FAILED'; exit 1; }
 	@echo 'check: passed'
 
