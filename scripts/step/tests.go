@@ -98,7 +98,7 @@ func (t *tests) ended(name testName, e event) {
 	delete(t.begun, name.pkg)
 	t.done++
 	if e.Action != "skip" { // it has no tests
-		fmt.Fprintf(t.out, "%-4s %7.1f s  %s\n", map[string]string{"pass": "ok", "fail": "FAIL"}[e.Action], e.Elapsed, name.pkg)
+		fmt.Fprintf(t.out, "%-4s\t%s\t%.3fs\n", map[string]string{"pass": "ok", "fail": "FAIL"}[e.Action], name.pkg, e.Elapsed) // as go test does
 	}
 }
 
