@@ -94,7 +94,7 @@ func TestOperationsNamesNothingElse(t *testing.T) {
 }
 
 func dropReasons() []string {
-	names := []string{shard.KernelDrops.String()}
+	names := []string{shard.CountKernelDrops.String()}
 	for k := range shard.NumCounters {
 		if k.IsDrop() || k.IsSendDrop() {
 			names = append(names, k.String())
@@ -118,7 +118,7 @@ func rejectionCodes() []string {
 // endCauses are those from 1 on that have a name: also one that is new.
 func endCauses() (names []string) {
 	defer func() { _ = recover() }() // the first without a name
-	for c := shard.ByCaller; ; c++ {
+	for c := shard.CauseCaller; ; c++ {
 		names = append(names, c.String())
 	}
 }

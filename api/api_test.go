@@ -156,9 +156,9 @@ func TestShards(t *testing.T) {
 		for k := range shard.NumCounters {
 			r.stats[i].Values[k] = uint64(k) + 1
 		}
-		r.stats[i].Values[shard.ReceiveCalls] = 2
-		r.stats[i].Values[shard.ReceivedFront] = 10
-		r.stats[i].Values[shard.ReceivedBack] = 5
+		r.stats[i].Values[shard.CountReceiveCalls] = 2
+		r.stats[i].Values[shard.CountReceivedFront] = 10
+		r.stats[i].Values[shard.CountReceivedBack] = 5
 	}
 	var got struct{ Data answer.ShardList }
 	if err := json.Unmarshal(r.ask("GET", "/api/v1/shards").Body.Bytes(), &got); err != nil {
@@ -178,7 +178,7 @@ func TestShards(t *testing.T) {
 	if one.Drops["cookie"] != value || sum.Drops["cookie"] != 2*value {
 		t.Errorf("cookie drops %d of %d, want %d of %d", one.Drops["cookie"], sum.Drops["cookie"], value, 2*value)
 	}
-	if sum.Sessions != 2*(uint64(shard.Sessions)+1) || sum.KernelDrops != 2*(uint64(shard.KernelDrops)+1) {
+	if sum.Sessions != 2*(uint64(shard.CountSessions)+1) || sum.KernelDrops != 2*(uint64(shard.CountKernelDrops)+1) {
 		t.Errorf("totals %+v", sum)
 	}
 	// A shard that received nothing has no fill, and NaN is no JSON.

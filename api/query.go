@@ -10,10 +10,11 @@ import (
 	"strings"
 
 	"srtrelay/api/answer"
+	"srtrelay/shard"
 )
 
 // states are the values of the filter state.
-var states = []string{"resolving", "connecting", "established", "rejected", "closing"}
+var states = shard.StateNames()
 
 // parameters reads a query. err is the first error, one line that begins with the name
 // of the parameter.

@@ -26,16 +26,16 @@ func (h *handler) shards(w http.ResponseWriter, _ *http.Request) {
 func count(s shard.Stats) answer.Numbers {
 	v := &s.Values
 	n := answer.Numbers{
-		Sessions:    v[shard.Sessions],
-		HalfOpen:    v[shard.HalfOpen],
-		Packets:     v[shard.ReceivedFront] + v[shard.ReceivedBack],
-		Bytes:       v[shard.ReceivedFrontBytes] + v[shard.ReceivedBackBytes],
-		KernelDrops: v[shard.KernelDrops],
+		Sessions:    v[shard.CountSessions],
+		HalfOpen:    v[shard.CountHalfOpen],
+		Packets:     v[shard.CountReceivedFront] + v[shard.CountReceivedBack],
+		Bytes:       v[shard.CountReceivedFrontBytes] + v[shard.CountReceivedBackBytes],
+		KernelDrops: v[shard.CountKernelDrops],
 		Drops:       map[string]uint64{},
 		SendDrops:   map[string]uint64{},
 		Counters:    map[string]uint64{},
 	}
-	if calls := v[shard.ReceiveCalls]; calls > 0 {
+	if calls := v[shard.CountReceiveCalls]; calls > 0 {
 		n.BatchFill = float64(n.Packets) / float64(calls)
 	}
 	for c := range shard.NumCounters {

@@ -82,7 +82,7 @@ func NewResolver(b Balancer, lost func(id backend.ID, certain bool), revive Revi
 	return r
 }
 
-// Resolve hands a query over without waiting; see shard.Balancer.
+// Resolve hands a query over without waiting; see shard.Resolver.
 func (r *Resolver) Resolve(q backend.Query, done func(backend.Target, error) bool) bool {
 	select {
 	case r.queries <- query{q: q, at: time.Now(), done: done}:

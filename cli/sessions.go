@@ -11,10 +11,11 @@ import (
 
 	"srtrelay/api/answer"
 	"srtrelay/cli/client"
+	"srtrelay/shard"
 )
 
 // states are the values of --state, as the API has them.
-var states = []string{"resolving", "connecting", "established", "rejected", "closing"}
+var states = shard.StateNames()
 
 func (s *Shell) sessionsCommand() *cobra.Command {
 	var q answer.SessionQuery

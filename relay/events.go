@@ -104,13 +104,13 @@ func (l *eventLog) handle(e shard.Event) {
 	l.sinks.counted.Take(e)
 	line := true
 	switch e.Kind {
-	case shard.CallerRejected:
+	case shard.EventCallerRejected:
 		if !l.rejections.allow() {
 			return
 		}
-	case shard.SessionBegun, shard.SessionEnded:
+	case shard.EventSessionBegun, shard.EventSessionEnded:
 		line = l.sessions.allow()
-	case shard.UpstreamFailed:
+	case shard.EventUpstreamFailed:
 		if l.sockets.allow() {
 			l.log.Error("cannot open another upstream socket", "shard", e.Shard, "error", e.Err)
 		}
@@ -145,20 +145,20 @@ func streamOf(e shard.Event) string {
 func logEvent(e shard.Event, log *slog.Logger) {
 	log = log.With("shard", e.Shard)
 	switch e.Kind {
-	case shard.SessionBegun:
+	case shard.EventSessionBegun:
 		log.Info("session begun", "session", e.Session.String(), "stream", e.Key, "role", answer.Role(e.Publish), "caller", e.Caller,
 			"backend", string(e.Backend), "address", e.Address, "caller_id", e.CallerID,
 			"backend_id", e.BackendID, "handshake", e.Took.Round(time.Microsecond))
-	case shard.SessionEnded:
+	case shard.EventSessionEnded:
 		log.Info("session ended", "session", e.Session.String(), "stream", e.Key, "role", answer.Role(e.Publish), "caller", e.Caller,
 			"backend", string(e.Backend), "cause", e.Cause.String(), "lasted", e.Took.Round(time.Millisecond),
 			"caller_id", e.CallerID, "backend_id", e.BackendID,
 			"to_backend_packets", e.ToBackend.Packets, "to_backend_bytes", e.ToBackend.Bytes,
 			"to_caller_packets", e.ToCaller.Packets, "to_caller_bytes", e.ToCaller.Bytes)
-	case shard.CallerRejected:
+	case shard.EventCallerRejected:
 		log.Info("caller rejected", "code", e.Code.String(), "stream", streamOf(e), "caller", e.Caller,
 			"backend", string(e.Backend), "caller_id", e.CallerID)
-	case shard.BackendGone:
+	case shard.EventBackendLost:
 		log.Warn("backend gone", "backend", string(e.Backend), "address", e.Address)
 	}
 }
@@ -179,16 +179,16 @@ func eventAnswer(e shard.Event, now time.Time) answer.Event {
 		a.Session = e.Session.String()
 	}
 	switch e.Kind {
-	case shard.SessionBegun:
+	case shard.EventSessionBegun:
 		a.Kind, a.Role = answer.EventSessionBegun, answer.Role(e.Publish)
-	case shard.SessionEnded:
+	case shard.EventSessionEnded:
 		a.Kind, a.Role, a.Cause = answer.EventSessionEnded, answer.Role(e.Publish), e.Cause.String()
-	case shard.CallerRejected:
+	case shard.EventCallerRejected:
 		a.Kind, a.Code = answer.EventCallerRejected, int(e.Code)
 		if _, a.Reason, _ = strings.Cut(e.Code.String(), " "); e.Key != "" {
 			a.Role = answer.Role(e.Publish)
 		}
-	case shard.BackendGone:
+	case shard.EventBackendLost:
 		a.Kind = answer.EventBackendGone
 	}
 	return a

@@ -56,9 +56,9 @@ func TestRejectionsAreBounded(t *testing.T) {
 	log := newEventLog(slog.New(slog.NewTextHandler(&out, nil)), sinks)
 	events := make(chan shard.Event, 1000)
 	for range 900 {
-		events <- shard.Event{Kind: shard.CallerRejected, Code: handshake.CodeDown}
+		events <- shard.Event{Kind: shard.EventCallerRejected, Code: handshake.CodeDown}
 	}
-	events <- shard.Event{Kind: shard.SessionEnded, Cause: shard.Idle}
+	events <- shard.Event{Kind: shard.EventSessionEnded, Cause: shard.CauseIdle}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	log.run(ctx, events)
@@ -100,9 +100,9 @@ func TestLinesOfSessionsAreBounded(t *testing.T) {
 	log := newEventLog(slog.New(slog.NewTextHandler(&out, nil)), sinks)
 	const more = 70
 	for i := range sessionLinesPerSecond + more {
-		kind := shard.SessionBegun
+		kind := shard.EventSessionBegun
 		if i%2 == 1 {
-			kind = shard.SessionEnded
+			kind = shard.EventSessionEnded
 		}
 		log.handle(shard.Event{Kind: kind})
 	}
@@ -119,7 +119,7 @@ func TestLinesOfSessionsAreBounded(t *testing.T) {
 	if n := strings.Count(feedText(t, sinks.feed), "event: session-"); n != sessionLinesPerSecond+more {
 		t.Errorf("%d events in the feed, want %d", n, sessionLinesPerSecond+more)
 	}
-	log.handle(shard.Event{Kind: shard.SessionBegun}) // the next second
+	log.handle(shard.Event{Kind: shard.EventSessionBegun}) // the next second
 	if n := lines(); n != sessionLinesPerSecond+1 {
 		t.Errorf("%d lines after the next second began", n)
 	}
@@ -150,8 +150,8 @@ func TestEventLogSurvivesAPanic(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	events := make(chan shard.Event)
 	tasks.Loop(ctx, "event log", func(ctx context.Context) { log.run(ctx, events) })
-	events <- shard.Event{Kind: shard.SessionBegun, Key: "first"}
-	events <- shard.Event{Kind: shard.SessionBegun, Key: "second"}
+	events <- shard.Event{Kind: shard.EventSessionBegun, Key: "first"}
+	events <- shard.Event{Kind: shard.EventSessionBegun, Key: "second"}
 	cancel()
 	tasks.Wait()
 	if text := out.String(); strings.Contains(text, "first") || !strings.Contains(text, "stream=second") {
@@ -176,7 +176,7 @@ func TestEventAnswers(t *testing.T) {
 	}{
 		{
 			shard.Event{
-				Kind: shard.SessionBegun, Shard: 2, Session: id, Caller: caller, Backend: "b", Address: at,
+				Kind: shard.EventSessionBegun, Shard: 2, Session: id, Caller: caller, Backend: "b", Address: at,
 				Key: "v/a/s", Publish: true, Took: 1500 * time.Microsecond,
 			},
 			answer.Event{
@@ -185,30 +185,30 @@ func TestEventAnswers(t *testing.T) {
 			},
 		},
 		{
-			shard.Event{Kind: shard.SessionEnded, Shard: 2, Session: id, Caller: caller, Key: "k", Cause: shard.Kicked, Took: time.Second},
+			shard.Event{Kind: shard.EventSessionEnded, Shard: 2, Session: id, Caller: caller, Key: "k", Cause: shard.CauseKicked, Took: time.Second},
 			answer.Event{
 				Kind: "session-ended", Shard: &two, Session: "2-3-4", Caller: "192.0.2.1:5", Stream: "k", Role: "player",
 				Cause: "kicked", TookMillis: 1000,
 			},
 		},
 		{
-			shard.Event{Kind: shard.CallerRejected, Shard: 2, Caller: caller, Key: "k", Publish: true, Code: handshake.CodeNotFound},
+			shard.Event{Kind: shard.EventCallerRejected, Shard: 2, Caller: caller, Key: "k", Publish: true, Code: handshake.CodeNotFound},
 			answer.Event{
 				Kind: "caller-rejected", Shard: &two, Caller: "192.0.2.1:5", Stream: "k", Role: "publisher", Code: 2404, Reason: "not found",
 			},
 		},
 		{ // one whose stream ID has no key: without its secrets, and of no known role
-			shard.Event{Kind: shard.CallerRejected, Shard: 2, Caller: caller, StreamID: "#!::m=push,secret=abc", Code: handshake.CodeBadRequest},
+			shard.Event{Kind: shard.EventCallerRejected, Shard: 2, Caller: caller, StreamID: "#!::m=push,secret=abc", Code: handshake.CodeBadRequest},
 			answer.Event{
 				Kind: "caller-rejected", Shard: &two, Caller: "192.0.2.1:5", Stream: "#!::m=push,secret=***", Code: 2400, Reason: "bad request",
 			},
 		},
 		{ // one of which no stream ID is known, refused with a code of the backend's own
-			shard.Event{Kind: shard.CallerRejected, Shard: 2, Caller: caller, Code: 2777},
+			shard.Event{Kind: shard.EventCallerRejected, Shard: 2, Caller: caller, Code: 2777},
 			answer.Event{Kind: "caller-rejected", Shard: &two, Caller: "192.0.2.1:5", Code: 2777},
 		},
 		{
-			shard.Event{Kind: shard.BackendGone, Shard: 2, Backend: "b", Address: at},
+			shard.Event{Kind: shard.EventBackendLost, Shard: 2, Backend: "b", Address: at},
 			answer.Event{Kind: "backend-gone", Shard: &two, Backend: "b", Address: "10.0.0.1:10080"},
 		},
 	} {

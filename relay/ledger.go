@@ -194,7 +194,7 @@ func (l *sessionLedger) tellFormer(ctx context.Context, group *shard.Group) {
 	}
 	ctx, cancel := context.WithDeadline(ctx, l.until)
 	defer cancel()
-	sent := group.TellFormer(ctx, l.former)
+	sent := group.ShutDownFormerCallers(ctx, l.former)
 	l.log.Info("callers of a killed process told", "pid", l.pid, "callers", len(l.former), "sent", sent,
 		"other_addresses", l.others, "damaged", l.damaged)
 	l.former = nil

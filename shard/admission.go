@@ -4,83 +4,145 @@ import (
 	"time"
 
 	"srtrelay/addr"
+	"srtrelay/handshake"
 )
 
-// load is what one source holds: handshakes that are half-open or were rejected
-// moments ago, and sessions from their beginning until they are forgotten.
-type load struct{ handshakes, sessions int }
+// admission limits the handshakes and sessions of a shard, in all and per source,
+// and the time that handshakes take from running sessions. It belongs to the
+// loop.
+type admission struct {
+	cfg      *Config
+	counters *counterSet
+	seed     uint64
+	// cookies, dedup and staleCookies protect the stateless INDUCTION reply.
+	cookies      *handshake.CookieGenerator
+	dedup        *handshake.Dedup
+	staleCookies *handshake.Limiter
 
-// source is what callers are counted by: an IPv4 address, or the /64 that a
-// single IPv6 host owns whole.
-func source(ip addr.IP) addr.IP {
+	halfOpen int
+	sources  map[addr.IP]sourceLoad
+	budget   budget
+}
+
+func newAdmission(cfg *Config, counters *counterSet, seed uint64) admission {
+	return admission{
+		cfg: cfg, counters: counters, seed: seed,
+		cookies:      handshake.NewCookieGenerator(cfg.Secret),
+		dedup:        new(handshake.Dedup),
+		staleCookies: handshake.NewLimiter(reinductEvery, reinductRate),
+		sources:      make(map[addr.IP]sourceLoad),
+	}
+}
+
+// reinductEvery and reinductRate limit the answers to stale cookies: one per source
+// address and port within libsrt's retry interval, and per shard what costs a
+// fraction of a CPU in a flood.
+const (
+	reinductEvery = 200 * time.Millisecond
+	reinductRate  = 2000 // per second
+)
+
+// sourceLoad is what one source has: handshakes that are half-open or were
+// rejected moments ago, and sessions from established to freed.
+type sourceLoad struct{ handshakes, sessions int }
+
+// sourceOf returns what callers are counted by: an IPv4 address, or the /64 of an
+// IPv6 address, all of which one host may own.
+func sourceOf(ip addr.IP) addr.IP {
 	if !ip.Is4() {
 		clear(ip[8:])
 	}
 	return ip
 }
 
-// crowded reports whether a cap of half-open handshakes leaves no room for
-// another one from ip, and counts which. It is over within a second or two, so
-// that the CONCLUSION is dropped: its caller repeats it every 250 ms.
-func (s *Shard) crowded(ip addr.IP) (Counter, bool) {
+// checkHandshake reports whether a cap of half-open handshakes forbids another
+// one from ip, and counts which. Its CONCLUSION is then dropped: within a second
+// or two there is room again, and the caller repeats it every 250 ms.
+func (a *admission) checkHandshake(ip addr.IP) (drop Counter, limited bool) {
 	switch {
-	case s.halfOpen >= s.cfg.MaxHalfOpen:
-		s.counters.inc(AtHandshakeCap)
+	case a.halfOpen >= a.cfg.MaxHalfOpen:
+		a.counters.inc(CountAtHandshakeCap)
 		return DropHandshakeCap, true
-	case s.sources[source(ip)].handshakes >= s.cfg.MaxPerSource:
-		s.counters.inc(AtSourceCap)
+	case a.sources[sourceOf(ip)].handshakes >= a.cfg.MaxHalfOpenPerSource:
+		a.counters.inc(CountAtSourceCap)
 		return DropSourceCap, true
 	}
 	return 0, false
 }
 
-// full reports whether a cap of sessions forbids another one from ip, and
-// counts which. old is the session that it would replace, nil for none.
-func (s *Shard) full(ip addr.IP, old *Session) bool {
-	l := s.sources[source(ip)]
+// checkSession reports whether a cap of sessions forbids another one from ip
+// beside the given number of all, and counts which. replaces says that the new
+// session replaces one of the same source.
+func (a *admission) checkSession(ip addr.IP, sessions int, replaces bool) (limited bool) {
+	l := a.sources[sourceOf(ip)]
 	others := l.handshakes + l.sessions
-	if old != nil {
+	if replaces {
 		others--
 	}
 	switch {
-	case s.sessions.live >= s.cfg.MaxSessions:
-		s.counters.inc(AtSessionCap)
-	case s.cfg.MaxSessionsPerSource > 0 && others >= s.cfg.MaxSessionsPerSource:
-		s.counters.inc(AtSourceSessionCap)
+	case sessions >= a.cfg.MaxSessions:
+		a.counters.inc(CountAtSessionCap)
+	case a.cfg.MaxSessionsPerSource > 0 && others >= a.cfg.MaxSessionsPerSource:
+		a.counters.inc(CountAtSourceSessionCap)
 	default:
 		return false
 	}
 	return true
 }
 
-// count changes what a source holds.
-func (s *Shard) count(ip addr.IP, handshakes, sessions int) {
-	ip = source(ip)
-	l := s.sources[ip]
-	l.handshakes += handshakes
-	l.sessions += sessions
-	if l == (load{}) {
-		delete(s.sources, ip)
+// opened counts a handshake that has been opened.
+func (a *admission) opened(ip addr.IP) {
+	a.halfOpen++
+	a.count(ip, 1, 0)
+}
+
+// established counts a half-open handshake as a session.
+func (a *admission) established(ip addr.IP) {
+	a.halfOpen--
+	a.count(ip, -1, 1)
+}
+
+// rejected counts a handshake as no longer half-open. Its source is charged with
+// it until it is freed: what is left of it takes as much memory, and may come
+// faster.
+func (a *admission) rejected() { a.halfOpen-- }
+
+// freed ends the charge for a session that was rejected, or has ended.
+func (a *admission) freed(ip addr.IP, st State) {
+	if st == StateRejected {
+		a.count(ip, -1, 0)
 	} else {
-		s.sources[ip] = l
+		a.count(ip, 0, -1)
 	}
 }
 
-// Costs of handshakes, in time of the loop: an INDUCTION is a hash and a reply,
-// a CONCLUSION is parsed, routed, kept, carried to a backend and answered
-// (measured: 53 us of a core for all of a handshake).
+func (a *admission) count(ip addr.IP, handshakes, sessions int) {
+	ip = sourceOf(ip)
+	l := a.sources[ip]
+	l.handshakes += handshakes
+	l.sessions += sessions
+	if l == (sourceLoad{}) {
+		delete(a.sources, ip)
+	} else {
+		a.sources[ip] = l
+	}
+}
+
+// What a handshake costs of the loop's time: an INDUCTION takes a hash and a
+// reply; a CONCLUSION is parsed, routed, kept, sent to a backend and answered
+// (measured: 53 us of CPU time for a whole handshake).
 const (
 	inductionCost  = 4 * time.Microsecond
 	conclusionCost = 60 * time.Microsecond
 )
 
 const (
-	// handshakeShare is the part of the time that handshakes may take of a
-	// loop that has no rest while sessions carry media: a quarter.
+	// handshakeShare is the divisor of the time that handshakes may take of a
+	// loop that is never idle while sessions carry media.
 	handshakeShare = 4
-	// handshakeBurst is what may be saved up: 3,300 callers at once.
+	// handshakeBurst is how much unused time is kept for later handshakes.
 	handshakeBurst = 200 * time.Millisecond
-	// sourceBurst is what one source may take of that within as long.
+	// sourceBurst is what one source may use of it within handshakeBurst.
 	sourceBurst = handshakeBurst / 2
 	// mediaPerHandshake tells sessions that carry media from those that
 	// connect and end: bytes relayed per handshake.
@@ -89,13 +151,13 @@ const (
 	budgetSlots       = 256
 )
 
-// budget holds handshakes to the time that running sessions leave. It is a
-// fixed table that strangers cannot make grow; sources that share a slot share
-// its part.
+// budget limits handshakes to the time that running sessions leave. Its table has
+// a fixed size, which no flood can change; sources that share a slot share its
+// part.
 type budget struct {
 	left     time.Duration
 	at       time.Duration // of the last turn
-	idle     time.Duration // when the loop last began to wait, 0 if it did not
+	idle     time.Duration // when the loop began to wait, 0 if it did not
 	media    bool          // sessions carry media, as of judged
 	judged   time.Duration
 	bytes    uint64
@@ -104,9 +166,9 @@ type budget struct {
 	bySource [budgetSlots]time.Duration
 }
 
-// begin takes a turn: what the loop waited since the last one is for handshakes,
-// and a share of what it worked. bytes and opened count what is relayed and the
-// handshakes so far.
+// begin starts a turn. It adds the time that the loop waited since the last turn,
+// and a share of the time that it worked. bytes and opened are the totals of what
+// was relayed and of the handshakes.
 func (b *budget) begin(now time.Duration, bytes, opened uint64) {
 	worked, idle := now-b.at, time.Duration(0)
 	if b.idle > b.at {
@@ -124,11 +186,11 @@ func (b *budget) begin(now time.Duration, bytes, opened uint64) {
 	}
 }
 
-// waits notes that the loop has nothing to do from now on.
+// waits notes that the loop is idle from now on.
 func (b *budget) waits(now time.Duration) { b.idle = now }
 
 // allow takes the cost of a handshake datagram from a source with this hash;
-// false if there is no time for it. Without media nobody has to give way.
+// false if there is no time for it. While no session carries media there is no limit.
 func (b *budget) allow(hash uint64, cost time.Duration) bool {
 	if !b.media {
 		return true
@@ -142,7 +204,8 @@ func (b *budget) allow(hash uint64, cost time.Duration) bool {
 	return true
 }
 
-// affords is allow for the source of a datagram.
-func (s *Shard) affords(ip addr.IP, cost time.Duration) bool {
-	return !s.budget.media || s.budget.allow(addr.AddrPort{IP: source(ip)}.Hash(s.seed), cost)
+// affords takes the cost of a handshake datagram out of the budget; false if there
+// is no time for it.
+func (a *admission) affords(ip addr.IP, cost time.Duration) bool {
+	return !a.budget.media || a.budget.allow(addr.AddrPort{IP: sourceOf(ip)}.Hash(a.seed), cost)
 }

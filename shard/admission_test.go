@@ -81,10 +81,12 @@ func TestHandshakesBeyondTheBudgetCostNothing(t *testing.T) {
 	induction := r.induct(5, 5)
 	r.pass(time.Second)
 	// Held by hand: sessions carry media, and there is no time.
-	spent := func() { r.budget.media, r.budget.left, r.budget.judged = true, 0, r.now+time.Hour }
+	spent := func() {
+		r.admission.budget.media, r.admission.budget.left, r.admission.budget.judged = true, 0, r.now+time.Hour
+	}
 	spent()
 	allocations := testing.AllocsPerRun(100, func() {
-		r.budget.left = -time.Hour
+		r.admission.budget.left = -time.Hour
 		must(t, r.caller, flood)
 		must(t, r.caller, induction)
 		r.turn()
@@ -92,13 +94,13 @@ func TestHandshakesBeyondTheBudgetCostNothing(t *testing.T) {
 	if allocations != 0 {
 		t.Errorf("%v allocations per turn", allocations)
 	}
-	if r.count(DropHandshakeBudget) < 101 || r.count(Handshakes) != 0 || len(r.balancer.asked) != 0 {
+	if r.count(DropHandshakeBudget) < 101 || r.count(CountHandshakes) != 0 || len(r.balancer.asked) != 0 {
 		t.Errorf("counters %v", r.nonzero())
 	}
 	// A repetition finds its time.
-	r.budget.media = false
+	r.admission.budget.media = false
 	r.send(r.caller, flood)
-	if r.count(Handshakes) != 1 {
+	if r.count(CountHandshakes) != 1 {
 		t.Errorf("counters %v", r.nonzero())
 	}
 }

@@ -37,7 +37,7 @@ func TestForwardingDoesNotAllocate(t *testing.T) {
 			}
 			r.settle()
 			r.resize() // a batch that grows allocates
-			before := r.count(ForwardedToBackend) + r.count(ForwardedToCaller)
+			before := r.count(CountForwardedToBackend) + r.count(CountForwardedToCaller)
 			allocations := testing.AllocsPerRun(200, func() {
 				for range 8 {
 					binary.BigEndian.PutUint32(up, seq)
@@ -64,7 +64,7 @@ func TestForwardingDoesNotAllocate(t *testing.T) {
 			if allocations != 0 {
 				t.Errorf("%v allocations per turn", allocations)
 			}
-			if n := r.count(ForwardedToBackend) + r.count(ForwardedToCaller) - before; n != 201*12 {
+			if n := r.count(CountForwardedToBackend) + r.count(CountForwardedToCaller) - before; n != 201*12 {
 				t.Errorf("forwarded %d datagrams, want %d", n, 201*12)
 			}
 		})
@@ -103,7 +103,7 @@ func TestStatelessAnswersDoNotAllocate(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations per turn", n)
 	}
-	if r.count(Reinductions) != 1 || r.count(DropCookie) < 100 {
+	if r.count(CountReinductions) != 1 || r.count(DropCookie) < 100 {
 		t.Errorf("counters %v, want one re-induction and the rest dropped", r.nonzero())
 	}
 	if n, _, err := r.caller.ReadFromUDPAddrPort(in); err != nil || n != 64 {

@@ -58,18 +58,18 @@ func TestSilentBackendIsReplacedWithinTheHandshake(t *testing.T) {
 	h, _ = r.expect(second, wire.Conclusion)
 	r.reply(upstream, accept(h, backendID))
 	r.expect(r.caller, wire.Conclusion)
-	if e := r.lastEvent(SessionBegun); e.Backend != "b2" {
+	if e := r.lastEvent(EventSessionBegun); e.Backend != "b2" {
 		t.Errorf("begun with %s, want b2", e.Backend)
 	}
 	// The first one speaks at last: it is nobody's backend any more.
 	r.backend = first
 	r.reply(upstream, accept(h, backendID+1))
 	r.expectNothing(r.caller)
-	if r.count(DropForeignBackend) != 1 || r.count(Failovers) != 1 {
+	if r.count(DropForeignBackend) != 1 || r.count(CountFailovers) != 1 {
 		t.Errorf("counters %v", r.nonzero())
 	}
 	r.send(r.caller, wire.AppendShutdown(nil, 0, backendID))
-	r.pass(tombstoneKept + wheelTick)
+	r.pass(tombstoneTTL + wheelTick)
 	r.wantEmpty()
 }
 
@@ -154,7 +154,7 @@ func TestLostBackendIsReplacedAtOnce(t *testing.T) {
 	r.pass(handshake.LegRetryInterval + wheelTick)
 	r.settle()
 	r.expect(r.caller, wire.HandshakeType(handshake.CodeDown))
-	if r.count(BackendsLost) != 2 {
+	if r.count(CountBackendsLost) != 2 {
 		t.Errorf("counters %v, want two backends lost", r.nonzero())
 	}
 }
@@ -170,7 +170,7 @@ func TestOneChoiceAtATime(t *testing.T) {
 		r.pass(handshake.LegRetryInterval + wheelTick)
 	}
 	for range 2 {
-		r.lost(r.peers[fromConn(r.backend)], proof{at: r.now, silentSince: never})
+		r.backendLost(r.peers.byAddr[fromConn(r.backend)], proof{at: r.now, silentSince: never})
 		r.settle()
 	}
 	if n := len(r.balancer.held); n != 1 {

@@ -36,7 +36,7 @@ func TestRejectionsCountAgainstTheirSource(t *testing.T) {
 	cookie := r.cookie(r.caller, callerID+10)
 	r.send(r.caller, conclusion(callerID+10, callerISN, cookie, 1))
 	r.expectNothing(r.caller) // it repeats it, and there will be room
-	if r.count(AtSourceCap) != 1 || r.count(DropSourceCap) != 1 || r.count(HalfOpen) != 0 {
+	if r.count(CountAtSourceCap) != 1 || r.count(DropSourceCap) != 1 || r.count(CountHalfOpen) != 0 {
 		t.Errorf("counters %v", r.nonzero())
 	}
 	r.pass(handshake.RejectionTTL + wheelTick)
@@ -53,14 +53,14 @@ func TestSessionsOfOneSourceAreCapped(t *testing.T) {
 	other := r.dialFront() // another port is the same host
 	r.send(other, conclusion(callerID+2, callerISN, r.cookie(other, callerID+2), 1))
 	r.expect(other, wire.HandshakeType(handshake.CodeOverload))
-	if r.count(AtSourceSessionCap) != 1 || r.count(AtSessionCap) != 0 {
+	if r.count(CountAtSourceSessionCap) != 1 || r.count(CountAtSessionCap) != 0 {
 		t.Errorf("counters %v", r.nonzero())
 	}
 	r.send(r.caller, wire.AppendShutdown(nil, 0, backendID))
 	r.expectShutdown(r.backend, backendID)
-	r.pass(tombstoneKept + wheelTick)
+	r.pass(tombstoneTTL + wheelTick)
 	r.establish(other, callerID+3, callerISN, backendID+3)
-	if n := r.sources[source(fromConn(r.caller).IP)]; n.sessions != 2 || n.handshakes != 0 {
+	if n := r.admission.sources[sourceOf(fromConn(r.caller).IP)]; n.sessions != 2 || n.handshakes != 0 {
 		t.Errorf("counted %+v", n)
 	}
 }
@@ -70,15 +70,15 @@ func TestSessionsOfOneSourceAreCapped(t *testing.T) {
 func TestTwoThousandCallersOfOneAddress(t *testing.T) {
 	const callers = 2000
 	r := newRig(t, func(c *Config) {
-		c.MaxSessions, c.MaxSessionsPerSource, c.MaxHalfOpen, c.MaxPerSource = 100_000, 5000, 8192, 4096
+		c.MaxSessions, c.MaxSessionsPerSource, c.MaxHalfOpen, c.MaxHalfOpenPerSource = 100_000, 5000, 8192, 4096
 	})
 	r.balancer.hold = true // nobody is answered yet
 	cookie := r.cookie(r.caller, callerID)
 	for id := range uint32(callers) {
 		r.send(r.caller, conclusion(callerID+id, callerISN, cookie, 1))
 	}
-	if r.count(HalfOpen) != callers || r.count(Rejected) != 0 {
-		t.Errorf("%d half-open; counters %v", r.count(HalfOpen), r.nonzero())
+	if r.count(CountHalfOpen) != callers || r.count(CountRejected) != 0 {
+		t.Errorf("%d half-open; counters %v", r.count(CountHalfOpen), r.nonzero())
 	}
 }
 
@@ -90,8 +90,8 @@ func TestCrowdedCallersAreNotRefused(t *testing.T) {
 		at     Counter
 		drop   Counter
 	}{
-		"shard":  {func(c *Config) { c.MaxHalfOpen = 1 }, AtHandshakeCap, DropHandshakeCap},
-		"source": {func(c *Config) { c.MaxPerSource = 1 }, AtSourceCap, DropSourceCap},
+		"shard":  {func(c *Config) { c.MaxHalfOpen = 1 }, CountAtHandshakeCap, DropHandshakeCap},
+		"source": {func(c *Config) { c.MaxHalfOpenPerSource = 1 }, CountAtSourceCap, DropSourceCap},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, c.change)
@@ -100,7 +100,7 @@ func TestCrowdedCallersAreNotRefused(t *testing.T) {
 			r.send(r.caller, first)
 			r.send(r.caller, second)
 			r.expectNothing(r.caller)
-			if r.count(c.at) != 1 || r.count(c.drop) != 1 || r.count(Rejected) != 0 {
+			if r.count(c.at) != 1 || r.count(c.drop) != 1 || r.count(CountRejected) != 0 {
 				t.Errorf("counters %v", r.nonzero())
 			}
 			h, upstream := r.answerInduction()

@@ -22,9 +22,9 @@ func TestGroupCaptures(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	g, err := Open(Config{
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
-		Shards: 3, Batch: 16, UpstreamPorts: 1, MaxSessions: 100, MaxHalfOpen: 50, MaxPerSource: 10,
+		Shards: 3, Batch: 16, UpstreamPorts: 1, MaxSessions: 100, MaxHalfOpen: 50, MaxHalfOpenPerSource: 10,
 		IdleTimeout: time.Minute, BackendSilence: time.Minute,
-		Registry: backend.NewRegistry(), Balancer: &fakeBalancer{}, Log: slog.New(slog.DiscardHandler),
+		Registry: backend.NewRegistry(), Resolver: &fakeBalancer{}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +37,7 @@ func TestGroupCaptures(t *testing.T) {
 		}
 	}
 	var stops []func()
-	for range maxTaps {
+	for range maxCaptures {
 		c, stop, err := g.Capture(t.Context(), streams, capture.Keep{})
 		if err != nil {
 			t.Fatal(err)
@@ -82,9 +82,9 @@ func TestGroupCapturesUnderLoad(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	g, err := Open(Config{
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
-		Shards: 2, Batch: 16, UpstreamPorts: 1, MaxSessions: 1e6, MaxHalfOpen: 1e6, MaxPerSource: 1e6,
+		Shards: 2, Batch: 16, UpstreamPorts: 1, MaxSessions: 1e6, MaxHalfOpen: 1e6, MaxHalfOpenPerSource: 1e6,
 		IdleTimeout: time.Minute, BackendSilence: time.Minute,
-		Registry: backend.NewRegistry(), Balancer: refusing{}, Log: slog.New(slog.DiscardHandler),
+		Registry: backend.NewRegistry(), Resolver: refusing{}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -1,27 +1,32 @@
 package shard
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+	"time"
 
-// Counter names one number of a shard. Every received datagram meets exactly
-// one fate: Received = Forwarded + Answered + Parked + Consumed + all drops,
-// each per direction where the name says so.
+	"srtrelay/backend"
+)
+
+// Counter is one counter of a shard. Every received datagram has exactly one fate:
+// Received = Forwarded + Answered + Parked + Consumed + all drops, each per direction
+// where the name says so.
 type Counter uint8
 
 // What a shard counts. "Front" is the caller's side, "back" the backends'.
 const (
-	ReceivedFront Counter = iota
-	ReceivedBack
-	ReceivedFrontBytes
-	ReceivedBackBytes
+	CountReceivedFront Counter = iota
+	CountReceivedBack
+	CountReceivedFrontBytes
+	CountReceivedBackBytes
 
 	// Fates of a received datagram.
-	ForwardedToBackend
-	ForwardedToCaller
-	ForwardedToBackendBytes
-	ForwardedToCallerBytes
-	Answered // the relay replied to it
-	Parked   // a CONCLUSION held until its backend answers
-	Consumed // meant for the relay itself: leg-2 replies, probe replies
+	CountForwardedToBackend
+	CountForwardedToCaller
+	CountForwardedToBackendBytes
+	CountForwardedToCallerBytes
+	CountAnswered // the relay replied to it
+	CountParked   // a CONCLUSION held until its backend answers
+	CountConsumed // meant for the relay itself: leg-2 replies, probe replies
 
 	// Drops: the closed list of reasons why a datagram went nowhere.
 	DropTruncated       // larger than the receive buffer
@@ -42,131 +47,131 @@ const (
 	DropHandshakeBudget // a handshake for which running sessions leave no time; the caller retries
 
 	// What was sent, and what could not be.
-	Sent
-	SentBytes
-	SendCalls
-	SendBufferFull  // the socket's send buffer stayed full
-	SendTooBig      // path MTU (EMSGSIZE)
-	SendUnreachable // no route, or refused by policy
-	SendFailed      // any other error
+	CountSent
+	CountSentBytes
+	CountSendCalls
+	CountSendBufferFull  // the socket's send buffer stayed full
+	CountSendTooBig      // path MTU (EMSGSIZE)
+	CountSendUnreachable // no route, or refused by policy
+	CountSendFailed      // any other error
 
 	// Batches and loop turns.
-	ReceiveCalls
-	Turns
-	Waits      // turns that slept in the poller
-	Gatherings // turns after which datagrams were left to gather
-	Stalls     // turns that began late: the loop was stopped
+	CountReceiveCalls
+	CountTurns
+	CountWaits      // turns that slept in the poller
+	CountGatherings // turns after which datagrams were left to gather
+	CountStalls     // turns that began late: the loop was stopped
 
 	// Handshakes and sessions.
-	Inductions         // stateless INDUCTION replies
-	Reinductions       // INDUCTION replies to a stale cookie
-	Handshakes         // CONCLUSIONs that opened a handshake
-	Established        // handshakes completed
-	Rejected           // rejections sent, the relay's own and relayed ones
-	Replays            // cached responses sent again
-	Failovers          // handshakes moved to another backend
-	LegRetries         // leg-2 datagrams sent again
-	ShutdownsMade      // SHUTDOWNs made by the relay
-	Refusals           // ICMP errors from the socket error queue
-	BackendsLost       // confirmed refusals
-	AtSessionCap       // CONCLUSIONs refused at the cap of sessions
-	AtSourceSessionCap // ... of one source
-	AtHandshakeCap     // CONCLUSIONs dropped at the cap of half-open handshakes
-	AtSourceCap        // ... of those of one source
-	EventsLost         // events that found their queue full
-	KernelDrops        // datagrams the kernel dropped at a full receive buffer
-	UpstreamsFailed    // upstream sockets that could not be opened
-	OffloadLost        // destinations to which superpackets were given up
+	CountInductions         // stateless INDUCTION replies
+	CountReinductions       // INDUCTION replies to a stale cookie
+	CountHandshakes         // CONCLUSIONs that opened a handshake
+	CountEstablished        // handshakes completed
+	CountRejected           // rejections sent, the relay's own and relayed ones
+	CountReplays            // cached responses sent again
+	CountFailovers          // handshakes moved to another backend
+	CountLegRetries         // leg-2 datagrams sent again
+	CountShutdownsMade      // SHUTDOWNs made by the relay
+	CountRefusals           // ICMP errors from the socket error queue
+	CountBackendsLost       // confirmed refusals
+	CountAtSessionCap       // CONCLUSIONs refused at the cap of sessions
+	CountAtSourceSessionCap // ... of one source
+	CountAtHandshakeCap     // CONCLUSIONs dropped at the cap of half-open handshakes
+	CountAtSourceCap        // ... of those of one source
+	CountEventsLost         // events that found their queue full
+	CountKernelDrops        // datagrams the kernel dropped at a full receive buffer
+	CountUpstreamsFailed    // upstream sockets that could not be opened
+	CountOffloadLost        // destinations to which superpackets were given up
 
 	// Gauges.
-	Sessions      // sessions in any state
-	HalfOpen      // sessions resolving or connecting
-	Tombstones    // ended sessions not yet freed
-	ReceiveQueued // bytes of kernel memory of what waits to be received
-	SendQueued    // ... and to leave
-	BatchBytes    // memory of the batch
+	CountSessions      // sessions in any state
+	CountHalfOpen      // sessions resolving or connecting
+	CountTombstones    // ended sessions not yet freed
+	CountReceiveQueued // bytes of kernel memory of what waits to be received
+	CountSendQueued    // ... and to leave
+	CountBatchBytes    // memory of the batch
 
 	NumCounters
 )
 
 var counterNames = [NumCounters]string{
-	ReceivedFront:           "received_front",
-	ReceivedBack:            "received_back",
-	ReceivedFrontBytes:      "received_front_bytes",
-	ReceivedBackBytes:       "received_back_bytes",
-	ForwardedToBackend:      "forwarded_to_backend",
-	ForwardedToCaller:       "forwarded_to_caller",
-	ForwardedToBackendBytes: "forwarded_to_backend_bytes",
-	ForwardedToCallerBytes:  "forwarded_to_caller_bytes",
-	Answered:                "answered",
-	Parked:                  "parked",
-	Consumed:                "consumed",
-	DropTruncated:           "truncated",
-	DropShort:               "short",
-	DropNotHandshake:        "not_handshake",
-	DropMalformed:           "malformed",
-	DropRendezvous:          "rendezvous",
-	DropCookie:              "cookie",
-	DropForeignCaller:       "foreign_caller",
-	DropForeignBackend:      "foreign_backend",
-	DropDuplicate:           "duplicate",
-	DropEarly:               "early",
-	DropClosed:              "closed",
-	DropBadReply:            "bad_reply",
-	DropBusy:                "busy",
-	DropHandshakeCap:        "handshake_cap",
-	DropSourceCap:           "source_cap",
-	DropHandshakeBudget:     "handshake_budget",
-	Sent:                    "sent",
-	SentBytes:               "sent_bytes",
-	SendCalls:               "send_calls",
-	SendBufferFull:          "send_buffer_full",
-	SendTooBig:              "send_too_big",
-	SendUnreachable:         "send_unreachable",
-	SendFailed:              "send_failed",
-	ReceiveCalls:            "receive_calls",
-	Turns:                   "turns",
-	Waits:                   "waits",
-	Gatherings:              "gatherings",
-	Stalls:                  "stalls",
-	Inductions:              "inductions",
-	Reinductions:            "reinductions",
-	Handshakes:              "handshakes",
-	Established:             "established",
-	Rejected:                "rejected",
-	Replays:                 "replays",
-	Failovers:               "failovers",
-	LegRetries:              "leg_retries",
-	ShutdownsMade:           "shutdowns_made",
-	Refusals:                "refusals",
-	BackendsLost:            "backends_lost",
-	AtSessionCap:            "at_session_cap",
-	AtSourceSessionCap:      "at_source_session_cap",
-	AtHandshakeCap:          "at_handshake_cap",
-	AtSourceCap:             "at_source_cap",
-	EventsLost:              "events_lost",
-	KernelDrops:             "kernel_drops",
-	UpstreamsFailed:         "upstream_failed",
-	OffloadLost:             "offload_lost",
-	Sessions:                "sessions",
-	HalfOpen:                "half_open",
-	Tombstones:              "tombstones",
-	ReceiveQueued:           "receive_queued_bytes",
-	SendQueued:              "send_queued_bytes",
-	BatchBytes:              "batch_bytes",
+	CountReceivedFront:           "received_front",
+	CountReceivedBack:            "received_back",
+	CountReceivedFrontBytes:      "received_front_bytes",
+	CountReceivedBackBytes:       "received_back_bytes",
+	CountForwardedToBackend:      "forwarded_to_backend",
+	CountForwardedToCaller:       "forwarded_to_caller",
+	CountForwardedToBackendBytes: "forwarded_to_backend_bytes",
+	CountForwardedToCallerBytes:  "forwarded_to_caller_bytes",
+	CountAnswered:                "answered",
+	CountParked:                  "parked",
+	CountConsumed:                "consumed",
+	DropTruncated:                "truncated",
+	DropShort:                    "short",
+	DropNotHandshake:             "not_handshake",
+	DropMalformed:                "malformed",
+	DropRendezvous:               "rendezvous",
+	DropCookie:                   "cookie",
+	DropForeignCaller:            "foreign_caller",
+	DropForeignBackend:           "foreign_backend",
+	DropDuplicate:                "duplicate",
+	DropEarly:                    "early",
+	DropClosed:                   "closed",
+	DropBadReply:                 "bad_reply",
+	DropBusy:                     "busy",
+	DropHandshakeCap:             "handshake_cap",
+	DropSourceCap:                "source_cap",
+	DropHandshakeBudget:          "handshake_budget",
+	CountSent:                    "sent",
+	CountSentBytes:               "sent_bytes",
+	CountSendCalls:               "send_calls",
+	CountSendBufferFull:          "send_buffer_full",
+	CountSendTooBig:              "send_too_big",
+	CountSendUnreachable:         "send_unreachable",
+	CountSendFailed:              "send_failed",
+	CountReceiveCalls:            "receive_calls",
+	CountTurns:                   "turns",
+	CountWaits:                   "waits",
+	CountGatherings:              "gatherings",
+	CountStalls:                  "stalls",
+	CountInductions:              "inductions",
+	CountReinductions:            "reinductions",
+	CountHandshakes:              "handshakes",
+	CountEstablished:             "established",
+	CountRejected:                "rejected",
+	CountReplays:                 "replays",
+	CountFailovers:               "failovers",
+	CountLegRetries:              "leg_retries",
+	CountShutdownsMade:           "shutdowns_made",
+	CountRefusals:                "refusals",
+	CountBackendsLost:            "backends_lost",
+	CountAtSessionCap:            "at_session_cap",
+	CountAtSourceSessionCap:      "at_source_session_cap",
+	CountAtHandshakeCap:          "at_handshake_cap",
+	CountAtSourceCap:             "at_source_cap",
+	CountEventsLost:              "events_lost",
+	CountKernelDrops:             "kernel_drops",
+	CountUpstreamsFailed:         "upstream_failed",
+	CountOffloadLost:             "offload_lost",
+	CountSessions:                "sessions",
+	CountHalfOpen:                "half_open",
+	CountTombstones:              "tombstones",
+	CountReceiveQueued:           "receive_queued_bytes",
+	CountSendQueued:              "send_queued_bytes",
+	CountBatchBytes:              "batch_bytes",
 }
 
 // String returns the counter's name in the API and in metrics.
-func (c Counter) String() string { return counterNames[c] }
+func (c Counter) String() string { return enumName(counterNames[:], c) }
 
 // IsDrop reports whether c counts received datagrams that went nowhere.
 func (c Counter) IsDrop() bool { return c >= DropTruncated && c <= DropHandshakeBudget }
 
 // IsSendDrop reports whether c counts datagrams that could not be sent.
-func (c Counter) IsSendDrop() bool { return c >= SendBufferFull && c <= SendFailed }
+func (c Counter) IsSendDrop() bool { return c >= CountSendBufferFull && c <= CountSendFailed }
 
 // IsGauge reports whether c can fall.
-func (c Counter) IsGauge() bool { return c >= Sessions }
+func (c Counter) IsGauge() bool { return c >= CountSessions }
 
 // Stats is a copy of one shard's counters.
 type Stats struct {
@@ -174,10 +179,10 @@ type Stats struct {
 	Values [NumCounters]uint64
 }
 
-// Counters are a shard's numbers: counted in plain words by the loop, which
-// owns them, and published once per turn for everyone else. The padding keeps
-// a reader's cache line traffic away from the loop's own words.
-type Counters struct {
+// counterSet has a shard's counters: plain words that the loop counts in, and atomic
+// copies that it publishes once per turn. The padding keeps readers off the cache
+// lines of the loop's own words.
+type counterSet struct {
 	local  [NumCounters]uint64
 	_      [64]byte
 	public [NumCounters]atomic.Uint64
@@ -185,14 +190,14 @@ type Counters struct {
 }
 
 // add counts n. Loop only.
-func (c *Counters) add(k Counter, n uint64) { c.local[k] += n }
+func (c *counterSet) add(k Counter, n uint64) { c.local[k] += n }
 
 // inc counts one. Loop only.
-func (c *Counters) inc(k Counter) { c.local[k]++ }
+func (c *counterSet) inc(k Counter) { c.local[k]++ }
 
 // publish makes the local numbers visible. Loop only. An unchanged number is
 // not stored again: its cache line stays shared with the readers.
-func (c *Counters) publish() {
+func (c *counterSet) publish() {
 	for k := range c.local {
 		if c.public[k].Load() != c.local[k] {
 			c.public[k].Store(c.local[k])
@@ -201,10 +206,77 @@ func (c *Counters) publish() {
 }
 
 // Read copies the published numbers. Any goroutine may call it.
-func (c *Counters) Read(shard int) Stats {
+func (c *counterSet) Read(shard int) Stats {
 	s := Stats{Shard: shard}
 	for k := range c.public {
 		s.Values[k] = c.public[k].Load()
 	}
 	return s
+}
+
+// updateGauges sets the gauges that the loop knows.
+func (s *Shard) updateGauges() {
+	c := &s.counters
+	c.local[CountSessions] = uint64(s.sessions.live)
+	c.local[CountHalfOpen] = uint64(s.admission.halfOpen)
+	c.local[CountTombstones] = uint64(s.sessions.tombstones)
+	c.local[CountBatchBytes] = uint64(s.batch.Bytes())
+}
+
+// ratesEvery is how often a shard publishes its backends' rates: often enough for the
+// balancer, seldom enough to cost nothing.
+const ratesEvery = time.Second
+
+// rates is what a shard relays for each backend, in bit/s both ways together. It is
+// immutable once published.
+type rates map[backend.ID]float64
+
+// measure publishes the rates and reads the queues once per ratesEvery.
+func (s *Shard) measure() {
+	elapsed := s.now - s.peers.ratesAt
+	if elapsed < ratesEvery {
+		return
+	}
+	s.peers.ratesAt = s.now
+	s.readQueueStats()
+	s.peers.publishRates(elapsed)
+}
+
+// publishRates publishes the rates over the time since they were last published.
+func (ps *peers) publishRates(elapsed time.Duration) {
+	if old := ps.rates.Load(); len(ps.byAddr) == 0 && (old == nil || len(*old) == 0) {
+		return
+	}
+	all := make(rates, len(ps.byAddr))
+	for _, p := range ps.byAddr {
+		all[p.id] += float64(p.bytes-p.ratedBytes) * 8 / elapsed.Seconds()
+		p.ratedBytes = p.bytes
+	}
+	ps.rates.Store(&all)
+}
+
+// readQueueStats counts what waits in the sockets' buffers, and what the kernel has
+// dropped there. It takes a system call per socket.
+func (s *Shard) readQueueStats() {
+	var receive, send int
+	s.eachEndpoint(func(ep *endpoint, _ int) {
+		q := ep.sock.Queues()
+		receive, send = receive+q.Receive, send+q.Send
+		s.counters.add(CountKernelDrops, uint64(q.Dropped))
+	})
+	s.counters.local[CountReceiveQueued], s.counters.local[CountSendQueued] = uint64(receive), uint64(send)
+}
+
+// Rates returns what all shards relay for each backend at present, in bit/s both ways
+// together.
+func (g *Group) Rates() map[backend.ID]float64 {
+	sum := make(map[backend.ID]float64)
+	for _, s := range g.shards {
+		if r := s.peers.rates.Load(); r != nil {
+			for id, rate := range *r {
+				sum[id] += rate
+			}
+		}
+	}
+	return sum
 }

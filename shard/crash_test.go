@@ -45,8 +45,8 @@ func (l *loops) establishOn(k int) *net.UDPConn {
 		l.settle() // what the callers before sent
 		c := l.dialFront()
 		must(l.t, c, packet(1, 20))
-		before := l.count(ReceivedFront)
-		if l.settle(); l.count(ReceivedFront) == before {
+		before := l.count(CountReceivedFront)
+		if l.settle(); l.count(CountReceivedFront) == before {
 			continue // another shard's
 		}
 		id := uint32(callerID + k)
@@ -80,7 +80,7 @@ func awaitShutdown(t *testing.T, c *net.UDPConn, id uint32) {
 func TestPanicOfOneShardLetsOthersTellTheirSessions(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	l := startLoops(t, 2)
-	l.shards[0].inbox.insist(func(*Shard) { panic("boom") })
+	l.shards[0].inbox.postAlways(func(*Shard) { panic("boom") })
 	var p *PanicError
 	if err := <-l.Broken(); !errors.As(err, &p) || p.Shard != 0 || p.Value != "boom" ||
 		!strings.Contains(string(p.Stack), "crash_test.go") {
@@ -97,7 +97,7 @@ func TestPanicOfOneShardLetsOthersTellTheirSessions(t *testing.T) {
 	if _, err := l.Kick(t.Context(), SessionID{Shard: 0, Index: 0, Gen: 1}); !errors.Is(err, ErrStopped) {
 		t.Errorf("kick on the shard that panicked: %v", err)
 	}
-	if l.shards[0].insist(func(*Shard) {}) {
+	if l.shards[0].doAlways(func(*Shard) {}) {
 		t.Error("the shard that panicked does as it is asked")
 	}
 	l.Stop()
@@ -107,7 +107,7 @@ func TestPanicOfOneShardLetsOthersTellTheirSessions(t *testing.T) {
 // Who waits for what a loop was doing when it panicked does not wait for ever.
 func TestPanicWhileAsked(t *testing.T) {
 	l := startLoops(t, 1)
-	if err := l.shards[0].ask(t.Context(), func(*Shard) { panic("boom") }); !errors.Is(err, ErrStopped) {
+	if err := l.shards[0].do(t.Context(), func(*Shard) { panic("boom") }); !errors.Is(err, ErrStopped) {
 		t.Errorf("ask: %v, want %v", err, ErrStopped)
 	}
 	l.Stop()
@@ -117,7 +117,7 @@ func TestPanicWhileAsked(t *testing.T) {
 func TestBrokenShardTellsItsSessions(t *testing.T) {
 	l := startLoops(t, 2)
 	boom := errors.New("boom")
-	l.shards[0].inbox.insist(func(s *Shard) { s.breakDown(boom) })
+	l.shards[0].inbox.postAlways(func(s *Shard) { s.abort(boom) })
 	if err := <-l.Broken(); err != boom {
 		t.Fatalf("broken by %v", err)
 	}
@@ -134,11 +134,11 @@ func TestGenerationSkipsZero(t *testing.T) {
 	for k, want := range []uint32{1<<32 - 1, 1, 2} {
 		c := r.dialFront()
 		r.establish(c, callerID+uint32(k), callerISN, backendID+uint32(k))
-		id := r.lastEvent(SessionBegun).Session
+		id := r.lastEvent(EventSessionBegun).Session
 		if id.Gen != want || id.IsZero() {
 			t.Errorf("session %v, want generation %d", id, want)
 		}
-		if r.named(id) == nil {
+		if r.sessions.find(id.Index, id.Gen) == nil {
 			t.Errorf("no session %v", id)
 		}
 	}
@@ -151,28 +151,28 @@ func TestStopWorksInSlices(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.MaxSessions, c.Events = sessions+1, nil })
 	fillSessions(r, sessions, 1)
 	upstream := r.establish(r.caller, callerID, callerISN, backendID)
-	r.stop()
+	r.beginStop()
 	turns := 0
-	for ; !r.stopping; turns++ {
-		before := r.tombs
+	for ; !r.exiting; turns++ {
+		before := r.sessions.tombstones
 		mustTo(t, r.backend, packet(callerID, 60), upstream)
-		r.links(func(l *link, _ int) { l.hot = true })
+		r.eachEndpoint(func(l *endpoint, _ int) { l.readable = true })
 		r.turn()
-		if n := r.tombs - before; n > endsPerTurn {
+		if n := r.sessions.tombstones - before; n > endsPerTurn {
 			t.Fatalf("turn %d ended %d sessions, want %d at most", turns, n, endsPerTurn)
 		}
-		if due, ok := r.nextDue(); !r.stopping && (!ok || due > r.now) {
+		if due, ok := r.nextDue(); !r.exiting && (!ok || due > r.now) {
 			t.Fatal("the loop would sleep before all sessions are told")
 		}
 	}
 	if turns != 4 {
 		t.Errorf("%d turns, want 4", turns)
 	}
-	if n := r.count(ForwardedToCaller); n != 4 {
+	if n := r.count(CountForwardedToCaller); n != 4 {
 		t.Errorf("%d datagrams of the last session relayed meanwhile, want 4", n)
 	}
-	if r.tombs != sessions+1 {
-		t.Errorf("%d sessions ended, want %d", r.tombs, sessions+1)
+	if r.sessions.tombstones != sessions+1 {
+		t.Errorf("%d sessions ended, want %d", r.sessions.tombstones, sessions+1)
 	}
 }
 
@@ -185,17 +185,17 @@ func fillSessions(r *rig, sessions, backends int) {
 	for k := range sessions {
 		i, ss := r.sessions.alloc()
 		id := uint32(1000 + k)
-		*r.sessions.side(i) = side{opened: r.now}
+		*r.sessions.cold(i) = coldState{opened: r.now}
 		ss.caller = addrFrom(nowhere, uint16(1+k%60000))
 		ss.callerID, ss.backendID, ss.isn = id, 1<<30+id, callerISN
 		ss.backend = addrFrom(nowhere.Next(), uint16(1+k%backends))
-		ss.state = established
-		r.Shard.count(ss.caller.IP, 0, 1)
-		ss.begun, ss.callerSeen, ss.backendSeen = r.now, r.now, r.now
-		r.joinPeer(i, ss, backend.ID("b"+ss.backend.Netip().String()))
-		r.keyCaller(i, ss)
-		r.keyBack(i, ss)
-		r.keyFront(i, ss)
+		ss.state = StateEstablished
+		r.admission.count(ss.caller.IP, 0, 1)
+		ss.establishedAt, ss.callerSeen, ss.backendSeen = r.now, r.now, r.now
+		r.peers.join(&r.sessions, i, ss, backend.ID("b"+ss.backend.Netip().String()))
+		r.sessions.keyCaller(i, ss)
+		r.sessions.keyBack(i, ss)
+		r.sessions.keyFront(i, ss)
 		r.wheel.Set(i, r.checkDue(i, ss))
 	}
 }

@@ -13,25 +13,24 @@ type EventKind uint8
 
 // Kinds of Event.
 const (
-	SessionBegun   EventKind = iota // the handshake is complete
-	SessionEnded                    // an established session is over
-	CallerRejected                  // a handshake failed; Code says why
-	BackendGone                     // refused, and confirmed: nobody listens there
-	UpstreamFailed                  // another upstream socket could not be opened; Err says why
+	EventSessionBegun   EventKind = iota // the handshake is complete
+	EventSessionEnded                    // an established session is over
+	EventCallerRejected                  // a handshake failed; Code says why
+	EventBackendLost                     // proven: nobody listens there
+	EventUpstreamFailed                  // another upstream socket could not be opened; Err says why
 )
 
-// Event is something an operator may want to see, told off the path of a
-// datagram. Fields that do not apply are zero.
+// Event is something an operator may want to know. Fields that do not apply are zero.
 type Event struct {
 	Kind  EventKind
 	Shard int
-	// Session is missing of a CONCLUSION that was refused before it became one.
+	// Session is zero for a CONCLUSION that was rejected without one.
 	Session SessionID
 	Caller  netip.AddrPort
 	Backend backend.ID
 	Address netip.AddrPort // the backend's
-	// Key is the affinity key of the stream, StreamID what a caller sent that
-	// was refused before it had one. It may hold secrets.
+	// Key is the affinity key of the stream. StreamID is set if the CONCLUSION
+	// was rejected without a session; it may contain secrets.
 	Key, StreamID string
 	Publish       bool
 	// CallerID and BackendID are the SRT socket IDs of the two ends.
@@ -44,7 +43,7 @@ type Event struct {
 	ToBackend, ToCaller Flow
 }
 
-// emit offers the event and never waits.
+// emit queues an event, or counts it as lost if the queue is full.
 func (s *Shard) emit(e Event) {
 	if s.cfg.Events == nil {
 		return
@@ -53,20 +52,67 @@ func (s *Shard) emit(e Event) {
 	select {
 	case s.cfg.Events <- e:
 	default:
-		s.counters.inc(EventsLost)
+		s.counters.inc(CountEventsLost)
 	}
 }
 
-// sessionEvent fills in what the session knows.
-func (s *Shard) sessionEvent(kind EventKind, i uint32, ss *Session) Event {
-	sd := s.sessions.side(i)
+// sessionEvent returns an event with the session's fields.
+func (s *Shard) sessionEvent(kind EventKind, i uint32, ss *session) Event {
+	cold := s.sessions.cold(i)
 	e := Event{
-		Kind: kind, Session: SessionID{s.id, i, ss.gen}, Caller: ss.caller.Netip(), Key: sd.key, Publish: ss.publish,
+		Kind: kind, Session: SessionID{s.id, i, ss.gen}, Caller: ss.caller.Netip(), Key: cold.key, Publish: ss.publisher,
 		CallerID: ss.callerID, BackendID: ss.backendID, Cause: ss.cause,
 		ToBackend: ss.toBackend, ToCaller: ss.toCaller,
 	}
-	if ss.joined {
-		e.Backend, e.Address = sd.peer.id, ss.backend.Netip()
+	if ss.inPeer {
+		e.Backend, e.Address = cold.peer.id, ss.backend.Netip()
 	}
 	return e
+}
+
+// Cause says why a session ended.
+type Cause uint8
+
+// Causes of a session's end.
+const (
+	CauseCaller        Cause = iota + 1 // the caller sent SHUTDOWN
+	CauseBackend                        // the backend sent SHUTDOWN
+	CauseIdle                           // no datagram either way for the idle timeout
+	CauseBackendSilent                  // the caller sends, the backend says nothing
+	CauseBackendLost                    // the kernel says that nobody listens there
+	CauseReplaced                       // the caller connected again under the same ID
+	CauseStopped                        // the relay stops
+	CauseKicked                         // the operator closed it
+)
+
+var causeNames = [...]string{
+	CauseCaller: "caller", CauseBackend: "backend", CauseIdle: "idle", CauseBackendSilent: "backend silent",
+	CauseBackendLost: "backend lost", CauseReplaced: "replaced", CauseStopped: "relay stopped", CauseKicked: "kicked",
+}
+
+// String returns the cause's name in the API.
+func (c Cause) String() string { return enumName(causeNames[:], c) }
+
+// byPeer reports whether a SHUTDOWN from either side, which was forwarded, is the
+// cause.
+func (c Cause) byPeer() bool { return c == CauseCaller || c == CauseBackend }
+
+// needsCallerShutdown reports whether the caller must get a SHUTDOWN: not after its
+// own, nor when its socket ID is already that of its next connection.
+func (c Cause) needsCallerShutdown() bool { return c != CauseCaller && c != CauseReplaced }
+
+// needsBackendShutdown reports whether the backend must get a SHUTDOWN.
+func (c Cause) needsBackendShutdown() bool { return c != CauseBackend }
+
+// fate is the outcome of the lease that the resolver gets.
+func (c Cause) fate() backend.Fate {
+	switch c {
+	case CauseBackend:
+		return backend.Closed
+	case CauseBackendSilent:
+		return backend.Silent
+	case CauseBackendLost:
+		return backend.Lost
+	}
+	return backend.Ended
 }

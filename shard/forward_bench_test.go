@@ -28,7 +28,7 @@ func BenchmarkForward(b *testing.B) {
 					p := data[i*1332 : (i+1)*1332 : (i+1)*1332]
 					binary.BigEndian.PutUint32(p, seq&(1<<31-1))
 					seq++
-					r.counters.inc(r.take(&r.fronts[0], &d, p))
+					r.counters.inc(r.dispatch(&r.fronts[0], &d, p))
 				}
 				r.flush()
 			}
@@ -54,11 +54,11 @@ func BenchmarkClassify(b *testing.B) {
 			stranger.Port++
 			d := udp.Datagram{Data: p, Stride: len(p), From: stranger}
 			// The first may be answered, and uses up what the stranger may ask for.
-			r.take(&r.fronts[0], &d, p)
+			r.dispatch(&r.fronts[0], &d, p)
 			r.flush()
 			b.ReportAllocs()
 			for b.Loop() {
-				if fate := r.take(&r.fronts[0], &d, p); !fate.IsDrop() {
+				if fate := r.dispatch(&r.fronts[0], &d, p); !fate.IsDrop() {
 					b.Fatalf("fate %v", fate)
 				}
 			}

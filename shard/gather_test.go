@@ -25,7 +25,7 @@ func TestGatherer(t *testing.T) {
 		{"more than a batch per shortest wait", 6.4e6, most, most, 0, true},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			g := gatherer{most: c.most, fill: 32}
+			g := gatherer{maxWait: c.most, target: 32}
 			now, received := time.Hour, 0.0
 			for range 50 {
 				now += c.every
@@ -44,7 +44,7 @@ func TestGatherer(t *testing.T) {
 // What the turn itself took is part of the wait.
 func TestGathererCountsTheTurn(t *testing.T) {
 	const most = 100 * time.Microsecond
-	g := gatherer{most: most, fill: 32, expected: 10, turn: time.Second}
+	g := gatherer{maxWait: most, target: 32, expected: 10, turn: time.Second}
 	for took, want := range map[time.Duration]time.Duration{
 		0: most, 40 * time.Microsecond: 60 * time.Microsecond, 95 * time.Microsecond: 0, time.Millisecond: 0,
 	} {
@@ -56,7 +56,7 @@ func TestGathererCountsTheTurn(t *testing.T) {
 
 // After a flood the loop sleeps in the poller again as soon as it is over.
 func TestGathererForgetsAFlood(t *testing.T) {
-	g := gatherer{most: 100 * time.Microsecond, fill: 32, expected: 1000, turn: time.Second}
+	g := gatherer{maxWait: 100 * time.Microsecond, target: 32, expected: 1000, turn: time.Second}
 	now := 2 * time.Second
 	g.begin(now, 1)
 	if _, worth := g.wait(now); worth {

@@ -2,18 +2,103 @@ package shard
 
 import (
 	"context"
-	crand "crypto/rand"
 	"fmt"
-	"math/rand/v2"
+	"log/slog"
+	"math"
 	"net/netip"
 	"slices"
 	"sync"
 	"time"
 
-	"srtrelay/addr"
+	"srtrelay/backend"
 	"srtrelay/handshake"
+	"srtrelay/streamid/rules"
 	"srtrelay/udp"
 )
+
+// Config is what a Group is made of. It is not changed after Open.
+type Config struct {
+	// Listen are the addresses callers dial, at least one.
+	Listen []netip.AddrPort
+	// Shards is the number of workers, fixed for life: closing or adding a
+	// socket of a SO_REUSEPORT group moves the flows of all others.
+	Shards int
+	// CPUs are the processors the shards are pinned to, in turn; none leaves
+	// them to the scheduler.
+	CPUs []int
+	// Batch is the most datagrams (or trains) per receive call.
+	Batch int
+	// BatchWait is the longest time a shard lets datagrams gather before it
+	// receives again, under load only; 0 for never.
+	BatchWait time.Duration
+	// Sockets says what every socket is opened with.
+	Sockets udp.Options
+	// UpstreamPorts is the most local ports per shard and address family
+	// towards backends. More than one is used only where sessions collide.
+	UpstreamPorts int
+
+	// Caps per shard: sessions in any state, half-open handshakes, and
+	// half-open handshakes of one caller's IP address (IPv6: of one /64).
+	MaxSessions, MaxHalfOpen, MaxHalfOpenPerSource int
+	// MaxSessionsPerSource is the cap of sessions in any state of one caller's
+	// IP address (IPv6: of one /64), 0 for none.
+	MaxSessionsPerSource int
+	// IdleTimeout ends a session without a datagram either way.
+	IdleTimeout time.Duration
+	// BackendSilence ends a session whose caller sends and whose backend is
+	// silent; see silenceLimit.
+	BackendSilence time.Duration
+
+	// Telemetry has the quality of every session measured.
+	Telemetry bool
+
+	// Secret is what the SYN cookies derive from.
+	Secret handshake.Secret
+	// Registry gives the present snapshot, one atomic load per turn.
+	Registry *backend.Registry
+	// Resolver chooses backends, off the loop.
+	Resolver Resolver
+	// Rules publishes the operator's rules for stream IDs, which are read once per
+	// CONCLUSION. Nil has no rules.
+	Rules *rules.Live
+	// Events receives what happens to sessions. When it is full, the event is
+	// counted as lost. Nil sends none.
+	Events chan<- Event
+	// Log receives what happens to the shards themselves, never to a datagram.
+	Log *slog.Logger
+}
+
+// endpointLimit is the most sockets of one side, because a session keeps the index in
+// one byte.
+const endpointLimit = math.MaxUint8 + 1
+
+// checkIndexes checks that a session's indexes can name all sessions and sockets.
+func (c *Config) checkIndexes() error {
+	const families = 2 // upstream sockets are opened per address family
+	switch {
+	case c.MaxSessions > indexLimit:
+		return fmt.Errorf("at most %d sessions per shard, not %d", indexLimit, c.MaxSessions)
+	case len(c.Listen) > endpointLimit:
+		return fmt.Errorf("at most %d listen addresses, not %d", endpointLimit, len(c.Listen))
+	case c.UpstreamPorts > endpointLimit/families:
+		return fmt.Errorf("at most %d upstream ports, not %d", endpointLimit/families, c.UpstreamPorts)
+	}
+	return nil
+}
+
+// Resolver chooses backends. The loop calls it, so that no method may block.
+type Resolver interface {
+	// Resolve accepts a query and later calls done once, from another goroutine.
+	// False: it is busy, and done will not be called. If done returns false the
+	// session is gone, and the lease of the answer ends.
+	Resolve(q backend.Query, done func(backend.Target, error) bool) bool
+	// Report says what became of a lease. Every fate but backend.Began returns
+	// it. False: it is busy, and the shard reports again later.
+	Report(o backend.Outcome) bool
+	// Unreachable says that a backend is silent or, if certain, that nobody
+	// listens there. Best effort.
+	Unreachable(id backend.ID, certain bool)
+}
 
 // Group is the relay's set of shards. All sockets of a listen address are open
 // before the first loop runs, and none is closed or added until all end,
@@ -22,22 +107,14 @@ import (
 type Group struct {
 	cfg    Config
 	shards []*Shard
-	loops  sync.WaitGroup // and what they have others prepare
-	// preparing is held while something is prepared for a shard.
-	preparing sync.Mutex
-	broken    chan error // the first loop that cannot go on says why
-	addrs     []netip.AddrPort
+	loops  sync.WaitGroup // and what runs in the background for them
+	// backgroundMu is held while a background function runs.
+	backgroundMu sync.Mutex
+	broken       chan error // the first loop that cannot go on says why
+	addrs        []netip.AddrPort
 	// What the kernel granted a front socket, in bytes.
 	grantedRecv, grantedSend int
 }
-
-// reinductEvery and reinductRate bound the answers to stale cookies: one per
-// source address and port within libsrt's retry interval, and per shard what
-// costs a fraction of a core in a flood.
-const (
-	reinductEvery = 200 * time.Millisecond
-	reinductRate  = 2000 // per second
-)
 
 // Open opens every socket; nothing is received before Start. Either all
 // sockets are open or, with an error, none.
@@ -54,7 +131,7 @@ func Open(cfg Config) (*Group, error) {
 			return nil, err
 		}
 		s.broken = g.broken
-		s.prepare = g.prepare
+		s.background = g.background
 		g.shards = append(g.shards, s)
 	}
 	for _, s := range g.shards {
@@ -68,8 +145,8 @@ func Open(cfg Config) (*Group, error) {
 		}
 		for i, s := range g.shards {
 			s.poller.Add(socks[i])
-			s.fronts = append(s.fronts, link{
-				sock: socks[i], out: udp.NewOutbox(socks[i]), side: frontSide, index: uint8(len(s.fronts)), hot: true,
+			s.fronts = append(s.fronts, endpoint{
+				sock: socks[i], out: udp.NewOutbox(socks[i]), side: sideFront, index: uint8(len(s.fronts)), readable: true,
 			})
 		}
 	}
@@ -95,50 +172,14 @@ func (g *Group) Close() {
 	g.loops.Wait()
 }
 
-// prepare runs fn off the loops, one at a time: shards that all want memory at
-// once take one CPU for it.
-func (g *Group) prepare(fn func()) {
+// background runs fn off the loops, one at a time: shards that all need memory at once
+// use one CPU for it.
+func (g *Group) background(fn func()) {
 	g.loops.Go(func() {
-		g.preparing.Lock()
-		defer g.preparing.Unlock()
+		g.backgroundMu.Lock()
+		defer g.backgroundMu.Unlock()
 		fn()
 	})
-}
-
-func newShard(id int, cfg *Config, origin time.Time) (*Shard, error) {
-	poller, err := udp.NewPoller()
-	if err != nil {
-		return nil, fmt.Errorf("open poller: %w", err)
-	}
-	var seed [32]byte
-	_, _ = crand.Read(seed[:]) // never fails (crypto/rand, Go 1.24)
-	random := rand.New(rand.NewChaCha8(seed))
-	s := &Shard{
-		id: id, cfg: cfg, origin: origin,
-		poller:    poller,
-		sizing:    sizing{sizes: udp.BatchSizes(cfg.Batch, cfg.messageSize())},
-		table:     newTable(),
-		seed:      random.Uint64(),
-		jar:       handshake.NewCookieGenerator(cfg.Secret),
-		reinduct:  handshake.NewLimiter(reinductEvery, reinductRate),
-		recent:    new(handshake.Dedup),
-		random:    random,
-		sources:   make(map[addr.IP]load),
-		late:      make([]int, 0, cfg.Batch),
-		returning: make(map[uint32]returning),
-		peers:     make(map[addr.AddrPort]*peer),
-		scratch:   make([]byte, 0, scratchSize),
-	}
-	if s.batch, err = s.newBatch(0); err != nil {
-		_ = poller.Close()
-		return nil, err
-	}
-	s.fire = s.timeout
-	s.stalls.due = never
-	s.gather = gatherer{most: cfg.BatchWait, fill: gatherFill * float64(cfg.Batch)}
-	// Answers to this many handshakes may be under way at once.
-	s.inbox = inbox{max: 2*cfg.MaxHalfOpen + 64, wake: poller.Wake, gone: make(chan struct{})}
-	return s, nil
 }
 
 // Start runs the loops.
@@ -158,7 +199,7 @@ func (g *Group) Broken() <-chan error { return g.broken }
 // left, or ctx ends. It returns the number of sessions left.
 func (g *Group) Drain(ctx context.Context) uint64 {
 	for _, s := range g.shards {
-		s.inbox.insist(func(s *Shard) { s.draining = true })
+		s.inbox.postAlways(func(s *Shard) { s.draining = true })
 	}
 	look := time.NewTicker(50 * time.Millisecond)
 	defer look.Stop()
@@ -178,7 +219,7 @@ func (g *Group) Drain(ctx context.Context) uint64 {
 func (g *Group) live() uint64 {
 	var n uint64
 	for _, st := range g.Stats() {
-		n += st.Values[Sessions] - st.Values[Tombstones]
+		n += st.Values[CountSessions] - st.Values[CountTombstones]
 	}
 	return n
 }
@@ -191,7 +232,7 @@ func (g *Group) live() uint64 {
 // tell their sessions.
 func (g *Group) Stop() {
 	for _, s := range g.shards {
-		s.inbox.insist((*Shard).stop)
+		s.inbox.postAlways((*Shard).beginStop)
 	}
 	g.loops.Wait()
 	for _, s := range g.shards {

@@ -1,55 +1,65 @@
 package shard
 
 import (
+	"context"
+	"errors"
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
-// inbox is the door by which other goroutines reach a shard's loop: a bounded
-// list behind a flag. The loop looks at the flag once per turn, which is one
-// load of an unshared cache line, and takes the lock only when it is up.
+var (
+	// ErrStopped says that the shards have ended.
+	ErrStopped = errors.New("the relay stops")
+	// ErrBusy says that a shard's inbox stayed full.
+	ErrBusy = errors.New("the shard is too busy to answer")
+)
+
+// inbox is a bounded queue of tasks by which other goroutines reach a shard's loop.
+// The loop loads the flag once per turn, from a cache line that is rarely written,
+// and locks the mutex only if it is set.
 type inbox struct {
-	full atomic.Bool
-	mu   sync.Mutex
-	list []letter
-	max  int
-	wake func()
-	// closed is set when the loop has ended: nobody reads letters any more.
+	hasTasks atomic.Bool
+	mu       sync.Mutex
+	tasks    []task
+	limit    int
+	wake     func()
+	// closed is set when the loop has ended: no task will be taken any more.
 	closed bool
-	// gone is closed when no letter will run any more, also none that was
+	// terminated is closed when no task will run any more, also none that was
 	// taken.
-	gone chan struct{}
+	terminated chan struct{}
 }
 
-// letter is something for the loop to do with its own shard.
-type letter func(*Shard)
+// task is run by the loop with its own shard.
+type task func(*Shard)
 
-// post hands l over and wakes the loop. It never waits; false means that the
-// inbox is full or closed, and then l will not run.
-func (b *inbox) post(l letter) bool { return b.put(l, b.max) }
+// post queues t and wakes the loop. It never waits; false means that the inbox is full
+// or closed, and then t will not run.
+func (b *inbox) post(t task) bool { return b.put(t, b.limit) }
 
-// lossRoom is what the inbox has room for beyond max when another shard
-// reports a lost backend: every backend that the registry holds, once.
-const lossRoom = 4096
+// lossReserve is how many tasks beyond the limit the inbox takes from other shards
+// that report a lost backend.
+const lossReserve = 4096
 
 // postReserved is post for a shard's report that a backend is lost.
-func (b *inbox) postReserved(l letter) bool { return b.put(l, b.max+lossRoom) }
+func (b *inbox) postReserved(t task) bool { return b.put(t, b.limit+lossReserve) }
 
-// insist is post for the few commands of the shard's owner, which find room
-// in a full inbox too.
-func (b *inbox) insist(l letter) bool { return b.put(l, math.MaxInt) }
+// postAlways is post for the few commands of the shard's owner, which a full inbox
+// takes too.
+func (b *inbox) postAlways(t task) bool { return b.put(t, math.MaxInt) }
 
-func (b *inbox) put(l letter, most int) bool {
+func (b *inbox) put(t task, limit int) bool {
 	b.mu.Lock()
-	if b.closed || len(b.list) >= most {
+	if b.closed || len(b.tasks) >= limit {
 		b.mu.Unlock()
 		return false
 	}
-	b.list = append(b.list, l)
-	// Under the lock: a flag that is raised late, for a letter that has been
-	// taken already, would make the loop take an empty list.
-	first := !b.full.Swap(true)
+	b.tasks = append(b.tasks, t)
+	// Under the lock: a flag that is set late, for a task that has been taken
+	// already, would make the loop take an empty list.
+	first := !b.hasTasks.Swap(true)
 	b.mu.Unlock()
 	if first {
 		b.wake()
@@ -57,48 +67,143 @@ func (b *inbox) put(l letter, most int) bool {
 	return true
 }
 
-// take returns what has been posted, exchanging it for the emptied list of
-// last time. Loop only.
-func (b *inbox) take(empty []letter) []letter {
-	if !b.full.Load() {
+// drain returns what has been posted and keeps the emptied list of last time for the
+// next tasks. Loop only.
+func (b *inbox) drain(empty []task) []task {
+	if !b.hasTasks.Load() {
 		return nil
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.full.Store(false)
-	if len(b.list) == 0 {
+	b.hasTasks.Store(false)
+	if len(b.tasks) == 0 {
 		return nil // and empty stays the loop's own: two lists must not share it
 	}
-	list := b.list
-	b.list = empty[:0]
+	list := b.tasks
+	b.tasks = empty[:0]
 	return list
 }
 
-// ended reports whether nobody reads letters any more.
-func (b *inbox) ended() bool {
+// isClosed reports whether no task will be taken any more.
+func (b *inbox) isClosed() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.closed
 }
 
-// close ends the inbox. Letters that were not taken are returned to run once
-// more, so that what they carry is not lost.
-func (b *inbox) close() []letter {
+// close closes the inbox and returns the tasks that were not taken. They are to be
+// run, so that the leases in them are not lost.
+func (b *inbox) close() []task {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	return b.list
+	return b.tasks
 }
 
-// abandon ends the inbox; letters that have not run will not. Calling it again
-// does nothing.
+// abandon closes the inbox; tasks that have not run will not. Calling it again does
+// nothing.
 func (b *inbox) abandon() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.closed, b.list = true, nil
+	b.closed, b.tasks = true, nil
 	select {
-	case <-b.gone:
+	case <-b.terminated:
 	default:
-		close(b.gone)
+		close(b.terminated)
 	}
+}
+
+// runTasks runs what other goroutines have posted.
+func (s *Shard) runTasks() {
+	tasks := s.inbox.drain(s.tasks)
+	if tasks == nil {
+		return
+	}
+	for _, t := range tasks {
+		t(s)
+	}
+	clear(tasks)
+	s.tasks = tasks
+}
+
+// do runs fn on the loop and waits until it has. After an error fn has not run, and
+// will not.
+func (s *Shard) do(ctx context.Context, fn func(*Shard)) error {
+	var claimed atomic.Bool
+	done := make(chan struct{})
+	t := func(s *Shard) {
+		if claimed.CompareAndSwap(false, true) {
+			fn(s)
+			close(done)
+		}
+	}
+	if err := s.postRetrying(ctx, t); err != nil {
+		return err
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		if claimed.CompareAndSwap(false, true) {
+			return ctx.Err() // the task does nothing
+		}
+		// The loop is running it, which takes a bounded time.
+		if !s.await(done) {
+			return ErrStopped
+		}
+		return nil
+	case <-s.inbox.terminated:
+		if !s.await(done) {
+			return ErrStopped
+		}
+		return nil
+	}
+}
+
+// doAlways runs do on the loop, also if the inbox is full, and waits; false if the
+// loop has ended.
+func (s *Shard) doAlways(do func(*Shard)) bool {
+	done := make(chan struct{})
+	if !s.inbox.postAlways(func(s *Shard) { do(s); close(done) }) {
+		return false
+	}
+	return s.await(done)
+}
+
+// await waits until a task is done; false if it will never be, because the loop has
+// ended.
+func (s *Shard) await(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	case <-s.inbox.terminated:
+	}
+	select {
+	case <-done: // before the loop ended
+		return true
+	default:
+		return false
+	}
+}
+
+// postRetrying posts a task, and retries for a while if the inbox is full.
+func (s *Shard) postRetrying(ctx context.Context, t task) error {
+	wait := firstRetry
+	for range retries {
+		if s.inbox.post(t) {
+			return nil
+		}
+		if s.inbox.isClosed() {
+			return ErrStopped
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+		wait *= 2
+	}
+	return ErrBusy
 }

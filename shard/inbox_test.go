@@ -7,7 +7,7 @@ import (
 
 func TestInboxIsBounded(t *testing.T) {
 	woken := 0
-	b := inbox{max: 2, wake: func() { woken++ }}
+	b := inbox{limit: 2, wake: func() { woken++ }}
 	nop := func(*Shard) {}
 	for i, want := range []bool{true, true, false} {
 		if b.post(nop) != want {
@@ -17,13 +17,13 @@ func TestInboxIsBounded(t *testing.T) {
 	if woken != 1 {
 		t.Errorf("woken %d times, want once until the letters are taken", woken)
 	}
-	if !b.insist(nop) {
+	if !b.postAlways(nop) {
 		t.Error("a full inbox refused its owner")
 	}
-	if n := len(b.take(nil)); n != 3 {
+	if n := len(b.drain(nil)); n != 3 {
 		t.Errorf("took %d letters, want 3", n)
 	}
-	if b.take(nil) != nil {
+	if b.drain(nil) != nil {
 		t.Error("an empty inbox gave letters")
 	}
 	if !b.post(nop) || woken != 2 {
@@ -32,7 +32,7 @@ func TestInboxIsBounded(t *testing.T) {
 	if n := len(b.close()); n != 1 {
 		t.Errorf("close returned %d letters, want 1", n)
 	}
-	if b.post(nop) || b.insist(nop) {
+	if b.post(nop) || b.postAlways(nop) {
 		t.Error("a closed inbox took a letter")
 	}
 }
@@ -41,7 +41,7 @@ func TestInboxIsBounded(t *testing.T) {
 func TestInboxLosesNothing(t *testing.T) {
 	const posters, each = 4, 5000
 	rung := make(chan struct{}, 1)
-	b := inbox{max: posters * each, wake: func() {
+	b := inbox{limit: posters * each, wake: func() {
 		select {
 		case rung <- struct{}{}:
 		default:
@@ -56,10 +56,10 @@ func TestInboxLosesNothing(t *testing.T) {
 			}
 		})
 	}
-	var list []letter
+	var list []task
 	for sum < posters*each {
 		<-rung
-		for list = b.take(list); list != nil; list = b.take(list) {
+		for list = b.drain(list); list != nil; list = b.drain(list) {
 			for _, l := range list {
 				l(nil)
 			}
@@ -71,24 +71,24 @@ func TestInboxLosesNothing(t *testing.T) {
 // The bug: a flag raised late for a letter that had been taken made the loop
 // and the inbox share one array, and letters were overwritten under the loop.
 func TestLateFlagDoesNotShareTheList(t *testing.T) {
-	b := inbox{max: 8, wake: func() {}}
+	b := inbox{limit: 8, wake: func() {}}
 	var ran []int
-	letterOf := func(n int) letter { return func(*Shard) { ran = append(ran, n) } }
+	letterOf := func(n int) task { return func(*Shard) { ran = append(ran, n) } }
 	b.post(letterOf(1))
 	b.post(letterOf(2))
-	list := b.take(nil)
-	b.full.Store(true) // late
-	if b.take(list) != nil {
+	list := b.drain(nil)
+	b.hasTasks.Store(true) // late
+	if b.drain(list) != nil {
 		t.Fatal("letters out of an empty inbox")
 	}
 	b.post(letterOf(3))
-	list = b.take(list)
+	list = b.drain(list)
 	b.post(letterOf(4)) // while the loop reads
 	for _, l := range list {
 		l(nil)
 	}
 	clear(list)
-	for _, l := range b.take(list) {
+	for _, l := range b.drain(list) {
 		l(nil)
 	}
 	if len(ran) != 2 || ran[0] != 3 || ran[1] != 4 {

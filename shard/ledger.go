@@ -1,10 +1,12 @@
 package shard
 
 import (
+	"context"
 	"fmt"
 	"time"
 
 	"srtrelay/shard/ledger"
+	"srtrelay/wire"
 )
 
 const (
@@ -15,13 +17,13 @@ const (
 	ledgerRetry = 10 * time.Second
 )
 
-// sessionLedger is a shard's part of the session ledger, in which a session has
-// the place of its index. It belongs to the loop.
+// sessionLedger is a shard's part of the session ledger. The place of a session's
+// record is the session's index. It belongs to the loop.
 type sessionLedger struct {
 	region ledger.Region
-	// reserve gives places memory, off the loop.
+	// reserve allocates memory for places; it is called off the loop.
 	reserve func(from, places int) error
-	ready   int // places that have memory, from 0 on
+	ready   int // the first places, which have memory
 	growing bool
 	warned  bool
 	retry   time.Duration // when memory may be asked for again
@@ -59,9 +61,9 @@ func (g *Group) UseLedger(h *ledger.Header, file []byte, reserve func(offset, n 
 	return nil
 }
 
-// record writes the record of an established session: the one place. Whatever
-// changes the caller's address calls it again.
-func (s *Shard) record(i uint32, ss *Session) {
+// writeRecord writes the record of an established session. It must be called again
+// when the caller's address changes.
+func (s *Shard) writeRecord(i uint32, ss *session) {
 	l := &s.ledger
 	switch {
 	case int(i) < l.ready:
@@ -73,15 +75,15 @@ func (s *Shard) record(i uint32, ss *Session) {
 	}
 }
 
-// unrecord clears it when the session ends.
-func (s *Shard) unrecord(i uint32) {
+// clearRecord clears the record of a session that ends.
+func (s *Shard) clearRecord(i uint32) {
 	if int(i) < s.ledger.ready {
 		s.ledger.region.Clear(int(i))
 	}
 }
 
-// growLedger has memory reserved for the sessions that there is no record of
-// yet. Their records are written when it is there.
+// growLedger has memory reserved for the records of further sessions; onLedgerGrown
+// writes them.
 func (s *Shard) growLedger() {
 	l := &s.ledger
 	if l.growing || s.now < l.retry {
@@ -90,18 +92,18 @@ func (s *Shard) growLedger() {
 	from, reserve, warned := l.ready, l.reserve, l.warned
 	n := min(len(s.sessions.chunks)<<chunkBits-from, ledgerGrowth, l.region.Len()-from)
 	l.growing = true
-	s.prepare(func() {
+	s.background(func() {
 		err := reserve(from, n)
 		if err != nil && !warned {
 			s.cfg.Log.Warn("the session ledger does not grow: callers of further sessions are not told after a SIGKILL",
 				"shard", s.id, "sessions", from, "error", err)
 		}
-		s.inbox.insist(func(s *Shard) { s.ledgerGrown(n, err) })
+		s.inbox.postAlways(func(s *Shard) { s.onLedgerGrown(n, err) })
 	})
 }
 
-// ledgerGrown writes the records of sessions that had no place before.
-func (s *Shard) ledgerGrown(n int, err error) {
+// onLedgerGrown writes the records of the sessions that had no place before.
+func (s *Shard) onLedgerGrown(n int, err error) {
 	l := &s.ledger
 	l.growing = false
 	if err != nil {
@@ -111,11 +113,92 @@ func (s *Shard) ledgerGrown(n int, err error) {
 	from := l.ready
 	l.ready += n
 	for i := uint32(from); i < uint32(l.ready); i++ {
-		if ss := s.sessions.at(i); ss.state == established {
-			s.record(i, ss)
+		if ss := s.sessions.at(i); ss.state == StateEstablished {
+			s.writeRecord(i, ss)
 		}
 	}
 	if l.ready < min(len(s.sessions.chunks)<<chunkBits, l.region.Len()) {
 		s.growLedger()
 	}
+}
+
+const (
+	// formerPerSlice is how many callers of an earlier process get a SHUTDOWN in
+	// one turn, which takes some 1 ms.
+	formerPerSlice = 500
+	// formerInterval is the time between slices. It limits the rate to some 3
+	// Mbit/s.
+	formerInterval = 25 * time.Millisecond
+)
+
+// ShutDownFormerCallers sends each caller of an earlier process a SHUTDOWN, at a
+// limited rate, and returns how many. Record.Listener must be an index of this
+// group's listeners. A caller that has a session with the same socket ID again gets
+// none. The group must have been started; it returns early when ctx ends or the
+// group stops.
+func (g *Group) ShutDownFormerCallers(ctx context.Context, callers []ledger.Record) (sent int) {
+	pause := time.NewTicker(formerInterval)
+	defer pause.Stop()
+	for k := 0; len(callers) > 0; k++ {
+		n := min(formerPerSlice, len(callers))
+		n2, err := g.shutDownFormerSlice(ctx, k%len(g.shards), callers[:n])
+		sent += n2
+		callers = callers[n:]
+		if err != nil || len(callers) == 0 {
+			return sent
+		}
+		select {
+		case <-ctx.Done():
+			return sent
+		case <-pause.C:
+		}
+	}
+	return sent
+}
+
+// shutDownFormerSlice handles one slice. Every shard is asked which of the callers it
+// has a session with, because the kernel may have given them to any; the one that
+// sends is asked last.
+func (g *Group) shutDownFormerSlice(ctx context.Context, sender int, callers []ledger.Record) (sent int, err error) {
+	back := make([]bool, len(callers))
+	for k := range g.shards {
+		s := g.shards[(sender+1+k)%len(g.shards)]
+		err := s.do(ctx, func(s *Shard) {
+			s.findFormer(callers, back)
+			if s == g.shards[sender] && !s.endingSessions {
+				sent = s.sendFormerShutdowns(callers, back)
+			}
+		})
+		if err != nil {
+			return sent, err
+		}
+	}
+	return sent, nil
+}
+
+// findFormer marks the callers that this shard has a session with.
+func (s *Shard) findFormer(callers []ledger.Record, back []bool) {
+	for k := range callers {
+		c := &callers[k]
+		if _, ss := s.sessions.byCaller(c.Listener, &c.Caller, c.CallerID); ss != nil {
+			back[k] = true
+		}
+	}
+}
+
+// sendFormerShutdowns sends a SHUTDOWN to those that are not back, from the address
+// that they had dialled. Any shard can, because the sockets of a listen address share
+// it.
+func (s *Shard) sendFormerShutdowns(callers []ledger.Record, back []bool) (sent int) {
+	for k := range callers {
+		c := &callers[k]
+		if back[k] {
+			continue
+		}
+		s.counters.inc(CountShutdownsMade)
+		b := s.keepScratch(wire.AppendShutdown(s.scratchTail(), 0, c.CallerID))
+		s.fronts[c.Listener].out.Add(c.Caller, c.Local, c.CallerID, b)
+		sent++
+	}
+	return sent
 }

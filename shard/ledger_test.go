@@ -63,7 +63,7 @@ func TestLedgerFollowsSessions(t *testing.T) {
 	r.establish(c, callerID+1, callerISN, backendID+1)
 	var recorded []ledger.Record
 	f.Scan(0, f.bytes, func(r ledger.Record) { recorded = append(recorded, r) })
-	_, ss := r.byCaller(0, &recorded[0].Caller, recorded[0].CallerID)
+	_, ss := r.sessions.byCaller(0, &recorded[0].Caller, recorded[0].CallerID)
 	if len(recorded) != 2 || recorded[0].Caller != fromConn(r.caller) || recorded[0].CallerID != callerID ||
 		ss == nil || recorded[0].Gen != ss.gen || recorded[0].Local != ss.local {
 		t.Errorf("recorded %+v", recorded)
@@ -90,8 +90,8 @@ func TestRecordingDoesNotAllocate(t *testing.T) {
 	r.establish(r.caller, callerID, callerISN, backendID)
 	ss := r.sessions.at(0)
 	if n := testing.AllocsPerRun(100, func() {
-		r.unrecord(0)
-		r.record(0, ss)
+		r.clearRecord(0)
+		r.writeRecord(0, ss)
 	}); n > 0 {
 		t.Errorf("%v allocations", n)
 	}
@@ -99,9 +99,9 @@ func TestRecordingDoesNotAllocate(t *testing.T) {
 
 // recordAll enters the sessions as connected does.
 func recordAll(r *rig) {
-	r.sessions.all(func(i uint32, ss *Session) {
-		if ss.state == established {
-			r.record(i, ss)
+	r.sessions.each(func(i uint32, ss *session) {
+		if ss.state == StateEstablished {
+			r.writeRecord(i, ss)
 		}
 	})
 }
@@ -150,7 +150,7 @@ func TestLedgerWithoutMemory(t *testing.T) {
 	if r.Shard.ledger.growing || len(f.ids(t)) != chunkSize {
 		t.Errorf("growing %v, %d recorded", r.Shard.ledger.growing, len(f.ids(t)))
 	}
-	r.end(chunkSize+1, r.sessions.at(chunkSize+1), Kicked)
+	r.endSession(chunkSize+1, r.sessions.at(chunkSize+1), CauseKicked)
 	f.fail = nil
 	r.now += ledgerRetry
 	recordAll(r)
@@ -182,7 +182,7 @@ func TestLedgerKeepsCallersOfAPanickedShard(t *testing.T) {
 		t.Fatalf("recorded %x", ids)
 	}
 	l.Start()
-	l.shards[0].inbox.insist(func(*Shard) { panic("boom") })
+	l.shards[0].inbox.postAlways(func(*Shard) { panic("boom") })
 	<-l.Broken()
 	l.Stop()
 	if ids := f.ids(t); !slices.Equal(ids, []uint32{callerID}) {
@@ -204,13 +204,13 @@ func TestFormerCallersAreTold(t *testing.T) {
 	for len(callers) < former {
 		callers = append(callers, ledger.Record{Caller: fromConn(l.backend), CallerID: uint32(len(callers)), Gen: 1})
 	}
-	if sent := l.TellFormer(t.Context(), callers); sent != former-2 {
+	if sent := l.ShutDownFormerCallers(t.Context(), callers); sent != former-2 {
 		t.Errorf("%d told, want %d", sent, former-2)
 	}
 	awaitShutdown(t, c, 77)
 	l.Stop()
 	l.expectNothing(c)
-	if n := l.shards[0].counters.Read(0).Values[ShutdownsMade] + l.shards[1].counters.Read(1).Values[ShutdownsMade]; n != former-2+4 {
+	if n := l.shards[0].counters.Read(0).Values[CountShutdownsMade] + l.shards[1].counters.Read(1).Values[CountShutdownsMade]; n != former-2+4 {
 		t.Errorf("%d SHUTDOWNs made, want %d and two for each session at the stop", n, former-2)
 	}
 }
@@ -220,14 +220,14 @@ func TestFormerCallersOfAStoppedGroup(t *testing.T) {
 	l := startLoops(t, 1)
 	l.Stop()
 	callers := make([]ledger.Record, 10*formerPerSlice)
-	if sent := l.TellFormer(t.Context(), callers); sent != 0 {
+	if sent := l.ShutDownFormerCallers(t.Context(), callers); sent != 0 {
 		t.Errorf("%d told", sent)
 	}
 }
 
 // A slice of callers takes a small part of a turn, whatever the machine.
 func TestFormerCallersInSlices(t *testing.T) {
-	if rate := formerPerSlice * int(time.Second/formerEvery); rate > 20_000 {
+	if rate := formerPerSlice * int(time.Second/formerInterval); rate > 20_000 {
 		t.Errorf("%d SHUTDOWNs/s", rate)
 	}
 	r := newRig(t)
@@ -239,7 +239,7 @@ func TestFormerCallersInSlices(t *testing.T) {
 	back := make([]bool, len(callers))
 	if n := testing.AllocsPerRun(10, func() {
 		r.findFormer(callers, back)
-		r.shutDownFormer(callers, back)
+		r.sendFormerShutdowns(callers, back)
 		r.flush()
 	}); n > 0 {
 		t.Errorf("%v allocations", n)

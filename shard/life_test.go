@@ -22,15 +22,15 @@ func TestSessionFromFirstToLast(t *testing.T) {
 	}
 	r.send(r.caller, wire.AppendShutdown(nil, 9, backendID))
 	r.expectShutdown(r.backend, backendID)
-	e := r.lastEvent(SessionEnded)
-	if e.Cause != ByCaller || e.ToBackend != (Flow{2, 1352}) || e.ToCaller != (Flow{1, 44}) {
+	e := r.lastEvent(EventSessionEnded)
+	if e.Cause != CauseCaller || e.ToBackend != (Flow{2, 1352}) || e.ToCaller != (Flow{1, 44}) {
 		t.Errorf("ended: %v %+v %+v", e.Cause, e.ToBackend, e.ToCaller)
 	}
 	r.send(r.caller, packet(backendID, 100))
 	if r.count(DropClosed) != 1 {
 		t.Errorf("a late datagram was not dropped as closed: %v", r.nonzero())
 	}
-	r.pass(tombstoneKept + wheelTick)
+	r.pass(tombstoneTTL + wheelTick)
 	r.wantEmpty()
 	if len(r.balancer.released) != 1 || r.balancer.released[0] != 7 {
 		t.Errorf("released leases %v, want [7]", r.balancer.released)
@@ -53,10 +53,10 @@ func TestIdleSessionEnds(t *testing.T) {
 	r.pass(2 * time.Second)
 	r.expectShutdown(r.caller, callerID)
 	r.expectShutdown(r.backend, backendID)
-	if e := r.lastEvent(SessionEnded); e.Cause != Idle {
+	if e := r.lastEvent(EventSessionEnded); e.Cause != CauseIdle {
 		t.Errorf("cause %v, want idle", e.Cause)
 	}
-	r.pass(tombstoneKept + wheelTick)
+	r.pass(tombstoneTTL + wheelTick)
 	r.wantEmpty()
 }
 
@@ -76,9 +76,9 @@ func TestSilentBackendEndsSession(t *testing.T) {
 		r.receive(r.backend)
 		r.pass(time.Second)
 	}
-	r.pass(callerAlive / 2)
+	r.pass(callerAliveFor / 2)
 	r.expectShutdown(r.caller, callerID)
-	if e := r.lastEvent(SessionEnded); e.Cause != BackendSilent {
+	if e := r.lastEvent(EventSessionEnded); e.Cause != CauseBackendSilent {
 		t.Errorf("cause %v, want backend silent", e.Cause)
 	}
 	if len(r.balancer.unreachable) != 1 {
@@ -95,7 +95,7 @@ func TestBothSilentIsNotABackendsFault(t *testing.T) {
 		r.pass(time.Second)
 	}
 	r.expectNothing(r.caller)
-	if r.count(Sessions) != 1 || r.count(Tombstones) != 0 {
+	if r.count(CountSessions) != 1 || r.count(CountTombstones) != 0 {
 		t.Errorf("the session has ended: %v", r.nonzero())
 	}
 }
@@ -108,7 +108,7 @@ func TestLostShutdownIsRepeated(t *testing.T) {
 	r.receive(r.caller) // lost
 	r.send(r.caller, packet(backendID, 20))
 	r.expectNothing(r.caller) // it may just have crossed the SHUTDOWN
-	r.pass(shutdownRepeat)
+	r.pass(shutdownInterval)
 	r.send(r.caller, packet(backendID, 20))
 	r.expectShutdown(r.caller, callerID)
 	r.send(r.caller, packet(backendID, 20))
@@ -122,7 +122,7 @@ func TestLostShutdownIsRepeated(t *testing.T) {
 func TestSameIDNewISNReplaces(t *testing.T) {
 	r := newRig(t)
 	first := r.establish(r.caller, callerID, callerISN, backendID)
-	cookie := r.jar.Generate(r.now, fromConn(r.caller))
+	cookie := r.admission.cookies.Generate(r.now, fromConn(r.caller))
 	r.send(r.caller, conclusion(callerID, callerISN+5, cookie, 10))
 	// The old connection's backend is told, the caller is not: its new socket
 	// has the same ID.
@@ -152,7 +152,7 @@ func TestLateResponseIsShutDown(t *testing.T) {
 		r.receive(r.backend) // retries
 	}
 	r.expect(r.caller, wire.HandshakeType(handshake.CodeDown))
-	r.pass(shutdownRepeat)
+	r.pass(shutdownInterval)
 	r.reply(upstream, accept(h, backendID))
 	r.expectShutdown(r.backend, backendID)
 	r.expectNothing(r.caller)
@@ -190,7 +190,7 @@ func TestEqualBackendIDsOnOnePort(t *testing.T) {
 func TestResponseIsReplayedForAWhile(t *testing.T) {
 	r := newRig(t)
 	r.establish(r.caller, callerID, callerISN, backendID)
-	cookie := r.jar.Generate(r.now, fromConn(r.caller))
+	cookie := r.admission.cookies.Generate(r.now, fromConn(r.caller))
 	r.pass(time.Second)
 	r.send(r.caller, conclusion(callerID, callerISN, cookie, 1000500))
 	r.expect(r.caller, wire.Conclusion)
@@ -202,10 +202,10 @@ func TestResponseIsReplayedForAWhile(t *testing.T) {
 	r.pass(handshake.ResponseTTL)
 	r.send(r.caller, conclusion(callerID, callerISN, cookie, 9000500))
 	r.expectNothing(r.caller)
-	if r.count(Replays) != 1 || r.count(DropDuplicate) != 2 {
+	if r.count(CountReplays) != 1 || r.count(DropDuplicate) != 2 {
 		t.Errorf("counters %v, want one replay and two duplicates", r.nonzero())
 	}
-	if r.sessions.side(0).replay != nil {
+	if r.sessions.cold(0).replay != nil {
 		t.Error("the response is kept for ever")
 	}
 }
@@ -226,16 +226,16 @@ func TestBusyBalancer(t *testing.T) {
 	r.expect(r.caller, wire.Conclusion)
 	r.balancer.busy = true
 	r.send(r.caller, wire.AppendShutdown(nil, 0, backendID))
-	if len(r.owed) != 1 {
-		t.Fatalf("%d leases owed, want 1", len(r.owed))
+	if len(r.outcomes.unreported) != 1 {
+		t.Fatalf("%d leases owed, want 1", len(r.outcomes.unreported))
 	}
-	if due, ok := r.nextDue(); !ok || due > r.now+owedRetry {
+	if due, ok := r.nextDue(); !ok || due > r.now+reportRetry {
 		t.Error("nothing wakes the loop for the lease that is owed")
 	}
 	r.balancer.busy = false
 	r.settle()
-	if len(r.owed) != 0 || len(r.balancer.released) != 1 {
-		t.Errorf("owed %v, released %v", r.owed, r.balancer.released)
+	if len(r.outcomes.unreported) != 0 || len(r.balancer.released) != 1 {
+		t.Errorf("owed %v, released %v", r.outcomes.unreported, r.balancer.released)
 	}
 }
 
@@ -281,12 +281,12 @@ func TestStopTellsEverybody(t *testing.T) {
 	waiting := r.dialFront()
 	r.send(waiting, conclusion(callerID+1, callerISN, r.cookie(waiting, callerID+1), 1))
 	r.expect(r.backend, wire.Conclusion)
-	r.inbox.insist((*Shard).stop)
+	r.inbox.postAlways((*Shard).beginStop)
 	r.settle()
 	r.expectShutdown(r.caller, callerID)
 	r.expectShutdown(r.backend, backendID)
 	r.expect(waiting, wire.HandshakeType(handshake.CodeDown))
-	if !r.stopping {
+	if !r.exiting {
 		t.Error("the loop would go on")
 	}
 	r.close()
@@ -306,7 +306,7 @@ func TestCopiedInductionGetsOneReply(t *testing.T) {
 	wire.Packet(request).SetTimestamp(250_000) // a retry
 	r.send(r.caller, request)
 	r.expect(r.caller, wire.Induction)
-	if r.count(Inductions) != 2 || r.count(DropDuplicate) != 1 {
+	if r.count(CountInductions) != 2 || r.count(DropDuplicate) != 1 {
 		t.Errorf("counters %v, want two replies and one duplicate", r.nonzero())
 	}
 }

@@ -1,16 +1,20 @@
 package shard
 
 import (
+	"time"
+
+	"srtrelay/addr"
 	"srtrelay/backend"
 	"srtrelay/handshake"
+	"srtrelay/pool"
 	"srtrelay/streamid"
 	"srtrelay/streamid/rules"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )
 
-// toListener takes what is addressed to the listener (socket ID 0): the only
-// place where a stranger's datagram is answered or kept.
+// toListener handles a datagram that is addressed to the listener (socket ID 0).
+// Only here is a datagram answered or kept that belongs to no session.
 func (s *Shard) toListener(front uint8, d *udp.Datagram, b []byte) Counter {
 	h, ok := wire.AsHandshake(b)
 	switch {
@@ -28,38 +32,38 @@ func (s *Shard) toListener(front uint8, d *udp.Datagram, b []byte) Counter {
 	return DropRendezvous
 }
 
-// induction answers without remembering anything, one reply per request and no
-// longer than it.
+// induction answers an INDUCTION without state: with one reply, which is no longer
+// than the request.
 func (s *Shard) induction(front uint8, d *udp.Datagram, h wire.Handshake) Counter {
-	what := uint64(h.SocketID())<<32 | uint64(h.Packet().Timestamp())
-	if s.recent.Seen(s.now, d.From.Hash(s.seed^what)) {
+	request := uint64(h.SocketID())<<32 | uint64(h.Packet().Timestamp())
+	if s.admission.dedup.Seen(s.now, d.From.Hash(s.sessions.seed^request)) {
 		return DropDuplicate
 	}
-	if i, ss := s.byCaller(front, &d.From, h.SocketID()); ss != nil && ss.state.alive() {
-		return s.inductionOfKnown(i, ss, d, h)
+	if i, ss := s.sessions.byCaller(front, &d.From, h.SocketID()); ss != nil && ss.state.alive() {
+		return s.inductionOfSession(i, ss, d, h)
 	}
 	if s.draining {
-		return s.refuse(front, d, h, handshake.CodeDown)
+		return s.rejectStateless(front, d, h, handshake.CodeDown)
 	}
-	if !s.affords(d.From.IP, inductionCost) {
+	if !s.admission.affords(d.From.IP, inductionCost) {
 		return DropHandshakeBudget
 	}
-	s.counters.inc(Inductions)
-	s.sendInduction(front, d, h)
-	return Answered
+	s.counters.inc(CountInductions)
+	s.sendInductionReply(front, d, h)
+	return CountAnswered
 }
 
-func (s *Shard) sendInduction(front uint8, d *udp.Datagram, h wire.Handshake) {
-	cookie := s.jar.Generate(s.now, d.From)
-	reply := handshake.AppendInductionReply(s.room(), h, cookie, s.snapshot.KeyLen, d.From.IP.Netip())
-	s.fronts[front].out.Add(d.From, d.Local, h.SocketID(), s.made(reply))
+func (s *Shard) sendInductionReply(front uint8, d *udp.Datagram, h wire.Handshake) {
+	cookie := s.admission.cookies.Generate(s.now, d.From)
+	reply := handshake.AppendInductionReply(s.scratchTail(), h, cookie, s.snapshot.KeyLen, d.From.IP.Netip())
+	s.fronts[front].out.Add(d.From, d.Local, h.SocketID(), s.keepScratch(reply))
 }
 
-// refuse sends a rejection that needs no state.
-func (s *Shard) refuse(front uint8, d *udp.Datagram, h wire.Handshake, code handshake.Code) Counter {
-	s.counters.inc(Rejected)
-	s.fronts[front].out.Add(d.From, d.Local, h.SocketID(), s.made(handshake.AppendRejection(s.room(), h, code)))
-	return Answered
+// rejectStateless rejects a caller that has no session.
+func (s *Shard) rejectStateless(front uint8, d *udp.Datagram, h wire.Handshake, code handshake.Code) Counter {
+	s.counters.inc(CountRejected)
+	s.fronts[front].out.Add(d.From, d.Local, h.SocketID(), s.keepScratch(handshake.AppendRejection(s.scratchTail(), h, code)))
+	return CountAnswered
 }
 
 // conclusion opens a handshake, or finds the one that this datagram repeats.
@@ -67,88 +71,163 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 	if !handshake.Valid(h) {
 		return DropMalformed
 	}
-	i, ss := s.byCaller(front, &d.From, h.SocketID())
-	if !s.jar.Check(s.now, d.From, h.Cookie()) {
+	i, ss := s.sessions.byCaller(front, &d.From, h.SocketID())
+	if !s.admission.cookies.Check(s.now, d.From, h.Cookie()) {
 		if ss != nil {
-			// Its CONCLUSION has been taken: another INDUCTION reply, which
-			// whoever forges its address could order, would disturb it.
+			// Its CONCLUSION has been accepted: another INDUCTION reply, which
+			// anyone who forges its address could cause, would disturb it.
 			return DropCookie
 		}
-		return s.inductAgain(front, d, h)
+		return s.answerStaleCookie(front, d, h)
 	}
-	if ss != nil && ss.isn == h.ISN() {
-		return s.again(i, ss, h)
-	}
-	if ss != nil && (ss.state == resolving || ss.state == connecting) {
+	switch {
+	case ss != nil && ss.isn == h.ISN():
+		return s.repeatedConclusion(i, ss, h)
+	case ss != nil && (ss.state == StateResolving || ss.state == StateConnecting):
 		// One attempt at a time: else one caller could have any number of
 		// backends chosen for it, past every cap.
 		return DropDuplicate
+	case s.draining:
+		return s.rejectStateless(front, d, h, handshake.CodeDown)
 	}
-	if s.draining {
-		return s.refuse(front, d, h, handshake.CodeDown)
+	if drop, limited := s.admission.checkHandshake(d.From.IP); limited {
+		return drop
 	}
-	if fate, crowded := s.crowded(d.From.IP); crowded {
-		return fate
-	}
-	if !s.affords(d.From.IP, conclusionCost) {
+	if !s.admission.affords(d.From.IP, conclusionCost) {
 		return DropHandshakeBudget
 	}
+	return s.admit(front, d, h, i, ss)
+}
+
+// admit routes a new CONCLUSION and opens a session for it, or rejects it. old, at
+// index i, is the session that the caller has under the same socket ID; nil if it
+// has none.
+func (s *Shard) admit(front uint8, d *udp.Datagram, h wire.Handshake, i uint32, old *session) Counter {
 	req, code := handshake.ParseConclusion(h)
-	routed, told := streamid.Routed{}, h
+	routed, rewritten := streamid.Routed{}, h
 	if code == handshake.CodeNone {
-		routed, told, code = s.route(front, d, h, req)
+		routed, rewritten, code = s.route(front, d, h, req)
 	}
-	if code == handshake.CodeNone && s.full(d.From.IP, ss) {
+	if code == handshake.CodeNone && s.admission.checkSession(d.From.IP, s.sessions.live, old != nil) {
 		code = handshake.CodeOverload
 	}
 	if code != handshake.CodeNone {
 		s.emit(Event{
-			Kind: CallerRejected, Caller: d.From.Netip(), CallerID: req.CallerID,
+			Kind: EventCallerRejected, Caller: d.From.Netip(), CallerID: req.CallerID,
 			Key: routed.Key, StreamID: req.StreamID, Publish: routed.Stream.Publish, Code: code,
 		})
-		return s.refuse(front, d, h, code)
+		return s.rejectStateless(front, d, h, code)
 	}
-	if ss != nil {
-		s.replace(i, ss)
+	if old != nil {
+		s.replaceSession(i, old)
 	}
-	fate := s.open(front, d, told, backend.Query{
+	i, ss := s.openSession(front, d, rewritten, backend.Query{
 		Key: routed.Key, Spelled: routed.Spelled, Group: req.Group, StreamID: req.StreamID,
 		Publish: routed.Stream.Publish, Caller: d.From.Netip(),
 	})
-	if fate == Parked && routed.Changed {
-		i, _ := s.byCaller(front, &d.From, h.SocketID())
-		s.sessions.exchange(i).SetOriginal(req)
+	if ss == nil {
+		return DropBusy
 	}
-	if fate == Parked {
-		s.tapOpened(front, d, h)
+	if routed.Changed {
+		s.sessions.leg(i).SetOriginal(req)
 	}
-	return fate
+	s.captureOpened(i, ss, h)
+	return CountParked
 }
 
-// route applies the rules. told is the CONCLUSION for the backend: h itself,
+// route applies the rules. rewritten is the CONCLUSION for the backend: h itself,
 // or a copy with another stream ID.
 func (s *Shard) route(front uint8, d *udp.Datagram, h wire.Handshake, req handshake.Request) (streamid.Routed, wire.Handshake, handshake.Code) {
 	routed, err := streamid.Route(s.cfg.Rules.Set(), rules.Request{
 		ListenPort: s.fronts[front].sock.Local().Port(), Caller: d.From.Netip(),
 		StreamID: req.StreamID, HSv4: h.Version() == 4,
 	})
-	told := h
+	rewritten := h
 	if err == nil && routed.Changed {
 		// Not in the scratch space: a SHUTDOWN to the connection that this
-		// one replaces may be made before the exchange has its copy.
-		told, err = handshake.RewriteStreamID(nil, h, routed.StreamID)
+		// one replaces may be made there before the leg has its copy.
+		rewritten, err = handshake.RewriteStreamID(nil, h, routed.StreamID)
 	}
-	return routed, told, streamid.Refusal(err)
+	return routed, rewritten, streamid.Refusal(err)
 }
 
-// inductAgain answers a CONCLUSION whose cookie has gone stale, on the way or
-// with a restart of the relay, as if it were an INDUCTION: an async caller then
-// concludes at once with the new cookie instead of timing out in silence.
-func (s *Shard) inductAgain(front uint8, d *udp.Datagram, h wire.Handshake) Counter {
-	if s.draining || !s.reinduct.Allow(s.now, d.From.Hash(s.seed)) {
+// answerStaleCookie answers a CONCLUSION whose cookie has expired, or is that of an
+// earlier process, with an INDUCTION reply: libsrt in non-blocking mode then
+// repeats the CONCLUSION with the new cookie instead of timing out.
+func (s *Shard) answerStaleCookie(front uint8, d *udp.Datagram, h wire.Handshake) Counter {
+	if s.draining || !s.admission.staleCookies.Allow(s.now, d.From.Hash(s.sessions.seed)) {
 		return DropCookie
 	}
-	s.counters.inc(Reinductions)
-	s.sendInduction(front, d, h)
-	return Answered
+	s.counters.inc(CountReinductions)
+	s.sendInductionReply(front, d, h)
+	return CountAnswered
+}
+
+// pendingInduction is an INDUCTION from the address and socket ID of an established
+// session. Either it is a late duplicate, which must not be answered because the
+// reply disturbs the connection, or its caller has crashed and connects again. The
+// datagram itself cannot tell, for it may be forged; the silence of the session's
+// caller can. So the INDUCTION is kept until the caller has been silent for
+// callerAliveFor, and any datagram of the session discards it. Callers that never
+// repeat an INDUCTION, as gosrt's, are thereby answered too, and a forged one does
+// no harm.
+type pendingInduction struct {
+	request *pool.Buffer
+	local   addr.IP
+	at      time.Duration
+}
+
+// inductionOfSession handles an INDUCTION that bears the address and the socket ID
+// of a session.
+func (s *Shard) inductionOfSession(i uint32, ss *session, d *udp.Datagram, h wire.Handshake) Counter {
+	if ss.state != StateEstablished || s.draining {
+		return DropDuplicate
+	}
+	if s.callerSilent(ss) {
+		s.counters.inc(CountInductions)
+		s.sendInductionReply(ss.front, d, h)
+		return CountAnswered
+	}
+	if h.ISN() == ss.isn {
+		// libsrt's INDUCTION has the ISN of the CONCLUSION that follows: this
+		// is a duplicate. gosrt's has 0.
+		return DropDuplicate
+	}
+	if _, waits := s.pendingInductions[i]; !waits {
+		s.pendingInductions[i] = pendingInduction{at: s.now, local: d.Local, request: pool.Get(h[:wire.HandshakeSize])}
+		s.wheel.Set(i, s.checkDue(i, ss))
+	}
+	return DropDuplicate
+}
+
+// callerSilent reports whether the caller of a session has been silent for longer
+// than a live one can be: an idle one sends a KEEPALIVE every second, or echoes
+// the backend's.
+func (s *Shard) callerSilent(ss *session) bool {
+	return s.now-s.stalls.extend(ss.callerSeen) >= callerAliveFor
+}
+
+// answerPendingInduction answers or discards the INDUCTION that is kept for a
+// session, once it is known which.
+func (s *Shard) answerPendingInduction(i uint32, ss *session) {
+	r, waits := s.pendingInductions[i]
+	switch {
+	case !waits:
+		return
+	case ss.callerSeen >= r.at:
+		// The session's caller is alive: it was a duplicate.
+	case !s.callerSilent(ss):
+		return
+	case !s.draining:
+		s.counters.inc(CountInductions)
+		s.sendInductionReply(ss.front, &udp.Datagram{From: ss.caller, Local: r.local}, wire.Handshake(r.request.Bytes()))
+	}
+	s.dropPendingInduction(i)
+}
+
+func (s *Shard) dropPendingInduction(i uint32) {
+	if r, waits := s.pendingInductions[i]; waits {
+		pool.Put(r.request)
+		delete(s.pendingInductions, i)
+	}
 }

@@ -19,15 +19,15 @@ func TestHostOfBackendsDies(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.MaxSessions, c.Events, c.Telemetry = sessions+1, nil, false })
 	fillSessions(r, sessions, backends)
 	upstream := r.establish(r.caller, callerID, callerISN, backendID)
-	for _, p := range r.peers {
+	for _, p := range r.peers.byAddr {
 		if p.addr != fromConn(r.backend) {
-			r.lost(p, proof{at: r.now, silentSince: never})
+			r.backendLost(p, proof{at: r.now, silentSince: never})
 		}
 	}
-	if r.tombs != 0 {
-		t.Fatalf("%d sessions ended outside of a turn", r.tombs)
+	if r.sessions.tombstones != 0 {
+		t.Fatalf("%d sessions ended outside of a turn", r.sessions.tombstones)
 	}
-	ended := func() int { return int(r.counters.local[ShutdownsMade]) / 2 }
+	ended := func() int { return int(r.counters.local[CountShutdownsMade]) / 2 }
 	turns := 0
 	for ; ended() < sessions; turns++ {
 		if due, ok := r.nextDue(); !ok || due > r.now {
@@ -35,7 +35,7 @@ func TestHostOfBackendsDies(t *testing.T) {
 		}
 		before := ended()
 		mustTo(t, r.backend, packet(callerID, 60), upstream)
-		r.links(func(l *link, _ int) { l.hot = true })
+		r.eachEndpoint(func(l *endpoint, _ int) { l.readable = true })
 		r.turn()
 		if n := ended() - before; n == 0 || n > endsPerTurn {
 			t.Fatalf("turn %d ended %d sessions, want 1 to %d", turns, n, endsPerTurn)
@@ -50,18 +50,18 @@ func TestHostOfBackendsDies(t *testing.T) {
 	if ended() != sessions {
 		t.Errorf("%d sessions told, want %d", ended(), sessions)
 	}
-	if n := r.count(BackendsLost); n != uint64(backends) {
+	if n := r.count(CountBackendsLost); n != uint64(backends) {
 		t.Errorf("%d backends lost, want %d", n, backends)
 	}
-	if len(r.peers) != 1 || len(r.dying) != 0 {
-		t.Errorf("left: %d peers, want the living one; %d being ended", len(r.peers), len(r.dying))
+	if len(r.peers.byAddr) != 1 || len(r.peers.ending) != 0 {
+		t.Errorf("left: %d peers, want the living one; %d being ended", len(r.peers.byAddr), len(r.peers.ending))
 	}
 	r.send(r.caller, wire.AppendShutdown(nil, 0, backendID))
-	r.pass(tombstoneKept + wheelTick)
-	for turns = 0; r.tombs > 0; turns++ {
-		before := r.tombs
-		if r.turn(); before-r.tombs > timersPerTurn || turns > sessions {
-			t.Fatalf("turn %d freed %d sessions, want %d at most", turns, before-r.tombs, timersPerTurn)
+	r.pass(tombstoneTTL + wheelTick)
+	for turns = 0; r.sessions.tombstones > 0; turns++ {
+		before := r.sessions.tombstones
+		if r.turn(); before-r.sessions.tombstones > timersPerTurn || turns > sessions {
+			t.Fatalf("turn %d freed %d sessions, want %d at most", turns, before-r.sessions.tombstones, timersPerTurn)
 		}
 	}
 	r.wantEmpty()
@@ -74,30 +74,30 @@ func TestSessionsComeAndGoWhileTheirBackendIsLost(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.MaxSessions, c.Events = 2*sessions, nil })
 	fillSessions(r, sessions, 1)
 	var p *peer
-	for _, p = range r.peers {
+	for _, p = range r.peers.byAddr {
 	}
-	r.lost(p, proof{at: r.now, silentSince: never})
+	r.backendLost(p, proof{at: r.now, silentSince: never})
 	r.turn()
 	// The next one to be ended, and its neighbour, end by themselves.
-	next := p.condemned - 1
-	after := r.sessions.side(next).next - 1
-	r.end(next, r.sessions.at(next), Kicked)
-	r.end(after, r.sessions.at(after), Kicked)
+	next := p.nextToEnd - 1
+	after := r.sessions.cold(next).next - 1
+	r.endSession(next, r.sessions.at(next), CauseKicked)
+	r.endSession(after, r.sessions.at(after), CauseKicked)
 	// One more comes, whose backend is the process after.
 	r.now += time.Second / 10
 	i, ss := r.sessions.alloc()
-	ss.state, ss.backend, ss.begun = established, p.addr, r.now
-	r.joinPeer(i, ss, p.id)
-	for len(r.dying) > 0 {
+	ss.state, ss.backend, ss.establishedAt = StateEstablished, p.addr, r.now
+	r.peers.join(&r.sessions, i, ss, p.id)
+	for len(r.peers.ending) > 0 {
 		r.turn()
 	}
-	if r.tombs != sessions || ss.state != established || p.sessions != 1 || p.first != i+1 {
+	if r.sessions.tombstones != sessions || ss.state != StateEstablished || p.sessions != 1 || p.firstSession != i+1 {
 		t.Errorf("%d ended, the latest is %v, its peer has %d sessions, the first %d; want %d, established, 1, %d",
-			r.tombs, ss.state, p.sessions, p.first, sessions, i+1)
+			r.sessions.tombstones, ss.state, p.sessions, p.firstSession, sessions, i+1)
 	}
-	r.end(i, ss, Kicked)
-	if len(r.peers) != 0 {
-		t.Errorf("%d peers left", len(r.peers))
+	r.endSession(i, ss, CauseKicked)
+	if len(r.peers.byAddr) != 0 {
+		t.Errorf("%d peers left", len(r.peers.byAddr))
 	}
 }
 
@@ -123,7 +123,7 @@ func TestProofOfAnotherShard(t *testing.T) {
 			r.reply(upstream, packet(callerID, 20))
 			r.receive(r.caller)
 			r.pass(100 * time.Millisecond)
-			r.lostElsewhere(fromConn(r.backend), c.proof(r.now))
+			r.backendLostElsewhere(fromConn(r.backend), c.proof(r.now))
 			r.settle()
 			if c.told {
 				r.expectShutdown(r.caller, callerID)
@@ -131,7 +131,7 @@ func TestProofOfAnotherShard(t *testing.T) {
 				r.expectNothing(r.caller)
 			}
 			// The shard with the proof has reported it.
-			if len(r.balancer.unreachable) != 0 || r.count(BackendsLost) != 0 {
+			if len(r.balancer.unreachable) != 0 || r.count(CountBackendsLost) != 0 {
 				t.Errorf("reported again: %v, %v", r.balancer.unreachable, r.nonzero())
 			}
 		})
@@ -169,7 +169,7 @@ func TestProofReachesEveryShard(t *testing.T) {
 	}
 	var found uint64
 	for _, st := range l.Stats() {
-		found += st.Values[BackendsLost]
+		found += st.Values[CountBackendsLost]
 	}
 	if found != 1 {
 		t.Errorf("%d shards report the lost backend, want one", found)
@@ -178,7 +178,7 @@ func TestProofReachesEveryShard(t *testing.T) {
 
 // Proofs find room where answers to handshakes have none left.
 func TestProofFindsRoomInAFullInbox(t *testing.T) {
-	b := inbox{max: 1, wake: func() {}, gone: make(chan struct{})}
+	b := inbox{limit: 1, wake: func() {}, terminated: make(chan struct{})}
 	nop := func(*Shard) {}
 	b.post(nop)
 	if b.post(nop) {
@@ -188,8 +188,8 @@ func TestProofFindsRoomInAFullInbox(t *testing.T) {
 	for b.postReserved(nop) {
 		taken++
 	}
-	if taken != lossRoom {
-		t.Errorf("room for %d proofs, want %d", taken, lossRoom)
+	if taken != lossReserve {
+		t.Errorf("room for %d proofs, want %d", taken, lossReserve)
 	}
 }
 
@@ -202,10 +202,10 @@ func BenchmarkLost(b *testing.B) {
 		r := newRig(b, func(c *Config) { c.MaxSessions, c.Events, c.Telemetry = sessions, nil, false })
 		fillSessions(r, sessions, backends)
 		b.StartTimer()
-		for _, p := range r.peers {
-			r.lost(p, proof{at: r.now, silentSince: never})
+		for _, p := range r.peers.byAddr {
+			r.backendLost(p, proof{at: r.now, silentSince: never})
 		}
-		for len(r.dying) > 0 {
+		for len(r.peers.ending) > 0 {
 			start := time.Now()
 			r.turn()
 			turns = append(turns, time.Since(start))

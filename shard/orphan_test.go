@@ -36,17 +36,17 @@ func TestLateAcceptAfterFailoverIsShutDown(t *testing.T) {
 	r.expectShutdown(first, backendID+1)
 	r.reply(upstream, accept(late, backendID+1))
 	r.expectNothing(first) // no storm
-	r.pass(shutdownRepeat)
+	r.pass(shutdownInterval)
 	r.reply(upstream, packet(callerID, 20)) // that SHUTDOWN was lost
 	r.expectShutdown(first, backendID+1)
-	r.pass(shutdownRepeat)
+	r.pass(shutdownInterval)
 	r.reply(upstream, wire.AppendShutdown(nil, 0, callerID))
 	r.expectNothing(first) // it is closed
 	r.expectNothing(r.caller)
 	if n := r.count(DropClosed); n != 5 {
 		t.Errorf("%d datagrams of the orphan dropped as closed, want 5: %v", n, r.nonzero())
 	}
-	r.pass(orphanKept)
+	r.pass(orphanTTL)
 	r.reply(upstream, accept(late, backendID+1))
 	r.expectNothing(first)
 	if n := r.count(DropForeignBackend); n != 1 {
@@ -91,14 +91,14 @@ func TestOrphanKeepsItsPort(t *testing.T) {
 	r := newRig(t, func(c *Config) { c.UpstreamPorts = 2 })
 	to := fromConn(r.backend)
 	r.orphans.add(r.now, orphanKey{to, callerID, 0}, callerISN)
-	if port, ok := r.pickPort(&to, callerID+1); !ok || port != 0 {
+	if port, ok := r.pickUpstream(&to, callerID+1); !ok || port != 0 {
 		t.Errorf("port %d, %v for another ID; want 0", port, ok)
 	}
-	if port, ok := r.pickPort(&to, callerID); !ok || port != 1 {
+	if port, ok := r.pickUpstream(&to, callerID); !ok || port != 1 {
 		t.Errorf("port %d, %v; want the second", port, ok)
 	}
 	r.orphans.add(r.now, orphanKey{to, callerID, 1}, callerISN)
-	if port, ok := r.pickPort(&to, callerID); !ok || port != 1 || r.orphans.find(r.now, orphanKey{to, callerID, 1}) != nil {
+	if port, ok := r.pickUpstream(&to, callerID); !ok || port != 1 || r.orphans.find(r.now, orphanKey{to, callerID, 1}) != nil {
 		t.Errorf("port %d, %v; want an orphan to give way", port, ok)
 	}
 }
@@ -119,10 +119,10 @@ func TestOrphansAreBounded(t *testing.T) {
 	}
 	// One that is added again lasts from then on.
 	o.add(now+1, key(2*orphanLimit+5), 2)
-	if o.find(now+orphanKept, key(3*orphanLimit-1)) != nil || o.find(now+orphanKept, key(2*orphanLimit+5)) == nil {
+	if o.find(now+orphanTTL, key(3*orphanLimit-1)) != nil || o.find(now+orphanTTL, key(2*orphanLimit+5)) == nil {
 		t.Error("they do not end when they should")
 	}
-	o.add(now+2*orphanKept, key(0), 1)
+	o.add(now+2*orphanTTL, key(0), 1)
 	if len(o.byKey) != 1 || len(o.queue)-o.head != 1 {
 		t.Errorf("%d left, %d in the queue; want the latest", len(o.byKey), len(o.queue)-o.head)
 	}

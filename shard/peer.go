@@ -2,6 +2,7 @@ package shard
 
 import (
 	"math"
+	"sync/atomic"
 	"time"
 
 	"srtrelay/addr"
@@ -13,45 +14,188 @@ import (
 
 // peer is a backend's address while this shard has sessions there.
 //
-// When the kernel reports that nobody listens on it, that is a suspicion: ICMP
-// is easily forged. The shard then sends INDUCTIONs with a secret nonce, which
-// no live listener leaves unanswered. The backend is lost when an error quotes
-// the nonce back (only who saw the datagram can) or when nothing at all comes
-// from it until the last probe; any datagram from it clears the suspicion.
+// When the kernel reports an ICMP error that says nobody listens there, the peer is
+// a suspect only, because ICMP is easily forged. The shard then probes it: it sends
+// INDUCTIONs with a secret nonce, which a live listener answers. The backend is lost
+// when an ICMP error quotes the nonce, or when nothing comes from it until the last
+// probe has timed out. Any datagram from it clears the suspicion.
 //
-// One that is silent in a session is asked in the same way. If nothing comes
-// until the last probe it is mute: that session ends sooner than it would if
-// its backend answered (see silenceLimit). A mute one is asked on, so that it is
-// known when it speaks again.
+// A peer that is silent in a session is probed in the same way. When all probes have
+// timed out it is unresponsive: the session ends sooner than it would if the backend
+// answered (see silenceLimit). The probes go on, to notice when it answers again.
 type peer struct {
-	id       backend.ID
-	addr     addr.AddrPort
-	sessions int
-	first    uint32 // of its sessions, the latest to join; index+1, by side.next
-	slot     uint16
-	// bytes counts what is relayed both ways, summed what the rates know of.
-	bytes, summed uint64
+	id           backend.ID
+	addr         addr.AddrPort
+	sessions     int
+	firstSession uint32 // head of the list of its sessions; index+1, by coldState.next
+	slot         uint16
+	// bytes counts what is relayed both ways, ratedBytes what was counted when
+	// the rates were last published.
+	bytes, ratedBytes uint64
 
-	cookies []known // by upstream socket
+	cookies []cachedCookie // by upstream socket
 
-	gone      time.Duration // when it was last found lost
-	proof     proof         // ... and why
-	condemned uint32        // the next session to be told; index+1, 0 for none
-	suspect   bool
-	refused   bool          // ... because the kernel reported a refusal
-	mute      bool          // a suspect that left all probes unanswered
-	since     time.Duration // it became a suspect
-	spoke     time.Duration // it ceased to be one
-	// unreachable is when the kernel last reported that no way leads there.
-	unreachable time.Duration
-	probes      int
-	nextProbe   time.Duration
-	probeID     uint32
-	nonce       handshake.Nonce
+	lostAt       time.Duration // when it was last lost
+	proof        proof         // why it was lost
+	nextToEnd    uint32        // the next session to end, of those of a lost backend; index+1
+	suspect      bool
+	refused      bool          // a suspect because of an ICMP error
+	unresponsive bool          // a suspect that has answered no probe
+	suspectSince time.Duration // when it became a suspect
+	clearedAt    time.Duration // when it ceased to be one
+	// unreachableAt is when the kernel last reported that there is no route.
+	unreachableAt time.Duration
+	probes        int
+	nextProbe     time.Duration
+	probeID       uint32
+	nonce         handshake.Nonce
 }
 
-// probeAfter are the times from one probe to the next. They leave a dead
-// backend 0.8 s and a live one five chances to be heard on a lossy network.
+// cachedCookie is the cookie that a backend gave to an upstream socket. It is the same
+// for every caller behind that socket, so that a leg can skip its INDUCTION.
+type cachedCookie struct {
+	cookie uint32
+	since  time.Duration // 0 for none
+}
+
+// cookie returns the backend's cookie for an upstream socket, if it is known.
+func (p *peer) cookie(upstream uint8, now time.Duration) (cookie uint32, ok bool) {
+	if int(upstream) >= len(p.cookies) {
+		return 0, false
+	}
+	k := p.cookies[upstream]
+	return k.cookie, k.since != 0 && now-k.since < handshake.CookieTTL
+}
+
+// storeCookie keeps the backend's cookie for an upstream socket.
+func (p *peer) storeCookie(upstream uint8, cookie uint32, now time.Duration) {
+	for len(p.cookies) <= int(upstream) {
+		p.cookies = append(p.cookies, cachedCookie{})
+	}
+	p.cookies[upstream] = cachedCookie{cookie, now}
+}
+
+// slotLimit is how many backends a shard can have sessions with at once, because
+// session.peerSlot has two bytes. The registry holds fewer, but a backend that has
+// left it keeps its slot until its last session ends.
+const slotLimit = math.MaxUint16 + 1
+
+// peers are the backends' addresses that this shard has sessions with. They belong
+// to the loop.
+type peers struct {
+	byAddr   map[addr.AddrPort]*peer
+	slots    []*peer // by session.peerSlot; nil where one is free
+	suspects []*peer
+	ending   []*peer // lost; some of their sessions have not been ended yet
+
+	ratesAt time.Duration // when rates were last published
+	rates   atomic.Pointer[rates]
+}
+
+// hasRoom reports whether a session with a backend's address finds a slot.
+func (ps *peers) hasRoom(to addr.AddrPort) bool {
+	return len(ps.byAddr) < slotLimit || ps.byAddr[to] != nil
+}
+
+// join adds session i to the peer at its backend's address. There must be room.
+func (ps *peers) join(all *sessions, i uint32, ss *session, id backend.ID) *peer {
+	p := ps.byAddr[ss.backend]
+	if p == nil {
+		p = &peer{addr: ss.backend, slot: ps.freeSlot()}
+		ps.byAddr[ss.backend], ps.slots[p.slot] = p, p
+	}
+	p.id = id
+	p.sessions++
+	ss.peerSlot, ss.inPeer = p.slot, true
+	cold := all.cold(i)
+	cold.peer, cold.next, cold.prev = p, p.firstSession, 0
+	if p.firstSession != 0 {
+		all.cold(p.firstSession - 1).prev = i + 1
+	}
+	p.firstSession = i + 1
+	return p
+}
+
+// freeSlot returns a free slot. There are as many as the shard has had peers at
+// once.
+func (ps *peers) freeSlot() uint16 {
+	for k, p := range ps.slots {
+		if p == nil {
+			return uint16(k)
+		}
+	}
+	ps.slots = append(ps.slots, nil)
+	return uint16(len(ps.slots) - 1)
+}
+
+// leave removes session i from its peer, and the peer with its last session.
+func (ps *peers) leave(all *sessions, i uint32, ss *session) {
+	if !ss.inPeer {
+		return
+	}
+	ss.inPeer = false
+	cold := all.cold(i)
+	p := cold.peer
+	if cold.prev != 0 {
+		all.cold(cold.prev - 1).next = cold.next
+	} else {
+		p.firstSession = cold.next
+	}
+	if cold.next != 0 {
+		all.cold(cold.next - 1).prev = cold.prev
+	}
+	if p.nextToEnd == i+1 {
+		p.nextToEnd = cold.next
+	}
+	cold.next, cold.prev = 0, 0
+	if p.sessions--; p.sessions == 0 {
+		ps.clearSuspicion(p)
+		delete(ps.byAddr, p.addr)
+		ps.slots[p.slot] = nil
+	}
+}
+
+// suspect adds a peer to the suspects, from the first probe on.
+func (ps *peers) suspect(now time.Duration, p *peer) {
+	if !p.suspect {
+		p.suspect = true
+		ps.suspects = append(ps.suspects, p)
+	}
+	p.suspectSince, p.probes = now, 0
+}
+
+// clearSuspect ends the suspicion against the peer that a datagram came from.
+func (ps *peers) clearSuspect(now time.Duration, from addr.AddrPort) {
+	if p := ps.byAddr[from]; p != nil {
+		p.clearedAt = now
+		ps.clearSuspicion(p)
+	}
+}
+
+func (ps *peers) clearSuspicion(p *peer) {
+	if !p.suspect {
+		return
+	}
+	p.suspect, p.refused, p.unresponsive = false, false, false
+	for k, other := range ps.suspects {
+		if other == p {
+			last := len(ps.suspects) - 1
+			ps.suspects[k] = ps.suspects[last]
+			ps.suspects = ps.suspects[:last]
+			return
+		}
+	}
+}
+
+// restartProbes has all suspects probed anew.
+func (ps *peers) restartProbes(now time.Duration) {
+	for _, p := range ps.suspects {
+		p.suspectSince, p.probes, p.nextProbe, p.unresponsive = now, 0, now, false
+	}
+}
+
+// probeAfter are the times from one probe to the next: several probes, because
+// networks lose some, and less than a second in all (probesLast).
 var probeAfter = [...]time.Duration{
 	50 * time.Millisecond,
 	100 * time.Millisecond,
@@ -60,166 +204,42 @@ var probeAfter = [...]time.Duration{
 	300 * time.Millisecond,
 }
 
-// probesLast is the sum of probeAfter.
+// probesLast is the sum of probeAfter; a test holds it.
 const probesLast = 800 * time.Millisecond
 
-// errorsPerTurn bounds what a flood of ICMP messages can take of a turn.
-const errorsPerTurn = 16
+// probesPerTurn limits the probes of a turn, for when a whole network is suspect.
+const probesPerTurn = 256
 
-// slotLimit is how many backends a shard can have sessions with at once:
-// Session names its peer in two bytes. The registry holds fewer, but a backend
-// that has left it keeps its place until its last session ends.
-const slotLimit = math.MaxUint16 + 1
-
-// canJoin reports whether a session with a backend's address finds a slot.
-func (s *Shard) canJoin(to addr.AddrPort) bool {
-	return len(s.peers) < slotLimit || s.peers[to] != nil
+// startProbing makes a peer a suspect and sends the first probe.
+func (s *Shard) startProbing(p *peer) {
+	s.peers.suspect(s.now, p)
+	s.sendProbe(p)
 }
 
-// joinPeer counts a session to a backend's address, for which canJoin holds.
-func (s *Shard) joinPeer(i uint32, ss *Session, id backend.ID) *peer {
-	p := s.peers[ss.backend]
-	if p == nil {
-		p = &peer{addr: ss.backend, slot: s.freeSlot()}
-		s.peers[ss.backend], s.slots[p.slot] = p, p
-	}
-	p.id = id
-	p.sessions++
-	ss.slot, ss.joined = p.slot, true
-	sd := s.sessions.side(i)
-	sd.peer, sd.next, sd.prev = p, p.first, 0
-	if p.first != 0 {
-		s.sessions.side(p.first - 1).prev = i + 1
-	}
-	p.first = i + 1
-	return p
-}
-
-// freeSlot returns a free place among the slots. There are as many as the
-// shard has had backends at once.
-func (s *Shard) freeSlot() uint16 {
-	for k, p := range s.slots {
-		if p == nil {
-			return uint16(k)
-		}
-	}
-	s.slots = append(s.slots, nil)
-	return uint16(len(s.slots) - 1)
-}
-
-// leavePeer uncounts a session, and forgets an address without any.
-func (s *Shard) leavePeer(i uint32, ss *Session) {
-	if !ss.joined {
-		return
-	}
-	ss.joined = false
-	sd := s.sessions.side(i)
-	p := sd.peer
-	if sd.prev != 0 {
-		s.sessions.side(sd.prev - 1).next = sd.next
-	} else {
-		p.first = sd.next
-	}
-	if sd.next != 0 {
-		s.sessions.side(sd.next - 1).prev = sd.prev
-	}
-	if p.condemned == i+1 {
-		p.condemned = sd.next
-	}
-	sd.next, sd.prev = 0, 0
-	if p.sessions--; p.sessions == 0 {
-		s.unsuspect(p)
-		delete(s.peers, p.addr)
-		s.slots[p.slot] = nil
+// probeSilent starts to probe a backend that is silent in a session, unless it is
+// being probed or has just answered.
+func (s *Shard) probeSilent(p *peer) {
+	if !p.suspect && (p.clearedAt == 0 || s.now-p.clearedAt >= probesLast) {
+		s.startProbing(p)
 	}
 }
 
-// readErrors reads the error queues of the upstream sockets that have any.
-func (s *Shard) readErrors() {
-	for port := range s.backs {
-		l := &s.backs[port]
-		if !l.faulty {
-			continue
-		}
-		n := l.sock.ReadErrors(errorsPerTurn, func(r udp.Refusal) { s.refused(uint8(port), r) })
-		l.faulty = n == errorsPerTurn
-	}
-}
-
-// refused takes the kernel's word that a datagram met a closed port.
-func (s *Shard) refused(port uint8, r udp.Refusal) {
-	s.counters.inc(Refusals)
-	p := s.peers[r.From]
-	switch {
-	case p == nil:
-		return
-	case r.Kind == udp.KindUnreachable:
-		p.unreachable = s.now
-		return
-	case r.Kind != udp.KindRefused:
-		return
-	}
-	if s.proves(port, p, r.Quoted) {
-		s.lost(p, proof{at: s.now, silentSince: never})
-		return
-	}
-	if !p.refused {
-		s.suspectPeer(p)
-		p.refused = true
-	}
-}
-
-// suspectPeer begins to probe a backend, from the first probe on.
-func (s *Shard) suspectPeer(p *peer) {
-	if !p.suspect {
-		p.suspect = true
-		s.suspects = append(s.suspects, p)
-	}
-	p.since, p.probes = s.now, 0
-	s.probePeer(p)
-}
-
-// askSilent has a backend probed that is silent in a session, unless it is
-// probed already or has just answered.
-func (s *Shard) askSilent(p *peer) {
-	if !p.suspect && (p.spoke == 0 || s.now-p.spoke >= probesLast) {
-		s.suspectPeer(p)
-	}
-}
-
-// proves reports whether the quoted datagram is one of ours that an outsider
-// cannot know: a probe, or leg 2 of a pending handshake.
-func (s *Shard) proves(port uint8, p *peer, quoted []byte) bool {
-	h, ok := wire.AsHandshake(quoted)
-	if !ok || h.Packet().DestID() != 0 {
-		return false
-	}
-	if p.suspect && h.SocketID() == p.probeID && h.ISN() == uint32(p.nonce) {
-		return true
-	}
-	i, ss := s.byBack(port, &p.addr, h.SocketID())
-	return ss != nil && ss.state == connecting && s.sessions.exchange(i).MatchesInduction(quoted)
-}
-
-// probePeer sends the next probe to a suspect.
-func (s *Shard) probePeer(p *peer) {
+// sendProbe sends the next probe to a suspect.
+func (s *Shard) sendProbe(p *peer) {
 	p.nextProbe = s.now + probeAfter[min(p.probes, len(probeAfter)-1)]
 	p.probes = min(p.probes+1, len(probeAfter))
 	p.probeID, p.nonce = s.random.Uint32()|1, handshake.NewNonce(s.random.Uint32())
 	for k := range s.backs {
 		if l := &s.backs[k]; l.ipv6 != p.addr.Is4() {
-			b := handshake.AppendInduction(s.room(), p.probeID, p.nonce, p.addr.IP.Netip())
-			l.out.Add(p.addr, addr.IP{}, 0, s.made(b))
+			b := handshake.AppendInduction(s.scratchTail(), p.probeID, p.nonce, p.addr.IP.Netip())
+			l.out.Add(p.addr, addr.IP{}, 0, s.keepScratch(b))
 			return
 		}
 	}
 }
 
-// probesPerTurn bounds what the suspects of a whole network take of a turn.
-const probesPerTurn = 256
-
-// verdict is when a suspect will have left its last probe unanswered.
-func (p *peer) verdict() time.Duration {
+// probesEnd is when the last probe of a suspect times out.
+func (p *peer) probesEnd() time.Duration {
 	at := p.nextProbe
 	for _, after := range probeAfter[p.probes:] {
 		at += after
@@ -227,51 +247,28 @@ func (p *peer) verdict() time.Duration {
 	return at
 }
 
-// watchSuspects probes again, and gives up those who were refused and stayed
-// silent.
-func (s *Shard) watchSuspects() {
+// probeSuspects sends the probes that are due, and gives up the suspects that were
+// refused and have answered no probe.
+func (s *Shard) probeSuspects() {
 	probes := 0
-	for k := len(s.suspects) - 1; k >= 0; k-- {
-		p := s.suspects[k]
+	for k := len(s.peers.suspects) - 1; k >= 0; k-- {
+		p := s.peers.suspects[k]
 		switch {
 		case s.now < p.nextProbe:
 		case p.probes == len(probeAfter) && p.refused:
-			s.lost(p, proof{at: s.now, silentSince: p.since})
+			s.backendLost(p, proof{at: s.now, silentSince: p.suspectSince})
 		case probes < probesPerTurn:
-			p.mute = p.probes == len(probeAfter)
-			s.probePeer(p)
+			p.unresponsive = p.probes == len(probeAfter)
+			s.sendProbe(p)
 			probes++
 		}
 	}
 }
 
-// clearSuspect lifts the suspicion from whoever just spoke.
-func (s *Shard) clearSuspect(from addr.AddrPort) {
-	if p := s.peers[from]; p != nil {
-		p.spoke = s.now
-		s.unsuspect(p)
-	}
-}
-
-func (s *Shard) unsuspect(p *peer) {
-	if !p.suspect {
-		return
-	}
-	p.suspect, p.refused, p.mute = false, false, false
-	for k, other := range s.suspects {
-		if other == p {
-			last := len(s.suspects) - 1
-			s.suspects[k] = s.suspects[last]
-			s.suspects = s.suspects[:last]
-			return
-		}
-	}
-}
-
-// probeReply takes a backend's datagram that belongs to no session.
+// probeReply handles a backend's datagram that belongs to no session.
 func (s *Shard) probeReply(d *udp.Datagram, p wire.Packet) Counter {
-	if peer := s.peers[d.From]; peer != nil && peer.probes > 0 && p.DestID() == peer.probeID {
-		return Consumed
+	if peer := s.peers.byAddr[d.From]; peer != nil && peer.probes > 0 && p.DestID() == peer.probeID {
+		return CountConsumed
 	}
 	return DropForeignBackend
 }

@@ -16,7 +16,7 @@ func TestRatesPerBackend(t *testing.T) {
 		r.reply(upstream, packet(callerID, 250))
 	}
 	r.pass(ratesEvery)
-	got := (*r.rates.Load())["b1"]
+	got := (*r.peers.rates.Load())["b1"]
 	// 12,500 bytes in a little over a second of the test's time.
 	if got > 100_000 || got < 50_000 {
 		t.Errorf("%.0f bit/s, want nearly 100000", got)
@@ -25,16 +25,16 @@ func TestRatesPerBackend(t *testing.T) {
 		t.Error("nothing wakes an idle loop for the next sum")
 	}
 	r.pass(ratesEvery)
-	if got := (*r.rates.Load())["b1"]; got != 0 {
+	if got := (*r.peers.rates.Load())["b1"]; got != 0 {
 		t.Errorf("%.0f bit/s without traffic", got)
 	}
 	r.reply(upstream, wire.AppendShutdown(nil, 0, callerID))
-	r.pass(tombstoneKept + time.Second)
+	r.pass(tombstoneTTL + time.Second)
 	r.pass(ratesEvery)
-	if n := len(*r.rates.Load()); n != 0 {
+	if n := len(*r.peers.rates.Load()); n != 0 {
 		t.Errorf("%d backends without sessions still have a rate", n)
 	}
-	for _, p := range r.slots {
+	for _, p := range r.peers.slots {
 		if p != nil {
 			t.Error("a slot is not freed")
 		}

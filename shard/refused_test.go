@@ -52,11 +52,11 @@ func TestRefusalFailsOver(t *testing.T) {
 		r.expect(r.caller, wire.Conclusion)
 		r.wantFates(7, backend.Refused)
 		r.wantFates(8, backend.Began)
-		if len(r.balancer.unreachable) != 0 || r.count(Failovers) != 1 || r.count(Rejected) != 0 {
+		if len(r.balancer.unreachable) != 0 || r.count(CountFailovers) != 1 || r.count(CountRejected) != 0 {
 			t.Errorf("%v: unreachable %v, counters %v", code, r.balancer.unreachable, r.nonzero())
 		}
 		r.send(r.caller, wire.AppendShutdown(nil, 0, backendID))
-		r.pass(tombstoneKept + wheelTick)
+		r.pass(tombstoneTTL + wheelTick)
 		r.wantEmpty()
 		r.wantFates(8, backend.Began, backend.Ended)
 	}
@@ -84,7 +84,7 @@ func TestLastRefusalIsTheCallers(t *testing.T) {
 	r.rejectNext(1003)
 	r.expect(r.caller, 1003)
 	r.wantFates(7, backend.Refused)
-	if e := r.lastEvent(CallerRejected); e.Code != 1003 || e.Backend != "b1" {
+	if e := r.lastEvent(EventCallerRejected); e.Code != 1003 || e.Backend != "b1" {
 		t.Errorf("event %+v", e)
 	}
 	r.pass(handshake.RejectionTTL + wheelTick)
@@ -131,11 +131,11 @@ func TestRefusalWhileBusy(t *testing.T) {
 	r.balancer.busy = true
 	r.rejectNext(1003)
 	r.expect(r.caller, 1003)
-	if len(r.owed) != 1 {
-		t.Errorf("owed %v", r.owed)
+	if len(r.outcomes.unreported) != 1 {
+		t.Errorf("owed %v", r.outcomes.unreported)
 	}
 	r.balancer.busy = false
-	r.pass(owedRetry)
+	r.pass(reportRetry)
 	r.wantFates(7, backend.Refused)
 }
 
@@ -150,8 +150,8 @@ func TestOutcomesOfSessions(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	for cause, want := range map[Cause]backend.Fate{
-		ByCaller: backend.Ended, ByBackend: backend.Closed, Idle: backend.Ended, BackendSilent: backend.Silent,
-		BackendLost: backend.Lost, Replaced: backend.Ended, Stopped: backend.Ended, Kicked: backend.Ended,
+		CauseCaller: backend.Ended, CauseBackend: backend.Closed, CauseIdle: backend.Ended, CauseBackendSilent: backend.Silent,
+		CauseBackendLost: backend.Lost, CauseReplaced: backend.Ended, CauseStopped: backend.Ended, CauseKicked: backend.Ended,
 	} {
 		if got := cause.fate(); got != want {
 			t.Errorf("%v is told as %v, want %v", cause, got, want)
@@ -169,10 +169,10 @@ func TestOutcomesKeepTheirOrder(t *testing.T) {
 	r.reply(upstream, accept(h, backendID))
 	r.expect(r.caller, wire.Conclusion)
 	r.reply(upstream, wire.AppendShutdown(nil, 0, callerID))
-	if len(r.owed) != 2 {
-		t.Fatalf("owed %v", r.owed)
+	if len(r.outcomes.unreported) != 2 {
+		t.Fatalf("owed %v", r.outcomes.unreported)
 	}
 	r.balancer.busy = false
-	r.pass(owedRetry)
+	r.pass(reportRetry)
 	r.wantFates(7, backend.Began, backend.Closed)
 }

@@ -24,7 +24,7 @@ func TestReturningCallerReplacesItsSession(t *testing.T) {
 	r.pass(400 * time.Millisecond)
 	r.send(r.caller, r.induct(0, 7)) // gosrt: ISN 0, and it asks once
 	r.expectNothing(r.caller)
-	r.pass(callerAlive - 500*time.Millisecond)
+	r.pass(callerAliveFor - 500*time.Millisecond)
 	r.expectNothing(r.caller)
 	r.pass(200 * time.Millisecond)
 	h, _ := r.expect(r.caller, wire.Induction)
@@ -37,11 +37,11 @@ func TestReturningCallerReplacesItsSession(t *testing.T) {
 	}
 	r.expectNothing(r.caller) // no SHUTDOWN: the ID is the new session's
 	for len(r.events) > 0 {
-		if e := <-r.events; e.Kind == SessionEnded && e.Cause != Replaced {
+		if e := <-r.events; e.Kind == EventSessionEnded && e.Cause != CauseReplaced {
 			t.Errorf("the old session ended by %v", e.Cause)
 		}
 	}
-	r.pass(tombstoneKept + time.Second)
+	r.pass(tombstoneTTL + time.Second)
 	if r.sessions.live != 1 {
 		t.Errorf("%d sessions", r.sessions.live)
 	}
@@ -82,7 +82,7 @@ func TestForgedInductionDisturbsNoSession(t *testing.T) {
 		}
 		r.send(r.caller, packet(backendID, 100))
 	}
-	if n := r.count(Inductions); n != 1 {
+	if n := r.count(CountInductions); n != 1 {
 		t.Errorf("%d INDUCTION replies, want the first one's alone", n)
 	}
 	if n := r.count(DropDuplicate); n != 100 {
@@ -92,11 +92,11 @@ func TestForgedInductionDisturbsNoSession(t *testing.T) {
 	r.send(r.caller, packet(backendID, 100))
 	r.pass(100 * time.Millisecond)
 	r.send(r.caller, r.induct(callerISN, 1<<20))
-	r.pass(2 * callerAlive)
+	r.pass(2 * callerAliveFor)
 	r.expectNothing(r.caller)
 	// Without a cookie nothing is ended.
 	r.send(r.caller, conclusion(callerID, callerISN+1, 12345, 9))
-	if _, ss := r.byCaller(0, &r.sessions.at(0).caller, callerID); ss == nil || ss.state != established {
+	if _, ss := r.sessions.byCaller(0, &r.sessions.at(0).caller, callerID); ss == nil || ss.state != StateEstablished {
 		t.Error("the session is gone")
 	}
 }

@@ -98,10 +98,10 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
 		Shards: 1, Batch: 16, UpstreamPorts: 2,
 		Sockets:     udp.Options{GRO: true, GSO: true},
-		MaxSessions: 100, MaxHalfOpen: 50, MaxPerSource: 10,
+		MaxSessions: 100, MaxHalfOpen: 50, MaxHalfOpenPerSource: 10,
 		Telemetry:   true,
 		IdleTimeout: 30 * time.Second, BackendSilence: 4 * time.Second,
-		Registry: backend.NewRegistry(), Balancer: r.balancer, Events: r.events,
+		Registry: backend.NewRegistry(), Resolver: r.balancer, Events: r.events,
 		Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
 	for _, c := range change {
@@ -135,7 +135,7 @@ func addrOf(c *net.UDPConn) netip.AddrPort { return c.LocalAddr().(*net.UDPAddr)
 func (r *rig) settle() {
 	r.t.Helper()
 	for idle := 0; idle < 2; {
-		r.links(func(l *link, _ int) { l.hot = true })
+		r.eachEndpoint(func(l *endpoint, _ int) { l.readable = true })
 		if r.turn() {
 			idle = 0
 		} else {
@@ -317,14 +317,14 @@ func packet(id uint32, size int) []byte {
 // wantEmpty checks that no trace of any session is left.
 func (r *rig) wantEmpty() {
 	r.t.Helper()
-	if r.sessions.live != 0 || r.table.used != 0 || r.halfOpen != 0 || r.tombs != 0 ||
-		len(r.sources) != 0 || len(r.returning) != 0 || len(r.peers) != 0 || r.wheel.pending != 0 || len(r.owed) != 0 {
+	if r.sessions.live != 0 || r.sessions.table.used != 0 || r.admission.halfOpen != 0 || r.sessions.tombstones != 0 ||
+		len(r.admission.sources) != 0 || len(r.pendingInductions) != 0 || len(r.peers.byAddr) != 0 || r.wheel.pending != 0 || len(r.outcomes.unreported) != 0 {
 		r.t.Errorf("left: %d sessions, %d table entries, %d half-open, %d tombstones, %d sources, %d peers, %d timers, %d owed leases",
-			r.sessions.live, r.table.used, r.halfOpen, r.tombs, len(r.sources), len(r.peers), r.wheel.pending, len(r.owed))
+			r.sessions.live, r.sessions.table.used, r.admission.halfOpen, r.sessions.tombstones, len(r.admission.sources), len(r.peers.byAddr), r.wheel.pending, len(r.outcomes.unreported))
 	}
-	for c := range r.sessions.sides {
-		for _, sd := range r.sessions.sides[c] {
-			if sd != (side{}) {
+	for c := range r.sessions.coldChunks {
+		for _, sd := range r.sessions.coldChunks[c] {
+			if sd != (coldState{}) {
 				r.t.Errorf("left: %+v", sd)
 			}
 		}

@@ -38,8 +38,8 @@ func newRuled(t *testing.T, text string) *ruled {
 	r := &ruled{live: new(rules.Live), asked: new(asking)}
 	r.rig = newRig(t, func(c *Config) {
 		c.Rules = r.live
-		r.asked.fakeBalancer = c.Balancer.(*fakeBalancer)
-		c.Balancer = r.asked
+		r.asked.fakeBalancer = c.Resolver.(*fakeBalancer)
+		c.Resolver = r.asked
 	})
 	r.lay(text)
 	return r
@@ -167,7 +167,7 @@ func TestForbidden(t *testing.T) {
 		r.send(r.caller, r.asks("#!::r=live/x,m=publish", cookie, 500))
 		r.expect(r.caller, wire.HandshakeType(handshake.CodeForbidden))
 	}
-	if e := r.lastEvent(CallerRejected); e.Code != handshake.CodeForbidden || e.Key != "__defaultVhost__/live/x" || !e.Publish {
+	if e := r.lastEvent(EventCallerRejected); e.Code != handshake.CodeForbidden || e.Key != "__defaultVhost__/live/x" || !e.Publish {
 		t.Errorf("event %+v", e)
 	}
 	if len(r.asked.queries) != 0 {

@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"fmt"
+	"slices"
 	"time"
 
 	"srtrelay/addr"
@@ -9,7 +11,7 @@ import (
 	"srtrelay/observe/telemetry"
 )
 
-// state is how far a session has come. It changes in this file only:
+// State is how far a session has come. Only the transitions of this file change it:
 //
 //	           dial               backend accepts
 //	resolving ------> connecting ---------------> established
@@ -19,176 +21,177 @@ import (
 //	    v                 v                            v
 //	 rejected <-----------+                         closing
 //	    |  (replays the rejection for 3 s)             |  (a tombstone for 3 s)
-//	    +--------------------> freed <-----------------+
-type state uint8
+//	    +--------------------> free <------------------+
+type State uint8
 
+// The states of a session. StateFree is that of an unused place.
 const (
-	free state = iota
-	resolving
-	connecting
-	established
-	rejected
-	closing
+	StateFree State = iota
+	StateResolving
+	StateConnecting
+	StateEstablished
+	StateRejected
+	StateClosing
 )
 
 var stateNames = [...]string{
-	free: "", resolving: "resolving", connecting: "connecting", established: "established",
-	rejected: "rejected", closing: "closing",
+	StateFree: "", StateResolving: "resolving", StateConnecting: "connecting", StateEstablished: "established",
+	StateRejected: "rejected", StateClosing: "closing",
 }
 
-func (st state) String() string { return stateNames[st] }
+// StateNames returns the states of a session, in order, as the API names them.
+func StateNames() []string { return slices.Clone(stateNames[StateResolving:]) }
 
-// alive reports whether the session has not ended yet.
-func (st state) alive() bool { return st >= resolving && st <= established }
+// String returns the state's name in the API.
+func (st State) String() string { return enumName(stateNames[:], st) }
 
-// tombstoneKept is how long an ended session still answers for its keys:
-// longer than datagrams linger in a network and than a peer that missed the
-// SHUTDOWN goes on sending before it notices.
-const tombstoneKept = 3 * time.Second
-
-// shutdownRepeat spaces the SHUTDOWNs to a peer that goes on sending because
-// the first one was lost.
-const shutdownRepeat = 200 * time.Millisecond
-
-// Cause says why a session ended.
-type Cause uint8
-
-// Why sessions end.
-const (
-	ByCaller      Cause = iota + 1 // the caller sent SHUTDOWN
-	ByBackend                      // the backend sent SHUTDOWN
-	Idle                           // no datagram either way for the idle timeout
-	BackendSilent                  // the caller sends, the backend says nothing
-	BackendLost                    // the kernel says that nobody listens there
-	Replaced                       // the caller connected again under the same ID
-	Stopped                        // the relay stops
-	Kicked                         // by the operator
-)
-
-var causeNames = [...]string{
-	ByCaller: "caller", ByBackend: "backend", Idle: "idle", BackendSilent: "backend silent",
-	BackendLost: "backend lost", Replaced: "replaced", Stopped: "relay stopped", Kicked: "kicked",
-}
-
-func (c Cause) String() string { return causeNames[c] }
-
-// byPeer reports whether a peer's own SHUTDOWN, which was forwarded, is the
-// cause.
-func (c Cause) byPeer() bool { return c == ByCaller || c == ByBackend }
-
-// tellsCaller reports whether the caller must be told. Not after its own
-// SHUTDOWN, nor when its ID already names its next connection.
-func (c Cause) tellsCaller() bool { return c != ByCaller && c != Replaced }
-
-// tellsBackend reports whether the backend must be told.
-func (c Cause) tellsBackend() bool { return c != ByBackend }
-
-// fate is what the balancer is told of a session's end.
-func (c Cause) fate() backend.Fate {
-	switch c {
-	case ByBackend:
-		return backend.Closed
-	case BackendSilent:
-		return backend.Silent
-	case BackendLost:
-		return backend.Lost
+// enumName returns the name of an enum value, or "unknown".
+func enumName[T ~uint8](names []string, v T) string {
+	if int(v) < len(names) {
+		return names[v]
 	}
-	return backend.Ended
+	return "unknown"
 }
 
-// Flow counts what went one way through a session.
+// alive reports whether a session has not ended yet.
+func (st State) alive() bool { return st >= StateResolving && st <= StateEstablished }
+
+// to changes the state. The wrong state before is a bug.
+func (ss *session) to(st State, from ...State) {
+	if !slices.Contains(from, ss.state) {
+		panic(fmt.Sprintf("session goes from %q to %q", ss.state, st))
+	}
+	ss.state = st
+}
+
+// toResolving starts the handshake of an unused session.
+func (ss *session) toResolving() { ss.to(StateResolving, StateFree) }
+
+// toConnecting follows the choice of a backend, also of another one.
+func (ss *session) toConnecting() { ss.to(StateConnecting, StateResolving, StateConnecting) }
+
+// toEstablished completes the handshake.
+func (ss *session) toEstablished(now time.Duration, backendID uint32) {
+	ss.to(StateEstablished, StateConnecting)
+	ss.backendID = backendID
+	ss.establishedAt, ss.callerSeen, ss.backendSeen = now, now, now
+}
+
+// toRejected ends a handshake without a session.
+func (ss *session) toRejected() { ss.to(StateRejected, StateResolving, StateConnecting) }
+
+// toClosing ends an established session.
+func (ss *session) toClosing(now time.Duration, cause Cause) {
+	ss.to(StateClosing, StateEstablished)
+	ss.cause, ss.lastShutdown = cause, now
+}
+
+// Flow counts what a session relayed in one direction.
 type Flow struct{ Packets, Bytes uint64 }
 
-// Session is one caller's connection through the relay: plain values only, so
-// that a hundred thousand of them are nothing to the garbage collector, and an
-// established one can be told to another process (or, one day, the kernel) as
-// two addresses, two ports and two IDs. It belongs to its shard.
+// session is one caller's connection through the relay. It has no pointers, so that
+// the garbage collector does not scan a hundred thousand of them, and an
+// when it was established one can be handed to another process as plain values. It belongs to
+// its shard.
 //
-// It has three cache lines, by what touches them: both ways, a caller's
-// datagrams, and the rest. Among many sessions each line is a miss.
-type Session struct {
+// It takes three cache lines: one that datagrams of both directions use, one that
+// the caller's use, and the rest. Among many sessions each line is a cache miss.
+type session struct {
 	callerID     uint32
-	backendID    uint32 // from the response on
+	backendID    uint32 // known from the response on
 	caller       addr.AddrPort
-	state        state
+	state        State
 	cause        Cause
-	front        uint8  // index of the listener
-	port         uint8  // index of the upstream socket
-	slot         uint16 // of the peer, from dial to end
-	keyed        bool   // known by roleCaller
-	responseUsed bool   // the caller has used the response
-	joined       bool   // the peer counts this session: from dial to end
-	publish      bool   // the caller is a publisher
-	tapped       uint8  // a bit for each capture that wants this session's datagrams
+	front        uint8  // index of the front socket
+	upstream     uint8  // index of the upstream socket
+	peerSlot     uint16 // the peer's, while inPeer
+	hasCallerKey bool   // the table has it under keyCaller
+	responseUsed bool   // the caller has sent with the response's socket ID
+	inPeer       bool   // the peer has this session: from dial to end
+	publisher    bool   // the caller is a publisher
+	captures     uint8  // a bit for each capture that this session belongs to
 	meter        telemetry.Meter
 	isn          uint32
 
 	backend    addr.AddrPort
 	toBackend  Flow
 	callerSeen time.Duration // last datagram from the caller
-	// unanswered is when the caller first sent after the backend's last
-	// datagram; 0 when the backend spoke last.
-	unanswered  time.Duration
-	backendSeen time.Duration // last datagram from the backend
+	// unansweredSince is when the caller first sent after the backend's last
+	// datagram; 0 if that came later.
+	unansweredSince time.Duration
+	backendSeen     time.Duration // last datagram from the backend
 
-	toCaller Flow
-	local    addr.IP // the address the caller dialled; zero on a specific listener
-	gen      uint32  // tells this use of the slot from the last
-	group    uint32  // bonding group, 0 without one
-	lease    backend.Lease
-	begun    time.Duration // established
-	told     time.Duration // last SHUTDOWN made for this session, at first its end
+	toCaller      Flow
+	local         addr.IP // the address the caller dialled; zero unless the listener is a wildcard
+	gen           uint32  // generation: tells this use of the place from the last
+	group         uint32  // bonding group, 0 without one
+	lease         backend.Lease
+	establishedAt time.Duration // when it was established
+	lastShutdown  time.Duration // when the last SHUTDOWN was sent, at first when it ended
 }
 
-// side is what belongs to a session but holds pointers.
-type side struct {
-	opening  *opening          // until the caller has its answer
-	replay   *handshake.Replay // from then on, while the caller may ask again
-	peer     *peer             // from the first dial on; see Session.joined
+// coldState is the part of a session that has pointers; few datagrams need it.
+type coldState struct {
+	pending  *pendingHandshake // until the caller is answered
+	replay   *handshake.Replay // from then on, while the caller may repeat its CONCLUSION
+	peer     *peer             // from the first dial on; see session.inPeer
 	key      string            // affinity key of the stream
-	streamID string            // as it came
+	streamID string            // as the caller sent it
 	terms    telemetry.Terms
-	opened   time.Duration // the CONCLUSION came
+	opened   time.Duration // when the CONCLUSION came
 	ended    time.Duration
-	// The peer's other sessions: index+1, 0 at the ends.
+	// The neighbours in the peer's list of sessions: index+1, 0 at the ends.
 	next, prev uint32
 }
 
-// opening is what a session needs for its handshake only. It has an allocation
-// of its own, so that an idle session, of which there may be a hundred
-// thousand, pays for none of it.
-type opening struct {
-	spelled  string // see backend.Query
-	exchange handshake.BackendLeg
-	attempt  attempt
-	tried    [2]backend.ID // who let this handshake pass without an answer
-	stalled  time.Duration // of the shard's stalls, what its deadlines allow for
+// backendID returns the backend that serves the session, or served it.
+func (cold *coldState) backendID() backend.ID {
+	if cold.peer == nil {
+		return ""
+	}
+	return cold.peer.id
+}
+
+// pendingHandshake is what a session needs until its caller is answered. It is
+// allocated by itself, so that an established session does not pay for it.
+type pendingHandshake struct {
+	spelled    string // see backend.Query
+	leg        handshake.BackendLeg
+	attempt    attempt
+	tried      [2]backend.ID // backends that have not answered this handshake
+	stallsSeen time.Duration // of stalls.total, what the deadlines have been moved by
 }
 
 const (
 	chunkBits = 10
-	chunkSize = 1 << chunkBits // sessions allocated at once: about 300 KiB with their sides
+	chunkSize = 1 << chunkBits // sessions allocated at once
 	chunkMask = chunkSize - 1
 )
 
-// sessions is the shard's store. It grows by chunks, so that a session never
-// moves, and gives slots out again last in, first out.
+// sessions is the shard's store of sessions, with the table that finds them. It
+// grows by chunks, so that a session never moves, and reuses indexes last in,
+// first out.
 type sessions struct {
-	chunks []*[chunkSize]Session
-	sides  []*[chunkSize]side
-	free   []uint32
-	live   int
-	gen    uint32
+	chunks     []*[chunkSize]session
+	coldChunks []*[chunkSize]coldState
+	free       []uint32
+	live       int // in any state
+	tombstones int // of these, rejected or closing
+	gen        uint32
+
+	table table
+	seed  uint64 // of the table's hashes: nobody outside may choose buckets
 }
 
-func (s *sessions) at(i uint32) *Session { return &s.chunks[i>>chunkBits][i&chunkMask] }
-func (s *sessions) side(i uint32) *side  { return &s.sides[i>>chunkBits][i&chunkMask] }
+func (s *sessions) at(i uint32) *session { return &s.chunks[i>>chunkBits][i&chunkMask] }
 
-// exchange returns the handshake of a session that has not been answered yet.
-func (s *sessions) exchange(i uint32) *handshake.BackendLeg { return &s.side(i).opening.exchange }
+func (s *sessions) cold(i uint32) *coldState { return &s.coldChunks[i>>chunkBits][i&chunkMask] }
 
-// alloc returns a zeroed session.
-func (s *sessions) alloc() (uint32, *Session) {
+// leg returns the backend leg of a session whose caller has no answer yet.
+func (s *sessions) leg(i uint32) *handshake.BackendLeg { return &s.cold(i).pending.leg }
+
+// alloc returns an unused session, zero but for its generation.
+func (s *sessions) alloc() (uint32, *session) {
 	if len(s.free) == 0 {
 		s.extend()
 	}
@@ -199,33 +202,57 @@ func (s *sessions) alloc() (uint32, *Session) {
 		s.gen = 1 // 0 names no session
 	}
 	ss := s.at(i)
-	*ss = Session{gen: s.gen}
+	*ss = session{gen: s.gen}
 	return i, ss
 }
 
 func (s *sessions) extend() {
 	base := uint32(len(s.chunks)) << chunkBits
-	s.chunks = append(s.chunks, new([chunkSize]Session))
-	s.sides = append(s.sides, new([chunkSize]side))
+	s.chunks = append(s.chunks, new([chunkSize]session))
+	s.coldChunks = append(s.coldChunks, new([chunkSize]coldState))
 	for i := range uint32(chunkSize) {
 		s.free = append(s.free, base+chunkSize-1-i)
 	}
 }
 
 func (s *sessions) release(i uint32) {
-	*s.at(i) = Session{}
-	*s.side(i) = side{}
+	*s.at(i) = session{}
+	*s.cold(i) = coldState{}
 	s.free = append(s.free, i)
 	s.live--
 }
 
-// all calls fn for every session in use. fn may end sessions.
-func (s *sessions) all(fn func(i uint32, ss *Session)) {
-	for c := range s.chunks {
+// places returns the number of sessions that memory is allocated for.
+func (s *sessions) places() uint64 { return uint64(len(s.chunks)) << chunkBits }
+
+// find returns the session of an index and a generation, nil if there is none (any
+// more).
+func (s *sessions) find(index, gen uint32) *session {
+	if uint64(index) >= s.places() {
+		return nil
+	}
+	if ss := s.at(index); ss.gen == gen && ss.state != StateFree {
+		return ss
+	}
+	return nil
+}
+
+// slice calls fn for the sessions of a few chunks and returns the next chunk, 0 at
+// the end.
+func (s *sessions) slice(from, chunks int, fn func(i uint32, ss *session)) (next int) {
+	end := min(from+chunks, len(s.chunks))
+	for c := from; c < end; c++ {
 		for k := range s.chunks[c] {
-			if ss := &s.chunks[c][k]; ss.state != free {
+			if ss := &s.chunks[c][k]; ss.state != StateFree {
 				fn(uint32(c)<<chunkBits|uint32(k), ss)
 			}
 		}
 	}
+	if end < len(s.chunks) {
+		return end
+	}
+	return 0
 }
+
+// each calls fn for every session in use. fn may end sessions.
+func (s *sessions) each(fn func(i uint32, ss *session)) { s.slice(0, len(s.chunks), fn) }

@@ -12,7 +12,7 @@ import (
 // what its caller may ask for again into the replay.
 func TestIdleSessionsAreSmall(t *testing.T) {
 	const budget = 304
-	if n := unsafe.Sizeof(Session{}) + unsafe.Sizeof(side{}); n > budget {
+	if n := unsafe.Sizeof(session{}) + unsafe.Sizeof(coldState{}); n > budget {
 		t.Errorf("a session and its side have %d bytes, want %d at most", n, budget)
 	}
 }
@@ -21,7 +21,7 @@ func TestIdleSessionsAreSmall(t *testing.T) {
 // caller and three from a backend; an allocation of a chunk begins at one.
 func TestSessionsLieInCacheLines(t *testing.T) {
 	const line = 64
-	var ss Session
+	var ss session
 	if n := unsafe.Sizeof(ss); n != 3*line {
 		t.Errorf("a session has %d bytes, want %d", n, 3*line)
 	}

@@ -1,21 +1,23 @@
-// Package shard is the data plane. A Shard is one loop on one locked thread
-// that owns its sockets, its sessions and all they need; a Group is the fixed
-// set of shards of a relay. A session lives and dies on the shard that the
-// kernel's flow hash chose for its caller.
+// Package shard is the data plane. A Shard is one loop on one locked thread that
+// owns its sockets and its sessions; a Group is the fixed set of shards of a relay.
+// A session stays on the shard that the kernel's flow hash chose for its caller.
 //
-// One packet's way: loop.go receives a batch, front.go takes a datagram from a
-// caller (back.go from a backend), finds its session in table.go, and puts the
-// bytes, untouched, on the outbox of the other side. Handshakes leave that way
-// at listener.go, to come back by exchange.go.
+// One packet's way: loop.go receives a batch and dispatches each datagram, forward.go
+// finds its session by table.go and adds the bytes, unchanged, to the outbox of the
+// other side. A handshake with the listener goes to listener.go; handshake.go has the
+// relay's handshake with the backend, failover.go the choice of another one,
+// lifecycle.go the rest of a session.
 //
-// It must not know how backends are chosen (Balancer), what stream IDs mean
-// (handshake), or how a datagram reaches the kernel (udp). Others reach a
-// shard by its inbox and by the registry's snapshot only.
+// It must not know how backends are chosen (Resolver), what stream IDs mean (package
+// streamid), or how a datagram reaches the kernel (package udp). Others reach a shard
+// by its inbox and by the registry's snapshot only.
 package shard
 
 import (
+	crand "crypto/rand"
+	"fmt"
 	"math/rand/v2"
-	"sync/atomic"
+	"runtime/debug"
 	"time"
 
 	"srtrelay/addr"
@@ -31,91 +33,224 @@ type Shard struct {
 	id  int
 	cfg *Config
 
-	fronts []link // one per listen address
-	backs  []link // upstream sockets, opened as needed, never closed
-	// upstreamRetry is when another may be opened after one could not be.
-	upstreamRetry time.Duration
+	fronts []endpoint // one per listen address
+	backs  []endpoint // upstream sockets, opened as needed, never closed
+	// upstreamRetryAt is when another upstream socket may be opened after a
+	// failure.
+	upstreamRetryAt time.Duration
 
-	poller *udp.Poller
-	batch  *udp.Batch
-	sizing sizing
-	// prepare is the group's: it runs what would hold up the loop.
-	prepare func(func())
+	poller    *udp.Poller
+	batch     *udp.Batch
+	batchFull bool // a socket had as much as a batch takes, or more
+	sizing    sizing
+	gather    gatherer
+	stalls    stalls
 
-	gather   gatherer
-	more     bool          // a socket had more than a batch takes
-	origin   time.Time     // what now counts from; the same for all shards
+	origin   time.Time     // time 0 of now; the same for all shards
 	now      time.Duration // one clock read per turn
-	stalls   stalls
 	snapshot *backend.Snapshot
-	draining bool
-	leaving  bool   // the sessions are being ended
-	stopNext uint64 // ... of which this is the next place to look at
-	stopping bool   // the loop ends with this turn
 
-	sessions sessions
-	meters   telemetry.Slab
-	table    Table
-	seed     uint64 // of the table's hashes: strangers must not choose buckets
-	wheel    Wheel
-	fire     func(uint32) // s.timeout, bound once
+	draining       bool   // new callers are rejected
+	endingSessions bool   // the sessions are being ended
+	stopCursor     uint64 // the next place to look for one
+	exiting        bool   // the loop ends with this turn
 
-	jar      *handshake.CookieGenerator
-	reinduct *handshake.Limiter
-	recent   *handshake.Dedup // INDUCTIONs
-	random   *rand.Rand
-	sources  map[addr.IP]load
-	budget   budget
-	late     []int // messages of the batch that hold handshakes, for later in the turn
-	halfOpen int
-	// returning are INDUCTIONs that wait, by session: mostly none.
-	returning map[uint32]returning
-	tombs     int
-	orphans   orphans
-	peers     map[addr.AddrPort]*peer
-	taps      taps
-	ledger    sessionLedger
-	slots     []*peer // peers by Session.slot; nil where one is free
-	ratesAt   time.Duration
-	rates     atomic.Pointer[rates]
-	suspects  []*peer
-	dying     []*peer  // lost, and not all of their sessions are told
-	others    []*Shard // of the group; for their inboxes
+	sessions  sessions
+	meters    telemetry.Slab
+	wheel     timerWheel
+	onTimer   func(uint32) // s.onTimeout, bound once
+	admission admission
+	// handshakes are the messages of the batch that hold handshakes, which are
+	// dispatched last.
+	handshakes []int
+	// pendingInductions are by session; hardly any session has one.
+	pendingInductions map[uint32]pendingInduction
+	orphans           orphans
+	peers             peers
+	captures          captures
+	ledger            sessionLedger
+	outcomes          outcomes
+	random            *rand.Rand
 
-	owed []backend.Outcome // to report when the balancer has time, in order
-
-	scratch  []byte       // datagrams of the relay's own, until the next flush
-	letters  []letter     // the inbox's list of last time
-	broken   chan<- error // the group's
+	scratch  []byte // the relay's own datagrams, until the next flush
+	tasks    []task // the inbox's list of last time
 	inbox    inbox
-	counters Counters
+	counters counterSet
+
+	// Of the group: the other shards, where to report an error, and what runs a
+	// function off the loop.
+	others     []*Shard
+	broken     chan<- error
+	background func(func())
 }
 
-// direction is a side of the relay: the callers' or the backends'.
-type direction uint8
+func newShard(id int, cfg *Config, origin time.Time) (*Shard, error) {
+	poller, err := udp.NewPoller()
+	if err != nil {
+		return nil, fmt.Errorf("open poller: %w", err)
+	}
+	var chacha [32]byte
+	_, _ = crand.Read(chacha[:]) // never fails (crypto/rand, Go 1.24)
+	random := rand.New(rand.NewChaCha8(chacha))
+	seed := random.Uint64()
+	s := &Shard{
+		id: id, cfg: cfg, origin: origin,
+		poller:            poller,
+		sizing:            sizing{sizes: udp.BatchSizes(cfg.Batch, cfg.messageSize())},
+		gather:            gatherer{maxWait: cfg.BatchWait, target: gatherFill * float64(cfg.Batch)},
+		sessions:          sessions{table: newTable(), seed: seed},
+		random:            random,
+		handshakes:        make([]int, 0, cfg.Batch),
+		pendingInductions: make(map[uint32]pendingInduction),
+		peers:             peers{byAddr: make(map[addr.AddrPort]*peer)},
+		outcomes:          outcomes{resolver: cfg.Resolver},
+		scratch:           make([]byte, 0, scratchSize),
+	}
+	s.admission = newAdmission(cfg, &s.counters, seed)
+	if s.batch, err = s.newBatch(0); err != nil {
+		_ = poller.Close()
+		return nil, err
+	}
+	s.onTimer = s.onTimeout
+	s.stalls.due = never
+	// Answers to this many handshakes may be pending at once.
+	s.inbox = inbox{limit: 2*cfg.MaxHalfOpen + 64, wake: poller.Wake, terminated: make(chan struct{})}
+	return s, nil
+}
+
+// side is the callers' side of the relay or the backends'.
+type side uint8
 
 const (
-	frontSide direction = iota
-	backSide
+	sideFront side = iota
+	sideBack
 )
 
-// received is what counts the datagrams that come from this side, and their
-// bytes.
-func (d direction) received() (datagrams, bytes Counter) {
-	if d == frontSide {
-		return ReceivedFront, ReceivedFrontBytes
+// received returns the counters of the datagrams that come from this side, and of
+// their bytes.
+func (d side) received() (datagrams, bytes Counter) {
+	if d == sideFront {
+		return CountReceivedFront, CountReceivedFrontBytes
 	}
-	return ReceivedBack, ReceivedBackBytes
+	return CountReceivedBack, CountReceivedBackBytes
 }
 
-// link is a socket of the loop, with its outbox.
-type link struct {
+// endpoint is a socket of the loop with its outbox.
+type endpoint struct {
 	sock  *udp.Socket
 	out   *udp.Outbox
-	side  direction
-	index uint8 // among the links of its side
+	side  side
+	index uint8 // among the endpoints of its side
 	ipv6  bool
-	// hot says that the socket may have something to read, faulty that its
-	// error queue has.
-	hot, faulty bool
+	// readable says that the socket may have datagrams, hasErrors that its error
+	// queue may have entries.
+	readable, hasErrors bool
+}
+
+const (
+	// endsPerTurn limits how many sessions a turn ends when many end at once,
+	// because a backend is lost or the relay stops. Each costs two SHUTDOWNs and
+	// an event, some 4 us, so that such a turn takes 2 ms more than others and
+	// the datagrams of other sessions are not held up.
+	endsPerTurn = 512
+	// scansPerTurn limits how many places of the store a turn looks at to find
+	// them.
+	scansPerTurn = 16 * endsPerTurn
+)
+
+// PanicError says that a shard's loop has panicked.
+type PanicError struct {
+	Shard int
+	Value any
+	Stack []byte
+}
+
+// Error returns the panic's value, without the stack.
+func (e *PanicError) Error() string { return fmt.Sprintf("shard %d: panic: %v", e.Shard, e.Value) }
+
+// abort ends the loop after an error of a socket or the poller. The kernel goes on to
+// give flows to this shard's sockets, so the whole relay must end and be started
+// again. The sessions get their SHUTDOWNs when the turn is over.
+func (s *Shard) abort(err error) {
+	s.exiting = true
+	s.reportBroken(err)
+}
+
+// reportBroken tells the group why this shard cannot go on.
+func (s *Shard) reportBroken(err error) {
+	select {
+	case s.broken <- err:
+	default: // another shard was first
+	}
+}
+
+// recoverPanic is deferred by run. After a panic the shard's state may be inconsistent
+// and is not touched any more. The sockets stay open until the other loops have
+// ended, because closing one would move the flows of the others (see Group).
+func (s *Shard) recoverPanic() {
+	v := recover()
+	if v == nil {
+		return
+	}
+	s.reportBroken(&PanicError{Shard: s.id, Value: v, Stack: debug.Stack()})
+	s.inbox.abandon()
+}
+
+// beginStop has the loop end all sessions, in slices, and then itself. Loop only.
+func (s *Shard) beginStop() { s.draining, s.endingSessions = true, true }
+
+// stopSlice ends the next sessions of a shard that stops, at most so many. It reports
+// whether none is left.
+func (s *Shard) stopSlice(most int) (done bool) {
+	all := s.sessions.places()
+	for ended, scans := 0, 0; s.stopCursor < all && ended < most && scans < scansPerTurn; scans++ {
+		i := uint32(s.stopCursor)
+		s.stopCursor++
+		switch ss := s.sessions.at(i); ss.state {
+		case StateEstablished:
+			s.endSession(i, ss, CauseStopped)
+			ended++
+		case StateResolving, StateConnecting:
+			s.rejectWith(i, ss, handshake.CodeDown, backend.Unused)
+			ended++
+		}
+	}
+	return s.stopCursor == all
+}
+
+// finish ends the sessions that are left, which there are after abort, and runs the
+// last tasks.
+func (s *Shard) finish() {
+	s.draining = true
+	for !s.stopSlice(endsPerTurn) {
+		s.flush()
+	}
+	s.flush()
+	s.sessions.each(func(i uint32, ss *session) {
+		if ss.state == StateRejected || ss.state == StateClosing {
+			s.freeSession(i, ss)
+		}
+	})
+	for _, t := range s.inbox.close() {
+		t(s)
+	}
+	s.inbox.abandon()
+	s.outcomes.retry()
+	s.captures.end()
+	s.readQueueStats() // for the last drops
+	s.updateGauges()
+	s.counters.publish()
+}
+
+// closeSockets closes the sockets, the poller and the batch. The loop must have ended.
+func (s *Shard) closeSockets() {
+	s.eachEndpoint(func(ep *endpoint, _ int) { _ = ep.sock.Close() })
+	_ = s.poller.Close()
+	_ = s.batch.Close()
+}
+
+// close ends a shard whose loop does not run.
+func (s *Shard) close() {
+	s.finish()
+	s.closeSockets()
 }

@@ -30,7 +30,7 @@ func (r *rig) runs(d time.Duration, every func()) (ended time.Duration) {
 		r.send(r.caller, packet(backendID, 20))
 		r.pass(step)
 		every()
-		if r.count(Tombstones) > 0 {
+		if r.count(CountTombstones) > 0 {
 			return r.now - begun
 		}
 	}
@@ -96,10 +96,10 @@ func TestSilenceEndsASession(t *testing.T) {
 			if c.ends == 0 {
 				return
 			}
-			if e := r.lastEvent(SessionEnded); e.Cause != BackendSilent {
+			if e := r.lastEvent(EventSessionEnded); e.Cause != CauseBackendSilent {
 				t.Errorf("cause %v", e.Cause)
 			}
-			if len(r.balancer.unreachable) != 1 || r.count(BackendsLost) != 0 {
+			if len(r.balancer.unreachable) != 1 || r.count(CountBackendsLost) != 0 {
 				t.Errorf("in doubt %v, %v; want the backend in doubt, and not lost", r.balancer.unreachable, r.nonzero())
 			}
 			if c.answers && sum > 5 {
@@ -113,19 +113,19 @@ func TestSilenceEndsASession(t *testing.T) {
 // probed from the beginning.
 func TestMuteBackend(t *testing.T) {
 	r, says := silent(t)
-	p := r.peers[fromConn(r.backend)]
+	p := r.peers.byAddr[fromConn(r.backend)]
 	// Past the time at which it is mute, not past the session's.
 	r.cfg.BackendSilence = 7 * time.Second
 	if ended := r.runs(5400*time.Millisecond, func() {}); ended != 0 || !p.suspect {
 		t.Fatalf("ended after %v, suspect %v", ended, p.suspect)
 	}
-	p.mute = true
+	p.unresponsive = true
 	r.refused(0, udp.Refusal{From: p.addr, Kind: udp.KindRefused})
 	if !p.refused || p.probes != 1 {
 		t.Errorf("refused %v, %d probes; want a new beginning", p.refused, p.probes)
 	}
 	says(packet(callerID, 20))
-	if p.suspect || p.mute || p.refused || len(r.suspects) != 0 {
+	if p.suspect || p.unresponsive || p.refused || len(r.peers.suspects) != 0 {
 		t.Errorf("it spoke, and is %+v", p)
 	}
 }

@@ -31,10 +31,10 @@ func TestSizing(t *testing.T) {
 			z := sizing{sizes: udp.BatchSizes(256, 64<<10)}
 			for i, c := range calls {
 				z.peak = max(z.peak, c.n)
-				if to := z.next(c.at); to != z.present {
+				if to := z.next(c.at); to != z.current {
 					z.changed(to, c.at)
 				}
-				if got := z.sizes[z.present]; got != c.want {
+				if got := z.sizes[z.current]; got != c.want {
 					t.Fatalf("call %d: %d messages at %v make it %d, want %d", i, c.n, c.at, got, c.want)
 				}
 			}
@@ -49,7 +49,7 @@ func TestSizingWithoutMemory(t *testing.T) {
 	if z.next(0) != 1 {
 		t.Fatal("does not want to grow")
 	}
-	z.changes = true
+	z.changing = true
 	if z.next(0) != 0 {
 		t.Error("asks again while it waits for the answer")
 	}
@@ -66,10 +66,10 @@ func TestSizingWithoutMemory(t *testing.T) {
 // resize waits until the sizes that the shard has asked for are in use.
 func (r *rig) resize() {
 	for {
-		present := r.sizing.present
+		present := r.sizing.current
 		r.owner.loops.Wait()
 		r.turn()
-		if r.sizing.present == present && !r.sizing.changes {
+		if r.sizing.current == present && !r.sizing.changing {
 			return
 		}
 	}
@@ -85,7 +85,7 @@ func TestBatchFollowsTraffic(t *testing.T) {
 	}
 	idle := r.batch.Bytes()
 	const sent, lot = 320, 80 // as many as the kernel's default buffer takes
-	before, in := r.count(ForwardedToBackend), make([]byte, 2048)
+	before, in := r.count(CountForwardedToBackend), make([]byte, 2048)
 	for first := 0; first < sent; first += lot {
 		for i := range lot {
 			must(t, r.caller, media(backendID, uint32(callerISN+first+i), 3<<30|1))
@@ -103,10 +103,10 @@ func TestBatchFollowsTraffic(t *testing.T) {
 			}
 		}
 	}
-	if n := r.count(ForwardedToBackend) - before; n != sent || r.batch.Len() != 128 {
+	if n := r.count(CountForwardedToBackend) - before; n != sent || r.batch.Len() != 128 {
 		t.Errorf("%d of %d forwarded, the batch has %d messages", n, sent, r.batch.Len())
 	}
-	if grown := int(r.count(BatchBytes)); grown != r.batch.Bytes() || grown <= idle {
+	if grown := int(r.count(CountBatchBytes)); grown != r.batch.Bytes() || grown <= idle {
 		t.Errorf("batch_bytes is %d, it takes %d", grown, r.batch.Bytes())
 	}
 	if due, ok := r.nextDue(); !ok || due > r.now+sizingQuiet {
@@ -138,7 +138,7 @@ func TestIdleBatchTakesTrains(t *testing.T) {
 	if r.count(DropTruncated) != 0 || r.count(DropForeignCaller) != datagrams {
 		t.Errorf("of %d datagrams in trains: %v", datagrams, r.nonzero())
 	}
-	if calls := r.count(ReceivedFront) / r.count(ReceiveCalls); calls < 8 {
+	if calls := r.count(CountReceivedFront) / r.count(CountReceiveCalls); calls < 8 {
 		t.Errorf("%d datagrams per receive call: these were no trains", calls)
 	}
 }

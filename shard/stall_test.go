@@ -39,11 +39,11 @@ func TestStallEndsNoSession(t *testing.T) {
 			if n := r.drain(r.backend); n != 2 {
 				t.Errorf("the backend received %d datagrams of the backlog, want 2", n)
 			}
-			if n := r.count(Tombstones); n != 0 || len(r.balancer.unreachable) != 0 {
+			if n := r.count(CountTombstones); n != 0 || len(r.balancer.unreachable) != 0 {
 				t.Errorf("%d sessions ended, %v in doubt, want none: %v", n, r.balancer.unreachable, r.nonzero())
 			}
-			if r.count(Stalls) != 1 {
-				t.Errorf("%d stalls counted, want 1", r.count(Stalls))
+			if r.count(CountStalls) != 1 {
+				t.Errorf("%d stalls counted, want 1", r.count(CountStalls))
 			}
 			// Who is silent beyond the stall is found.
 			for range 10 {
@@ -52,7 +52,7 @@ func TestStallEndsNoSession(t *testing.T) {
 				r.pass(time.Second)
 			}
 			r.drain(r.backend)
-			if n := r.count(Sessions); n != 1 || len(r.balancer.unreachable) != 1 {
+			if n := r.count(CountSessions); n != 1 || len(r.balancer.unreachable) != 1 {
 				t.Errorf("%d sessions left, %v in doubt, want one each: %v", n, r.balancer.unreachable, r.nonzero())
 			}
 		})
@@ -97,14 +97,14 @@ func TestStallDuringHandshake(t *testing.T) {
 func TestStallClearsNoSuspect(t *testing.T) {
 	r := newRig(t)
 	upstream := r.establish(r.caller, callerID, callerISN, backendID)
-	p := r.peers[fromConn(r.backend)]
-	p.suspect, p.since = true, r.now
-	r.suspects = append(r.suspects, p)
+	p := r.peers.byAddr[fromConn(r.backend)]
+	p.suspect, p.suspectSince = true, r.now
+	r.peers.suspects = append(r.peers.suspects, p)
 	for range len(probeAfter) {
-		r.probePeer(p)
+		r.sendProbe(p)
 	}
 	r.stall(3 * time.Second)
-	if r.count(BackendsLost) != 0 || !p.suspect {
+	if r.count(CountBackendsLost) != 0 || !p.suspect {
 		t.Fatalf("lost after a stall: %v", r.nonzero())
 	}
 	r.reply(upstream, packet(callerID, 20))
@@ -112,11 +112,11 @@ func TestStallClearsNoSuspect(t *testing.T) {
 		t.Error("still a suspect after it spoke")
 	}
 	// And one whose answer waits in the socket is none any more.
-	r.suspects, p.suspect, p.nextProbe = append(r.suspects, p), true, 0
+	r.peers.suspects, p.suspect, p.nextProbe = append(r.peers.suspects, p), true, 0
 	p.probes = len(probeAfter)
 	mustTo(t, r.backend, packet(callerID, 20), upstream)
 	r.stall(3 * time.Second)
-	if p.suspect || r.count(BackendsLost) != 0 {
+	if p.suspect || r.count(CountBackendsLost) != 0 {
 		t.Errorf("suspect %v, %v", p.suspect, r.nonzero())
 	}
 }
@@ -132,7 +132,7 @@ func TestTimesMoveOnByStalls(t *testing.T) {
 			st.due = at
 		}
 		at += gap
-		if got, stalled := st.begin(at); got != gap || stalled != (stopped && gap >= stallLeast) {
+		if got, stalled := st.begin(at); got != gap || stalled != (stopped && gap >= minStall) {
 			t.Fatalf("gap %v, stalled %v", got, stalled)
 		}
 	}
@@ -140,19 +140,19 @@ func TestTimesMoveOnByStalls(t *testing.T) {
 	turn(2*time.Second, true)       // 1 s to 3 s
 	turn(time.Second, false)        // 4 s
 	turn(3*time.Second, true)       // to 7 s
-	turn(stallLeast-1, true)        // just busy
+	turn(minStall-1, true)          // just busy
 	for _, c := range [][2]float64{ // seconds
 		{0, 0}, {0.5, 5.5}, {1, 6}, {2, 6}, {3, 6}, {3.5, 6.5}, {4, 7}, {6, 7}, {7, 7}, {7.1, 7.1},
 	} {
 		in, want := time.Duration(c[0]*1e9), time.Duration(c[1]*1e9)
-		if got := st.moved(in); got != want {
+		if got := st.extend(in); got != want {
 			t.Errorf("%v moved to %v, want %v", in, got, want)
 		}
 	}
-	for range 2 * stallsKept {
+	for range 2 * maxStalls {
 		turn(time.Second, true)
 	}
-	if got, want := st.moved(1), 1+stallsKept*time.Second; got != want {
+	if got, want := st.extend(1), 1+maxStalls*time.Second; got != want {
 		t.Errorf("moved by %v, want by the stalls kept, %v", got, want)
 	}
 }
@@ -164,19 +164,19 @@ func TestBacklogIsBounded(t *testing.T) {
 	for range 5 * r.batch.Len() {
 		must(t, r.caller, packet(77, 20))
 	}
-	r.readBacklog(2)
-	if n := r.counters.local[ReceivedFront]; n != uint64(2*r.batch.Len()) {
+	r.drainSockets(2)
+	if n := r.counters.local[CountReceivedFront]; n != uint64(2*r.batch.Len()) {
 		t.Errorf("%d datagrams received, want %d", n, 2*r.batch.Len())
 	}
-	r.readBacklog(100)
-	if n := r.counters.local[ReceivedFront]; n != uint64(5*r.batch.Len()) {
+	r.drainSockets(100)
+	if n := r.counters.local[CountReceivedFront]; n != uint64(5*r.batch.Len()) {
 		t.Errorf("%d datagrams received, want all %d", n, 5*r.batch.Len())
 	}
 }
 
 // Timers that are due at once fire over several turns, each once and in order.
 func TestTimersFireInSlices(t *testing.T) {
-	var w Wheel
+	var w timerWheel
 	const timers, slice = 1000, 64
 	for i := range uint32(timers) {
 		w.Set(i, time.Duration(i)*10*time.Millisecond)

@@ -18,9 +18,9 @@ func TestAskingWhileStopping(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	g, err := Open(Config{
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
-		Shards: 3, Batch: 16, UpstreamPorts: 1, MaxSessions: 100, MaxHalfOpen: 50, MaxPerSource: 10,
+		Shards: 3, Batch: 16, UpstreamPorts: 1, MaxSessions: 100, MaxHalfOpen: 50, MaxHalfOpenPerSource: 10,
 		IdleTimeout: time.Minute, BackendSilence: time.Minute, Telemetry: true,
-		Registry: backend.NewRegistry(), Balancer: &fakeBalancer{}, Log: slog.New(slog.DiscardHandler),
+		Registry: backend.NewRegistry(), Resolver: &fakeBalancer{}, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -33,8 +33,8 @@ func TestAskingWhileStopping(t *testing.T) {
 			views, first := make([]View, 8), true
 			for {
 				var err error
-				for at, done := (Place{}), false; !done && err == nil; {
-					_, at, done, err = g.Walk(t.Context(), at, views, Want{})
+				for at, done := (Cursor{}), false; !done && err == nil; {
+					_, at, done, err = g.Walk(t.Context(), at, views, Filter{})
 				}
 				if err == nil {
 					_, err = g.Kick(t.Context(), SessionID{Shard: 2, Index: 1, Gen: 1})

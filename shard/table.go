@@ -1,13 +1,106 @@
 package shard
 
-// Table finds a session by one of the three keys it is known under. It is
-// open addressing over plain 8-byte slots, with nothing for the garbage
-// collector to walk; the keys themselves stay in the sessions, so the shard
-// compares what a slot refers to. It belongs to one shard.
+import "srtrelay/addr"
+
+// byFront finds the session of a datagram from a caller.
+func (s *sessions) byFront(front uint8, caller *addr.AddrPort, id uint32) (uint32, *session) {
+	for p := s.table.probe(s.hash(keyFront, front, caller, id)); s.table.next(&p); {
+		if p.ref.kind() != keyFront {
+			continue
+		}
+		i := p.ref.index()
+		if ss := s.at(i); ss.backendID == id && ss.front == front && ss.caller == *caller {
+			return i, ss
+		}
+	}
+	return 0, nil
+}
+
+// byBack finds the session of a datagram from a backend.
+func (s *sessions) byBack(upstream uint8, from *addr.AddrPort, id uint32) (uint32, *session) {
+	for p := s.table.probe(s.hash(keyBack, upstream, from, id)); s.table.next(&p); {
+		if p.ref.kind() != keyBack {
+			continue
+		}
+		i := p.ref.index()
+		if ss := s.at(i); ss.callerID == id && ss.upstream == upstream && ss.backend == *from {
+			return i, ss
+		}
+	}
+	return 0, nil
+}
+
+// byCaller finds the session that a caller's handshake is about.
+func (s *sessions) byCaller(front uint8, caller *addr.AddrPort, id uint32) (uint32, *session) {
+	for p := s.table.probe(s.hash(keyCaller, front, caller, id)); s.table.next(&p); {
+		if p.ref.kind() != keyCaller {
+			continue
+		}
+		i := p.ref.index()
+		if ss := s.at(i); ss.callerID == id && ss.front == front && ss.caller == *caller {
+			return i, ss
+		}
+	}
+	return 0, nil
+}
+
+// hash mixes what the three keys of a session (see keyKind) have in common: an
+// endpoint, a socket ID, and the index of one of the shard's sockets.
+func (s *sessions) hash(k keyKind, socket uint8, a *addr.AddrPort, id uint32) uint32 {
+	h := a.Hash(s.seed ^ uint64(id)<<16 ^ uint64(socket)<<8 ^ uint64(k))
+	return uint32(h ^ h>>32)
+}
+
+// keyCaller enters a session under the caller's own socket ID, which must not be in
+// use.
+func (s *sessions) keyCaller(i uint32, ss *session) {
+	ss.hasCallerKey = true
+	s.table.insert(s.hash(keyCaller, ss.front, &ss.caller, ss.callerID), makeRef(i, keyCaller))
+}
+
+// keyBack enters a session under its upstream socket and its backend.
+func (s *sessions) keyBack(i uint32, ss *session) {
+	s.table.insert(s.hash(keyBack, ss.upstream, &ss.backend, ss.callerID), makeRef(i, keyBack))
+}
+
+// keyFront enters a session under the backend's socket ID.
+func (s *sessions) keyFront(i uint32, ss *session) {
+	s.table.insert(s.hash(keyFront, ss.front, &ss.caller, ss.backendID), makeRef(i, keyFront))
+}
+
+// unkeyCaller makes the caller's socket ID free for another session.
+func (s *sessions) unkeyCaller(i uint32, ss *session) {
+	if ss.hasCallerKey {
+		ss.hasCallerKey = false
+		s.table.remove(s.hash(keyCaller, ss.front, &ss.caller, ss.callerID), makeRef(i, keyCaller))
+	}
+}
+
+// unkeyBack removes the key of the backend that the session was dialled to.
+func (s *sessions) unkeyBack(i uint32, ss *session) {
+	if ss.backend.IsValid() {
+		s.table.remove(s.hash(keyBack, ss.upstream, &ss.backend, ss.callerID), makeRef(i, keyBack))
+		ss.backend = addr.AddrPort{}
+	}
+}
+
+// unkey removes all keys of a session.
+func (s *sessions) unkey(i uint32, ss *session) {
+	s.unkeyCaller(i, ss)
+	s.unkeyBack(i, ss)
+	if ss.backendID != 0 {
+		s.table.remove(s.hash(keyFront, ss.front, &ss.caller, ss.backendID), makeRef(i, keyFront))
+	}
+}
+
+// table finds a session by one of its three keys. It is a hash table with open
+// addressing over 8-byte slots without pointers, which the garbage collector does not
+// scan. The keys themselves are in the sessions: the caller compares what a slot
+// refers to. It belongs to one shard.
 //
 // Slots of equal hash are found by linear probing; a removal shifts the
 // following ones back, so there are no tombstones to age.
-type Table struct {
+type table struct {
 	slots []slot
 	mask  uint32
 	used  int
@@ -19,28 +112,29 @@ type slot struct {
 	ref  ref
 }
 
-// role says which of a session's keys a slot stands for.
-type role uint32
+// keyKind says which of a session's keys a slot is for.
+type keyKind uint32
 
 const (
-	// roleFront: listener, caller address, the backend's socket ID. What
-	// session traffic from a caller bears.
-	roleFront role = 1
-	// roleBack: local port, backend address, the caller's socket ID. What
-	// every datagram from a backend bears.
-	roleBack role = 2
-	// roleCaller: listener, caller address, the caller's own socket ID. What
-	// a handshake to the listener bears.
-	roleCaller role = 3
+	// keyFront: listener, caller address, the backend's socket ID. A
+	// caller's datagrams of a session bear it.
+	keyFront keyKind = 1
+	// keyBack: local port, backend address, the caller's socket ID. All
+	// datagrams from a backend bear it.
+	keyBack keyKind = 2
+	// keyCaller: listener, caller address, the caller's own socket ID. A
+	// handshake to the listener bears it.
+	keyCaller keyKind = 3
 )
 
 // ref is a session's index and the role of the key; never 0.
 type ref uint32
 
-func makeRef(index uint32, r role) ref { return ref(index<<2 | uint32(r)) }
+func makeRef(index uint32, r keyKind) ref { return ref(index<<2 | uint32(r)) }
 
 func (r ref) index() uint32 { return uint32(r) >> 2 }
-func (r ref) role() role    { return role(r & 3) }
+
+func (r ref) kind() keyKind { return keyKind(r & 3) }
 
 // indexLimit is what a ref's 30 bits of index can name.
 const indexLimit = 1 << 30
@@ -48,8 +142,8 @@ const indexLimit = 1 << 30
 // minSlots holds a thousand sessions before the first growth: 32 KiB.
 const minSlots = 4096
 
-func newTable() Table {
-	return Table{slots: make([]slot, minSlots), mask: minSlots - 1}
+func newTable() table {
+	return table{slots: make([]slot, minSlots), mask: minSlots - 1}
 }
 
 // probe walks the slots of one hash:
@@ -60,9 +154,9 @@ type probe struct {
 	ref      ref
 }
 
-func (t *Table) probe(hash uint32) probe { return probe{hash: hash, at: hash - 1} }
+func (t *table) probe(hash uint32) probe { return probe{hash: hash, at: hash - 1} }
 
-func (t *Table) next(p *probe) bool {
+func (t *table) next(p *probe) bool {
 	for {
 		p.at++
 		s := t.slots[p.at&t.mask]
@@ -77,16 +171,16 @@ func (t *Table) next(p *probe) bool {
 }
 
 // insert adds a slot. The caller has checked that the key is not taken.
-func (t *Table) insert(hash uint32, r ref) {
+func (t *table) insert(hash uint32, r ref) {
 	// 5/8 keeps linear probing to a handful of slots of one cache line.
 	if t.used >= len(t.slots)/8*5 {
 		t.grow()
 	}
-	t.place(slot{hash, r})
+	t.put(slot{hash, r})
 	t.used++
 }
 
-func (t *Table) place(s slot) {
+func (t *table) put(s slot) {
 	i := s.hash & t.mask
 	for t.slots[i].ref != 0 {
 		i = (i + 1) & t.mask
@@ -94,21 +188,21 @@ func (t *Table) place(s slot) {
 	t.slots[i] = s
 }
 
-// grow doubles the table. It reads slots only, no session: some 2 ms for the
+// grow doubles the table. It reads the slots only, not the sessions: some 2 ms for the
 // 300,000 keys of 100,000 sessions.
-func (t *Table) grow() {
+func (t *table) grow() {
 	old := t.slots
 	t.slots = make([]slot, 2*len(old))
 	t.mask = uint32(len(t.slots) - 1)
 	for _, s := range old {
 		if s.ref != 0 {
-			t.place(s)
+			t.put(s)
 		}
 	}
 }
 
 // remove deletes the slot; it reports whether there was one.
-func (t *Table) remove(hash uint32, r ref) bool {
+func (t *table) remove(hash uint32, r ref) bool {
 	i := hash & t.mask
 	for t.slots[i] != (slot{hash, r}) {
 		if t.slots[i].ref == 0 {

@@ -6,7 +6,7 @@ import (
 )
 
 // lookup returns whether the table holds the slot.
-func lookup(t *Table, hash uint32, r ref) bool {
+func lookup(t *table, hash uint32, r ref) bool {
 	for p := t.probe(hash); t.next(&p); {
 		if p.ref == r {
 			return true
@@ -39,7 +39,7 @@ func TestTableAgainstModel(t *testing.T) {
 				continue // one long run is enough
 			}
 			// The last slots of the table, so that runs wrap.
-			s := slot{minSlots - 3 + random.Uint32N(hashes), makeRef(uint32(step), role(1+step%3))}
+			s := slot{minSlots - 3 + random.Uint32N(hashes), makeRef(uint32(step), keyKind(1+step%3))}
 			table.insert(s.hash, s.ref)
 			model[s] = true
 			order = append(order, s)
@@ -65,8 +65,8 @@ func TestTableAgainstModel(t *testing.T) {
 
 func TestTableRemoveUnknown(t *testing.T) {
 	table := newTable()
-	table.insert(5, makeRef(1, roleFront))
-	if table.remove(5, makeRef(1, roleBack)) || table.remove(6, makeRef(1, roleFront)) {
+	table.insert(5, makeRef(1, keyFront))
+	if table.remove(5, makeRef(1, keyBack)) || table.remove(6, makeRef(1, keyFront)) {
 		t.Error("removed what was never inserted")
 	}
 	if table.used != 1 {
@@ -75,10 +75,10 @@ func TestTableRemoveUnknown(t *testing.T) {
 }
 
 func TestRefNames(t *testing.T) {
-	for _, r := range []role{roleFront, roleBack, roleCaller} {
+	for _, r := range []keyKind{keyFront, keyBack, keyCaller} {
 		for _, i := range []uint32{0, 1, indexLimit - 1} {
-			if ref := makeRef(i, r); ref == 0 || ref.index() != i || ref.role() != r {
-				t.Errorf("index %d role %d came back as %d, %d", i, r, ref.index(), ref.role())
+			if ref := makeRef(i, r); ref == 0 || ref.index() != i || ref.kind() != r {
+				t.Errorf("index %d role %d came back as %d, %d", i, r, ref.index(), ref.kind())
 			}
 		}
 	}
@@ -86,8 +86,8 @@ func TestRefNames(t *testing.T) {
 
 func TestTableLookupDoesNotAllocate(t *testing.T) {
 	table := newTable()
-	table.insert(7, makeRef(3, roleFront))
-	if n := testing.AllocsPerRun(100, func() { lookup(&table, 7, makeRef(3, roleFront)) }); n != 0 {
+	table.insert(7, makeRef(3, keyFront))
+	if n := testing.AllocsPerRun(100, func() { lookup(&table, 7, makeRef(3, keyFront)) }); n != 0 {
 		t.Errorf("%v allocations per lookup", n)
 	}
 }
@@ -99,13 +99,13 @@ func BenchmarkTableLookup(b *testing.B) {
 	hashes := make([]uint32, sessions)
 	for i := range hashes {
 		hashes[i] = random.Uint32()
-		for _, r := range []role{roleFront, roleBack, roleCaller} {
+		for _, r := range []keyKind{keyFront, keyBack, keyCaller} {
 			table.insert(hashes[i]+uint32(r), makeRef(uint32(i), r))
 		}
 	}
 	for i := 0; b.Loop(); i++ {
 		k := i * 7919 % sessions
-		if !lookup(&table, hashes[k]+uint32(roleFront), makeRef(uint32(k), roleFront)) {
+		if !lookup(&table, hashes[k]+uint32(keyFront), makeRef(uint32(k), keyFront)) {
 			b.Fatal("lost")
 		}
 	}

@@ -19,13 +19,13 @@ import (
 func (r *rig) capture(f capture.Filter, k capture.Keep) *capture.Capture {
 	r.t.Helper()
 	c := capture.New(f, k, 1)
-	place, err := r.startTap(c.Tap(0), f)
+	place, err := r.startCapture(c.Tap(0), f)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	if len(f.Streams) > 0 {
-		for next := r.markSlice(place, c.Tap(0), 0); next != 0; {
-			next = r.markSlice(place, c.Tap(0), next)
+		for next := r.markCapture(place, c.Tap(0), 0); next != 0; {
+			next = r.markCapture(place, c.Tap(0), next)
 		}
 	}
 	return c
@@ -35,8 +35,8 @@ func (r *rig) capture(f capture.Filter, k capture.Keep) *capture.Capture {
 func (r *rig) sessionID(callerID uint32) capture.Session {
 	r.t.Helper()
 	found := capture.Session{}
-	r.sessions.all(func(i uint32, ss *Session) {
-		if ss.callerID == callerID && ss.state == established {
+	r.sessions.each(func(i uint32, ss *session) {
+		if ss.callerID == callerID && ss.state == StateEstablished {
 			found = capture.Session{Index: i, Gen: ss.gen}
 		}
 	})
@@ -100,7 +100,7 @@ func handshakeSeen(id uint32) []seen {
 func TestCaptureOfStreamFromHandshakeOn(t *testing.T) {
 	r := newRig(t)
 	r.establish(r.caller, callerID, callerISN, backendID)
-	for _, p := range r.peers {
+	for _, p := range r.peers.byAddr {
 		p.cookies = nil // leg 2 shall be seen whole
 	}
 	key := r.balancer.asked[0].Key
@@ -221,7 +221,7 @@ func TestCaptureOfOneSession(t *testing.T) {
 	up[1331] = 0x77
 	r.send(other, packet(0x4444, 100))
 	r.send(r.caller, up)
-	r.end(id.Index, r.sessions.at(id.Index), Stopped)
+	r.endSession(id.Index, r.sessions.at(id.Index), CauseStopped)
 	r.settle()
 	r.pass(time.Second)
 	r.send(r.caller, up)
@@ -242,9 +242,9 @@ func TestCaptureOfOneSession(t *testing.T) {
 	if c.Ended() {
 		t.Error("ended with a tombstone left")
 	}
-	r.pass(tombstoneKept)
-	if !c.Ended() || r.taps.inUse != 0 {
-		t.Errorf("ended %v, %d places in use", c.Ended(), r.taps.inUse)
+	r.pass(tombstoneTTL)
+	if !c.Ended() || r.captures.inUse != 0 {
+		t.Errorf("ended %v, %d places in use", c.Ended(), r.captures.inUse)
 	}
 	r.send(other, packet(0x4444, 100))
 	if got := r.records(c); len(got) != 0 {
@@ -261,16 +261,16 @@ func TestCaptureOfNobody(t *testing.T) {
 	} {
 		f := capture.Filter{Sessions: []capture.Session{wrong, id}}
 		c := capture.New(f, capture.Keep{}, 1)
-		if _, err := r.startTap(c.Tap(0), f); !errors.Is(err, ErrNoSession) {
+		if _, err := r.startCapture(c.Tap(0), f); !errors.Is(err, ErrNoSession) {
 			t.Errorf("session %+v: %v", wrong, err)
 		}
-		place, found := r.stopTap(c.Tap(0))
+		place, found := r.captures.stop(c.Tap(0))
 		if !found {
 			t.Fatal("what failed cannot be stopped")
 		}
-		r.wipeSlice(place, 0)
-		if ss := r.sessions.at(id.Index); ss.tapped != 0 || r.taps.inUse != 0 {
-			t.Errorf("left: mark %b, %d places", ss.tapped, r.taps.inUse)
+		r.unmarkCapture(place, 0)
+		if ss := r.sessions.at(id.Index); ss.captures != 0 || r.captures.inUse != 0 {
+			t.Errorf("left: mark %b, %d places", ss.captures, r.captures.inUse)
 		}
 	}
 }
@@ -282,11 +282,11 @@ func TestSeveralCaptures(t *testing.T) {
 	r.establish(r.caller, callerID, callerISN, backendID)
 	f := capture.Filter{Streams: []string{r.balancer.asked[0].Key}}
 	var all []*capture.Capture
-	for range maxTaps {
+	for range maxCaptures {
 		all = append(all, r.capture(f, capture.Keep{}))
 	}
 	extra := capture.New(f, capture.Keep{}, 1)
-	if _, err := r.startTap(extra.Tap(0), f); !errors.Is(err, ErrBusy) {
+	if _, err := r.startCapture(extra.Tap(0), f); !errors.Is(err, ErrBusy) {
 		t.Errorf("one too many: %v", err)
 	}
 	count := func() (n []int) {
@@ -299,17 +299,17 @@ func TestSeveralCaptures(t *testing.T) {
 	if got := count(); !slices.Equal(got, []int{1, 1, 1, 1, 1, 1, 1, 1}) {
 		t.Errorf("records %v", got)
 	}
-	place, _ := r.stopTap(all[3].Tap(0))
+	place, _ := r.captures.stop(all[3].Tap(0))
 	if got := count(); !slices.Equal(got, []int{1, 1, 1, 0, 1, 1, 1, 1}) {
 		t.Errorf("records %v with the fourth stopped", got)
 	}
-	if _, err := r.startTap(extra.Tap(0), f); !errors.Is(err, ErrBusy) {
+	if _, err := r.startCapture(extra.Tap(0), f); !errors.Is(err, ErrBusy) {
 		t.Errorf("a place that is not wiped was given away: %v", err)
 	}
-	if _, found := r.stopTap(all[3].Tap(0)); found {
+	if _, found := r.captures.stop(all[3].Tap(0)); found {
 		t.Error("stopped twice")
 	}
-	if next := r.wipeSlice(place, 0); next != 0 {
+	if next := r.unmarkCapture(place, 0); next != 0 {
 		t.Errorf("goes on at %d", next)
 	}
 	// In the same place, and wanting something else.
@@ -322,22 +322,22 @@ func TestSeveralCaptures(t *testing.T) {
 // Marking and wiping take as many letters as there are slices of sessions.
 func TestCaptureMarksInSlices(t *testing.T) {
 	r := newRig(t)
-	const chunks = 2*tapSlice + 1
+	const chunks = 2*captureChunks + 1
 	for range chunks {
 		r.sessions.extend()
 	}
-	var marked []*Session
+	var marked []*session
 	for i := range uint32(chunks * chunkSize) {
 		if i%1000 == 0 {
 			ss := r.sessions.at(i)
-			ss.state = established
-			r.sessions.side(i).key = "x"
+			ss.state = StateEstablished
+			r.sessions.cold(i).key = "x"
 			marked = append(marked, ss)
 		}
 	}
 	f := capture.Filter{Streams: []string{"x"}}
 	c := capture.New(f, capture.Keep{}, 1)
-	place, err := r.startTap(c.Tap(0), f)
+	place, err := r.startCapture(c.Tap(0), f)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -347,23 +347,23 @@ func TestCaptureMarksInSlices(t *testing.T) {
 		}
 		return n
 	}
-	if n := steps(func(next int) int { return r.markSlice(place, c.Tap(0), next) }); n != 3 {
+	if n := steps(func(next int) int { return r.markCapture(place, c.Tap(0), next) }); n != 3 {
 		t.Errorf("marked in %d steps, want 3", n)
 	}
 	for i, ss := range marked {
-		if ss.tapped != 1 {
+		if ss.captures != 1 {
 			t.Fatalf("session %d is not marked", i)
 		}
 	}
-	r.stopTap(c.Tap(0))
-	if n := steps(func(next int) int { return r.wipeSlice(place, next) }); n != 3 || r.taps.inUse != 0 {
-		t.Errorf("wiped in %d steps, want 3; %d places in use", n, r.taps.inUse)
+	r.captures.stop(c.Tap(0))
+	if n := steps(func(next int) int { return r.unmarkCapture(place, next) }); n != 3 || r.captures.inUse != 0 {
+		t.Errorf("wiped in %d steps, want 3; %d places in use", n, r.captures.inUse)
 	}
 	for i, ss := range marked {
-		if ss.tapped != 0 {
+		if ss.captures != 0 {
 			t.Fatalf("session %d is still marked", i)
 		}
-		ss.state = free
+		ss.state = StateFree
 	}
 }
 
@@ -374,7 +374,7 @@ func TestStalledCaptureCostsNothing(t *testing.T) {
 	r.establish(r.caller, callerID, callerISN, backendID)
 	c := r.capture(capture.Filter{Sessions: []capture.Session{r.sessionID(callerID)}}, capture.Keep{Payload: true})
 	up, in := packet(backendID, 1332), make([]byte, 2048)
-	before, total := r.count(ForwardedToBackend), uint64(0)
+	before, total := r.count(CountForwardedToBackend), uint64(0)
 	round := func() {
 		for range 16 {
 			must(t, r.caller, up)
@@ -396,7 +396,7 @@ func TestStalledCaptureCostsNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, round); n != 0 {
 		t.Errorf("%v allocations per turn with a full ring", n)
 	}
-	if n := r.count(ForwardedToBackend) - before; n != total {
+	if n := r.count(CountForwardedToBackend) - before; n != total {
 		t.Errorf("forwarded %d of %d", n, total)
 	}
 	full, limited := c.Dropped(capture.Backends)

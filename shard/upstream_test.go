@@ -21,7 +21,7 @@ func TestUpstreamSocketWithoutDescriptors(t *testing.T) {
 		// The same socket ID at another address needs another upstream socket.
 		other := r.dialFront()
 		cookie := r.cookie(other, callerID)
-		failed := r.count(UpstreamsFailed)
+		failed := r.count(CountUpstreamsFailed)
 		none := syscall.Rlimit{Cur: 0, Max: before.Max}
 		if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &none); err != nil {
 			t.Fatal(err)
@@ -31,7 +31,7 @@ func TestUpstreamSocketWithoutDescriptors(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.expect(other, wire.HandshakeType(handshake.CodeOverload))
-		if n := r.count(UpstreamsFailed) - failed; n != attempts {
+		if n := r.count(CountUpstreamsFailed) - failed; n != attempts {
 			t.Errorf("caller %d: %d attempts to open a socket, want %d", k, n, attempts)
 		}
 	}

@@ -29,7 +29,7 @@ func TestSessionID(t *testing.T) {
 }
 
 // views returns all sessions that are wanted.
-func (r *rig) views(w Want) []View {
+func (r *rig) views(w Filter) []View {
 	r.t.Helper()
 	all := make([]View, maxViews)
 	n, _, end := r.walk(0, all, &w)
@@ -42,7 +42,7 @@ func (r *rig) views(w Want) []View {
 // only returns the one session that there is.
 func (r *rig) only() View {
 	r.t.Helper()
-	all := r.views(Want{})
+	all := r.views(Filter{})
 	if len(all) != 1 {
 		r.t.Fatalf("%d sessions, want 1", len(all))
 	}
@@ -102,14 +102,14 @@ func TestViewThroughLife(t *testing.T) {
 		t.Errorf("%d records of telemetry", n)
 	}
 	r.send(r.caller, ackOf(wire.TypeShutdown, backendID, 0, 0))
-	if v = r.only(); v.State != "closing" || v.Cause != ByCaller || v.Ended.IsZero() || v.BackendID != "b1" || v.ID != id || !v.Opened.Equal(opened) {
+	if v = r.only(); v.State != "closing" || v.Cause != CauseCaller || v.Ended.IsZero() || v.BackendID != "b1" || v.ID != id || !v.Opened.Equal(opened) {
 		t.Errorf("closing: %+v", v)
 	}
-	if e := r.lastEvent(SessionEnded); e.Session != id {
+	if e := r.lastEvent(EventSessionEnded); e.Session != id {
 		t.Errorf("the end of %v, want %v", e.Session, id)
 	}
-	r.pass(tombstoneKept + time.Second)
-	if all := r.views(Want{}); len(all) != 0 {
+	r.pass(tombstoneTTL + time.Second)
+	if all := r.views(Filter{}); len(all) != 0 {
 		t.Errorf("left: %+v", all)
 	}
 	r.wantEmpty()
@@ -169,7 +169,7 @@ func TestTelemetry(t *testing.T) {
 func TestTermsThatComeLater(t *testing.T) {
 	r := newRig(t)
 	up := r.establish(r.caller, callerID, callerISN, backendID)
-	r.sessions.side(0).terms = telemetry.Terms{}
+	r.sessions.cold(0).terms = telemetry.Terms{}
 	r.meters.Settle(&r.sessions.at(0).meter, &telemetry.Terms{})
 	again := media(backendID, callerISN, 3<<30|1|wire.RexmitBit)
 	r.send(r.caller, again)
@@ -195,10 +195,10 @@ func TestTelemetryOff(t *testing.T) {
 	if r.meters.InUse() != 0 || v.Ways != [2]telemetry.Quality{} || v.ToBackend.Packets != 1 || v.Terms.LatencyToBackend != 120 {
 		t.Errorf("%+v, %d records", v, r.meters.InUse())
 	}
-	if n := len(r.views(Want{ActiveSince: v.Seen})); n != 1 {
+	if n := len(r.views(Filter{ActiveSince: v.Seen})); n != 1 {
 		t.Errorf("%d active sessions", n)
 	}
-	if n := len(r.views(Want{ActiveSince: v.Seen.Add(1)})); n != 0 {
+	if n := len(r.views(Filter{ActiveSince: v.Seen.Add(1)})); n != 0 {
 		t.Errorf("%d sessions are active later", n)
 	}
 }
@@ -211,30 +211,30 @@ func TestWant(t *testing.T) {
 	r.send(r.caller, media(backendID, callerISN, 3<<30|1))
 	first, second := addrOf(r.caller), addrOf(other)
 	mapped := netip.AddrPortFrom(netip.MustParseAddr("::ffff:127.0.0.1"), 0)
-	active := r.views(Want{})[0].Media
+	active := r.views(Filter{})[0].Media
 	if active.IsZero() {
-		active = r.views(Want{})[1].Media
+		active = r.views(Filter{})[1].Media
 	}
 	for name, c := range map[string]struct {
-		want Want
+		want Filter
 		get  []netip.AddrPort
 	}{
-		"all":                {Want{}, []netip.AddrPort{first, second}},
-		"established":        {Want{State: "established"}, []netip.AddrPort{first, second}},
-		"closing":            {Want{State: "closing"}, nil},
-		"no such state":      {Want{State: "x"}, nil},
-		"with media":         {Want{ActiveSince: active}, []netip.AddrPort{first}},
-		"with newer media":   {Want{ActiveSince: active.Add(1)}, nil},
-		"key":                {Want{Key: new("__defaultVhost__/live/x")}, []netip.AddrPort{first, second}},
-		"other key":          {Want{Key: new("")}, nil},
-		"backend":            {Want{Backend: "b1"}, []netip.AddrPort{first, second}},
-		"other backend":      {Want{Backend: "b2"}, nil},
-		"caller's port":      {Want{Caller: second}, []netip.AddrPort{second}},
-		"caller's host":      {Want{Caller: mapped}, []netip.AddrPort{first, second}},
-		"another host":       {Want{Caller: netip.MustParseAddrPort("127.0.0.2:0")}, nil},
-		"publishers":         {Want{Role: Publishers}, []netip.AddrPort{first, second}},
-		"players":            {Want{Role: Players}, nil},
-		"all that fits both": {Want{State: "established", Caller: first, Key: new("__defaultVhost__/live/x"), Role: Publishers}, []netip.AddrPort{first}},
+		"all":                {Filter{}, []netip.AddrPort{first, second}},
+		"established":        {Filter{State: "established"}, []netip.AddrPort{first, second}},
+		"closing":            {Filter{State: "closing"}, nil},
+		"no such state":      {Filter{State: "x"}, nil},
+		"with media":         {Filter{ActiveSince: active}, []netip.AddrPort{first}},
+		"with newer media":   {Filter{ActiveSince: active.Add(1)}, nil},
+		"key":                {Filter{Key: new("__defaultVhost__/live/x")}, []netip.AddrPort{first, second}},
+		"other key":          {Filter{Key: new("")}, nil},
+		"backend":            {Filter{Backend: "b1"}, []netip.AddrPort{first, second}},
+		"other backend":      {Filter{Backend: "b2"}, nil},
+		"caller's port":      {Filter{Caller: second}, []netip.AddrPort{second}},
+		"caller's host":      {Filter{Caller: mapped}, []netip.AddrPort{first, second}},
+		"another host":       {Filter{Caller: netip.MustParseAddrPort("127.0.0.2:0")}, nil},
+		"publishers":         {Filter{Role: RolePublisher}, []netip.AddrPort{first, second}},
+		"players":            {Filter{Role: RolePlayer}, nil},
+		"all that fits both": {Filter{State: "established", Caller: first, Key: new("__defaultVhost__/live/x"), Role: RolePublisher}, []netip.AddrPort{first}},
 	} {
 		var got []netip.AddrPort
 		for _, v := range r.views(c.want) {

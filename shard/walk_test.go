@@ -37,16 +37,16 @@ func (r *rig) group() *Group { return &Group{shards: []*Shard{r.Shard}} }
 func (r *rig) fill(n int) {
 	for range n {
 		_, ss := r.sessions.alloc()
-		ss.state = established
+		ss.state = StateEstablished
 	}
 }
 
 // walkAll walks in slices of a size and returns the indices and the number of
 // letters it took.
-func (r *rig) walkAll(size int, w Want) (indices []uint32, letters int) {
+func (r *rig) walkAll(size int, w Filter) (indices []uint32, letters int) {
 	r.t.Helper()
 	views := make([]View, size)
-	for at, done := (Place{}), false; !done; letters++ {
+	for at, done := (Cursor{}), false; !done; letters++ {
 		var n int
 		var err error
 		r.beside(func() { n, at, done, err = r.group().Walk(r.t.Context(), at, views, w) })
@@ -69,7 +69,7 @@ func TestWalk(t *testing.T) {
 			}
 			r := newRig(t)
 			r.fill(sessions)
-			got, letters := r.walkAll(size, Want{})
+			got, letters := r.walkAll(size, Filter{})
 			seen := map[uint32]bool{}
 			for _, i := range got {
 				seen[i] = true
@@ -80,7 +80,7 @@ func TestWalk(t *testing.T) {
 			if least := (sessions + maxViews - 1) / maxViews; letters < least {
 				t.Errorf("%d sessions by %d in %d letters, at least %d", sessions, size, letters, least)
 			}
-			got, letters = r.walkAll(size, Want{State: "rejected"})
+			got, letters = r.walkAll(size, Filter{State: "rejected"})
 			if least := sessions / maxVisits; len(got) != 0 || letters < least || letters > least+2 {
 				t.Errorf("found %d of none in %d letters, want %d to %d", len(got), letters, least, least+2)
 			}
@@ -91,10 +91,10 @@ func TestWalk(t *testing.T) {
 func TestWalkFromNowhere(t *testing.T) {
 	r := newRig(t)
 	r.fill(3)
-	for _, from := range []Place{{Shard: 1}, {Shard: -1}, {Shard: 0, Index: 1 << 31}, {Shard: 0, Index: 1<<32 - 1}} {
+	for _, from := range []Cursor{{Shard: 1}, {Shard: -1}, {Shard: 0, Index: 1 << 31}, {Shard: 0, Index: 1<<32 - 1}} {
 		var n int
 		var done bool
-		r.beside(func() { n, _, done, _ = r.group().Walk(t.Context(), from, make([]View, 10), Want{}) })
+		r.beside(func() { n, _, done, _ = r.group().Walk(t.Context(), from, make([]View, 10), Filter{}) })
 		if n != 0 || !done {
 			t.Errorf("from %v: %d sessions, done %v", from, n, done)
 		}
@@ -149,19 +149,19 @@ func TestKick(t *testing.T) {
 	}
 	r.expectShutdown(r.caller, callerID)
 	r.expectShutdown(r.backend, backendID)
-	if e := r.lastEvent(SessionEnded); e.Cause != Kicked || e.Cause.String() != "kicked" || e.Session != id {
+	if e := r.lastEvent(EventSessionEnded); e.Cause != CauseKicked || e.Cause.String() != "kicked" || e.Session != id {
 		t.Errorf("%+v", e)
 	}
-	if v := r.only(); v.Cause != Kicked || v.State != "closing" {
+	if v := r.only(); v.Cause != CauseKicked || v.State != "closing" {
 		t.Errorf("%+v", v)
 	}
 	if r.kick(id) {
 		t.Error("a closing session was kicked again")
 	}
-	r.pass(shutdownRepeat)
+	r.pass(shutdownInterval)
 	r.send(r.caller, packet(backendID, 100))
 	r.expectShutdown(r.caller, callerID)
-	r.pass(tombstoneKept + time.Second)
+	r.pass(tombstoneTTL + time.Second)
 	r.wantEmpty()
 	if r.kick(id) {
 		t.Error("a session that is forgotten was kicked")
@@ -200,7 +200,7 @@ func TestKickPending(t *testing.T) {
 // Nobody waits for a shard that has ended, is stuck, or has too much to do.
 func TestAskingInVain(t *testing.T) {
 	ask := func(r *rig, ctx context.Context) error {
-		_, _, _, err := r.group().Walk(ctx, Place{}, make([]View, 1), Want{})
+		_, _, _, err := r.group().Walk(ctx, Cursor{}, make([]View, 1), Filter{})
 		return err
 	}
 	t.Run("gives up, and the letter is unwanted", func(t *testing.T) {
@@ -214,7 +214,7 @@ func TestAskingInVain(t *testing.T) {
 		}()
 		views := make([]View, 1)
 		r.fill(1)
-		if _, _, _, err := r.group().Walk(ctx, Place{}, views, Want{}); !errors.Is(err, context.Canceled) {
+		if _, _, _, err := r.group().Walk(ctx, Cursor{}, views, Filter{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
 		}
 		r.settle()
@@ -224,7 +224,7 @@ func TestAskingInVain(t *testing.T) {
 	})
 	t.Run("full inbox", func(t *testing.T) {
 		r := newRig(t)
-		r.inbox.max = 0
+		r.inbox.limit = 0
 		if err := ask(r, t.Context()); !errors.Is(err, ErrBusy) {
 			t.Errorf("%v", err)
 		}
@@ -262,7 +262,7 @@ func BenchmarkWalk(b *testing.B) {
 	r := rig{Shard: &Shard{cfg: &Config{Telemetry: true}}}
 	r.fill(100_000)
 	views := make([]View, maxViews)
-	for name, w := range map[string]Want{
+	for name, w := range map[string]Filter{
 		"views":  {},
 		"visits": {ActiveSince: time.Now().Add(time.Hour)},
 	} {

@@ -11,7 +11,7 @@ import (
 // of all lengths and timers far beyond the horizon.
 func TestWheelAgainstModel(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
-	var w Wheel
+	var w timerWheel
 	model := map[uint32]time.Duration{}
 	now := time.Duration(0)
 	for step := range 20_000 {
@@ -58,7 +58,7 @@ func checkNext(t *testing.T, step int, next, now time.Duration, model map[uint32
 
 // advance fires what is due and compares with the model: nothing early, and
 // nothing due for more than a tick left behind.
-func advance(t *testing.T, step int, w *Wheel, now time.Duration, model map[uint32]time.Duration) {
+func advance(t *testing.T, step int, w *timerWheel, now time.Duration, model map[uint32]time.Duration) {
 	t.Helper()
 	w.Advance(now, timersPerTurn, func(i uint32) {
 		due, ok := model[i]
@@ -76,7 +76,7 @@ func advance(t *testing.T, step int, w *Wheel, now time.Duration, model map[uint
 }
 
 func TestWheelNeverFiresEarly(t *testing.T) {
-	var w Wheel
+	var w timerWheel
 	due := 5*wheelTick + 1
 	w.Set(0, due)
 	fired := false
@@ -93,7 +93,7 @@ func TestWheelNeverFiresEarly(t *testing.T) {
 // A timer may re-arm itself and others, cancel others and do so for the very
 // slot that is being fired.
 func TestWheelFireChangesTimers(t *testing.T) {
-	var w Wheel
+	var w timerWheel
 	for i := range uint32(4) {
 		w.Set(i, 10*wheelTick)
 	}
@@ -122,7 +122,7 @@ func TestWheelFireChangesTimers(t *testing.T) {
 }
 
 func TestWheelDoesNotAllocate(t *testing.T) {
-	var w Wheel
+	var w timerWheel
 	w.Set(100, time.Second)
 	now := time.Duration(0)
 	fire := func(i uint32) { w.Set(i, now+time.Second) }

@@ -23,8 +23,8 @@ const otherCode = "other"
 
 // causes are why sessions end.
 var causes = []shard.Cause{
-	shard.ByCaller, shard.ByBackend, shard.Idle, shard.BackendSilent, shard.BackendLost,
-	shard.Replaced, shard.Stopped, shard.Kicked,
+	shard.CauseCaller, shard.CauseBackend, shard.CauseIdle, shard.CauseBackendSilent, shard.CauseBackendLost,
+	shard.CauseReplaced, shard.CauseStopped, shard.CauseKicked,
 }
 
 // Events counts what happens to sessions. What a shard could not tell, because
@@ -79,16 +79,16 @@ func codeLabels(c handshake.Code) []string {
 // Take counts one event.
 func (e *Events) Take(ev shard.Event) {
 	switch ev.Kind {
-	case shard.SessionBegun:
+	case shard.EventSessionBegun:
 		e.handshakes.Observe(ev.Took.Seconds())
-	case shard.SessionEnded:
+	case shard.EventSessionEnded:
 		e.sessions.Observe(ev.Took.Seconds())
 		if c := e.byCause[ev.Cause]; c != nil {
 			c.Inc()
 		} else {
 			e.ended.WithLabelValues("cause_" + strconv.Itoa(int(ev.Cause))).Inc()
 		}
-	case shard.CallerRejected:
+	case shard.EventCallerRejected:
 		e.rejected.WithLabelValues(codeLabels(ev.Code)...).Inc()
 	}
 }

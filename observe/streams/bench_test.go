@@ -52,7 +52,7 @@ func (s *sources) pass() {
 	}
 }
 
-func (s *sources) Walk(_ context.Context, from shard.Place, dst []shard.View, _ shard.Want) (int, shard.Place, bool, error) {
+func (s *sources) Walk(_ context.Context, from shard.Cursor, dst []shard.View, _ shard.Filter) (int, shard.Cursor, bool, error) {
 	all := len(s.keys) * perStream
 	n := min(len(dst), all-int(from.Index))
 	for i := range dst[:n] {

@@ -76,7 +76,7 @@ func worse(a, b *float64) float64 {
 func (w *Watch) Stream(ctx context.Context, key string) (answer.StreamDetail, bool, error) {
 	d := answer.StreamDetail{SessionList: []answer.Session{}}
 	var sum total
-	err := walk(ctx, w.group, make([]shard.View, slice), shard.Want{Key: &key}, func(views []shard.View) {
+	err := walk(ctx, w.group, make([]shard.View, slice), shard.Filter{Key: &key}, func(views []shard.View) {
 		for i := range views {
 			v := &views[i]
 			if v.State == established {

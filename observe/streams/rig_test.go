@@ -35,14 +35,14 @@ func newFake() *fakeShards {
 	return &fakeShards{views: map[shard.SessionID]*shard.View{}, most: 3}
 }
 
-func (f *fakeShards) Walk(ctx context.Context, from shard.Place, dst []shard.View, want shard.Want) (n int, next shard.Place, done bool, err error) {
+func (f *fakeShards) Walk(ctx context.Context, from shard.Cursor, dst []shard.View, want shard.Filter) (n int, next shard.Cursor, done bool, err error) {
 	time.Sleep(f.takes) // of a synctest's clock
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {
 		return 0, from, false, f.err
 	}
-	if from == (shard.Place{}) {
+	if from == (shard.Cursor{}) {
 		f.walks++
 	}
 	ids := slices.SortedFunc(maps.Keys(f.views), func(a, b shard.SessionID) int { return int(a.Index) - int(b.Index) })
@@ -51,16 +51,16 @@ func (f *fakeShards) Walk(ctx context.Context, from shard.Place, dst []shard.Vie
 		if id.Index < from.Index || want.State != "" && v.State != want.State ||
 			!want.ActiveSince.IsZero() && v.Media.Before(want.ActiveSince) ||
 			want.Key != nil && v.Key != *want.Key || want.Backend != "" && v.BackendID != want.Backend ||
-			want.Role != shard.AnyRole && v.Publish != (want.Role == shard.Publishers) {
+			want.Role != shard.RoleAny && v.Publish != (want.Role == shard.RolePublisher) {
 			continue
 		}
 		if n == min(len(dst), f.most) {
-			return n, shard.Place{Index: id.Index}, false, ctx.Err()
+			return n, shard.Cursor{Index: id.Index}, false, ctx.Err()
 		}
 		dst[n] = *v
 		n++
 	}
-	return n, shard.Place{Shard: 1}, true, ctx.Err()
+	return n, shard.Cursor{Shard: 1}, true, ctx.Err()
 }
 
 func (f *fakeShards) Session(_ context.Context, id shard.SessionID) (shard.View, bool, error) {

@@ -15,7 +15,7 @@ import (
 )
 
 // established is the state of a session that carries, or can carry, media.
-const established = "established"
+var established = shard.StateEstablished.String()
 
 // Sessions lists sessions from a cursor on.
 func (w *Watch) Sessions(ctx context.Context, q answer.SessionQuery) (answer.SessionList, error) {
@@ -23,7 +23,7 @@ func (w *Watch) Sessions(ctx context.Context, q answer.SessionQuery) (answer.Ses
 	if err != nil {
 		return answer.SessionList{}, err
 	}
-	want := shard.Want{State: q.State, Key: q.Stream, Backend: backend.ID(q.Backend), Caller: q.Caller, Role: roles[q.Role]}
+	want := shard.Filter{State: q.State, Key: q.Stream, Backend: backend.ID(q.Backend), Caller: q.Caller, Role: roles[q.Role]}
 	list := answer.SessionList{Sessions: []answer.Session{}}
 	views := make([]shard.View, min(q.Limit, slice))
 	for done := false; len(list.Sessions) < q.Limit; {
@@ -43,17 +43,17 @@ func (w *Watch) Sessions(ctx context.Context, q answer.SessionQuery) (answer.Ses
 	return list, nil
 }
 
-var roles = map[string]shard.Role{answer.RolePublisher: shard.Publishers, answer.RolePlayer: shard.Players}
+var roles = map[string]shard.Role{answer.RolePublisher: shard.RolePublisher, answer.RolePlayer: shard.RolePlayer}
 
 // cursor says where a list goes on.
-func cursor(p shard.Place) string { return fmt.Sprintf("%d.%d", p.Shard, p.Index) }
+func cursor(p shard.Cursor) string { return fmt.Sprintf("%d.%d", p.Shard, p.Index) }
 
-func parseCursor(text string) (p shard.Place, err error) {
+func parseCursor(text string) (p shard.Cursor, err error) {
 	if text == "" {
 		return p, nil
 	}
 	if _, err := fmt.Sscanf(text, "%d.%d", &p.Shard, &p.Index); err != nil || cursor(p) != text || p.Shard < 0 {
-		return shard.Place{}, answer.ErrCursor
+		return shard.Cursor{}, answer.ErrCursor
 	}
 	return p, nil
 }

@@ -159,7 +159,7 @@ func TestLegs(t *testing.T) {
 func TestSessionWhole(t *testing.T) {
 	r := newRig(t)
 	v := r.add(1, "live/a", false)
-	v.State, v.Cause = "closing", shard.Kicked
+	v.State, v.Cause = "closing", shard.CauseKicked
 	v.Ended, v.Taken, v.Seen = v.Begun.Add(10*time.Second), v.Begun.Add(12*time.Second), v.Begun.Add(9*time.Second)
 	v.ToBackend, v.ToCaller = shard.Flow{Packets: 1, Bytes: 2}, shard.Flow{Packets: 3, Bytes: 4}
 	v.Terms = telemetry.Terms{

@@ -18,7 +18,7 @@ import (
 
 // Shards are what a Watch looks at.
 type Shards interface {
-	Walk(ctx context.Context, from shard.Place, dst []shard.View, want shard.Want) (n int, next shard.Place, done bool, err error)
+	Walk(ctx context.Context, from shard.Cursor, dst []shard.View, want shard.Filter) (n int, next shard.Cursor, done bool, err error)
 	Session(ctx context.Context, id shard.SessionID) (shard.View, bool, error)
 	Kick(ctx context.Context, id shard.SessionID) (bool, error)
 }
@@ -113,8 +113,8 @@ const slice = 128
 
 // walk calls fn for every session that is wanted, in slices. fn must not keep
 // the slice.
-func walk(ctx context.Context, group Shards, views []shard.View, want shard.Want, fn func([]shard.View)) error {
-	for at, done := (shard.Place{}), false; !done; {
+func walk(ctx context.Context, group Shards, views []shard.View, want shard.Filter, fn func([]shard.View)) error {
+	for at, done := (shard.Cursor{}), false; !done; {
 		n, next, end, err := group.Walk(ctx, at, views, want)
 		if err != nil {
 			return err

@@ -21,7 +21,7 @@ func (w *Watch) tick(ctx context.Context, now time.Time) error {
 	if since.IsZero() {
 		since = now.Add(-step)
 	}
-	want := shard.Want{State: established, ActiveSince: since}
+	want := shard.Filter{State: established, ActiveSince: since}
 	if err := walk(ctx, w.group, w.views, want, w.sample); err != nil {
 		return err
 	}

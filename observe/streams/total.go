@@ -131,7 +131,7 @@ func (w *Watch) sumUp(ctx context.Context) (*totals, error) {
 	all := &totals{taken: time.Now()}
 	byKey := make(map[string]*total)
 	views := make([]shard.View, slice)
-	err := walk(ctx, w.group, views, shard.Want{State: established}, func(views []shard.View) {
+	err := walk(ctx, w.group, views, shard.Filter{State: established}, func(views []shard.View) {
 		for i := range views {
 			v := &views[i]
 			t := byKey[v.Key]

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// Wheel holds one timer per session, without a goroutine or an allocation for
-// any. The loop advances it with the turn's own time. It belongs to one shard.
+// timerWheel holds one timer per session, without a goroutine or an allocation for
+// each. The loop advances it to the time of the turn. It belongs to one shard.
 //
 // It is a single level of slots, each a doubly linked list over the sessions'
 // indices; a timer beyond the horizon stays in its slot for another round.
-type Wheel struct {
+type timerWheel struct {
 	slots   [wheelSlots]uint32 // index+1 of the first timer
 	busy    [wheelSlots / 64]uint64
 	timers  []timer
@@ -24,21 +24,20 @@ type timer struct {
 }
 
 const (
-	// wheelTick is the resolution of every timeout: a thirtieth of the
-	// shortest retry.
+	// wheelTick is the resolution of every timeout, far below the shortest
+	// retry.
 	wheelTick = 8 * time.Millisecond
-	// wheelSlots puts the horizon at 8 s, beyond what a session waits for
-	// but for long idle timeouts.
+	// wheelSlots puts the horizon beyond all timeouts but long idle ones.
 	wheelSlots = 1024
 	wheelMask  = wheelSlots - 1
-	// timersPerTurn bounds what a turn does when many timers are due at once,
-	// as after a stall, to some 2 ms.
+	// timersPerTurn limits the timers that a turn fires when many are due at
+	// once, as after a stall, to some 2 ms.
 	timersPerTurn = 4096
 )
 
 // Set arms session index to fire at due, replacing what was set. A due time in
 // the past fires on the next Advance.
-func (w *Wheel) Set(index uint32, due time.Duration) {
+func (w *timerWheel) Set(index uint32, due time.Duration) {
 	if int(index) >= len(w.timers) {
 		w.timers = append(w.timers, make([]timer, int(index)+1-len(w.timers))...)
 	}
@@ -56,7 +55,7 @@ func (w *Wheel) Set(index uint32, due time.Duration) {
 }
 
 // Cancel disarms session index.
-func (w *Wheel) Cancel(index uint32) {
+func (w *timerWheel) Cancel(index uint32) {
 	t := &w.timers[index]
 	if t.due == 0 {
 		return
@@ -76,7 +75,7 @@ func (w *Wheel) Cancel(index uint32) {
 
 // Advance fires the timers that are due at now, at most so many; the rest is
 // due at once. fire may set and cancel timers, its own included.
-func (w *Wheel) Advance(now time.Duration, most int, fire func(index uint32)) {
+func (w *timerWheel) Advance(now time.Duration, most int, fire func(index uint32)) {
 	last := int64(now / wheelTick)
 	if w.pending == 0 {
 		w.tick = max(w.tick, last+1)
@@ -95,7 +94,7 @@ func (w *Wheel) Advance(now time.Duration, most int, fire func(index uint32)) {
 
 // fireSlot fires what is due in one slot and returns how many timers more may
 // fire.
-func (w *Wheel) fireSlot(at, last int64, most int, fire func(index uint32)) int {
+func (w *timerWheel) fireSlot(at, last int64, most int, fire func(index uint32)) int {
 	for ref := w.slots[at]; ref != 0 && most > 0; {
 		t := &w.timers[ref-1]
 		if t.due > last {
@@ -113,7 +112,7 @@ func (w *Wheel) fireSlot(at, last int64, most int, fire func(index uint32)) int 
 
 // Next returns when Advance may have something to fire, or false when no timer
 // is set. It may be early for a timer beyond the horizon, never late.
-func (w *Wheel) Next() (time.Duration, bool) {
+func (w *timerWheel) Next() (time.Duration, bool) {
 	if w.pending == 0 {
 		return 0, false
 	}
@@ -132,4 +131,60 @@ func (w *Wheel) Next() (time.Duration, bool) {
 		}
 	}
 	return 0, false
+}
+
+// stalls are the times during which the loop did not run though it should have.
+// Timeouts leave them out, because the silence then was the relay's own.
+type stalls struct {
+	lastTurn time.Duration // when the last turn began
+	// due is when the next turn is to begin at the latest; never, if only a
+	// datagram or a task can begin it.
+	due   time.Duration
+	ring  [maxStalls]stall // a ring
+	count int
+	total time.Duration
+}
+
+type stall struct{ end, length time.Duration }
+
+// begin notes a turn that begins at now. It returns the time since the last one, and
+// whether that was a stall.
+//
+// The whole time counts, though the loop may have slept in the poller first: the
+// stall may have begun with that sleep. With sessions the loop never sleeps for
+// longer than ratesEvery.
+func (st *stalls) begin(now time.Duration) (gap time.Duration, stalled bool) {
+	gap = now - st.lastTurn
+	st.lastTurn = now
+	if now-st.due < minStall {
+		return gap, false
+	}
+	st.ring[st.count%maxStalls] = stall{now, gap}
+	st.count++
+	st.total += gap
+	return gap, true
+}
+
+// extend returns a time plus the stalls since: what a timeout counts from. 0, which
+// stands for no time, stays 0.
+func (st *stalls) extend(t time.Duration) time.Duration {
+	if t == 0 {
+		return 0
+	}
+	by := time.Duration(0)
+	for k := st.count - 1; k >= 0 && k >= st.count-maxStalls; k-- {
+		one := &st.ring[k%maxStalls]
+		if one.end <= t {
+			break
+		}
+		by += min(one.length, one.end-t)
+	}
+	return t + by
+}
+
+// afterStall has the suspects probed anew: during the stall their answers may have
+// been dropped at a full receive buffer.
+func (s *Shard) afterStall() {
+	s.counters.inc(CountStalls)
+	s.peers.restartProbes(s.now)
 }
