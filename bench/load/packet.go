@@ -44,43 +44,24 @@ func (l *Load) unknown(b []byte) {
 }
 
 func (l *Load) data(s *session, p wire.Packet, at int64) {
-	l.book.Received.Add(tally.Data, len(p))
-	expected := s.check.Next()
-	verdict, missing := s.check.See(p.Sequence())
-	l.book.See(verdict, missing)
-	if stamp, ok := srt.ReadStamp(p); ok {
-		l.book.Latency(at - stamp.Sent)
+	due := l.book.ReceiveData(&s.receiver, p, at)
+	if due.NAK {
+		l.send(s, tally.NAK, srt.PutNAK(l.buffer, s.peer, l.timestamp(), due.First, due.Last))
 	}
-	if verdict == srt.Gap {
-		last := (expected + missing - 1) & srt.MaxSequence
-		l.send(s, tally.NAK, srt.PutNAK(l.buffer, s.peer, l.timestamp(), expected, last))
-	}
-	if number, due := s.acks.Take(); due {
-		l.send(s, tally.ACK, srt.PutACK(l.buffer, s.peer, l.timestamp(), number, s.check.Next()))
+	if due.ACK {
+		l.send(s, tally.ACK, srt.PutACK(l.buffer, s.peer, l.timestamp(), due.Number, due.Next))
 	}
 }
 
 func (l *Load) control(s *session, p wire.Packet) {
-	kind := tally.Other
-	switch p.Control() {
-	case wire.TypeACK:
-		kind = tally.ACK
-		// A light ACK has number 0 and wants no answer.
-		if number := p.TypeInfo(); number != 0 {
-			l.send(s, tally.ACKACK, srt.PutACKACK(l.buffer, s.peer, l.timestamp(), number))
-		}
-	case wire.TypeACKACK:
-		kind = tally.ACKACK
-	case wire.TypeNAK:
-		kind = tally.NAK
-	case wire.TypeKeepalive:
-		kind = tally.Keepalive
-	case wire.TypeShutdown:
+	if number := l.book.ReceiveControl(p); number != 0 {
+		l.send(s, tally.ACKACK, srt.PutACKACK(l.buffer, s.peer, l.timestamp(), number))
+	}
+	if p.Control() == wire.TypeShutdown {
 		s.phase = ended
 		l.open--
 		l.hungUp++
 	}
-	l.book.Received.Add(kind, len(p))
 }
 
 // send sends a datagram of a session.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"srtrelay/bench/srt"
+	"srtrelay/bench/tally"
 )
 
 // phase is how far a session has come.
@@ -21,19 +22,18 @@ const (
 
 // session is one caller. It belongs to the loop.
 type session struct {
-	begun  int64 // first INDUCTION
-	due    int64 // of the next retry
-	check  srt.Check
-	source srt.Source
-	id     uint32 // ours
-	peer   uint32 // the other side's, once connected
-	isn    uint32
-	cookie uint32
-	acks   srt.ACKs
-	port   uint16 // index
-	phase  phase
-	play   bool
-	spoke  bool // sent something since the last visit
+	begun    int64 // first INDUCTION
+	due      int64 // of the next retry
+	receiver tally.Receiver
+	source   srt.Source
+	id       uint32 // ours
+	peer     uint32 // the other side's, once connected
+	isn      uint32
+	cookie   uint32
+	port     uint16 // index
+	phase    phase
+	play     bool
+	spoke    bool // sent something since the last visit
 }
 
 // wish is what session i asks for.

@@ -53,41 +53,22 @@ func (s *Sink) take(port int, a arrival) {
 }
 
 func (s *Sink) data(ss *session, p wire.Packet, at int64) {
-	s.book.Received.Add(tally.Data, len(p))
-	expected := ss.check.Next()
-	verdict, missing := ss.check.See(p.Sequence())
-	s.book.See(verdict, missing)
-	if stamp, ok := srt.ReadStamp(p); ok {
-		s.book.Latency(at - stamp.Sent)
+	due := s.book.ReceiveData(&ss.receiver, p, at)
+	if due.NAK {
+		s.reply(ss, tally.NAK, srt.PutNAK(s.next(ss), ss.peer, s.timestamp(), due.First, due.Last))
 	}
-	if verdict == srt.Gap {
-		last := (expected + missing - 1) & srt.MaxSequence
-		s.reply(ss, tally.NAK, srt.PutNAK(s.next(ss), ss.peer, s.timestamp(), expected, last))
-	}
-	if number, due := ss.acks.Take(); due {
-		s.reply(ss, tally.ACK, srt.PutACK(s.next(ss), ss.peer, s.timestamp(), number, ss.check.Next()))
+	if due.ACK {
+		s.reply(ss, tally.ACK, srt.PutACK(s.next(ss), ss.peer, s.timestamp(), due.Number, due.Next))
 	}
 }
 
 func (s *Sink) control(ss *session, p wire.Packet) {
-	kind := tally.Other
-	switch p.Control() {
-	case wire.TypeACK:
-		kind = tally.ACK
-		// A light ACK has number 0 and wants no answer.
-		if number := p.TypeInfo(); number != 0 {
-			s.reply(ss, tally.ACKACK, srt.PutACKACK(s.next(ss), ss.peer, s.timestamp(), number))
-		}
-	case wire.TypeACKACK:
-		kind = tally.ACKACK
-	case wire.TypeNAK:
-		kind = tally.NAK
-	case wire.TypeKeepalive:
-		kind = tally.Keepalive
-	case wire.TypeShutdown:
+	if number := s.book.ReceiveControl(p); number != 0 {
+		s.reply(ss, tally.ACKACK, srt.PutACKACK(s.next(ss), ss.peer, s.timestamp(), number))
+	}
+	if p.Control() == wire.TypeShutdown {
 		s.forget(ss)
 	}
-	s.book.Received.Add(kind, len(p))
 }
 
 func (s *Sink) forget(ss *session) {

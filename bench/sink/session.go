@@ -5,23 +5,23 @@ package sink
 import (
 	"srtrelay/bench/socket"
 	"srtrelay/bench/srt"
+	"srtrelay/bench/tally"
 )
 
 // session is one accepted caller. It belongs to the loop.
 type session struct {
-	caller socket.Address
-	heard  int64 // when the caller was heard last
-	rate   float64
-	check  srt.Check
-	source srt.Source
-	id     uint32 // ours
-	peer   uint32 // the caller's
-	isn    uint32
-	acks   srt.ACKs
-	port   uint16 // index
-	open   bool
-	play   bool
-	spoke  bool // sent something since the last visit
+	caller   socket.Address
+	heard    int64 // when the caller was heard last
+	rate     float64
+	receiver tally.Receiver
+	source   srt.Source
+	id       uint32 // ours
+	peer     uint32 // the caller's
+	isn      uint32
+	port     uint16 // index
+	open     bool
+	play     bool
+	spoke    bool // sent something since the last visit
 }
 
 // attempt names one connection attempt of a caller, as libsrt tells them
@@ -103,7 +103,7 @@ func (t *table) add(a attempt) *session {
 	s := t.at(i)
 	*s = session{
 		caller: a.caller, peer: a.peer, isn: a.isn, id: turn<<placeBits | uint32(i), open: true,
-		check: srt.NewCheck(a.isn), source: srt.NewSource(a.isn), acks: srt.NewACKs(uint32(i)),
+		receiver: tally.NewReceiver(a.isn, uint32(i)), source: srt.NewSource(a.isn),
 	}
 	t.attempts[a] = uint32(i)
 	t.open++
