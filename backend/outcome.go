@@ -32,7 +32,13 @@ var fateNames = [...]string{
 	Closed: "closed", Ended: "ended",
 }
 
-func (f Fate) String() string { return fateNames[f] }
+// String returns the name of the fate in logs.
+func (f Fate) String() string {
+	if int(f) < len(fateNames) {
+		return fateNames[f]
+	}
+	return "unknown"
+}
 
 // Outcome is what the holder of a lease reports of it.
 type Outcome struct {

@@ -233,11 +233,11 @@ func (s *Shard) joinCapture(ctx context.Context, c *capture.Capture) error {
 	}
 	var k, next int
 	var failed error
-	if err := s.do(ctx, func(s *Shard) { k, failed = s.startCapture(t, c.Filter) }); err != nil {
+	if err := s.inbox.do(ctx, func(s *Shard) { k, failed = s.startCapture(t, c.Filter) }); err != nil {
 		return err
 	}
 	for failed == nil && len(c.Filter.Streams) > 0 {
-		if err := s.do(ctx, func(s *Shard) { next = s.markCapture(k, t, next) }); err != nil {
+		if err := s.inbox.do(ctx, func(s *Shard) { next = s.markCapture(k, t, next) }); err != nil {
 			return err
 		}
 		if next == 0 {
@@ -251,8 +251,8 @@ func (s *Shard) joinCapture(ctx context.Context, c *capture.Capture) error {
 func (s *Shard) leaveCapture(t *capture.Tap) {
 	var k, next int
 	var found bool
-	for again := t != nil && s.doAlways(func(s *Shard) { k, found = s.captures.stop(t) }) && found; again; again = next != 0 {
-		if !s.doAlways(func(s *Shard) { next = s.unmarkCapture(k, next) }) {
+	for again := t != nil && s.inbox.doAlways(func(s *Shard) { k, found = s.captures.stop(t) }) && found; again; again = next != 0 {
+		if !s.inbox.doAlways(func(s *Shard) { next = s.unmarkCapture(k, next) }) {
 			return
 		}
 	}

@@ -97,7 +97,7 @@ func TestPanicOfOneShardLetsOthersTellTheirSessions(t *testing.T) {
 	if _, err := l.Kick(t.Context(), SessionID{Shard: 0, Index: 0, Gen: 1}); !errors.Is(err, ErrStopped) {
 		t.Errorf("kick on the shard that panicked: %v", err)
 	}
-	if l.shards[0].doAlways(func(*Shard) {}) {
+	if l.shards[0].inbox.doAlways(func(*Shard) {}) {
 		t.Error("the shard that panicked does as it is asked")
 	}
 	l.Stop()
@@ -107,7 +107,7 @@ func TestPanicOfOneShardLetsOthersTellTheirSessions(t *testing.T) {
 // Who waits for what a loop was doing when it panicked does not wait for ever.
 func TestPanicWhileAsked(t *testing.T) {
 	l := startLoops(t, 1)
-	if err := l.shards[0].do(t.Context(), func(*Shard) { panic("boom") }); !errors.Is(err, ErrStopped) {
+	if err := l.shards[0].inbox.do(t.Context(), func(*Shard) { panic("boom") }); !errors.Is(err, ErrStopped) {
 		t.Errorf("ask: %v, want %v", err, ErrStopped)
 	}
 	l.Stop()

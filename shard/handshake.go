@@ -2,6 +2,7 @@ package shard
 
 import (
 	"errors"
+	"time"
 
 	"srtrelay/addr"
 	"srtrelay/backend"
@@ -89,7 +90,7 @@ func (s *Shard) dial(i uint32, ss *session, t backend.Target) {
 func (s *Shard) tickLeg(i uint32, ss *session) {
 	cold := s.sessions.cold(i)
 	x := &cold.pending.leg
-	s.allowForStalls(cold)
+	cold.allowForStalls(s.stalls.total)
 	b, code := x.Tick(s.now, s.scratchTail())
 	if code != handshake.CodeNone {
 		fate := backend.Unused // no backend was dialled
@@ -111,13 +112,13 @@ func (s *Shard) tickLeg(i uint32, ss *session) {
 }
 
 // allowForStalls moves the deadlines of a handshake by the stalls since the last
-// call.
-func (s *Shard) allowForStalls(cold *coldState) {
-	o := cold.pending
-	if by := s.stalls.total - o.stallsSeen; by > 0 {
-		o.stallsSeen = s.stalls.total
-		o.attempt.deadline += by
-		o.leg.ExtendDeadline(by, cold.opened+handshake.AnswerDeadline)
+// call. total is the sum of all stalls.
+func (cold *coldState) allowForStalls(total time.Duration) {
+	pending := cold.pending
+	if by := total - pending.stallsSeen; by > 0 {
+		pending.stallsSeen = total
+		pending.attempt.deadline += by
+		pending.leg.ExtendDeadline(by, cold.opened+handshake.AnswerDeadline)
 	}
 }
 

@@ -128,7 +128,7 @@ func (s *Shard) runTasks() {
 
 // do runs fn on the loop and waits until it has. After an error fn has not run, and
 // will not.
-func (s *Shard) do(ctx context.Context, fn func(*Shard)) error {
+func (b *inbox) do(ctx context.Context, fn func(*Shard)) error {
 	var claimed atomic.Bool
 	done := make(chan struct{})
 	t := func(s *Shard) {
@@ -137,7 +137,7 @@ func (s *Shard) do(ctx context.Context, fn func(*Shard)) error {
 			close(done)
 		}
 	}
-	if err := s.postRetrying(ctx, t); err != nil {
+	if err := b.postRetrying(ctx, t); err != nil {
 		return err
 	}
 	select {
@@ -148,12 +148,12 @@ func (s *Shard) do(ctx context.Context, fn func(*Shard)) error {
 			return ctx.Err() // the task does nothing
 		}
 		// The loop is running it, which takes a bounded time.
-		if !s.await(done) {
+		if !b.await(done) {
 			return ErrStopped
 		}
 		return nil
-	case <-s.inbox.terminated:
-		if !s.await(done) {
+	case <-b.terminated:
+		if !b.await(done) {
 			return ErrStopped
 		}
 		return nil
@@ -162,21 +162,21 @@ func (s *Shard) do(ctx context.Context, fn func(*Shard)) error {
 
 // doAlways runs do on the loop, also if the inbox is full, and waits; false if the
 // loop has ended.
-func (s *Shard) doAlways(do func(*Shard)) bool {
+func (b *inbox) doAlways(do func(*Shard)) bool {
 	done := make(chan struct{})
-	if !s.inbox.postAlways(func(s *Shard) { do(s); close(done) }) {
+	if !b.postAlways(func(s *Shard) { do(s); close(done) }) {
 		return false
 	}
-	return s.await(done)
+	return b.await(done)
 }
 
 // await waits until a task is done; false if it will never be, because the loop has
 // ended.
-func (s *Shard) await(done <-chan struct{}) bool {
+func (b *inbox) await(done <-chan struct{}) bool {
 	select {
 	case <-done:
 		return true
-	case <-s.inbox.terminated:
+	case <-b.terminated:
 	}
 	select {
 	case <-done: // before the loop ended
@@ -187,13 +187,13 @@ func (s *Shard) await(done <-chan struct{}) bool {
 }
 
 // postRetrying posts a task, and retries for a while if the inbox is full.
-func (s *Shard) postRetrying(ctx context.Context, t task) error {
+func (b *inbox) postRetrying(ctx context.Context, t task) error {
 	wait := firstRetry
 	for range retries {
-		if s.inbox.post(t) {
+		if b.post(t) {
 			return nil
 		}
-		if s.inbox.isClosed() {
+		if b.isClosed() {
 			return ErrStopped
 		}
 		timer := time.NewTimer(wait)

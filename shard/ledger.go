@@ -163,7 +163,7 @@ func (g *Group) shutDownFormerSlice(ctx context.Context, sender int, callers []l
 	back := make([]bool, len(callers))
 	for k := range g.shards {
 		s := g.shards[(sender+1+k)%len(g.shards)]
-		err := s.do(ctx, func(s *Shard) {
+		err := s.inbox.do(ctx, func(s *Shard) {
 			s.findFormer(callers, back)
 			if s == g.shards[sender] && !s.endingSessions {
 				sent = s.sendFormerShutdowns(callers, back)

@@ -41,7 +41,7 @@ func (s *Shard) onTimeout(i uint32) {
 func (s *Shard) checkSession(i uint32, ss *session) {
 	cold := s.sessions.cold(i)
 	if cold.replay != nil && s.now >= ss.establishedAt+handshake.ResponseTTL {
-		s.dropReplay(cold)
+		cold.dropReplay()
 	}
 	s.answerPendingInduction(i, ss)
 	if s.now-s.stalls.extend(max(ss.callerSeen, ss.backendSeen)) >= s.cfg.IdleTimeout {
@@ -159,7 +159,7 @@ func (s *Shard) replaceSession(i uint32, ss *session) {
 // toTombstone frees all of a session but its keys. These stay for a while, so that
 // late datagrams do not meet another session.
 func (s *Shard) toTombstone(i uint32, ss *session) {
-	s.dropReplay(s.sessions.cold(i))
+	s.sessions.cold(i).dropReplay()
 	s.dropPendingInduction(i)
 	s.peers.leave(&s.sessions, i, ss)
 	s.releaseLease(ss, ss.cause.fate(), s.sessions.cold(i).ended-ss.establishedAt)
@@ -171,7 +171,7 @@ func (s *Shard) toTombstone(i uint32, ss *session) {
 func (s *Shard) freeSession(i uint32, ss *session) {
 	s.sessions.tombstones--
 	s.admission.freed(ss.caller.IP, ss.state)
-	s.dropReplay(s.sessions.cold(i))
+	s.sessions.cold(i).dropReplay()
 	s.sessions.unkey(i, ss)
 	s.meters.Release(&ss.meter)
 	s.captures.sessionFreed(ss)
@@ -179,7 +179,7 @@ func (s *Shard) freeSession(i uint32, ss *session) {
 	s.sessions.release(i)
 }
 
-func (s *Shard) dropReplay(cold *coldState) {
+func (cold *coldState) dropReplay() {
 	if cold.replay != nil {
 		cold.replay.Close()
 		cold.replay = nil
@@ -219,7 +219,7 @@ func (u *outcomes) retry() {
 // SHUTDOWN was lost, and without another the caller would wait 5 s for its own
 // timeout.
 func (s *Shard) handleLateFromCaller(ss *session) {
-	if ss.state == StateClosing && ss.cause.needsCallerShutdown() && s.mayRepeatShutdown(ss) {
+	if ss.state == StateClosing && ss.cause.needsCallerShutdown() && ss.mayRepeatShutdown(s.now) {
 		s.sendShutdownCaller(ss)
 	}
 }
@@ -228,23 +228,23 @@ func (s *Shard) handleLateFromCaller(ss *session) {
 // the caller was rejected has opened a connection that nobody will use.
 func (s *Shard) handleLateFromBackend(ss *session, p wire.Packet) {
 	if ss.backendID == 0 {
-		if h, ok := wire.AsHandshake(p); ok && h.Type() == wire.Conclusion && h.ISN() == ss.isn && s.mayRepeatShutdown(ss) {
+		if h, ok := wire.AsHandshake(p); ok && h.Type() == wire.Conclusion && h.ISN() == ss.isn && ss.mayRepeatShutdown(s.now) {
 			s.sendShutdownBackend(ss, h.SocketID())
 		}
 		return
 	}
-	if ss.cause.needsBackendShutdown() && s.mayRepeatShutdown(ss) {
+	if ss.cause.needsBackendShutdown() && ss.mayRepeatShutdown(s.now) {
 		s.sendShutdownBackend(ss, ss.backendID)
 	}
 }
 
 // mayRepeatShutdown limits repeated SHUTDOWNs to one per shutdownInterval: a peer's
 // last datagrams often cross the first SHUTDOWN.
-func (s *Shard) mayRepeatShutdown(ss *session) bool {
-	if s.now-ss.lastShutdown < shutdownInterval {
+func (ss *session) mayRepeatShutdown(now time.Duration) bool {
+	if now-ss.lastShutdown < shutdownInterval {
 		return false
 	}
-	ss.lastShutdown = s.now
+	ss.lastShutdown = now
 	return true
 }
 

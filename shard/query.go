@@ -120,7 +120,7 @@ func (g *Group) Walk(ctx context.Context, from Cursor, dst []View, want Filter) 
 	}
 	dst = dst[:min(len(dst), maxViews)]
 	next = from
-	err = g.shards[from.Shard].do(ctx, func(s *Shard) {
+	err = g.shards[from.Shard].inbox.do(ctx, func(s *Shard) {
 		var end bool
 		if n, next.Index, end = s.walk(from.Index, dst, &want); end {
 			next = Cursor{Shard: from.Shard + 1}
@@ -176,7 +176,7 @@ func (g *Group) visit(ctx context.Context, id SessionID, fn func(*Shard, *sessio
 	if id.Shard < 0 || id.Shard >= len(g.shards) || id.IsZero() {
 		return nil
 	}
-	return g.shards[id.Shard].do(ctx, func(s *Shard) {
+	return g.shards[id.Shard].inbox.do(ctx, func(s *Shard) {
 		if ss := s.sessions.find(id.Index, id.Gen); ss != nil {
 			fn(s, ss)
 		}

@@ -1,19 +1,22 @@
 package shard
 
 import (
+	"fmt"
+	"slices"
 	"testing"
+	"time"
 	"unsafe"
 )
 
 // A hundred thousand sessions that hardly speak are what a relay of players
 // holds most of. Each is to cost 1 KiB of memory in all, and what the balancer,
 // the table, the wheel and the names of streams need is as much again as this.
-// Whatever is wanted during the handshake only belongs into opening,
-// what its caller may ask for again into the replay.
+// What only the handshake needs belongs into pendingHandshake, what the caller
+// may ask for again into the replay.
 func TestIdleSessionsAreSmall(t *testing.T) {
 	const budget = 304
 	if n := unsafe.Sizeof(session{}) + unsafe.Sizeof(coldState{}); n > budget {
-		t.Errorf("a session and its side have %d bytes, want %d at most", n, budget)
+		t.Errorf("a session and its cold state have %d bytes, want %d at most", n, budget)
 	}
 }
 
@@ -32,5 +35,52 @@ func TestSessionsLieInCacheLines(t *testing.T) {
 		if at != 0 {
 			t.Errorf("%s: the line does not begin there", name)
 		}
+	}
+}
+
+// A session goes from state to state as session.go draws it, and no other way.
+func TestTransitions(t *testing.T) {
+	for name, tt := range map[string]struct {
+		to   func(*session)
+		from []State
+	}{
+		"resolving":   {(*session).toResolving, []State{StateFree}},
+		"connecting":  {(*session).toConnecting, []State{StateResolving, StateConnecting}},
+		"established": {func(ss *session) { ss.toEstablished(time.Second, 1) }, []State{StateConnecting}},
+		"rejected":    {(*session).toRejected, []State{StateResolving, StateConnecting}},
+		"closing":     {func(ss *session) { ss.toClosing(time.Second, CauseIdle) }, []State{StateEstablished}},
+	} {
+		for st := StateFree; st <= StateClosing; st++ {
+			ss := session{state: st}
+			wrong := func() (panicked bool) {
+				defer func() { panicked = recover() != nil }()
+				tt.to(&ss)
+				return false
+			}()
+			if wrong == slices.Contains(tt.from, st) {
+				t.Errorf("from %v to %s: panic %v", st, name, wrong)
+			}
+			if !wrong && ss.state.String() != name {
+				t.Errorf("from %v to %v, want %s", st, ss.state, name)
+			}
+		}
+	}
+}
+
+func TestUnknownEnumValuesHaveAName(t *testing.T) {
+	for _, v := range []fmt.Stringer{State(255), Cause(255), Counter(255), NumCounters} {
+		if got := v.String(); got != "unknown" {
+			t.Errorf("%T: %q", v, got)
+		}
+	}
+}
+
+func TestProbesLast(t *testing.T) {
+	sum := time.Duration(0)
+	for _, after := range probeAfter {
+		sum += after
+	}
+	if sum != probesLast {
+		t.Errorf("the probes take %v, probesLast is %v", sum, time.Duration(probesLast))
 	}
 }
