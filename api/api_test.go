@@ -77,8 +77,8 @@ func TestAnswers(t *testing.T) {
 	at := time.Date(2026, 5, 4, 3, 2, 1, 0, time.FixedZone("", 3600))
 	r := &relay{backends: DescribeBackends(BackendStates{
 		Snapshot: &backend.Snapshot{Backends: []backend.Backend{
-			{ID: "a", Addr: netip.MustParseAddrPort("10.0.0.1:10080"), Source: backend.Static, KeyLen: 2, Added: at, Answered: at.Add(-1)},
-			{ID: "b", Addr: netip.MustParseAddrPort("10.0.0.2:10080"), Source: backend.Static, Draining: true, Down: true},
+			{ID: "a", Addr: netip.MustParseAddrPort("10.0.0.1:10080"), Source: backend.SourceStatic, KeyLen: 2, Added: at, Answered: at.Add(-1)},
+			{ID: "b", Addr: netip.MustParseAddrPort("10.0.0.2:10080"), Source: backend.SourceStatic, Draining: true, Down: true},
 		}},
 		Seen:     map[backend.ID]time.Time{"a": at},
 		Loads:    map[backend.ID]Load{"a": {Sessions: 3, Streams: 2}, "gone": {Sessions: 1}},

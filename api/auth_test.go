@@ -140,7 +140,7 @@ func TestHostileRegistrations(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Error(err)
 	}
-	if d.Snapshot() != before || len(d.Seen()) != 0 {
+	if d.Snapshot() != before || len(d.LastSeen()) != 0 {
 		t.Errorf("known %+v", d.Snapshot().Backends)
 	}
 	if n := strings.Count(d.log.String(), "\n"); n > many/20 {

@@ -112,10 +112,10 @@ func (h *handler) forget(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		writeError(w, http.StatusNotFound, "no such backend: "+answer.Escape(string(id)))
 		return
-	case b.Source == backend.Static:
+	case b.Source == backend.SourceStatic:
 		writeError(w, http.StatusConflict, "backend "+string(id)+" is in the configuration and would come back: drain it")
 		return
-	case b.Source == backend.Shared:
+	case b.Source == backend.SourceShared:
 		writeError(w, http.StatusConflict, "backend "+string(id)+" is in the shared state and would come back: drain it")
 		return
 	}

@@ -126,7 +126,7 @@ func everything(t *testing.T, change func(*Deps)) *fixture {
 		}
 	})
 	d.deps.Page = http.NotFoundHandler()
-	d.Put(backend.Backend{ID: "static", Source: backend.Static, Addr: netip.MustParseAddrPort("10.0.0.1:1"), KeyLen: 2, Added: time.Now()})
+	d.Put(backend.Backend{ID: "static", Source: backend.SourceStatic, Addr: netip.MustParseAddrPort("10.0.0.1:1"), KeyLen: 2, Added: time.Now()})
 	if change != nil {
 		change(&d.deps)
 	}

@@ -202,7 +202,7 @@ func (c *contract) holdOdd(token []string) {
 	c.hold(full, asked{"GET", "/api/v1/events", "", 503, false})
 
 	many := everything(c.T, nil)
-	many.Put(backend.Backend{ID: sampleID, Source: backend.Static, Addr: netip.MustParseAddrPort("10.0.0.1:1")})
+	many.Put(backend.Backend{ID: sampleID, Source: backend.SourceStatic, Addr: netip.MustParseAddrPort("10.0.0.1:1")})
 	c.hold(many, asked{"POST", register, sample, 409, false}, token...)
 	c.hold(many, asked{"POST", register + "/secret-token", sample, 409, false})
 

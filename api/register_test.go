@@ -45,7 +45,7 @@ func (d *fixture) logger() *slog.Logger { return slog.New(slog.NewTextHandler(&d
 
 // Backends implements Backends.
 func (d *fixture) Backends() []answer.Backend {
-	return DescribeBackends(BackendStates{Snapshot: d.Snapshot(), Seen: d.Seen(), Now: time.Now()})
+	return DescribeBackends(BackendStates{Snapshot: d.Snapshot(), Seen: d.LastSeen(), Now: time.Now()})
 }
 
 // Explain implements Explainer: the first backend that takes streams.
@@ -54,7 +54,7 @@ func (d *fixture) Explain(q backend.Query) (backend.Target, string, error) {
 		return backend.Target{}, "", backend.ErrNoStream
 	}
 	for _, b := range d.Snapshot().Backends {
-		if b.Takes(time.Now()) {
+		if b.Available(time.Now()) {
 			return backend.Target{ID: b.ID, Addr: b.Addr}, "the first", nil
 		}
 	}
@@ -98,7 +98,7 @@ func TestRegister(t *testing.T) {
 		d.expect(200, accepted, d.call("POST", register, sample))
 	}
 	b, ok := d.Snapshot().Find(sampleID)
-	if !ok || len(d.Snapshot().Backends) != 1 || b.Addr != netip.MustParseAddrPort("10.0.0.5:10081") || b.Source != backend.Registered {
+	if !ok || len(d.Snapshot().Backends) != 1 || b.Addr != netip.MustParseAddrPort("10.0.0.5:10081") || b.Source != backend.SourceRegistered {
 		t.Fatalf("%+v", d.Snapshot().Backends)
 	}
 	if g := b.Registration; g.Device != "origin1" || g.IP != "10.0.0.5" || g.RTMP[0] != "19351" || g.SRT[0] != "udp://0.0.0.0:10081" {
@@ -136,8 +136,8 @@ func TestRegisterForms(t *testing.T) {
 
 func TestRegisterRefuses(t *testing.T) {
 	d := newFixture(t, "")
-	d.Reserve(netip.MustParseAddrPort("10.0.0.7:20080"))
-	d.Put(backend.Backend{ID: "a-b-c:1", Source: backend.Static, Addr: netip.MustParseAddrPort("10.0.0.1:1")})
+	d.SetOwnAddrs(netip.MustParseAddrPort("10.0.0.7:20080"))
+	d.Put(backend.Backend{ID: "a-b-c:1", Source: backend.SourceStatic, Addr: netip.MustParseAddrPort("10.0.0.1:1")})
 	before := d.Snapshot()
 	with := func(old, replacement string) string { return strings.Replace(sample, old, replacement, 1) }
 	for _, c := range []struct {
@@ -183,8 +183,8 @@ func TestRegisterRefuses(t *testing.T) {
 
 func TestDrainAndForget(t *testing.T) {
 	d := newFixture(t, "")
-	d.Put(backend.Backend{ID: "[fd00::1]:10080", Source: backend.Static, Addr: netip.MustParseAddrPort("[fd00::1]:10080")})
-	d.Put(backend.Backend{ID: "there", Source: backend.Shared})
+	d.Put(backend.Backend{ID: "[fd00::1]:10080", Source: backend.SourceStatic, Addr: netip.MustParseAddrPort("[fd00::1]:10080")})
+	d.Put(backend.Backend{ID: "there", Source: backend.SourceShared})
 	d.call("POST", register, sample)
 	draining := func(id backend.ID, want bool) {
 		t.Helper()
@@ -229,7 +229,7 @@ func TestDrainAndForget(t *testing.T) {
 func TestBackendsShowRegistrations(t *testing.T) {
 	d := newFixture(t, "")
 	d.call("POST", register, sample)
-	d.Alive(sampleID, 2, time.Now())
+	d.MarkAlive(sampleID, 2, time.Now())
 	var got struct{ Data answer.BackendList }
 	if err := json.Unmarshal(d.call("GET", "/api/v1/backends", "").Body.Bytes(), &got); err != nil {
 		t.Fatal(err)

@@ -63,7 +63,7 @@ func (h *handler) resolve(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	target, why, err := h.deps.Explainer.Explain(backend.Query{
-		Key: routed.Key, Spelled: routed.Spelled, StreamID: in.StreamID, Publish: routed.Stream.Publish, Caller: in.Caller,
+		Key: routed.Key, ProxyKey: routed.ProxyKey, StreamID: in.StreamID, Publish: routed.Stream.Publish, Caller: in.Caller,
 	})
 	switch {
 	case errors.Is(err, backend.ErrNoStream):
@@ -126,10 +126,10 @@ func describe(in rules.Request, routed streamid.Routed) resolution {
 		d.Rewritten = routed.StreamID
 	}
 	switch {
-	case routed.Dialect == rules.MediaMTX:
+	case routed.Dialect == rules.DialectMediaMTX:
 		// This dialect has a place for a password.
 		d.StreamID, d.Rewritten, d.Params = streamid.Redact(d.StreamID), streamid.Redact(d.Rewritten), streamid.RedactQuery(d.Params)
-	case routed.From != rules.Sent:
+	case routed.From != rules.OriginSent:
 		// The client knows the secrets that it sent, but not those of the rules.
 		d.Rewritten, d.Params = streamid.Redact(d.Rewritten), streamid.Redact(d.Params)
 	}

@@ -39,7 +39,7 @@ func (d *fixture) resolve(streamID string, more ...string) (*httptest.ResponseRe
 
 // open adds a backend that takes streams.
 func (d *fixture) open() *fixture {
-	d.Put(backend.Backend{ID: "b", Source: backend.Static, Addr: netip.MustParseAddrPort("10.0.0.1:10080")})
+	d.Put(backend.Backend{ID: "b", Source: backend.SourceStatic, Addr: netip.MustParseAddrPort("10.0.0.1:10080")})
 	return d
 }
 
@@ -101,7 +101,7 @@ func TestResolveFollowsTheRules(t *testing.T) {
 	live.Publish(set)
 	d.deps.Rules = live
 	d.http = newHandler("v1", d.deps, d.logger()).mux()
-	if w, a := d.resolve(""); w.Code != 200 || a.Data.From != rules.FromDefault || a.Data.Rewritten != "#!::r=live/fallback,m=publish,token=***" ||
+	if w, a := d.resolve(""); w.Code != 200 || a.Data.From != rules.OriginDefault || a.Data.Rewritten != "#!::r=live/fallback,m=publish,token=***" ||
 		a.Data.Params != "token=***" || a.Data.Key != "__defaultVhost__/live/fallback" {
 		t.Errorf("%s", w.Body)
 	}

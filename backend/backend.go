@@ -1,6 +1,6 @@
-// Package backend is the vocabulary of the servers behind the relay: who they
-// are, what is asked for a new caller, what is answered; and the Registry,
-// which publishes immutable snapshots of them.
+// Package backend defines the servers behind the relay (Backend), the question
+// which of them serves a caller (Query) and its answer (Target), and the Registry,
+// which publishes immutable snapshots of all backends.
 //
 // It must not know how a backend is chosen (balancer) or how it is reached
 // (shard).
@@ -18,17 +18,17 @@ type ID string
 // Source says how the relay learnt of a backend.
 type Source string
 
-// Static backends come from the configuration, registered ones announce
-// themselves by heartbeat, shared ones were learnt from a common store.
+// The sources of backends: the configuration, heartbeats, and a store that relays
+// share.
 const (
-	Static     Source = "static"
-	Registered Source = "registered"
-	Shared     Source = "shared"
+	SourceStatic     Source = "static"
+	SourceRegistered Source = "registered"
+	SourceShared     Source = "shared"
 )
 
 // Registration is what an SRS server says of itself in a heartbeat
-// (SrsHttpHeartbeat::do_heartbeat), kept as it came for whoever shares the
-// store. It is not changed after it was made.
+// (SrsHttpHeartbeat::do_heartbeat), unchanged for the readers of a shared store.
+// It is immutable.
 type Registration struct {
 	IP, Device           string
 	Server, Service, PID string
@@ -40,64 +40,66 @@ type Registration struct {
 type Backend struct {
 	ID     ID
 	Source Source
-	// Host is what the operator wrote, host:port; names are resolved to Addr.
+	// Host is the operator's host:port; a name is resolved to Addr.
 	Host string
 	// Addr is where handshakes and datagrams go. It is the zero AddrPort while
-	// a static backend's name does not resolve; the backend is down then.
+	// a static backend's name does not resolve; then the backend is down.
 	Addr netip.AddrPort
-	// Problem says why there is no Addr, or why a name's present address is
-	// not taken; "" for none.
+	// Problem says why there is no Addr, or why the relay does not use the
+	// name's present address; "" for none.
 	Problem string
 	// KeyLen is the key length that the backend advertises in its INDUCTION
-	// reply: 0 none or not learnt yet, 2, 3 or 4 for AES-128, 192, 256.
+	// reply: 2, 3 or 4 for AES-128, 192 or 256, 0 for none or not yet known.
 	KeyLen uint16
-	// Down says that the backend is known not to answer: it gets no streams.
+	// Down means that the backend does not answer: it gets no streams.
 	Down bool
-	// Gone says of one that is down that it is certain: nobody listens there.
-	// Else only probes were lost.
+	// Gone means that a backend is down for certain: nothing listens there.
+	// Otherwise only probes were lost.
 	Gone bool
-	// Suspect says that somebody found it silent and nobody has confirmed it:
-	// it gets no new streams while there are others, and keeps those it has.
+	// Suspect means that a session found the backend silent, which no probe has
+	// confirmed: it keeps its streams, and gets new ones only if there is no
+	// other backend.
 	Suspect bool
-	// Draining says that the operator wants no new streams on it.
+	// Draining means that the operator wants no new streams on the backend.
 	Draining bool
-	// Weight is its share of new streams against the others', at least 1.
+	// Weight is the backend's share of new streams relative to the others', at
+	// least 1.
 	Weight int
-	// Expires is when a backend that needs heartbeats counts as late, zero
-	// for one that needs none.
+	// Expires is when a backend that needs heartbeats becomes late, zero for
+	// one that needs none.
 	Expires time.Time
-	// Registration is what the backend said of itself, nil for a static one.
+	// Registration is the backend's own, nil for a static backend without one.
 	Registration *Registration
-	// Added is when the backend was put in, Answered when it last answered a
-	// probe.
+	// Added is when the registry got the backend, Answered when it last
+	// answered a probe.
 	Added, Answered time.Time
 }
 
-// Query is what is known of a caller when a backend is needed for it.
+// Query describes a caller that needs a backend.
 type Query struct {
 	// Key is the affinity key of the stream: vhost/app/stream.
 	Key string
-	// Spelled is the key with the stream's name as it was sent, "" where that is
-	// the Key: SRS drops the last dot of it and what follows, SRS's proxy, which
-	// may share a store with relays, does not.
-	Spelled string
-	// Group is the bonding group ID, 0 without one. Members of one group
-	// reach one backend whatever their keys (SRT mirrors groups per process).
+	// ProxyKey is the key that SRS's proxy, which may share a store with relays,
+	// has for the stream, "" if that is Key. SRS drops the last dot of a
+	// stream's name and what follows; its proxy does not.
+	ProxyKey string
+	// Group is the bonding group ID, 0 without one. All members of a group go
+	// to one backend, because SRT mirrors a group within one process.
 	Group uint32
-	// StreamID is the stream ID as it came, for rules and logs.
+	// StreamID is the stream ID as received, for rules and logs.
 	StreamID string
 	// Publish is true for a publisher, false for a player.
 	Publish bool
 	// Caller is the caller's address.
 	Caller netip.AddrPort
-	// Tried are backends that have just let this caller's handshake pass
-	// without an answer: they are not to be chosen again for it.
+	// Tried are backends that have just failed to answer this caller's
+	// handshake: they are not chosen for it again.
 	Tried [2]ID
 }
 
-// Takes reports whether the backend may be given a new stream at a time. One
-// that is Suspect may, if there is no other.
-func (b Backend) Takes(now time.Time) bool {
+// Available reports whether the backend may get a new stream. A Suspect one may,
+// if there is no other.
+func (b Backend) Available(now time.Time) bool {
 	return !b.Down && !b.Draining && !b.Late(now)
 }
 
@@ -106,8 +108,8 @@ func (b Backend) Late(now time.Time) bool {
 	return !b.Expires.IsZero() && now.After(b.Expires)
 }
 
-// Lease is a session's hold on a backend, 0 for none. Whoever was given one
-// returns it once, when the session is gone.
+// Lease is a session's claim on a backend, 0 for none. Its holder returns it
+// once, after the session has ended.
 type Lease uint64
 
 // Target is the answer to a Query.
@@ -117,10 +119,56 @@ type Target struct {
 	Lease Lease
 }
 
-// Why a Query has no Target.
+// The reasons for which a Query has no Target.
 var (
-	// ErrNone says that no backend can take the stream.
+	// ErrNone means that no backend can take the stream.
 	ErrNone = errors.New("no backend available")
-	// ErrNoStream says that a player asked for a stream that nobody publishes.
+	// ErrNoStream means that a player asked for a stream that nobody publishes.
 	ErrNoStream = errors.New("no such stream")
 )
+
+// Fate is what became of a placement. All but FateBegan end its lease.
+type Fate uint8
+
+// The fates of a placement.
+const (
+	// FateUnused: the caller went, or could not be served, before the backend had
+	// its time. It says nothing of the backend.
+	FateUnused Fate = iota
+	// FateBegan: the backend accepted the caller. The lease goes on.
+	FateBegan
+	// FateRefused: the backend rejected the caller for want of resources.
+	FateRefused
+	// FateDenied: the backend rejected the caller for what it is or asks.
+	FateDenied
+	// FateSilent: the backend gave no valid answer in its time, or fell silent in
+	// a session while its caller was sending.
+	FateSilent
+	// FateLost: nothing listens there any more.
+	FateLost
+	// FateClosed: the backend ended the session.
+	FateClosed
+	// FateEnded: the caller, the operator or the relay ended the session.
+	FateEnded
+)
+
+var fateNames = [...]string{
+	FateUnused: "unused", FateBegan: "began", FateRefused: "refused", FateDenied: "denied", FateSilent: "silent", FateLost: "lost",
+	FateClosed: "closed", FateEnded: "ended",
+}
+
+// String returns the name of the fate in logs.
+func (f Fate) String() string {
+	if int(f) < len(fateNames) {
+		return fateNames[f]
+	}
+	return "unknown"
+}
+
+// Outcome is what the holder of a lease reports of it.
+type Outcome struct {
+	Lease Lease
+	Fate  Fate
+	// Lasted is how long the session was established, 0 if it never was.
+	Lasted time.Duration
+}

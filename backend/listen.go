@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// ParseListen returns where a server can be reached that announces a listen
-// endpoint in its heartbeat: 10080, :10080, 0.0.0.0:10080, [::]:10080 or a
-// concrete address, each also behind udp:// or srt://. No host, or a wildcard,
-// means the heartbeat's ip; where that is missing or no address under which
-// this relay can reach one host, it means peer, the heartbeat's own sender. The
-// error says what is wrong with the entry.
+// ParseListen returns the address of a server that announces a listen endpoint in
+// its heartbeat: 10080, :10080, 0.0.0.0:10080, [::]:10080 or a specific address,
+// each also after udp:// or srt://. Without a host, or with a wildcard, the
+// address is the heartbeat's ip. If that is missing or is not the address of one
+// host that this relay can reach, it is peer, the heartbeat's sender. The error
+// says what is wrong with the entry.
 func ParseListen(entry, ip string, peer netip.Addr) (netip.AddrPort, error) {
 	host, port, err := splitListen(entry)
 	if err != nil {
@@ -44,7 +44,7 @@ func ParseListen(entry, ip string, peer netip.Addr) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(peer, port), nil
 }
 
-// splitListen cuts an entry into its host, "" for none, and its port.
+// splitListen splits an entry into its host, "" for none, and its port.
 func splitListen(entry string) (host string, port uint16, err error) {
 	text := entry
 	if scheme, rest, ok := strings.Cut(text, "://"); ok {
@@ -69,9 +69,9 @@ func splitListen(entry string) (host string, port uint16, err error) {
 	return host, uint16(n), nil
 }
 
-// reachable reports whether at can be the address of one host as the relay sees
-// it. Loopback is only for who speaks from it: said by another host it would
-// lead the relay to itself.
+// reachable reports whether at can be the address of one host from the relay's
+// point of view. A loopback address counts only if peer has one too: from another
+// host it would lead the relay to itself.
 func reachable(at, peer netip.Addr) bool {
 	switch {
 	case !at.IsValid(), at.IsUnspecified(), at.IsMulticast():

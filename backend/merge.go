@@ -6,31 +6,29 @@ import (
 	"time"
 )
 
-// unanswered is how long a shared backend that has never answered a probe
-// keeps its place when places are short.
-const unanswered = 30 * time.Second
+// evictAfter is how long a shared backend that has never answered a probe stays
+// when MaxRegistered is reached.
+const evictAfter = 30 * time.Second
 
-// Change is what a shared store says of one backend: as the caller has seen it
-// in a snapshot, and as it is to be. A zero Seen stands for one that was not
-// there, a zero Next for one that is to go. Where both have an ID and it is not
-// the same, Next is the process that has taken over from Seen: its late
-// heartbeats will be refused.
-type Change struct{ Seen, Next Backend }
+// Change is a compare-and-swap of one backend: Old as the caller found it in a
+// snapshot, New as it becomes. A zero Old adds a backend, a zero New removes one.
+// If their IDs differ, New is the process that replaces Old, whose late heartbeats
+// are refused from then on.
+type Change struct{ Old, New Backend }
 
-// Refusal is a Change that was not made, and why.
+// Refusal is a Change that Merge refused, and why.
 type Refusal struct {
 	Change
 	Err error
 }
 
-// Merge makes many changes in one snapshot: each costs a copy of all backends.
-// A change is left out without a word if the backend is no longer as it was
-// seen; the caller's next look decides anew. Those that the gate refuses, or
-// for which there is no place among MaxRegistered, are returned.
+// Merge makes many changes in one snapshot, because a snapshot costs a copy of all
+// backends. It skips a change if the backend is no longer Old; the caller's next
+// snapshot decides anew. It returns the changes with an address that no backend
+// may have, and those that exceed MaxRegistered.
 //
-// When all places are taken, a shared backend that has never answered a probe
-// gives way to a new one after a while: entries that lead nowhere cannot keep
-// everybody else out.
+// When MaxRegistered is reached, a new backend replaces a shared one that has not
+// answered a probe for evictAfter: dead entries must not keep others out.
 func (r *Registry) Merge(changes []Change, now time.Time) (refused []Refusal) {
 	if len(changes) == 0 {
 		return nil
@@ -41,23 +39,23 @@ func (r *Registry) Merge(changes []Change, now time.Time) (refused []Refusal) {
 	places := MaxRegistered
 	for _, b := range r.Snapshot().Backends {
 		present[b.ID] = b
-		if b.Source != Static {
+		if b.Source != SourceStatic {
 			places--
 		}
 	}
 	changed := false
-	idle := r.idle(now)
+	idle := r.evictable(now)
 	for _, c := range changes {
-		target := cmp.Or(c.Seen.ID, c.Next.ID)
-		_, taken := present[c.Next.ID]
-		if present[target] != c.Seen || c.Next.ID != target && taken {
+		target := cmp.Or(c.Old.ID, c.New.ID)
+		_, taken := present[c.New.ID]
+		if present[target] != c.Old || c.New.ID != target && taken {
 			continue
 		}
-		if err := r.gate.check(c.Next.Addr); err != nil {
+		if err := r.filter.check(c.New.Addr); err != nil {
 			refused = append(refused, Refusal{c, err})
 			continue
 		}
-		if c.Seen.ID == "" && places <= 0 {
+		if c.Old.ID == "" && places <= 0 {
 			if len(idle) == 0 {
 				refused = append(refused, Refusal{c, ErrFull})
 				continue
@@ -66,18 +64,18 @@ func (r *Registry) Merge(changes []Change, now time.Time) (refused []Refusal) {
 			idle = idle[1:]
 			places++
 		}
-		if c.Seen.ID != "" {
-			delete(present, c.Seen.ID)
+		if c.Old.ID != "" {
+			delete(present, c.Old.ID)
 			places++
 		}
-		if c.Next.ID != "" {
-			c.Next.Weight = max(c.Next.Weight, 1)
-			present[c.Next.ID] = c.Next
+		if c.New.ID != "" {
+			c.New.Weight = max(c.New.Weight, 1)
+			present[c.New.ID] = c.New
 			places--
-			delete(r.pulses, c.Next.ID)
+			delete(r.liveness, c.New.ID)
 		}
-		if c.Seen.ID != "" && c.Next.ID != "" && c.Seen.ID != c.Next.ID {
-			r.note(c.Seen.ID, now)
+		if c.Old.ID != "" && c.New.ID != "" && c.Old.ID != c.New.ID {
+			r.noteReplaced(c.Old.ID, now)
 		}
 		changed = true
 	}
@@ -91,16 +89,16 @@ func (r *Registry) Merge(changes []Change, now time.Time) (refused []Refusal) {
 	return refused
 }
 
-// idle returns the shared backends that give way to new ones, the one that was
-// put in first before the others. There are some only while places are short.
-func (r *Registry) idle(now time.Time) []ID {
+// evictable returns the shared backends that new ones may replace, the oldest
+// first. There are none below MaxRegistered.
+func (r *Registry) evictable(now time.Time) []ID {
 	all := r.Snapshot().Backends
 	if len(all) < MaxRegistered {
 		return nil
 	}
 	var waiting []Backend
 	for _, b := range all {
-		if b.Source == Shared && b.Down && b.Answered.IsZero() && now.Sub(b.Added) >= unanswered {
+		if b.Source == SourceShared && b.Down && b.Answered.IsZero() && now.Sub(b.Added) >= evictAfter {
 			waiting = append(waiting, b)
 		}
 	}
@@ -112,18 +110,17 @@ func (r *Registry) idle(now time.Time) []ID {
 	return ids
 }
 
-// makePlace forgets a shared backend that is down for the sake of one that
-// registers here: an operator's own servers come before what a store lists. It
-// reports whether there is a place now.
-func (r *Registry) makePlace() bool {
+// makeRoom removes a shared backend that is down for one that registers here, which
+// comes before what a store lists. It reports whether there is room.
+func (r *Registry) makeRoom() bool {
 	all := r.Snapshot().Backends
 	taken, out := 0, -1
 	for i, b := range all {
-		if b.Source == Static {
+		if b.Source == SourceStatic {
 			continue
 		}
 		taken++
-		if b.Source == Shared && b.Down && (out < 0 || b.Answered.Before(all[out].Answered)) {
+		if b.Source == SourceShared && b.Down && (out < 0 || b.Answered.Before(all[out].Answered)) {
 			out = i
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // sharedAt is a backend as a shared store tells of it.
 func sharedAt(id ID, addr string) Backend {
 	return Backend{
-		ID: id, Source: Shared, Addr: netip.MustParseAddrPort(addr), Down: true, Weight: 1, Added: noon,
+		ID: id, Source: SourceShared, Addr: netip.MustParseAddrPort(addr), Down: true, Weight: 1, Added: noon,
 		Expires: noon.Add(time.Minute),
 	}
 }
@@ -20,16 +20,16 @@ func sharedAt(id ID, addr string) Backend {
 func TestMergeOnlyWhatWasSeen(t *testing.T) {
 	r := NewRegistry()
 	a := sharedAt("a", "10.0.0.1:1")
-	r.Merge([]Change{{Next: a}}, noon)
+	r.Merge([]Change{{New: a}}, noon)
 	find(t, r, "a")
-	r.Merge([]Change{{Next: sharedAt("a", "10.0.0.2:1")}}, noon)
+	r.Merge([]Change{{New: sharedAt("a", "10.0.0.2:1")}}, noon)
 	if b := find(t, r, "a"); b.Addr != a.Addr {
 		t.Errorf("one that is there was taken for a new one: %+v", b)
 	}
-	r.Alive("a", 4, noon)
+	r.MarkAlive("a", 4, noon)
 	later := a
 	later.Expires = noon.Add(time.Hour)
-	if refused := r.Merge([]Change{{Seen: a, Next: later}}, noon); len(refused) != 0 {
+	if refused := r.Merge([]Change{{Old: a, New: later}}, noon); len(refused) != 0 {
 		t.Errorf("%+v", refused)
 	}
 	if b := find(t, r, "a"); b.Down || b.KeyLen != 4 {
@@ -38,11 +38,11 @@ func TestMergeOnlyWhatWasSeen(t *testing.T) {
 	seen := find(t, r, "a")
 	later = seen
 	later.Expires = noon.Add(time.Hour)
-	r.Merge([]Change{{Seen: seen, Next: later}}, noon)
+	r.Merge([]Change{{Old: seen, New: later}}, noon)
 	if b := find(t, r, "a"); b != later {
 		t.Errorf("%+v, want %+v", b, later)
 	}
-	r.Merge([]Change{{Seen: later}}, noon)
+	r.Merge([]Change{{Old: later}}, noon)
 	if _, still := r.Snapshot().Find("a"); still {
 		t.Error("is still there")
 	}
@@ -57,11 +57,11 @@ func TestMergeReplacesALateProcess(t *testing.T) {
 	if _, err := r.Register(reg, at, noon, time.Second); err != nil {
 		t.Fatal(err)
 	}
-	r.Alive(reg.ID(), 3, noon)
+	r.MarkAlive(reg.ID(), 3, noon)
 	seen := find(t, r, reg.ID())
 	next := sharedAt("vid-a-new-2", at.String())
 	next.Registration = &Registration{Server: "vid-a", Service: "new", PID: "2", SRT: []string{"10080"}}
-	r.Merge([]Change{{Seen: seen, Next: next}}, noon.Add(time.Minute))
+	r.Merge([]Change{{Old: seen, New: next}}, noon.Add(time.Minute))
 	if got := r.Snapshot().Backends; len(got) != 1 || got[0].ID != next.ID {
 		t.Fatalf("%+v", got)
 	}
@@ -76,7 +76,7 @@ func TestMergeIsBounded(t *testing.T) {
 	r := NewRegistry()
 	var flood []Change
 	for i := range MaxRegistered + 1000 {
-		flood = append(flood, Change{Next: sharedAt(ID(fmt.Sprintf("s-%05d", i)), fmt.Sprintf("10.0.0.1:%d", 1+i))})
+		flood = append(flood, Change{New: sharedAt(ID(fmt.Sprintf("s-%05d", i)), fmt.Sprintf("10.0.0.1:%d", 1+i))})
 	}
 	refused := r.Merge(flood, noon)
 	if n := len(r.Snapshot().Backends); n != MaxRegistered || len(refused) != 1000 || !errors.Is(refused[0].Err, ErrFull) {
@@ -89,10 +89,10 @@ func TestMergeIsBounded(t *testing.T) {
 	if n := len(r.Snapshot().Backends); n != MaxRegistered {
 		t.Errorf("%d backends", n)
 	}
-	late := noon.Add(unanswered)
+	late := noon.Add(evictAfter)
 	alive := r.Snapshot().Backends[7].ID
-	r.Alive(alive, 0, noon)
-	if refused := r.Merge([]Change{{Next: sharedAt("new", "10.0.0.3:1")}}, late); len(refused) != 0 {
+	r.MarkAlive(alive, 0, noon)
+	if refused := r.Merge([]Change{{New: sharedAt("new", "10.0.0.3:1")}}, late); len(refused) != 0 {
 		t.Errorf("a new entry waits for those that never answered: %v", refused)
 	}
 	find(t, r, "new")
@@ -106,11 +106,11 @@ func TestMergeOfThousandsIsOneSnapshot(t *testing.T) {
 	defer w.Close()
 	var all []Change
 	for i := range 1000 {
-		all = append(all, Change{Next: sharedAt(ID(fmt.Sprint(i)), fmt.Sprintf("10.0.0.1:%d", 1+i))})
+		all = append(all, Change{New: sharedAt(ID(fmt.Sprint(i)), fmt.Sprintf("10.0.0.1:%d", 1+i))})
 	}
 	before := r.Snapshot()
 	r.Merge(all, noon)
-	if r.Snapshot() == before || len(w.Take()) != 1000 {
+	if r.Snapshot() == before || len(w.Collect()) != 1000 {
 		t.Error("who watches has not been told of all")
 	}
 	before = r.Snapshot()

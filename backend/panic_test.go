@@ -16,28 +16,28 @@ import (
 func TestPanicOfAFollower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := NewRegistry()
-		r.Put(Backend{ID: "a", Source: Static, Host: "a.test:1", Addr: netip.MustParseAddrPort("10.0.0.1:1")})
-		r.Put(Backend{ID: "late", Source: Registered, Expires: time.Now()})
+		r.Put(Backend{ID: "a", Source: SourceStatic, Host: "a.test:1", Addr: netip.MustParseAddrPort("10.0.0.1:1")})
+		r.Put(Backend{ID: "late", Source: SourceRegistered, Expires: time.Now()})
 		s := supervise.New(slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		tasks := s.Tasks()
 		lookups, moves, tried := 0, 0, 0
 		tasks.Loop(ctx, "names", func(ctx context.Context) {
-			r.Follow(ctx, Names{
+			r.ResolveNames(ctx, ResolveOptions{
 				Lookup: func(context.Context, string, string) ([]netip.Addr, error) {
 					if lookups++; lookups == 1 {
 						panic("lookup")
 					}
 					return []netip.Addr{netip.MustParseAddr("10.0.0.2")}, nil
 				},
-				Moved:      func(Backend) { moves++; panic("moved") },
-				Failed:     func(Backend) {},
-				Tried:      func() { tried++ },
+				OnMove:     func(Backend) { moves++; panic("moved") },
+				OnFail:     func(Backend) {},
+				OnFirst:    func() { tried++ },
 				Supervisor: s,
 			})
 		})
-		tasks.Loop(ctx, "heartbeats", func(ctx context.Context) { r.Age(ctx, func(Backend, string) { panic("gone") }) })
-		time.Sleep(LateKept + 3*RefreshEvery)
+		tasks.Loop(ctx, "heartbeats", func(ctx context.Context) { r.RunExpiry(ctx, func(Backend, string) { panic("gone") }) })
+		time.Sleep(keepLate + 3*refreshInterval)
 		synctest.Wait()
 		if b := find(t, r, "a"); b.Addr.String() != "10.0.0.2:1" || moves != 1 || tried != 1 {
 			t.Errorf("at %v after %d moves, tried %d times", b.Addr, moves, tried)

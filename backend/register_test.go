@@ -43,7 +43,7 @@ func TestRegisterNew(t *testing.T) {
 	r := NewRegistry()
 	a := heard(t, r, server("vid-a", "s1"), "10.0.0.1:10080", noon)
 	b := a.Backend
-	if !a.New || a.Replaced != nil || b.ID != "vid-a-s1-1" || b.Source != Registered || b.Addr != at("10.0.0.1:10080") ||
+	if !a.New || a.Replaced != nil || b.ID != "vid-a-s1-1" || b.Source != SourceRegistered || b.Addr != at("10.0.0.1:10080") ||
 		!b.Down || b.Draining || b.Weight != 1 || b.Added != noon || b.KeyLen != 0 || b.Registration.Server != "vid-a" {
 		t.Errorf("%+v", a)
 	}
@@ -56,9 +56,9 @@ func TestRegisterNew(t *testing.T) {
 func TestHeartbeatOnlyExtends(t *testing.T) {
 	r := NewRegistry()
 	id := heard(t, r, server("vid-a", "s1"), "10.0.0.1:10080", noon).Backend.ID
-	r.Alive(id, 4, noon)
+	r.MarkAlive(id, 4, noon)
 	r.SetDraining(id, true)
-	r.Weigh(id, 3)
+	r.SetWeight(id, 3)
 	before := find(t, r, id)
 	a := heard(t, r, server("vid-a", "s1"), "10.0.0.1:10080", noon.Add(ttl))
 	after := a.Backend
@@ -69,7 +69,7 @@ func TestHeartbeatOnlyExtends(t *testing.T) {
 	if after != before {
 		t.Errorf("before %+v\nafter  %+v", before, after)
 	}
-	if got := r.Seen()[id]; got != noon.Add(ttl) {
+	if got := r.LastSeen()[id]; got != noon.Add(ttl) {
 		t.Errorf("seen %v", got)
 	}
 	// What it says of itself may change while it runs.
@@ -97,14 +97,14 @@ func TestRestartReplacesAtOnce(t *testing.T) {
 			r := NewRegistry()
 			heard(t, r, server("vid-b", "s1"), "10.0.0.2:10080", noon)
 			old := heard(t, r, server("vid-a", "s1"), "10.0.0.1:10080", noon).Backend.ID
-			r.Alive(old, 4, noon)
+			r.MarkAlive(old, 4, noon)
 			r.SetDraining(old, true)
 			a := heard(t, r, c.again, c.addr, noon)
 			if !a.New || !slices.Equal(a.Replaced, []ID{old}) || !a.Backend.Down || a.Backend.Draining || a.Backend.KeyLen != 0 {
 				t.Errorf("%+v", a)
 			}
-			if _, ok := r.Seen()[old]; ok || len(r.Snapshot().Backends) != 2 {
-				t.Errorf("left %v, seen %v", ids(r.Snapshot()), r.Seen())
+			if _, ok := r.LastSeen()[old]; ok || len(r.Snapshot().Backends) != 2 {
+				t.Errorf("left %v, seen %v", ids(r.Snapshot()), r.LastSeen())
 			}
 			if a := heard(t, r, c.again, c.addr, noon); a.New || a.Replaced != nil {
 				t.Errorf("its second heartbeat: %+v", a)
@@ -122,8 +122,8 @@ func TestLateHeartbeatOfThePredecessor(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	expectIDs(t, r, "vid-a-s2-1")
-	r.Expire(noon.Add(LateKept+1), 2*LateKept)
-	if a := heard(t, r, server("vid-a", "s1"), "10.0.0.1:10080", noon.Add(LateKept+1)); !a.New {
+	r.Expire(noon.Add(keepLate+1), 2*keepLate)
+	if a := heard(t, r, server("vid-a", "s1"), "10.0.0.1:10080", noon.Add(keepLate+1)); !a.New {
 		t.Errorf("%+v", a) // the other has been gone for long: this is who lives
 	}
 }
@@ -147,8 +147,8 @@ func TestClonedServerID(t *testing.T) {
 
 func TestStaticBackendStays(t *testing.T) {
 	r := NewRegistry()
-	r.Put(Backend{ID: "origin:10080", Source: Static, Host: "origin:10080", Addr: at("10.0.0.1:10080"), Weight: 5})
-	r.Alive("origin:10080", 4, noon)
+	r.Put(Backend{ID: "origin:10080", Source: SourceStatic, Host: "origin:10080", Addr: at("10.0.0.1:10080"), Weight: 5})
+	r.MarkAlive("origin:10080", 4, noon)
 	before := find(t, r, "origin:10080")
 	a := heard(t, r, server("vid-a", "s1"), "10.0.0.1:10080", noon)
 	if !a.New || a.Backend.Registration.ID() != "vid-a-s1-1" {
@@ -174,15 +174,15 @@ func TestStaticBackendStays(t *testing.T) {
 	if b := find(t, r, "origin:10080"); b != before {
 		t.Errorf("its process went elsewhere: %+v", b)
 	}
-	if gone := r.Expire(noon.Add(time.Hour), LateKept); len(gone) != 1 || gone[0].ID != "vid-a-s3-1" {
+	if gone := r.Expire(noon.Add(time.Hour), keepLate); len(gone) != 1 || gone[0].ID != "vid-a-s3-1" {
 		t.Errorf("expired %v", gone)
 	}
 }
 
 func TestRegisterRefuses(t *testing.T) {
 	r := NewRegistry()
-	r.Reserve(at("[::]:20080"), at("10.0.0.7:30080"))
-	r.Put(Backend{ID: "a-b-c:1", Source: Static, Addr: at("10.0.0.1:1")})
+	r.SetOwnAddrs(at("[::]:20080"), at("10.0.0.7:30080"))
+	r.Put(Backend{ID: "a-b-c:1", Source: SourceStatic, Addr: at("10.0.0.1:1")})
 	for name, c := range map[string]struct {
 		g    Registration
 		addr string
@@ -233,19 +233,19 @@ func TestCheckNamesTheField(t *testing.T) {
 func TestRegistrationsAreCapped(t *testing.T) {
 	r := NewRegistry()
 	for i := range MaxRegistered {
-		b := Backend{ID: ID(fmt.Sprintf("id%d", i)), Source: Registered, Addr: netip.AddrPortFrom(at("10.9.0.0:1").Addr(), uint16(i+1))}
-		r.pulses[b.ID] = new(pulse)
+		b := Backend{ID: ID(fmt.Sprintf("id%d", i)), Source: SourceRegistered, Addr: netip.AddrPortFrom(at("10.9.0.0:1").Addr(), uint16(i+1))}
+		r.liveness[b.ID] = new(liveness)
 		r.current.Store(&Snapshot{Backends: append(r.Snapshot().Backends, b)})
 	}
 	r.publish(slices.Clone(r.Snapshot().Backends))
-	full := len(r.pulses)
+	full := len(r.liveness)
 	for i := range 100 {
 		if _, err := r.Register(server(fmt.Sprint("new", i), "s"), at("10.0.0.1:1"), noon, ttl); !errors.Is(err, ErrFull) {
 			t.Fatal(err)
 		}
 	}
-	if len(r.Snapshot().Backends) != MaxRegistered || len(r.pulses) != full || len(r.replaced) != 0 {
-		t.Errorf("%d backends, %d pulses, %d replaced", len(r.Snapshot().Backends), len(r.pulses), len(r.replaced))
+	if len(r.Snapshot().Backends) != MaxRegistered || len(r.liveness) != full || len(r.replaced) != 0 {
+		t.Errorf("%d backends, %d pulses, %d replaced", len(r.Snapshot().Backends), len(r.liveness), len(r.replaced))
 	}
 	if a := heard(t, r, server("new", "s"), "10.9.0.0:7", noon); !slices.Equal(a.Replaced, []ID{"id6"}) {
 		t.Errorf("a restart: %v", a.Replaced)
@@ -255,23 +255,23 @@ func TestRegistrationsAreCapped(t *testing.T) {
 func TestDrainAndWeigh(t *testing.T) {
 	r := NewRegistry()
 	r.Put(numbered("a", 1))
-	if b := find(t, r, "a"); b.Weight != 1 || !b.Takes(noon) {
+	if b := find(t, r, "a"); b.Weight != 1 || !b.Available(noon) {
 		t.Errorf("%+v", b)
 	}
-	if !r.SetDraining("a", true) || !find(t, r, "a").Draining || find(t, r, "a").Takes(noon) {
+	if !r.SetDraining("a", true) || !find(t, r, "a").Draining || find(t, r, "a").Available(noon) {
 		t.Error("not draining")
 	}
 	s := r.Snapshot()
-	if !r.SetDraining("a", true) || r.SetDraining("b", true) || r.Weigh("b", 2) || r.Snapshot() != s {
+	if !r.SetDraining("a", true) || r.SetDraining("b", true) || r.SetWeight("b", 2) || r.Snapshot() != s {
 		t.Error("nothing changed, yet there is a new snapshot, or an unknown backend is known")
 	}
-	if !r.SetDraining("a", false) || !find(t, r, "a").Takes(noon) {
+	if !r.SetDraining("a", false) || !find(t, r, "a").Available(noon) {
 		t.Error("still draining")
 	}
-	if r.Weigh("a", 7); find(t, r, "a").Weight != 7 {
+	if r.SetWeight("a", 7); find(t, r, "a").Weight != 7 {
 		t.Error("weight")
 	}
-	if r.Weigh("a", -7); find(t, r, "a").Weight != 1 {
+	if r.SetWeight("a", -7); find(t, r, "a").Weight != 1 {
 		t.Error("negative weight")
 	}
 }
@@ -286,16 +286,16 @@ func TestExpireKeepsWhoAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	late := start.Add(30*time.Second + LateKept + time.Second)
-	r.Alive(a.Backend.ID, 0, late.Add(-time.Second))
-	if gone := r.Expire(late, LateKept); len(gone) != 0 {
+	late := start.Add(30*time.Second + keepLate + time.Second)
+	r.MarkAlive(a.Backend.ID, 0, late.Add(-time.Second))
+	if gone := r.Expire(late, keepLate); len(gone) != 0 {
 		t.Errorf("forgot %v", gone)
 	}
-	if b, _ := r.Snapshot().Find(a.Backend.ID); b.Takes(late) {
+	if b, _ := r.Snapshot().Find(a.Backend.ID); b.Available(late) {
 		t.Error("a late one takes new streams")
 	}
-	r.Down(a.Backend.ID)
-	if gone := r.Expire(late, LateKept); len(gone) != 1 {
+	r.MarkDown(a.Backend.ID)
+	if gone := r.Expire(late, keepLate); len(gone) != 1 {
 		t.Error("one that does not answer either is kept")
 	}
 }

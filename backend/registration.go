@@ -8,8 +8,8 @@ import (
 	"unicode"
 )
 
-// Bounds of a registration. SRS's own values are a few dozen bytes; these keep
-// what one heartbeat can make the relay hold to some kilobytes.
+// Bounds of a registration, which limit the memory that one heartbeat can take.
+// SRS's own values have a few dozen bytes.
 const (
 	maxName    = 128 // bytes of one value
 	maxListens = 32  // entries of one list
@@ -21,8 +21,8 @@ func (g *Registration) ID() ID {
 	return ID(g.Server + "-" + g.Service + "-" + g.PID)
 }
 
-// Check returns what is wrong with the registration, beginning with the name
-// that the field has in a heartbeat.
+// Check returns what is wrong with the registration. The error begins with the name
+// of the field in a heartbeat.
 func (g *Registration) Check() error {
 	for _, f := range []struct{ name, value string }{
 		{"server", g.Server}, {"service", g.Service}, {"pid", g.PID},
@@ -33,7 +33,7 @@ func (g *Registration) Check() error {
 		if err := checkText(f.value); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
-		// They become part of URLs, Redis keys and log lines.
+		// These values become parts of URLs, Redis keys and log lines.
 		if strings.ContainsFunc(f.value, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' }) {
 			return fmt.Errorf("%s: %q: letters other than printable ASCII, or a slash", f.name, f.value)
 		}
@@ -69,13 +69,13 @@ func checkText(s string) error {
 	return nil
 }
 
-// sameServer reports whether two registrations are of one server, be it before
+// sameServer reports whether two registrations are of one server, perhaps before
 // and after a restart.
 func (g *Registration) sameServer(o *Registration) bool {
 	return g != nil && o != nil && g.Server == o.Server
 }
 
-// equal reports whether two registrations say the same.
+// equal reports whether two registrations have the same content.
 func (g *Registration) equal(o *Registration) bool {
 	if g == nil || o == nil {
 		return g == o

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// Snapshot is the set of backends at one moment. It is immutable; who holds
-// one may keep it as long as it likes.
+// Snapshot is the set of backends at one moment. It is immutable and may be kept
+// for any time.
 type Snapshot struct {
-	// Backends in the order of their IDs.
+	// Backends are sorted by ID.
 	Backends []Backend
 	// KeyLen is the key length to advertise to callers: the longest that a
-	// backend has been seen to advertise. A caller with a passphrase and no
-	// key length of its own adopts it, so nobody is silently downgraded; a
-	// backend that asks for less takes the longer key all the same.
+	// backend advertises. A caller with a passphrase and no key length of its
+	// own adopts it, so that no caller is silently downgraded. A backend that
+	// advertises less accepts the longer key.
 	KeyLen uint16
 }
 
@@ -40,18 +40,18 @@ func compareID(a, b ID) int { return strings.Compare(string(a), string(b)) }
 type Registry struct {
 	current atomic.Pointer[Snapshot]
 
-	mu     sync.Mutex
-	pulses map[ID]*pulse
-	// replaced are processes that gave way to another registration, and when.
+	mu       sync.Mutex
+	liveness map[ID]*liveness
+	// replaced is when another registration replaced a process.
 	replaced map[ID]time.Time
 	watchers map[*Watcher]struct{}
-	gate     gate
+	filter   addrFilter
 }
 
 // NewRegistry returns an empty registry.
 func NewRegistry() *Registry {
 	r := &Registry{
-		pulses:   make(map[ID]*pulse),
+		liveness: make(map[ID]*liveness),
 		replaced: make(map[ID]time.Time),
 		watchers: make(map[*Watcher]struct{}),
 	}
@@ -62,21 +62,21 @@ func NewRegistry() *Registry {
 // Snapshot returns the present set: one atomic load.
 func (r *Registry) Snapshot() *Snapshot { return r.current.Load() }
 
-// Put adds a backend, or replaces the one with its ID. The error says why the
-// gate refuses its address.
+// Put adds a backend, or replaces the one with its ID. The error says why no
+// backend may have its address.
 func (r *Registry) Put(b Backend) error {
 	b.Weight = max(b.Weight, 1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err := r.gate.check(b.Addr); err != nil {
+	if err := r.filter.check(b.Addr); err != nil {
 		return err
 	}
-	delete(r.pulses, b.ID)
+	delete(r.liveness, b.ID)
 	r.publish(append(r.without(b.ID), b))
 	return nil
 }
 
-// Remove forgets a backend.
+// Remove removes a backend.
 func (r *Registry) Remove(id ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -85,17 +85,17 @@ func (r *Registry) Remove(id ID) {
 	}
 }
 
-// without returns a copy of all backends but one.
+// without returns a copy of all backends except one.
 func (r *Registry) without(id ID) []Backend {
 	return slices.DeleteFunc(slices.Clone(r.Snapshot().Backends), func(b Backend) bool { return b.ID == id })
 }
 
-// Alive notes that a backend answered, when, and which key length it
+// MarkAlive notes that a backend answered, when, and which key length it
 // advertised. It reports whether the backend was down.
-func (r *Registry) Alive(id ID, keyLen uint16, at time.Time) (returned bool) {
+func (r *Registry) MarkAlive(id ID, keyLen uint16, at time.Time) (returned bool) {
 	r.update(id, func(b *Backend) {
 		returned = b.Down
-		r.pulse(id).answered = at
+		r.livenessOf(id).answered = at
 		if b.Down || b.Suspect || b.KeyLen != keyLen || at.Sub(b.Answered) >= answeredStep {
 			b.Down, b.Gone, b.Suspect, b.KeyLen, b.Answered = false, false, false, keyLen, at
 		}
@@ -103,41 +103,42 @@ func (r *Registry) Alive(id ID, keyLen uint16, at time.Time) (returned bool) {
 	return returned
 }
 
-// Down notes that a backend takes no streams until it answers again: it is
-// certain that nobody listens there. Who watches is told, so that it is asked at once. It reports
-// whether the backend was alive.
-func (r *Registry) Down(id ID) (fell bool) {
+// MarkDown notes that nothing listens at a backend for certain: it gets no streams
+// until it answers again. It wakes the watchers, so that the backend is probed at
+// once. It reports whether the backend was alive.
+func (r *Registry) MarkDown(id ID) (fell bool) {
 	r.update(id, func(b *Backend) {
 		if fell = !b.Down; fell {
-			r.tell(id)
+			r.notify(id)
 		}
 		b.Down, b.Gone = true, true
 	})
 	return fell
 }
 
-// ProbeSoon has who watches ask a backend at once.
+// ProbeSoon wakes the watchers, so that a backend is probed at once.
 func (r *Registry) ProbeSoon(id ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.tell(id)
+	r.notify(id)
 }
 
-// Doubt notes that a session found a backend silent, which proves little: it
-// keeps its streams, and who watches is told, so that it is asked at once. It
-// reports whether that is news.
-func (r *Registry) Doubt(id ID) (news bool) {
+// Suspect notes that a session found a backend silent, which proves little: the
+// backend keeps its streams. It wakes the watchers, so that the backend is probed at
+// once. It reports whether the backend was not suspect before.
+func (r *Registry) Suspect(id ID) (news bool) {
 	r.update(id, func(b *Backend) {
 		if news = !b.Down && !b.Suspect; news {
-			r.tell(id)
+			r.notify(id)
 			b.Suspect = true
 		}
 	})
 	return news
 }
 
-// Missed is Down for who asks the backends and needs no reminder to do so.
-func (r *Registry) Missed(id ID) (fell bool) {
+// MarkDownQuiet notes that a backend did not answer the prober. Unlike MarkDown it
+// does not wake the watchers, and does not mean that nothing listens there.
+func (r *Registry) MarkDownQuiet(id ID) (fell bool) {
 	r.update(id, func(b *Backend) {
 		fell = !b.Down
 		b.Down = true
@@ -145,17 +146,17 @@ func (r *Registry) Missed(id ID) (fell bool) {
 	return fell
 }
 
-// SetDraining says whether the operator wants no new streams on a backend. It
-// reports whether the backend is known. A server that restarts is drained no
-// more, for it registers anew; a static backend stays as it was set.
+// SetDraining sets whether the operator wants no new streams on a backend. It
+// reports whether the backend is known. A server that restarts is not draining any
+// more, because it registers anew; a static backend stays as it was set.
 func (r *Registry) SetDraining(id ID, draining bool) (known bool) {
 	r.update(id, func(b *Backend) { known, b.Draining = true, draining })
 	return known
 }
 
-// Weigh sets a backend's share of new streams, at least 1. It reports whether
+// SetWeight sets a backend's share of new streams, at least 1. It reports whether
 // the backend is known.
-func (r *Registry) Weigh(id ID, weight int) (known bool) {
+func (r *Registry) SetWeight(id ID, weight int) (known bool) {
 	r.update(id, func(b *Backend) { known, b.Weight = true, max(weight, 1) })
 	return known
 }
@@ -177,13 +178,13 @@ func (r *Registry) update(id ID, fn func(*Backend)) {
 	}
 }
 
-// publish makes all, which it takes over, the present set.
+// publish makes all the present set, and owns it from then on.
 func (r *Registry) publish(all []Backend) {
 	slices.SortFunc(all, func(a, b Backend) int { return compareID(a.ID, b.ID) })
 	s := &Snapshot{Backends: all}
 	for i := range all {
-		r.pulses[all[i].ID].show(&all[i])
+		r.liveness[all[i].ID].apply(&all[i])
 		s.KeyLen = max(s.KeyLen, all[i].KeyLen)
 	}
-	r.tellChanges(r.current.Swap(s), s)
+	r.notifyChanges(r.current.Swap(s), s)
 }

@@ -12,7 +12,7 @@ import (
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 func numbered(id ID, port uint16) Backend {
-	return Backend{ID: id, Source: Static, Addr: netip.AddrPortFrom(netip.IPv6Loopback(), port)}
+	return Backend{ID: id, Source: SourceStatic, Addr: netip.AddrPortFrom(netip.IPv6Loopback(), port)}
 }
 
 func ids(s *Snapshot) (all []ID) {
@@ -61,25 +61,25 @@ func TestPutAndRemove(t *testing.T) {
 func TestAliveAndDown(t *testing.T) {
 	r := NewRegistry()
 	r.Put(numbered("a", 1))
-	if r.Alive("a", 2, noon) {
+	if r.MarkAlive("a", 2, noon) {
 		t.Error("returned without having been down")
 	}
 	if b := find(t, r, "a"); b.Down || b.KeyLen != 2 || b.Answered != noon {
 		t.Errorf("%+v", b)
 	}
-	if !r.Down("a") || r.Down("a") {
+	if !r.MarkDown("a") || r.MarkDown("a") {
 		t.Error("Down reports anything but the one fall")
 	}
 	if b := find(t, r, "a"); !b.Down || b.KeyLen != 2 || b.Answered != noon {
 		t.Errorf("down: %+v", b)
 	}
-	if !r.Alive("a", 4, noon.Add(time.Second)) || r.Alive("a", 4, noon.Add(2*time.Second)) {
+	if !r.MarkAlive("a", 4, noon.Add(time.Second)) || r.MarkAlive("a", 4, noon.Add(2*time.Second)) {
 		t.Error("Alive reports anything but the one return")
 	}
 	if b := find(t, r, "a"); b.Down || b.KeyLen != 4 || b.Answered != noon.Add(time.Second) {
 		t.Errorf("back: %+v", b)
 	}
-	if r.Alive("unknown", 4, noon) || r.Down("unknown") || len(r.Snapshot().Backends) != 1 {
+	if r.MarkAlive("unknown", 4, noon) || r.MarkDown("unknown") || len(r.Snapshot().Backends) != 1 {
 		t.Error("an answer made a backend")
 	}
 }
@@ -88,21 +88,21 @@ func TestAliveAndDown(t *testing.T) {
 func TestSnapshotsAreNotMadeForNothing(t *testing.T) {
 	r := NewRegistry()
 	r.Put(numbered("a", 1))
-	r.Alive("a", 3, noon)
+	r.MarkAlive("a", 3, noon)
 	before := r.Snapshot()
-	r.Alive("a", 3, noon.Add(time.Second))
-	r.Alive("unknown", 3, noon)
-	r.Down("unknown")
+	r.MarkAlive("a", 3, noon.Add(time.Second))
+	r.MarkAlive("unknown", 3, noon)
+	r.MarkDown("unknown")
 	if r.Snapshot() != before {
 		t.Error("nothing changed, yet there is a new snapshot")
 	}
-	r.Alive("a", 3, noon.Add(answeredStep))
+	r.MarkAlive("a", 3, noon.Add(answeredStep))
 	if r.Snapshot() == before || find(t, r, "a").Answered != noon.Add(answeredStep) {
 		t.Error("the time of the last answer is not kept up")
 	}
-	r.Down("a")
+	r.MarkDown("a")
 	before = r.Snapshot()
-	r.Down("a")
+	r.MarkDown("a")
 	if r.Snapshot() != before {
 		t.Error("a second Down made a snapshot")
 	}
@@ -119,8 +119,8 @@ func TestSnapshotIsImmutable(t *testing.T) {
 		"Put first":   func() { r.Put(numbered("a", 1)) },
 		"Put again":   func() { r.Put(numbered("c", 9)) },
 		"Remove":      func() { r.Remove("b") },
-		"Down":        func() { r.Down("c") },
-		"Alive":       func() { r.Alive("d", 4, noon) },
+		"Down":        func() { r.MarkDown("c") },
+		"Alive":       func() { r.MarkAlive("d", 4, noon) },
 		"Remove last": func() { r.Remove("d") },
 	} {
 		change()
@@ -141,15 +141,15 @@ func TestKeyLenIsTheLongest(t *testing.T) {
 	r.Put(numbered("a", 1))
 	r.Put(numbered("b", 1))
 	expect(0)
-	r.Alive("a", 2, noon)
+	r.MarkAlive("a", 2, noon)
 	expect(2)
-	r.Alive("b", 4, noon)
+	r.MarkAlive("b", 4, noon)
 	expect(4)
-	r.Down("b") // it will be back, and its callers must not be downgraded
+	r.MarkDown("b") // it will be back, and its callers must not be downgraded
 	expect(4)
 	r.Remove("b")
 	expect(2)
-	r.Alive("a", 0, noon)
+	r.MarkAlive("a", 0, noon)
 	expect(0)
 }
 
@@ -189,8 +189,8 @@ func TestRegistryFromManyGoroutines(t *testing.T) {
 			r.Put(numbered(keep, 1))
 			for i := range rounds {
 				r.Put(numbered(pass, 1))
-				r.Alive(keep, uint16(2+i%3), noon.Add(time.Duration(i)*time.Minute))
-				r.Down(pass)
+				r.MarkAlive(keep, uint16(2+i%3), noon.Add(time.Duration(i)*time.Minute))
+				r.MarkDown(pass)
 				r.Remove(pass)
 			}
 		})

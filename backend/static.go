@@ -8,18 +8,17 @@ import (
 	"time"
 )
 
-// AddStatic puts the backends of the configuration into the registry, each a
-// host:port, as down: they take streams from their first answer to a probe on.
-// One whose host is a name has no address until Follow has looked it up. An
-// error is one of the configuration: not host:port, or an address at which no
-// backend can be.
+// AddStatic adds the backends of the configuration, each a host:port, as down: they
+// get streams once they have answered a probe. A backend whose host is a name has
+// no address until ResolveNames has looked it up. An error means a wrong
+// configuration: no host:port, or an address that no backend can have.
 func (r *Registry) AddStatic(hosts []string, now time.Time) error {
 	for _, host := range hosts {
 		e, err := parseEndpoint(host)
 		if err != nil {
 			return fmt.Errorf("backend %q: %w", host, err)
 		}
-		b := Backend{ID: ID(host), Source: Static, Host: host, Down: true, Weight: 1, Added: now, Problem: notLookedUp}
+		b := Backend{ID: ID(host), Source: SourceStatic, Host: host, Down: true, Weight: 1, Added: now, Problem: notLookedUp}
 		if e.ip.IsValid() {
 			b.Addr, b.Problem = e.at(e.ip), ""
 		}

@@ -14,7 +14,7 @@ func TestAddStatic(t *testing.T) {
 		"a.test:10080": "invalid AddrPort", "10.0.0.1:1": "10.0.0.1:1", "[::1]:65535": "[::1]:65535",
 	} {
 		b := find(t, r, id)
-		if b.Addr.String() != want || !b.Down || b.Source != Static || b.Host != string(id) || b.Added != noon {
+		if b.Addr.String() != want || !b.Down || b.Source != SourceStatic || b.Host != string(id) || b.Added != noon {
 			t.Errorf("%+v, want address %s, down", b, want)
 		}
 		if b.Addr.IsValid() != (b.Problem == "") {

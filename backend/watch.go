@@ -2,9 +2,9 @@ package backend
 
 import "sync"
 
-// Watcher collects the IDs of backends that have come, gone or moved, that a
-// caller found dead, or that give a heartbeat while they count as down. It
-// never holds up the registry: IDs gather until they are taken, each once.
+// Watcher collects the IDs of backends that were added, removed or moved, that a
+// caller found dead or silent, or that send a heartbeat while they are down. It
+// never blocks the registry: it keeps each ID once until Collect.
 type Watcher struct {
 	registry *Registry
 	wake     chan struct{}
@@ -13,7 +13,7 @@ type Watcher struct {
 	ids map[ID]struct{}
 }
 
-// Watch returns a watcher of all that happens from now on. Close it.
+// Watch returns a watcher of all changes from now on. The caller must close it.
 func (r *Registry) Watch() *Watcher {
 	w := &Watcher{registry: r, wake: make(chan struct{}, 1), ids: make(map[ID]struct{})}
 	r.mu.Lock()
@@ -29,11 +29,11 @@ func (w *Watcher) Close() {
 	delete(w.registry.watchers, w)
 }
 
-// Wake receives when there is something to take.
+// Wake receives when Collect has something to return.
 func (w *Watcher) Wake() <-chan struct{} { return w.wake }
 
-// Take returns what has gathered since the last call.
-func (w *Watcher) Take() map[ID]struct{} {
+// Collect returns the IDs since the last call.
+func (w *Watcher) Collect() map[ID]struct{} {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	ids := w.ids
@@ -47,32 +47,32 @@ func (w *Watcher) add(id ID) {
 	w.mu.Unlock()
 	select {
 	case w.wake <- struct{}{}:
-	default: // the one who takes finds this ID too
+	default: // the pending wake-up covers this ID too
 	}
 }
 
-// tell hands an ID to all watchers.
-func (r *Registry) tell(id ID) {
+// notify passes an ID to all watchers.
+func (r *Registry) notify(id ID) {
 	for w := range r.watchers {
 		w.add(id)
 	}
 }
 
-// tellChanges hands on who came, went or moved between two snapshots, and
-// forgets the pulse of who went.
-func (r *Registry) tellChanges(before, after *Snapshot) {
+// notifyChanges passes on which backends were added, removed or moved between two
+// snapshots, and drops the liveness of those that were removed.
+func (r *Registry) notifyChanges(before, after *Snapshot) {
 	for _, b := range before.Backends {
 		now, ok := after.Find(b.ID)
 		if !ok {
-			delete(r.pulses, b.ID)
+			delete(r.liveness, b.ID)
 		}
 		if !ok || now.Addr != b.Addr {
-			r.tell(b.ID)
+			r.notify(b.ID)
 		}
 	}
 	for _, b := range after.Backends {
 		if _, ok := before.Find(b.ID); !ok {
-			r.tell(b.ID)
+			r.notify(b.ID)
 		}
 	}
 }

@@ -22,7 +22,7 @@ func TestWatch(t *testing.T) {
 				t.Errorf("%s: not woken", what)
 			}
 		}
-		if got := slices.Sorted(maps.Keys(w.Take())); !slices.Equal(got, want) {
+		if got := slices.Sorted(maps.Keys(w.Collect())); !slices.Equal(got, want) {
 			t.Errorf("%s: told of %v, want %v", what, got, want)
 		}
 	}
@@ -31,16 +31,16 @@ func TestWatch(t *testing.T) {
 	r.Put(numbered("b", 2))
 	told("two came", "a", "b")
 	r.Put(numbered("a", 1))
-	r.Alive("a", 2, noon)
+	r.MarkAlive("a", 2, noon)
 	r.SetDraining("a", true)
-	r.Missed("a")
+	r.MarkDownQuiet("a")
 	told("nobody came, went or moved")
 	r.Put(numbered("a", 3))
 	told("moved", "a")
-	r.Down("b")
-	r.Down("b")
+	r.MarkDown("b")
+	r.MarkDown("b")
 	told("found dead", "b")
-	r.Down("b")
+	r.MarkDown("b")
 	told("known to be dead")
 	r.Remove("a")
 	r.Remove("a")
@@ -49,7 +49,7 @@ func TestWatch(t *testing.T) {
 	told("registered", old)
 	heard(t, r, server("s", "1"), "10.0.0.1:1", noon)
 	told("heartbeat while down", old)
-	r.Alive(old, 0, noon)
+	r.MarkAlive(old, 0, noon)
 	heard(t, r, server("s", "1"), "10.0.0.1:1", noon)
 	told("heartbeat while alive")
 	again := heard(t, r, server("s", "2"), "10.0.0.1:1", noon).Backend.ID

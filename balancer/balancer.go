@@ -21,7 +21,7 @@ type Balancer interface {
 	// new, and a lease on it. backend.ErrNone if there is none,
 	// backend.ErrNoStream if a player asks for a stream that is not there.
 	Pick(ctx context.Context, q backend.Query) (backend.Target, error)
-	// Report takes what became of a lease. Every fate but backend.Began gives
+	// Report takes what became of a lease. Every fate but backend.FateBegan gives
 	// it back.
 	Report(o backend.Outcome)
 }

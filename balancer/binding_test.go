@@ -15,15 +15,15 @@ func TestLostProbesDoNotPartPlayersFromTheirPublisher(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Report(backend.Outcome{Lease: pub.Lease, Fate: backend.Began})
-	s.reg.Missed(pub.ID)
+	s.Report(backend.Outcome{Lease: pub.Lease, Fate: backend.FateBegan})
+	s.reg.MarkDownQuiet(pub.ID)
 	stray := s.expect("k", 0, other(pub.ID), "a player while probes are lost")
-	s.Report(backend.Outcome{Lease: stray.Lease, Fate: backend.Began})
-	s.reg.Alive(pub.ID, 0, s.at)
+	s.Report(backend.Outcome{Lease: stray.Lease, Fate: backend.FateBegan})
+	s.reg.MarkAlive(pub.ID, 0, s.at)
 	s.expect("k", 0, pub.ID, "the backend answers again")
-	s.reg.Down(pub.ID)
+	s.reg.MarkDown(pub.ID)
 	s.expect("k", 0, other(pub.ID), "nobody listens there, for certain")
-	s.reg.Alive(pub.ID, 0, s.at)
+	s.reg.MarkAlive(pub.ID, 0, s.at)
 	s.expect("k", 0, other(pub.ID), "the stream has moved")
 }
 
@@ -34,8 +34,8 @@ func TestNoHomeWithoutASuccess(t *testing.T) {
 	first := s.pick("k", 0)
 	mate := s.expect("k", 0, first.ID, "at the same time")
 	for _, l := range []backend.Lease{first.Lease, mate.Lease} {
-		s.Report(backend.Outcome{Lease: l, Fate: backend.Began})
-		s.Report(backend.Outcome{Lease: l, Fate: backend.Closed, Lasted: 10 * time.Millisecond})
+		s.Report(backend.Outcome{Lease: l, Fate: backend.FateBegan})
+		s.Report(backend.Outcome{Lease: l, Fate: backend.FateClosed, Lasted: 10 * time.Millisecond})
 	}
 	if len(s.homes.stays) != 0 {
 		t.Error("a home is bound to where nothing has lived")

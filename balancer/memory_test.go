@@ -36,8 +36,8 @@ func newStand(t *testing.T, n int) *stand {
 
 // Release ends a session that was established and lived.
 func (s *stand) Release(l backend.Lease) {
-	s.Report(backend.Outcome{Lease: l, Fate: backend.Began})
-	s.Report(backend.Outcome{Lease: l, Fate: backend.Ended, Lasted: time.Hour})
+	s.Report(backend.Outcome{Lease: l, Fate: backend.FateBegan})
+	s.Report(backend.Outcome{Lease: l, Fate: backend.FateEnded, Lasted: time.Hour})
 }
 
 func name(i int) backend.ID { return backend.ID(fmt.Sprintf("b%d", i)) }
@@ -174,9 +174,9 @@ func TestGroupOfAFallenBackendMoves(t *testing.T) {
 	s := newStand(t, 2)
 	a, _ := s.keyAt("b0")
 	s.expect(a, 9, "b0", "first member")
-	s.reg.Down("b0")
+	s.reg.MarkDown("b0")
 	s.expect(a, 9, "b1", "its backend is down")
-	s.reg.Alive("b0", 0, time.Time{})
+	s.reg.MarkAlive("b0", 0, time.Time{})
 	s.expect(a, 9, "b1", "its old backend is back")
 	s.expect("other", 9, "b1", "its old backend is back")
 }
@@ -184,9 +184,9 @@ func TestGroupOfAFallenBackendMoves(t *testing.T) {
 func TestStreamOfAFallenBackendMovesAndStays(t *testing.T) {
 	s := newStand(t, 2)
 	key, old := s.keyAt("b0")
-	s.reg.Down("b0")
+	s.reg.MarkDown("b0")
 	moved := s.expect(key, 0, "b1", "its backend is down")
-	s.reg.Alive("b0", 0, time.Time{})
+	s.reg.MarkAlive("b0", 0, time.Time{})
 	s.expect(key, 0, "b1", "its old backend is back")
 	if got := s.Loads(); got["b0"] != (Load{Sessions: 1}) || got["b1"] != (Load{Sessions: 2, Streams: 1}) {
 		t.Errorf("loads %v", got)
@@ -214,7 +214,7 @@ func TestNoBackend(t *testing.T) {
 	if len(s.Loads()) != 0 || s.leases.len() != 0 || len(s.homes.stays) != 0 {
 		t.Errorf("a failed pick left %v, %d leases, %d homes", s.Loads(), s.leases.len(), len(s.homes.stays))
 	}
-	s.reg.Alive("b0", 0, s.at)
+	s.reg.MarkAlive("b0", 0, s.at)
 	s.expect("k", 3, "b0", "it is back")
 }
 
@@ -289,8 +289,8 @@ func TestManyGoroutines(t *testing.T) {
 					s.Release(got.Lease)
 				}
 				if g == 0 {
-					s.reg.Down(name(i % 5))
-					s.reg.Alive(name((i+3)%5), 0, time.Time{})
+					s.reg.MarkDown(name(i % 5))
+					s.reg.MarkAlive(name((i+3)%5), 0, time.Time{})
 					s.Loads()
 				}
 			}
@@ -319,7 +319,7 @@ func TestSuspectKeepsWhatItHas(t *testing.T) {
 		return target.ID
 	}
 	home := pick("live/1")
-	if !r.Doubt(home) || r.Doubt(home) {
+	if !r.Suspect(home) || r.Suspect(home) {
 		t.Error("the first doubt, and only it, is news")
 	}
 	if got := pick("live/1"); got != home {
@@ -334,11 +334,11 @@ func TestSuspectKeepsWhatItHas(t *testing.T) {
 	if home == "a" {
 		other = "b"
 	}
-	r.Down(other)
+	r.MarkDown(other)
 	if got := pick("last"); got != home {
 		t.Errorf("got %s, want the suspect, as there is no other", got)
 	}
-	r.Alive(home, 0, now)
+	r.MarkAlive(home, 0, now)
 	if b, _ := r.Snapshot().Find(home); b.Suspect {
 		t.Error("an answer does not acquit")
 	}

@@ -20,7 +20,7 @@ func (m *Memory) Settle(o backend.Outcome) (dropped []Binding) {
 	defer m.mu.Unlock()
 	m.advance(snap)
 	now := m.clock()
-	if o.Fate == backend.Began {
+	if o.Fate == backend.FateBegan {
 		m.begin(o.Lease, now)
 		return nil
 	}
@@ -77,9 +77,9 @@ func (m *Memory) begin(l backend.Lease, now time.Duration) {
 // answers again.
 func fails(o backend.Outcome) bool {
 	switch o.Fate {
-	case backend.Refused, backend.Silent:
+	case backend.FateRefused, backend.FateSilent:
 		return true
-	case backend.Closed:
+	case backend.FateClosed:
 		return o.Lasted < provenAfter
 	}
 	return false

@@ -313,7 +313,7 @@ func (m *Memory) mayEject(snap *backend.Snapshot) bool {
 	able, ejected, now := 0, 0, m.now()
 	for i := range snap.Backends {
 		b := &snap.Backends[i]
-		if !b.Takes(now) {
+		if !b.Available(now) {
 			continue
 		}
 		able++

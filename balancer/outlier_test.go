@@ -23,12 +23,12 @@ func (w *world) place(c *client) backend.Target {
 
 // begin establishes the session of a lease.
 func (w *world) begin(t backend.Target) {
-	w.Report(backend.Outcome{Lease: t.Lease, Fate: backend.Began})
+	w.Report(backend.Outcome{Lease: t.Lease, Fate: backend.FateBegan})
 }
 
 // closed is a session that the backend ended after a time.
 func (w *world) closed(t backend.Target, lasted time.Duration) {
-	w.Report(backend.Outcome{Lease: t.Lease, Fate: backend.Closed, Lasted: lasted})
+	w.Report(backend.Outcome{Lease: t.Lease, Fate: backend.FateClosed, Lasted: lasted})
 }
 
 // eject has three callers fail at bad and live elsewhere, and returns them and

@@ -38,8 +38,8 @@ func TestTwoHundredBackends(t *testing.T) {
 
 func TestLeastSessionsFollowsWeights(t *testing.T) {
 	s := newStand(t, 3)
-	s.reg.Weigh("b1", 2)
-	s.reg.Weigh("b2", 5)
+	s.reg.SetWeight("b1", 2)
+	s.reg.SetWeight("b2", 5)
 	for i := range 800 {
 		s.pick(key(i), 0)
 	}
@@ -55,7 +55,7 @@ func TestBitrateDecidesAmongEquals(t *testing.T) {
 	s.Bitrate = func(id backend.ID) float64 { return rates[id] }
 	s.expect("a", 0, "b1", "least bitrate")
 	s.expect("b", 0, "b0", "the others have fewer sessions")
-	s.reg.Weigh("b2", 4) // 0 sessions still, but it is asked for by sessions
+	s.reg.SetWeight("b2", 4) // 0 sessions still, but it is asked for by sessions
 	s.expect("c", 0, "b2", "no sessions beats any bitrate")
 	s.expect("d", 0, "b2", "a quarter of a session beats one")
 }
@@ -72,7 +72,7 @@ func TestHashPolicy(t *testing.T) {
 func TestRandomFollowsWeights(t *testing.T) {
 	s := newStand(t, 3)
 	s.Policy = Random
-	s.reg.Weigh("b2", 3)
+	s.reg.SetWeight("b2", 3)
 	const keys = 20_000
 	for i := range keys {
 		s.pick(key(i), 0)
@@ -127,15 +127,15 @@ func TestTriedIsNotChosenAgain(t *testing.T) {
 		}
 	}
 	// The stream lives there for others: only this caller goes elsewhere.
-	s.Report(backend.Outcome{Lease: own.Lease, Fate: backend.Began})
+	s.Report(backend.Outcome{Lease: own.Lease, Fate: backend.FateBegan})
 	got, err := s.ask(backend.Query{Key: k, Tried: [2]backend.ID{"b0"}})
 	if err != nil || got.ID == "b0" {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	s.expect(k, 0, "b0", "one caller's silence moved the stream of another")
 	s.Release(own.Lease)
-	s.reg.Down("b1")
-	s.reg.Down("b2")
+	s.reg.MarkDown("b1")
+	s.reg.MarkDown("b2")
 	if _, err := s.ask(backend.Query{Key: k, Tried: [2]backend.ID{"b0"}}); !errors.Is(err, backend.ErrNone) {
 		t.Errorf("nobody left, yet %v", err)
 	}
@@ -188,7 +188,7 @@ func TestPlayersCreate(t *testing.T) {
 	if _, err := s.ask(backend.Query{Key: "k2", Tried: [2]backend.ID{"b0"}}); err != nil {
 		t.Errorf("a player whose backend was silent: %v", err)
 	}
-	s.reg.Down(pub.ID)
+	s.reg.MarkDown(pub.ID)
 	if err := play("k", 0); !errors.Is(err, backend.ErrNoStream) {
 		t.Errorf("its backend is down: %v", err)
 	}
@@ -212,13 +212,13 @@ func TestAffinityIsASetting(t *testing.T) {
 func TestBind(t *testing.T) {
 	s := newStand(t, 3)
 	k, old := s.keyAt("b0")
-	s.Report(backend.Outcome{Lease: old.Lease, Fate: backend.Began})
+	s.Report(backend.Outcome{Lease: old.Lease, Fate: backend.FateBegan})
 	s.Bind(Home{Key: k}, "b2")
 	pending := s.expect(k, 0, "b2", "bound elsewhere")
 	if !s.Lives(Home{Key: k}, "b0") || s.Lives(Home{Key: k}, "b2") {
 		t.Error("Lives does not tell where sessions are established")
 	}
-	s.Report(backend.Outcome{Lease: pending.Lease, Fate: backend.Began})
+	s.Report(backend.Outcome{Lease: pending.Lease, Fate: backend.FateBegan})
 	if !s.Lives(Home{Key: k}, "b2") || s.Lives(Home{Key: k}, "b1") {
 		t.Error("Lives does not tell where sessions are established")
 	}

@@ -138,18 +138,18 @@ func (w *world) try(c *client, tried [2]backend.ID) {
 	}
 	switch does {
 	case rejects:
-		next(backend.Refused)
+		next(backend.FateRefused)
 	case hangs:
 		c.waits++
-		w.after(hangsFor, func() { next(backend.Silent) })
+		w.after(hangsFor, func() { next(backend.FateSilent) })
 	case closes:
-		report(backend.Began, 0)
+		report(backend.FateBegan, 0)
 		w.after(takes, func() {
-			report(backend.Closed, takes)
+			report(backend.FateClosed, takes)
 			w.lost(c)
 		})
 	default:
-		report(backend.Began, 0)
+		report(backend.FateBegan, 0)
 		c.served = t.ID
 	}
 }

@@ -33,7 +33,7 @@ func (s standing) why() string {
 
 func (m *Memory) standing(b *backend.Backend, q backend.Query, u *unit, now time.Time) standing {
 	switch {
-	case !b.Takes(now) || tried(q, b.ID):
+	case !b.Available(now) || tried(q, b.ID):
 		return unable
 	case u.at(b.ID) != nil:
 		return failed

@@ -49,10 +49,10 @@ func TestCase05FirstLegDatagramLost(t *testing.T) {
 		srttest.Direction
 		wire.HandshakeType
 	}{
-		"INDUCTION":           {srttest.Up, wire.Induction},
-		"INDUCTION reply":     {srttest.Down, wire.Induction},
-		"CONCLUSION":          {srttest.Up, wire.Conclusion},
-		"CONCLUSION response": {srttest.Down, wire.Conclusion},
+		"INDUCTION":           {srttest.Up, wire.HandshakeInduction},
+		"INDUCTION reply":     {srttest.Down, wire.HandshakeInduction},
+		"CONCLUSION":          {srttest.Up, wire.HandshakeConclusion},
+		"CONCLUSION response": {srttest.Down, wire.HandshakeConclusion},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -83,7 +83,7 @@ func TestCase06DuplicateConclusionIsReplayedOnce(t *testing.T) {
 	r := startRelay(t, backendAt(l.Addr()))
 	conclusion := make(chan []byte, 1)
 	link := startLink(t, r.addr, func(_ srttest.Direction, b []byte) srttest.Action {
-		if !isTo(b, 0, wire.Conclusion) {
+		if !isTo(b, 0, wire.HandshakeConclusion) {
 			return srttest.Pass
 		}
 		select {
@@ -140,7 +140,7 @@ func TestCase07DuplicateConclusionWhilePending(t *testing.T) {
 	}
 	sources := map[any]bool{}
 	for _, h := range l.Handshakes() {
-		if h.Packet.Type() == wire.Conclusion {
+		if h.Packet.Type() == wire.HandshakeConclusion {
 			sources[h.From] = true
 		}
 	}

@@ -85,7 +85,7 @@ func TestCase34RendezvousIsDropped(t *testing.T) {
 	r := startRelay(t, backendAt(l.Addr()))
 	s := manual(t, r.addr, srttest.CallerOptions{StreamID: "live/livestream"})
 	before := counted(r, "INDUCTION counted", func(st stats) bool { return st["inductions"] == 1 })
-	types := []wire.HandshakeType{wire.WaveAHand, wire.Agreement, wire.Done}
+	types := []wire.HandshakeType{wire.HandshakeWaveAHand, wire.HandshakeAgreement, wire.HandshakeDone}
 	cookies := []uint32{0, 0x418D5E4E, s.Seen().Cookie}
 	var sent uint64
 	for _, typ := range types {

@@ -18,7 +18,7 @@ func TestStaleCookieIsRenewed(t *testing.T) {
 	var spoilt atomic.Bool
 	link := startLink(t, r.addr, func(d srttest.Direction, b []byte) srttest.Action {
 		h, ok := wire.AsHandshake(b)
-		if ok && d == srttest.Down && h.Type() == wire.Induction && spoilt.CompareAndSwap(false, true) {
+		if ok && d == srttest.Down && h.Type() == wire.HandshakeInduction && spoilt.CompareAndSwap(false, true) {
 			h.SetCookie(h.Cookie() + 1)
 		}
 		return srttest.Pass

@@ -80,7 +80,7 @@ func TestCase32TimestampsAdvance(t *testing.T) {
 	must(t, s.ResendConclusion())
 	conclusions := func() (all []srttest.Handshake) {
 		for _, h := range l.Handshakes() {
-			if h.Packet.Type() == wire.Conclusion {
+			if h.Packet.Type() == wire.HandshakeConclusion {
 				all = append(all, h)
 			}
 		}

@@ -70,7 +70,7 @@ func TestRealClearCallerWhereAESIsAdvertised(t *testing.T) {
 	r.awaitLog("backend alive", func(l logLine) bool { return l.number("key_length") == 32 })
 	var offered atomic.Int64
 	link := startLink(t, r.addr, func(dir srttest.Direction, b []byte) srttest.Action {
-		if h, ok := wire.AsHandshake(b); ok && dir == srttest.Down && h.Type() == wire.Induction {
+		if h, ok := wire.AsHandshake(b); ok && dir == srttest.Down && h.Type() == wire.HandshakeInduction {
 			offered.Store(8 * int64(h.Encryption()))
 		}
 		return srttest.Pass

@@ -141,7 +141,7 @@ func (st *streamTest) toListener(keyLen int) {
 // if it has none.
 func offeredKey(b []byte) (n int, ok bool) {
 	h, ok := wire.AsHandshake(b)
-	if !ok || h.Type() != wire.Conclusion {
+	if !ok || h.Type() != wire.HandshakeConclusion {
 		return 0, false
 	}
 	for block := range h.Blocks {

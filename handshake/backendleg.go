@@ -268,5 +268,5 @@ func (l *BackendLeg) Code() Code {
 // callers, and one of them may have read it in its own response.
 func (l *BackendLeg) MatchesInduction(quoted []byte) bool {
 	h, ok := wire.AsHandshake(quoted)
-	return ok && l.Pending() && l.phase != PhaseResolving && h.Type() == wire.Induction && h.ISN() == uint32(l.nonce)
+	return ok && l.Pending() && l.phase != PhaseResolving && h.Type() == wire.HandshakeInduction && h.ISN() == uint32(l.nonce)
 }

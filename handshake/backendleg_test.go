@@ -96,7 +96,7 @@ func (l *leg) dial(now time.Duration) {
 	l.Helper()
 	l.x.Dial(now, backend4, nonce)
 	l.phase(PhaseInduction)
-	if h := l.tick(now); h == nil || h.Type() != wire.Induction {
+	if h := l.tick(now); h == nil || h.Type() != wire.HandshakeInduction {
 		l.Fatal("no INDUCTION at once")
 	}
 }
@@ -116,7 +116,7 @@ func inducted() wire.Handshake {
 	h.Packet().SetDestID(callerID)
 	h.SetEncryption(4)
 	h.SetISN(uint32(nonce))
-	h.SetType(wire.Induction)
+	h.SetType(wire.HandshakeInduction)
 	h.SetCookie(backendCookie)
 	return h
 }
@@ -243,8 +243,8 @@ func TestInductionReplies(t *testing.T) {
 		{"version 5 without magic", func(h wire.Handshake) { h.SetExtension(2) }, OutcomeIgnored},
 		{"another nonce", func(h wire.Handshake) { h.SetISN(h.ISN() ^ 1) }, OutcomeIgnored},
 		{"the caller's ISN", func(h wire.Handshake) { h.SetISN(callerISN) }, OutcomeIgnored},
-		{"too early a CONCLUSION", func(h wire.Handshake) { h.SetType(wire.Conclusion) }, OutcomeIgnored},
-		{"rendezvous", func(h wire.Handshake) { h.SetType(wire.WaveAHand) }, OutcomeIgnored},
+		{"too early a CONCLUSION", func(h wire.Handshake) { h.SetType(wire.HandshakeConclusion) }, OutcomeIgnored},
+		{"rendezvous", func(h wire.Handshake) { h.SetType(wire.HandshakeWaveAHand) }, OutcomeIgnored},
 		{"999", func(h wire.Handshake) { h.SetType(999) }, OutcomeIgnored},
 	}
 	for _, tt := range tests {
@@ -275,7 +275,7 @@ func TestResponses(t *testing.T) {
 		{"another ISN", changed(response(), func(h wire.Handshake) { h.SetISN(callerISN + 1) }), OutcomeIgnored},
 		{"the nonce", changed(response(), func(h wire.Handshake) { h.SetISN(uint32(nonce)) }), OutcomeIgnored},
 		{"no socket ID", changed(response(), func(h wire.Handshake) { h.SetSocketID(0) }), OutcomeIgnored},
-		{"agreement", changed(response(), func(h wire.Handshake) { h.SetType(wire.Agreement) }), OutcomeIgnored},
+		{"agreement", changed(response(), func(h wire.Handshake) { h.SetType(wire.HandshakeAgreement) }), OutcomeIgnored},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -35,7 +35,7 @@ func conclusion(flags uint16, blocks ...[]byte) wire.Handshake {
 	h.SetISN(callerISN)
 	h.SetMSS(1500)
 	h.SetFlowWindow(8192)
-	h.SetType(wire.Conclusion)
+	h.SetType(wire.HandshakeConclusion)
 	h.SetSocketID(callerID)
 	return append(h, slices.Concat(blocks...)...)
 }

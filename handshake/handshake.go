@@ -32,7 +32,7 @@ func AppendInductionReply(b []byte, req wire.Handshake, cookie uint32, keyLen ui
 	h.SetVersion(5)
 	h.SetEncryption(keyLen)
 	h.SetExtension(wire.MagicCode)
-	h.SetType(wire.Induction)
+	h.SetType(wire.HandshakeInduction)
 	h.SetCookie(cookie)
 	h.SetPeerIP(caller)
 	return b
@@ -62,7 +62,7 @@ func AppendInduction(b []byte, socketID uint32, nonce Nonce, peer netip.Addr) []
 	h.SetISN(uint32(nonce))
 	h.SetMSS(defaultMSS)
 	h.SetFlowWindow(defaultFlowWindow)
-	h.SetType(wire.Induction)
+	h.SetType(wire.HandshakeInduction)
 	h.SetSocketID(socketID)
 	h.SetPeerIP(peer)
 	return b
@@ -71,7 +71,7 @@ func AppendInduction(b []byte, socketID uint32, nonce Nonce, peer netip.Addr) []
 // IsInductionReply reports whether h answers an INDUCTION with this nonce: a
 // listener echoes the ISN, and version 5 goes with the magic code.
 func IsInductionReply(h wire.Handshake, nonce Nonce) bool {
-	return h.Type() == wire.Induction && h.ISN() == uint32(nonce) &&
+	return h.Type() == wire.HandshakeInduction && h.ISN() == uint32(nonce) &&
 		(h.Version() <= 4 || h.Extension() == wire.MagicCode)
 }
 

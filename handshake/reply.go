@@ -22,12 +22,12 @@ func (l *BackendLeg) Reply(now time.Duration, h wire.Handshake, b []byte) ([]byt
 		return l.appendNext(now, b), OutcomeProgressed
 	case h.Type().IsRejection():
 		return b, l.handleRejection(now, h)
-	case h.Type() == wire.Induction && l.phase == PhaseConclusion:
+	case h.Type() == wire.HandshakeInduction && l.phase == PhaseConclusion:
 		return b, OutcomeDuplicate
 	case IsInductionReply(h, l.nonce):
 		l.phase, l.cookie, l.sends = PhaseConclusion, h.Cookie(), 0
 		return l.appendNext(now, b), OutcomeProgressed
-	case h.Type() == wire.Conclusion && (l.phase == PhaseConclusion || l.cookieSent) && l.validResponse(h):
+	case h.Type() == wire.HandshakeConclusion && (l.phase == PhaseConclusion || l.cookieSent) && l.validResponse(h):
 		l.handleResponse(now, h)
 		return b, OutcomeAnswered
 	}

@@ -15,7 +15,7 @@ func request() wire.Handshake {
 	h.SetVersion(4)
 	h.SetMSS(1400)
 	h.SetFlowWindow(25600)
-	h.SetType(wire.Induction)
+	h.SetType(wire.HandshakeInduction)
 	h.SetCookie(3) // libsrt does not care
 	h.SetPeerIP(netip.MustParseAddr("192.0.2.200"))
 	return h

@@ -74,7 +74,7 @@ func (r *relay) Backends() []answer.Backend {
 	}
 	return api.DescribeBackends(api.BackendStates{
 		Ejections: ejected,
-		Snapshot:  r.registry.Snapshot(), Seen: r.registry.Seen(), Loads: loads, Bitrates: r.bitrates.all(), Now: time.Now(),
+		Snapshot:  r.registry.Snapshot(), Seen: r.registry.LastSeen(), Loads: loads, Bitrates: r.bitrates.all(), Now: time.Now(),
 	})
 }
 

@@ -57,7 +57,7 @@ func addStaticBackends(r *backend.Registry, c config.Config) error {
 		return err
 	}
 	for host, weight := range c.Weights {
-		r.Weigh(backend.ID(host), weight)
+		r.SetWeight(backend.ID(host), weight)
 	}
 	return nil
 }
@@ -66,15 +66,15 @@ func addStaticBackends(r *backend.Registry, c config.Config) error {
 // tried when every name has been looked up once.
 func resolveNames(ctx context.Context, r *backend.Registry, p process, tried func()) {
 	log := p.log
-	r.Follow(ctx, backend.Names{
-		Lookup: net.DefaultResolver.LookupNetIP,
-		Tried:  tried,
+	r.ResolveNames(ctx, backend.ResolveOptions{
+		Lookup:  net.DefaultResolver.LookupNetIP,
+		OnFirst: tried,
 
 		Supervisor: p.supervisor,
-		Moved: func(b backend.Backend) {
+		OnMove: func(b backend.Backend) {
 			log.Info("backend has a new address", "backend", string(b.ID), "address", b.Addr)
 		},
-		Failed: func(b backend.Backend) {
+		OnFail: func(b backend.Backend) {
 			log.Warn("backend name of no use", "backend", string(b.ID), "error", b.Problem, "address_kept", shownAddr(b.Addr))
 		},
 	})
@@ -82,7 +82,7 @@ func resolveNames(ctx context.Context, r *backend.Registry, p process, tried fun
 
 // expireBackends removes backends whose heartbeat is long overdue, until ctx ends.
 func expireBackends(ctx context.Context, r *backend.Registry, log *slog.Logger) {
-	r.Age(ctx, func(b backend.Backend, why string) {
+	r.RunExpiry(ctx, func(b backend.Backend, why string) {
 		log.Info("backend forgotten", "backend", string(b.ID), "address", b.Addr, "reason", why)
 	})
 }

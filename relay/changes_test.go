@@ -17,7 +17,7 @@ import (
 func TestBackendChanges(t *testing.T) {
 	at := time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)
 	one := backend.Backend{
-		ID: "a", Source: backend.Registered, Addr: netip.MustParseAddrPort("10.0.0.1:1"), Weight: 1, Expires: at.Add(10 * time.Second),
+		ID: "a", Source: backend.SourceRegistered, Addr: netip.MustParseAddrPort("10.0.0.1:1"), Weight: 1, Expires: at.Add(10 * time.Second),
 	}
 	with := func(change func(*backend.Backend)) []backend.Backend {
 		b := one
@@ -67,14 +67,14 @@ func TestBackendChanges(t *testing.T) {
 func TestChangesAreToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := backend.NewRegistry()
-		r.Put(backend.Backend{ID: "static", Source: backend.Static})
+		r.Put(backend.Backend{ID: "static", Source: backend.SourceStatic})
 		var kinds []string
 		ctx, end := context.WithCancel(t.Context())
 		defer end()
 		go followChanges(ctx, r, balancer.NewMemory(r, time.Now).Ejections, func(e answer.Event) { kinds = append(kinds, e.Kind+" "+e.Backend) }, slog.New(slog.DiscardHandler))
 		synctest.Wait()
 		time.Sleep(time.Second)
-		r.Put(backend.Backend{ID: "new", Source: backend.Registered})
+		r.Put(backend.Backend{ID: "new", Source: backend.SourceRegistered})
 		time.Sleep(time.Second)
 		r.SetDraining("static", true)
 		time.Sleep(time.Second)

@@ -137,8 +137,8 @@ func (r *relay) open() (err error) {
 
 // openAPI binds the address of the API. It fails if a backend is the relay itself.
 func (r *relay) openAPI() error {
-	r.registry.Reserve(r.group.Addrs()...)
-	if b, found := r.registry.Own(); found {
+	r.registry.SetOwnAddrs(r.group.Addrs()...)
+	if b, found := r.registry.FindOwn(); found {
 		return fmt.Errorf("--backend: %q is %s, where the relay itself listens", b.Host, b.Addr)
 	}
 	r.quality, r.sinks = metrics.NewQuality(), newEventSinks()
@@ -163,9 +163,9 @@ func (r *relay) close() {
 // backendRefused marks a backend that refused callers or did not answer them.
 func (r *relay) backendRefused(id backend.ID, certain bool) {
 	switch {
-	case certain && r.registry.Down(id):
+	case certain && r.registry.MarkDown(id):
 		r.log.Warn("backend down", "backend", string(id), "reason", "nobody listens there")
-	case !certain && r.registry.Doubt(id):
+	case !certain && r.registry.Suspect(id):
 		r.log.Info("backend in doubt", "backend", string(id), "reason", "does not answer its callers")
 	}
 }

@@ -60,7 +60,7 @@ func (l *ruleFile) watch(ctx context.Context, reloaded func(error), log *slog.Lo
 			}
 		}
 	}
-	tick := time.NewTicker(rules.PollEvery)
+	tick := time.NewTicker(rules.PollInterval)
 	defer tick.Stop()
 	l.file.Watch(ctx, tick.C, l.hup, func(err error) {
 		reloaded(err)

@@ -24,7 +24,7 @@ func TestSessionsGoBeforeHandshakes(t *testing.T) {
 			t.Fatalf("%d bytes, want %d before the handshake", len(b), size)
 		}
 	}
-	r.expect(r.backend, wire.Conclusion)
+	r.expect(r.backend, wire.HandshakeConclusion)
 }
 
 // What is left of a loop's time bounds what handshakes may take of it, and one

@@ -40,7 +40,7 @@ func TestSilentBackendIsReplacedWithinTheHandshake(t *testing.T) {
 	}
 	r.expectNothing(second) // the first one still has its time
 	r.pass(handshake.LegRetryInterval + wheelTick)
-	h, upstream := r.expect(second, wire.Induction)
+	h, upstream := r.expect(second, wire.HandshakeInduction)
 	again := r.balancer.asked[0]
 	again.Tried = [2]backend.ID{"b1"}
 	if r.balancer.asked[1] != again {
@@ -55,9 +55,9 @@ func TestSilentBackendIsReplacedWithinTheHandshake(t *testing.T) {
 	first := r.backend
 	r.backend = second
 	r.reply(upstream, handshake.AppendInductionReply(nil, h, 0xC0FFEE, 0, upstream.Addr()))
-	h, _ = r.expect(second, wire.Conclusion)
+	h, _ = r.expect(second, wire.HandshakeConclusion)
 	r.reply(upstream, accept(h, backendID))
-	r.expect(r.caller, wire.Conclusion)
+	r.expect(r.caller, wire.HandshakeConclusion)
 	if e := r.lastEvent(EventSessionBegun); e.Backend != "b2" {
 		t.Errorf("begun with %s, want b2", e.Backend)
 	}
@@ -84,12 +84,12 @@ func TestSlowBackendKeepsItsOnlyChance(t *testing.T) {
 	if len(r.balancer.asked) != 2 {
 		t.Errorf("asked %d times, want twice", len(r.balancer.asked))
 	}
-	h, upstream := r.expect(r.backend, wire.Induction)
+	h, upstream := r.expect(r.backend, wire.HandshakeInduction)
 	r.drain(r.backend)
 	r.reply(upstream, handshake.AppendInductionReply(nil, h, 0xC0FFEE, 0, upstream.Addr()))
-	h, _ = r.expect(r.backend, wire.Conclusion)
+	h, _ = r.expect(r.backend, wire.HandshakeConclusion)
 	r.reply(upstream, accept(h, backendID))
-	r.expect(r.caller, wire.Conclusion)
+	r.expect(r.caller, wire.HandshakeConclusion)
 }
 
 // Every backend is silent: three are tried, and the caller hears in time.
@@ -125,12 +125,12 @@ func TestAnswerBeatsTheChoiceOfAnother(t *testing.T) {
 	for range 3 {
 		r.pass(handshake.LegRetryInterval + wheelTick)
 	}
-	h, upstream := r.expect(r.backend, wire.Induction)
+	h, upstream := r.expect(r.backend, wire.HandshakeInduction)
 	r.drain(r.backend)
 	r.reply(upstream, handshake.AppendInductionReply(nil, h, 0xC0FFEE, 0, upstream.Addr()))
-	h, _ = r.expect(r.backend, wire.Conclusion)
+	h, _ = r.expect(r.backend, wire.HandshakeConclusion)
 	r.reply(upstream, accept(h, backendID))
-	r.expect(r.caller, wire.Conclusion)
+	r.expect(r.caller, wire.HandshakeConclusion)
 	r.balancer.held[0]()
 	r.settle()
 	r.expectNothing(second)
@@ -148,7 +148,7 @@ func TestLostBackendIsReplacedAtOnce(t *testing.T) {
 	_ = r.backend.Close()
 	r.pass(handshake.LegRetryInterval + wheelTick) // meets the closed port
 	r.settle()
-	r.expect(second, wire.Induction)
+	r.expect(second, wire.HandshakeInduction)
 	_ = second.Close()
 	r.balancer.err = backend.ErrNone
 	r.pass(handshake.LegRetryInterval + wheelTick)
@@ -178,7 +178,7 @@ func TestOneChoiceAtATime(t *testing.T) {
 	}
 	r.balancer.held[0]()
 	r.settle()
-	r.expect(second, wire.Induction)
+	r.expect(second, wire.HandshakeInduction)
 	r.expectNothing(second)
 	r.expectNothing(r.caller)
 }

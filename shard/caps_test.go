@@ -105,12 +105,12 @@ func TestCrowdedCallersAreNotRefused(t *testing.T) {
 			}
 			h, upstream := r.answerInduction()
 			r.reply(upstream, accept(h, backendID))
-			r.expect(r.caller, wire.Conclusion)
+			r.expect(r.caller, wire.HandshakeConclusion)
 			r.pass(handshake.LegRetryInterval)
 			r.send(r.caller, second)
 			h, upstream = r.answerInduction()
 			r.reply(upstream, accept(h, backendID+1))
-			r.expect(r.caller, wire.Conclusion)
+			r.expect(r.caller, wire.HandshakeConclusion)
 		})
 	}
 }

@@ -20,7 +20,7 @@ func TestKnownCookieSavesAnInduction(t *testing.T) {
 	r := newRig(t)
 	r.establish(r.caller, callerID, callerISN, backendID)
 	r.newcomer()
-	if h, _ := r.expect(r.backend, wire.Conclusion); h.Cookie() != backendCookie {
+	if h, _ := r.expect(r.backend, wire.HandshakeConclusion); h.Cookie() != backendCookie {
 		t.Errorf("cookie %x", h.Cookie())
 	}
 }
@@ -33,7 +33,7 @@ func TestKnownCookieAges(t *testing.T) {
 	r.establish(r.dialFront(), callerID+2, callerISN, backendID+2)
 	r.pass(handshake.CookieTTL / 2)
 	r.newcomer()
-	r.expect(r.backend, wire.Induction)
+	r.expect(r.backend, wire.HandshakeInduction)
 }
 
 // libsrt drops a CONCLUSION with a wrong cookie in silence.
@@ -41,11 +41,11 @@ func TestSilenceAfterAKnownCookieAsksForAnother(t *testing.T) {
 	r := newRig(t)
 	r.establish(r.caller, callerID, callerISN, backendID)
 	r.newcomer()
-	r.expect(r.backend, wire.Conclusion)
+	r.expect(r.backend, wire.HandshakeConclusion)
 	r.pass(handshake.LegRetryInterval + wheelTick)
-	h, upstream := r.expect(r.backend, wire.Induction)
+	h, upstream := r.expect(r.backend, wire.HandshakeInduction)
 	r.reply(upstream, handshake.AppendInductionReply(nil, h, backendCookie+1, 0, upstream.Addr()))
-	if h, _ := r.expect(r.backend, wire.Conclusion); h.Cookie() != backendCookie+1 {
+	if h, _ := r.expect(r.backend, wire.HandshakeConclusion); h.Cookie() != backendCookie+1 {
 		t.Errorf("cookie %x, not the new one", h.Cookie())
 	}
 }
@@ -55,12 +55,12 @@ func TestRefusedCookieIsNotTheCallersBusiness(t *testing.T) {
 	r := newRig(t)
 	r.establish(r.caller, callerID, callerISN, backendID)
 	caller := r.newcomer()
-	h, upstream := r.expect(r.backend, wire.Conclusion)
+	h, upstream := r.expect(r.backend, wire.HandshakeConclusion)
 	r.reply(upstream, handshake.AppendRejection(nil, h, handshake.CodeRogue))
 	r.expectNothing(caller)
-	h, _ = r.expect(r.backend, wire.Induction)
+	h, _ = r.expect(r.backend, wire.HandshakeInduction)
 	r.reply(upstream, handshake.AppendInductionReply(nil, h, backendCookie+1, 0, upstream.Addr()))
-	h, _ = r.expect(r.backend, wire.Conclusion)
+	h, _ = r.expect(r.backend, wire.HandshakeConclusion)
 	// The second time it is about the CONCLUSION itself.
 	r.reply(upstream, handshake.AppendRejection(nil, h, handshake.CodeRogue))
 	r.expect(caller, wire.HandshakeType(handshake.CodeRogue))
@@ -72,11 +72,11 @@ func TestLateResponseToAKnownCookieCounts(t *testing.T) {
 	r := newRig(t)
 	r.establish(r.caller, callerID, callerISN, backendID)
 	caller := r.newcomer()
-	h, upstream := r.expect(r.backend, wire.Conclusion)
+	h, upstream := r.expect(r.backend, wire.HandshakeConclusion)
 	r.pass(handshake.LegRetryInterval + wheelTick)
-	r.expect(r.backend, wire.Induction)
+	r.expect(r.backend, wire.HandshakeInduction)
 	r.reply(upstream, accept(h, backendID+1))
-	if h, _ := r.expect(caller, wire.Conclusion); h.SocketID() != backendID+1 {
+	if h, _ := r.expect(caller, wire.HandshakeConclusion); h.SocketID() != backendID+1 {
 		t.Errorf("connected to %x", h.SocketID())
 	}
 }

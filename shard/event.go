@@ -108,11 +108,11 @@ func (c Cause) needsBackendShutdown() bool { return c != CauseBackend }
 func (c Cause) fate() backend.Fate {
 	switch c {
 	case CauseBackend:
-		return backend.Closed
+		return backend.FateClosed
 	case CauseBackendSilent:
-		return backend.Silent
+		return backend.FateSilent
 	case CauseBackendLost:
-		return backend.Lost
+		return backend.FateLost
 	}
-	return backend.Ended
+	return backend.FateEnded
 }

@@ -28,8 +28,8 @@ type attempt struct {
 // fate is the outcome of the lease when the handshake goes on, or ends, without the
 // present backend.
 func (a *attempt) fate(now time.Duration) backend.Fate {
-	if a.failure == backend.Unused && now >= a.deadline {
-		return backend.Silent
+	if a.failure == backend.FateUnused && now >= a.deadline {
+		return backend.FateSilent
 	}
 	return a.failure
 }
@@ -45,7 +45,7 @@ func (s *Shard) considerFailover(i uint32, ss *session) {
 	if a.askedAnother || s.now < a.deadline {
 		return
 	}
-	s.requestFailover(i, ss, backend.Unused)
+	s.requestFailover(i, ss, backend.FateUnused)
 }
 
 // requestFailover asks the resolver for a backend that this caller has not tried.
@@ -63,7 +63,7 @@ func (s *Shard) requestFailover(i uint32, ss *session, failure backend.Fate) {
 	}
 	gen := ss.gen
 	q := backend.Query{
-		Key: cold.key, Spelled: o.spelled, Group: ss.group, StreamID: cold.streamID,
+		Key: cold.key, ProxyKey: o.proxyKey, Group: ss.group, StreamID: cold.streamID,
 		Publish: ss.publisher, Caller: ss.caller.Netip(), Tried: o.tried,
 	}
 	ok := s.cfg.Resolver.Resolve(q, func(t backend.Target, err error) bool {
@@ -103,7 +103,7 @@ func (s *Shard) onOtherBackend(i, gen uint32, t backend.Target, err error) {
 		return
 	}
 	s.counters.inc(CountFailovers)
-	if o.leg.Phase() == handshake.PhaseInduction && o.attempt.failure == backend.Unused {
+	if o.leg.Phase() == handshake.PhaseInduction && o.attempt.failure == backend.FateUnused {
 		// The backend has sent nothing: other callers need not try it first.
 		s.cfg.Resolver.Unreachable(cold.peer.id, false)
 	}
@@ -118,7 +118,7 @@ func (s *Shard) onOtherBackend(i, gen uint32, t backend.Target, err error) {
 // rejectIfFailed rejects a caller whose backend will not answer, when there is no
 // other. If a backend sent a rejection, the caller gets its code.
 func (s *Shard) rejectIfFailed(i uint32, ss *session) {
-	if o := s.sessions.cold(i).pending; o.attempt.failure != backend.Unused {
+	if o := s.sessions.cold(i).pending; o.attempt.failure != backend.FateUnused {
 		s.rejectWith(i, ss, o.leg.FailureCode(), o.attempt.failure)
 	}
 }
@@ -204,7 +204,7 @@ func (s *Shard) endLostSlice() (left int) {
 			case ss.state == StateEstablished:
 				s.endSession(i, ss, CauseBackendLost)
 			case ss.state == StateConnecting:
-				s.requestFailover(i, ss, backend.Lost)
+				s.requestFailover(i, ss, backend.FateLost)
 			}
 		}
 		if p.nextToEnd == 0 {

@@ -104,9 +104,9 @@ func repeatsHandshake(ss *session, p wire.Packet) bool {
 		return false
 	}
 	switch t := h.Type(); {
-	case t == wire.Induction:
+	case t == wire.HandshakeInduction:
 		return true
-	case t == wire.Conclusion:
+	case t == wire.HandshakeConclusion:
 		return h.ISN() == ss.isn && h.SocketID() == ss.backendID
 	default:
 		return t.IsRejection() && h.ISN() == ss.isn

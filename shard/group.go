@@ -92,7 +92,7 @@ type Resolver interface {
 	// False: it is busy, and done will not be called. If done returns false the
 	// session is gone, and the lease of the answer ends.
 	Resolve(q backend.Query, done func(backend.Target, error) bool) bool
-	// Report says what became of a lease. Every fate but backend.Began returns
+	// Report says what became of a lease. Every fate but backend.FateBegan returns
 	// it. False: it is busy, and the shard reports again later.
 	Report(o backend.Outcome) bool
 	// Unreachable says that a backend is silent or, if certain, that nobody

@@ -25,7 +25,7 @@ func (s *Shard) openSession(front uint8, d *udp.Datagram, h wire.Handshake, q ba
 		s.sessions.release(i)
 		return 0, nil
 	}
-	pending := &pendingHandshake{stallsSeen: s.stalls.total, spelled: q.Spelled}
+	pending := &pendingHandshake{stallsSeen: s.stalls.total, proxyKey: q.ProxyKey}
 	pending.leg.Open(s.now, h, d.From.IP.Netip())
 	*s.sessions.cold(i) = coldState{pending: pending, key: q.Key, streamID: q.StreamID, opened: s.now}
 	ss.caller, ss.local, ss.front, ss.publisher, ss.group = d.From, d.Local, front, q.Publish, q.Group
@@ -48,7 +48,7 @@ func (s *Shard) onResolved(i, gen uint32, t backend.Target, err error) {
 	}
 	ss.lease = t.Lease
 	if err != nil {
-		s.rejectWith(i, ss, codeOf(err), backend.Unused)
+		s.rejectWith(i, ss, codeOf(err), backend.FateUnused)
 		return
 	}
 	s.dial(i, ss, t)
@@ -67,7 +67,7 @@ func (s *Shard) dial(i uint32, ss *session, t backend.Target) {
 	to := addr.From(t.Addr)
 	upstream, ok := s.pickUpstream(&to, ss.callerID)
 	if !ok || !s.peers.hasRoom(to) {
-		s.rejectWith(i, ss, handshake.CodeOverload, backend.Unused)
+		s.rejectWith(i, ss, handshake.CodeOverload, backend.FateUnused)
 		return
 	}
 	ss.backend, ss.upstream = to, upstream
@@ -93,14 +93,14 @@ func (s *Shard) tickLeg(i uint32, ss *session) {
 	cold.allowForStalls(s.stalls.total)
 	b, code := x.Tick(s.now, s.scratchTail())
 	if code != handshake.CodeNone {
-		fate := backend.Unused // no backend was dialled
+		fate := backend.FateUnused // no backend was dialled
 		switch {
 		case code == handshake.CodeBacklog:
-			fate = backend.Refused
+			fate = backend.FateRefused
 		case ss.state == StateConnecting:
 			fate = cold.pending.attempt.fate(s.now)
 		}
-		if x.Phase() == handshake.PhaseInduction && fate == backend.Silent {
+		if x.Phase() == handshake.PhaseInduction && fate == backend.FateSilent {
 			// The backend has sent nothing, and had enough time.
 			s.cfg.Resolver.Unreachable(cold.peer.id, false)
 		}
@@ -164,11 +164,11 @@ func (s *Shard) handleLegReply(i uint32, ss *session, p wire.Packet) Counter {
 		if x.Phase() == handshake.PhaseConnected {
 			s.establish(i, ss, h)
 		} else {
-			s.finishRejected(i, ss, backend.Denied)
+			s.finishRejected(i, ss, backend.FateDenied)
 		}
 	case handshake.OutcomeRefused:
 		s.wheel.Set(i, x.Due())
-		s.requestFailover(i, ss, backend.Refused)
+		s.requestFailover(i, ss, backend.FateRefused)
 	default:
 		return DropBadReply
 	}
@@ -183,7 +183,7 @@ func (s *Shard) establish(i uint32, ss *session, response wire.Handshake) {
 		// Two backends gave sockets of one caller's port the same ID: its
 		// packets could not be told apart.
 		s.sendShutdownBackend(ss, backendID)
-		s.rejectWith(i, ss, handshake.CodeOverload, backend.Unused)
+		s.rejectWith(i, ss, handshake.CodeOverload, backend.FateUnused)
 		return
 	}
 	ss.toEstablished(s.now, backendID)
@@ -192,7 +192,7 @@ func (s *Shard) establish(i uint32, ss *session, response wire.Handshake) {
 	s.writeRecord(i, ss)
 	s.noteTerms(i, ss, response)
 	s.counters.inc(CountEstablished)
-	s.outcomes.report(backend.Outcome{Lease: ss.lease, Fate: backend.Began})
+	s.outcomes.report(backend.Outcome{Lease: ss.lease, Fate: backend.FateBegan})
 	s.answerCaller(i, ss)
 	s.wheel.Set(i, s.checkDue(i, ss))
 	e := s.sessionEvent(EventSessionBegun, i, ss)

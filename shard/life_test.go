@@ -132,7 +132,7 @@ func TestSameIDNewISNReplaces(t *testing.T) {
 		t.Error("the new session shares the old one's upstream port: their replies look alike")
 	}
 	r.reply(second, accept(h, backendID+1))
-	r.expect(r.caller, wire.Conclusion)
+	r.expect(r.caller, wire.HandshakeConclusion)
 	r.reply(first, packet(callerID, 20)) // for the old one
 	r.expectNothing(r.caller)
 	r.reply(second, packet(callerID, 30))
@@ -193,7 +193,7 @@ func TestResponseIsReplayedForAWhile(t *testing.T) {
 	cookie := r.admission.cookies.Generate(r.now, fromConn(r.caller))
 	r.pass(time.Second)
 	r.send(r.caller, conclusion(callerID, callerISN, cookie, 1000500))
-	r.expect(r.caller, wire.Conclusion)
+	r.expect(r.caller, wire.HandshakeConclusion)
 	r.expectNothing(r.caller)
 	r.expectNothing(r.backend)
 	r.send(r.caller, packet(backendID, 20)) // the caller has it
@@ -223,7 +223,7 @@ func TestBusyBalancer(t *testing.T) {
 	r.send(r.caller, conclusion(callerID, callerISN, cookie, 300)) // the caller's own retry
 	h, upstream := r.answerInduction()
 	r.reply(upstream, accept(h, backendID))
-	r.expect(r.caller, wire.Conclusion)
+	r.expect(r.caller, wire.HandshakeConclusion)
 	r.balancer.busy = true
 	r.send(r.caller, wire.AppendShutdown(nil, 0, backendID))
 	if len(r.outcomes.unreported) != 1 {
@@ -259,7 +259,7 @@ func TestAnswerTooLate(t *testing.T) {
 	}
 	r.balancer.held[1]()
 	r.settle()
-	r.expect(r.backend, wire.Induction)
+	r.expect(r.backend, wire.HandshakeInduction)
 }
 
 func TestNoBackend(t *testing.T) {
@@ -280,7 +280,7 @@ func TestStopTellsEverybody(t *testing.T) {
 	r.establish(r.caller, callerID, callerISN, backendID)
 	waiting := r.dialFront()
 	r.send(waiting, conclusion(callerID+1, callerISN, r.cookie(waiting, callerID+1), 1))
-	r.expect(r.backend, wire.Conclusion)
+	r.expect(r.backend, wire.HandshakeConclusion)
 	r.inbox.postAlways((*Shard).beginStop)
 	r.settle()
 	r.expectShutdown(r.caller, callerID)
@@ -300,12 +300,12 @@ func TestCopiedInductionGetsOneReply(t *testing.T) {
 	r.pass(time.Second)
 	request := handshake.AppendInduction(nil, callerID, 1, r.front.Addr())
 	r.send(r.caller, request)
-	r.expect(r.caller, wire.Induction)
+	r.expect(r.caller, wire.HandshakeInduction)
 	r.send(r.caller, request)
 	r.expectNothing(r.caller)
 	wire.Packet(request).SetTimestamp(250_000) // a retry
 	r.send(r.caller, request)
-	r.expect(r.caller, wire.Induction)
+	r.expect(r.caller, wire.HandshakeInduction)
 	if r.count(CountInductions) != 2 || r.count(DropDuplicate) != 1 {
 		t.Errorf("counters %v, want two replies and one duplicate", r.nonzero())
 	}

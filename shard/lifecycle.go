@@ -228,7 +228,7 @@ func (s *Shard) handleLateFromCaller(ss *session) {
 // the caller was rejected has opened a connection that nobody will use.
 func (s *Shard) handleLateFromBackend(ss *session, p wire.Packet) {
 	if ss.backendID == 0 {
-		if h, ok := wire.AsHandshake(p); ok && h.Type() == wire.Conclusion && h.ISN() == ss.isn && ss.mayRepeatShutdown(s.now) {
+		if h, ok := wire.AsHandshake(p); ok && h.Type() == wire.HandshakeConclusion && h.ISN() == ss.isn && ss.mayRepeatShutdown(s.now) {
 			s.sendShutdownBackend(ss, h.SocketID())
 		}
 		return

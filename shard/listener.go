@@ -24,9 +24,9 @@ func (s *Shard) toListener(front uint8, d *udp.Datagram, b []byte) Counter {
 		return DropNotHandshake
 	case len(b) > wire.MaxPayload || h.SocketID() == 0:
 		return DropMalformed
-	case h.Type() == wire.Induction:
+	case h.Type() == wire.HandshakeInduction:
 		return s.induction(front, d, h)
-	case h.Type() == wire.Conclusion:
+	case h.Type() == wire.HandshakeConclusion:
 		return s.conclusion(front, d, h)
 	}
 	return DropRendezvous
@@ -122,7 +122,7 @@ func (s *Shard) admit(front uint8, d *udp.Datagram, h wire.Handshake, i uint32, 
 		s.replaceSession(i, old)
 	}
 	i, ss := s.openSession(front, d, rewritten, backend.Query{
-		Key: routed.Key, Spelled: routed.Spelled, Group: req.Group, StreamID: req.StreamID,
+		Key: routed.Key, ProxyKey: routed.ProxyKey, Group: req.Group, StreamID: req.StreamID,
 		Publish: routed.Stream.Publish, Caller: d.From.Netip(),
 	})
 	if ss == nil {

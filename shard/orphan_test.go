@@ -24,7 +24,7 @@ func TestLateAcceptAfterFailoverIsShutDown(t *testing.T) {
 	r.backend = second
 	h, other := r.answerInduction()
 	r.reply(other, accept(h, backendID))
-	r.expect(r.caller, wire.Conclusion)
+	r.expect(r.caller, wire.HandshakeConclusion)
 
 	r.backend = first
 	forged := wire.Handshake(accept(late, 0x666))

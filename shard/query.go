@@ -165,7 +165,7 @@ func (g *Group) Kick(ctx context.Context, id SessionID) (kicked bool, err error)
 		case StateEstablished:
 			s.endSession(id.Index, ss, CauseKicked)
 		case StateResolving, StateConnecting:
-			s.rejectWith(id.Index, ss, handshake.CodeForbidden, backend.Unused)
+			s.rejectWith(id.Index, ss, handshake.CodeForbidden, backend.FateUnused)
 		}
 	})
 	return kicked, err

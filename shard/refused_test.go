@@ -49,16 +49,16 @@ func TestRefusalFailsOver(t *testing.T) {
 			t.Errorf("%v: asked for another but %v", code, q.Tried)
 		}
 		r.reply(upstream, accept(h, backendID))
-		r.expect(r.caller, wire.Conclusion)
-		r.wantFates(7, backend.Refused)
-		r.wantFates(8, backend.Began)
+		r.expect(r.caller, wire.HandshakeConclusion)
+		r.wantFates(7, backend.FateRefused)
+		r.wantFates(8, backend.FateBegan)
 		if len(r.balancer.unreachable) != 0 || r.count(CountFailovers) != 1 || r.count(CountRejected) != 0 {
 			t.Errorf("%v: unreachable %v, counters %v", code, r.balancer.unreachable, r.nonzero())
 		}
 		r.send(r.caller, wire.AppendShutdown(nil, 0, backendID))
 		r.pass(tombstoneTTL + wheelTick)
 		r.wantEmpty()
-		r.wantFates(8, backend.Began, backend.Ended)
+		r.wantFates(8, backend.FateBegan, backend.FateEnded)
 	}
 }
 
@@ -71,7 +71,7 @@ func TestDenialPassesThrough(t *testing.T) {
 		r.rejectNext(code)
 		r.expect(r.caller, wire.HandshakeType(code))
 		r.expectNothing(second)
-		r.wantFates(7, backend.Denied)
+		r.wantFates(7, backend.FateDenied)
 	}
 }
 
@@ -83,7 +83,7 @@ func TestLastRefusalIsTheCallers(t *testing.T) {
 	r.balancer.err = backend.ErrNone
 	r.rejectNext(1003)
 	r.expect(r.caller, 1003)
-	r.wantFates(7, backend.Refused)
+	r.wantFates(7, backend.FateRefused)
 	if e := r.lastEvent(EventCallerRejected); e.Code != 1003 || e.Backend != "b1" {
 		t.Errorf("event %+v", e)
 	}
@@ -100,8 +100,8 @@ func TestLastRefusalIsTheCallers(t *testing.T) {
 	if r.drain(second) == 0 {
 		t.Error("the second was not tried")
 	}
-	r.wantFates(7, backend.Refused)
-	r.wantFates(8, backend.Silent)
+	r.wantFates(7, backend.FateRefused)
+	r.wantFates(8, backend.FateSilent)
 }
 
 // Three backends are asked, and no more.
@@ -120,7 +120,7 @@ func TestRefusalsOfThreeBackends(t *testing.T) {
 		t.Errorf("asked for %d backends", len(r.balancer.asked))
 	}
 	for _, l := range []backend.Lease{7, 8, 9} {
-		r.wantFates(l, backend.Refused)
+		r.wantFates(l, backend.FateRefused)
 	}
 }
 
@@ -136,7 +136,7 @@ func TestRefusalWhileBusy(t *testing.T) {
 	}
 	r.balancer.busy = false
 	r.pass(reportRetry)
-	r.wantFates(7, backend.Refused)
+	r.wantFates(7, backend.FateRefused)
 }
 
 // How a session ended, by whom and after how long, reaches the balancer.
@@ -145,13 +145,13 @@ func TestOutcomesOfSessions(t *testing.T) {
 	upstream := r.establish(r.caller, callerID, callerISN, backendID)
 	r.pass(300 * time.Millisecond)
 	r.reply(upstream, wire.AppendShutdown(nil, 0, callerID))
-	r.wantFates(7, backend.Began, backend.Closed)
+	r.wantFates(7, backend.FateBegan, backend.FateClosed)
 	if o := r.balancer.outcomes[1]; o.Lasted < 300*time.Millisecond || o.Lasted > 5*time.Second {
 		t.Errorf("%+v", o)
 	}
 	for cause, want := range map[Cause]backend.Fate{
-		CauseCaller: backend.Ended, CauseBackend: backend.Closed, CauseIdle: backend.Ended, CauseBackendSilent: backend.Silent,
-		CauseBackendLost: backend.Lost, CauseReplaced: backend.Ended, CauseStopped: backend.Ended, CauseKicked: backend.Ended,
+		CauseCaller: backend.FateEnded, CauseBackend: backend.FateClosed, CauseIdle: backend.FateEnded, CauseBackendSilent: backend.FateSilent,
+		CauseBackendLost: backend.FateLost, CauseReplaced: backend.FateEnded, CauseStopped: backend.FateEnded, CauseKicked: backend.FateEnded,
 	} {
 		if got := cause.fate(); got != want {
 			t.Errorf("%v is told as %v, want %v", cause, got, want)
@@ -167,12 +167,12 @@ func TestOutcomesKeepTheirOrder(t *testing.T) {
 	h, upstream := r.answerInduction()
 	r.balancer.busy = true
 	r.reply(upstream, accept(h, backendID))
-	r.expect(r.caller, wire.Conclusion)
+	r.expect(r.caller, wire.HandshakeConclusion)
 	r.reply(upstream, wire.AppendShutdown(nil, 0, callerID))
 	if len(r.outcomes.unreported) != 2 {
 		t.Fatalf("owed %v", r.outcomes.unreported)
 	}
 	r.balancer.busy = false
 	r.pass(reportRetry)
-	r.wantFates(7, backend.Began, backend.Closed)
+	r.wantFates(7, backend.FateBegan, backend.FateClosed)
 }

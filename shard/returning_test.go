@@ -27,12 +27,12 @@ func TestReturningCallerReplacesItsSession(t *testing.T) {
 	r.pass(callerAliveFor - 500*time.Millisecond)
 	r.expectNothing(r.caller)
 	r.pass(200 * time.Millisecond)
-	h, _ := r.expect(r.caller, wire.Induction)
+	h, _ := r.expect(r.caller, wire.HandshakeInduction)
 	r.send(r.caller, conclusion(callerID, callerISN+1, h.Cookie(), 9))
 	r.expectShutdown(r.backend, backendID)
 	leg, upstream := r.answerInduction()
 	r.reply(upstream, accept(leg, backendID+1))
-	if h, _ := r.expect(r.caller, wire.Conclusion); h.SocketID() != backendID+1 {
+	if h, _ := r.expect(r.caller, wire.HandshakeConclusion); h.SocketID() != backendID+1 {
 		t.Errorf("response with socket ID %x", h.SocketID())
 	}
 	r.expectNothing(r.caller) // no SHUTDOWN: the ID is the new session's

@@ -70,7 +70,7 @@ func (b *fakeBalancer) Report(o backend.Outcome) bool {
 		return false
 	}
 	b.outcomes = append(b.outcomes, o)
-	if o.Fate != backend.Began {
+	if o.Fate != backend.FateBegan {
 		b.released = append(b.released, o.Lease)
 	}
 	return true
@@ -247,7 +247,7 @@ func conclusion(id, isn, cookie, timestamp uint32) wire.Handshake {
 	h := wire.Handshake(b)
 	h.SetVersion(5)
 	h.SetExtension(wire.FlagHSReq | wire.FlagConfig)
-	h.SetType(wire.Conclusion)
+	h.SetType(wire.HandshakeConclusion)
 	h.SetCookie(cookie)
 	h.Packet().SetTimestamp(timestamp)
 	b = wire.AppendFeatures(b, wire.BlockHSReq, wire.Features{Version: 0x10501, Flags: 0xBF, RecvDelay: 120})
@@ -258,7 +258,7 @@ func conclusion(id, isn, cookie, timestamp uint32) wire.Handshake {
 func (r *rig) cookie(c *net.UDPConn, id uint32) uint32 {
 	r.t.Helper()
 	r.send(c, handshake.AppendInduction(nil, id, 1, r.front.Addr()))
-	h, _ := r.expect(c, wire.Induction)
+	h, _ := r.expect(c, wire.HandshakeInduction)
 	return h.Cookie()
 }
 
@@ -272,12 +272,12 @@ func (r *rig) answerInduction() (wire.Handshake, netip.AddrPort) {
 	r.t.Helper()
 	b, upstream := r.receive(r.backend)
 	h, ok := wire.AsHandshake(b)
-	if ok && h.Type() == wire.Induction {
+	if ok && h.Type() == wire.HandshakeInduction {
 		r.reply(upstream, handshake.AppendInductionReply(nil, h, backendCookie, 0, upstream.Addr()))
 		b, _ = r.receive(r.backend)
 		h, ok = wire.AsHandshake(b)
 	}
-	if !ok || h.Type() != wire.Conclusion {
+	if !ok || h.Type() != wire.HandshakeConclusion {
 		r.t.Fatalf("received %x, want a CONCLUSION; counters %v", b, r.nonzero())
 	}
 	if h.Cookie() != backendCookie {
@@ -301,7 +301,7 @@ func (r *rig) establish(c *net.UDPConn, id, isn uint32, peerID uint32) netip.Add
 	r.send(c, conclusion(id, isn, r.cookie(c, id), 500))
 	h, upstream := r.answerInduction()
 	r.reply(upstream, accept(h, peerID))
-	if h, _ := r.expect(c, wire.Conclusion); h.SocketID() != peerID || h.Packet().DestID() != id {
+	if h, _ := r.expect(c, wire.HandshakeConclusion); h.SocketID() != peerID || h.Packet().DestID() != id {
 		r.t.Fatalf("response with socket ID %x for %x", h.SocketID(), h.Packet().DestID())
 	}
 	return upstream

@@ -107,7 +107,7 @@ func TestRewrittenFromFirstSendToLast(t *testing.T) {
 	h, upstream := r.answerInduction()
 	r.expectTold(h, told)
 	r.pass(handshake.LegRetryInterval + wheelTick)
-	h, _ = r.expect(r.backend, wire.Conclusion)
+	h, _ = r.expect(r.backend, wire.HandshakeConclusion)
 	r.expectTold(h, told)
 
 	// The caller's retry bears what it sent before, none, and is fresher. The
@@ -116,7 +116,7 @@ func TestRewrittenFromFirstSendToLast(t *testing.T) {
 	r.send(r.caller, r.asks("", cookie, 900_000))
 	r.expectNothing(r.backend)
 	r.pass(handshake.LegRetryInterval + wheelTick)
-	h, _ = r.expect(r.backend, wire.Conclusion)
+	h, _ = r.expect(r.backend, wire.HandshakeConclusion)
 	r.expectTold(h, told)
 	if ts := h.Packet().Timestamp(); ts < 900_000 {
 		t.Errorf("timestamp %d: the retry did not take the place of the first", ts)
@@ -129,11 +129,11 @@ func TestRewrittenFromFirstSendToLast(t *testing.T) {
 	}
 
 	r.reply(upstream, accept(h, backendID))
-	if h, _ := r.expect(r.caller, wire.Conclusion); h.SocketID() != backendID {
+	if h, _ := r.expect(r.caller, wire.HandshakeConclusion); h.SocketID() != backendID {
 		t.Errorf("response with socket ID %x", h.SocketID())
 	}
 	r.send(r.caller, r.asks("", cookie, 1_500_000))
-	r.expect(r.caller, wire.Conclusion) // replayed
+	r.expect(r.caller, wire.HandshakeConclusion) // replayed
 	if len(r.asked.queries) != 1 {
 		t.Errorf("the balancer was asked %d times", len(r.asked.queries))
 	}
@@ -175,7 +175,7 @@ func TestForbidden(t *testing.T) {
 	}
 	r.wantEmpty()
 	r.send(r.caller, r.asks("live/x", cookie, 500))
-	r.expect(r.backend, wire.Induction)
+	r.expect(r.backend, wire.HandshakeInduction)
 }
 
 func TestAddressInjected(t *testing.T) {

@@ -155,7 +155,7 @@ func (cold *coldState) backendID() backend.ID {
 // pendingHandshake is what a session needs until its caller is answered. It is
 // allocated by itself, so that an established session does not pay for it.
 type pendingHandshake struct {
-	spelled    string // see backend.Query
+	proxyKey   string // see backend.Query
 	leg        handshake.BackendLeg
 	attempt    attempt
 	tried      [2]backend.ID // backends that have not answered this handshake

@@ -211,7 +211,7 @@ func (s *Shard) stopSlice(most int) (done bool) {
 			s.endSession(i, ss, CauseStopped)
 			ended++
 		case StateResolving, StateConnecting:
-			s.rejectWith(i, ss, handshake.CodeDown, backend.Unused)
+			s.rejectWith(i, ss, handshake.CodeDown, backend.FateUnused)
 			ended++
 		}
 	}

@@ -46,7 +46,7 @@ func (r *rig) probesSeen() (probes []wire.Handshake) {
 		if err != nil {
 			return probes
 		}
-		if h, ok := wire.AsHandshake(b[:n]); ok && h.Type() == wire.Induction {
+		if h, ok := wire.AsHandshake(b[:n]); ok && h.Type() == wire.HandshakeInduction {
 			probes = append(probes, append(wire.Handshake(nil), h...))
 		}
 	}

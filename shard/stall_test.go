@@ -68,7 +68,7 @@ func TestStallDuringHandshake(t *testing.T) {
 		h, upstream := r.answerInduction()
 		mustTo(t, r.backend, accept(h, backendID), upstream)
 		r.stall(2500 * time.Millisecond)
-		r.expect(r.caller, wire.Conclusion)
+		r.expect(r.caller, wire.HandshakeConclusion)
 	})
 	t.Run("the answer comes after it", func(t *testing.T) {
 		r := newRig(t)
@@ -77,7 +77,7 @@ func TestStallDuringHandshake(t *testing.T) {
 		h, upstream := r.answerInduction()
 		r.stall(2300 * time.Millisecond)
 		r.reply(upstream, accept(h, backendID))
-		r.expect(r.caller, wire.Conclusion)
+		r.expect(r.caller, wire.HandshakeConclusion)
 		if len(r.balancer.asked) != 1 {
 			t.Errorf("another backend was asked for")
 		}

@@ -203,7 +203,7 @@ func (o *orphans) find(now time.Duration, k orphanKey) *orphan {
 // orphanLeg remembers the leg of a session that fails over or is rejected, if its
 // backend may still accept it.
 func (s *Shard) orphanLeg(ss *session, o *pendingHandshake) {
-	if ss.state == StateConnecting && ss.backend.IsValid() && o.attempt.failure == backend.Unused && o.leg.MayAccept() {
+	if ss.state == StateConnecting && ss.backend.IsValid() && o.attempt.failure == backend.FateUnused && o.leg.MayAccept() {
 		s.orphans.add(s.now, orphanKey{ss.backend, ss.callerID, ss.upstream}, ss.isn)
 	}
 }
@@ -220,7 +220,7 @@ func (s *Shard) handleOrphan(upstream uint8, from addr.AddrPort, p wire.Packet) 
 	if one == nil {
 		return false
 	}
-	if h, ok := wire.AsHandshake(p); ok && h.Type() == wire.Conclusion && h.ISN() == one.isn {
+	if h, ok := wire.AsHandshake(p); ok && h.Type() == wire.HandshakeConclusion && h.ISN() == one.isn {
 		one.accepted = h.SocketID()
 	}
 	again := one.lastShutdown != 0 && s.now-one.lastShutdown < shutdownInterval

@@ -89,7 +89,7 @@ func TestViewThroughLife(t *testing.T) {
 	}
 	h, upstream := r.answerInduction()
 	r.reply(upstream, accept(h, backendID))
-	r.expect(r.caller, wire.Conclusion)
+	r.expect(r.caller, wire.HandshakeConclusion)
 	if v = r.only(); v.State != "established" || v.BackendSocket != backendID || v.Begun.IsZero() || v.Seen.IsZero() || !v.Media.IsZero() {
 		t.Errorf("established: %+v", v)
 	}

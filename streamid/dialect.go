@@ -7,45 +7,45 @@ import (
 	"srtrelay/streamid/rules"
 )
 
-// Why MediaMTX closes a connection because of its stream ID.
+// The reasons for which MediaMTX rejects a stream ID.
 var (
-	ErrForm = errors.New("not of MediaMTX's form: read or publish, a colon and a path, then user and password, then a query")
-	ErrItem = errors.New("an item that MediaMTX does not know: it takes u, r, h, s, t and m, each with =")
+	errForm = errors.New("not of MediaMTX's form: read or publish, a colon and a path, then user and password, then a query")
+	errItem = errors.New("an item that MediaMTX does not know: it takes u, r, h, s, t and m, each with =")
 )
 
-// Reading is a stream ID as the servers behind the relay read it.
-type Reading struct {
+// parsed is a stream ID as the servers behind the relay read it.
+type parsed struct {
 	StreamID
-	// Dialect is the one that it was read by, never rules.Auto.
+	// Dialect is the dialect of the stream ID, never rules.DialectAuto.
 	Dialect rules.Dialect
-	// exact says that names count to their last letter, which those that SRS
-	// serves do not.
+	// exact means that names count as a whole; SRS ignores the extension of a
+	// stream's name.
 	exact bool
 }
 
-// Read reads a stream ID by a dialect. Auto takes MediaMTX's own form for
-// MediaMTX's, and everything else for SRS's: also #!::, which both have. One
-// name in either form then has one key.
-func Read(s string, d rules.Dialect) (r Reading, err error) {
+// parse reads a stream ID by a dialect. rules.DialectAuto reads MediaMTX's own form
+// as MediaMTX does, and everything else as SRS does, including #!::, which both
+// have. Then one name has the same key in both forms.
+func parse(s string, d rules.Dialect) (r parsed, err error) {
 	switch {
-	case d == rules.MediaMTX:
-		r = Reading{Dialect: rules.MediaMTX, exact: true}
+	case d == rules.DialectMediaMTX:
+		r = parsed{Dialect: rules.DialectMediaMTX, exact: true}
 		r.StreamID, err = parseMediaMTX(s)
-	case d == rules.Plain:
-		r = Reading{StreamID: parsePlain(s), Dialect: rules.Plain, exact: true}
-	case d != rules.SRS && hasAction(s):
-		r = Reading{StreamID: parseAction(s), Dialect: rules.MediaMTX}
+	case d == rules.DialectPlain:
+		r = parsed{StreamID: parsePlain(s), Dialect: rules.DialectPlain, exact: true}
+	case d != rules.DialectSRS && hasAction(s):
+		r = parsed{StreamID: parseAction(s), Dialect: rules.DialectMediaMTX}
 	default:
-		r.Dialect = rules.SRS
-		r.StreamID, err = Parse(s)
+		r.Dialect = rules.DialectSRS
+		r.StreamID, err = parseSRS(s)
 	}
 	return r, err
 }
 
 // KeyAmong is the affinity key; see StreamID.KeyAmong.
-func (r Reading) KeyAmong(known func(vhost string) bool) string {
+func (r parsed) KeyAmong(known func(vhost string) bool) string {
 	if r.exact {
-		return DefaultVhost + "/" + r.App + "/" + r.Stream
+		return defaultVhost + "/" + r.App + "/" + r.Stream
 	}
 	return r.StreamID.KeyAmong(known)
 }
@@ -53,7 +53,7 @@ func (r Reading) KeyAmong(known func(vhost string) bool) string {
 const (
 	actionPublish = "publish:"
 	actionRead    = "read:"
-	// A server that is made after gosrt's example says so of a player.
+	// Servers built after gosrt's example use it for a player.
 	actionSubscribe = "subscribe:"
 	// mediaMTXParts are read:path:user:password:query.
 	mediaMTXParts = 5
@@ -76,9 +76,8 @@ func cutAction(s string) (publish bool, rest string, ok bool) {
 
 // parseAction reads MediaMTX's own form, for which hasAction holds: publish:path,
 // publish:path:query, publish:path:user:password, publish:path:user:password:query,
-// and the same with read. Credentials never come into the path, however many
-// colons there are. The path may have a query of its own, as gosrt's example
-// server takes it.
+// and the same with read. Credentials never get into the path, however many colons
+// there are. The path may have a query of its own, as in gosrt's example server.
 func parseAction(s string) StreamID {
 	publish, rest, _ := cutAction(s)
 	parts := strings.SplitN(rest, ":", mediaMTXParts-1)
@@ -103,8 +102,8 @@ func joinQuery(a, b string) string {
 	return a + "&" + b
 }
 
-// pathOf is a path in the form of a key: without a slash it is in the app that
-// SRS would put it in.
+// pathOf splits a path into app and stream. Without a slash it is in SRS's default
+// app.
 func pathOf(path string) StreamID {
 	app, stream, ok := strings.Cut(path, "/")
 	if !ok {
@@ -120,41 +119,41 @@ func parseMediaMTX(s string) (StreamID, error) {
 		return parseMediaMTXItems(rest)
 	}
 	if !hasAction(s) || strings.Count(s, ":") >= mediaMTXParts {
-		return StreamID{}, ErrForm
+		return StreamID{}, errForm
 	}
 	return parseAction(s), nil
 }
 
-// parseMediaMTXItems reads what follows the access control prefix. The last of
-// several values counts, a player is who does not say.
+// parseMediaMTXItems reads the list after the access control prefix. The last of
+// several values counts; without a mode the caller is a player.
 func parseMediaMTXItems(list string) (StreamID, error) {
 	path, publish := "", false
 	for item := range strings.SplitSeq(list, ",") {
 		name, value, ok := strings.Cut(item, "=")
 		switch {
 		case !ok:
-			return StreamID{}, ErrItem
+			return StreamID{}, errItem
 		case name == "r":
 			path = value
 		case name == "m":
 			if value != "publish" && value != "request" {
-				return StreamID{}, ErrMode
+				return StreamID{}, errMode
 			}
 			publish = value == "publish"
 		case name != "u" && name != "h" && name != "s" && name != "t":
-			return StreamID{}, ErrItem
+			return StreamID{}, errItem
 		}
 	}
 	if path == "" {
-		return StreamID{}, ErrResource
+		return StreamID{}, errResource
 	}
 	id := pathOf(path)
 	id.Publish = publish
 	return id, nil
 }
 
-// parsePlain takes s for the name of a stream. An action may stand before it,
-// a query behind it. Nothing is refused.
+// parsePlain reads s as the name of a stream, with an optional action before it and
+// a query after it. It never fails.
 func parsePlain(s string) StreamID {
 	publish, rest, ok := cutAction(s)
 	if !ok {

@@ -22,55 +22,55 @@ func TestRead(t *testing.T) {
 		err     error
 	}{
 		// Auto: MediaMTX's form by its prefix, one key for both.
-		{"publish:x", rules.Auto, rules.MediaMTX, "live/x", P, "", nil},
-		{"read:x", rules.Auto, rules.MediaMTX, "live/x", L, "", nil},
-		{"publish:live/x", "", rules.MediaMTX, "live/x", P, "", nil},
-		{"publish:live/x:joe:ab", rules.Auto, rules.MediaMTX, "live/x", P, "", nil},
-		{"read:live/x:joe:ab:k=v", rules.Auto, rules.MediaMTX, "live/x", L, "k=v", nil},
-		{"read:live/x:k=v", rules.Auto, rules.MediaMTX, "live/x", L, "k=v", nil},
-		{"read:live/x:joe:a:b:c", rules.Auto, rules.MediaMTX, "live/x", L, "", nil},
-		{"publish:/live/x?token=a", rules.Auto, rules.MediaMTX, "/live/x", P, "token=a", nil},
-		{"publish:a/b/c.d", rules.Auto, rules.MediaMTX, "a/b/c", P, "", nil},
+		{"publish:x", rules.DialectAuto, rules.DialectMediaMTX, "live/x", P, "", nil},
+		{"read:x", rules.DialectAuto, rules.DialectMediaMTX, "live/x", L, "", nil},
+		{"publish:live/x", "", rules.DialectMediaMTX, "live/x", P, "", nil},
+		{"publish:live/x:joe:ab", rules.DialectAuto, rules.DialectMediaMTX, "live/x", P, "", nil},
+		{"read:live/x:joe:ab:k=v", rules.DialectAuto, rules.DialectMediaMTX, "live/x", L, "k=v", nil},
+		{"read:live/x:k=v", rules.DialectAuto, rules.DialectMediaMTX, "live/x", L, "k=v", nil},
+		{"read:live/x:joe:a:b:c", rules.DialectAuto, rules.DialectMediaMTX, "live/x", L, "", nil},
+		{"publish:/live/x?token=a", rules.DialectAuto, rules.DialectMediaMTX, "/live/x", P, "token=a", nil},
+		{"publish:a/b/c.d", rules.DialectAuto, rules.DialectMediaMTX, "a/b/c", P, "", nil},
 		// What is not of that form is SRS's.
-		{"publish:", rules.Auto, rules.SRS, "live/publish:", L, "", nil},
-		{"publish::a:b", rules.Auto, rules.SRS, "live/publish::a:b", L, "", nil},
-		{"Publish:x", rules.Auto, rules.SRS, "live/Publish:x", L, "", nil},
-		{"subscribe:x", rules.Auto, rules.SRS, "live/subscribe:x", L, "", nil},
-		{"live/read:x", rules.Auto, rules.SRS, "live/read:x", L, "", nil},
-		{"#!::r=x,m=publish", rules.Auto, rules.SRS, "live/x", P, "", nil},
-		{"", rules.Auto, rules.SRS, "live/livestream", P, "", nil},
-		{"publish:x", rules.SRS, rules.SRS, "live/publish:x", L, "", nil},
+		{"publish:", rules.DialectAuto, rules.DialectSRS, "live/publish:", L, "", nil},
+		{"publish::a:b", rules.DialectAuto, rules.DialectSRS, "live/publish::a:b", L, "", nil},
+		{"Publish:x", rules.DialectAuto, rules.DialectSRS, "live/Publish:x", L, "", nil},
+		{"subscribe:x", rules.DialectAuto, rules.DialectSRS, "live/subscribe:x", L, "", nil},
+		{"live/read:x", rules.DialectAuto, rules.DialectSRS, "live/read:x", L, "", nil},
+		{"#!::r=x,m=publish", rules.DialectAuto, rules.DialectSRS, "live/x", P, "", nil},
+		{"", rules.DialectAuto, rules.DialectSRS, "live/livestream", P, "", nil},
+		{"publish:x", rules.DialectSRS, rules.DialectSRS, "live/publish:x", L, "", nil},
 
 		// MediaMTX: names count to the last letter.
-		{"publish:cam.01", rules.MediaMTX, rules.MediaMTX, "live/cam.01", P, "", nil},
-		{"#!::m=publish,r=cam.01", rules.MediaMTX, rules.MediaMTX, "live/cam.01", P, "", nil},
-		{"#!::r=a/b,u=joe,s=ab,h=v,t=stream", rules.MediaMTX, rules.MediaMTX, "a/b", L, "", nil},
-		{"#!::r=a,r=b=c", rules.MediaMTX, rules.MediaMTX, "live/b=c", L, "", nil},
-		{"#!::r=a,m=PUBLISH", rules.MediaMTX, rules.MediaMTX, "", L, "", ErrMode},
-		{"#!::r=a,k=v", rules.MediaMTX, rules.MediaMTX, "", L, "", ErrItem},
-		{"#!::r=a,", rules.MediaMTX, rules.MediaMTX, "", L, "", ErrItem},
-		{"#!::m=publish", rules.MediaMTX, rules.MediaMTX, "", L, "", ErrResource},
-		{"live/x", rules.MediaMTX, rules.MediaMTX, "", L, "", ErrForm},
-		{"publish:", rules.MediaMTX, rules.MediaMTX, "", L, "", ErrForm},
-		{"write:x", rules.MediaMTX, rules.MediaMTX, "", L, "", ErrForm},
-		{"read:a:b:c:d:e", rules.MediaMTX, rules.MediaMTX, "", L, "", ErrForm},
-		{"", rules.MediaMTX, rules.MediaMTX, "", L, "", ErrForm},
+		{"publish:cam.01", rules.DialectMediaMTX, rules.DialectMediaMTX, "live/cam.01", P, "", nil},
+		{"#!::m=publish,r=cam.01", rules.DialectMediaMTX, rules.DialectMediaMTX, "live/cam.01", P, "", nil},
+		{"#!::r=a/b,u=joe,s=ab,h=v,t=stream", rules.DialectMediaMTX, rules.DialectMediaMTX, "a/b", L, "", nil},
+		{"#!::r=a,r=b=c", rules.DialectMediaMTX, rules.DialectMediaMTX, "live/b=c", L, "", nil},
+		{"#!::r=a,m=PUBLISH", rules.DialectMediaMTX, rules.DialectMediaMTX, "", L, "", errMode},
+		{"#!::r=a,k=v", rules.DialectMediaMTX, rules.DialectMediaMTX, "", L, "", errItem},
+		{"#!::r=a,", rules.DialectMediaMTX, rules.DialectMediaMTX, "", L, "", errItem},
+		{"#!::m=publish", rules.DialectMediaMTX, rules.DialectMediaMTX, "", L, "", errResource},
+		{"live/x", rules.DialectMediaMTX, rules.DialectMediaMTX, "", L, "", errForm},
+		{"publish:", rules.DialectMediaMTX, rules.DialectMediaMTX, "", L, "", errForm},
+		{"write:x", rules.DialectMediaMTX, rules.DialectMediaMTX, "", L, "", errForm},
+		{"read:a:b:c:d:e", rules.DialectMediaMTX, rules.DialectMediaMTX, "", L, "", errForm},
+		{"", rules.DialectMediaMTX, rules.DialectMediaMTX, "", L, "", errForm},
 
 		// Plain: the text is the name.
-		{"cam.01", rules.Plain, rules.Plain, "live/cam.01", L, "", nil},
-		{"#!::r=a", rules.Plain, rules.Plain, "live/#!::r=a", L, "", nil},
-		{"publish:/live/x?token=a", rules.Plain, rules.Plain, "/live/x", P, "token=a", nil},
-		{"subscribe:/live/x?token=b", rules.Plain, rules.Plain, "/live/x", L, "token=b", nil},
-		{"", rules.Plain, rules.Plain, "live/", L, "", nil},
+		{"cam.01", rules.DialectPlain, rules.DialectPlain, "live/cam.01", L, "", nil},
+		{"#!::r=a", rules.DialectPlain, rules.DialectPlain, "live/#!::r=a", L, "", nil},
+		{"publish:/live/x?token=a", rules.DialectPlain, rules.DialectPlain, "/live/x", P, "token=a", nil},
+		{"subscribe:/live/x?token=b", rules.DialectPlain, rules.DialectPlain, "/live/x", L, "token=b", nil},
+		{"", rules.DialectPlain, rules.DialectPlain, "live/", L, "", nil},
 	} {
-		r, err := Read(c.in, c.dialect)
+		r, err := parse(c.in, c.dialect)
 		key := ""
 		if err == nil {
 			key = r.KeyAmong(nil)
 		}
 		want := c.key
 		if want != "" {
-			want = DefaultVhost + "/" + want
+			want = defaultVhost + "/" + want
 		}
 		if !errors.Is(err, c.err) || key != want || r.Dialect != c.as || r.Publish != c.publish || err == nil && r.Params != c.params {
 			t.Errorf("%q as %q: %+v, key %q, %v; want %+v", c.in, c.dialect, r, key, err, c)
@@ -100,10 +100,10 @@ func TestAutoLeavesSRSItsOwn(t *testing.T) {
 // wantSRS checks that s is read by SRS's rules alone.
 func wantSRS(t *testing.T, s string) {
 	t.Helper()
-	want, wantErr := Parse(s)
-	for _, d := range []rules.Dialect{rules.Auto, rules.SRS, ""} {
-		got, err := Read(s, d)
-		if got.StreamID != want || !errors.Is(err, wantErr) || got.Dialect != rules.SRS {
+	want, wantErr := parseSRS(s)
+	for _, d := range []rules.Dialect{rules.DialectAuto, rules.DialectSRS, ""} {
+		got, err := parse(s, d)
+		if got.StreamID != want || !errors.Is(err, wantErr) || got.Dialect != rules.DialectSRS {
 			t.Errorf("%q as %q: %+v, %v; SRS reads %+v, %v", s, d, got, err, want, wantErr)
 		}
 		if err == nil && got.KeyAmong(nil) != want.Key() {
@@ -121,22 +121,22 @@ func TestInjectAction(t *testing.T) {
 		{"publish:x?caller=6.6.6.6", "publish:x:caller=192.0.2.1%3A5"},
 		{"publish:x?k=v&caller=6.6.6.6", "publish:x?k=v:caller=192.0.2.1%3A5"},
 	} {
-		r, err := Read(c.in, rules.Auto)
+		r, err := parse(c.in, rules.DialectAuto)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := InjectInto(r, c.in, "caller", "192.0.2.1:5"); err != nil || got != c.want {
+		if got, err := inject(r, c.in, "caller", "192.0.2.1:5"); err != nil || got != c.want {
 			t.Errorf("%q becomes %q, %v; want %q", c.in, got, err, c.want)
 		}
 	}
 	for in, d := range map[string]rules.Dialect{
-		"#!::r=x": rules.MediaMTX, "read:x:joe:a:b:c": rules.Auto, "live/x": rules.Plain,
+		"#!::r=x": rules.DialectMediaMTX, "read:x:joe:a:b:c": rules.DialectAuto, "live/x": rules.DialectPlain,
 	} {
-		r, err := Read(in, d)
+		r, err := parse(in, d)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got, err := InjectInto(r, in, "caller", "192.0.2.1"); !errors.Is(err, ErrInject) {
+		if got, err := inject(r, in, "caller", "192.0.2.1"); !errors.Is(err, errInject) {
 			t.Errorf("%q as %s becomes %q, %v", in, d, got, err)
 		}
 	}
@@ -150,11 +150,11 @@ func TestRouteByDialect(t *testing.T) {
 		dialect rules.Dialect
 		err     error
 	}{
-		{20080, "read:cam.01", "__defaultVhost__/live/cam", rules.MediaMTX, nil},
-		{20081, "read:cam.01", "__defaultVhost__/live/cam.01", rules.MediaMTX, nil},
-		{20081, "publish:cam.01", "__defaultVhost__/live/cam.01", rules.MediaMTX, ErrForbidden},
-		{20081, "live/x", "", rules.MediaMTX, ErrForm},
-		{20082, "live/x.y", "__defaultVhost__/live/x.y", rules.Plain, nil},
+		{20080, "read:cam.01", "__defaultVhost__/live/cam", rules.DialectMediaMTX, nil},
+		{20081, "read:cam.01", "__defaultVhost__/live/cam.01", rules.DialectMediaMTX, nil},
+		{20081, "publish:cam.01", "__defaultVhost__/live/cam.01", rules.DialectMediaMTX, errForbidden},
+		{20081, "live/x", "", rules.DialectMediaMTX, errForm},
+		{20082, "live/x.y", "__defaultVhost__/live/x.y", rules.DialectPlain, nil},
 	} {
 		r, err := Route(set, rules.Request{ListenPort: c.port, StreamID: c.in, Caller: netip.MustParseAddrPort("192.0.2.1:5")})
 		if r.Key != c.key || r.Dialect != c.dialect || !errors.Is(err, c.err) {
@@ -174,24 +174,24 @@ func FuzzRead(f *testing.F) {
 		if !strings.HasPrefix(s, "publish:") && !strings.HasPrefix(s, "read:") {
 			wantSRS(t, s)
 		}
-		for _, d := range []rules.Dialect{rules.Auto, rules.SRS, rules.MediaMTX, rules.Plain} {
-			r, err := Read(s, d)
+		for _, d := range []rules.Dialect{rules.DialectAuto, rules.DialectSRS, rules.DialectMediaMTX, rules.DialectPlain} {
+			r, err := parse(s, d)
 			if err != nil {
 				continue
 			}
 			r.KeyAmong(nil)
-			out, err := InjectInto(r, s, "caller", "[2001:db8::1]:5")
+			out, err := inject(r, s, "caller", "[2001:db8::1]:5")
 			if err != nil {
 				continue
 			}
-			again, err := Read(out, r.Dialect)
+			again, err := parse(out, r.Dialect)
 			if want := r.StreamID; err != nil || again.App != want.App || again.Stream != want.Stream || again.Publish != want.Publish {
 				t.Errorf("%q as %s: %+v with the address %q: %+v, %v", s, d, r, out, again, err)
 			}
 		}
 		const mark = "PASSWORD"
 		text := "publish:live/x:" + strings.ReplaceAll(user, ":", "") + ":" + mark + ":" + password
-		r, _ := Read(text, rules.Auto)
+		r, _ := parse(text, rules.DialectAuto)
 		if strings.Contains(r.KeyAmong(nil)+r.Params, mark) && !strings.Contains(user+password, mark) {
 			t.Errorf("%q: the password is in %+v", text, r)
 		}

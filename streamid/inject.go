@@ -5,23 +5,25 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"srtrelay/streamid/rules"
 )
 
-// ErrInject says that a parameter cannot be added to a stream ID without
+// errInject means that a parameter cannot be added to a stream ID without
 // changing which stream SRS reads from it.
-var ErrInject = errors.New("no place for the caller's address")
+var errInject = errors.New("no place for the caller's address")
 
-// Inject adds key=value to the parameters that SRS hands its hooks, and takes
-// out what the caller sent under that key. The result names the same stream
-// and mode (ErrInject if it cannot); none is SRS's default stream.
+// injectSRS adds key=value to the parameters that SRS passes to its hooks, and
+// removes what the caller sent under that key. The result names the same stream
+// and mode, or the error is errInject. An empty stream ID is SRS's default stream.
 //
-// An ID without the access control prefix keeps its form: its names may hold
-// separators, which the other form has no way to write.
-func Inject(streamID, key, value string) (string, error) {
+// An ID without the access control prefix keeps its form: its names may contain
+// separators, which the other form cannot express.
+func injectSRS(streamID, key, value string) (string, error) {
 	if streamID == "" {
 		streamID = defaultStreamID
 	}
-	before, err := Parse(streamID)
+	before, err := parseSRS(streamID)
 	if err != nil {
 		return "", err
 	}
@@ -31,7 +33,7 @@ func Inject(streamID, key, value string) (string, error) {
 	} else {
 		out = injectQuery(streamID, key, value)
 	}
-	after, err := Parse(out)
+	after, err := parseSRS(out)
 	if err != nil {
 		return "", err
 	}
@@ -39,12 +41,12 @@ func Inject(streamID, key, value string) (string, error) {
 	if after != before {
 		// SRS reads a slash in a parameter as the end of the app when the
 		// resource has none; the parameter then is in the app.
-		return "", ErrInject
+		return "", errInject
 	}
 	return out, nil
 }
 
-// injectPair adds to the list behind the access control prefix.
+// injectPair adds to the list after the access control prefix.
 func injectPair(list, key, value string) string {
 	items := splitItems(strings.ReplaceAll(list, "?", ","))
 	forged := false
@@ -55,8 +57,8 @@ func injectPair(list, key, value string) string {
 		list = withoutKey(items, key)
 		items = splitItems(list)
 	}
-	// SRS takes items two by two: a key that has no value yet must be given
-	// one, or it takes ours; and a separator too many shifts everything.
+	// SRS reads items in pairs: a key without a value must get one, or it would
+	// get ours, and one separator too many shifts all that follow.
 	open := list != "" && !strings.ContainsRune("=,&;?", rune(list[len(list)-1]))
 	odd := len(items)%2 == 1
 	if odd && open {
@@ -68,7 +70,7 @@ func injectPair(list, key, value string) string {
 	return list + key + "=" + value
 }
 
-// withoutKey writes the pairs whose keys are others.
+// withoutKey writes the pairs with other keys.
 func withoutKey(items []string, key string) string {
 	var b strings.Builder
 	for i := 0; i < len(items); i += 2 {
@@ -84,8 +86,8 @@ func withoutKey(items []string, key string) string {
 	return b.String()
 }
 
-// injectQuery adds to the query of a bare path. SRS parts app and stream
-// before it looks for a query.
+// injectQuery adds to the query of a bare path. SRS splits app and stream before it
+// looks for a query.
 func injectQuery(path, key, value string) string {
 	app, stream, ok := strings.Cut(path, "/")
 	if !ok {
@@ -97,17 +99,16 @@ func injectQuery(path, key, value string) string {
 	return app + stream + "?" + queryWith(query, key, key+"="+value)
 }
 
-// queryWith is a query with a pair at its end, which is the only one of its
-// key.
+// queryWith returns a query that ends with a pair, the only one of its key.
 func queryWith(query, key, pair string) string {
 	return strings.Join(append(queryWithout(query, key), pair), "&")
 }
 
-// queryWithout parts a query at its ampersands, without the pairs of a key.
+// queryWithout splits a query at its ampersands and removes the pairs of a key.
 func queryWithout(query, key string) []string {
 	kept := make([]string, 0, 4)
 	for part := range strings.SplitSeq(query, "&") {
-		// Some hooks part at semicolons as well.
+		// Some hooks split at semicolons as well.
 		pairs := slices.DeleteFunc(strings.Split(part, ";"), func(pair string) bool {
 			name, _, _ := strings.Cut(pair, "=")
 			return sameKey(name, key)
@@ -131,4 +132,49 @@ func sameKey(sent, key string) bool {
 		sent = sent[:end]
 	}
 	return strings.EqualFold(strings.NewReplacer(".", "_", " ", "_").Replace(sent), key)
+}
+
+// inject adds key=value to a stream ID of any dialect.
+func inject(r parsed, streamID, key, value string) (string, error) {
+	switch r.Dialect {
+	case rules.DialectSRS:
+		return injectSRS(streamID, key, value)
+	case rules.DialectMediaMTX:
+		return injectAction(streamID, key, value)
+	}
+	// The relay does not know whether the server looks for a query.
+	return "", errInject
+}
+
+// injectAction adds to the query of MediaMTX's own form, which MediaMTX passes to
+// its authentication. Its #!:: form accepts no other keys, and a password with a
+// colon leaves no room for a query: both give errInject.
+func injectAction(s, key, value string) (string, error) {
+	if !hasAction(s) {
+		return "", errInject
+	}
+	parts := strings.Split(s, ":")
+	// A colon would split the value unless it is percent-encoded.
+	pair := key + "=" + strings.ReplaceAll(value, ":", "%3A")
+	// A query within the path must not forge the key.
+	parts[1] = strings.TrimSuffix(stripQuery(parts[1], key), "?")
+	switch len(parts) {
+	case 2, 4:
+		parts = append(parts, pair)
+	case 3, mediaMTXParts:
+		last := len(parts) - 1
+		parts[last] = queryWith(parts[last], key, pair)
+	default:
+		return "", errInject
+	}
+	return strings.Join(parts, ":"), nil
+}
+
+// stripQuery removes a key from the query of a path.
+func stripQuery(path, key string) string {
+	before, query, ok := strings.Cut(path, "?")
+	if !ok {
+		return path
+	}
+	return before + "?" + strings.Join(queryWithout(query, key), "&")
 }

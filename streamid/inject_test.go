@@ -41,19 +41,19 @@ func TestInject(t *testing.T) {
 		{"live/x??caller=6.6.6.6", "live/x?caller=192.0.2.1"},
 		{"x?k=a/b", "x?k=a/b?caller=192.0.2.1"},
 	} {
-		got, err := Inject(c.in, "caller", "192.0.2.1")
+		got, err := injectSRS(c.in, "caller", "192.0.2.1")
 		if err != nil || got != c.want {
 			t.Errorf("%q:\n got %q, %v\nwant %q", c.in, got, err, c.want)
 		}
 		checkInject(t, c.in)
 	}
 	for in, want := range map[string]error{
-		"#!::r=a/b,m=x": ErrMode,
-		"#!::":          ErrResource,
+		"#!::r=a/b,m=x": errMode,
+		"#!::":          errResource,
 		// The address would become part of the app.
-		"#!::r=x,k=a/b": ErrInject,
+		"#!::r=x,k=a/b": errInject,
 	} {
-		if got, err := Inject(in, "caller", "192.0.2.1"); !errors.Is(err, want) {
+		if got, err := injectSRS(in, "caller", "192.0.2.1"); !errors.Is(err, want) {
 			t.Errorf("%q: %q, %v; want %v", in, got, err, want)
 		}
 	}
@@ -63,15 +63,15 @@ func TestInject(t *testing.T) {
 // gone, all others as they were. A hook sees no more than this.
 func checkInject(t *testing.T, in string) {
 	t.Helper()
-	out, err := Inject(in, "caller", "[2001:db8::1]:5")
-	before, refused := Parse(in)
+	out, err := injectSRS(in, "caller", "[2001:db8::1]:5")
+	before, refused := parseSRS(in)
 	if err != nil {
-		if refused == nil && !errors.Is(err, ErrInject) {
+		if refused == nil && !errors.Is(err, errInject) {
 			t.Fatalf("%q: %v", in, err)
 		}
 		return
 	}
-	after, err := Parse(out)
+	after, err := parseSRS(out)
 	if err != nil {
 		t.Fatalf("%q became %q: %v", in, out, err)
 	}

@@ -6,12 +6,11 @@ import (
 	"strings"
 )
 
-// hidden stands for a secret.
-const hidden = "***"
+// redacted replaces a secret.
+const redacted = "***"
 
-// Redact is a stream ID, or its parameters, for the eyes of whoever may look at
-// a log or the API: what callers prove themselves with is hidden, the rest is
-// as it was. Rather too much is hidden than too little.
+// Redact returns a stream ID, or its parameters, for logs and the API: it replaces
+// credentials and keeps the rest. In doubt it replaces too much.
 func Redact(s string) string {
 	if !hasAction(s) {
 		return redact(s)
@@ -23,10 +22,10 @@ func Redact(s string) string {
 	case n == 3:
 		parts[2] = RedactQuery(parts[2])
 	case n > mediaMTXParts: // the password has a colon, or the query
-		parts = append(parts[:3], hidden)
+		parts = append(parts[:3], redacted)
 		parts[2] = redact(parts[2])
 	case n > 3:
-		parts[2], parts[3] = redact(parts[2]), hidden
+		parts[2], parts[3] = redact(parts[2]), redacted
 		if n == mediaMTXParts {
 			parts[4] = RedactQuery(parts[4])
 		}
@@ -34,17 +33,17 @@ func Redact(s string) string {
 	return strings.Join(parts, ":")
 }
 
-// RedactQuery is Redact for what stands behind the path in MediaMTX's form. What
-// is no list of parameters is a token.
+// RedactQuery is Redact for the part after the path in MediaMTX's form. A text that
+// is not a list of parameters is a token.
 func RedactQuery(s string) string {
 	if s != "" && !strings.Contains(s, "=") {
-		return hidden
+		return redacted
 	}
 	return redact(s)
 }
 
-// shown hides the values of parameters. A value may hold parameters in turn,
-// as in r=live/a?secret=b, and a secret what ends names: = pads base64.
+// redact replaces the values of secret parameters. A value may contain parameters in
+// turn, as in r=live/a?secret=b, and a secret may contain =, which pads base64.
 func redact(s string) string {
 	var b strings.Builder
 	for {
@@ -55,7 +54,7 @@ func redact(s string) string {
 		}
 		b.WriteByte('=')
 		name = strings.TrimSpace(name)
-		if s = rest; !secret(name[strings.LastIndexAny(name, ",&;?:/ {")+1:]) {
+		if s = rest; !isSecret(name[strings.LastIndexAny(name, ",&;?:/ {")+1:]) {
 			continue
 		}
 		end := strings.IndexAny(s, ",&;")
@@ -63,20 +62,19 @@ func redact(s string) string {
 			end = len(s)
 		}
 		if end > 0 {
-			b.WriteString(hidden)
+			b.WriteString(redacted)
 		}
 		s = s[end:]
 	}
 }
 
-// secretParts are in names of what is secret, whoever invented them: secret,
-// txSecret, access_token, auth_key, streamkey, passphrase, X-Amz-Signature...
+// secretParts occur in the names of secret parameters: secret, txSecret,
+// access_token, auth_key, streamkey, passphrase, X-Amz-Signature...
 var secretParts = []string{"secret", "token", "pass", "pwd", "auth", "key", "sign", "credential", "jwt", "hmac"}
 
-// secret tells by its name whether a parameter is one. Besides those of
-// secretParts: sig, a short signature, and s, the session ID by which the
-// access control of SRT has a caller verified.
-func secret(name string) bool {
+// isSecret reports whether a parameter is secret by its name. Besides secretParts
+// these are sig, a signature, and s, the session ID of SRT's access control.
+func isSecret(name string) bool {
 	// SRS and its hooks may read %74oken as token.
 	if plain, err := url.QueryUnescape(name); err == nil {
 		name = plain

@@ -48,14 +48,14 @@ func TestRoute(t *testing.T) {
 		{name: "by port, told", rules: camera + inject, port: 20081, told: "#!::r=live/camera,m=publish,caller=192.0.2.1", changed: true, key: "__defaultVhost__/live/camera"},
 		{name: "HSv4", rules: inject, hsv4: true, key: "__defaultVhost__/live/livestream"},
 		{name: "HSv4 by port", rules: camera + inject, port: 20081, hsv4: true, told: "#!::r=live/camera,m=publish", key: "__defaultVhost__/live/camera"},
-		{name: "HSv4 plays by rule, publishes at SRS", rules: "default: live/x\n" + access, hsv4: true, err: ErrForbidden, code: handshake.CodeForbidden},
-		{name: "publisher", rules: access, sent: "#!::r=a/b,m=publish", err: ErrForbidden, code: handshake.CodeForbidden},
+		{name: "HSv4 plays by rule, publishes at SRS", rules: "default: live/x\n" + access, hsv4: true, err: errForbidden, code: handshake.CodeForbidden},
+		{name: "publisher", rules: access, sent: "#!::r=a/b,m=publish", err: errForbidden, code: handshake.CodeForbidden},
 		{name: "player", rules: access, sent: "a/b", told: "a/b", key: "__defaultVhost__/a/b"},
 		{name: "511 bytes", rules: inject, sent: long[:511-len(",caller=192.0.2.1")], told: long[:511-len(",caller=192.0.2.1")] + ",caller=192.0.2.1", changed: true, key: "__defaultVhost__/" + long[6:511-len(",caller=192.0.2.1")]},
-		{name: "512 bytes", rules: inject, sent: long[:512-len(",caller=192.0.2.1")], err: ErrLong, code: handshake.CodeBadRequest},
+		{name: "512 bytes", rules: inject, sent: long[:512-len(",caller=192.0.2.1")], err: errTooLong, code: handshake.CodeBadRequest},
 		{name: "512 bytes of the caller's own", rules: vhosts, sent: long, told: long, key: "__defaultVhost__/" + long[6:]},
-		{name: "no place", rules: inject, sent: "#!::r=x,k=a/b", err: ErrInject, code: handshake.CodeBadRequest},
-		{name: "bad mode", rules: inject, sent: "#!::r=a/b,m=x", err: ErrMode, code: handshake.CodeBadRequest},
+		{name: "no place", rules: inject, sent: "#!::r=x,k=a/b", err: errInject, code: handshake.CodeBadRequest},
+		{name: "bad mode", rules: inject, sent: "#!::r=a/b,m=x", err: errMode, code: handshake.CodeBadRequest},
 	} {
 		r, err := Route(ruleSet(t, c.rules), rules.Request{
 			ListenPort: c.port, Caller: netip.MustParseAddrPort("192.0.2.1:5000"), StreamID: c.sent, HSv4: c.hsv4,
@@ -72,7 +72,7 @@ func TestRoute(t *testing.T) {
 
 func TestRouteOfNobody(t *testing.T) {
 	r, err := Route(nil, rules.Request{StreamID: "#!::h=b.com,r=a/b,m=publish"})
-	if err != nil || r.Key != "b.com/a/b" || !r.Stream.Publish || r.From != rules.Sent {
+	if err != nil || r.Key != "b.com/a/b" || !r.Stream.Publish || r.From != rules.OriginSent {
 		t.Errorf("%+v, %v", r, err)
 	}
 }
@@ -86,8 +86,8 @@ func TestRouteSpellsDottedNames(t *testing.T) {
 		"#!::r=live/cam,m=publish":           "",
 	} {
 		got, err := Route(nil, rules.Request{StreamID: id})
-		if err != nil || got.Spelled != want {
-			t.Errorf("%s: %q, %v, want %q", id, got.Spelled, err, want)
+		if err != nil || got.ProxyKey != want {
+			t.Errorf("%s: %q, %v, want %q", id, got.ProxyKey, err, want)
 		}
 	}
 }

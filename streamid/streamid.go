@@ -1,8 +1,8 @@
 // Package streamid knows what a stream ID means to the servers behind the
-// relay: SRS's dialect, MediaMTX's and plain names (Read), the affinity key that
-// keeps publishers and players of a stream together, and the operator's rules
-// about it (Route). It puts an address into a stream ID for the backend
-// (InjectInto), and hides secrets from whoever looks at a log (Redact).
+// relay, in SRS's dialect, MediaMTX's, or as a plain name. Route applies the
+// operator's rules to it, adds the caller's address for the backend, and returns
+// the affinity key that keeps publishers and players of a stream together. Redact
+// replaces secrets for logs.
 //
 // It must not know sockets, sessions or backends.
 package streamid
@@ -16,33 +16,33 @@ import (
 
 // Defaults of SRS for what a stream ID leaves out.
 const (
-	DefaultVhost    = "__defaultVhost__"
+	defaultVhost    = "__defaultVhost__"
 	defaultApp      = "live"
 	defaultStreamID = "#!::r=live/livestream,m=publish"
 	accessPrefix    = "#!::"
 )
 
-// StreamID is a stream ID as SRS reads it (srs_srt_streamid_to_request): the
-// relay must not send a publisher and its players to two servers because it
-// reads more strictly, or more sensibly, than they do.
+// StreamID is a stream ID as SRS reads it (srs_srt_streamid_to_request). The relay
+// must read it exactly as SRS does, or it would send a publisher and its players to
+// two servers.
 type StreamID struct {
 	// Vhost is empty when none was given.
 	Vhost  string
 	App    string
 	Stream string
-	// Params is the query string that SRS hands to its hooks.
+	// Params is the query string that SRS passes to its hooks.
 	Params  string
 	Publish bool
 }
 
-// Why SRS closes a connection because of its stream ID.
+// The reasons for which SRS rejects a stream ID.
 var (
-	ErrMode     = errors.New("mode is neither publish nor request")
-	ErrResource = errors.New("no resource")
+	errMode     = errors.New("mode is neither publish nor request")
+	errResource = errors.New("no resource")
 )
 
-// Parse reads s by SRS's rules. Empty means SRS's default stream.
-func Parse(s string) (StreamID, error) {
+// parseSRS reads s by SRS's rules. Empty means SRS's default stream.
+func parseSRS(s string) (StreamID, error) {
 	if s == "" {
 		s = defaultStreamID
 	}
@@ -56,8 +56,8 @@ func Parse(s string) (StreamID, error) {
 	} else if !strings.Contains(s, "/") {
 		path = defaultApp + "/" + s
 	}
-	// SRS splits the path at its first slash before it cuts the parameters
-	// off, so a slash in a parameter counts when the resource has none.
+	// SRS splits the path at its first slash before it removes the parameters,
+	// so that a slash in a parameter counts if the resource has none.
 	app, stream, ok := strings.Cut(path, "/")
 	if !ok {
 		app, stream = defaultApp, path
@@ -81,31 +81,31 @@ func (id StreamID) KeyAmong(known func(vhost string) bool) string {
 	vhost := id.Vhost
 	_, err := netip.ParseAddr(vhost)
 	if err == nil || !strings.Contains(vhost, ".") || known != nil && !known(vhost) {
-		vhost = DefaultVhost
+		vhost = defaultVhost
 	}
-	return vhost + "/" + id.App + "/" + undotted(id.Stream)
+	return vhost + "/" + id.App + "/" + withoutExtension(id.Stream)
 }
 
-// undotted is a stream's name without its last dot and what follows.
-func undotted(stream string) string {
+// withoutExtension is a stream's name without its last dot and what follows.
+func withoutExtension(stream string) string {
 	if dot := strings.LastIndexByte(stream, '.'); dot >= 0 {
 		return stream[:dot]
 	}
 	return stream
 }
 
-// spelled is a key of the stream with its whole name, as SRS's proxy has it; ""
-// where it is the key itself.
-func (id StreamID) spelled(key string) string {
-	short := undotted(id.Stream)
+// proxyKey is the key of the stream with its whole name, as SRS's proxy has it, or
+// "" if that is the key itself.
+func (id StreamID) proxyKey(key string) string {
+	short := withoutExtension(id.Stream)
 	if short == id.Stream || !strings.HasSuffix(key, "/"+short) {
 		return ""
 	}
 	return key + id.Stream[len(short):]
 }
 
-// parseAccess reads what follows the access control prefix. The path still
-// carries the parameters, as in SRS.
+// parseAccess reads the list after the access control prefix. The path still
+// contains the parameters, as in SRS.
 func parseAccess(s string) (id StreamID, path string, err error) {
 	pairs := splitPairs(strings.ReplaceAll(s, "?", ","))
 	keys := make([]string, 0, len(pairs))
@@ -134,14 +134,14 @@ func parseAccess(s string) (id StreamID, path string, err error) {
 			case isMode(v, "publish"):
 				id.Publish = true
 			case !isMode(v, "request"):
-				return id, "", ErrMode
+				return id, "", errMode
 			}
 		default:
 			params = append(params, k+"="+v)
 		}
 	}
 	if path == "" {
-		return id, "", ErrResource
+		return id, "", errResource
 	}
 	if len(params) > 0 {
 		path += "?" + strings.Join(params, "&")
@@ -149,13 +149,12 @@ func parseAccess(s string) (id StreamID, path string, err error) {
 	return id, path, nil
 }
 
-// isMode compares without case as SRS does, in ASCII: EqualFold alone takes
-// the long s of Unicode for an s.
+// isMode ignores case in ASCII, as SRS does: EqualFold alone would equate the long s
+// of Unicode with s.
 func isMode(v, mode string) bool { return len(v) == len(mode) && strings.EqualFold(v, mode) }
 
-// splitPairs takes the items two by two: key, value, key, value. An empty item
-// therefore shifts all that follow, and SRS's players live with it
-// (srs_parse_query_string).
+// splitPairs reads the items in pairs: key, value, key, value. An empty item
+// therefore shifts all that follow, as in SRS (srs_parse_query_string).
 func splitPairs(s string) map[string]string {
 	items := splitItems(s)
 	pairs := make(map[string]string, len(items)/2+1)
@@ -169,8 +168,7 @@ func splitPairs(s string) map[string]string {
 	return pairs
 }
 
-// splitItems splits at every separator alike. An empty item at the very end is
-// none.
+// splitItems splits at every separator. It drops an empty item at the end.
 func splitItems(s string) []string {
 	var items []string
 	for {

@@ -119,7 +119,7 @@ func asciiLower(s string) string {
 
 func checkStreamID(t *testing.T, s string) {
 	t.Helper()
-	got, err := Parse(s)
+	got, err := parseSRS(s)
 	want, accepted := restated(s)
 	if (err == nil) != accepted || accepted && got != want {
 		t.Fatalf("%q:\n got %+v, %v\nwant %+v, %v", s, got, err, want, accepted)

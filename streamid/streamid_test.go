@@ -30,7 +30,7 @@ func TestStreamIDTable(t *testing.T) {
 		if text == "(empty)" {
 			text = ""
 		}
-		id, err := Parse(text)
+		id, err := parseSRS(text)
 		switch mode {
 		case "reject":
 			if err == nil {
@@ -103,7 +103,7 @@ func TestStreamIDParts(t *testing.T) {
 		{"x?k=a/b", StreamID{"", "x?k=a", "b", "", L}},
 	}
 	for _, tt := range tests {
-		if got, err := Parse(tt.s); err != nil || got != tt.want {
+		if got, err := parseSRS(tt.s); err != nil || got != tt.want {
 			t.Errorf("%q:\n got %+v, %v\nwant %+v", tt.s, got, err, tt.want)
 		}
 	}
@@ -111,18 +111,18 @@ func TestStreamIDParts(t *testing.T) {
 
 func TestStreamIDRejected(t *testing.T) {
 	for s, want := range map[string]error{
-		"#!::r=live/x,m=bidirectional": ErrMode,
-		"#!::r=live/x,m":               ErrMode,
-		"#!::r=live/x,m=":              ErrMode,
-		"#!::r=live/x,m=publiſh":       ErrMode, // SRS folds ASCII only
-		"#!::r=live/x,m=publish,m=x":   ErrMode,
-		"#!::h=host.com,m=publish":     ErrResource,
-		"#!::r=,m=publish":             ErrResource,
-		"#!::":                         ErrResource,
-		"#!::m=publish":                ErrResource,
-		"#!::h=a/b,r=":                 ErrResource, // r beats h even when empty
+		"#!::r=live/x,m=bidirectional": errMode,
+		"#!::r=live/x,m":               errMode,
+		"#!::r=live/x,m=":              errMode,
+		"#!::r=live/x,m=publiſh":       errMode, // SRS folds ASCII only
+		"#!::r=live/x,m=publish,m=x":   errMode,
+		"#!::h=host.com,m=publish":     errResource,
+		"#!::r=,m=publish":             errResource,
+		"#!::":                         errResource,
+		"#!::m=publish":                errResource,
+		"#!::h=a/b,r=":                 errResource, // r beats h even when empty
 	} {
-		if id, err := Parse(s); !errors.Is(err, want) {
+		if id, err := parseSRS(s); !errors.Is(err, want) {
 			t.Errorf("%q: %+v, %v; want %v", s, id, err, want)
 		}
 	}

@@ -14,7 +14,7 @@ func sampleConclusion() []byte {
 	PutControl(h, TypeHandshake, 7, 0)
 	h.SetVersion(5)
 	h.SetExtension(FlagHSReq | FlagConfig)
-	h.SetType(Conclusion)
+	h.SetType(HandshakeConclusion)
 	b := AppendFeatures(h, BlockHSReq, Features{Version: 0x010501, Flags: 0xbf, RecvDelay: 120, SendDelay: 60})
 	b = AppendString(b, BlockSID, "#!::r=live/x")
 	return AppendBlock(b, BlockGroup, []byte{0x40, 0, 0, 9, 1, 0, 0, 0})

@@ -11,12 +11,12 @@ type HandshakeType uint32
 
 // Handshake types and the first rejection code.
 const (
-	WaveAHand  HandshakeType = 0
-	Induction  HandshakeType = 1
-	Conclusion HandshakeType = 0xFFFFFFFF
-	Agreement  HandshakeType = 0xFFFFFFFE
-	Done       HandshakeType = 0xFFFFFFFD
-	RejectBase HandshakeType = 1000
+	HandshakeWaveAHand  HandshakeType = 0
+	HandshakeInduction  HandshakeType = 1
+	HandshakeConclusion HandshakeType = 0xFFFFFFFF
+	HandshakeAgreement  HandshakeType = 0xFFFFFFFE
+	HandshakeDone       HandshakeType = 0xFFFFFFFD
+	RejectBase          HandshakeType = 1000
 )
 
 // IsRejection reports whether t carries a rejection code. Types are signed on

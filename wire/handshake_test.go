@@ -150,7 +150,7 @@ func TestPeerIP(t *testing.T) {
 func TestIsRejection(t *testing.T) {
 	for typ, want := range map[HandshakeType]bool{
 		999: false, 1000: true, 1001: true, 2503: true, 3999: true, 0x7fffffff: true,
-		WaveAHand: false, Induction: false, Conclusion: false, Agreement: false, Done: false,
+		HandshakeWaveAHand: false, HandshakeInduction: false, HandshakeConclusion: false, HandshakeAgreement: false, HandshakeDone: false,
 		0x80000000: false,
 	} {
 		if got := typ.IsRejection(); got != want {

@@ -1,8 +1,8 @@
-// Package probe asks every backend for a sign of life: an SRT INDUCTION, which
-// a listener answers without keeping anything. The answer tells that it is
-// alive and which key length it advertises; silence, that it takes no streams.
+// Package probe sends every backend an SRT INDUCTION, which a listener answers
+// without keeping state. The answer shows that the backend is alive, and which key
+// length it advertises; a backend that does not answer gets no streams.
 //
-// It must not know sessions. It has sockets of its own, off the data path.
+// It must not know sessions. It has its own sockets, off the data path.
 package probe
 
 import (
@@ -21,58 +21,59 @@ import (
 )
 
 const (
-	// answerWithin is far beyond a round trip inside a cluster.
-	answerWithin = 500 * time.Millisecond
-	// repeatAfter is when, and how often, an INDUCTION that was not answered is
-	// repeated: a backend that comes up is found before the next probe.
-	repeatAfter, repeats = 150 * time.Millisecond, 2
-	// lastLook is for an answer that waits in the socket when time is up: this
-	// process may have been stopped since it came.
-	lastLook = 10 * time.Millisecond
-	// lateBy is by how much a miss that takes longer than answerWithin shows
-	// that this process was stopped meanwhile.
-	lateBy = 250 * time.Millisecond
+	// answerTimeout is far above a round trip inside a cluster.
+	answerTimeout = 500 * time.Millisecond
+	// repeatInterval and repeats are how soon and how often an unanswered
+	// INDUCTION is repeated: a backend that comes up is found before the next
+	// probe.
+	repeatInterval, repeats = 150 * time.Millisecond, 2
+	// finalRead is the time to read an answer that waits in the socket after
+	// the timeout: this process may have been stopped since it arrived.
+	finalRead = 10 * time.Millisecond
+	// stallMargin is by how much a probe must exceed answerTimeout to show that
+	// this process was stopped meanwhile.
+	stallMargin = 250 * time.Millisecond
 )
 
-// errNonsense is an answer that is no reply to the INDUCTION.
-var errNonsense = errors.New("answered, but not as an SRT listener does")
+// errInvalidReply means an answer that is no reply to the INDUCTION.
+var errInvalidReply = errors.New("answered, but not as an SRT listener does")
 
-// errOwn is a failure on this side, which says nothing of the backend.
-var errOwn = errors.New("cannot ask")
+// errLocal means a failure of this host, which says nothing about the backend.
+var errLocal = errors.New("cannot ask")
 
-// errStopped is a miss of which this process may be the cause: it was stopped,
-// by a signal or by a host that gave its CPU to others.
-var errStopped = errors.New("stopped while it waited for an answer")
+// errStalled means a missing answer that this process may have caused: it was
+// stopped, by a signal or by a host that gave its CPU to others.
+var errStalled = errors.New("stopped while it waited for an answer")
 
-// ownFault marks an error that is this host's own: without descriptors or
-// buffers every backend would seem dead at once.
-func ownFault(err error) error {
+// localFault marks an error of this host's own: without descriptors or buffers
+// every backend would seem dead at once.
+func localFault(err error) error {
 	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
 		if errors.Is(err, errno) {
-			return fmt.Errorf("%w: %w", errOwn, err)
+			return fmt.Errorf("%w: %w", errLocal, err)
 		}
 	}
 	return err
 }
 
-// Ask sends an INDUCTION, repeats it while it is not answered, and returns the advertised key length (0, 2, 3, 4).
-// An answer must echo the nonce of the request, so that nobody off the path
-// can speak for the backend.
-func Ask(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
+// ask sends an INDUCTION, repeats it while it is not answered, and returns the
+// advertised key length (0, 2, 3 or 4). An answer must echo the nonce of the
+// request, so that a host off the path cannot forge it.
+func ask(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
 	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
-		return 0, fmt.Errorf("probe %s: %w", to, ownFault(err))
+		return 0, fmt.Errorf("probe %s: %w", to, localFault(err))
 	}
 	defer conn.Close()
-	_ = conn.SetReadDeadline(time.Now().Add(answerWithin))
+	_ = conn.SetReadDeadline(time.Now().Add(answerTimeout))
 	defer context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Now()) })()
 	id, nonce := rand.Uint32()|1, handshake.NewNonce(rand.Uint32())
 	request := handshake.AppendInduction(nil, id, nonce, to.Addr())
 	if _, err := conn.Write(request); err != nil {
-		return 0, fmt.Errorf("probe %s: %w", to, ownFault(err))
+		return 0, fmt.Errorf("probe %s: %w", to, localFault(err))
 	}
 	for n := range repeats {
-		again := time.AfterFunc(time.Duration(n+1)*repeatAfter, func() { _, _ = conn.Write(request) })
+		again := time.AfterFunc(time.Duration(n+1)*repeatInterval, func() { _, _ = conn.Write(request) })
 		defer again.Stop()
 	}
 	nonsense, last := false, false
@@ -81,14 +82,14 @@ func Ask(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded) && !last && ctx.Err() == nil:
 			last = true
-			_ = conn.SetReadDeadline(time.Now().Add(lastLook))
+			_ = conn.SetReadDeadline(time.Now().Add(finalRead))
 			continue
 		case err != nil && nonsense:
-			return 0, fmt.Errorf("probe %s: %w", to, errNonsense)
+			return 0, fmt.Errorf("probe %s: %w", to, errInvalidReply)
 		case errors.Is(err, syscall.ECONNREFUSED):
 			return 0, fmt.Errorf("probe %s: %w", to, syscall.ECONNREFUSED)
 		case err != nil:
-			return 0, fmt.Errorf("probe %s: no answer within %v", to, answerWithin)
+			return 0, fmt.Errorf("probe %s: no answer within %v", to, answerTimeout)
 		}
 		h, ok := wire.AsHandshake(buffer[:n])
 		if ok && h.Packet().DestID() == id && handshake.IsInductionReply(h, nonce) {

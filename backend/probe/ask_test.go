@@ -52,7 +52,7 @@ func (l *listener) loop(t *testing.T, conn *net.UDPConn) {
 			return
 		}
 		h, ok := wire.AsHandshake(append([]byte(nil), buffer[:n]...))
-		if !ok || n != wire.HandshakeSize || h.Type() != wire.Induction || h.Version() != 4 ||
+		if !ok || n != wire.HandshakeSize || h.Type() != wire.HandshakeInduction || h.Version() != 4 ||
 			h.Extension() != wire.UDTDgram || h.Packet().DestID() != 0 || h.SocketID() == 0 {
 			t.Errorf("no caller's INDUCTION: % x", buffer[:n])
 			continue
@@ -100,7 +100,7 @@ func TestAsk(t *testing.T) {
 		for _, keyLen := range []uint16{0, 2, 3, 4} {
 			l := listen(t, host, answering(keyLen, nil))
 			for range 20 {
-				if got, err := Ask(t.Context(), l.addr); err != nil || got != keyLen {
+				if got, err := ask(t.Context(), l.addr); err != nil || got != keyLen {
 					t.Fatalf("%s: key length %d, %v; want %d", host, got, err, keyLen)
 				}
 				if h := <-l.heard; h.PeerIP() != netip.MustParseAddr(host) {
@@ -117,7 +117,7 @@ func TestAskReadsOnlyKnownKeyLengths(t *testing.T) {
 		"5":              answering(5, nil),
 		"UDT, version 4": answering(4, func(h wire.Handshake) { h.SetVersion(4) }),
 	} {
-		if got, err := Ask(t.Context(), listen(t, "127.0.0.1", speak).addr); err != nil || got != 0 {
+		if got, err := ask(t.Context(), listen(t, "127.0.0.1", speak).addr); err != nil || got != 0 {
 			t.Errorf("%s: key length %d, %v", name, got, err)
 		}
 	}
@@ -129,15 +129,15 @@ func TestAskRefusesNonsense(t *testing.T) {
 		"empty datagram":    func(wire.Handshake) [][]byte { return [][]byte{{}} },
 		"another nonce":     answering(4, func(h wire.Handshake) { h.SetISN(h.ISN() ^ 2) }),
 		"another socket ID": answering(4, func(h wire.Handshake) { h.Packet().SetDestID(h.Packet().DestID() ^ 2) }),
-		"a CONCLUSION":      answering(4, func(h wire.Handshake) { h.SetType(wire.Conclusion) }),
+		"a CONCLUSION":      answering(4, func(h wire.Handshake) { h.SetType(wire.HandshakeConclusion) }),
 		"a rejection":       answering(4, func(h wire.Handshake) { h.SetType(1005) }),
 		"an echo":           func(h wire.Handshake) [][]byte { return [][]byte{h} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := listen(t, "127.0.0.1", speak)
-			got, err := Ask(t.Context(), l.addr)
-			if !errors.Is(err, errNonsense) || !strings.Contains(err.Error(), l.addr.String()) || got != 0 {
+			got, err := ask(t.Context(), l.addr)
+			if !errors.Is(err, errInvalidReply) || !strings.Contains(err.Error(), l.addr.String()) || got != 0 {
 				t.Errorf("key length %d, %v", got, err)
 			}
 		})
@@ -151,15 +151,15 @@ func TestAskFindsTheAnswerAmongNonsense(t *testing.T) {
 		forged.SetISN(1)
 		return [][]byte{{}, forged, make([]byte, 1472), reply(h, 4)}
 	})
-	if got, err := Ask(t.Context(), l.addr); err != nil || got != 4 {
+	if got, err := ask(t.Context(), l.addr); err != nil || got != 4 {
 		t.Errorf("key length %d, %v", got, err)
 	}
 }
 
 func TestAskSilence(t *testing.T) {
 	l := listen(t, "127.0.0.1", silent)
-	_, err := Ask(t.Context(), l.addr)
-	if err == nil || !strings.Contains(err.Error(), "no answer") || errors.Is(err, errNonsense) {
+	_, err := ask(t.Context(), l.addr)
+	if err == nil || !strings.Contains(err.Error(), "no answer") || errors.Is(err, errInvalidReply) {
 		t.Errorf("%v", err)
 	}
 }
@@ -171,7 +171,7 @@ func TestAskRefused(t *testing.T) {
 	}
 	nobody := conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	conn.Close()
-	if _, err := Ask(t.Context(), nobody); !errors.Is(err, syscall.ECONNREFUSED) {
+	if _, err := ask(t.Context(), nobody); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("%v", err)
 	}
 }
@@ -196,7 +196,7 @@ func TestAskEndsWithItsContext(t *testing.T) {
 			began = time.Now()
 			cancel()
 		})
-		if _, err := Ask(ctx, l.addr); err == nil {
+		if _, err := ask(ctx, l.addr); err == nil {
 			t.Error("an answer out of silence")
 		}
 		ended := time.Now()
@@ -208,7 +208,7 @@ func TestAskEndsWithItsContext(t *testing.T) {
 	for range 5 { // a busy machine may be late, but not each time
 		best = min(best, once())
 	}
-	if best >= answerWithin/2 {
+	if best >= answerTimeout/2 {
 		t.Errorf("ended %v after its context, as if nobody had told it", best)
 	}
 	if after := openFiles(t); after != before {

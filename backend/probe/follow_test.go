@@ -75,13 +75,13 @@ func TestFollowsTheRegistry(t *testing.T) {
 			t.Errorf("%+v", b)
 		}
 		w.Put(backend.Backend{ID: "b", Addr: port(2), Down: true})
-		time.Sleep(10 * Interval)
+		time.Sleep(10 * interval)
 		w.expect("both, every second", counts{port(1): 10, port(2): 11})
 
 		w.Put(backend.Backend{ID: "b", Addr: port(3), Down: true})
-		time.Sleep(Interval / 2)
+		time.Sleep(interval / 2)
 		w.expect("one that moved is asked at once, and there only", counts{port(3): 1})
-		time.Sleep(10 * Interval)
+		time.Sleep(10 * interval)
 		w.expect("one that moved", counts{port(1): 10, port(3): 10})
 
 		w.Remove("a")
@@ -130,7 +130,7 @@ func TestAskedForAtOnce(t *testing.T) {
 			}
 		}
 		heartbeat()
-		time.Sleep(time.Minute + Interval/2)
+		time.Sleep(time.Minute + interval/2)
 		w.expect("silence for a minute", counts{port(1): 10}) // 0, 0.1, 0.2, 1.2, 3.2, 7.2, 15.2, 30.2, 45.2, 60.2
 		heartbeat()
 		w.expect("a heartbeat", counts{port(1): 1})
@@ -143,15 +143,15 @@ func TestAskedForAtOnce(t *testing.T) {
 		w.alive[port(1)] = true
 		w.mu.Unlock()
 		heartbeat()
-		time.Sleep(2 * afterMiss)
+		time.Sleep(2 * suspectInterval)
 		if b, _ := w.Snapshot().Find(g.ID()); b.Down {
 			t.Errorf("%+v", b)
 		}
-		time.Sleep(Interval / 2)
+		time.Sleep(interval / 2)
 		w.expect("it is back", counts{port(1): 1})
 		heartbeat()
 		w.expect("the heartbeat of one that lives", counts{})
-		w.Down(g.ID())
+		w.MarkDown(g.ID())
 		w.expect("found dead by callers", counts{port(1): 1})
 	})
 }
@@ -160,7 +160,7 @@ func TestAskedForAtOnce(t *testing.T) {
 // time than there are slots; and a burst of removals ends their loops.
 func TestManyBackends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const n = maxAsking + 50
+		const n = maxProbes + 50
 		r := backend.NewRegistry()
 		var mu sync.Mutex
 		now, most, total := 0, 0, 0
@@ -182,9 +182,9 @@ func TestManyBackends(t *testing.T) {
 		for i := range n {
 			r.Put(backend.Backend{ID: backend.ID(fmt.Sprint("b", i)), Addr: port(i + 1), Down: true})
 		}
-		time.Sleep(Interval / 2)
+		time.Sleep(interval / 2)
 		mu.Lock()
-		if most != maxAsking || total != n {
+		if most != maxProbes || total != n {
 			t.Errorf("%d asked, at most %d at once", total, most)
 		}
 		mu.Unlock()
@@ -225,11 +225,11 @@ func TestNobodyIsLeftBehind(t *testing.T) {
 // The bug: a relay short of descriptors took all its backends for dead.
 func TestOwnFaultIsNobodysMiss(t *testing.T) {
 	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENOBUFS} {
-		if err := ownFault(&net.OpError{Op: "dial", Err: os.NewSyscallError("socket", errno)}); !errors.Is(err, errOwn) || !errors.Is(err, errno) {
+		if err := localFault(&net.OpError{Op: "dial", Err: os.NewSyscallError("socket", errno)}); !errors.Is(err, errLocal) || !errors.Is(err, errno) {
 			t.Errorf("%v is not seen as this host's own", err)
 		}
 	}
-	if err := ownFault(syscall.EHOSTUNREACH); errors.Is(err, errOwn) {
+	if err := localFault(syscall.EHOSTUNREACH); errors.Is(err, errLocal) {
 		t.Error("a host that cannot be reached is this host's own fault")
 	}
 }

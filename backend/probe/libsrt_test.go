@@ -57,7 +57,7 @@ func TestAskRealListener(t *testing.T) {
 			var got uint16
 			err := context.DeadlineExceeded
 			for err != nil && ctx.Err() == nil {
-				if got, err = Ask(ctx, to); err != nil {
+				if got, err = ask(ctx, to); err != nil {
 					time.Sleep(20 * time.Millisecond) // refused until it listens
 				}
 			}
@@ -66,7 +66,7 @@ func TestAskRealListener(t *testing.T) {
 			}
 			// Asked again and again it still keeps nothing and answers.
 			for range 10 {
-				if got, err := Ask(ctx, to); err != nil || got != tt.want {
+				if got, err := ask(ctx, to); err != nil || got != tt.want {
 					t.Fatalf("key length %d, %v", got, err)
 				}
 			}

@@ -14,22 +14,24 @@ import (
 )
 
 const (
-	// Interval is the time between two probes of a backend that answers.
-	Interval = time.Second
-	// maxInterval is what the time between two probes of a silent backend
-	// grows to. A restarted SRS is not kept waiting: its heartbeat asks.
+	// interval is the time between two probes of a backend that answers.
+	interval = time.Second
+	// maxInterval is the longest time between two probes of a silent backend.
+	// The heartbeat of an SRS that restarts causes a probe at once.
 	maxInterval = 15 * time.Second
-	// misses in a row take a backend down: one or two lost datagrams do not.
-	misses = 3
-	// afterMiss is how soon a doubt is followed up.
-	afterMiss = 100 * time.Millisecond
-	// maxAsking bounds the probes under way, each of which holds a socket.
-	// Backends that answer need it for less than a millisecond.
-	maxAsking = 256
+	// maxMisses missing answers in a row mark a backend down: one or two lost
+	// datagrams do not.
+	maxMisses = 3
+	// suspectInterval is the time between two probes of a backend that has
+	// missed one, and the least time between any two.
+	suspectInterval = 100 * time.Millisecond
+	// maxProbes bounds the probes under way, each of which holds a socket. A
+	// backend that answers takes less than a millisecond.
+	maxProbes = 256
 )
 
-// Prober probes the backends of a registry for as long as it runs, and follows
-// the registry as it changes.
+// Prober probes the backends of a registry, and follows the changes of the
+// registry.
 type Prober struct {
 	// Supervisor, if not nil, supervises what probes each backend. It is set
 	// before Run.
@@ -38,14 +40,13 @@ type Prober struct {
 	registry *backend.Registry
 	log      *slog.Logger
 	ask      func(context.Context, netip.AddrPort) (keyLen uint16, err error)
-	asking   chan struct{} // a slot per probe under way
+	slots    chan struct{} // one per probe under way
 	revivals
 }
 
-// New returns a prober for the backends that the registry holds, or comes to
-// hold.
+// New returns a prober for the backends of a registry, present and future.
 func New(r *backend.Registry, log *slog.Logger) *Prober {
-	return &Prober{registry: r, log: log, ask: Ask, asking: make(chan struct{}, maxAsking)}
+	return &Prober{registry: r, log: log, ask: ask, slots: make(chan struct{}, maxProbes)}
 }
 
 // round is one Run.
@@ -67,7 +68,7 @@ type probing struct {
 func (p *Prober) Run(ctx context.Context, ready func()) {
 	r := &round{Prober: p, loops: p.Supervisor.Tasks(), probes: make(map[backend.ID]*probing)}
 	p.resume()
-	watcher := p.registry.Watch() // before the snapshot: nobody falls between
+	watcher := p.registry.Watch() // before the snapshot, so that no change is missed
 	defer watcher.Close()
 	defer p.end()
 	defer r.loops.Wait()
@@ -89,7 +90,7 @@ func (p *Prober) Run(ctx context.Context, ready func()) {
 		case <-ctx.Done():
 			return
 		case <-watcher.Wake():
-			changed := watcher.Take() // before the snapshot, which holds all of it
+			changed := watcher.Collect() // before the snapshot, which holds all of it
 			snap := p.registry.Snapshot()
 			for id := range changed {
 				b, ok := snap.Find(id)
@@ -99,15 +100,15 @@ func (p *Prober) Run(ctx context.Context, ready func()) {
 	}
 }
 
-// follow does what the change of one backend asks for: begins to probe it, ends
-// that, or probes it at once.
+// follow handles the change of one backend: it begins to probe it, stops, or probes
+// it at once.
 func (r *round) follow(ctx context.Context, id backend.ID, b backend.Backend, known bool) {
 	old := r.probes[id]
 	switch {
 	case old != nil && known && old.at == b.Addr:
 		select {
 		case old.now <- struct{}{}:
-		default: // it was asked for already
+		default: // a probe is already requested
 		}
 		return
 	case old != nil:
@@ -138,63 +139,62 @@ func (r *round) loop(ctx context.Context, id backend.ID, g *probing, first func(
 	defer first()
 	for missed := 0; ; {
 		select {
-		case <-g.now: // who asked before this probe has it
+		case <-g.now: // this probe serves earlier requests
 		default:
 		}
-		keyLen, err := r.askInTurn(ctx, g.at)
+		keyLen, err := r.askLimited(ctx, g.at)
 		asked := time.Now()
-		wait := Interval
+		wait := interval
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err == nil:
 			missed = 0
-			if r.registry.Alive(id, keyLen, asked) {
+			if r.registry.MarkAlive(id, keyLen, asked) {
 				r.log.Info("backend alive", "backend", string(id), "address", g.at, "key_length", int(keyLen)*8)
 			}
-		case errors.Is(err, errOwn):
+		case errors.Is(err, errLocal):
 			r.log.Warn("cannot probe", "backend", string(id), "error", err)
-		case errors.Is(err, errStopped):
-			wait = afterMiss // says nothing of the backend either
+		case errors.Is(err, errStalled):
+			wait = suspectInterval // says nothing about the backend either
 		default:
 			missed++
 			r.miss(id, g.at, missed, err)
-			wait = patience(missed)
+			wait = nextProbe(missed)
 		}
 		first()
 		if !pause(ctx, wait, g.now) {
 			return
 		}
-		// Heartbeats and callers may ask often; the backend is asked no more
-		// often than in doubt.
-		if !pause(ctx, afterMiss-time.Since(asked), nil) {
+		// Heartbeats and callers may request probes often; this bounds the rate.
+		if !pause(ctx, suspectInterval-time.Since(asked), nil) {
 			return
 		}
 	}
 }
 
-// miss notes that a backend let a probe pass, the missed-th in a row.
+// miss notes that a backend did not answer a probe, the missed-th in a row.
 func (r *round) miss(id backend.ID, at netip.AddrPort, missed int, err error) {
-	if missed < misses {
+	if missed < maxMisses {
 		return
 	}
-	fell := r.registry.Missed(id)
+	fell := r.registry.MarkDownQuiet(id)
 	b, known := r.registry.Snapshot().Find(id)
-	// That a backend has never answered is worth a line as well.
-	if fell || missed == misses && known && b.Answered.IsZero() {
+	// A backend that has never answered is worth a line as well.
+	if fell || missed == maxMisses && known && b.Answered.IsZero() {
 		r.log.Warn("backend down", "backend", string(id), "address", at, "error", err)
 	}
 }
 
-// patience is the time from a miss to the next probe.
-func patience(missed int) time.Duration {
-	if missed < misses {
-		return afterMiss
+// nextProbe is the time from a missing answer to the next probe.
+func nextProbe(missed int) time.Duration {
+	if missed < maxMisses {
+		return suspectInterval
 	}
-	return min(Interval<<min(missed-misses, 10), maxInterval)
+	return min(interval<<min(missed-maxMisses, 10), maxInterval)
 }
 
-// pause waits for a time, shorter if hurry receives. False: ctx has ended.
+// pause waits for d, or until hurry receives. It is false if ctx has ended.
 func pause(ctx context.Context, d time.Duration, hurry <-chan struct{}) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
@@ -210,18 +210,18 @@ func pause(ctx context.Context, d time.Duration, hurry <-chan struct{}) bool {
 	return true
 }
 
-// askInTurn asks as soon as not too many others do.
-func (p *Prober) askInTurn(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
+// askLimited asks once fewer than maxProbes are under way.
+func (p *Prober) askLimited(ctx context.Context, to netip.AddrPort) (keyLen uint16, err error) {
 	select {
 	case <-ctx.Done():
 		return 0, ctx.Err()
-	case p.asking <- struct{}{}:
+	case p.slots <- struct{}{}:
 	}
-	defer func() { <-p.asking }()
+	defer func() { <-p.slots }()
 	start := time.Now()
 	keyLen, err = p.ask(ctx, to)
-	if took := time.Since(start); err != nil && took >= answerWithin+lateBy {
-		return 0, fmt.Errorf("%w: took %v", errStopped, took)
+	if took := time.Since(start); err != nil && took >= answerTimeout+stallMargin {
+		return 0, fmt.Errorf("%w: took %v", errStalled, took)
 	}
 	return keyLen, err
 }

@@ -77,21 +77,21 @@ func TestMisses(t *testing.T) {
 			log    string
 		}{
 			{ok, 0, false, ""},
-			{miss, Interval, false, ""},
-			{miss, afterMiss, false, ""},
-			{ok, afterMiss, false, ""},
-			{miss, Interval, false, ""},
-			{miss, afterMiss, false, ""},
-			{miss, afterMiss, true, "backend down"},
-			{miss, Interval, true, ""},
-			{miss, 2 * Interval, true, ""},
-			{miss, 4 * Interval, true, ""},
-			{miss, 8 * Interval, true, ""},
+			{miss, interval, false, ""},
+			{miss, suspectInterval, false, ""},
+			{ok, suspectInterval, false, ""},
+			{miss, interval, false, ""},
+			{miss, suspectInterval, false, ""},
+			{miss, suspectInterval, true, "backend down"},
+			{miss, interval, true, ""},
+			{miss, 2 * interval, true, ""},
+			{miss, 4 * interval, true, ""},
+			{miss, 8 * interval, true, ""},
 			{miss, maxInterval, true, ""},
 			{miss, maxInterval, true, ""},
 			{ok, maxInterval, false, "backend alive"},
-			{miss, Interval, false, ""},
-			{ok, afterMiss, false, ""},
+			{miss, interval, false, ""},
+			{ok, suspectInterval, false, ""},
 		}
 		r := registry(false, somewhere)
 		ring := newBell()
@@ -195,7 +195,7 @@ func TestReadyWithoutBackends(t *testing.T) {
 // it up.
 func TestRunEndsWithItsContext(t *testing.T) {
 	for name, after := range map[string]time.Duration{
-		"in the first question": Interval / 4, "in a pause": Interval, "in a later question": 2 * Interval,
+		"in the first question": interval / 4, "in a pause": interval, "in a later question": 2 * interval,
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			r := registry(false, somewhere)
@@ -207,7 +207,7 @@ func TestRunEndsWithItsContext(t *testing.T) {
 				select {
 				case <-ctx.Done():
 					return 0, ctx.Err()
-				case <-time.After(Interval / 2):
+				case <-time.After(interval / 2):
 					return 0, nil
 				}
 			}).Run(ctx, nil)
@@ -260,18 +260,18 @@ func TestMissesWhileStoppedDoNotCount(t *testing.T) {
 		var last time.Time
 		p := scripted(r, quiet, func(context.Context, netip.AddrPort) (uint16, error) {
 			if asked++; asked > 1 {
-				if got := time.Since(last); got != afterMiss {
-					t.Errorf("question %d comes %v after a miss, want %v", asked, got, afterMiss)
+				if got := time.Since(last); got != suspectInterval {
+					t.Errorf("question %d comes %v after a miss, want %v", asked, got, suspectInterval)
 				}
 			}
 			switch {
-			case asked == 3*misses:
+			case asked == 3*maxMisses:
 				cancel()
 				return 0, ctx.Err()
-			case asked%misses == 0:
-				time.Sleep(answerWithin) // a miss that counts, but not three in a row
+			case asked%maxMisses == 0:
+				time.Sleep(answerTimeout) // a miss that counts, but not three in a row
 			default:
-				time.Sleep(answerWithin + lateBy)
+				time.Sleep(answerTimeout + stallMargin)
 			}
 			last = time.Now()
 			return 0, errSilence

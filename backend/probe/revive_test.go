@@ -43,7 +43,7 @@ func TestReviveFindsABackendThatIsBack(t *testing.T) {
 		w.mu.Lock()
 		clear(w.asked)
 		w.mu.Unlock()
-		time.Sleep(10*Interval + Interval/2)
+		time.Sleep(10*interval + interval/2)
 		w.expect("it is probed as one that lives", counts{port(1): 10})
 	})
 }
@@ -53,7 +53,7 @@ func TestReviveFindsABackendThatIsBack(t *testing.T) {
 func TestReviveIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := backend.NewRegistry()
-		for i := range 3 * reviveMost {
+		for i := range 3 * maxRevive {
 			_ = r.Put(backend.Backend{ID: backend.ID(fmt.Sprintf("b-%03d", i)), Addr: port(100 + i), Down: true})
 		}
 		_ = r.Put(backend.Backend{ID: "draining", Addr: port(1), Down: true, Draining: true})
@@ -67,7 +67,7 @@ func TestReviveIsBounded(t *testing.T) {
 			if p.Revive(t.Context()) {
 				t.Error("somebody answered")
 			}
-			if len(w.asked) != reviveMost {
+			if len(w.asked) != maxRevive {
 				t.Errorf("%d asked in a round", len(w.asked))
 			}
 			for at, n := range w.asked {
@@ -78,8 +78,8 @@ func TestReviveIsBounded(t *testing.T) {
 			}
 			clear(w.asked)
 		}
-		if len(ever) != 3*reviveMost {
-			t.Errorf("%d of %d were ever asked", len(ever), 3*reviveMost)
+		if len(ever) != 3*maxRevive {
+			t.Errorf("%d of %d were ever asked", len(ever), 3*maxRevive)
 		}
 		p.end()
 	})
@@ -90,7 +90,7 @@ func TestAskRepeats(t *testing.T) {
 	l := listen(t, "127.0.0.1", silent)
 	got := make(chan error, 1)
 	go func() {
-		_, err := Ask(context.Background(), l.addr)
+		_, err := ask(context.Background(), l.addr)
 		got <- err
 	}()
 	<-l.heard

@@ -87,8 +87,8 @@ func TestDeadBackendIsReplaced(t *testing.T) {
 	for i := range 100 {
 		dead := a.stream(key(i))
 		a.Release(dead.Lease)
-		a.reg.Down(dead.ID)
-		b.reg.Down(dead.ID)
+		a.reg.MarkDown(dead.ID)
+		b.reg.MarkDown(dead.ID)
 		var ofA, ofB backend.Target
 		var both sync.WaitGroup
 		both.Go(func() { ofA = a.stream(key(i)) })
@@ -97,8 +97,8 @@ func TestDeadBackendIsReplaced(t *testing.T) {
 		if ofA.ID != ofB.ID || ofA.ID == dead.ID {
 			t.Fatalf("%s was at %s, is at %s and %s", key(i), dead.ID, ofA.ID, ofB.ID)
 		}
-		a.reg.Alive(dead.ID, 0, time.Now())
-		b.reg.Alive(dead.ID, 0, time.Now())
+		a.reg.MarkAlive(dead.ID, 0, time.Now())
+		b.reg.MarkAlive(dead.ID, 0, time.Now())
 		if got := b.stream(key(i)); got.ID != ofA.ID {
 			t.Fatalf("%s went back to %s", key(i), got.ID)
 		}
@@ -115,7 +115,7 @@ func TestTriedBackendIsReplaced(t *testing.T) {
 		t.Errorf("silent %s, next %s, for the other relay %s", silent.ID, next.ID, got.ID)
 	}
 	// With a session of somebody else there only the one caller goes on.
-	a.Report(backend.Outcome{Lease: next.Lease, Fate: backend.Began})
+	a.Report(backend.Outcome{Lease: next.Lease, Fate: backend.FateBegan})
 	lone := a.ask(backend.Query{Key: "k", Tried: [2]backend.ID{next.ID}})
 	if got := s.Get(t.Context(), "srs-proxy-url:k").Val(); lone.ID == next.ID || got != serverKey(staticPrefix+next.ID) {
 		t.Errorf("stream at %s, its caller at %s, in Redis %s", next.ID, lone.ID, got)

@@ -19,7 +19,7 @@ func (b *Balancer) foresee(q backend.Query) (balancer.Choice, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), pickWait)
 	defer cancel()
 	group, stream := balancer.HomesOf(q)
-	for _, h := range []balancer.Home{group, stream, {Key: q.Spelled}} {
+	for _, h := range []balancer.Home{group, stream, {Key: q.ProxyKey}} {
 		if h == (balancer.Home{}) || !b.circuit.closed() {
 			continue
 		}

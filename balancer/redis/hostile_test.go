@@ -128,7 +128,7 @@ func TestOwnEntryIsNoBackend(t *testing.T) {
 	self, text := proxied("vid-self", 20081)
 	good, other := proxied("vid-good", 10081)
 	r := open(t, at(s.addr))
-	r.reg.Reserve(netip.MustParseAddrPort("0.0.0.0:20081"))
+	r.reg.SetOwnAddrs(netip.MustParseAddrPort("0.0.0.0:20081"))
 	s.write(t, [2]string{self, text}, [2]string{good, other})
 	must(t, s.Set(t.Context(), urlPrefix+"k", self, 0).Err())
 	id := r.ready().known("vid-good-k3j9x2ab-4321").ID

@@ -19,7 +19,7 @@ func (r *relay) publishers(n int) (at []backend.ID) {
 	r.Helper()
 	for i := range n {
 		t := r.stream(key(i))
-		r.Report(backend.Outcome{Lease: t.Lease, Fate: backend.Began})
+		r.Report(backend.Outcome{Lease: t.Lease, Fate: backend.FateBegan})
 		at = append(at, t.ID)
 	}
 	return at
@@ -141,7 +141,7 @@ func TestOwnSessionsBeforeAnnounced(t *testing.T) {
 	if got := r.ask(backend.Query{Key: key(1), Tried: [2]backend.ID{other}}); got.ID != own {
 		t.Errorf("a caller is sent again where it has failed: %s", got.ID)
 	}
-	r.reg.Down(other)
+	r.reg.MarkDown(other)
 	until(t, "what was at a backend that is gone to be forgotten", func() bool { return r.live.live.len() == 0 })
 }
 
@@ -199,7 +199,7 @@ func TestEndedBindingIsForgotten(t *testing.T) {
 	s := startRedis(t)
 	a, b := openWith(t, 2, at(s.addr)).ready(), openWith(t, 2, at(s.addr)).ready()
 	lease := a.stream("k").Lease
-	a.Report(backend.Outcome{Lease: lease, Fate: backend.Began})
+	a.Report(backend.Outcome{Lease: lease, Fate: backend.FateBegan})
 	a.told(1)
 	b.told(1)
 	a.Release(lease)

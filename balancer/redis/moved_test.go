@@ -32,7 +32,7 @@ func (r *relay) serves(id backend.ID) {
 	r.Helper()
 	until(r.T, fmt.Sprintf("%s to serve alone", id), func() bool {
 		all := r.reg.Snapshot().Backends
-		return len(all) == 1 && all[0].ID == id && all[0].Takes(time.Now())
+		return len(all) == 1 && all[0].ID == id && all[0].Available(time.Now())
 	})
 	if got := r.stream("k"); got.ID != id {
 		r.Errorf("%+v, want %s", got, id)
@@ -69,7 +69,7 @@ func TestHeartbeatsMoveAfterARestart(t *testing.T) {
 		"to another relay": func(_ *testing.T, _ *server, b *relay) (id backend.ID, stop func()) {
 			id = b.beat("new", "2", port)
 			stop = repeat(func() { b.beat("new", "2", port) })
-			b.reg.Alive(id, 3, time.Now())
+			b.reg.MarkAlive(id, 3, time.Now())
 			return id, stop
 		},
 		"to SRS's proxy": func(t *testing.T, s *server, _ *relay) (id backend.ID, stop func()) {
@@ -88,7 +88,7 @@ func TestHeartbeatsMoveAfterARestart(t *testing.T) {
 			old := a.beat("old", "1", port)
 			stopOld := repeat(func() { a.beat("old", "1", port) })
 			defer stopOld()
-			a.reg.Alive(old, 3, time.Now())
+			a.reg.MarkAlive(old, 3, time.Now())
 			b.known(old)
 			a.reg.SetDraining(old, true)
 			stopOld()
@@ -96,7 +96,7 @@ func TestHeartbeatsMoveAfterARestart(t *testing.T) {
 			defer stopNew()
 			a.serves(id)
 			got := a.reg.Snapshot().Backends[0]
-			if got.Source != backend.Shared || got.Draining || got.KeyLen != 3 || got.Weight != 1 {
+			if got.Source != backend.SourceShared || got.Draining || got.KeyLen != 3 || got.Weight != 1 {
 				t.Errorf("%+v", got)
 			}
 			until(t, "the old entry to be gone from Redis", func() bool {

@@ -45,7 +45,7 @@ func ownKey(b backend.Backend) string {
 	switch {
 	case b.Registration != nil:
 		return serverKey(b.Registration.ID())
-	case b.Source == backend.Static:
+	case b.Source == backend.SourceStatic:
 		return serverKey(staticPrefix + backend.ID(b.Host))
 	}
 	return serverKey(b.ID)
@@ -63,7 +63,7 @@ func (n *names) find(snap *backend.Snapshot, key string) (backend.Backend, bool)
 		}
 		for _, b := range snap.Backends {
 			n.byKey[ownKey(b)] = b.ID
-			if b.Source == backend.Static { // also by its name of before the registration
+			if b.Source == backend.SourceStatic { // also by its name of before the registration
 				b.Registration = nil
 				n.byKey[ownKey(b)] = b.ID
 			}

@@ -99,7 +99,7 @@ func TestConflictAfterAnOutage(t *testing.T) {
 	wire.set(true)
 	a.away()
 	own := a.stream("k")
-	a.Report(backend.Outcome{Lease: own.Lease, Fate: backend.Began})
+	a.Report(backend.Outcome{Lease: own.Lease, Fate: backend.FateBegan})
 	// The other relay must not choose the same by chance.
 	b.reg.SetDraining(own.ID, true)
 	theirs := b.stream("k")
@@ -147,7 +147,7 @@ func TestAlonePlayersDoNotGoWhereTheyFailed(t *testing.T) {
 	r.away()
 	player := backend.Query{Key: "k", StreamID: "k"}
 	first := r.ask(player)
-	r.Report(backend.Outcome{Lease: first.Lease, Fate: backend.Refused})
+	r.Report(backend.Outcome{Lease: first.Lease, Fate: backend.FateRefused})
 	if again := r.ask(player); again.ID == first.ID {
 		t.Errorf("the player is sent to %s, which has just refused it", again.ID)
 	}

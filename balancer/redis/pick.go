@@ -90,7 +90,7 @@ type answer struct {
 // admit enters an answer into the books.
 func (b *Balancer) admit(q backend.Query, a answer, now time.Time) backend.Target {
 	if _, known := b.registry.Snapshot().Find(a.at.ID); !known {
-		b.registry.Merge([]backend.Change{{Next: a.at}}, now)
+		b.registry.Merge([]backend.Change{{New: a.at}}, now)
 	}
 	t := b.memory.Admit(q, a.at)
 	b.spelled.note(q)
@@ -213,7 +213,7 @@ func (b *Balancer) server(ctx context.Context, key string, q backend.Query) (at 
 
 // serves reports whether a query can be sent to the backend where its home is.
 func serves(at backend.Backend, q backend.Query) bool {
-	unproven := at.Source == backend.Shared && at.Answered.IsZero() && time.Since(at.Added) < probation
+	unproven := at.Source == backend.SourceShared && at.Answered.IsZero() && time.Since(at.Added) < probation
 	return (!at.Down || unproven) && !slices.Contains(q.Tried[:], at.ID)
 }
 

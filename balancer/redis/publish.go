@@ -64,10 +64,10 @@ func (b *Balancer) due(known backend.Backend, now time.Time) (key string, ttl ti
 	key = ownKey(known)
 	e, there := b.register.entries[key]
 	switch {
-	case known.Source == backend.Registered && !known.Late(now):
+	case known.Source == backend.SourceRegistered && !known.Late(now):
 		last, wrote := b.register.published[key]
 		return key, max(known.Expires.Sub(now), time.Second), !there || !wrote || !last.Equal(known.Expires)
-	case known.Source == backend.Static && !known.Down && b.names.of(known) == key:
+	case known.Source == backend.SourceStatic && !known.Down && b.names.of(known) == key:
 		return key, b.ttl, !there || e.read.Add(e.left).Sub(now) < b.ttl*2/3
 	}
 	return "", 0, false

@@ -109,7 +109,7 @@ func (r record) backend(now time.Time, elsewhere bool) (backend.Backend, error) 
 		addr, err := backend.ParseListen(entry, r.IP, writer)
 		if err == nil {
 			return backend.Backend{
-				ID: g.ID(), Source: backend.Shared, Host: addr.String(), Addr: addr,
+				ID: g.ID(), Source: backend.SourceShared, Host: addr.String(), Addr: addr,
 				Down: true, Weight: 1, Registration: g, Added: now,
 			}, nil
 		}

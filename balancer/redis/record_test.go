@@ -33,7 +33,7 @@ func TestRecordsReadBack(t *testing.T) {
 		{"224.0.0.1", many, "10.0.0.5:10080", "10.0.0.5", append([]string{"10080"}, many[1:]...)},
 	} {
 		g := &backend.Registration{IP: c.ip, Server: "vid-one", Service: "k3j9x2ab", PID: "4321", SRT: slices.Clone(c.srt)}
-		b := backend.Backend{ID: g.ID(), Source: backend.Registered, Addr: netip.MustParseAddrPort(c.addr), Registration: g}
+		b := backend.Backend{ID: g.ID(), Source: backend.SourceRegistered, Addr: netip.MustParseAddrPort(c.addr), Registration: g}
 		text, err := json.Marshal(recordOf(b, time.Now()))
 		must(t, err)
 		r, err := parseRecord(string(text))

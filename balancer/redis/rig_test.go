@@ -87,7 +87,7 @@ func (r *relay) ready() *relay {
 
 func static(i int) backend.Backend {
 	host := fmt.Sprintf("127.0.0.1:%d", 30000+i)
-	return backend.Backend{ID: backend.ID(host), Source: backend.Static, Host: host, Addr: netip.MustParseAddrPort(host)}
+	return backend.Backend{ID: backend.ID(host), Source: backend.SourceStatic, Host: host, Addr: netip.MustParseAddrPort(host)}
 }
 
 // register is the heartbeat of an SRS process; the backend answers probes.
@@ -102,7 +102,7 @@ func (r *relay) register(name string, port int, rtmp ...string) backend.ID {
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.reg.Alive(a.Backend.ID, 0, time.Now())
+	r.reg.MarkAlive(a.Backend.ID, 0, time.Now())
 	return a.Backend.ID
 }
 
@@ -147,13 +147,13 @@ func forward(i int) int { return i }
 func (r *relay) known(id backend.ID) backend.Backend {
 	r.Helper()
 	until(r.T, fmt.Sprintf("%s to be known", id), func() bool { _, ok := r.reg.Snapshot().Find(id); return ok })
-	r.reg.Alive(id, 0, time.Now())
+	r.reg.MarkAlive(id, 0, time.Now())
 	b, _ := r.reg.Snapshot().Find(id)
 	return b
 }
 
 // Release ends a session that was established and lived.
 func (r *relay) Release(l backend.Lease) {
-	r.Report(backend.Outcome{Lease: l, Fate: backend.Began})
-	r.Report(backend.Outcome{Lease: l, Fate: backend.Ended, Lasted: time.Hour})
+	r.Report(backend.Outcome{Lease: l, Fate: backend.FateBegan})
+	r.Report(backend.Outcome{Lease: l, Fate: backend.FateEnded, Lasted: time.Hour})
 }

@@ -60,7 +60,7 @@ func TestEntriesOfSRSProxyAreHonoured(t *testing.T) {
 	r := open(t, at(s.addr)).ready()
 
 	b := r.known("vid-one-k3j9x2ab-4321")
-	if b.Source != backend.Shared || b.Addr.String() != "127.0.0.1:10081" || b.Expires.IsZero() || b.Registration.RTMP[0] != "19351" {
+	if b.Source != backend.SourceShared || b.Addr.String() != "127.0.0.1:10081" || b.Expires.IsZero() || b.Registration.RTMP[0] != "19351" {
 		t.Errorf("%+v", b)
 	}
 	for range 10 { // bound there, although it has not answered a probe yet
@@ -184,7 +184,7 @@ func TestServersAreShared(t *testing.T) {
 	s := startRedis(t)
 	a, b := open(t, at(s.addr)).ready(), open(t, at(s.addr)).ready()
 	id := a.register("one", 10081, "19351")
-	if got := b.known(id); got.Source != backend.Shared || got.Addr.String() != "127.0.0.1:10081" {
+	if got := b.known(id); got.Source != backend.SourceShared || got.Addr.String() != "127.0.0.1:10081" {
 		t.Errorf("%+v", got)
 	}
 	if got := b.stream("k"); got.ID != id {
@@ -205,7 +205,7 @@ func TestServersAreShared(t *testing.T) {
 	}
 	a.reg.Remove("vid-one-other-7")
 	until(t, "the other relay to know that it is gone", func() bool {
-		b.reg.Down("vid-one-other-7")
+		b.reg.MarkDown("vid-one-other-7")
 		return len(b.reg.Snapshot().Backends) == 0
 	})
 	until(t, "the indexes to be empty", func() bool {
@@ -240,7 +240,7 @@ func TestBindingsAreRenewed(t *testing.T) {
 	if ttl := s.PTTL(t.Context(), "srs-proxy-url:k").Val(); ttl <= 0 || ttl > r.firstTTL {
 		t.Errorf("lives %v before its first session has", ttl)
 	}
-	r.Report(backend.Outcome{Lease: got.Lease, Fate: backend.Began})
+	r.Report(backend.Outcome{Lease: got.Lease, Fate: backend.FateBegan})
 	until(t, "a session to have lived", func() bool { return s.PTTL(t.Context(), "srs-proxy-url:k").Val() > r.confirmed })
 	if ttl := s.PTTL(t.Context(), "srs-proxy-url:k").Val(); ttl <= time.Second || ttl > 3*time.Second {
 		t.Errorf("lives %v", ttl)

@@ -30,23 +30,23 @@ type spellings struct {
 
 // known reports whether a query's spelling is kept in step.
 func (s *spellings) known(q backend.Query) bool {
-	if q.Spelled == "" {
+	if q.ProxyKey == "" {
 		return true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Contains(s.of[q.Key], q.Spelled)
+	return slices.Contains(s.of[q.Key], q.ProxyKey)
 }
 
 // note keeps a query's spelling in step from now on.
 func (s *spellings) note(q backend.Query) {
-	if q.Spelled == "" {
+	if q.ProxyKey == "" {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if all := s.of[q.Key]; len(all) < maxSpellings && !slices.Contains(all, q.Spelled) {
-		s.of[q.Key] = append(all, q.Spelled)
+	if all := s.of[q.Key]; len(all) < maxSpellings && !slices.Contains(all, q.ProxyKey) {
+		s.of[q.Key] = append(all, q.ProxyKey)
 	}
 }
 
@@ -73,10 +73,10 @@ func (s *spellings) ofHomes(bindings []balancer.Binding) map[balancer.Home][]str
 // settleStream is settle for a query's stream and its spelling.
 func (b *Balancer) settleStream(ctx context.Context, q backend.Query, want backend.Backend, bound bool) (at backend.Backend, home backend.ID, err error) {
 	stream := balancer.Home{Key: q.Key}
-	if q.Spelled == "" {
+	if q.ProxyKey == "" {
 		return b.settle(ctx, stream, q, want)
 	}
-	spelled := balancer.Home{Key: q.Spelled}
+	spelled := balancer.Home{Key: q.ProxyKey}
 	if !bound {
 		there, found, err := b.lookup(ctx, spelled, q)
 		switch {
@@ -116,8 +116,8 @@ func (b *Balancer) spell(ctx context.Context, spelled balancer.Home, q backend.Q
 
 // missOf is what is remembered of a player's stream that is not there.
 func missOf(q backend.Query) string {
-	if q.Spelled != "" {
-		return q.Spelled
+	if q.ProxyKey != "" {
+		return q.ProxyKey
 	}
 	return q.Key
 }

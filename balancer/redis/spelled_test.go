@@ -15,7 +15,7 @@ const (
 )
 
 func dottedQuery(publish bool) backend.Query {
-	return backend.Query{Key: dotless, Spelled: dotted, Publish: publish}
+	return backend.Query{Key: dotless, ProxyKey: dotted, Publish: publish}
 }
 
 // A stream with a dot meets the callers of SRS's proxy, which keeps the dot,

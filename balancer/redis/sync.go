@@ -64,7 +64,7 @@ func (b *Balancer) say(ix index, refused []backend.Refusal, now time.Time) {
 	}
 	if len(refused) > 0 {
 		first := refused[0]
-		what = append(what, "refused", len(refused), "first", string(first.Next.ID), "address", first.Next.Addr, "error", first.Err)
+		what = append(what, "refused", len(refused), "first", string(first.New.ID), "address", first.New.Addr, "error", first.Err)
 	}
 	b.log.Warn("shared state lists servers that are not taken", what...)
 }
@@ -97,7 +97,7 @@ func (b *Balancer) learn(now time.Time) (refused []backend.Refusal) {
 	snap := b.registry.Snapshot()
 	taken := map[netip.AddrPort]backend.Backend{}
 	for _, own := range snap.Backends {
-		if own.Source != backend.Shared && own.Addr.IsValid() {
+		if own.Source != backend.SourceShared && own.Addr.IsValid() {
 			taken[own.Addr] = own
 		}
 	}
@@ -108,7 +108,7 @@ func (b *Balancer) learn(now time.Time) (refused []backend.Refusal) {
 		at, isTaken := taken[e.backend.Addr]
 		if isTaken && at.ID != e.backend.ID && b.succeeds(e, at, now) {
 			next := successor(at, e.backend, e.expires(b.ttl))
-			changes = append(changes, backend.Change{Seen: at, Next: next})
+			changes = append(changes, backend.Change{Old: at, New: next})
 			taken[next.Addr], present[next.ID] = next, true
 			continue
 		}
@@ -122,7 +122,7 @@ func (b *Balancer) learn(now time.Time) (refused []backend.Refusal) {
 			}
 		case ownKey(at) != e.key:
 			aliases[e.key] = at.ID
-			if _, has := written[at.ID]; !has && at.Source == backend.Static && at.Registration == nil &&
+			if _, has := written[at.ID]; !has && at.Source == backend.SourceStatic && at.Registration == nil &&
 				e.Server != staticServer {
 				written[at.ID] = e.key
 			}
@@ -130,7 +130,7 @@ func (b *Balancer) learn(now time.Time) (refused []backend.Refusal) {
 	}
 	b.names.alias(aliases, written)
 	for _, r := range b.registry.Merge(append(changes, b.gone(snap, present, taken)...), now) {
-		if e := b.register.entries[serverKey(r.Next.ID)]; e != nil {
+		if e := b.register.entries[serverKey(r.New.ID)]; e != nil {
 			e.drop() // until it is read again
 		}
 		refused = append(refused, r)
@@ -142,7 +142,7 @@ func (b *Balancer) learn(now time.Time) (refused []backend.Refusal) {
 // address of a backend that registered here: the heartbeats of the one have
 // ceased, those of the other go on, at another relay or at SRS's proxy.
 func (b *Balancer) succeeds(e *entry, own backend.Backend, now time.Time) bool {
-	return own.Source == backend.Registered && own.Late(now) && e.expires(b.ttl).After(now)
+	return own.Source == backend.SourceRegistered && own.Late(now) && e.expires(b.ttl).After(now)
 }
 
 // successor is the backend that takes the place of one at the same address.
@@ -166,18 +166,18 @@ func (b *Balancer) hear(snap *backend.Snapshot, e *entry, now time.Time) (c back
 		return c, false // removed here: publish takes it out
 	case !known:
 		next = e.backend
-	case next.Source == backend.Shared && next.Addr != e.backend.Addr:
+	case next.Source == backend.SourceShared && next.Addr != e.backend.Addr:
 		next = e.backend
-	case next.Source == backend.Registered && !next.Late(now), next.Source == backend.Static:
+	case next.Source == backend.SourceRegistered && !next.Late(now), next.Source == backend.SourceStatic:
 		return c, false
 	case expires.Sub(next.Expires) < b.ttl/10:
 		return c, false // a snapshot a second for each would be many
 	}
 	// One whose heartbeats now go to another relay is shared from here on.
-	next.Source, next.Expires, next.Weight = backend.Shared, expires, max(next.Weight, 1)
+	next.Source, next.Expires, next.Weight = backend.SourceShared, expires, max(next.Weight, 1)
 	// A heartbeat or a probe's answer may come in between; then the next round
 	// decides anew.
-	return backend.Change{Seen: seen, Next: next}, true
+	return backend.Change{Old: seen, New: next}, true
 }
 
 // gone returns the removal of shared backends whose entry is gone, unless
@@ -187,7 +187,7 @@ func (b *Balancer) gone(snap *backend.Snapshot, present map[backend.ID]bool, tak
 	missed := map[backend.ID]int{}
 	var loads map[backend.ID]balancer.Load
 	for _, old := range snap.Backends {
-		if old.Source != backend.Shared || present[old.ID] {
+		if old.Source != backend.SourceShared || present[old.ID] {
 			continue
 		}
 		if loads == nil {
@@ -197,7 +197,7 @@ func (b *Balancer) gone(snap *backend.Snapshot, present map[backend.ID]bool, tak
 		now, other := taken[old.Addr]
 		switch {
 		case other && now.ID != old.ID, n >= goneAfter && (loads[old.ID].Sessions == 0 || old.Down):
-			changes = append(changes, backend.Change{Seen: old})
+			changes = append(changes, backend.Change{Old: old})
 		default:
 			missed[old.ID] = n
 		}

@@ -14,21 +14,21 @@ func TestLostPathRebindsNobody(t *testing.T) {
 	s := startRedis(t)
 	a, b := openWith(t, 3, at(s.addr)).ready(), openWith(t, 3, at(s.addr)).ready()
 	pub := a.ask(backend.Query{Key: "k", Publish: true})
-	a.Report(backend.Outcome{Lease: pub.Lease, Fate: backend.Began})
+	a.Report(backend.Outcome{Lease: pub.Lease, Fate: backend.FateBegan})
 	until(t, "the publisher to have proven its backend", func() bool {
 		return s.PTTL(t.Context(), urlPrefix+"k").Val() > b.confirmed
 	})
-	b.reg.Missed(pub.ID)
+	b.reg.MarkDownQuiet(pub.ID)
 	if got := b.stream("k"); got.ID == pub.ID {
 		t.Error("a player went to a backend that lets probes pass")
 	}
 	if got := a.stream("k"); got.ID != pub.ID {
 		t.Errorf("the publisher is at %s, another relay's player at %s", pub.ID, got.ID)
 	}
-	b.reg.Alive(pub.ID, 0, time.Now())
+	b.reg.MarkAlive(pub.ID, 0, time.Now())
 	until(t, "the home to count again", func() bool { return b.stream("k").ID == pub.ID })
 
 	failed := a.stream("new")
-	a.Report(backend.Outcome{Lease: failed.Lease, Fate: backend.Refused})
+	a.Report(backend.Outcome{Lease: failed.Lease, Fate: backend.FateRefused})
 	until(t, "the binding to be taken out", func() bool { return s.Exists(t.Context(), urlPrefix+"new").Val() == 0 })
 }

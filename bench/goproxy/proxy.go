@@ -129,10 +129,10 @@ func (p *proxy) fromCaller(b []byte, from *net.UDPAddr) {
 		return
 	}
 	switch h.Type() {
-	case wire.Induction:
+	case wire.HandshakeInduction:
 		caller := from.AddrPort().Addr()
 		_, _ = p.listener.WriteToUDP(handshake.AppendInductionReply(nil, h, cookie, 0, caller), from)
-	case wire.Conclusion:
+	case wire.HandshakeConclusion:
 		p.connect(h, from)
 	}
 }

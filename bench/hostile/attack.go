@@ -150,7 +150,7 @@ func (f *forge) ask(a *attacker, front unix.Sockaddr) {
 		h, _ := wire.AsHandshake(b)
 		h.SetVersion(4)
 		h.SetExtension(2)
-		h.SetType(wire.Induction)
+		h.SetType(wire.HandshakeInduction)
 		h.SetSocketID(f.Uint32()>>2 | 1)
 		h.SetMSS(1500)
 		h.SetFlowWindow(8192)
@@ -167,7 +167,7 @@ func (f *forge) listen(a *attacker) {
 			if err != nil {
 				break
 			}
-			if h, ok := wire.AsHandshake(b[:n]); ok && h.Type() == wire.Induction && len(f.cookies) < 1024 {
+			if h, ok := wire.AsHandshake(b[:n]); ok && h.Type() == wire.HandshakeInduction && len(f.cookies) < 1024 {
 				f.cookies = append(f.cookies, h.Cookie())
 			}
 		}

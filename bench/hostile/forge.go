@@ -76,7 +76,7 @@ func (f *forge) control() []byte {
 }
 
 var handshakeTypes = []wire.HandshakeType{
-	wire.WaveAHand, wire.Induction, wire.Conclusion, wire.Agreement, wire.Done, 1004, 1005, 2503,
+	wire.HandshakeWaveAHand, wire.HandshakeInduction, wire.HandshakeConclusion, wire.HandshakeAgreement, wire.HandshakeDone, 1004, 1005, 2503,
 }
 
 // handshake is one of random fields: cut, whole, or longer than any packet.

@@ -127,10 +127,10 @@ func (c *Callers) took(k *caller, b []byte) {
 // answered takes a handshake.
 func (c *Callers) answered(k *caller, h wire.Handshake) {
 	switch {
-	case k.phase == inducting && h.Type() == wire.Induction && h.Version() == 5 && h.Extension() == wire.MagicCode:
+	case k.phase == inducting && h.Type() == wire.HandshakeInduction && h.Version() == 5 && h.Extension() == wire.MagicCode:
 		k.cookie, k.phase = h.Cookie(), concluding
 		c.handshake(k)
-	case k.phase == concluding && h.Type() == wire.Induction:
+	case k.phase == concluding && h.Type() == wire.HandshakeInduction:
 		// The cookie has expired, or this is a copy of what is known.
 		if h.Cookie() != k.cookie {
 			k.cookie = h.Cookie()

@@ -194,10 +194,10 @@ func (s *server) request(h wire.Handshake, from *socket.Address) {
 	caller := from.AddrPort()
 	now := time.Duration(s.now - s.begun)
 	switch h.Type() {
-	case wire.Induction:
+	case wire.HandshakeInduction:
 		cookie := s.jar.Generate(now, addr.From(caller))
 		s.out.Put(len(handshake.AppendInductionReply(s.out.Next()[:0], h, cookie, 0, caller.Addr())), from)
-	case wire.Conclusion:
+	case wire.HandshakeConclusion:
 		// As libsrt: a bad cookie gets no answer.
 		if !handshake.Valid(h) || !s.jar.Check(now, addr.From(caller), h.Cookie()) {
 			return

@@ -137,7 +137,7 @@ func (l *Load) fail(i int) {
 func (l *Load) answered(i int, h wire.Handshake) {
 	s := &l.sessions[i]
 	switch {
-	case s.phase == inducting && h.Type() == wire.Induction && h.Version() == 5 && h.Extension() == wire.MagicCode:
+	case s.phase == inducting && h.Type() == wire.HandshakeInduction && h.Version() == 5 && h.Extension() == wire.MagicCode:
 		s.cookie, s.phase, s.due = h.Cookie(), concluding, l.now+retryAfter
 		l.handshake(i)
 	case (s.phase == inducting || s.phase == concluding) && h.Type().IsRejection():
@@ -153,7 +153,7 @@ func (l *Load) answered(i int, h wire.Handshake) {
 			return
 		}
 		l.open++
-	case s.phase == concluding && h.Type() == wire.Induction:
+	case s.phase == concluding && h.Type() == wire.HandshakeInduction:
 		// The cookie has expired, or this is a copy: libsrt concludes again at
 		// once. A copy of what it has is no reason.
 		if h.Cookie() != s.cookie {

@@ -86,10 +86,10 @@ func (s *Sink) request(port int, a arrival) {
 	caller := a.from.AddrPort()
 	now := time.Duration(s.now - s.begun)
 	switch h.Type() {
-	case wire.Induction:
+	case wire.HandshakeInduction:
 		cookie := s.jar.Generate(now, addr.From(caller))
 		s.answer(port, a.from, handshake.AppendInductionReply(s.out[port].Next()[:0], h, cookie, 0, caller.Addr()))
-	case wire.Conclusion:
+	case wire.HandshakeConclusion:
 		// As libsrt: a bad cookie gets no answer.
 		if !handshake.Valid(h) || !s.jar.Check(now, addr.From(caller), h.Cookie()) {
 			s.book.Failed++

@@ -36,7 +36,7 @@ func AppendConclusion(b []byte, socketID, isn, cookie uint32, peer netip.Addr, s
 	h.SetISN(isn)
 	h.SetMSS(mss)
 	h.SetFlowWindow(window)
-	h.SetType(wire.Conclusion)
+	h.SetType(wire.HandshakeConclusion)
 	h.SetSocketID(socketID)
 	h.SetCookie(cookie)
 	h.SetPeerIP(peer)
@@ -53,7 +53,7 @@ func AppendResponse(b []byte, req wire.Handshake, socketID uint32, caller netip.
 	h.SetVersion(5)
 	h.SetEncryption(0)
 	h.SetExtension(wire.FlagHSReq)
-	h.SetType(wire.Conclusion)
+	h.SetType(wire.HandshakeConclusion)
 	h.SetSocketID(socketID)
 	h.SetPeerIP(caller)
 	return wire.AppendFeatures(b, wire.BlockHSRsp, live())
@@ -66,7 +66,7 @@ func live() wire.Features {
 // Accepted reports whether h is the answer of a listener that accepts, and
 // that a libsrt caller would take: with an HSRSP.
 func Accepted(h wire.Handshake) bool {
-	if h.Type() != wire.Conclusion || h.Version() != 5 {
+	if h.Type() != wire.HandshakeConclusion || h.Version() != 5 {
 		return false
 	}
 	for b := range h.Blocks {

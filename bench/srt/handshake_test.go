@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"srtrelay/streamid"
+	"srtrelay/streamid/rules"
 
 	"srtrelay/handshake"
 	"srtrelay/wire"
@@ -32,7 +33,7 @@ func TestConclusionIsWhatTheRelayReads(t *testing.T) {
 
 func TestInductionAndReply(t *testing.T) {
 	h := wire.Handshake(AppendInduction(nil, 0x1234, 77, peer))
-	if h.Type() != wire.Induction || h.Version() != 4 || h.SocketID() != 0x1234 || h.ISN() != 77 || h.Packet().DestID() != 0 {
+	if h.Type() != wire.HandshakeInduction || h.Version() != 4 || h.SocketID() != 0x1234 || h.ISN() != 77 || h.Packet().DestID() != 0 {
 		t.Errorf("% x", []byte(h))
 	}
 	r := wire.Handshake(handshake.AppendInductionReply(nil, h, 5, 0, peer))
@@ -69,8 +70,8 @@ func TestWishes(t *testing.T) {
 		if err != nil || got != w {
 			t.Errorf("%s reads as %+v, %v", w.StreamID(), got, err)
 		}
-		id, err := streamid.Parse(w.StreamID())
-		if err != nil || id.Publish == w.Play || "bench/"+id.Stream != w.Stream {
+		id, err := streamid.Route(nil, rules.Request{StreamID: w.StreamID()})
+		if err != nil || id.Stream.Publish == w.Play || "bench/"+id.Stream.Stream != w.Stream {
 			t.Errorf("the relay reads %s as %+v, %v", w.StreamID(), id, err)
 		}
 	}

@@ -16,7 +16,7 @@ import (
 func (l *Listener) handshake(from netip.AddrPort, h wire.Handshake) {
 	l.answering.Lock()
 	defer l.answering.Unlock()
-	if h.Type() == wire.Induction {
+	if h.Type() == wire.HandshakeInduction {
 		l.answerInduction(from, h)
 		return
 	}

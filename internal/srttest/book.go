@@ -83,13 +83,13 @@ func (e *endpoint) strayHandshake(h wire.Handshake) {
 	copy(reply, h)
 	wire.PutControl(reply, wire.TypeHandshake, e.now(), e.peerID)
 	switch t := h.Type(); {
-	case t == wire.Induction:
+	case t == wire.HandshakeInduction:
 		reply.SetVersion(0)
 		reply.SetCookie(0)
 		reply.SetType(rogue)
 	case t.IsRejection():
 		reply.SetVersion(4)
-		reply.SetType(wire.Conclusion)
+		reply.SetType(wire.HandshakeConclusion)
 	default:
 		return
 	}

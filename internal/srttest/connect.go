@@ -128,7 +128,7 @@ func (s *Session) request(t wire.HandshakeType) wire.Handshake {
 }
 
 func (s *Session) induction() wire.Handshake {
-	h := s.request(wire.Induction)
+	h := s.request(wire.HandshakeInduction)
 	if s.o.Style == Gosrt {
 		h.SetISN(0)
 	}
@@ -136,7 +136,7 @@ func (s *Session) induction() wire.Handshake {
 }
 
 func (s *Session) conclusion() wire.Handshake {
-	h := s.request(wire.Conclusion)
+	h := s.request(wire.HandshakeConclusion)
 	h.SetCookie(s.cookie)
 	h.SetVersion(s.o.Version)
 	if s.o.Version < 5 {
@@ -201,9 +201,9 @@ func (s *Session) connecting(b []byte) {
 		s.end(&Rejection{Code: uint32(h.Type())})
 	case h.MSS() > maxMSS:
 		s.end(violation("MSS %d", h.MSS()))
-	case h.Type() == wire.Induction:
+	case h.Type() == wire.HandshakeInduction:
 		s.inductionReply(h)
-	case h.Type() == wire.Conclusion && (s.phase == concluding || s.o.Manual):
+	case h.Type() == wire.HandshakeConclusion && (s.phase == concluding || s.o.Manual):
 		s.response(h)
 	default:
 		s.seen.Unexpected++

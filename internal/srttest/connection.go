@@ -120,7 +120,7 @@ func (c *Connection) response() wire.Handshake {
 	r := make(wire.Handshake, wire.HandshakeSize, bufferSize)
 	copy(r, h)
 	wire.PutControl(r, wire.TypeHandshake, 0, h.SocketID())
-	r.SetType(wire.Conclusion)
+	r.SetType(wire.HandshakeConclusion)
 	r.SetSocketID(c.ID)
 	r.SetPeerIP(c.Source.Addr())
 	r.SetMSS(min(h.MSS(), maxMSS))

@@ -66,9 +66,9 @@ func (l *Listener) established(r route, b []byte) {
 
 func (l *Listener) note(from netip.AddrPort, h wire.Handshake) {
 	switch h.Type() {
-	case wire.Induction:
+	case wire.HandshakeInduction:
 		l.stats.inductions.Add(1)
-	case wire.Conclusion:
+	case wire.HandshakeConclusion:
 		l.stats.conclusions.Add(1)
 	}
 	l.mu.Lock()

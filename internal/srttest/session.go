@@ -164,17 +164,17 @@ func (s *Session) receive(b []byte) {
 func (s *Session) established(b []byte) {
 	h, isHandshake := wire.AsHandshake(b)
 	switch {
-	case isHandshake && h.Type() == wire.Conclusion && s.o.Style == Gosrt:
+	case isHandshake && h.Type() == wire.HandshakeConclusion && s.o.Style == Gosrt:
 		s.seen.Responses++
 		s.end(ErrRepeatedResponse)
 		return
-	case isHandshake && h.Type() == wire.Conclusion:
+	case isHandshake && h.Type() == wire.HandshakeConclusion:
 		s.seen.Responses++
-	case isHandshake && h.Type() == wire.Induction && s.o.Style == Gosrt:
+	case isHandshake && h.Type() == wire.HandshakeInduction && s.o.Style == Gosrt:
 		s.counters.Handshakes++
 		s.adoptInduction(h) // gosrt concludes again, even now
 		return
-	case isHandshake && h.Type() == wire.Induction:
+	case isHandshake && h.Type() == wire.HandshakeInduction:
 		s.seen.InductionReplies++
 	}
 	s.book(b)

@@ -23,16 +23,16 @@ sources:
 		want         Dialect
 		streamID     string
 	}{
-		{"", "192.0.2.1:1", 20081, Auto, ""},
-		{"dialect: srs", "192.0.2.1:1", 20081, SRS, ""},
-		{text, "192.0.2.1:1", 20080, Auto, "x"},
-		{text, "192.0.2.1:1", 20081, MediaMTX, "x"},
-		{text, "192.0.2.1:1", 20082, Auto, "y"},
-		{text + "dialect: srs", "192.0.2.1:1", 20082, SRS, "y"},
-		{text + "dialect: srs", "192.0.2.1:1", 20081, MediaMTX, "x"},
-		{text, "10.0.0.1:1", 20081, Plain, "x"},
+		{"", "192.0.2.1:1", 20081, DialectAuto, ""},
+		{"dialect: srs", "192.0.2.1:1", 20081, DialectSRS, ""},
+		{text, "192.0.2.1:1", 20080, DialectAuto, "x"},
+		{text, "192.0.2.1:1", 20081, DialectMediaMTX, "x"},
+		{text, "192.0.2.1:1", 20082, DialectAuto, "y"},
+		{text + "dialect: srs", "192.0.2.1:1", 20082, DialectSRS, "y"},
+		{text + "dialect: srs", "192.0.2.1:1", 20081, DialectMediaMTX, "x"},
+		{text, "10.0.0.1:1", 20081, DialectPlain, "x"},
 		// Of several networks only the narrowest counts.
-		{text, "10.1.0.1:1", 20081, MediaMTX, "z"},
+		{text, "10.1.0.1:1", 20081, DialectMediaMTX, "z"},
 	} {
 		in := Request{ListenPort: c.port, Caller: netip.MustParseAddrPort(c.caller)}
 		s := parse(t, c.text)
@@ -40,7 +40,7 @@ sources:
 			t.Errorf("%q, %s at %d: %s, stream ID %q; want %s, %q", c.text, c.caller, c.port, got, v.StreamID, c.want, c.streamID)
 		}
 	}
-	if d := (*Set)(nil).Dialect(Request{}); d != Auto {
+	if d := (*Set)(nil).Dialect(Request{}); d != DialectAuto {
 		t.Errorf("without rules %q", d)
 	}
 }

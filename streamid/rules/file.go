@@ -10,25 +10,25 @@ import (
 	"time"
 )
 
-// PollEvery is how often a file is looked at. A change is read when two looks
-// in a row find the same, so that a file is not read half-written.
-const PollEvery = time.Second
+// PollInterval is how often a file is checked. A change is read when two checks in a
+// row find the same, so that a file is not read half-written.
+const PollInterval = time.Second
 
 // maxFile is far above any real file; it stops a mistyped path to a disk
 // image or a log.
 const maxFile = 1 << 20
 
-// File keeps a Live in step with a file. After Open it belongs to the
-// goroutine that runs Watch, except Live.
+// File reads a file again when it changes, and publishes its rules. After Open it
+// belongs to the goroutine that runs Watch, except for Live.
 type File struct {
 	name  string
 	check Check
 	live  Live
 
-	read    fs.FileInfo // the file as it was when last read
-	settled fs.FileInfo // a change that one look has seen
-	gone    bool
-	told    string // the last failure reported, "" after a success
+	read      fs.FileInfo // the file as it was when last read
+	candidate fs.FileInfo // a change that one check has found
+	gone      bool
+	lastError string // the last failure reported, "" after a success
 }
 
 // Open reads the file. The error is one line that names the file, the line and
@@ -41,13 +41,13 @@ func Open(name string, check Check) (*File, error) {
 	return f, nil
 }
 
-// Live is where the rules in force are published. Any goroutine may ask it.
+// Live is where the rules in force are published. Any goroutine may call it.
 func (f *File) Live() *Live { return &f.live }
 
-// Watch reads the file again when a tick finds it changed and whenever asked,
-// until ctx ends. A file that cannot be used leaves the rules as they are.
-// report is told the outcome of every attempt that was asked for, and of the
-// others unless it is the same failure again; nil for new rules in force.
+// Watch reads the file again when a tick finds it changed and whenever asked
+// receives, until ctx ends. A file that cannot be used leaves the rules as they
+// are. Watch calls report with the outcome of every read that was asked for, and of
+// the others unless the same failure repeats; nil means new rules in force.
 func (f *File) Watch(ctx context.Context, ticks <-chan time.Time, asked <-chan os.Signal, report func(error)) {
 	for {
 		select {
@@ -63,30 +63,30 @@ func (f *File) Watch(ctx context.Context, ticks <-chan time.Time, asked <-chan o
 
 // tick reads the file if it has changed.
 func (f *File) tick(report func(error)) {
-	if !f.due() {
+	if !f.changed() {
 		return
 	}
-	told := f.told
+	told := f.lastError
 	if err := f.reload(); err == nil || err.Error() != told {
 		report(err)
 	}
 }
 
-// due looks at the file. Its time, size and identity tell a change apart,
-// also one made by renaming another file over it; a directory in between may
-// be a symbolic link that was turned.
-func (f *File) due() bool {
+// changed checks the file. Its time, size and identity show a change, including a
+// rename of another file to this name, or a symbolic link on the path that now
+// points elsewhere.
+func (f *File) changed() bool {
 	now, err := os.Stat(f.name)
 	if err != nil {
-		f.settled = nil
+		f.candidate = nil
 		return !f.gone // reported once
 	}
 	if same(now, f.read) && !f.gone {
-		f.settled = nil
+		f.candidate = nil
 		return false
 	}
-	steady := same(now, f.settled)
-	f.settled = now
+	steady := same(now, f.candidate)
+	f.candidate = now
 	return steady
 }
 
@@ -97,16 +97,16 @@ func same(a, b fs.FileInfo) bool {
 // reload reads the file and publishes its rules, if they are good.
 func (f *File) reload() error {
 	err := f.attempt()
-	f.told = ""
+	f.lastError = ""
 	if err != nil {
-		f.told = err.Error()
+		f.lastError = err.Error()
 	}
 	return err
 }
 
 func (f *File) attempt() error {
-	f.settled = nil
-	// Before the read: what is written meanwhile shows at the next look.
+	f.candidate = nil
+	// Before the read: the next check finds what is written meanwhile.
 	info, err := os.Stat(f.name)
 	f.gone = err != nil
 	if err != nil {
@@ -118,7 +118,7 @@ func (f *File) attempt() error {
 	}
 	text, err := readFile(f.name)
 	if err != nil {
-		f.gone = true // until it can be read: permissions leave no trace in what is compared
+		f.gone = true // until it can be read: changed does not compare permissions
 		return f.bad(err)
 	}
 	f.read = info
@@ -132,12 +132,12 @@ func (f *File) attempt() error {
 
 func (f *File) bad(err error) error {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		err = path.Err // the line names the file already
+		err = path.Err // the message names the file already
 	}
 	return fmt.Errorf("rules: %s: %w", f.name, err)
 }
 
-// readFile reads no more than shows that a file is too large.
+// readFile reads at most what shows that a file is too large.
 func readFile(name string) ([]byte, error) {
 	file, err := os.Open(name)
 	if err != nil {

@@ -8,15 +8,15 @@ import (
 	"strings"
 )
 
-// networks finds the narrowest network that an address is in: one look per
-// prefix length in use, however many networks there are.
+// networks finds the narrowest network of an address, by one look-up per prefix
+// length in use, however many networks there are.
 type networks[T any] struct {
 	entries map[netip.Prefix]T
 	// lengths are the prefix lengths in use, longest first.
 	lengths4, lengths6 []int
 }
 
-// add puts a network in; false if it is there already.
+// add adds a network. It is false if the network is there already.
 func (n *networks[T]) add(p netip.Prefix, v T) bool {
 	if _, there := n.entries[p]; there {
 		return false
@@ -36,7 +36,7 @@ func (n *networks[T]) add(p netip.Prefix, v T) bool {
 	return true
 }
 
-// find returns what was added with the narrowest network around ip.
+// find returns the value of the narrowest network that contains ip.
 func (n *networks[T]) find(ip netip.Addr) (v T, ok bool) {
 	ip = plain(ip)
 	lengths := n.lengths6
@@ -58,12 +58,12 @@ func (n *networks[T]) find(ip netip.Addr) (v T, ok bool) {
 // plain is an address as it stands in a prefix: IPv4 as itself, no zone.
 func plain(ip netip.Addr) netip.Addr { return ip.Unmap().WithZone("") }
 
-// access is who may publish, or play: the narrowest network around a caller
-// decides, so that "deny all, allow these" and "allow all, deny these" both
-// mean what they say.
+// access says who may publish, or play. The narrowest network of a caller decides,
+// so that both "deny all, allow these" and "allow all, deny these" work.
 type access struct {
 	verdicts networks[bool]
-	// listed says that there is an allow list: then who is on no list is out.
+	// listed means that there is an allow list: then an unlisted caller is
+	// denied.
 	listed bool
 }
 

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// MaxStreamID is the longest stream ID that a rule may give or make, in bytes:
-// SRS reads it into 512 of them, one for the NUL.
+// MaxStreamID is the longest stream ID of a rule, in bytes: SRS has a buffer of 512
+// bytes, one for the NUL.
 const MaxStreamID = 511
 
-// Check says why a stream ID would be refused by servers of a dialect, nil if it
-// would not.
+// Check returns why servers of a dialect would refuse a stream ID, nil if they would
+// not.
 type Check func(streamID string, d Dialect) error
 
 // Parse reads a file of rules. The error is one line: the file with the line,
@@ -30,42 +30,42 @@ func Parse(name string, text []byte, check Check) (*Set, error) {
 	return s, nil
 }
 
-func (s *Set) parse(root at, check Check) error {
-	// First, wherever it stands: stream IDs are checked by it.
+func (s *Set) parse(root position, check Check) error {
+	// First, wherever it is in the file: it decides how stream IDs are checked.
 	if a, ok := root.value("dialect"); ok {
 		if err := s.dialect.parse(a); err != nil {
 			return err
 		}
 	}
-	return root.fields(map[string]func(at) error{
+	return root.fields(map[string]func(position) error{
 		"dialect": s.dialect.parse,
-		"default": func(a at) (err error) {
-			s.fallback, err = s.fallbackOf(a, check)
+		"default": func(a position) (err error) {
+			s.fallback, err = s.parseDefault(a, check)
 			return err
 		},
-		"ports": func(a at) error {
+		"ports": func(a position) error {
 			s.ports = make(map[uint16]entry)
-			return a.items(func(a at) error { return s.addPort(a, check) })
+			return a.items(func(a position) error { return s.addPort(a, check) })
 		},
-		"sources": func(a at) error {
-			return a.items(func(a at) error { return s.addSource(a, check) })
+		"sources": func(a position) error {
+			return a.items(func(a position) error { return s.addSource(a, check) })
 		},
-		"vhosts": func(a at) error {
+		"vhosts": func(a position) error {
 			s.vhosts = make(map[string]bool)
 			return a.items(s.addVhost)
 		},
-		"access": func(a at) error {
-			return a.fields(map[string]func(at) error{
+		"access": func(a position) error {
+			return a.fields(map[string]func(position) error{
 				"publish": s.publish.parse,
 				"play":    s.play.parse,
 			})
 		},
-		"inject-address": func(a at) error { return s.inject.parse(a) },
+		"inject-address": func(a position) error { return s.inject.parse(a) },
 	})
 }
 
 // fallbackOf reads the default, which may be the stream ID alone.
-func (s *Set) fallbackOf(a at, check Check) (*entry, error) {
+func (s *Set) parseDefault(a position, check Check) (*entry, error) {
 	e := new(entry)
 	if !a.mapping() {
 		return e, e.set(a, s.dialect, check)
@@ -77,13 +77,13 @@ func (s *Set) fallbackOf(a at, check Check) (*entry, error) {
 	return e, err
 }
 
-func (s *Set) addPort(a at, check Check) error {
+func (s *Set) addPort(a position, check Check) error {
 	var e entry
 	var port uint16
-	var where at
-	err := e.parse(a, s.dialect, check, map[string]func(at) error{
+	var where position
+	err := e.parse(a, s.dialect, check, map[string]func(position) error{
 		"dialect": e.dialect.parse,
-		"port": func(a at) (err error) {
+		"port": func(a position) (err error) {
 			where = a
 			port, err = portOf(a)
 			return err
@@ -102,7 +102,7 @@ func (s *Set) addPort(a at, check Check) error {
 	return nil
 }
 
-func portOf(a at) (uint16, error) {
+func portOf(a position) (uint16, error) {
 	text, err := a.text()
 	if err != nil {
 		return 0, err
@@ -114,12 +114,12 @@ func portOf(a at) (uint16, error) {
 	return uint16(n), nil
 }
 
-func (s *Set) addSource(a at, check Check) error {
+func (s *Set) addSource(a position, check Check) error {
 	var e entry
-	var network at
-	if err := e.parse(a, s.dialect, check, map[string]func(at) error{
+	var network position
+	if err := e.parse(a, s.dialect, check, map[string]func(position) error{
 		"dialect": e.dialect.parse,
-		"network": func(a at) error {
+		"network": func(a position) error {
 			network = a
 			return nil
 		},
@@ -132,7 +132,7 @@ func (s *Set) addSource(a at, check Check) error {
 	return addNetwork(&s.sources, network, e)
 }
 
-func addNetwork[T any](to *networks[T], a at, v T) error {
+func addNetwork[T any](to *networks[T], a position, v T) error {
 	text, err := a.text()
 	if err != nil {
 		return err
@@ -147,7 +147,7 @@ func addNetwork[T any](to *networks[T], a at, v T) error {
 	return nil
 }
 
-func (s *Set) addVhost(a at) error {
+func (s *Set) addVhost(a position) error {
 	vhost, err := a.text()
 	switch {
 	case err != nil:
@@ -161,26 +161,26 @@ func (s *Set) addVhost(a at) error {
 	return nil
 }
 
-func (c *access) parse(a at) error {
-	list := func(allowed bool) func(at) error {
-		return func(a at) error {
+func (c *access) parse(a position) error {
+	list := func(allowed bool) func(position) error {
+		return func(a position) error {
 			c.listed = c.listed || allowed
-			return a.items(func(a at) error { return addNetwork(&c.verdicts, a, allowed) })
+			return a.items(func(a position) error { return addNetwork(&c.verdicts, a, allowed) })
 		}
 	}
-	return a.fields(map[string]func(at) error{"allow": list(true), "deny": list(false)})
+	return a.fields(map[string]func(position) error{"allow": list(true), "deny": list(false)})
 }
 
 // parse reads a mapping with a stream ID, override and the keys in more. fileWide
 // is the dialect of an entry without one of its own.
-func (e *entry) parse(a at, fileWide Dialect, check Check, more map[string]func(at) error) error {
-	var streamID at
-	known := map[string]func(at) error{
-		"stream-id": func(a at) error {
+func (e *entry) parse(a position, fileWide Dialect, check Check, more map[string]func(position) error) error {
+	var streamID position
+	known := map[string]func(position) error{
+		"stream-id": func(a position) error {
 			streamID = a // set when the dialect is known
 			return nil
 		},
-		"override": func(a at) (err error) {
+		"override": func(a position) (err error) {
 			e.override, err = a.truth()
 			return err
 		},
@@ -199,7 +199,7 @@ func (e *entry) parse(a at, fileWide Dialect, check Check, more map[string]func(
 }
 
 // set reads a stream ID.
-func (e *entry) set(a at, d Dialect, check Check) error {
+func (e *entry) set(a position, d Dialect, check Check) error {
 	text, err := a.text()
 	switch {
 	case errors.Is(err, errMissing):
@@ -213,7 +213,7 @@ func (e *entry) set(a at, d Dialect, check Check) error {
 	case strings.ContainsRune(text, 0):
 		return a.refuse(text, errors.New("contains a NUL"))
 	}
-	if err := check(text, cmp.Or(d, Auto)); err != nil {
+	if err := check(text, cmp.Or(d, DialectAuto)); err != nil {
 		return a.refuse(text, err)
 	}
 	e.streamID = text
@@ -223,9 +223,9 @@ func (e *entry) set(a at, d Dialect, check Check) error {
 // reserved are keys that SRS, or SRT's access control, reads itself.
 const reserved = " u r h s t m vhost "
 
-func (j *Injection) parse(a at) error {
-	err := a.fields(map[string]func(at) error{
-		"key": func(a at) (err error) {
+func (j *Injection) parse(a position) error {
+	err := a.fields(map[string]func(position) error{
+		"key": func(a position) (err error) {
 			j.Key, err = a.text()
 			letters := "abcdefghijklmnopqrstuvwxyz0123456789-_"
 			switch {
@@ -240,7 +240,7 @@ func (j *Injection) parse(a at) error {
 			}
 			return nil
 		},
-		"port": func(a at) (err error) {
+		"port": func(a position) (err error) {
 			j.Port, err = a.truth()
 			return err
 		},

@@ -1,16 +1,21 @@
-// Package rules is what an operator lays down about stream IDs: which one
-// stands for a caller that sends none, how they are read, which vhosts SRS knows, from which
-// networks callers may publish or play, and whether SRS is told the caller's
+// Package rules holds the operator's rules about stream IDs: which one a caller
+// gets that sends none, in which dialect it is read, which vhosts SRS knows, from
+// which networks callers may publish or play, and whether SRS gets the caller's
 // address.
 //
-// A Set is one file's rules, immutable; Live publishes the one in force, and
-// File keeps Live in step with a file. Nobody who asks a Set ever waits.
+// A Set is the rules of one file, immutable. Live publishes the set in force, and
+// File reads a file again when it changes. No question to a Set ever blocks.
 //
-// It must not know how a stream ID is read (handshake) or how it travels
-// (shard): to this room it is text.
+// It must not know how a stream ID is read (streamid) or how it travels (shard): to
+// this package it is text.
 package rules
 
-import "net/netip"
+import (
+	"errors"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+)
 
 // Set is the rules of one file. It is immutable; nil is a set without rules.
 type Set struct {
@@ -24,15 +29,15 @@ type Set struct {
 	inject   Injection
 }
 
-// entry is a stream ID that stands for what a caller sends or leaves out, a
-// dialect, or both.
+// entry is a stream ID that replaces what a caller sends, or stands in for a missing
+// one; or a dialect; or both.
 type entry struct {
 	streamID string // empty for none
 	override bool   // also for a caller that sends one
 	dialect  Dialect
 }
 
-// Request is what the rules look at.
+// Request is the input of the rules.
 type Request struct {
 	// ListenPort is the port that the caller dialled.
 	ListenPort uint16
@@ -40,27 +45,27 @@ type Request struct {
 	Caller netip.AddrPort
 	// StreamID is the stream ID as sent, empty for none.
 	StreamID string
-	// HSv4 says that the caller's handshake has no place for a stream ID.
+	// HSv4 means that the caller's handshake cannot contain a stream ID.
 	HSv4 bool
 }
 
 // Origin says where an effective stream ID comes from.
 type Origin string
 
-// Origins, in their precedence. Without any the stream ID is empty.
+// The origins in order of precedence. With OriginNone the stream ID is empty.
 const (
-	Sent        Origin = "sent"
-	FromSource  Origin = "source"
-	FromPort    Origin = "port"
-	FromDefault Origin = "default"
-	FromNobody  Origin = "none"
+	OriginSent    Origin = "sent"
+	OriginSource  Origin = "source"
+	OriginPort    Origin = "port"
+	OriginDefault Origin = "default"
+	OriginNone    Origin = "none"
 )
 
-// Verdict is the stream ID that counts.
+// Verdict is the effective stream ID.
 type Verdict struct {
 	StreamID string
 	From     Origin
-	// Changed says that it is not what the caller sent.
+	// Changed means that it is not what the caller sent.
 	Changed bool
 }
 
@@ -71,28 +76,28 @@ type Verdict struct {
 // wide one with it.
 func (s *Set) Apply(in Request) Verdict {
 	source, port, fallback := s.candidates(in)
-	chosen := Verdict{StreamID: in.StreamID, From: FromNobody}
+	chosen := Verdict{StreamID: in.StreamID, From: OriginNone}
 	switch {
 	case source != nil && source.override:
-		chosen = Verdict{StreamID: source.streamID, From: FromSource}
+		chosen = Verdict{StreamID: source.streamID, From: OriginSource}
 	case port != nil && port.override:
-		chosen = Verdict{StreamID: port.streamID, From: FromPort}
+		chosen = Verdict{StreamID: port.streamID, From: OriginPort}
 	case fallback != nil && fallback.override:
-		chosen = Verdict{StreamID: fallback.streamID, From: FromDefault}
+		chosen = Verdict{StreamID: fallback.streamID, From: OriginDefault}
 	case in.StreamID != "":
-		chosen.From = Sent
+		chosen.From = OriginSent
 	case source != nil && source.streamID != "":
-		chosen = Verdict{StreamID: source.streamID, From: FromSource}
+		chosen = Verdict{StreamID: source.streamID, From: OriginSource}
 	case port != nil && port.streamID != "":
-		chosen = Verdict{StreamID: port.streamID, From: FromPort}
+		chosen = Verdict{StreamID: port.streamID, From: OriginPort}
 	case fallback != nil:
-		chosen = Verdict{StreamID: fallback.streamID, From: FromDefault}
+		chosen = Verdict{StreamID: fallback.streamID, From: OriginDefault}
 	}
 	chosen.Changed = chosen.StreamID != in.StreamID
 	return chosen
 }
 
-// candidates are the entries that fit the caller, nil where none does.
+// candidates returns the entries that match the caller, nil for none.
 func (s *Set) candidates(in Request) (source, port, fallback *entry) {
 	if s == nil {
 		return nil, nil, nil
@@ -122,8 +127,8 @@ func (s *Set) KnowsVhost(vhost string) bool {
 	return s == nil || s.vhosts == nil || s.vhosts[vhost]
 }
 
-// Injection says how SRS is told the caller's address; the zero value is not
-// at all.
+// Injection says how SRS gets the caller's address. The zero value means not at
+// all.
 type Injection struct {
 	// Key names the parameter, empty for none.
 	Key string
@@ -131,7 +136,7 @@ type Injection struct {
 	Port bool
 }
 
-// Injection returns how the caller's address is to be told.
+// Injection returns how SRS gets the caller's address.
 func (s *Set) Injection() Injection {
 	if s == nil {
 		return Injection{}
@@ -149,3 +154,65 @@ func (j Injection) Value(caller netip.AddrPort) string {
 	}
 	return ip.String()
 }
+
+// Dialect is the way in which the servers behind the relay read stream IDs. To this
+// package it is a name; package streamid implements it.
+type Dialect string
+
+// The dialects. An entry or a set may have none: then the next one in order of
+// precedence counts, and DialectAuto last.
+const (
+	// DialectAuto reads MediaMTX's form, publish:PATH and read:PATH, as
+	// MediaMTX does, and everything else as SRS does.
+	DialectAuto     Dialect = "auto"
+	DialectSRS      Dialect = "srs"
+	DialectMediaMTX Dialect = "mediamtx"
+	// DialectPlain reads the text as the stream's name.
+	DialectPlain Dialect = "plain"
+)
+
+var dialects = []string{string(DialectAuto), string(DialectSRS), string(DialectMediaMTX), string(DialectPlain)}
+
+// Dialect returns the dialect of a caller's stream ID: that of its source network,
+// else of its listener port, else of the file, else DialectAuto.
+func (s *Set) Dialect(in Request) Dialect {
+	source, port, _ := s.candidates(in)
+	switch {
+	case source != nil && source.dialect != "":
+		return source.dialect
+	case port != nil && port.dialect != "":
+		return port.dialect
+	case s != nil && s.dialect != "":
+		return s.dialect
+	}
+	return DialectAuto
+}
+
+func (d *Dialect) parse(a position) error {
+	text, err := a.text()
+	if err != nil {
+		return err
+	}
+	for _, name := range dialects {
+		if text == name {
+			*d = Dialect(text)
+			return nil
+		}
+	}
+	return a.refuse(text, errors.New("not one of "+strings.Join(dialects, ", ")))
+}
+
+// Live publishes the set in force: one atomic load, no lock. Nil publishes
+// none. The zero value is ready for use.
+type Live struct{ current atomic.Pointer[Set] }
+
+// Set returns the rules in force, nil for none. Two calls may return two sets.
+func (l *Live) Set() *Set {
+	if l == nil {
+		return nil
+	}
+	return l.current.Load()
+}
+
+// Publish puts a set in force.
+func (l *Live) Publish(s *Set) { l.current.Store(s) }

@@ -47,25 +47,25 @@ func TestPrecedence(t *testing.T) {
 		sent string
 		want Verdict
 	}{
-		{"192.0.2.1", 1000, "x", Verdict{"x", Sent, false}},
-		{"192.0.2.1", 1000, "", Verdict{"of-default", FromDefault, true}},
-		{"192.0.2.1", 1001, "", Verdict{"of-port", FromPort, true}},
-		{"192.0.2.1", 1001, "x", Verdict{"x", Sent, false}},
-		{"192.0.2.1", 1002, "x", Verdict{"of-forced-port", FromPort, true}},
-		{"192.0.2.1", 1002, "of-forced-port", Verdict{"of-forced-port", FromPort, false}},
-		{"10.9.9.9", 1001, "", Verdict{"of-ten", FromSource, true}},
-		{"10.9.9.9", 1001, "x", Verdict{"x", Sent, false}},
-		{"10.9.9.9", 1002, "", Verdict{"of-forced-port", FromPort, true}},
-		{"10.1.9.9", 1001, "x", Verdict{"of-ten-one", FromSource, true}},
-		{"10.1.9.9", 1002, "x", Verdict{"of-ten-one", FromSource, true}},
+		{"192.0.2.1", 1000, "x", Verdict{"x", OriginSent, false}},
+		{"192.0.2.1", 1000, "", Verdict{"of-default", OriginDefault, true}},
+		{"192.0.2.1", 1001, "", Verdict{"of-port", OriginPort, true}},
+		{"192.0.2.1", 1001, "x", Verdict{"x", OriginSent, false}},
+		{"192.0.2.1", 1002, "x", Verdict{"of-forced-port", OriginPort, true}},
+		{"192.0.2.1", 1002, "of-forced-port", Verdict{"of-forced-port", OriginPort, false}},
+		{"10.9.9.9", 1001, "", Verdict{"of-ten", OriginSource, true}},
+		{"10.9.9.9", 1001, "x", Verdict{"x", OriginSent, false}},
+		{"10.9.9.9", 1002, "", Verdict{"of-forced-port", OriginPort, true}},
+		{"10.1.9.9", 1001, "x", Verdict{"of-ten-one", OriginSource, true}},
+		{"10.1.9.9", 1002, "x", Verdict{"of-ten-one", OriginSource, true}},
 		// A narrow entry exempts from a wide one's override.
-		{"10.1.2.9", 1000, "x", Verdict{"x", Sent, false}},
-		{"10.1.2.9", 1000, "", Verdict{"of-ten-one-two", FromSource, true}},
-		{"10.1.2.3", 1000, "x", Verdict{"of-host", FromSource, true}},
-		{"::ffff:10.1.2.3", 1000, "x", Verdict{"of-host", FromSource, true}},
-		{"2001:db8:9::1", 1000, "", Verdict{"of-six", FromSource, true}},
-		{"2001:db8:1::1", 1000, "x", Verdict{"of-six-one", FromSource, true}},
-		{"fe80::1%2", 1000, "", Verdict{"of-link", FromSource, true}},
+		{"10.1.2.9", 1000, "x", Verdict{"x", OriginSent, false}},
+		{"10.1.2.9", 1000, "", Verdict{"of-ten-one-two", OriginSource, true}},
+		{"10.1.2.3", 1000, "x", Verdict{"of-host", OriginSource, true}},
+		{"::ffff:10.1.2.3", 1000, "x", Verdict{"of-host", OriginSource, true}},
+		{"2001:db8:9::1", 1000, "", Verdict{"of-six", OriginSource, true}},
+		{"2001:db8:1::1", 1000, "x", Verdict{"of-six-one", OriginSource, true}},
+		{"fe80::1%2", 1000, "", Verdict{"of-link", OriginSource, true}},
 	} {
 		got := s.Apply(Request{ListenPort: c.port, Caller: from(c.ip), StreamID: c.sent})
 		if got != c.want {
@@ -77,7 +77,7 @@ func TestPrecedence(t *testing.T) {
 func TestDefaultThatOverrides(t *testing.T) {
 	s := parse(t, "default: {stream-id: all, override: true}\nports: [{port: 1, stream-id: p}, {port: 2, stream-id: q, override: true}]")
 	for port, want := range map[uint16]Verdict{
-		9: {"all", FromDefault, true}, 1: {"all", FromDefault, true}, 2: {"q", FromPort, true},
+		9: {"all", OriginDefault, true}, 1: {"all", OriginDefault, true}, 2: {"q", OriginPort, true},
 	} {
 		if got := s.Apply(Request{ListenPort: port, Caller: from("192.0.2.1"), StreamID: "x"}); got != want {
 			t.Errorf("port %d: %+v, want %+v", port, got, want)
@@ -87,10 +87,10 @@ func TestDefaultThatOverrides(t *testing.T) {
 
 func TestNoRules(t *testing.T) {
 	for name, s := range map[string]*Set{"nil": nil, "empty": parse(t, "# nothing\n"), "null": parse(t, "---\n")} {
-		if got := s.Apply(Request{StreamID: "x"}); got != (Verdict{"x", Sent, false}) {
+		if got := s.Apply(Request{StreamID: "x"}); got != (Verdict{"x", OriginSent, false}) {
 			t.Errorf("%s: %+v", name, got)
 		}
-		if got := s.Apply(Request{}); got != (Verdict{"", FromNobody, false}) {
+		if got := s.Apply(Request{}); got != (Verdict{"", OriginNone, false}) {
 			t.Errorf("%s: %+v", name, got)
 		}
 		if !s.Admits(true, netip.Addr{}) || !s.Admits(false, from("10.0.0.1").Addr()) || !s.KnowsVhost("v.com") || s.Injection() != (Injection{}) {

@@ -13,9 +13,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// at is a place in a file: the one thing that knows what to call it when it
-// is wrong.
-type at struct {
+// position is a value in a file, with what an error message needs to name it.
+type position struct {
 	file string
 	key  string // as an operator would write it: sources[0].network
 	node *yaml.Node
@@ -25,32 +24,32 @@ type at struct {
 var errMissing = errors.New("value missing")
 
 // document reads a file that holds one YAML document, or nothing.
-func document(name string, text []byte) (at, error) {
+func document(name string, text []byte) (position, error) {
 	if len(text) > maxFile {
-		return at{}, fmt.Errorf("rules: %s: larger than %d bytes", name, maxFile)
+		return position{}, fmt.Errorf("rules: %s: larger than %d bytes", name, maxFile)
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, more yaml.Node
 	switch err := dec.Decode(&doc); {
 	case errors.Is(err, io.EOF):
-		return at{}, nil // empty, or comments only
+		return position{}, nil // empty, or comments only
 	case err != nil:
-		return at{}, syntax(name, err)
+		return position{}, syntax(name, err)
 	}
 	switch err := dec.Decode(&more); {
 	case err == nil:
-		return at{}, fmt.Errorf("rules: %s:%d: more than one document", name, more.Line)
+		return position{}, fmt.Errorf("rules: %s:%d: more than one document", name, more.Line)
 	case !errors.Is(err, io.EOF):
-		return at{}, syntax(name, err)
+		return position{}, syntax(name, err)
 	}
 	root := doc.Content[0]
 	if root.Kind == yaml.ScalarNode && root.Tag == "!!null" {
-		return at{}, nil
+		return position{}, nil
 	}
-	return at{file: name, node: root}, nil
+	return position{file: name, node: root}, nil
 }
 
-// syntax says in this room's form what the YAML library found wrong.
+// syntax returns an error of the YAML library in the form of this package's errors.
 func syntax(name string, err error) error {
 	why := strings.Join(strings.Fields(strings.TrimPrefix(err.Error(), "yaml: ")), " ")
 	if rest, ok := strings.CutPrefix(why, "line "); ok {
@@ -61,32 +60,34 @@ func syntax(name string, err error) error {
 	return fmt.Errorf("rules: %s: %s", name, why)
 }
 
-// bad is the one line for this place.
-func (a at) bad(why string) error { return a.wrong(errors.New(why)) }
+// bad is the error for this position.
+func (a position) bad(why string) error { return a.wrong(errors.New(why)) }
 
-// refuse is the one line for a value that cannot be used.
-func (a at) refuse(text string, why error) error { return a.wrong(fmt.Errorf("%q: %w", text, why)) }
+// refuse is the error for a value that cannot be used.
+func (a position) refuse(text string, why error) error {
+	return a.wrong(fmt.Errorf("%q: %w", text, why))
+}
 
-func (a at) wrong(why error) error {
+func (a position) wrong(why error) error {
 	if a.key == "" {
 		return fmt.Errorf("rules: %s:%d: %w", a.file, a.node.Line, why)
 	}
 	return fmt.Errorf("rules: %s:%d: key %q: %w", a.file, a.node.Line, a.key, why)
 }
 
-func (a at) missing(key string) error { return a.bad("without " + key) }
+func (a position) missing(key string) error { return a.bad("without " + key) }
 
-func (a at) mapping() bool { return a.node.Kind == yaml.MappingNode }
+func (a position) mapping() bool { return a.node.Kind == yaml.MappingNode }
 
-// fields reads a mapping, each key by its own function.
-func (a at) fields(known map[string]func(at) error) error {
+// fields reads a mapping. known has a function for each key.
+func (a position) fields(known map[string]func(position) error) error {
 	if !a.mapping() {
 		return a.bad("must be a mapping with keys out of " + names(known))
 	}
 	seen := make(map[string]bool)
 	for i := 0; i+1 < len(a.node.Content); i += 2 {
 		key, val := a.node.Content[i], a.node.Content[i+1]
-		sub := at{file: a.file, key: strings.TrimPrefix(a.key+"."+key.Value, "."), node: key}
+		sub := position{file: a.file, key: strings.TrimPrefix(a.key+"."+key.Value, "."), node: key}
 		fn := known[key.Value]
 		switch {
 		case fn == nil || key.Kind != yaml.ScalarNode:
@@ -104,25 +105,25 @@ func (a at) fields(known map[string]func(at) error) error {
 }
 
 // value finds the value of a key in a mapping, if it is one and has the key.
-func (a at) value(key string) (at, bool) {
+func (a position) value(key string) (position, bool) {
 	if !a.mapping() {
-		return at{}, false
+		return position{}, false
 	}
 	for i := 0; i+1 < len(a.node.Content); i += 2 {
 		if a.node.Content[i].Value == key {
-			return at{file: a.file, key: strings.TrimPrefix(a.key+"."+key, "."), node: a.node.Content[i+1]}, true
+			return position{file: a.file, key: strings.TrimPrefix(a.key+"."+key, "."), node: a.node.Content[i+1]}, true
 		}
 	}
-	return at{}, false
+	return position{}, false
 }
 
-func names(known map[string]func(at) error) string {
+func names(known map[string]func(position) error) string {
 	return strings.Join(slices.Sorted(maps.Keys(known)), ", ")
 }
 
-// items reads a list. An empty one is refused: of "allow nobody" nobody knows
-// whether it means none or all.
-func (a at) items(fn func(at) error) error {
+// items reads a list. It refuses an empty one: an empty allow list could mean
+// nobody or everybody.
+func (a position) items(fn func(position) error) error {
 	switch {
 	case a.node.Kind != yaml.SequenceNode:
 		return a.bad("must be a list")
@@ -130,7 +131,7 @@ func (a at) items(fn func(at) error) error {
 		return a.bad("lists nothing, leave the key out")
 	}
 	for i, item := range a.node.Content {
-		if err := fn(at{file: a.file, key: a.key + "[" + strconv.Itoa(i) + "]", node: item}); err != nil {
+		if err := fn(position{file: a.file, key: a.key + "[" + strconv.Itoa(i) + "]", node: item}); err != nil {
 			return err
 		}
 	}
@@ -138,7 +139,7 @@ func (a at) items(fn func(at) error) error {
 }
 
 // text reads one scalar as it was written.
-func (a at) text() (string, error) {
+func (a position) text() (string, error) {
 	switch {
 	case a.node.Kind != yaml.ScalarNode:
 		return "", a.bad("must be one plain value")
@@ -148,7 +149,7 @@ func (a at) text() (string, error) {
 	return a.node.Value, nil
 }
 
-func (a at) truth() (bool, error) {
+func (a position) truth() (bool, error) {
 	text, err := a.text()
 	if err == nil && text != "true" && text != "false" {
 		err = a.refuse(text, errors.New("not true or false"))

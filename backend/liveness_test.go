@@ -21,7 +21,7 @@ func TestHeartbeatsMakeFewSnapshots(t *testing.T) {
 		for i := range backends {
 			now := noon.Add(time.Duration(s)*time.Second + time.Duration(i)*time.Millisecond)
 			id := heard(t, r, server(fmt.Sprint("vid", i), "s"), fmt.Sprintf("10.0.0.1:%d", i+1), now).Backend.ID
-			r.Alive(id, 2, now)
+			r.MarkAlive(id, 2, now)
 			if r.Snapshot() != last {
 				made, last = made+1, r.Snapshot()
 			}
@@ -44,7 +44,7 @@ func TestHeartbeatsMakeFewSnapshots(t *testing.T) {
 func TestExpire(t *testing.T) {
 	r := NewRegistry()
 	r.Put(numbered("static", 1))
-	r.Put(Backend{ID: "shared", Source: Shared, Expires: noon})
+	r.Put(Backend{ID: "shared", Source: SourceShared, Expires: noon})
 	id := heard(t, r, server("vid-a", "s1"), "10.0.0.1:10080", noon).Backend.ID
 	heard(t, r, server("vid-a", "s1"), "10.0.0.1:10080", noon.Add(time.Second)) // makes no snapshot
 	keep := time.Minute
@@ -77,8 +77,8 @@ func TestAge(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var loop sync.WaitGroup
 		gone := make(chan time.Duration)
-		loop.Go(func() { r.Age(ctx, func(Backend, string) { gone <- time.Since(begin) }) })
-		if after := <-gone; after <= ttl+LateKept || after > ttl+LateKept+expireEvery {
+		loop.Go(func() { r.RunExpiry(ctx, func(Backend, string) { gone <- time.Since(begin) }) })
+		if after := <-gone; after <= ttl+keepLate || after > ttl+keepLate+expireInterval {
 			t.Errorf("gone after %v", after)
 		}
 		cancel()

@@ -72,10 +72,10 @@ func (n *names) watch(t *testing.T, r *Registry, tried func()) {
 		n.told = append(n.told, text)
 	}
 	run.Go(func() {
-		r.Follow(ctx, Names{
-			Lookup: n.lookup, Tried: tried,
-			Moved:  func(b Backend) { tell(fmt.Sprintf("%s at %s", b.ID, b.Addr)) },
-			Failed: func(b Backend) { tell(fmt.Sprintf("%s: %s", b.ID, b.Problem)) },
+		r.ResolveNames(ctx, ResolveOptions{
+			Lookup: n.lookup, OnFirst: tried,
+			OnMove: func(b Backend) { tell(fmt.Sprintf("%s at %s", b.ID, b.Addr)) },
+			OnFail: func(b Backend) { tell(fmt.Sprintf("%s: %s", b.ID, b.Problem)) },
 		})
 	})
 	t.Cleanup(func() { cancel(); run.Wait() })
@@ -121,7 +121,7 @@ func TestUnresolvedNameIsABackendThatIsDown(t *testing.T) {
 			t.Errorf("looked up at %v, want %v", got, want)
 		}
 		n.set("late.test", "::ffff:10.0.0.1", "10.0.0.2")
-		n.expect(t, lastRetry, "late.test:10080 at 10.0.0.1:10080")
+		n.expect(t, maxRetry, "late.test:10080 at 10.0.0.1:10080")
 		if b := find(t, r, "late.test:10080"); !b.Down || b.Problem != "" {
 			t.Errorf("%+v: up only after its first answer to a probe", b)
 		}
@@ -134,12 +134,12 @@ func TestFollowMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n, r := newNames(), statics(t, "a.test:1", "10.9.9.9:1")
 		n.set("a.test", "10.0.0.1")
-		if err := r.Put(Backend{ID: "registered", Source: Registered, Host: "a.test:1", Addr: netip.MustParseAddrPort("10.7.7.7:1")}); err != nil {
+		if err := r.Put(Backend{ID: "registered", Source: SourceRegistered, Host: "a.test:1", Addr: netip.MustParseAddrPort("10.7.7.7:1")}); err != nil {
 			t.Fatal(err)
 		}
 		n.watch(t, r, nil)
 		n.expect(t, time.Second, "a.test:1 at 10.0.0.1:1")
-		r.Alive("a.test:1", 4, noon)
+		r.MarkAlive("a.test:1", 4, noon)
 		for _, tt := range []struct {
 			name   string
 			answer []string // nil: no such host
@@ -161,7 +161,7 @@ func TestFollowMoves(t *testing.T) {
 				n.remove("a.test")
 			}
 			t.Log(tt.name)
-			n.expect(t, RefreshEvery, tt.want...)
+			n.expect(t, refreshInterval, tt.want...)
 		}
 		if b := find(t, r, "a.test:1"); b.Addr.String() != "10.0.0.4:1" || b.Down || b.KeyLen != 4 || b.Problem != "" {
 			t.Errorf("after the moves: %+v", b)
@@ -188,7 +188,7 @@ func TestStalledNames(t *testing.T) {
 		hosts := []string{"good.test:1"}
 		n := newNames()
 		n.set("good.test", "10.0.0.1")
-		for i := range lookupsAtOnce - 1 {
+		for i := range maxLookups - 1 {
 			name := fmt.Sprintf("stalled-%02d.test", i)
 			n.stalled[name] = true
 			hosts = append(hosts, name+":1")
@@ -200,8 +200,8 @@ func TestStalledNames(t *testing.T) {
 		n.mu.Lock()
 		n.told = nil
 		n.mu.Unlock()
-		time.Sleep(lookupWait)
-		if got := <-tried; got != lookupWait {
+		time.Sleep(lookupTimeout)
+		if got := <-tried; got != lookupTimeout {
 			t.Errorf("all were tried after %v", got)
 		}
 		if b := find(t, r, "stalled-00.test:1"); b.Problem != "name does not resolve: the name server does not answer" {

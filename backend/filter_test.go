@@ -12,7 +12,7 @@ import (
 // someLocal returns an address of this machine that is not loopback, invalid
 // if it has none.
 func someLocal() netip.Addr {
-	for _, ip := range localAddrs() {
+	for _, ip := range readHostAddrs() {
 		if !ip.IsLoopback() && !ip.IsLinkLocalUnicast() {
 			return ip
 		}
@@ -25,7 +25,7 @@ func TestOwnAddressIsNoBackend(t *testing.T) {
 	lo := netip.MustParseAddr("127.0.0.1")
 	ways := map[string]func(*Registry, netip.AddrPort) error{
 		"put": func(r *Registry, at netip.AddrPort) error {
-			return r.Put(Backend{ID: "x", Source: Shared, Addr: at})
+			return r.Put(Backend{ID: "x", Source: SourceShared, Addr: at})
 		},
 		"heartbeat": func(r *Registry, at netip.AddrPort) error {
 			reg := Registration{Server: "s", Service: "s", PID: "1", SRT: []string{at.String()}}
@@ -33,7 +33,7 @@ func TestOwnAddressIsNoBackend(t *testing.T) {
 			return err
 		},
 		"store": func(r *Registry, at netip.AddrPort) error {
-			for _, refused := range r.Merge([]Change{{Next: Backend{ID: "x", Source: Shared, Addr: at}}}, noon) {
+			for _, refused := range r.Merge([]Change{{New: Backend{ID: "x", Source: SourceShared, Addr: at}}}, noon) {
 				return refused.Err
 			}
 			return nil
@@ -50,7 +50,7 @@ func TestOwnAddressIsNoBackend(t *testing.T) {
 				continue
 			}
 			r := NewRegistry()
-			r.Reserve(netip.MustParseAddrPort(own))
+			r.SetOwnAddrs(netip.MustParseAddrPort(own))
 			if err := way(r, netip.AddrPortFrom(at, 10080)); !errors.Is(err, ErrSelf) {
 				t.Errorf("%s, the relay listens on %s, a backend at %s: %v", name, own, at, err)
 			}
@@ -66,16 +66,16 @@ func TestOwnAddressIsNoBackend(t *testing.T) {
 		}
 	}
 	r := NewRegistry()
-	r.Reserve(netip.MustParseAddrPort("0.0.0.0:10080"))
-	b := Backend{ID: "name.test:10080", Source: Static, Host: "name.test:10080", Down: true}
+	r.SetOwnAddrs(netip.MustParseAddrPort("0.0.0.0:10080"))
+	b := Backend{ID: "name.test:10080", Source: SourceStatic, Host: "name.test:10080", Down: true}
 	if err := r.Put(b); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	r.Follow(ctx, Names{
+	r.ResolveNames(ctx, ResolveOptions{
 		Lookup: func(context.Context, string, string) ([]netip.Addr, error) { return []netip.Addr{lo}, nil },
-		Moved:  func(b Backend) { t.Errorf("a name moved to %s", b.Addr); cancel() },
-		Failed: func(b Backend) {
+		OnMove: func(b Backend) { t.Errorf("a name moved to %s", b.Addr); cancel() },
+		OnFail: func(b Backend) {
 			if b.Problem != "name resolves to 127.0.0.1:10080, which is the relay itself" {
 				t.Error(b.Problem)
 			}
@@ -89,19 +89,19 @@ func TestOwnAddressIsNoBackend(t *testing.T) {
 func TestReserveForgetsOwnAddress(t *testing.T) {
 	r := NewRegistry()
 	own := netip.MustParseAddrPort("127.0.0.1:10080")
-	if err := r.Put(Backend{ID: "stale", Source: Shared, Addr: own}); err != nil {
+	if err := r.Put(Backend{ID: "stale", Source: SourceShared, Addr: own}); err != nil {
 		t.Fatal(err)
 	}
-	r.Reserve(own)
-	if b, found := r.Own(); found || len(r.Snapshot().Backends) != 0 {
+	r.SetOwnAddrs(own)
+	if b, found := r.FindOwn(); found || len(r.Snapshot().Backends) != 0 {
 		t.Errorf("%+v is still there", b)
 	}
 	r = NewRegistry()
 	if err := r.AddStatic([]string{own.String()}, noon); err != nil {
 		t.Fatal(err)
 	}
-	r.Reserve(own)
-	if b, found := r.Own(); !found || b.Source != Static {
+	r.SetOwnAddrs(own)
+	if b, found := r.FindOwn(); !found || b.Source != SourceStatic {
 		t.Errorf("%+v, %v", b, found)
 	}
 }
@@ -111,16 +111,16 @@ func TestReserveForgetsOwnAddress(t *testing.T) {
 func TestRecheck(t *testing.T) {
 	r := NewRegistry()
 	moving := netip.MustParseAddr("192.0.2.1")
-	r.Reserve(netip.MustParseAddrPort("0.0.0.0:10080"))
-	r.gate.locals, r.gate.asked = nil, time.Now().Add(time.Hour)
+	r.SetOwnAddrs(netip.MustParseAddrPort("0.0.0.0:10080"))
+	r.filter.hostAddrs, r.filter.readAt = nil, time.Now().Add(time.Hour)
 	if err := r.AddStatic([]string{"192.0.2.1:10080", "192.0.2.2:10080"}, noon); err != nil {
 		t.Fatal(err)
 	}
-	r.Merge([]Change{{Next: Backend{ID: "s", Source: Shared, Addr: netip.AddrPortFrom(moving, 10080)}}}, noon)
+	r.Merge([]Change{{New: Backend{ID: "s", Source: SourceShared, Addr: netip.AddrPortFrom(moving, 10080)}}}, noon)
 	if refused := r.Recheck(); len(refused) != 0 {
 		t.Fatalf("%+v", refused)
 	}
-	r.gate.locals = []netip.Addr{moving}
+	r.filter.hostAddrs = []netip.Addr{moving}
 	if refused := r.Recheck(); len(refused) != 2 {
 		t.Errorf("%+v", refused)
 	}
@@ -136,16 +136,16 @@ func TestRecheck(t *testing.T) {
 // A flood of entries that name the relay's port does not ask the kernel for the
 // machine's addresses each time.
 func TestLocalAddressesAreRemembered(t *testing.T) {
-	g := gate{own: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:1")}}
+	g := addrFilter{own: []netip.AddrPort{netip.MustParseAddrPort("0.0.0.0:1")}}
 	_ = g.check(netip.MustParseAddrPort("192.0.2.1:1"))
-	first := g.asked
+	first := g.readAt
 	for range 10000 {
 		_ = g.check(netip.MustParseAddrPort("192.0.2.1:1"))
 	}
-	if g.asked.Sub(first) > 0 && g.asked.Sub(first) < localsFor {
+	if g.readAt.Sub(first) > 0 && g.readAt.Sub(first) < hostAddrsTTL {
 		t.Error("read again within a second")
 	}
-	if _, err := net.InterfaceAddrs(); err == nil && len(g.locals) == 0 {
+	if _, err := net.InterfaceAddrs(); err == nil && len(g.hostAddrs) == 0 {
 		t.Error("knows no address of this machine")
 	}
 }
