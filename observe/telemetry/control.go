@@ -7,8 +7,8 @@ import (
 	"srtrelay/wire"
 )
 
-// control takes an ACK or NAK about this way's media, or an ACKACK or DROPREQ
-// that goes with it.
+// control handles an ACK or NAK about this way's media, or an ACKACK or DROPREQ of its
+// sender.
 func (r *record) control(now time.Duration, p wire.Packet) {
 	switch p.Control() {
 	case wire.TypeACK:
@@ -16,13 +16,13 @@ func (r *record) control(now time.Duration, p wire.Packet) {
 	case wire.TypeNAK:
 		r.NAKs++
 		for _, n := range p.Losses {
-			if n <= maxGap { // no receiver can miss more than was sent
+			if n <= maxGap { // more was never in flight
 				r.LostReported += uint64(n)
 			}
 		}
 	case wire.TypeACKACK:
 		r.ACKACKs++
-		r.acknowledged(now, p.TypeInfo())
+		r.ackackReceived(now, p.TypeInfo())
 	case wire.TypeDropReq:
 		r.drop(p)
 	}
@@ -35,27 +35,27 @@ func (r *record) ack(now time.Duration, p wire.Packet) {
 	}
 	r.ACKs++
 	if a.Lite {
-		return // nobody answers it, it says nothing but how far
+		return // it has no ACKACK, and no content but a sequence number
 	}
-	r.acknowledging(now, p.TypeInfo())
+	r.ackForwarded(now, p.TypeInfo())
 	if !a.Full {
 		return
 	}
-	said := Receiver{
+	report := Receiver{
 		RTT: a.RTT, RTTVar: a.RTTVar, Buffer: a.Buffer,
 		PacketRate: a.PacketRate, Capacity: a.Capacity, ByteRate: a.ByteRate,
 	}
-	if !said.plausible() {
-		if r.lies < math.MaxUint16 {
-			r.lies++
+	if !report.plausible() {
+		if r.implausible < math.MaxUint16 {
+			r.implausible++
 		}
-		return // whoever lies in one figure lies in all
+		return // if one value is wrong, none can be trusted
 	}
-	r.heard, r.receiver = true, said
+	r.hasReceiver, r.receiver = true, report
 }
 
-// drop counts what the sender gives up. It says so again whenever it is asked
-// for it, so that only what is new counts.
+// drop counts the packets that the sender gives up. The sender repeats a DROPREQ for each
+// NAK, so only new packets count.
 func (r *record) drop(p wire.Packet) {
 	first, n, ok := p.DropRange()
 	if !ok || n > maxGap {

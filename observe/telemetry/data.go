@@ -7,20 +7,19 @@ import (
 )
 
 const (
-	// maxGap is the largest jump ahead that counts as loss: libsrt's default
-	// flow window, beyond which no sender goes on without an ACK. A larger one
-	// is a new beginning: a bonding group's link that takes over, or a lie.
+	// maxGap is the largest jump ahead that counts as loss: libsrt's default flow
+	// window, beyond which a sender waits for an ACK. After a larger jump the record
+	// restarts: a link of a bonding group has taken over, or the packet is forged.
 	maxGap = 25600
-	// maxStrays in a row from behind the window are a new beginning as well:
-	// else one forged packet from far ahead would silence a meter for good.
+	// maxStrays packets in a row from behind the window also restart the record: else
+	// one forged packet from far ahead would stop the meter for good.
 	maxStrays = 32
-	// copyAge is the age below which the same retransmission is a copy made
-	// by the network: no receiver asks again sooner than every 20 ms, libsrt's
-	// shortest NAK period.
+	// copyAge is the age below which a repeated retransmission is a duplicate made by
+	// the network: libsrt's shortest NAK period is 20 ms.
 	copyAge = 10 * time.Millisecond
 )
 
-// data takes a data packet.
+// data handles a data packet.
 func (r *record) data(now time.Duration, p wire.Packet) {
 	r.Packets++
 	r.Bytes += uint64(len(p) - wire.HeaderSize)
@@ -44,7 +43,7 @@ func (r *record) data(now time.Duration, p wire.Packet) {
 	}
 }
 
-// setRexmit says whether bit 26 marks retransmissions.
+// setRexmit sets whether bit 26 marks retransmissions.
 func (r *record) setRexmit(yes bool) {
 	r.rexmit = 0
 	if yes {
@@ -52,12 +51,12 @@ func (r *record) setRexmit(yes bool) {
 	}
 }
 
-// original takes a packet without the R bit that is not just the next one.
+// original handles a packet without the R bit that is not the expected one.
 func (r *record) original(now time.Duration, seq, key uint32) {
 	d := wire.Ahead(seq, r.next)
 	switch {
 	case d > maxGap:
-		r.begin(seq)
+		r.restart(seq)
 	case d >= 0:
 		r.LostBefore += uint64(d)
 		r.advance(seq, uint32(d))
@@ -71,11 +70,11 @@ func (r *record) original(now time.Duration, seq, key uint32) {
 		r.Reordered++
 		r.LostBefore -= min(r.LostBefore, 1)
 		r.seen.mark(seq)
-		r.note(now, seq, late)
+		r.note(now, seq, kindLate)
 		return
 	}
-	// Only the newest packets tell of a refresh: an old one that comes late
-	// is still under the old key.
+	// Only the newest packet shows a key refresh: a late one may still be encrypted
+	// with the old key.
 	if old := r.expect; key != old {
 		r.expect = key
 		if key != 0 && old != 0 {
@@ -84,55 +83,54 @@ func (r *record) original(now time.Duration, seq, key uint32) {
 	}
 }
 
-// retransmission takes a packet with the R bit: where its first copy was lost
-// shows in whether that has passed.
+// retransmission handles a packet with the R bit. Whether its first copy passed the
+// relay shows on which side that was lost.
 func (r *record) retransmission(now time.Duration, seq uint32) {
 	d := wire.Ahead(seq, r.next)
 	switch {
 	case d > maxGap:
-		r.begin(seq)
-	case d >= 0: // the last ones were lost, and nothing came after them
+		r.restart(seq)
+	case d >= 0: // the newest packets were lost, and none came after them
 		r.LostBefore += uint64(d) + 1
 		r.advance(seq, uint32(d))
 	case -d > windowSize:
-		return // too long ago to know
+		return // behind the window
 	case !r.seen.has(seq):
 		r.seen.mark(seq)
 	default:
-		r.sentAgain(now, seq)
+		r.alreadyForwarded(now, seq)
 		return
 	}
-	r.note(now, seq, retransmitted)
+	r.note(now, seq, kindRetransmitted)
 }
 
-// sentAgain takes a retransmission of what the relay had forwarded.
-func (r *record) sentAgain(now time.Duration, seq uint32) {
+// alreadyForwarded handles a retransmission of a packet that has passed before.
+func (r *record) alreadyForwarded(now time.Duration, seq uint32) {
 	o := r.find(seq)
 	switch {
 	case o == nil:
 		r.LostBehind++
-		r.note(now, seq, retransmitted)
-	case o.kind() == late:
-		// The receiver asked for it because it was late, not lost.
-		*o = occurredAt(now, seq, retransmitted)
+		r.note(now, seq, kindRetransmitted)
+	case o.kind() == kindLate:
+		// The receiver asked for it because it was late; it was not lost.
+		*o = notePacket(now, seq, kindRetransmitted)
 	case o.age(now) < copyAge:
 		r.Duplicated++
 	case o.age(now) < r.roundTrip():
-		// The receiver asked again while the last one was on its way.
+		// The receiver asked again while the last retransmission was on its way.
 	default:
 		r.LostBehind++
-		*o = occurredAt(now, seq, retransmitted)
+		*o = notePacket(now, seq, kindRetransmitted)
 	}
 }
 
-// roundTrip is how long it takes at least until the receiver has missed what
-// passes now, and the sender's answer to its NAK is here. That is the whole
-// round trip, and how far it wavers.
+// roundTrip returns the least time after which a packet that passes now can be back as
+// a retransmission: the receiver's RTT plus twice its variance.
 func (r *record) roundTrip() time.Duration {
-	return min(micros(r.receiver.RTT)+2*micros(r.receiver.RTTVar), ackKept)
+	return min(micros(r.receiver.RTT)+2*micros(r.receiver.RTTVar), ackTimeout)
 }
 
-// advance makes seq the newest; gap sequence numbers before it have not come.
+// advance makes seq the newest; the gap sequence numbers before it are missing.
 func (r *record) advance(seq, gap uint32) {
 	r.seen.skip(r.next, gap)
 	r.seen.mark(seq)
@@ -140,17 +138,56 @@ func (r *record) advance(seq, gap uint32) {
 	r.strays = 0
 }
 
-// stray takes a packet from so far behind that nothing is known of it.
+// stray handles a packet from behind the window.
 func (r *record) stray(seq uint32) {
 	if r.strays++; r.strays >= maxStrays {
-		r.begin(seq)
+		r.restart(seq)
 	}
 }
 
-// begin forgets what came, and begins anew with seq. What was before counts as
-// forwarded.
-func (r *record) begin(seq uint32) {
+// restart begins anew with seq. All packets before it count as forwarded.
+func (r *record) restart(seq uint32) {
 	r.seen.fill()
 	r.next = (seq + 1) & wire.SequenceMask
 	r.strays = 0
+}
+
+// notedPacket is a retransmission or a late packet. A record keeps the last of them: of a
+// stream of 20 Mbit/s that loses 5 %, those of the last 600 ms, which is the longest
+// round trip in use.
+type notedPacket struct {
+	at     uint32 // microseconds, which wrap
+	packet uint32 // sequence number, and the kind in the bit that it leaves
+}
+
+// packetKind is the kind of a notedPacket.
+type packetKind uint32
+
+const (
+	kindLate          packetKind = 0                     // came after its successors
+	kindRetransmitted packetKind = wire.SequenceMask + 1 // had the R bit
+)
+
+func notePacket(now time.Duration, seq uint32, kind packetKind) notedPacket {
+	return notedPacket{stamp(now), seq | uint32(kind)}
+}
+
+func (o *notedPacket) kind() packetKind { return packetKind(o.packet) & kindRetransmitted }
+
+func (o *notedPacket) age(now time.Duration) time.Duration { return micros(stamp(now) - o.at) }
+
+// note stores a packet in place of the oldest.
+func (r *record) note(now time.Duration, seq uint32, kind packetKind) {
+	r.noted[r.nextNote] = notePacket(now, seq, kind)
+	r.nextNote = (r.nextNote + 1) % uint8(len(r.noted))
+}
+
+// find returns the note of a sequence number, or nil. There is at most one.
+func (r *record) find(seq uint32) *notedPacket {
+	for i := range r.noted {
+		if o := &r.noted[i]; o.packet&wire.SequenceMask == seq && o.at != 0 {
+			return o
+		}
+	}
+	return nil
 }

@@ -52,7 +52,7 @@ func FuzzObserve(f *testing.F) {
 				q.LostReported > 64*maxGap*datagrams || q.Dropped > maxGap*datagrams {
 				t.Errorf("%+v", q)
 			}
-			if q.RTT < 0 || q.RTT > ackKept {
+			if q.RTT < 0 || q.RTT > ackTimeout {
 				t.Errorf("RTT %v", q.RTT)
 			}
 		}

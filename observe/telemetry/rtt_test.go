@@ -106,7 +106,7 @@ func TestAnswersThatMeanNothing(t *testing.T) {
 	r.see(ToBackend, ackack(6))
 	r.wantRTT(t, 20*time.Millisecond)
 	r.see(ToCaller, fullACK(7))
-	r.now += ackKept + time.Second
+	r.now += ackTimeout + time.Second
 	r.see(ToBackend, ackack(7)) // too late to be true
 	r.wantRTT(t, 20*time.Millisecond)
 }
@@ -117,7 +117,7 @@ func TestUnansweredACKs(t *testing.T) {
 	for n := range uint32(100) {
 		r.see(ToCaller, fullACK(1<<30+n))
 	}
-	r.now += ackKept + time.Second
+	r.now += ackTimeout + time.Second
 	r.play(10, 5*time.Millisecond, never)
 	r.wantRTT(t, 5*time.Millisecond)
 }

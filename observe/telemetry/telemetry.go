@@ -1,12 +1,11 @@
-// Package telemetry reads a session's quality off the datagrams that pass:
-// SRT leaves sequence numbers, retransmission marks, ACKs and NAKs in the
-// clear even where the media is encrypted. Nothing is asked of either peer,
-// nothing added to a stream.
+// Package telemetry measures a session's quality from the datagrams that pass. SRT
+// leaves sequence numbers, retransmission flags, ACKs and NAKs in the clear, even if the
+// payload is encrypted. The package sends nothing and adds nothing to a stream.
 //
-// It is sans-I/O and has no clock: the shard says when each datagram came. It
-// must not know what a session is (shard), nor what becomes of its numbers
-// (streams, api). A peer can send anything: every loop here is bounded, and a
-// lie spoils the numbers of its own session only.
+// It does no I/O and has no clock: the shard passes the time of each datagram. It must
+// not know what a session is (shard), nor what its numbers are used for (streams, api).
+// A peer can send anything: every loop is bounded, and false reports spoil only the
+// numbers of their own session.
 package telemetry
 
 import (
@@ -25,33 +24,32 @@ const (
 	ToCaller
 )
 
-// Back returns the other way, which the receiver's reports take.
-func (w Way) Back() Way { return w ^ 1 }
+// Opposite returns the other way, on which the receiver's reports travel.
+func (w Way) Opposite() Way { return w ^ 1 }
 
-// Meter is a session's place in a Slab. It belongs to the session, is a plain
-// value, and takes no more memory until media, or a report of it, passes.
+// Meter refers to a session's records in a Slab. It is a plain value of the session; it
+// has no records until a data packet, or a report about one, passes.
 type Meter struct {
 	place  [2]uint32 // by way; 0 is none
 	isn    uint32
 	rexmit [2]bool // by way: bit 26 marks retransmissions
 }
 
-// Begin makes a meter for a connection whose first data packets bear isn, as
-// both ways' do in SRT.
+// Begin returns the meter of a connection whose initial sequence number is isn, in SRT
+// the same for both ways.
 func Begin(isn uint32, t *Terms) Meter {
 	return Meter{isn: isn & wire.SequenceMask, rexmit: t.rexmit()}
 }
 
-// Observe takes a datagram that is forwarded on a way. True says that it
-// brings terms: the owner should have them learn from it and settle them.
+// Observe handles a datagram that is forwarded on a way. It returns true if the datagram
+// holds terms: the caller should then call Terms.Learn and Settle.
 //
-// For data in order it touches two cache lines of the session's record and
-// allocates nothing; the first of a session's media may take a fresh chunk of
-// records from the heap, for its own and the next hundred sessions.
+// A data packet in order touches two cache lines of the session's record and allocates
+// nothing. The first one of a session may allocate a chunk of records.
 func (s *Slab) Observe(m *Meter, way Way, now time.Duration, p wire.Packet) (terms bool) {
 	if !p.IsControl() {
 		if m.place[way] == 0 {
-			s.enter(m, way)
+			s.allocate(m, way)
 		}
 		s.at(m.place[way]).data(now, p)
 		return false
@@ -59,27 +57,27 @@ func (s *Slab) Observe(m *Meter, way Way, now time.Duration, p wire.Packet) (ter
 	return s.control(m, way, now, p)
 }
 
-// control takes a control packet. What a receiver says goes against its media,
-// and is counted with that.
+// control handles a control packet. A receiver's reports travel against its media and
+// count for the media's way.
 func (s *Slab) control(m *Meter, way Way, now time.Duration, p wire.Packet) (terms bool) {
 	of := way
 	switch p.Control() {
 	case wire.TypeACK, wire.TypeNAK:
-		of = way.Back()
+		of = way.Opposite()
 	case wire.TypeACKACK, wire.TypeDropReq:
 	case wire.TypeUser:
 		return p.Subtype() >= wire.SubtypeHSReq && p.Subtype() <= wire.SubtypeKMRsp
 	default:
-		return false // KEEPALIVE and the like: an idle session stays small
+		return false // KEEPALIVE and the like: an idle session needs no record
 	}
 	if m.place[of] == 0 {
-		s.enter(m, of)
+		s.allocate(m, of)
 	}
 	s.at(m.place[of]).control(now, p)
 	return false
 }
 
-// Settle applies terms that came after the beginning.
+// Settle applies terms that came after the handshake.
 func (s *Slab) Settle(m *Meter, t *Terms) {
 	m.rexmit = t.rexmit()
 	for way, place := range m.place {
@@ -89,7 +87,7 @@ func (s *Slab) Settle(m *Meter, t *Terms) {
 	}
 }
 
-// LastData returns when media last passed either way; false if none has.
+// LastData returns when the last data packet passed on either way; false if none has.
 func (s *Slab) LastData(m *Meter) (last time.Duration, ok bool) {
 	for _, place := range m.place {
 		if place != 0 {
@@ -101,7 +99,7 @@ func (s *Slab) LastData(m *Meter) (last time.Duration, ok bool) {
 	return last, ok
 }
 
-// Report copies what the meter has found.
+// Report returns the quality of both ways.
 func (s *Slab) Report(m *Meter) (ways [2]Quality) {
 	for way, place := range m.place {
 		if place != 0 {
@@ -111,7 +109,7 @@ func (s *Slab) Report(m *Meter) (ways [2]Quality) {
 	return ways
 }
 
-// Release gives a meter's records back. The meter is then as if new.
+// Release frees a meter's records and resets the meter.
 func (s *Slab) Release(m *Meter) {
 	for _, place := range m.place {
 		if place != 0 {
@@ -120,3 +118,42 @@ func (s *Slab) Release(m *Meter) {
 	}
 	*m = Meter{}
 }
+
+const (
+	chunkBits = 7
+	chunkSize = 1 << chunkBits // records allocated at once: 160 KiB
+	chunkMask = chunkSize - 1
+)
+
+// Slab allocates the records of a shard's sessions. Its chunks hold no pointers for the
+// garbage collector; free records are reused last in, first out. It belongs to one
+// shard. The zero Slab is ready for use.
+type Slab struct {
+	chunks []*[chunkSize]record
+	free   []uint32 // places; the first place is 1
+}
+
+func (s *Slab) at(place uint32) *record {
+	place--
+	return &s.chunks[place>>chunkBits][place&chunkMask]
+}
+
+// allocate gives a meter a new record for a way.
+func (s *Slab) allocate(m *Meter, way Way) {
+	if len(s.free) == 0 {
+		base := uint32(len(s.chunks)) << chunkBits
+		s.chunks = append(s.chunks, new([chunkSize]record))
+		for i := range uint32(chunkSize) {
+			s.free = append(s.free, base+chunkSize-i)
+		}
+	}
+	last := len(s.free) - 1
+	m.place[way] = s.free[last]
+	s.free = s.free[:last]
+	r := s.at(m.place[way])
+	*r = record{next: m.isn}
+	r.setRexmit(m.rexmit[way])
+}
+
+// InUse returns how many records are in use.
+func (s *Slab) InUse() int { return len(s.chunks)<<chunkBits - len(s.free) }

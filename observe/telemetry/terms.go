@@ -6,12 +6,12 @@ import (
 	"srtrelay/wire"
 )
 
-// Terms are what a handshake settled. They are kept for every session, idle
-// ones too: plain values, and the rare strings behind one pointer.
+// Terms are what a handshake has negotiated. Every session keeps them, so they are plain
+// values, with the rare strings behind one pointer.
 type Terms struct {
-	// Names is nil for a session that has none. It is never changed.
+	// Names is nil if there are none. The value is immutable.
 	Names *Names
-	// Versions are 0x00MMmmpp, 0 for a peer that did not tell.
+	// Versions are 0x00MMmmpp; 0 if the peer did not send its version.
 	CallerVersion, BackendVersion uint32
 	callerFlags, backendFlags     uint16
 	// Latencies of the two receivers, in ms.
@@ -22,7 +22,7 @@ type Terms struct {
 	KeyLen                            uint8 // bytes
 }
 
-// Names are what a handshake settled in words.
+// Names are the negotiated strings.
 type Names struct{ Filter, Congestion string }
 
 // Cipher is how a session's media is encrypted.
@@ -35,18 +35,18 @@ const (
 	CipherGCM  Cipher = 4
 )
 
-// Agree reads the terms off a caller's CONCLUSION and the response to it.
+// Agree reads the terms from a caller's CONCLUSION and the response to it.
 func Agree(request, response wire.Handshake) Terms {
 	var t Terms
 	var names Names
 	for b := range request.Blocks {
 		switch b.Type {
 		case wire.BlockHSReq:
-			t.asked(b)
+			t.setCaller(b)
 		case wire.BlockKMReq:
-			t.keys(b.Content)
+			t.setCipher(b.Content)
 		case wire.BlockGroup:
-			t.group(b)
+			t.setGroup(b)
 		case wire.BlockFilter:
 			names.Filter = b.String()
 		case wire.BlockCongestion:
@@ -56,10 +56,10 @@ func Agree(request, response wire.Handshake) Terms {
 	for b := range response.Blocks {
 		switch b.Type {
 		case wire.BlockHSRsp:
-			t.answered(b)
+			t.setBackend(b)
 		case wire.BlockKMRsp:
-			t.keys(b.Content)
-		case wire.BlockFilter: // the listener completes what the caller left open
+			t.setCipher(b.Content)
+		case wire.BlockFilter: // the listener's string is complete
 			names.Filter = b.String()
 		}
 	}
@@ -69,14 +69,14 @@ func Agree(request, response wire.Handshake) Terms {
 	return t
 }
 
-// Learn takes terms that travel by themselves, as in HSv4 and when keys are
-// refreshed. True says that there was something to learn.
+// Learn updates the terms from a control packet, as in HSv4 and at a key refresh. It
+// returns true if something changed.
 func (t *Terms) Learn(way Way, p wire.Packet) bool {
 	old := *t
 	b := wire.Block{Content: p[wire.HeaderSize:]}
 	switch p.Subtype() {
 	case wire.SubtypeHSReq, wire.SubtypeHSRsp:
-		// HSv4's sender asks, whoever that is.
+		// In HSv4 the media's sender asks, which may be either side.
 		f, ok := b.Features()
 		if !ok {
 			return false
@@ -87,17 +87,17 @@ func (t *Terms) Learn(way Way, p wire.Packet) bool {
 			t.BackendVersion, t.backendFlags = f.Version, uint16(f.Flags)
 		}
 		if p.Subtype() == wire.SubtypeHSRsp {
-			t.latencyV4(way, f)
+			t.setLatencyV4(way, f)
 		}
 	case wire.SubtypeKMReq, wire.SubtypeKMRsp:
-		t.keys(b.Content)
+		t.setCipher(b.Content)
 	}
 	return *t != old
 }
 
-// latencyV4 takes an HSv4 response, which the receiver of the one-way stream
-// sends: it came from the backend if it goes to the caller.
-func (t *Terms) latencyV4(way Way, f wire.Features) {
+// setLatencyV4 reads an HSv4 response, which the media's receiver sends: a response to the
+// caller comes from the backend.
+func (t *Terms) setLatencyV4(way Way, f wire.Features) {
 	if way == ToCaller {
 		t.LatencyToBackend = f.RecvDelay
 	} else {
@@ -105,14 +105,14 @@ func (t *Terms) latencyV4(way Way, f wire.Features) {
 	}
 }
 
-func (t *Terms) asked(b wire.Block) {
+func (t *Terms) setCaller(b wire.Block) {
 	if f, ok := b.Features(); ok {
 		t.CallerVersion, t.callerFlags = f.Version, uint16(f.Flags)
 	}
 }
 
-// answered takes the listener's word on both latencies, which is final.
-func (t *Terms) answered(b wire.Block) {
+// setBackend reads the listener's response, whose latencies are final.
+func (t *Terms) setBackend(b wire.Block) {
 	if f, ok := b.Features(); ok {
 		t.BackendVersion, t.backendFlags = f.Version, uint16(f.Flags)
 		t.LatencyToBackend, t.LatencyToCaller = f.RecvDelay, f.SendDelay
@@ -126,8 +126,8 @@ const (
 	kmSize   = 16
 )
 
-// keys takes a key material message, or the one word that refuses one.
-func (t *Terms) keys(b []byte) {
+// setCipher reads a key material message, or the single word that rejects one.
+func (t *Terms) setCipher(b []byte) {
 	switch {
 	case len(b) >= kmSize:
 		t.Cipher, t.KeyLen = Cipher(b[kmCipher]), 4*b[kmKeyLen]
@@ -136,15 +136,14 @@ func (t *Terms) keys(b []byte) {
 	}
 }
 
-func (t *Terms) group(b wire.Block) {
+func (t *Terms) setGroup(b wire.Block) {
 	if id, ok := b.GroupID(); ok && len(b.Content) >= 8 {
 		t.GroupID = id
 		t.GroupType = uint8(binary.BigEndian.Uint32(b.Content[4:]) >> 24)
 	}
 }
 
-// rexmit says by way whether the R bit is in use: the receiver announces that
-// it understands it.
+// rexmit returns by way whether the R bit is in use. The receiver announces it.
 func (t *Terms) rexmit() [2]bool {
 	return [2]bool{
 		ToBackend: t.backendFlags&wire.FlagRexmit != 0,
