@@ -390,7 +390,7 @@ func TestStalledCaptureCostsNothing(t *testing.T) {
 	if n := testing.AllocsPerRun(100, round); n != 0 {
 		t.Errorf("%v allocations per turn with room in the ring", n)
 	}
-	for full := uint64(0); full == 0; full, _ = c.Dropped(capture.Callers) {
+	for full := uint64(0); full == 0; full, _ = c.Dropped(capture.LegCallers) {
 		round()
 	}
 	if n := testing.AllocsPerRun(100, round); n != 0 {
@@ -399,7 +399,7 @@ func TestStalledCaptureCostsNothing(t *testing.T) {
 	if n := r.count(CountForwardedToBackend) - before; n != total {
 		t.Errorf("forwarded %d of %d", n, total)
 	}
-	full, limited := c.Dropped(capture.Backends)
+	full, limited := c.Dropped(capture.LegBackends)
 	if kept := uint64(len(r.records(c))); kept+full != total || limited != 0 {
 		t.Errorf("%d kept and %d dropped of %d", kept, full, total)
 	}

@@ -1,9 +1,9 @@
-// Package capture carries copies of datagrams from the shards to whoever
-// records them, and never makes a shard wait: a Tap is a shard's end of a
-// capture, a bounded ring that drops and counts when it is full.
+// Package capture carries copies of datagrams from the shards to a recorder without ever
+// blocking a shard: each shard writes to a Tap, a bounded ring that drops and counts
+// datagrams when it is full.
 //
-// It must not know what a session is to its shard, nor how a file is written:
-// the shards decide whose datagrams to copy, capture/pcapng writes them.
+// It must not know what a session is to its shard, nor how a file is written: the shards
+// choose the datagrams, package pcapng writes them.
 package capture
 
 import (
@@ -13,32 +13,32 @@ import (
 )
 
 const (
-	// ringBudget is the memory of one capture's rings, all shards together.
-	// At 50,000 datagrams/s it holds what arrives in five seconds of
-	// headers, or in two thirds of a second of payloads.
+	// ringBudget is the memory of a capture's rings, all shards together. At the
+	// default rate of the API it holds some seconds of headers, or most of a second
+	// of whole datagrams.
 	ringBudget = 32 << 20
-	// One shard's ring has at most maxRing, and minRing however many shards
-	// there are: a whole turn's datagrams, a thousand headers and more.
+	// maxRing and minRing bound the ring of one shard. minRing holds a thousand
+	// headers, more than a shard receives per turn.
 	maxRing = 8 << 20
 	minRing = 256 << 10
 )
 
-// Session names a session. The fields are those of the shards' own IDs.
+// Session is the ID of a session, as shards have it.
 type Session struct {
 	Shard      int
 	Index, Gen uint32
 }
 
-// Filter says whose datagrams are wanted.
+// Filter selects sessions.
 type Filter struct {
-	// Streams are affinity keys: all sessions of theirs, also those that begin
-	// later. "" is the key of the default route.
+	// Streams are affinity keys. They select all sessions of the streams, also those
+	// that begin later. "" is the key of the default route.
 	Streams []string
-	// Sessions are single sessions.
+	// Sessions selects single sessions.
 	Sessions []Session
 }
 
-// shard reports whether sessions of that shard may be wanted.
+// shard reports whether the filter may select sessions of a shard.
 func (f Filter) shard(id int) bool {
 	if len(f.Streams) > 0 {
 		return true
@@ -51,30 +51,28 @@ func (f Filter) shard(id int) bool {
 	return false
 }
 
-// Keep says how much of what is wanted is kept.
+// Keep says how much of the selected sessions' datagrams is copied.
 type Keep struct {
-	// Payload keeps data packets whole; otherwise their SRT header alone.
-	// Control packets are kept whole either way.
+	// Payload copies data packets whole, otherwise only their SRT headers. Control
+	// packets are always copied whole.
 	Payload bool
-	// Rate is the most datagrams per second of all shards together, 0 for any
-	// number.
+	// Rate is the most datagrams per second of all shards together; 0 for no limit.
 	Rate int
 }
 
-// Capture is one recording: a tap per shard, and one reader. The reader owns
-// it; the shards own the taps that they have been given.
+// Capture is a running capture, with a tap per shard and one reader. The reader owns it;
+// each shard owns its tap.
 type Capture struct {
 	Filter Filter
-	// Origin is when the shards' time was 0, by the clock of the capture's
-	// beginning.
+	// Origin is the wall-clock time at which the shards' clock was 0.
 	Origin time.Time
-	taps   []*Tap // by shard; nil where nothing is wanted
+	taps   []*Tap // by shard; nil if the filter selects no session there
 	bell   *bell
 	total  Limiter
-	over   [2]uint64 // dropped by total
+	over   [2]uint64 // dropped by total, by leg
 }
 
-// New makes a capture of a relay with so many shards.
+// New returns a capture for a relay with a number of shards.
 func New(f Filter, k Keep, shards int) *Capture {
 	c := &Capture{Filter: f, taps: make([]*Tap, shards), bell: newBell()}
 	if k.Rate > 0 && shards > 1 {
@@ -90,7 +88,7 @@ func New(f Filter, k Keep, shards int) *Capture {
 	return c
 }
 
-// floorPower is the greatest power of two that is not above n.
+// floorPower returns the greatest power of two that is at most n.
 func floorPower(n int) int {
 	p := 1
 	for p <= n/2 {
@@ -99,12 +97,12 @@ func floorPower(n int) int {
 	return p
 }
 
-// Tap is what shard id is to be given, nil if none of its sessions is wanted.
+// Tap returns the tap of a shard, nil if the filter selects no session there.
 func (c *Capture) Tap(id int) *Tap { return c.taps[id] }
 
-// Next takes the oldest record that a shard has handed over, false if there is
-// none. Its bytes are valid until the next call. Of one shard, and so of one
-// session, records come in order.
+// Next reads the oldest committed record; it returns false if there is none. The record's
+// data is valid until the next call. The records of one shard, and so of one session, come
+// in order.
 func (c *Capture) Next(rec *Record) bool {
 	for {
 		oldest, at := (*Tap)(nil), time.Duration(math.MaxInt64)
@@ -127,12 +125,11 @@ func (c *Capture) Next(rec *Record) bool {
 	}
 }
 
-// Wait returns when there may be something to take, or all taps have ended, or
-// ctx has.
+// Wait blocks until there may be a record, all taps have ended, or ctx ends.
 func (c *Capture) Wait(ctx context.Context) {
 	c.bell.arm()
 	if c.pending() || c.Ended() {
-		return // it came before the bell was armed
+		return // a record came before the bell was armed
 	}
 	select {
 	case <-c.bell.rung:
@@ -149,8 +146,8 @@ func (c *Capture) pending() bool {
 	return false
 }
 
-// Ended reports whether no tap can bring more: the sessions that were named
-// are gone, or the shards are. What they handed over may still be there.
+// Ended reports whether there will be no more records, because the selected sessions or the
+// shards have ended. Committed records may still be unread.
 func (c *Capture) Ended() bool {
 	for _, t := range c.taps {
 		if t != nil && !t.ended.Load() {
@@ -160,8 +157,8 @@ func (c *Capture) Ended() bool {
 	return true
 }
 
-// Dropped is how many datagrams of a leg were left out so far: because a ring
-// was full, and beyond the rate.
+// Dropped returns how many datagrams of a leg were left out so far because a ring was full,
+// and because of the rate limit.
 func (c *Capture) Dropped(l Leg) (full, limited uint64) {
 	limited = c.over[l]
 	for _, t := range c.taps {

@@ -114,8 +114,8 @@ func TestDropsAreCounted(t *testing.T) {
 	if kept == 0 || kept == sent {
 		t.Fatalf("%d of %d kept: the ring was never full", kept, sent)
 	}
-	callers, _ := c.Dropped(Callers)
-	backends, _ := c.Dropped(Backends)
+	callers, _ := c.Dropped(LegCallers)
+	backends, _ := c.Dropped(LegBackends)
 	if callers != sent-kept || backends != sent-kept+1 {
 		t.Errorf("dropped %d and %d, want %d and %d", callers, backends, sent-kept, sent-kept+1)
 	}
@@ -140,7 +140,7 @@ func TestRate(t *testing.T) {
 	if want := rate * 11; taken < want-2 || taken > want {
 		t.Errorf("%d taken in 10 s at %d/s, want %d", taken, rate, want)
 	}
-	full, limited := c.Dropped(Callers)
+	full, limited := c.Dropped(LegCallers)
 	if full != 0 || limited != uint64(shards*10_000-taken) {
 		t.Errorf("dropped %d at full rings and %d by the rate, want all that was not taken (%d)", full, limited, shards*10_000-taken)
 	}

@@ -6,12 +6,12 @@ import (
 	"srtrelay/addr"
 )
 
-// How says which way a datagram went and what the relay did with it.
+// How says which way a datagram travels and what the relay did with it.
 type How uint8
 
-// A datagram goes to the backend or else to the caller. Forwarded ones were
-// received on one leg and sent on the other; what the relay answers or drops
-// was received only, what it makes itself was sent only.
+// A datagram travels to the backend or else to the caller. A forwarded datagram was
+// received on one leg and sent on the other. One that the relay answers or drops was only
+// received, one that it makes itself was only sent.
 const (
 	ToBackend How = 1 << iota
 	Received
@@ -26,19 +26,19 @@ type Leg uint8
 
 // The two legs, in the order in which files name them.
 const (
-	Callers Leg = iota
-	Backends
+	LegCallers Leg = iota
+	LegBackends
 )
 
-// From is the leg a datagram comes from.
+// From returns the leg that the datagram comes from.
 func (h How) From() Leg {
 	if h&ToBackend != 0 {
-		return Callers
+		return LegCallers
 	}
-	return Backends
+	return LegBackends
 }
 
-// To is the leg a datagram goes to.
+// To returns the leg that the datagram goes to.
 func (h How) To() Leg { return 1 - h.From() }
 
 // eachLeg calls fn for every leg on which the datagram was seen.
@@ -51,18 +51,18 @@ func (h How) eachLeg(fn func(Leg)) {
 	}
 }
 
-// Ends are the four addresses of a session. Upstream has no IP when the shard
-// leaves the choice to the kernel.
+// Ends are the four addresses of a session. Upstream has no IP if the shard's socket is not
+// bound to one.
 type Ends struct {
 	Caller, Front, Upstream, Backend addr.AddrPort
 }
 
 // Record is one datagram of a capture.
 type Record struct {
-	At   time.Duration // the shard's time of the turn
+	At   time.Duration // time of the turn, by the shard's clock
 	How  How
 	Ends Ends
-	// Length is the datagram's; Data may be cut.
+	// Length is the datagram's length; Data may be shorter.
 	Length int
 	Data   []byte
 }

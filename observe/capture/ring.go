@@ -8,29 +8,28 @@ import (
 	"srtrelay/addr"
 )
 
-// ring is a bounded queue of records between one shard and one reader, without
-// a lock: bytes in a buffer that is a power of two long, and two positions that
-// only rise. What has been put is not there for the reader before commit, so
-// that a turn of the loop pays for one atomic store, not each datagram.
+// ring is a bounded lock-free queue of records between one shard and one reader: a buffer
+// whose size is a power of two, and two positions that only grow. The reader sees records
+// after commit, so that a shard makes one atomic store per turn and not per datagram.
 //
-// A record lies in one piece, 8-aligned. Where the buffer's end is too near, a
-// size of 0 says that the next one is at the beginning.
+// Records are contiguous and aligned to 8 bytes. If one does not fit before the end of the
+// buffer, a size of 0 says that it is at the beginning.
 type ring struct {
 	buf  []byte
 	mask uint64
 
 	_ [64]byte
-	// The shard's own.
-	head uint64 // end of what has been put
-	free uint64 // up to where the reader is known to have read, plus the size
+	// Used by the shard only.
+	head uint64 // end of the records, committed or not
+	free uint64 // position up to which the shard may write, as last read from the reader
 
 	_         [64]byte
 	committed atomic.Uint64
 	_         [64]byte
 	read      atomic.Uint64
 	_         [64]byte
-	// The reader's own.
-	tail uint64 // end of what has been taken; read follows it
+	// Used by the reader only.
+	tail uint64 // end of the records read; the atomic follows it
 }
 
 // Layout of a record, in bytes: its size in the ring, the datagram's length,
@@ -49,8 +48,8 @@ func newRing(size int) ring {
 	return ring{buf: make([]byte, size), mask: uint64(size - 1), free: uint64(size)}
 }
 
-// put copies a datagram of which the first kept bytes are in data. False: there
-// is no room for it. Shard only.
+// put adds a record of a datagram of the given length; data is the part to keep. It returns
+// false if there is no room. Shard only.
 func (r *ring) put(at time.Duration, how How, e *Ends, length int, data []byte) bool {
 	need := uint64(recordHead+len(data)+7) &^ 7
 	pos := r.head & r.mask
@@ -82,7 +81,7 @@ func (r *ring) put(at time.Duration, how How, e *Ends, length int, data []byte) 
 	return true
 }
 
-// putEnd writes an endpoint. An IP header has no place for a zone.
+// putEnd writes an endpoint without its zone, which an IP header does not have.
 func putEnd(b []byte, a *addr.AddrPort) {
 	copy(b[:16], a.IP[:])
 	binary.LittleEndian.PutUint16(b[16:], a.Port)
@@ -94,7 +93,7 @@ func getEnd(b []byte) (a addr.AddrPort) {
 	return a
 }
 
-// commit hands over what has been put and reports whether that was anything.
+// commit makes the records visible to the reader, and reports whether there are new ones.
 // Shard only.
 func (r *ring) commit() bool {
 	if r.committed.Load() == r.head {
@@ -104,11 +103,10 @@ func (r *ring) commit() bool {
 	return true
 }
 
-// pending reports whether there is something to take. Reader only.
+// pending reports whether there is a record to read. Reader only.
 func (r *ring) pending() bool { return r.committed.Load() != r.tail }
 
-// peek gives back the record taken last and returns the time of the next one.
-// Reader only.
+// peek frees the last record read and returns the time of the next one. Reader only.
 func (r *ring) peek() (at time.Duration, ok bool) {
 	if r.read.Load() != r.tail {
 		r.read.Store(r.tail)
@@ -124,8 +122,7 @@ func (r *ring) peek() (at time.Duration, ok bool) {
 	return time.Duration(binary.LittleEndian.Uint64(r.buf[pos+atTime:])), true
 }
 
-// take reads the record that peek found. Its bytes stay in the ring until the
-// next peek. Reader only.
+// take reads the record that peek found. Its data is valid until the next peek. Reader only.
 func (r *ring) take(rec *Record) {
 	pos := r.tail & r.mask
 	size := uint64(binary.LittleEndian.Uint32(r.buf[pos:]))

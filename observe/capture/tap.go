@@ -7,19 +7,18 @@ import (
 	"srtrelay/wire"
 )
 
-// SnapLength is the most that is kept of a datagram: all that an Ethernet MTU
-// lets through, and so all that SRT sends unless told to use jumbo frames.
+// SnapLength is the most that is copied of a datagram. It is more than an Ethernet MTU, so
+// only jumbo frames are cut.
 const SnapLength = 2048
 
-// Tap is a shard's end of a capture. It belongs to the shard's loop from the
-// moment that the shard is given it.
+// Tap is the shard's end of a capture. It belongs to the shard's loop.
 type Tap struct {
 	payload bool
 	rate    Limiter
 	ring    ring
 	bell    *bell
 
-	// What was left out, by leg: the loop counts, commit publishes.
+	// Datagrams left out, by leg: the loop counts, Commit publishes.
 	full, limited [2]uint64
 	unpublished   bool
 
@@ -32,8 +31,8 @@ func newTap(k Keep, size int, b *bell) *Tap {
 	return &Tap{payload: k.Payload, rate: NewLimiter(k.Rate), ring: newRing(size), bell: b}
 }
 
-// Copy keeps a datagram, or counts that it could not. It never waits and
-// allocates nothing.
+// Copy adds a datagram to the ring, or counts it as left out. It never blocks and does not
+// allocate.
 func (t *Tap) Copy(at time.Duration, how How, e *Ends, p []byte) {
 	if !t.rate.Allow(at) {
 		t.count(&t.limited, how)
@@ -44,7 +43,7 @@ func (t *Tap) Copy(at time.Duration, how How, e *Ends, p []byte) {
 	}
 }
 
-// kept is how many bytes of a datagram are kept.
+// kept returns how many bytes of a datagram are copied.
 func (t *Tap) kept(p []byte) int {
 	n := min(len(p), SnapLength)
 	if !t.payload && n > wire.HeaderSize && !wire.Packet(p).IsControl() {
@@ -63,7 +62,8 @@ func (t *Tap) count(c *[2]uint64, how How) {
 	}
 }
 
-// Commit hands over what was copied since the last time, once per turn.
+// Commit makes the datagrams copied since the last call visible to the reader. The shard
+// calls it once per turn.
 func (t *Tap) Commit() {
 	if t.unpublished {
 		t.unpublished = false
@@ -77,9 +77,38 @@ func (t *Tap) Commit() {
 	}
 }
 
-// End says that nothing more will come. It is the last call.
+// End marks the tap as ended. It is the last call.
 func (t *Tap) End() {
 	t.Commit()
 	t.ended.Store(true)
 	t.bell.ring()
+}
+
+// bell wakes the reader. Ringing costs a shard one atomic load unless the reader sleeps.
+// The reader arms the bell before each sleep, so a busy shard does not wake it each turn.
+type bell struct {
+	armed atomic.Bool
+	rung  chan struct{}
+}
+
+func newBell() *bell { return &bell{rung: make(chan struct{}, 1)} }
+
+// ring wakes the reader if it sleeps. It never blocks: the channel holds one signal, and an
+// old signal wakes the reader as well.
+func (b *bell) ring() {
+	if b.armed.Load() && b.armed.CompareAndSwap(true, false) {
+		select {
+		case b.rung <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// arm must be called before the reader checks for records the last time. Reader only.
+func (b *bell) arm() {
+	select {
+	case <-b.rung:
+	default:
+	}
+	b.armed.Store(true)
 }

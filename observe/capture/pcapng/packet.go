@@ -2,6 +2,7 @@ package pcapng
 
 import (
 	"encoding/binary"
+	"net"
 
 	"srtrelay/addr"
 )
@@ -21,9 +22,8 @@ const (
 	hopLimit    = 64
 )
 
-// appendPacket appends an IP packet with a UDP datagram of the given length,
-// of which data is the beginning. A datagram that is cut has no UDP checksum:
-// there is nothing to reckon it from.
+// appendPacket appends an IP packet with a UDP datagram of the given length, of which data
+// is the beginning. If data is shorter, there is no UDP checksum.
 func appendPacket(b []byte, from, to end, length int, data []byte) []byte {
 	if !from.Is4() || !to.Is4() {
 		return append6(b, from, to, length, data)
@@ -53,8 +53,7 @@ func append6(b []byte, from, to end, length int, data []byte) []byte {
 	return appendUDP(b, from, to, sum(0, h[8:40]), length, data)
 }
 
-// appendUDP appends the UDP header and the data; pseudo is the sum of the
-// addresses.
+// appendUDP appends the UDP header and the data. pseudo is the checksum of the addresses.
 func appendUDP(b []byte, from, to end, pseudo uint64, length int, data []byte) []byte {
 	n := len(b)
 	b = append(b, make([]byte, udpHeader)...)
@@ -89,4 +88,33 @@ func fold(s uint64) uint16 {
 		s = s>>16 + s&0xFFFF
 	}
 	return uint16(s)
+}
+
+// routes caches the source addresses that the kernel chooses for backends, for upstream
+// sockets that are not bound to an address.
+type routes map[addr.IP]addr.IP
+
+// maxRoutes bounds the cache. The capture of a stream normally has one or two backends.
+const maxRoutes = 1024
+
+func newRoutes() routes { return make(routes) }
+
+// from returns the source address for a backend. It connects a UDP socket, which sends
+// nothing; if that fails, it returns the unspecified address.
+func (r routes) from(to addr.AddrPort) addr.IP {
+	if ip, ok := r[to.IP]; ok {
+		return ip
+	}
+	var ip addr.IP
+	if to.Is4() {
+		ip[10], ip[11] = 0xFF, 0xFF // 0.0.0.0
+	}
+	if conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to.Netip())); err == nil {
+		ip = addr.FromIP(conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr())
+		_ = conn.Close()
+	}
+	if len(r) < maxRoutes {
+		r[to.IP] = ip
+	}
+	return ip
 }

@@ -12,21 +12,21 @@ import (
 )
 
 const (
-	// MaxRecordings is how many captures run at once. Their rings take 32 MiB
-	// each at most.
+	// MaxRecordings bounds the captures that run at once, because each has rings of
+	// its own.
 	MaxRecordings = 4
-	// batching is the least time between two looks at the rings: they hold
-	// far more than arrives meanwhile, and the shards wake nobody in between.
+	// batching is the least time between two reads of the rings, which hold far more
+	// than arrives meanwhile. In between the shards do not wake the reader.
 	batching = 20 * time.Millisecond
-	// drainAtOnce is how many records are written before the limits are looked
-	// at again: rings that fill as fast as they are emptied have no end.
+	// drainAtOnce is how many records are written before the limits are checked again:
+	// the rings may fill as fast as they are read.
 	drainAtOnce = 4096
 )
 
 // ErrFull says that MaxRecordings captures are running.
 var ErrFull = errors.New("as many captures are running as may")
 
-// Shards copy datagrams; see shard.Group.
+// Shards start captures; see shard.Group.
 type Shards interface {
 	Capture(context.Context, capture.Filter, capture.Keep) (c *capture.Capture, stop func(), err error)
 }
@@ -38,7 +38,7 @@ type Job struct {
 	// Time and Bytes end the recording.
 	Time  time.Duration
 	Bytes int64
-	// Title says in the file whose datagrams these are.
+	// Title names the streams and sessions in the file.
 	Title string
 }
 
@@ -51,28 +51,28 @@ const (
 	EndedStopped  = "stopped"
 )
 
-// Summary is how a recording went.
+// Summary is the result of a recording.
 type Summary struct {
 	Ended string
-	// Packets are in the file, a forwarded datagram twice; Dropped were left
-	// out because the reader was too slow or by the limit of the rate.
+	// Packets are in the file, two for each forwarded datagram. Dropped were left out
+	// because the reader was too slow, or because of the rate limit.
 	Packets, Dropped uint64
 	Bytes            int64
 }
 
-// Recorder makes recordings, a bounded number at a time.
+// Recorder makes recordings, at most MaxRecordings at a time.
 type Recorder struct {
 	shards  Shards
 	program string
 	running chan struct{}
 }
 
-// NewRecorder makes a recorder. program names the relay in the files.
+// NewRecorder returns a recorder. program is the application's name in the files.
 func NewRecorder(shards Shards, program string) *Recorder {
 	return &Recorder{shards: shards, program: program, running: make(chan struct{}, MaxRecordings)}
 }
 
-// Recording is a capture under way. Whoever began it ends it with Close.
+// Recording is a running capture. The caller of Begin must close it.
 type Recording struct {
 	capture *capture.Capture
 	job     Job
@@ -82,7 +82,7 @@ type Recording struct {
 	release func()
 }
 
-// Begin has the shards copy. When it returns, what the job wants is copied.
+// Begin starts a capture. When it returns, the shards copy datagrams.
 func (r *Recorder) Begin(ctx context.Context, job Job) (*Recording, error) {
 	select {
 	case r.running <- struct{}{}:
@@ -100,15 +100,15 @@ func (r *Recorder) Begin(ctx context.Context, job Job) (*Recording, error) {
 	}, nil
 }
 
-// Close ends the copying and makes room for another recording.
+// Close stops the capture and makes room for another recording.
 func (r *Recording) Close() {
 	r.stop()
 	r.release()
 }
 
-// Write writes the file until the job's limits, or there is nothing more to
-// come, or ctx ends. flush is called when there is nothing to write for the
-// moment. An error is the reader's: it has gone, or stood still for too long.
+// Write writes the file until a limit of the job is reached, the sessions have ended, or ctx
+// ends. It calls flush when it has written everything there is. An error means that the
+// reader of the file has gone or stalled.
 func (r *Recording) Write(ctx context.Context, to io.Writer, flush func() error) (Summary, error) {
 	w, err := NewWriter(to, r.capture.Origin, r.job.Bytes, r.program, r.comment())
 	if err != nil {
@@ -135,10 +135,10 @@ func (r *Recording) Write(ctx context.Context, to io.Writer, flush func() error)
 	return r.summary(w, ended), flush()
 }
 
-// step writes what has come and waits for more. It returns why the recording
-// is over, or "".
+// step writes the records in the rings and waits for more. It returns why the recording has
+// ended, "" if it has not.
 func (r *Recording) step(ctx, timed context.Context, w *Writer, flush func() error) (ended string, err error) {
-	last := r.capture.Ended() // asked first: what is copied before the end is there now
+	last := r.capture.Ended() // checked first: then all records are in the rings
 	full, more, err := r.drain(w)
 	if err == nil {
 		err = w.Flush()
@@ -175,8 +175,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// drain writes what the shards have handed over: all of it, unless there is
-// more or the file is full.
+// drain writes the records in the rings, until the file is full or there may be more.
 func (r *Recording) drain(w *Writer) (full, more bool, err error) {
 	var rec capture.Record
 	for range drainAtOnce {
@@ -207,7 +206,7 @@ func (r *Recording) summary(w *Writer, ended string) Summary {
 	return s
 }
 
-// comment says what the file holds.
+// comment describes the content of the file.
 func (r *Recording) comment() string {
 	var b strings.Builder
 	kept := "SRT headers and whole control packets"

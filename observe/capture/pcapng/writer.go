@@ -1,9 +1,9 @@
-// Package pcapng writes captures as pcapng files, for Wireshark and its like:
-// two interfaces, the callers' side of the relay and the backends', and each
-// datagram as received on the one and as sent on the other.
+// Package pcapng writes captures as pcapng files for Wireshark and other tools. A file has
+// two interfaces, the callers' side of the relay and the backends'. A forwarded datagram is
+// in the file twice, as received on one and as sent on the other.
 //
-// It makes the IP and UDP headers that a capture on the wire would have. It
-// must not know where records come from, nor who reads the file.
+// The package makes the IP and UDP headers that a capture on the wire would have. It must
+// not know where records come from, nor who reads the file.
 package pcapng
 
 import (
@@ -22,22 +22,21 @@ import (
 )
 
 const (
-	// outBuffer gathers what goes out as one write.
+	// outBuffer is the size of one write.
 	outBuffer = 64 << 10
-	// blockSize is what a packet takes beside its bytes: the block's own
-	// fields, one option and up to three bytes of padding.
+	// blockSize is the size of a packet block without the packet: its fields, one
+	// option and up to three bytes of padding.
 	blockSize = 32 + 12 + 3
-	// closingSize is kept free for the statistics of both interfaces.
+	// closingSize is reserved for the statistics of both interfaces.
 	closingSize = 2 * (24 + 4*12 + 4)
-	// maxComment is the most of a comment that is written; an option has
-	// place for 65535 bytes.
+	// maxComment bounds the comment; an option can hold 65535 bytes.
 	maxComment = 4096
 )
 
 // legs are the interfaces of every file, by capture.Leg.
 var legs = [...]pcapgo.NgInterface{
-	capture.Callers:  {Name: "callers", Description: "between the callers and the relay"},
-	capture.Backends: {Name: "backends", Description: "between the relay and the backends"},
+	capture.LegCallers:  {Name: "callers", Description: "between the callers and the relay"},
+	capture.LegBackends: {Name: "backends", Description: "between the relay and the backends"},
 }
 
 // Both directions, as packet flags.
@@ -50,26 +49,25 @@ var (
 type Writer struct {
 	ng    *pcapgo.NgWriter
 	out   *bufio.Writer
-	sum   *summed
+	sum   *countingWriter
 	limit int64
-	// origin turns the shards' time into the world's.
+	// origin is the wall-clock time at which the shards' clock was 0.
 	origin  time.Time
 	routes  routes
-	packet  []byte // scratch
+	packet  []byte // reused
 	written [len(legs)]uint64
 }
 
-// NewWriter begins a file of at most limit bytes. program and comment stand in
-// its header.
+// NewWriter begins a file of at most limit bytes, with program and comment in its header.
 func NewWriter(to io.Writer, origin time.Time, limit int64, program, comment string) (*Writer, error) {
-	sum := &summed{to: to}
+	sum := &countingWriter{to: to}
 	w := &Writer{
 		out: bufio.NewWriterSize(sum, outBuffer), sum: sum, limit: limit, origin: origin,
 		routes: newRoutes(), packet: make([]byte, 0, maxHeaders+capture.SnapLength),
 	}
 	first := legs[0]
 	var err error
-	// Its own buffer is smaller than ours, so it writes straight to that.
+	// Its buffer is smaller than w.out, which bufio then uses directly.
 	w.ng, err = pcapgo.NewNgWriterInterface(w.out, onWire(first), pcapgo.NgWriterOptions{SectionInfo: pcapgo.NgSectionInfo{
 		Hardware: runtime.GOARCH, OS: runtime.GOOS, Application: program,
 		Comment: strings.ToValidUTF8(comment[:min(len(comment), maxComment)], ""),
@@ -85,7 +83,7 @@ func NewWriter(to io.Writer, origin time.Time, limit int64, program, comment str
 	return w, nil
 }
 
-// onWire completes an interface: packets begin with their IP header.
+// onWire completes an interface, whose packets begin with the IP header.
 func onWire(l pcapgo.NgInterface) pcapgo.NgInterface {
 	l.LinkType = layers.LinkTypeRaw
 	l.SnapLength = maxHeaders + capture.SnapLength
@@ -93,8 +91,8 @@ func onWire(l pcapgo.NgInterface) pcapgo.NgInterface {
 	return l
 }
 
-// Write writes a record, one packet for each leg on which it was seen. False:
-// it would make the file longer than its limit, and was left out.
+// Write writes a record as one packet for each leg on which it was seen. It returns false,
+// and writes nothing, if the file would become longer than its limit.
 func (w *Writer) Write(rec *capture.Record) (fits bool, err error) {
 	most := 0
 	for _, seen := range []capture.How{capture.Received, capture.Sent} {
@@ -134,10 +132,10 @@ func (w *Writer) put(rec *capture.Record, l capture.Leg, from, to end, way pcapg
 	return nil
 }
 
-// Size is how long the file is by now.
+// Size returns the present size of the file.
 func (w *Writer) Size() int64 { return w.sum.n + int64(w.out.Buffered()) }
 
-// Written is how many packets of a leg are in the file.
+// Written returns how many packets of a leg are in the file.
 func (w *Writer) Written(l capture.Leg) uint64 { return w.written[l] }
 
 // Flush writes what is buffered.
@@ -148,8 +146,8 @@ func (w *Writer) Flush() error {
 	return nil
 }
 
-// Close ends the file with the statistics of its interfaces. left is how many
-// packets of each were left out.
+// Close ends the file with the statistics of its interfaces. left is how many packets of
+// each were left out.
 func (w *Writer) Close(began, ended time.Time, left [len(legs)]uint64) error {
 	for l := range legs {
 		if err := w.ng.WriteInterfaceStats(l, pcapgo.NgInterfaceStatistics{
@@ -162,14 +160,14 @@ func (w *Writer) Close(began, ended time.Time, left [len(legs)]uint64) error {
 	return w.Flush()
 }
 
-// summed counts what is written.
-type summed struct {
+// countingWriter counts the bytes written.
+type countingWriter struct {
 	to io.Writer
 	n  int64
 }
 
 // Write implements io.Writer.
-func (s *summed) Write(b []byte) (int, error) {
+func (s *countingWriter) Write(b []byte) (int, error) {
 	n, err := s.to.Write(b)
 	s.n += int64(n)
 	return n, err

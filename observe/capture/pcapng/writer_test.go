@@ -142,10 +142,10 @@ func TestForwardedDatagramIsOnBothLegs(t *testing.T) {
 					way      pcapgo.NgEpbFlag
 					from, to addr.AddrPort
 				}{
-					{up.At, capture.Callers, pcapgo.NgEpbFlagDirectionInbound, e.Caller, e.Front},
-					{up.At, capture.Backends, pcapgo.NgEpbFlagDirectionOutbound, e.Upstream, e.Backend},
-					{down.At, capture.Backends, pcapgo.NgEpbFlagDirectionInbound, e.Backend, e.Upstream},
-					{down.At, capture.Callers, pcapgo.NgEpbFlagDirectionOutbound, e.Front, e.Caller},
+					{up.At, capture.LegCallers, pcapgo.NgEpbFlagDirectionInbound, e.Caller, e.Front},
+					{up.At, capture.LegBackends, pcapgo.NgEpbFlagDirectionOutbound, e.Upstream, e.Backend},
+					{down.At, capture.LegBackends, pcapgo.NgEpbFlagDirectionInbound, e.Backend, e.Upstream},
+					{down.At, capture.LegCallers, pcapgo.NgEpbFlagDirectionOutbound, e.Front, e.Caller},
 				}
 				if len(f.packets) != len(want) {
 					t.Fatalf("%d packets, want %d", len(f.packets), len(want))
@@ -223,10 +223,10 @@ func TestOneLegOnly(t *testing.T) {
 		leg      capture.Leg
 		from, to addr.AddrPort
 	}{
-		capture.ToBackend | capture.Received: {capture.Callers, ends4.Caller, ends4.Front},
-		capture.ToBackend | capture.Sent:     {capture.Backends, ends4.Upstream, ends4.Backend},
-		capture.ToCaller | capture.Received:  {capture.Backends, ends4.Backend, ends4.Upstream},
-		capture.ToCaller | capture.Sent:      {capture.Callers, ends4.Front, ends4.Caller},
+		capture.ToBackend | capture.Received: {capture.LegCallers, ends4.Caller, ends4.Front},
+		capture.ToBackend | capture.Sent:     {capture.LegBackends, ends4.Upstream, ends4.Backend},
+		capture.ToCaller | capture.Received:  {capture.LegBackends, ends4.Backend, ends4.Upstream},
+		capture.ToCaller | capture.Sent:      {capture.LegCallers, ends4.Front, ends4.Caller},
 	} {
 		var b bytes.Buffer
 		w, err := NewWriter(&b, origin, 1<<20, "", "")
