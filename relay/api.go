@@ -45,10 +45,7 @@ func (r *relay) metricsHandler() http.Handler {
 	s := metrics.Sources{
 		Version: r.version, Shards: r.group, Backends: r, Events: r.sinks.counted, Quality: r.quality,
 		Streams: r.watch, StreamsShown: r.config.MetricsStreams,
-		Histories: func() (kept, leftOut int) {
-			left := r.watch.Left()
-			return left.Streams, left.LeftOut
-		},
+		Histories: r.watch.Histories,
 	}
 	s.Connections = func() (open int, replaced, refused uint64) {
 		n := r.connections.Counts()

@@ -29,6 +29,12 @@ func Role(publish bool) string {
 	return RolePlayer
 }
 
+// Names of the two legs, as metrics label them.
+const (
+	LegCaller  = "caller"
+	LegBackend = "backend"
+)
+
 // Values of Negotiated.Encryption.
 const (
 	EncryptionNone   = "none"

@@ -9,19 +9,18 @@ import (
 )
 
 const (
-	// historyLength is how many samples a stream keeps: two minutes. A stream
-	// that was silent for so long loses them.
+	// historyLength is how many samples a history has: two minutes. A stream without
+	// media for so long loses its history.
 	historyLength = answer.MaxHistory
-	// historySize is what a stream's history takes: 120 samples of 24 bytes in
-	// an allocation of 3 KiB, its key, its stream and its place in the map.
+	// historySize is the memory of a history: its samples, in a size class of 3 KiB,
+	// and the stream's key, struct and map entry.
 	historySize = 3072 + 128
-	// HistoryBudget is the memory of all histories, which is enough for 10,485
-	// streams.
-	HistoryBudget = 32 << 20
-	maxHistories  = HistoryBudget / historySize
+	// historyBudget is the memory of all histories: of more than 10,000 streams.
+	historyBudget = 32 << 20
+	maxHistories  = historyBudget / historySize
 )
 
-// The values of a sample, by their place in it.
+// The values of a sample, by index.
 const (
 	bitrateIn = iota
 	bitrateOut
@@ -32,18 +31,18 @@ const (
 	values
 )
 
-// second is one stream's sample. Values that are not known are NaN.
+// second is a stream's sample. Unknown values are NaN.
 type second [values]float32
 
 var nan = float32(math.NaN())
 
-// unknown is a second of which nothing is known; silent is one without media.
+// unknown has no values; silent is a second without media.
 var (
 	unknown = second{nan, nan, nan, nan, nan, nan}
 	silent  = second{0, 0, nan, nan, nan, nan}
 )
 
-// add sums up rates, and takes the worst of RTT and loss.
+// add adds a session's rates, and keeps the worst RTT and loss.
 func (s *second) add(publish bool, r *rates, caller, backend roundTrip) {
 	if publish {
 		s.plus(bitrateIn, r.flow[telemetry.ToBackend].bits)
@@ -87,7 +86,7 @@ type history struct {
 	last time.Time // when it last carried media
 }
 
-// put takes a sample that stands for a number of steps.
+// put stores a sample for a number of steps.
 func (h *history) put(s *second, steps int) {
 	for range steps {
 		h.ring[h.at] = *s
@@ -96,14 +95,14 @@ func (h *history) put(s *second, steps int) {
 	h.n = min(h.n+steps, historyLength)
 }
 
-// complete makes a way without a session one without bits.
+// complete sets the bitrate of a way without sessions to 0.
 func (s *second) complete() *second {
 	s.plus(bitrateIn, 0)
 	s.plus(bitrateOut, 0)
 	return s
 }
 
-// historyOf returns up to n seconds of a stream's history, nil if it has none.
+// historyOf returns the last n seconds of a stream's history at most, nil if it has none.
 func (w *Watch) historyOf(key string, n int) *answer.History {
 	w.mu.RLock()
 	defer w.mu.RUnlock()

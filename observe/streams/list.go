@@ -10,7 +10,7 @@ import (
 	"srtrelay/shard"
 )
 
-// Streams lists streams in the order that is asked for.
+// Streams lists streams in the order of the query.
 func (w *Watch) Streams(ctx context.Context, q answer.StreamQuery) (answer.StreamList, error) {
 	all, err := w.totals(ctx)
 	if err != nil {
@@ -27,14 +27,14 @@ func (w *Watch) Streams(ctx context.Context, q answer.StreamQuery) (answer.Strea
 	list := answer.StreamList{Streams: []answer.Stream{}, Total: len(fit), TakenAt: all.taken}
 	from := min(max(q.Offset, 0), len(fit))
 	for _, s := range fit[from:min(from+max(q.Limit, 0), len(fit))] {
-		one := *s // the cached one is everybody's
+		one := *s // a copy: the cached one is shared
 		one.History = w.historyOf(one.Key, q.History)
 		list.Streams = append(list.Streams, one)
 	}
 	return list, nil
 }
 
-// order compares streams: the greatest first, and by key where they are equal.
+// order returns the comparison for a sort order. Equal streams are ordered by key.
 func order(by string) func(a, b *answer.Stream) int {
 	var greater func(a, b *answer.Stream) int
 	switch by {
@@ -60,7 +60,7 @@ func byValue(of func(*answer.Stream) float64) func(a, b *answer.Stream) int {
 	return func(a, b *answer.Stream) int { return cmp.Compare(of(b), of(a)) }
 }
 
-// worse is the greater of two values; what is not known is below all.
+// worse returns the greater value, -1 if both are unknown.
 func worse(a, b *float64) float64 {
 	worst := -1.0
 	for _, x := range []*float64{a, b} {
@@ -71,12 +71,12 @@ func worse(a, b *float64) float64 {
 	return worst
 }
 
-// Stream returns one stream with its history and its sessions, those that are
-// not established, or have just ended, too; false if nothing is known of it.
+// Stream returns a stream with its history and all its sessions, also those that are not
+// established or have just ended; false if there are neither.
 func (w *Watch) Stream(ctx context.Context, key string) (answer.StreamDetail, bool, error) {
 	d := answer.StreamDetail{SessionList: []answer.Session{}}
 	var sum total
-	err := walk(ctx, w.group, make([]shard.View, slice), shard.Filter{Key: &key}, func(views []shard.View) {
+	err := walk(ctx, w.group, make([]shard.View, sliceSize), shard.Filter{Key: &key}, func(views []shard.View) {
 		for i := range views {
 			v := &views[i]
 			if v.State == established {
@@ -92,7 +92,7 @@ func (w *Watch) Stream(ctx context.Context, key string) (answer.StreamDetail, bo
 		return answer.StreamDetail{}, false, err
 	}
 	if sum.found {
-		sum.settle()
+		sum.finish()
 	}
 	d.Stream = sum.Stream
 	d.Key = key

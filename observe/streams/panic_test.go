@@ -60,8 +60,8 @@ func TestPanicOfAnObserver(t *testing.T) {
 		if o.panics > 0 || s.Counts()[0].Panics != 2 {
 			t.Errorf("%+v, %v", o, s.Counts())
 		}
-		if len(r.heard.callerRTT)+len(r.heard.callerLoss) > 0 {
-			t.Errorf("left to be told: %+v", r.heard)
+		if len(r.observed.callerRTT)+len(r.observed.callerLoss) > 0 {
+			t.Errorf("left to be told: %+v", r.observed)
 		}
 	})
 }

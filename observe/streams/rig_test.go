@@ -161,3 +161,11 @@ func (r *rig) followed() (n int) {
 	})
 	return n
 }
+
+// historyUse is the result of Histories.
+type historyUse struct{ kept, leftOut int }
+
+func (r *rig) historyUse() (h historyUse) {
+	h.kept, h.leftOut = r.Histories()
+	return h
+}

@@ -14,10 +14,10 @@ import (
 	"srtrelay/shard"
 )
 
-// established is the state of a session that carries, or can carry, media.
+// established is the state of a session that can have media.
 var established = shard.StateEstablished.String()
 
-// Sessions lists sessions from a cursor on.
+// Sessions returns one page of sessions.
 func (w *Watch) Sessions(ctx context.Context, q answer.SessionQuery) (answer.SessionList, error) {
 	at, err := parseCursor(q.Cursor)
 	if err != nil {
@@ -25,7 +25,7 @@ func (w *Watch) Sessions(ctx context.Context, q answer.SessionQuery) (answer.Ses
 	}
 	want := shard.Filter{State: q.State, Key: q.Stream, Backend: backend.ID(q.Backend), Caller: q.Caller, Role: roles[q.Role]}
 	list := answer.SessionList{Sessions: []answer.Session{}}
-	views := make([]shard.View, min(q.Limit, slice))
+	views := make([]shard.View, min(q.Limit, sliceSize))
 	for done := false; len(list.Sessions) < q.Limit; {
 		room := min(q.Limit-len(list.Sessions), len(views))
 		var n int
@@ -45,7 +45,7 @@ func (w *Watch) Sessions(ctx context.Context, q answer.SessionQuery) (answer.Ses
 
 var roles = map[string]shard.Role{answer.RolePublisher: shard.RolePublisher, answer.RolePlayer: shard.RolePlayer}
 
-// cursor says where a list goes on.
+// cursor returns the text of the place where the next page begins.
 func cursor(p shard.Cursor) string { return fmt.Sprintf("%d.%d", p.Shard, p.Index) }
 
 func parseCursor(text string) (p shard.Cursor, err error) {
@@ -58,7 +58,7 @@ func parseCursor(text string) (p shard.Cursor, err error) {
 	return p, nil
 }
 
-// Session returns one session; false if there is none of that ID.
+// Session returns one session; false if no session has this ID.
 func (w *Watch) Session(ctx context.Context, id string) (answer.Session, bool, error) {
 	sid, err := shard.ParseSessionID(id)
 	if err != nil {
@@ -71,7 +71,7 @@ func (w *Watch) Session(ctx context.Context, id string) (answer.Session, bool, e
 	return w.session(&v), true, nil
 }
 
-// Kick ends a session; false if there is none of that ID any more.
+// Kick ends a session; false if no session has this ID.
 func (w *Watch) Kick(ctx context.Context, id string) (bool, error) {
 	sid, err := shard.ParseSessionID(id)
 	if err != nil {
@@ -80,11 +80,11 @@ func (w *Watch) Kick(ctx context.Context, id string) (bool, error) {
 	return w.group.Kick(ctx, sid)
 }
 
-// session puts a view into an answer's words.
+// session converts a view to the API's JSON.
 func (w *Watch) session(v *shard.View) answer.Session {
 	r := w.ratesOf(v.ID)
-	callerTotal, backendTotal := sides(mediaOf(v, telemetry.ToBackend), mediaOf(v, telemetry.ToCaller))
-	callerTrip, backendTrip := legs(v)
+	callerTotal, backendTotal := lossBySide(mediaOf(v, telemetry.ToBackend), mediaOf(v, telemetry.ToCaller))
+	callerTrip, backendTrip := roundTrips(v)
 	s := answer.Session{
 		ID: v.ID.String(), Shard: v.ID.Shard, State: v.State,
 		Stream: v.Key, StreamID: streamid.Redact(v.StreamID), Role: answer.Role(v.Publish),
@@ -116,7 +116,7 @@ func ref(v *shard.View) answer.BackendRef {
 	return r
 }
 
-// since is in seconds; a time that never came is none ago.
+// since returns the seconds from then to now, 0 for no time.
 func since(now, then time.Time) float64 {
 	if then.IsZero() {
 		return 0
@@ -167,7 +167,7 @@ var (
 	groupTypes = map[uint8]string{1: answer.GroupBroadcast, 2: answer.GroupBackup}
 )
 
-// version writes 0x00010503 as 1.5.3.
+// version formats 0x00010503 as 1.5.3.
 func version(v uint32) string {
 	if v == 0 {
 		return ""

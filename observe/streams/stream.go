@@ -2,18 +2,16 @@ package streams
 
 import "time"
 
-// stream is what is remembered of a stream from one second to the next. Its
-// sessions' tracks point to it, so that their keys are looked up when they
-// begin and never again.
+// stream is the state of a stream between samples. The tracks of its sessions point to
+// it, so that a key is looked up once per session.
 type stream struct {
 	history *history // nil if it has none
-	// Run's alone.
+	// Used by Run only.
 	now   second
 	round uint32 // of now
 }
 
-// second returns the sum of a round, in which nobody has been added yet when
-// it is asked for first.
+// second returns the sample of a round; the first call of a round empties it.
 func (s *stream) second(round uint32) *second {
 	if s.round != round {
 		s.now, s.round = unknown, round
@@ -21,7 +19,7 @@ func (s *stream) second(round uint32) *second {
 	return &s.now
 }
 
-// stream finds one by its key, or makes it. Called with mu held.
+// stream returns the stream of a key, and makes it if necessary. Called with mu held.
 func (w *Watch) stream(key string) *stream {
 	s := w.streams[key]
 	if s == nil {
@@ -31,16 +29,16 @@ func (w *Watch) stream(key string) *stream {
 	return s
 }
 
-// remember gives every stream its sample, which stands for a number of steps, and
-// forgets the streams that have neither history nor tracks: a track is never younger than
-// its stream's last media. Called with mu held.
-func (w *Watch) remember(now time.Time, steps int) {
+// record stores the sample of every stream for a number of steps. It removes streams with
+// neither history nor tracks: tracks end idleRounds after the last media. Called with mu
+// held.
+func (w *Watch) record(now time.Time, steps int) {
 	w.leftOut = 0
 	for key, s := range w.streams {
 		if s.round == w.round {
-			w.keep(s, now, steps)
+			w.recordMedia(s, now, steps)
 		} else if s.history != nil {
-			w.silence(s, now, steps)
+			w.recordSilence(s, now, steps)
 		}
 		if s.history == nil && w.round-s.round > idleRounds {
 			delete(w.streams, key)
@@ -48,8 +46,8 @@ func (w *Watch) remember(now time.Time, steps int) {
 	}
 }
 
-// keep takes a sample with media.
-func (w *Watch) keep(s *stream, now time.Time, steps int) {
+// recordMedia stores the sample of a stream with media.
+func (w *Watch) recordMedia(s *stream, now time.Time, steps int) {
 	if s.history == nil {
 		if w.histories >= maxHistories {
 			w.leftOut++
@@ -63,8 +61,8 @@ func (w *Watch) keep(s *stream, now time.Time, steps int) {
 	s.history.last = now
 }
 
-// silence takes a sample without media.
-func (w *Watch) silence(s *stream, now time.Time, steps int) {
+// recordSilence stores a sample without media, or removes an old history.
+func (w *Watch) recordSilence(s *stream, now time.Time, steps int) {
 	if now.Sub(s.history.last) < historyLength*step {
 		s.history.put(&silent, steps)
 		return

@@ -1,10 +1,8 @@
-// Package streams makes what operators ask for of what shards count: rates of
-// what only grows, legs of round trips, streams of sessions, and two minutes
-// of history.
+// Package streams computes what operators ask for from the shards' counters: rates, the
+// RTT and loss of both legs, totals of streams, and two minutes of history.
 //
-// It looks at the shards from outside, in bounded slices, and a slow reader
-// costs them nothing. It must not know how a datagram is counted (telemetry)
-// nor how an answer travels (api).
+// It reads the shards in bounded slices; a slow client of the API does not slow them. It
+// must not know how a datagram is counted (telemetry) nor how an answer is sent (api).
 package streams
 
 import (
@@ -16,7 +14,7 @@ import (
 	"srtrelay/shard"
 )
 
-// Shards are what a Watch looks at.
+// Shards are the shards that a Watch reads; see shard.Group.
 type Shards interface {
 	Walk(ctx context.Context, from shard.Cursor, dst []shard.View, want shard.Filter) (n int, next shard.Cursor, done bool, err error)
 	Session(ctx context.Context, id shard.SessionID) (shard.View, bool, error)
@@ -24,19 +22,18 @@ type Shards interface {
 }
 
 const (
-	// step is how far samples are apart.
+	// step is the time between samples.
 	step = time.Second
-	// samplesPerStep is how many sessions may be sampled within a step, which
-	// takes some 10 ms of a CPU. Where more carry media, samples are as many
-	// steps apart, so that watching costs no more.
+	// samplesPerStep bounds the sessions sampled per step, to some 10 ms of CPU time.
+	// If more have media, samples are several steps apart.
 	samplesPerStep = 20_000
-	// tickLimit ends a walk that takes too long for its sample to mean
-	// anything: a shard that is overwhelmed has better things to do.
-	tickLimit = 5 * step
+	// tickTimeout ends a walk that takes too long for its sample to mean anything. It
+	// spares a shard that is overloaded.
+	tickTimeout = 5 * step
 )
 
-// Watch looks at all sessions once a second, less often if many carry media. Run
-// keeps it going; all other methods may be called from any goroutine.
+// Watch samples all sessions once a second, less often if many have media. One goroutine
+// calls Run; any goroutine may call the other methods.
 type Watch struct {
 	group    Shards
 	observer Observer
@@ -45,27 +42,27 @@ type Watch struct {
 	mu        sync.RWMutex
 	tracks    tracks
 	streams   map[string]*stream
-	histories int // that streams have
-	leftOut   int
+	histories int       // streams with a history
+	leftOut   int       // streams with media and without a history
 	ticked    time.Time // when the last samples were taken
 
-	// Run's alone.
-	views   []shard.View
-	heard   heard
-	round   uint32 // of 136 years
-	sampled int    // sessions, in the last round
+	// Used by Run only.
+	views    []shard.View
+	observed observations
+	round    uint32 // number of the sample; wraps after 136 years
+	sampled  int    // sessions in the last round
 
 	began time.Time
 
 	all *cache
 }
 
-// New makes a Watch. observer may be nil.
+// New returns a Watch. observer may be nil.
 func New(group Shards, observer Observer, log *slog.Logger) *Watch {
 	return &Watch{
 		group: group, observer: observer, log: log,
 		streams: make(map[string]*stream),
-		views:   make([]shard.View, slice),
+		views:   make([]shard.View, sliceSize),
 		began:   time.Now(),
 		all:     newCache(),
 	}
@@ -84,35 +81,29 @@ func (w *Watch) Run(ctx context.Context) {
 			if !w.due(now) {
 				continue
 			}
-			limited, cancel := context.WithTimeout(ctx, tickLimit)
+			limited, cancel := context.WithTimeout(ctx, tickTimeout)
 			err := w.tick(limited, now)
 			cancel()
 			if err != nil && !failing && ctx.Err() == nil {
-				w.log.Warn("no samples of the sessions", "error", err)
+				w.log.Warn("cannot sample the sessions", "error", err)
 			}
 			failing = err != nil
 		}
 	}
 }
 
-// Budget is what history takes and leaves out.
-type Budget struct {
-	Streams int // have a history
-	LeftOut int // carried media in the last second, and have none
-}
-
-// Left returns how far the budget of history goes at present.
-func (w *Watch) Left() Budget {
+// Histories returns how many streams have a history, and how many had media in the last
+// second but have none because the memory for histories is used up.
+func (w *Watch) Histories() (kept, leftOut int) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	return Budget{Streams: w.histories, LeftOut: w.leftOut}
+	return w.histories, w.leftOut
 }
 
-// slice is how many sessions are asked for at once.
-const slice = 128
+// sliceSize is how many sessions one call of Walk returns.
+const sliceSize = 128
 
-// walk calls fn for every session that is wanted, in slices. fn must not keep
-// the slice.
+// walk calls fn with all sessions that want selects, in slices that are reused.
 func walk(ctx context.Context, group Shards, views []shard.View, want shard.Filter, fn func([]shard.View)) error {
 	for at, done := (shard.Cursor{}), false; !done; {
 		n, next, end, err := group.Walk(ctx, at, views, want)

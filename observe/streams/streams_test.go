@@ -172,26 +172,26 @@ func TestHistory(t *testing.T) {
 	for range historyLength {
 		r.pass()
 	}
-	if h := r.historyOf("live/a", 1); h != nil || r.Left().Streams != 0 {
-		t.Errorf("left: %+v, %+v", h, r.Left())
+	if h := r.historyOf("live/a", 1); h != nil || r.historyUse().kept != 0 {
+		t.Errorf("left: %+v, %+v", h, r.historyUse())
 	}
 }
 
 // What goes beyond the budget has no history, and is counted; everything else
 // about it is known.
 func TestHistoryBudget(t *testing.T) {
-	if size := historyLength * 24; historySize < size || maxHistories*historySize > HistoryBudget {
+	if size := historyLength * 24; historySize < size || maxHistories*historySize > historyBudget {
 		t.Errorf("%d histories of %d bytes, a ring has %d", maxHistories, historySize, size)
 	}
 	r := newRig(t)
-	r.shards.most = slice
+	r.shards.most = sliceSize
 	for i := range maxHistories {
 		r.streams[fmt.Sprint("old/", i)] = &stream{history: &history{last: r.now}}
 		r.histories++
 	}
 	a := r.add(1, "live/a", true)
 	r.pass(a)
-	if b := r.Left(); b != (Budget{Streams: maxHistories, LeftOut: 1}) {
+	if b := r.historyUse(); b != (historyUse{maxHistories, 1}) {
 		t.Errorf("%+v", b)
 	}
 	if d, found, err := r.Stream(t.Context(), "live/a"); !found || err != nil || d.History != nil || d.Sessions != 1 {
@@ -200,7 +200,7 @@ func TestHistoryBudget(t *testing.T) {
 	delete(r.streams, "old/0")
 	r.histories--
 	r.pass(a)
-	if b := r.Left(); b != (Budget{Streams: maxHistories}) || r.historyOf("live/a", 1) == nil {
+	if b := r.historyUse(); b != (historyUse{maxHistories, 0}) || r.historyOf("live/a", 1) == nil {
 		t.Errorf("%+v", b)
 	}
 }
@@ -253,12 +253,12 @@ func TestOneWalkForAll(t *testing.T) {
 				all.Go(ask)
 			}
 			all.Wait()
-			time.Sleep(fresh / 2)
+			time.Sleep(totalsMaxAge / 2)
 			ask()
 			if r.shards.walks != 1 {
 				t.Errorf("%d walks", r.shards.walks)
 			}
-			time.Sleep(fresh)
+			time.Sleep(totalsMaxAge)
 		}
 	})
 }

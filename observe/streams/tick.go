@@ -2,18 +2,19 @@ package streams
 
 import (
 	"context"
+	"srtrelay/api/answer"
 	"time"
 
 	"srtrelay/shard"
 )
 
-// due reports whether the next samples are.
+// due reports whether it is time for the next sample.
 func (w *Watch) due(now time.Time) bool {
 	apart := time.Duration(1+w.sampled/samplesPerStep) * step
-	return now.Sub(w.ticked) > apart-step/2 // tickers tremble
+	return now.Sub(w.ticked) > apart-step/2 // a ticker is not exact
 }
 
-// tick takes one sample of every session that carries media.
+// tick samples every session with media.
 func (w *Watch) tick(ctx context.Context, now time.Time) error {
 	w.round++
 	w.sampled = 0
@@ -31,17 +32,17 @@ func (w *Watch) tick(ctx context.Context, now time.Time) error {
 	w.tracks.sweep(func(t *track) bool {
 		idle := w.round - t.round
 		if idle > 0 {
-			t.rest(at)
+			t.idle(at)
 		}
 		return idle <= idleRounds
 	})
 	steps := w.stepsTo(now)
 	w.ticked = now
-	w.remember(now, steps)
+	w.record(now, steps)
 	return nil
 }
 
-// stepsTo is for how many steps a sample stands: those since the one before.
+// stepsTo returns how many steps have passed since the last sample.
 func (w *Watch) stepsTo(now time.Time) int {
 	if w.ticked.IsZero() {
 		return 1
@@ -49,25 +50,25 @@ func (w *Watch) stepsTo(now time.Time) int {
 	return int(min(max(now.Sub(w.ticked).Round(step)/step, 1), historyLength))
 }
 
-// clock makes 8 bytes of a time's 24: since the Watch began.
+// clock returns the time since the Watch was made, in 8 bytes instead of a time's 24.
 func (w *Watch) clock(t time.Time) time.Duration { return t.Sub(w.began) }
 
-// sample takes a slice of the walk. Only the tracks are others' to read; what
-// follows from them is told when the lock is free again.
+// sample samples a slice of sessions. It holds the lock while it updates the tracks, and
+// not while it calls the observer.
 func (w *Watch) sample(views []shard.View) {
 	w.followAll(views)
 	for i := range views {
 		v := &views[i]
 		t := w.tracks.of(v.ID)
-		caller, backend := legs(v)
+		caller, backend := roundTrips(v)
 		t.stream.second(w.round).add(v.Publish, &t.rates, caller, backend)
-		w.heard.add(&t.rates, caller, backend)
+		w.observed.add(&t.rates, caller, backend)
 	}
-	w.heard.tell(w.observer)
+	w.observed.report(w.observer)
 	w.sampled += len(views)
 }
 
-// followAll takes the samples of a slice.
+// followAll updates the tracks of a slice of sessions.
 func (w *Watch) followAll(views []shard.View) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -76,7 +77,7 @@ func (w *Watch) followAll(views []shard.View) {
 	}
 }
 
-// follow takes one session's sample. Called with mu held.
+// follow updates the track of one session. Called with mu held.
 func (w *Watch) follow(v *shard.View) {
 	t := w.tracks.of(v.ID)
 	if t == nil {
@@ -85,8 +86,8 @@ func (w *Watch) follow(v *shard.View) {
 	t.follow(v, w.clock(v.Taken), w.round)
 }
 
-// begin makes a track of a session that was not followed. One that began after
-// the last sample counts from its beginning, when it had carried nothing.
+// begin makes the track of a session. If the session began after the last sample, its
+// rates count from its beginning, when all counters were 0.
 func (w *Watch) begin(v *shard.View) *track {
 	t := w.tracks.add(v.ID)
 	t.stream = w.stream(v.Key)
@@ -99,8 +100,7 @@ func (w *Watch) begin(v *shard.View) *track {
 	return t
 }
 
-// ratesOf returns the rates at the last sample, zero for a session that
-// carries no media.
+// ratesOf returns the rates at the last sample, zeros for a session without media.
 func (w *Watch) ratesOf(id shard.SessionID) rates {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
@@ -108,4 +108,46 @@ func (w *Watch) ratesOf(id shard.SessionID) rates {
 		return t.rates
 	}
 	return rates{}
+}
+
+// Observer receives the quality of all sessions with media at each sample, those of
+// many sessions at a time. side is answer.LegCaller or answer.LegBackend. One goroutine
+// makes all calls; the values are valid during the call only.
+type Observer interface {
+	ObserveRTT(side string, seconds ...float64)
+	ObserveLoss(side string, ratios ...float64)
+}
+
+// observations collects the quality of a slice of sessions. Its memory is reused for the
+// next slice.
+type observations struct {
+	callerRTT, backendRTT, callerLoss, backendLoss []float64
+}
+
+// add adds one session's sample.
+func (o *observations) add(r *rates, caller, backend roundTrip) {
+	if caller.known {
+		o.callerRTT = append(o.callerRTT, caller.rtt.Seconds())
+	}
+	if backend.known {
+		o.backendRTT = append(o.backendRTT, backend.rtt.Seconds())
+	}
+	if r.caller.known() {
+		o.callerLoss = append(o.callerLoss, r.caller.share())
+	}
+	if r.backend.known() {
+		o.backendLoss = append(o.backendLoss, r.backend.share())
+	}
+}
+
+// report passes everything to the observer, and empties the observations.
+func (o *observations) report(to Observer) {
+	lent := *o
+	*o = observations{o.callerRTT[:0], o.backendRTT[:0], o.callerLoss[:0], o.backendLoss[:0]}
+	if to != nil {
+		to.ObserveRTT(answer.LegCaller, lent.callerRTT...)
+		to.ObserveRTT(answer.LegBackend, lent.backendRTT...)
+		to.ObserveLoss(answer.LegCaller, lent.callerLoss...)
+		to.ObserveLoss(answer.LegBackend, lent.backendLoss...)
+	}
 }

@@ -71,8 +71,8 @@ func TestStreamWithoutSessions(t *testing.T) {
 		t.Errorf("after two minutes less a second: %+v, %d followed", h, r.followed())
 	}
 	r.pass()
-	if len(r.streams) != 0 || r.Left() != (Budget{}) {
-		t.Errorf("%d streams, %+v", len(r.streams), r.Left())
+	if len(r.streams) != 0 || r.historyUse() != (historyUse{}) {
+		t.Errorf("%d streams, %+v", len(r.streams), r.historyUse())
 	}
 	v = r.succeed(v, "live/a")
 	r.pass(v)

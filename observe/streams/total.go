@@ -10,14 +10,14 @@ import (
 	"srtrelay/shard"
 )
 
-// total is what a stream's sessions make together.
+// total sums up the sessions of a stream.
 type total struct {
 	answer.Stream
-	now   second // rates, RTT and loss at present
-	found bool   // it has a session
+	now   second // present rates, RTT and loss
+	found bool   // there is a session
 }
 
-// add takes an established session.
+// add adds an established session.
 func (t *total) add(v *shard.View, r *rates) {
 	if !t.found {
 		t.found, t.now = true, unknown
@@ -26,8 +26,8 @@ func (t *total) add(v *shard.View, r *rates) {
 	if v.Begun.Before(t.Since) {
 		t.Since = v.Begun
 	}
-	// A stream has one backend, but for sessions that outlived a move: then
-	// it is where its publisher is.
+	// A stream has one backend, except for sessions from before it moved. The
+	// publisher's is the present one.
 	if t.Sessions == 0 || v.Publish {
 		t.Backend = ref(v)
 	}
@@ -45,13 +45,13 @@ func (t *total) add(v *shard.View, r *rates) {
 		t.Dropped += q.Dropped
 	}
 	if *r != (rates{}) {
-		caller, backend := legs(v)
+		caller, backend := roundTrips(v)
 		t.now.add(v.Publish, r, caller, backend)
 	}
 }
 
-// settle writes what holds at present into the answer.
-func (t *total) settle() {
+// finish copies the present values to the answer.
+func (t *total) finish() {
 	t.now.complete()
 	t.BitrateIn, t.BitrateOut = float64(t.now[bitrateIn]), float64(t.now[bitrateOut])
 	t.CallerRTT, t.BackendRTT = t.now.known(callerRTT), t.now.known(backendRTT)
@@ -65,20 +65,20 @@ func (s *second) known(k int) *float64 {
 	return new(float64(s[k]))
 }
 
-// totals are all streams at one time. They are not changed any more.
+// totals are all streams at one time. They are immutable.
 type totals struct {
 	list  []answer.Stream
 	taken time.Time
 }
 
-// fresh is how long totals serve: to sum up a hundred thousand sessions costs
-// the shards some ten milliseconds.
-const fresh = time.Second
+// totalsMaxAge is how long totals are cached: summing up a hundred thousand sessions
+// costs the shards some ten milliseconds.
+const totalsMaxAge = time.Second
 
-// cache holds the last totals. Whoever finds them old makes them anew, and
-// others wait for that instead of doing the same.
+// cache holds the last totals. If they are too old, one caller computes new ones, and
+// the others wait for it.
 type cache struct {
-	turn chan struct{} // holds one token: the right to make them
+	turn chan struct{} // holds one token: the right to compute them
 	mu   sync.Mutex
 	last *totals
 }
@@ -92,7 +92,7 @@ func newCache() *cache {
 func (c *cache) get() *totals {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.last == nil || time.Since(c.last.taken) >= fresh {
+	if c.last == nil || time.Since(c.last.taken) >= totalsMaxAge {
 		return nil
 	}
 	return c.last
@@ -104,7 +104,7 @@ func (c *cache) put(t *totals) {
 	c.last = t
 }
 
-// totals returns all streams, at most a second old.
+// totals returns all streams, at most totalsMaxAge old.
 func (w *Watch) totals(ctx context.Context) (*totals, error) {
 	if t := w.all.get(); t != nil {
 		return t, nil
@@ -116,7 +116,7 @@ func (w *Watch) totals(ctx context.Context) (*totals, error) {
 	}
 	defer func() { w.all.turn <- struct{}{} }()
 	if t := w.all.get(); t != nil {
-		return t, nil // somebody else's, while this one waited
+		return t, nil // another caller computed them meanwhile
 	}
 	t, err := w.sumUp(ctx)
 	if err != nil {
@@ -126,11 +126,11 @@ func (w *Watch) totals(ctx context.Context) (*totals, error) {
 	return t, nil
 }
 
-// sumUp walks all sessions.
+// sumUp computes the totals of all streams.
 func (w *Watch) sumUp(ctx context.Context) (*totals, error) {
 	all := &totals{taken: time.Now()}
 	byKey := make(map[string]*total)
-	views := make([]shard.View, slice)
+	views := make([]shard.View, sliceSize)
 	err := walk(ctx, w.group, views, shard.Filter{State: established}, func(views []shard.View) {
 		for i := range views {
 			v := &views[i]
@@ -148,7 +148,7 @@ func (w *Watch) sumUp(ctx context.Context) (*totals, error) {
 	}
 	all.list = make([]answer.Stream, 0, len(byKey))
 	for _, t := range byKey {
-		t.settle()
+		t.finish()
 		all.list = append(all.list, t.Stream)
 	}
 	return all, nil

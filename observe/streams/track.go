@@ -7,23 +7,23 @@ import (
 	"srtrelay/shard"
 )
 
-// idleRounds is for how many samples a session without media is remembered: a
-// pause shorter than that does not interrupt its rates.
+// idleRounds is for how many samples a session without media keeps its track: a shorter
+// pause does not interrupt its rates.
 const idleRounds = 10
 
-// track is what is remembered of a session that carries media, from one sample
-// to the next: two cache lines, because a tick goes through all of them.
+// track is the state of a session with media between samples. It has two cache lines,
+// because each tick visits all tracks.
 type track struct {
-	gen   uint32        // of the session; 0 is nobody's track
+	gen   uint32        // of the session; 0 in an unused track
 	round uint32        // of the last sample with media
 	at    time.Duration // of the last sample, by the Watch's clock
-	bytes [2]uint64     // by telemetry.Way; they may grow by more than a mark tells
+	bytes [2]uint64     // by telemetry.Way; they may grow by more than a mark can hold
 	marks [2]marks      // by telemetry.Way
 	rates
 	stream *stream
 }
 
-// rates are of the last second.
+// rates are those of the last second.
 type rates struct {
 	flow            [2]flowRate // by telemetry.Way
 	caller, backend ratio       // loss on the two sides
@@ -31,12 +31,11 @@ type rates struct {
 
 type flowRate struct{ bits, packets float32 } // per second
 
-// mark is where a counter of packets stood: its lower half, because what it
-// grows by between two samples fits in there many times over.
+// mark is the lower half of a packet counter at the last sample, which is enough to
+// compute its growth.
 type mark uint32
 
-// pass moves the mark to where the counter stands now, and returns what it has
-// grown by; nothing if it went back.
+// pass sets the mark to the counter and returns the growth, 0 if the counter decreased.
 func (m *mark) pass(now uint64) uint64 {
 	grown := int32(uint32(now) - uint32(*m))
 	*m = mark(now)
@@ -46,23 +45,22 @@ func (m *mark) pass(now uint64) uint64 {
 // marks are those of one way.
 type marks struct{ datagrams, packets, repeats, before, behind mark }
 
-// growth is what one way grew by.
+// growth is the growth of one way's counters.
 type growth struct {
 	bytes, datagrams uint64
-	media
+	mediaCounts
 }
 
 func (g *growth) rate(seconds float64) flowRate {
 	return flowRate{bits: float32(float64(g.bytes) * 8 / seconds), packets: float32(float64(g.datagrams) / seconds)}
 }
 
-// pass moves all marks of a way to where it stands, and returns what it has
-// grown by.
-func (t *track) pass(way telemetry.Way, f shard.Flow, now media) growth {
+// pass sets all marks of a way to its counters, and returns their growth.
+func (t *track) pass(way telemetry.Way, f shard.Flow, now mediaCounts) growth {
 	m := &t.marks[way]
 	g := growth{
-		bytes: less(f.Bytes, t.bytes[way]), datagrams: m.datagrams.pass(f.Packets),
-		media: media{m.packets.pass(now.packets), m.repeats.pass(now.repeats), m.before.pass(now.before), m.behind.pass(now.behind)},
+		bytes: growthOf(f.Bytes, t.bytes[way]), datagrams: m.datagrams.pass(f.Packets),
+		mediaCounts: mediaCounts{m.packets.pass(now.packets), m.repeats.pass(now.repeats), m.before.pass(now.before), m.behind.pass(now.behind)},
 	}
 	t.bytes[way] = f.Bytes
 	return g
@@ -73,7 +71,7 @@ func (t *track) passBoth(v *shard.View) (up, down growth) {
 		t.pass(telemetry.ToCaller, v.ToCaller, mediaOf(v, telemetry.ToCaller))
 }
 
-// follow takes a sample, of a time by the Watch's clock.
+// follow computes the rates from a sample; at is by the Watch's clock.
 func (t *track) follow(v *shard.View, at time.Duration, round uint32) {
 	elapsed := (at - t.at).Seconds()
 	t.round = round
@@ -82,12 +80,12 @@ func (t *track) follow(v *shard.View, at time.Duration, round uint32) {
 	}
 	up, down := t.passBoth(v)
 	t.flow[telemetry.ToBackend], t.flow[telemetry.ToCaller] = up.rate(elapsed), down.rate(elapsed)
-	t.caller, t.backend = sides(up.media, down.media)
+	t.caller, t.backend = lossBySide(up.mediaCounts, down.mediaCounts)
 	t.at = at
 }
 
-// rest takes a second without media.
-func (t *track) rest(at time.Duration) {
+// idle notes a sample without media.
+func (t *track) idle(at time.Duration) {
 	t.rates = rates{}
 	t.at = at
 }

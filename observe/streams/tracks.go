@@ -8,12 +8,11 @@ const (
 	chunkMask = chunkSize - 1
 )
 
-// tracks has a place for a session's track by shard and index, as the shards
-// have for the session itself: no hash, and neighbours stay neighbours. An
-// index is used again; the generation tells by whom.
+// tracks holds the tracks by shard and session index, as the shards hold the sessions:
+// without a hash, and in the same order. Shards reuse indices; the generation tells the
+// sessions apart.
 //
-// It grows by chunks, so that a track never moves, and gives back a chunk that
-// nobody uses any more.
+// It grows by chunks, so that a track never moves, and frees chunks without tracks.
 type tracks struct{ shards [][]chunk }
 
 type chunk struct {
@@ -21,7 +20,7 @@ type chunk struct {
 	used   int
 }
 
-// of returns the track of a session, nil if it is not followed.
+// of returns the track of a session, nil if it has none.
 func (ts *tracks) of(id shard.SessionID) *track {
 	if id.IsZero() || id.Shard < 0 || id.Shard >= len(ts.shards) {
 		return nil
@@ -37,8 +36,8 @@ func (ts *tracks) of(id shard.SessionID) *track {
 	return nil
 }
 
-// add returns an empty track for a session that is not followed, in the place
-// of whoever had its index before.
+// add returns an empty track for a session, in place of the track of an earlier session
+// with the same index.
 func (ts *tracks) add(id shard.SessionID) *track {
 	for id.Shard >= len(ts.shards) {
 		ts.shards = append(ts.shards, nil)
@@ -59,7 +58,7 @@ func (ts *tracks) add(id shard.SessionID) *track {
 	return t
 }
 
-// sweep calls keep for every track, and forgets those that it does not want.
+// sweep removes all tracks for which keep returns false.
 func (ts *tracks) sweep(keep func(*track) bool) {
 	for _, chunks := range ts.shards {
 		for i := range chunks {
