@@ -9,22 +9,22 @@ import (
 	"srtrelay/api/answer"
 )
 
-// maxBackends bounds the series: servers that restart register under new
-// names, and Prometheus keeps what it has once seen.
+// maxBackends bounds the series: servers register under new names when they restart, and
+// Prometheus keeps old series.
 const maxBackends = 1000
 
-// Backends gives every backend the relay knows.
+// Backends returns every backend that the relay knows.
 type Backends interface {
 	Backends() []answer.Backend
 }
 
-// backendColumn is one figure of every backend.
+// backendColumn is one metric of all backends.
 type backendColumn struct {
 	desc *prometheus.Desc
 	of   func(b *answer.Backend) float64
 }
 
-// backendCollector shows the backends, each under its ID.
+// backendCollector exports the backends, labelled with their IDs.
 type backendCollector struct {
 	backends     Backends
 	all, leftOut *prometheus.Desc

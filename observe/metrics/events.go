@@ -10,15 +10,15 @@ import (
 	"srtrelay/shard"
 )
 
-// Buckets. A handshake takes two round trips to the backend and perhaps a
-// failover, and 3 s at most; a session lasts from a failed attempt to a week.
+// Buckets. A handshake takes two round trips to the backend, more with a failover, and 3 s
+// at most. A session lasts from seconds to weeks.
 var (
 	handshakeBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 3}
 	sessionBuckets   = []float64{1, 10, 60, 300, 1800, 3600, 6 * 3600, 24 * 3600, 7 * 24 * 3600}
 )
 
-// otherCode stands for every rejection code without a name: backends choose
-// theirs freely, and each would be a series.
+// otherCode is the label of all rejection codes without a name: backends may send any code,
+// and each would be a series.
 const otherCode = "other"
 
 // causes are why sessions end.
@@ -27,15 +27,15 @@ var causes = []shard.Cause{
 	shard.CauseReplaced, shard.CauseStopped, shard.CauseKicked,
 }
 
-// Events counts what happens to sessions. What a shard could not tell, because
-// nobody took its events in time, is in srtrelay_events_lost_total.
+// Events counts the shards' events. srtrelay_events_lost_total counts those that were lost
+// because the queue of events was full.
 type Events struct {
 	handshakes, sessions prometheus.Histogram
 	ended, rejected      *prometheus.CounterVec
 	byCause              map[shard.Cause]prometheus.Counter
 }
 
-// NewEvents returns counters at 0.
+// NewEvents returns Events without any event.
 func NewEvents() *Events {
 	e := &Events{
 		handshakes: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -54,7 +54,7 @@ func NewEvents() *Events {
 		}, []string{"code", "reason"}),
 		byCause: make(map[shard.Cause]prometheus.Counter),
 	}
-	// All at 0 from the start: a rate must see the first one.
+	// All series exist from the start, so that rate() sees the first increase.
 	for _, c := range causes {
 		e.byCause[c] = e.ended.WithLabelValues(strings.ReplaceAll(c.String(), " ", "_"))
 	}
@@ -67,7 +67,7 @@ func NewEvents() *Events {
 	return e
 }
 
-// codeLabels are the labels of a rejection code: its number and its name.
+// codeLabels returns the labels of a rejection code: its number and its name.
 func codeLabels(c handshake.Code) []string {
 	number, name, named := strings.Cut(c.String(), " ")
 	if !named {

@@ -2,8 +2,8 @@ package metrics
 
 import "srtrelay/shard"
 
-// family is one metric: its name without the prefix, its help, and the label
-// it has beside the shard, if any.
+// family is a metric: its name without the prefix, its help text, and its label beside the
+// shard, if any.
 type family struct {
 	name, help, label string
 }
@@ -14,7 +14,7 @@ type series struct {
 	value string // of the label
 }
 
-// Families that several counters share.
+// Families of several counters.
 var (
 	received       = family{"datagrams_received_total", "Datagrams received, by the side they came from.", "side"}
 	receivedBytes  = family{"received_bytes_total", "UDP payload bytes received, by the side they came from.", "side"}
@@ -25,7 +25,7 @@ var (
 	capped         = family{"handshakes_capped_total", "Handshakes refused at a cap, by the cap.", "reason"}
 )
 
-// Label values. The two sides and the two directions are all there are.
+// Label values of sides and directions.
 const (
 	front     = "front"
 	back      = "back"
@@ -33,7 +33,7 @@ const (
 	toCaller  = "to_caller"
 )
 
-// seriesOf says which series shows counter k.
+// seriesOf returns the series of counter k.
 func seriesOf(k shard.Counter) series {
 	switch {
 	case k.IsDrop():
@@ -44,8 +44,8 @@ func seriesOf(k shard.Counter) series {
 	if s, ok := described[k.String()]; ok {
 		return s
 	}
-	// A counter that nobody has described is shown by its own name rather
-	// than hidden; a test asks for its description.
+	// An undescribed counter is exported under its own name; a test fails until it is
+	// described.
 	f := family{name: k.String(), help: "Shard counter " + k.String() + "."}
 	if !k.IsGauge() {
 		f.name += "_total"
@@ -53,8 +53,7 @@ func seriesOf(k shard.Counter) series {
 	return series{f, ""}
 }
 
-// described are the series of all counters except drops, by the counter's
-// name.
+// described are the series of all counters except drops, by the name of the counter.
 var described = map[string]series{
 	"received_front":             {received, front},
 	"received_back":              {received, back},
@@ -94,17 +93,17 @@ var described = map[string]series{
 	"at_source_cap":         {capped, "source"},
 	"events_lost":           alone("events_lost_total", "Events lost because their queue was full."),
 	"kernel_drops":          alone("kernel_drops_total", "Datagrams that the kernel dropped at a full receive buffer."),
-	"upstream_failed":       alone("upstream_failed_total", "Upstream sockets that could not be opened, as for want of descriptors: their callers were refused with 2402."),
-	"offload_lost":          alone("offload_lost_total", "Destinations to which superpackets were given up: datagrams go there one by one until another is tried."),
+	"upstream_failed":       alone("upstream_failed_total", "Upstream sockets that could not be opened, for example for lack of descriptors: their callers were refused with 2402."),
+	"offload_lost":          alone("offload_lost_total", "Destinations for which superpackets were given up: datagrams go there one by one until the next attempt."),
 
 	"sessions":   alone("sessions", "Sessions in any state."),
 	"half_open":  alone("half_open_handshakes", "Sessions whose handshake is not complete."),
 	"tombstones": alone("tombstones", "Ended sessions remembered for stragglers."),
 
 	"receive_queued_bytes": alone("receive_queued_bytes", "Kernel memory of the datagrams that wait to be received, up to a second old."),
-	"batch_bytes":          alone("batch_bytes", "Memory of the batch that receive calls fill: it grows and shrinks with what comes."),
-	"send_queued_bytes":    alone("send_queued_bytes", "Kernel memory of the datagrams that wait to leave, up to a second old."),
+	"batch_bytes":          alone("batch_bytes", "Memory of the batch that receive calls fill: it grows and shrinks with the traffic."),
+	"send_queued_bytes":    alone("send_queued_bytes", "Kernel memory of the datagrams that wait to be sent, up to a second old."),
 }
 
-// alone is a family of one series per shard.
+// alone returns a family with one series per shard.
 func alone(name, help string) series { return series{family: family{name: name, help: help}} }

@@ -7,16 +7,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// histogram is one that takes many values at once: prometheus's own has four
-// atomic operations for each, and a hundred thousand sessions have some
-// hundred thousand values every second.
+// histogram observes many values in one call. Prometheus's own needs four atomic operations
+// per value, and many sessions have hundreds of thousands of values per second.
 type histogram struct {
 	desc   *prometheus.Desc
-	bounds []float64 // upper ones, ascending
-	labels []string  // their values
+	bounds []float64 // upper bounds, ascending
+	labels []string  // values of the labels
 
 	mu     sync.Mutex
-	counts []uint64 // by bound, and one of what is beyond all
+	counts []uint64 // by bound, and one for greater values
 	sum    float64
 }
 

@@ -1,8 +1,8 @@
-// Package metrics shows the relay's figures to Prometheus.
+// Package metrics exports the relay's numbers to Prometheus.
 //
-// What the shards count is only copied and named at each scrape; what happens
-// to sessions, and how well they fare, is gathered here off their loops. It
-// must not know how a shard works, and it puts no metric object into a loop.
+// At each scrape it copies the shards' counters and gives them names. Histograms of
+// sessions and their quality are kept here, outside of the shards' loops. It must not know
+// how a shard works.
 package metrics
 
 import (
@@ -22,51 +22,47 @@ import (
 	"srtrelay/shard"
 )
 
-// Limits of scraping. Two servers of a pair may scrape at once, with a person
-// looking on; more is a mistake.
+// Limits of scraping: two servers of a redundant pair and a person may scrape at once.
 const (
 	maxScrapes    = 4
 	scrapeTimeout = 10 * time.Second
 )
 
-// Shards gives a copy of every shard's counters.
+// Shards returns a copy of every shard's counters.
 type Shards interface {
 	Stats() []shard.Stats
 }
 
-// Sources are whom a scrape asks, and what has been gathered for it. Those
-// that are nil have nothing to show.
+// Sources are the parts of the relay whose numbers are exported; nil ones are left out.
 type Sources struct {
 	Version  string
 	Shards   Shards
 	Backends Backends
-	// Streams has metrics for the oldest StreamsShown of its streams.
+	// Streams lists the streams; the oldest StreamsShown have metrics of their own.
 	Streams      Streams
 	StreamsShown int
-	// Histories counts the streams whose last minutes are remembered, and those
-	// for which the budget has no room.
+	// Histories counts the streams with a history, and those without because the
+	// memory for histories is used up.
 	Histories func() (kept, leftOut int)
-	// Connections counts the API's: those open, those that were idle and made
-	// room for newer ones, and those that found no room.
+	// Connections counts the API's connections: open, closed while idle for a newer
+	// one, and refused.
 	Connections func() (open int, replaced, refused uint64)
 	Events      *Events
 	Quality     *Quality
-	// Log says what became of the log's lines.
+	// Log counts lost log lines and failed writes.
 	Log func() asynclog.Stats
-	// Supervisor counts the panics of tasks, also those of a scrape.
+	// Supervisor counts panics of tasks, also those of a scrape.
 	Supervisor *supervise.Supervisor
-	// Store is the state that relays share.
+	// Store is the state shared by relays.
 	Store Store
 }
 
-// Handler answers scrapes with what the sources show, and with what the Go
-// runtime and the kernel say of the process.
+// Handler answers scrapes with the metrics of the sources, the Go runtime and the process.
 func Handler(from Sources, log *slog.Logger) http.Handler {
-	// A registry of its own: the global one shows whatever a dependency
-	// registers in passing.
+	// Not the global registry, in which dependencies may register metrics.
 	r := prometheus.NewRegistry()
 	for _, c := range from.collectors(log) {
-		r.MustRegister(guarded{c, from.Supervisor})
+		r.MustRegister(protected{c, from.Supervisor})
 	}
 	r.MustRegister(
 		collectors.NewGoCollector(),
@@ -79,9 +75,9 @@ func Handler(from Sources, log *slog.Logger) http.Handler {
 	})
 }
 
-// collectors are all the relay's own.
+// collectors returns the collectors of all sources.
 func (from Sources) collectors(log *slog.Logger) []prometheus.Collector {
-	all := []prometheus.Collector{NewCollector(from.Version, from.Shards)}
+	all := []prometheus.Collector{newShardCollector(from.Version, from.Shards)}
 	if from.Backends != nil {
 		all = append(all, newBackendCollector(from.Backends))
 	}
@@ -112,26 +108,26 @@ func (from Sources) collectors(log *slog.Logger) []prometheus.Collector {
 	return all
 }
 
-// Collector is a prometheus.Collector over the shards' counters. It holds no
-// numbers and may be used from any goroutine.
-type Collector struct {
+// shardCollector exports the shards' counters. It holds no numbers; any goroutine may use
+// it.
+type shardCollector struct {
 	shards Shards
 	build  prometheus.Metric
 	shown  [shard.NumCounters]column
 }
 
-// column is how one counter is shown in every scrape.
+// column describes the metric of one counter.
 type column struct {
 	desc  *prometheus.Desc
 	kind  prometheus.ValueType
 	value []string // of the label beside the shard, if there is one
 }
 
-// NewCollector makes a collector that reads shards at each scrape.
-func NewCollector(version string, shards Shards) *Collector {
+// newShardCollector returns a collector that reads the shards at each scrape.
+func newShardCollector(version string, shards Shards) *shardCollector {
 	info := prometheus.NewDesc("srtrelay_build_info", "Always 1; the labels say which build runs.",
 		[]string{"version", "goversion"}, nil)
-	c := &Collector{
+	c := &shardCollector{
 		shards: shards,
 		build:  prometheus.MustNewConstMetric(info, prometheus.GaugeValue, 1, version, runtime.Version()),
 	}
@@ -152,7 +148,7 @@ func NewCollector(version string, shards Shards) *Collector {
 }
 
 // Describe implements prometheus.Collector.
-func (c *Collector) Describe(out chan<- *prometheus.Desc) {
+func (c *shardCollector) Describe(out chan<- *prometheus.Desc) {
 	out <- c.build.Desc()
 	for i := range c.shown {
 		out <- c.shown[i].desc
@@ -160,7 +156,7 @@ func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector.
-func (c *Collector) Collect(out chan<- prometheus.Metric) {
+func (c *shardCollector) Collect(out chan<- prometheus.Metric) {
 	out <- c.build
 	for _, stats := range c.shards.Stats() {
 		number := []string{strconv.Itoa(stats.Shard)}

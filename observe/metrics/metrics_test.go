@@ -153,7 +153,7 @@ func TestLint(t *testing.T) {
 // described by someone who thought about it.
 func TestEveryCounterIsShown(t *testing.T) {
 	r := prometheus.NewPedanticRegistry()
-	r.MustRegister(NewCollector("v1.2.3", twoShards{}))
+	r.MustRegister(newShardCollector("v1.2.3", twoShards{}))
 	n, err := testutil.GatherAndCount(r)
 	if err != nil {
 		t.Fatal(err)

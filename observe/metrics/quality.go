@@ -1,22 +1,20 @@
 package metrics
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"github.com/prometheus/client_golang/prometheus"
 
-// The two sides of the relay.
-const (
-	callerLeg  = "caller"
-	backendLeg = "backend"
+	"srtrelay/api/answer"
 )
 
-// Buckets. RTTs from one rack to two satellites; losses from none, which has a
-// bucket of its own, to a link that is as good as dead.
+// Buckets. RTTs range from that of one rack to that of two satellite links; losses from
+// none, which has a bucket of its own, to a dead link.
 var (
 	rttBuckets  = []float64{.001, .0025, .005, .01, .025, .05, .1, .2, .4, .8, 1.6}
 	lossBuckets = []float64{0, .001, .0025, .005, .01, .02, .05, .1, .2, .5}
 )
 
-// Quality gathers what the sampler of streams sees of every active session
-// at each sample. Any goroutine may call it.
+// Quality holds histograms of the quality of all active sessions at each sample; it
+// implements streams.Observer. Any goroutine may call it.
 type Quality struct {
 	rtt, loss map[string]*histogram // by leg
 }
@@ -34,20 +32,19 @@ func NewQuality() *Quality {
 func byLeg(name, help string, bounds []float64) map[string]*histogram {
 	desc := prometheus.NewDesc(name, help, []string{"leg"}, nil)
 	return map[string]*histogram{
-		callerLeg:  newHistogram(desc, bounds, callerLeg),
-		backendLeg: newHistogram(desc, bounds, backendLeg),
+		answer.LegCaller:  newHistogram(desc, bounds, answer.LegCaller),
+		answer.LegBackend: newHistogram(desc, bounds, answer.LegBackend),
 	}
 }
 
-// ObserveRTT notes sessions' RTTs on a side of the relay, caller or backend.
+// ObserveRTT adds sessions' RTTs on one leg.
 func (q *Quality) ObserveRTT(side string, seconds ...float64) {
 	if h := q.rtt[side]; h != nil {
 		h.observe(seconds)
 	}
 }
 
-// ObserveLoss notes which shares of sessions' media were lost on a side of the
-// relay, from 0 to 1.
+// ObserveLoss adds sessions' shares of lost media on one leg, from 0 to 1.
 func (q *Quality) ObserveLoss(side string, ratios ...float64) {
 	if h := q.loss[side]; h != nil {
 		h.observe(ratios)
@@ -57,8 +54,8 @@ func (q *Quality) ObserveLoss(side string, ratios ...float64) {
 // Describe implements prometheus.Collector.
 func (q *Quality) Describe(out chan<- *prometheus.Desc) {
 	// Both legs of a family have one description.
-	q.rtt[callerLeg].Describe(out)
-	q.loss[callerLeg].Describe(out)
+	q.rtt[answer.LegCaller].Describe(out)
+	q.loss[answer.LegCaller].Describe(out)
 }
 
 // Collect implements prometheus.Collector.

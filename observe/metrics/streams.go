@@ -10,24 +10,23 @@ import (
 	"srtrelay/api/answer"
 )
 
-// streamsTimeout bounds what a scrape waits for the shards.
+// streamsTimeout bounds how long a scrape waits for the shards.
 const streamsTimeout = 3 * time.Second
 
-// Streams gives what the sessions make together; see streams.Watch.
+// Streams lists streams; see streams.Watch.
 type Streams interface {
 	Streams(ctx context.Context, q answer.StreamQuery) (answer.StreamList, error)
 }
 
-// streamColumn is one figure of a stream; ok is false where it is not known.
+// streamColumn is one metric of a stream; ok is false if the value is unknown.
 type streamColumn struct {
 	desc   *prometheus.Desc
 	labels []string // beside the stream
 	of     func(s *answer.Stream) (value float64, ok bool)
 }
 
-// streamCollector shows the oldest streams, so that those that are shown stay
-// as long as they live: a stream that came and went in the list would cost
-// Prometheus more than one that is never there.
+// streamCollector exports the oldest streams, so that a stream with metrics keeps them while
+// it lives: series that come and go cost Prometheus more.
 type streamCollector struct {
 	streams      Streams
 	most         int
@@ -51,7 +50,7 @@ func (c *streamCollector) figures() {
 	known := func(f func(s *answer.Stream) float64) func(*answer.Stream) (float64, bool) {
 		return func(s *answer.Stream) (float64, bool) { return f(s), true }
 	}
-	// scaled turns what the API tells into base units.
+	// scaled converts the API's units to base units.
 	scaled := func(part float64, f func(s *answer.Stream) *float64) func(*answer.Stream) (float64, bool) {
 		return func(s *answer.Stream) (float64, bool) {
 			if v := f(s); v != nil {
@@ -78,11 +77,11 @@ func (c *streamCollector) figures() {
 	add(known(func(s *answer.Stream) float64 { return s.BitrateIn / 8 }), "in")
 	add(known(func(s *answer.Stream) float64 { return s.BitrateOut / 8 }), "out")
 	family("rtt_seconds", "RTT of the stream's worst session, by the side of the relay.", "leg")
-	add(scaled(milli, func(s *answer.Stream) *float64 { return s.CallerRTT }), callerLeg)
-	add(scaled(milli, func(s *answer.Stream) *float64 { return s.BackendRTT }), backendLeg)
+	add(scaled(milli, func(s *answer.Stream) *float64 { return s.CallerRTT }), answer.LegCaller)
+	add(scaled(milli, func(s *answer.Stream) *float64 { return s.BackendRTT }), answer.LegBackend)
 	family("loss_ratio", "Loss of media in the stream's worst session over the last second, by the side of the relay.", "leg")
-	add(scaled(percent, func(s *answer.Stream) *float64 { return s.CallerLoss }), callerLeg)
-	add(scaled(percent, func(s *answer.Stream) *float64 { return s.BackendLoss }), backendLeg)
+	add(scaled(percent, func(s *answer.Stream) *float64 { return s.CallerLoss }), answer.LegCaller)
+	add(scaled(percent, func(s *answer.Stream) *float64 { return s.BackendLoss }), answer.LegBackend)
 	family("since_timestamp_seconds", "When the stream's oldest session began.")
 	add(known(func(s *answer.Stream) float64 { return float64(s.Since.UnixMilli()) / milli }))
 }
@@ -100,19 +99,19 @@ func (c *streamCollector) Describe(out chan<- *prometheus.Desc) {
 	}
 }
 
-// Collect implements prometheus.Collector. Without an answer the other
-// metrics are shown all the same.
+// Collect implements prometheus.Collector. If the shards do not answer, only these metrics
+// are missing.
 func (c *streamCollector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), streamsTimeout)
 	defer cancel()
 	list, err := c.streams.Streams(ctx, answer.StreamQuery{Sort: answer.SortSince, Limit: c.most})
 	if err != nil {
-		c.log.Warn("metrics without streams", "error", err)
+		c.log.Warn("cannot list the streams for a scrape", "error", err)
 		return
 	}
 	shown := list.Streams[:min(len(list.Streams), c.most)]
 	for i := range shown {
-		// Text that is no UTF-8 would spoil the whole scrape.
+		// Prometheus rejects a scrape with text that is not UTF-8.
 		c.show(out, &shown[i], answer.Escape(shown[i].Key))
 	}
 	out <- prometheus.MustNewConstMetric(c.all, prometheus.GaugeValue, float64(list.Total))
