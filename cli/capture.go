@@ -16,10 +16,10 @@ import (
 	"srtrelay/cli/term"
 )
 
-// saying is how often a capture tells how far it is.
-const saying = time.Second
+// progressInterval is how often a capture prints its progress.
+const progressInterval = time.Second
 
-// captureJob is one command line of capture.
+// captureJob holds the flags of capture.
 type captureJob struct {
 	shell *Shell
 	query client.CaptureQuery
@@ -33,27 +33,27 @@ func (s *Shell) captureCommand() *cobra.Command {
 		Use: "capture", Short: "write the datagrams of a stream or session to a pcapng file",
 		Long: "Write the datagrams of a stream or of sessions to a pcapng file, both legs, until Ctrl-C, a\n" +
 			"limit, or the end of the sessions. Without --payload only headers and control packets.",
-		Args: takes(0, 0, "no arguments"), ValidArgsFunction: cobra.NoFileCompletions,
+		Args: argCount(0, 0, "no arguments"), ValidArgsFunction: cobra.NoFileCompletions,
 		Annotations: map[string]string{
-			noteText: "What the relay had no time to write is missing and counted at the end of the file; streams\ndo not wait for a capture.",
+			noteText: "Streams do not wait for a capture: datagrams that the relay has no time to copy are missing in\nthe file, and counted at its end.",
 		},
 	}
-	a := s.asks(c)
-	c.Flags().StringArrayVar(&j.query.Streams, "stream", nil, "the stream to capture, with sessions that begin meanwhile; repeatable")
+	a := s.newAPICommand(c)
+	c.Flags().StringArrayVar(&j.query.Streams, "stream", nil, "capture this stream, also sessions that begin meanwhile; repeatable")
 	placeholder(c, "stream", "KEY")
-	c.Flags().StringArrayVar(&j.query.Sessions, "session", nil, "the session to capture; repeatable")
+	c.Flags().StringArrayVar(&j.query.Sessions, "session", nil, "capture this session; repeatable")
 	placeholder(c, "session", "ID")
-	c.Flags().BoolVar(&j.query.Payload, "payload", false, "media too, not only headers")
-	c.Flags().DurationVar(&j.query.Duration, "time", 0, "end after so long; default 60s")
+	c.Flags().BoolVar(&j.query.Payload, "payload", false, "capture media too, not only headers")
+	c.Flags().DurationVar(&j.query.Duration, "time", 0, "end after this time; default 60s")
 	placeholder(c, "time", "TIME")
-	textFlag(c, &j.bytes, "bytes", "SIZE", "end at this size, as 64MiB; default 64MiB")
-	c.Flags().IntVar(&j.query.Rate, "rate", 0, "at most so many datagrams per second; the relay's default otherwise")
+	stringFlag(c, &j.bytes, "bytes", "SIZE", "end at this size, as 64MiB; default 64MiB")
+	c.Flags().IntVar(&j.query.Rate, "rate", 0, "at most N datagrams per second; default the relay's")
 	placeholder(c, "rate", "N")
-	c.Flags().StringVarP(&j.file, "output", "o", "", "where to write; - for standard output")
+	c.Flags().StringVarP(&j.file, "output", "o", "", "file to write; - for standard output")
 	placeholder(c, "output", "FILE")
 	completeFlag(c, "stream", a.complete(-1, streamKeys))
 	completeFlag(c, "session", a.complete(-1, sessionIDs))
-	c.RunE = a.with(func(ctx context.Context, cl *client.Client, _ []string) error {
+	c.RunE = a.run(func(ctx context.Context, cl *client.Client, _ []string) error {
 		if err := j.check(); err != nil {
 			return err
 		}
@@ -65,25 +65,25 @@ func (s *Shell) captureCommand() *cobra.Command {
 func (j *captureJob) check() (err error) {
 	switch q := &j.query; {
 	case len(q.Streams)+len(q.Sessions) == 0:
-		return misused("--stream: missing; name a stream or, with --session, a session")
+		return usageErrorf("--stream: missing; name a stream or, with --session, a session")
 	case q.Duration != 0 && q.Duration < time.Second:
-		return misused("--time: %v: shorter than 1s", q.Duration)
+		return usageErrorf("--time: %v: shorter than 1s", q.Duration)
 	case q.Rate < 0:
-		return misused("--rate: %d: below 1", q.Rate)
+		return usageErrorf("--rate: %d: below 1", q.Rate)
 	case j.file == "":
-		return misused("--output: missing; name a file, or - for standard output")
-	case j.file == "-" && term.Is(j.shell.Stdout):
-		return misused("--output: standard output is a terminal; name a file, or send it into a pipe")
+		return usageErrorf("--output: missing; name a file, or - for standard output")
+	case j.file == "-" && term.IsTerminal(j.shell.Stdout):
+		return usageErrorf("--output: standard output is a terminal; name a file, or send it into a pipe")
 	}
 	if j.bytes != "" {
 		if j.query.Bytes, err = parseSize(j.bytes); err != nil {
-			return misused("--bytes: %q: %w", j.bytes, err)
+			return usageErrorf("--bytes: %q: %w", j.bytes, err)
 		}
 	}
 	return nil
 }
 
-// parseSize reads a number of bytes with a unit of 1024s.
+// parseSize reads a number of bytes, with KiB, MiB or GiB or without a unit.
 func parseSize(text string) (int64, error) {
 	shift := 0
 	for i, unit := range []string{"KiB", "MiB", "GiB"} {
@@ -98,8 +98,8 @@ func parseSize(text string) (int64, error) {
 	return n << shift, nil
 }
 
-// run captures. The file is made when the relay has agreed: a refused capture
-// must not cost an older one.
+// run captures. It creates the file after the relay has accepted the capture, so that a
+// refused one does not overwrite an older file.
 func (j *captureJob) run(ctx context.Context, c *client.Client) error {
 	body, err := c.Capture(ctx, j.query)
 	if err != nil {
@@ -112,13 +112,13 @@ func (j *captureJob) run(ctx context.Context, c *client.Client) error {
 		if err != nil {
 			return fmt.Errorf("make the file: %w", err)
 		}
-		defer file.Close() // again, where it was not closed below
+		defer file.Close() // for errors; below it is closed and checked
 		to = file
 	}
-	// Unbuffered towards a pipe: whoever reads it wants to see packets now.
+	// A pipe is flushed after each block: its reader wants to see packets at once.
 	out := bufio.NewWriter(to)
 	progress := captureProgress{job: j, next: time.Now()}
-	err = client.CopyBlocks(flushed{out, j.file == "-"}, body, progress.take)
+	err = client.CopyBlocks(flushed{out, j.file == "-"}, body, progress.update)
 	if ctx.Err() != nil {
 		err = nil // Ctrl-C is how most captures end
 	}
@@ -134,7 +134,7 @@ func (j *captureJob) run(ctx context.Context, c *client.Client) error {
 	return err
 }
 
-// flushed writes through at once where that is wanted.
+// flushed flushes after each write if atOnce is true.
 type flushed struct {
 	*bufio.Writer
 	atOnce bool
@@ -149,22 +149,22 @@ func (f flushed) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// captureProgress tells on standard error how far a capture is: once a second
-// on a terminal, and at the end.
+// captureProgress prints the progress of a capture to standard error: on a terminal once per
+// progressInterval, and at the end.
 type captureProgress struct {
 	job            *captureJob
 	next           time.Time
 	bytes, packets int64
-	said           bool
+	printed        bool
 }
 
-func (p *captureProgress) take(bytes, packets int64) {
+func (p *captureProgress) update(bytes, packets int64) {
 	p.bytes, p.packets = bytes, packets
 	now := time.Now()
-	if now.Before(p.next) || !term.Is(p.job.shell.Stderr) {
+	if now.Before(p.next) || !term.IsTerminal(p.job.shell.Stderr) {
 		return
 	}
-	p.next, p.said = now.Add(saying), true
+	p.next, p.printed = now.Add(progressInterval), true
 	fmt.Fprintf(p.job.shell.Stderr, "\r%s\x1b[K", p)
 }
 
@@ -180,7 +180,7 @@ func (p *captureProgress) end(reason string, dropped uint64) {
 	if reason != "" {
 		line += fmt.Sprintf("; %s, %d datagrams left out", reason, dropped)
 	}
-	if p.said {
+	if p.printed {
 		line = "\r\x1b[K" + line
 	}
 	fmt.Fprintln(p.job.shell.Stderr, line)

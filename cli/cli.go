@@ -1,7 +1,6 @@
-// Package cli is the command line of srtrelay: one file per command. `serve`
-// reads the settings and hands them to a function that runs the relay; all
-// other commands ask a running relay by its API (package client) and show the
-// answer (package term).
+// Package cli is the command line of srtrelay, with one file per command. serve reads the
+// settings and calls a function that runs the relay. Most other commands call the API of a
+// running relay (package client) and print the answer (package term).
 package cli
 
 import (
@@ -20,14 +19,14 @@ import (
 	"srtrelay/config"
 )
 
-// Exit codes. A supervisor may restart after 1; after 2 a person must look.
+// Exit codes. After 1 a restart may help; after 2 somebody must change something.
 const (
 	exitClean       = 0
 	exitFailed      = 1
 	exitCannotStart = 2
 )
 
-// Shell is what a command has of the process around it.
+// Shell is the environment of a command: streams, variables, files and signals.
 type Shell struct {
 	Version   string
 	LookupEnv func(string) (string, bool)
@@ -37,24 +36,24 @@ type Shell struct {
 	Stdout    io.Writer
 	Stderr    io.Writer
 	Signals   <-chan os.Signal // SIGINT and SIGTERM
-	// Serve runs the relay until it ends. started says whether it answered
+	// Serve runs the relay until it ends. started is false if it never answered
 	// callers.
 	Serve func(config.Config) (started bool, err error)
 }
 
-// Annotations of commands and flags, from which help and man page are made.
+// Annotations of commands and flags, for the help and the manual page.
 const (
-	noteText = "note" // of a command: what stands below its flags
-	exitText = "exit" // of a command: its exit codes, "" for askingExits
+	noteText = "note" // of a command: the text below its flags
+	exitText = "exit" // of a command: its exit codes, "" for apiExits
 	argText  = "arg"  // of a flag: the placeholder of its value
 )
 
-// askingExits are the exit codes of commands that ask a running relay.
-const askingExits = "0 done, 1 the relay cannot be reached or refuses, 2 the command line is wrong."
+// apiExits are the exit codes of commands that call the API of a running relay.
+const apiExits = "0 done, 1 the relay cannot be reached or refuses, 2 the command line is wrong."
 
-// table is every command, in the order in which they are told. Dispatch, help,
-// completion and man page are made from it.
-func (s *Shell) table() []*cobra.Command {
+// commands returns every command in the order of the help. Dispatch, help, completion and
+// manual page use it.
+func (s *Shell) commands() []*cobra.Command {
 	return []*cobra.Command{
 		s.serveCommand(), s.topCommand(), s.streamsCommand(), s.sessionsCommand(), s.backendsCommand(),
 		s.shardsCommand(), s.eventsCommand(), s.captureCommand(), s.resolveCommand(),
@@ -62,23 +61,23 @@ func (s *Shell) table() []*cobra.Command {
 	}
 }
 
-// usageError is a command line that cannot be meant: exitCannotStart.
+// usageError is a mistake in the command line. The exit code is exitCannotStart.
 type usageError struct {
 	cause error
-	whole bool // it names the command itself
+	whole bool // cause names the command itself
 }
 
 // Error implements error.
 func (e *usageError) Error() string { return e.cause.Error() }
 
-// Unwrap gives errors.Is and errors.As the cause.
+// Unwrap returns the cause, for errors.Is and errors.As.
 func (e *usageError) Unwrap() error { return e.cause }
 
-func misused(format string, args ...any) error {
+func usageErrorf(format string, args ...any) error {
 	return &usageError{cause: fmt.Errorf(format, args...)}
 }
 
-// exitCode ends a command that has said what there is to say.
+// exitCode ends a command that has already printed its error.
 type exitCode int
 
 // Error implements error.
@@ -92,8 +91,7 @@ func exit(code int) error {
 	return exitCode(code)
 }
 
-// Run runs one command line and returns its exit code. Without a command the
-// flags are those of serve.
+// Run runs a command line and returns the exit code. Without a command it runs serve.
 func (s *Shell) Run(args []string) int {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		args = append([]string{"serve"}, args...)
@@ -118,7 +116,7 @@ func (s *Shell) Run(args []string) int {
 	if !ok || !usage.whole {
 		err = fmt.Errorf("%s: %w", path(command), err)
 	}
-	s.complain(err)
+	s.printError(err)
 	if ok {
 		return exitCannotStart
 	}
@@ -127,13 +125,13 @@ func (s *Shell) Run(args []string) int {
 
 // root is the tree of commands.
 func (s *Shell) root() *cobra.Command {
-	cobra.EnableCommandSorting = false // the table has its order
+	cobra.EnableCommandSorting = false // commands has its own order
 	root := &cobra.Command{Use: "srtrelay", SilenceErrors: true, SilenceUsage: true, Args: cobra.ArbitraryArgs}
-	root.AddCommand(s.table()...)
+	root.AddCommand(s.commands()...)
 	root.SetHelpCommand(s.helpCommand(root))
-	root.SetHelpFunc(func(c *cobra.Command, _ []string) { s.say(s.usageOf(c)) })
+	root.SetHelpFunc(func(c *cobra.Command, _ []string) { s.print(s.usageOf(c)) })
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return flagError(c, err) })
-	root.CompletionOptions.DisableDefaultCmd = true // there is our own
+	root.CompletionOptions.DisableDefaultCmd = true // completionCommand replaces it
 	root.SetIn(s.Stdin)
 	root.SetOut(s.Stdout)
 	root.SetErr(s.Stderr)
@@ -145,7 +143,7 @@ func known(root *cobra.Command, name string) bool {
 	return slices.ContainsFunc(root.Commands(), func(c *cobra.Command) bool { return c.Name() == name })
 }
 
-// names lists the commands as a person says it.
+// names lists the commands in a sentence: a, b and c.
 func names(root *cobra.Command) string {
 	var all []string
 	for _, c := range visible(root) {
@@ -154,34 +152,34 @@ func names(root *cobra.Command) string {
 	return strings.Join(all[:len(all)-1], ", ") + " and " + all[len(all)-1]
 }
 
-// path is a command's name with those of the commands above it, but srtrelay.
+// path returns a command's name with its parents, except srtrelay.
 func path(c *cobra.Command) string {
 	return strings.TrimPrefix(c.CommandPath(), "srtrelay ")
 }
 
-// flagError says in our words what is wrong with a flag.
+// flagError turns an error of pflag into one of this program's form.
 func flagError(c *cobra.Command, err error) error {
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		if short := unknown.GetSpecifiedShortnames(); short != "" {
-			return misused("-%s: unknown flag", short)
+			return usageErrorf("-%s: unknown flag", short)
 		}
 		name, _, _ := strings.Cut(unknown.GetSpecifiedName(), "=")
-		return misused("--%s: unknown flag%s", name, nearest(c, name))
+		return usageErrorf("--%s: unknown flag%s", name, nearest(c, name))
 	}
 	if missing, ok := errors.AsType[*pflag.ValueRequiredError](err); ok {
-		return misused("--%s: value missing", missing.GetSpecifiedName())
+		return usageErrorf("--%s: value missing", missing.GetSpecifiedName())
 	}
 	if bad, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
 		cause := errors.Unwrap(bad)
 		for next := errors.Unwrap(cause); next != nil; next = errors.Unwrap(cause) {
 			cause = next
 		}
-		return misused("--%s: %q: %w", bad.GetFlag().Name, bad.GetValue(), cause)
+		return usageErrorf("--%s: %q: %w", bad.GetFlag().Name, bad.GetValue(), cause)
 	}
 	return &usageError{cause: err}
 }
 
-// nearest ends an error line with the flag that begins or ends as name does.
+// nearest returns the end of an error line: the flag with the longest common prefix.
 func nearest(c *cobra.Command, name string) string {
 	best, score := "", 1
 	c.Flags().VisitAll(func(f *pflag.Flag) {
@@ -199,20 +197,20 @@ func nearest(c *cobra.Command, name string) string {
 	return fmt.Sprintf(", did you mean %q?", "--"+best)
 }
 
-// takes checks how many arguments there are; what is what they should be.
-func takes(least, most int, what string) cobra.PositionalArgs {
+// argCount checks the number of arguments; what describes them in the error.
+func argCount(least, most int, what string) cobra.PositionalArgs {
 	return func(c *cobra.Command, args []string) error {
 		if most == 0 && len(args) > 0 {
 			return &usageError{fmt.Errorf("%s takes %s", path(c), what), true}
 		}
 		if len(args) < least || most >= 0 && len(args) > most {
-			return misused("takes %s", what)
+			return usageErrorf("takes %s", what)
 		}
 		return nil
 	}
 }
 
-func (s *Shell) say(text string) int {
+func (s *Shell) print(text string) int {
 	if _, err := io.WriteString(s.Stdout, text); err != nil {
 		return exitFailed
 	}
@@ -220,13 +218,13 @@ func (s *Shell) say(text string) int {
 }
 
 func (s *Shell) refuse(err error) int {
-	s.complain(err)
+	s.printError(err)
 	return exitCannotStart
 }
 
-// complain prints err as one line whatever it holds: joined errors have line
-// breaks, and supervisors keep the last line.
-func (s *Shell) complain(err error) {
+// printError prints err as one line. Joined errors have line breaks, and supervisors keep
+// only the last line.
+func (s *Shell) printError(err error) {
 	text := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 	fmt.Fprintf(s.Stderr, "srtrelay: %s\n", answer.Printable(text))
 }

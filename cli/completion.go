@@ -14,10 +14,10 @@ import (
 	"srtrelay/config"
 )
 
-// completing bounds what a person waits for after the Tab key.
-const completing = time.Second
+// completionTimeout bounds how long a person waits after the Tab key.
+const completionTimeout = time.Second
 
-// shells are those that a completion script is made for.
+// shells are those with a completion script.
 var shells = []string{"bash", "zsh", "fish"}
 
 func (s *Shell) completionCommand() *cobra.Command {
@@ -25,7 +25,7 @@ func (s *Shell) completionCommand() *cobra.Command {
 		Use: "completion bash|zsh|fish", Short: "print a script that completes command lines", DisableFlagsInUseLine: true,
 		Long: "Print a script for a shell that completes commands, flags, and of a running relay its stream\n" +
 			"keys, session IDs and backend IDs.",
-		Args: takes(1, 1, "one of "+strings.Join(shells, ", ")), ValidArgs: shells,
+		Args: argCount(1, 1, "one of "+strings.Join(shells, ", ")), ValidArgs: shells,
 		ValidArgsFunction: cobra.FixedCompletions(shells, cobra.ShellCompDirectiveNoFileComp),
 		Annotations: map[string]string{
 			noteText: "bash: source <(srtrelay completion bash), or into /etc/bash_completion.d/srtrelay\n" +
@@ -44,24 +44,23 @@ func (s *Shell) completionCommand() *cobra.Command {
 			case "fish":
 				err = c.Root().GenFishCompletion(&script, true)
 			default:
-				return misused("no such shell: %q, there are %s", args[0], strings.Join(shells, ", "))
+				return usageErrorf("no such shell: %q, there are %s", args[0], strings.Join(shells, ", "))
 			}
 			if err != nil {
 				return err
 			}
-			return exit(s.say(script.String()))
+			return exit(s.print(script.String()))
 		},
 	}
 }
 
-// completer gives what could stand where begun does, each with a tab and a
-// description or without.
+// completer returns the candidates for an argument that begins with begun, each optionally
+// with a tab and a description.
 type completer func(ctx context.Context, c *client.Client, begun string) ([]string, error)
 
-// complete asks the relay that the command line names. It gives nothing where
-// most arguments, -1 for any number, are there already, or where no relay
-// answers: a completion has no place for an error.
-func (a *asking) complete(most int, from completer) cobra.CompletionFunc {
+// complete returns a completion that asks the relay. It returns nothing if there are most
+// arguments already (-1 for no limit), or if no relay answers.
+func (a *apiCommand) complete(most int, from completer) cobra.CompletionFunc {
 	const nothing = cobra.ShellCompDirectiveNoFileComp
 	return func(command *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if most >= 0 && len(args) >= most {
@@ -72,7 +71,7 @@ func (a *asking) complete(most int, from completer) cobra.CompletionFunc {
 			return nil, nothing
 		}
 		defer c.Close()
-		ctx, stop := context.WithTimeout(command.Context(), completing)
+		ctx, stop := context.WithTimeout(command.Context(), completionTimeout)
 		defer stop()
 		found, err := from(ctx, c, begun)
 		if err != nil {
@@ -87,7 +86,7 @@ func (a *asking) complete(most int, from completer) cobra.CompletionFunc {
 }
 
 func streamKeys(ctx context.Context, c *client.Client, begun string) ([]string, error) {
-	list, err := client.Streams(answer.StreamQuery{Match: begun, Sort: answer.SortKey, Limit: answer.MaxLimit}).Ask(ctx, c)
+	list, err := client.Streams(answer.StreamQuery{Match: begun, Sort: answer.SortKey, Limit: answer.MaxLimit}).Do(ctx, c)
 	var keys []string
 	for _, stream := range list.Streams {
 		keys = append(keys, stream.Key)
@@ -96,7 +95,7 @@ func streamKeys(ctx context.Context, c *client.Client, begun string) ([]string, 
 }
 
 func sessionIDs(ctx context.Context, c *client.Client, _ string) ([]string, error) {
-	list, err := client.Sessions(answer.SessionQuery{Limit: answer.MaxLimit}).Ask(ctx, c)
+	list, err := client.Sessions(answer.SessionQuery{Limit: answer.MaxLimit}).Do(ctx, c)
 	var ids []string
 	for _, session := range list.Sessions {
 		ids = append(ids, session.ID+"\t"+session.Role+" of "+answer.Printable(session.Stream))
@@ -105,7 +104,7 @@ func sessionIDs(ctx context.Context, c *client.Client, _ string) ([]string, erro
 }
 
 func backendIDs(ctx context.Context, c *client.Client, _ string) ([]string, error) {
-	list, err := client.Backends().Ask(ctx, c)
+	list, err := client.Backends().Do(ctx, c)
 	var ids []string
 	for _, b := range list.Backends {
 		ids = append(ids, b.ID)
@@ -113,8 +112,8 @@ func backendIDs(ctx context.Context, c *client.Client, _ string) ([]string, erro
 	return ids, err
 }
 
-// commandsFrom are the commands below c that begin so.
-func commandsFrom(c *cobra.Command, begun string) []cobra.Completion {
+// subcommands returns the commands below c that begin with begun.
+func subcommands(c *cobra.Command, begun string) []cobra.Completion {
 	var found []cobra.Completion
 	for _, sub := range c.Commands() {
 		if strings.HasPrefix(sub.Name(), begun) {
@@ -124,15 +123,15 @@ func commandsFrom(c *cobra.Command, begun string) []cobra.Completion {
 	return found
 }
 
-// completeFlag says what completes a flag's value. The flag is the command's
-// own, so it can only fail for a flag that is not there, or twice.
+// completeFlag sets the completion of a flag's value. It panics for a flag that does not
+// exist or already has one.
 func completeFlag(c *cobra.Command, name string, by cobra.CompletionFunc) {
 	if err := c.RegisterFlagCompletionFunc(name, by); err != nil {
 		panic(err)
 	}
 }
 
-// completeSettings completes the flags of serve, which config reads.
+// completeSettings completes the flags of serve, which package config reads.
 func completeSettings(_ *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 && (args[len(args)-1] == "--config" || args[len(args)-1] == "--rules" || args[len(args)-1] == "--session-ledger") {
 		return nil, cobra.ShellCompDirectiveDefault

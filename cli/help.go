@@ -10,7 +10,8 @@ import (
 	"srtrelay/config"
 )
 
-// visible are the commands below c that help shows, in the order of the table.
+// visible returns the commands below c that help lists, in the order of commands; help is
+// last.
 func visible(c *cobra.Command) []*cobra.Command {
 	var all []*cobra.Command
 	for _, sub := range c.Commands() {
@@ -26,10 +27,10 @@ func visible(c *cobra.Command) []*cobra.Command {
 	return all
 }
 
-// usage is the text of srtrelay help.
+// usage returns the text of srtrelay help.
 func (s *Shell) usage() string { return config.Usage(commandLines(s.root())) }
 
-// usageOf is the help text of one command.
+// usageOf returns the help text of a command.
 func (s *Shell) usageOf(c *cobra.Command) string {
 	if !c.HasParent() || c.Name() == "serve" || c.Name() == "help" {
 		return s.usage()
@@ -54,10 +55,10 @@ func exits(c *cobra.Command) string {
 	if text := c.Annotations[exitText]; text != "" {
 		return text
 	}
-	return askingExits
+	return apiExits
 }
 
-// synopsis is how a command is typed.
+// synopsis returns a command with its arguments.
 func synopsis(c *cobra.Command) string {
 	line := c.CommandPath()
 	if c.Name() == "serve" {
@@ -70,7 +71,7 @@ func synopsis(c *cobra.Command) string {
 	return strings.TrimRight(line+" "+args, " ")
 }
 
-// commandLines list all commands with what they do.
+// commandLines lists all commands with their descriptions.
 func commandLines(root *cobra.Command) string {
 	var rows [][2]string
 	for _, c := range visible(root) {
@@ -82,13 +83,12 @@ func commandLines(root *cobra.Command) string {
 	return columns(rows)
 }
 
-// shortSynopsis leaves the flags of commands other than serve to their own
-// help.
+// shortSynopsis is the synopsis without [flags], except for serve.
 func shortSynopsis(c *cobra.Command) string {
 	return strings.Replace(synopsis(c), " [flags]", map[bool]string{true: " [flags]"}[c.Name() == "serve"], 1)
 }
 
-// flagRows are a command's flags with what they mean.
+// flagRows returns a command's flags with their descriptions.
 func flagRows(c *cobra.Command) [][2]string {
 	var rows [][2]string
 	c.Flags().VisitAll(func(f *pflag.Flag) {
@@ -99,7 +99,7 @@ func flagRows(c *cobra.Command) [][2]string {
 	return rows
 }
 
-// flagShown is a flag with its short form and the placeholder of its value.
+// flagShown returns a flag with its short form and the placeholder of its value.
 func flagShown(f *pflag.Flag) string {
 	name := "--" + f.Name
 	if f.Shorthand != "" {
@@ -126,20 +126,20 @@ func columns(rows [][2]string) string {
 
 func (s *Shell) helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
-		Use: "help [COMMAND]", Short: "print this text, or that of a command", DisableFlagsInUseLine: true,
+		Use: "help [COMMAND]", Short: "print this text, or the help of a command", DisableFlagsInUseLine: true,
 		ValidArgsFunction: func(_ *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			at, _, err := root.Find(args)
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return commandsFrom(at, begun), cobra.ShellCompDirectiveNoFileComp
+			return subcommands(at, begun), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			at, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
-				return misused("no such command: %q", strings.Join(args, " "))
+				return usageErrorf("no such command: %q", strings.Join(args, " "))
 			}
-			return exit(s.say(s.usageOf(at)))
+			return exit(s.print(s.usageOf(at)))
 		},
 	}
 }

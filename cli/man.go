@@ -11,23 +11,23 @@ import (
 	"srtrelay/config"
 )
 
-// manDate is when the page's own words were last changed.
-const manDate = "November 25, 2026"
+// manDate is the date of the last change to the page's own text.
+const manDate = "November 30, 2026"
 
 func (s *Shell) manCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "man", Short: "print the manual page", DisableFlagsInUseLine: true,
 		Long: "Print the manual page: srtrelay man | man -l -",
-		Args: takes(0, 0, "no arguments"), ValidArgsFunction: cobra.NoFileCompletions,
+		Args: argCount(0, 0, "no arguments"), ValidArgsFunction: cobra.NoFileCompletions,
 		Annotations: map[string]string{exitText: "0 printed, 2 the command line is wrong."},
-		RunE:        func(c *cobra.Command, _ []string) error { return exit(s.say(s.manPage(c.Root()))) },
+		RunE:        func(c *cobra.Command, _ []string) error { return exit(s.print(s.manPage(c.Root()))) },
 	}
 }
 
-// roff is a manual page being written.
+// roff builds a manual page.
 type roff struct{ strings.Builder }
 
-// macro writes a request with its arguments.
+// macro writes a macro call with its arguments.
 func (r *roff) macro(name string, args ...string) {
 	r.WriteString("." + name)
 	for _, arg := range args {
@@ -47,21 +47,20 @@ func (r *roff) text(text string) {
 	}
 }
 
-// item is a term with its text below.
+// item writes a term with its description below.
 func (r *roff) item(term, text string) {
 	r.macro("TP")
 	r.macro("B", term)
 	r.text(text)
 }
 
-// escape keeps roff from reading text as its own language. A plain - would
-// become a hyphen, which nobody can copy into a shell.
+// escape escapes roff's special characters. A plain - would become a hyphen, which cannot be
+// copied into a shell.
 func escape(text string) string {
 	return strings.NewReplacer(`\`, `\e`, "-", `\-`, "'", `\(aq`, "`", `\(ga`, "^", `\(ha`, "~", `\(ti`, "–", `\(en`).Replace(text)
 }
 
-// manPage is the manual page of all commands, from the tables that the help
-// is made from.
+// manPage returns the manual page of all commands, made from the same tables as the help.
 func (s *Shell) manPage(root *cobra.Command) string {
 	r := new(roff)
 	r.macro("TH", "SRTRELAY", "1", manDate, "srtrelay "+s.Version, "User Commands")
@@ -89,15 +88,15 @@ func (s *Shell) manPage(root *cobra.Command) string {
 	return r.String()
 }
 
-const aboutRelay = `Passes SRT callers on to SRT servers, the backends, without ending the SRT connection: what was
-encrypted stays so. The stream ID of a caller decides which backend it gets, and all callers of one
-stream get the same. The other commands ask a running relay over its HTTP API.`
+const aboutRelay = `Relays SRT callers to SRT servers, the backends, without terminating the SRT connection:
+encrypted streams stay encrypted. The stream ID of a caller selects its backend; all callers of
+one stream get the same backend. The other commands call the HTTP API of a running relay.`
 
-// command tells of one command and those below it.
+// command describes a command and its subcommands.
 func (r *roff) command(c *cobra.Command) {
 	r.macro("SS", synopsis(c))
 	if c.Long == "" {
-		r.text(firstUpper(c.Short) + ".")
+		r.text(capitalized(c.Short) + ".")
 	} else {
 		r.text(c.Long)
 	}
@@ -122,10 +121,10 @@ func (r *roff) command(c *cobra.Command) {
 	}
 }
 
-// settings tells of the flags of serve.
+// settings describes the flags of serve.
 func (r *roff) settings() {
 	r.macro("SH", "SETTINGS")
-	r.text("Flags of serve. A flag beats its variable, that beats the key of the flag's name in the file, that\nbeats the default. Lists take commas, flags of lists may be repeated.")
+	r.text("Flags of serve. A flag overrides its variable, the variable overrides the key of the same name in\nthe file, and the key overrides the default. Values of lists are separated by commas; flags of\nlists may be repeated.")
 	group := ""
 	for _, setting := range config.Settings() {
 		if setting.Group != group {
@@ -141,13 +140,13 @@ func (r *roff) settings() {
 	r.item("-h, --help", "print the help text")
 }
 
-// rest tells what is not in any table.
+// rest writes the sections that are not made from a table.
 func (r *roff) rest() {
 	r.macro("SH", "SIGNALS")
 	r.item("SIGTERM, SIGINT", "the first lets sessions drain, for --grace at most; the second ends them; the third ends the process")
 	r.item("SIGHUP", "reads the file of --rules again")
 	r.macro("SH", "EXIT STATUS")
-	r.item("0", "stopped in good order, or done")
+	r.item("0", "stopped normally, or done")
 	r.item("1", "failed while running, or the relay cannot be reached or refuses")
 	r.item("2", "could not start, or the command line is wrong")
 	r.macro("SH", "EXAMPLES")
@@ -157,8 +156,8 @@ func (r *roff) rest() {
 	r.item("srtrelay capture --stream __defaultVhost__/live/livestream -o file.pcapng", "headers of a stream's datagrams, for Wireshark")
 }
 
-// firstUpper begins a sentence.
-func firstUpper(text string) string {
+// capitalized returns text with a capital letter first.
+func capitalized(text string) string {
 	first, size := utf8.DecodeRuneInString(text)
 	return string(unicode.ToUpper(first)) + text[size:]
 }

@@ -22,17 +22,17 @@ func (s *Shell) resolveCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "resolve STREAMID", Short: "ask where a stream ID would go, and why",
 		Long: "Ask a running relay where a stream ID would go, and why. Nothing changes.",
-		Args: takes(1, 1, "one stream ID; quote it, for a shell reads # and & itself"), ValidArgsFunction: cobra.NoFileCompletions,
+		Args: argCount(1, 1, "one stream ID; quote it, for a shell reads # and & itself"), ValidArgsFunction: cobra.NoFileCompletions,
 		Annotations: map[string]string{
 			noteText: "An empty STREAMID ('') stands for a caller that sends none.",
 			exitText: "0 a backend would serve it, 1 the caller would be refused, 2 the relay could not be asked.",
 		},
 	}
-	a := s.asks(c)
-	textFlag(c, &caller, "caller", "IP", "the caller's address, for rules that look at it; default this host's")
-	textFlag(c, &port, "port", "N", "the port that the caller dials, likewise")
+	a := s.newAPICommand(c)
+	stringFlag(c, &caller, "caller", "IP", "the caller's address, for rules that look at it; default this host's")
+	stringFlag(c, &port, "port", "N", "the port that the caller dials, for rules that look at it; default none")
 	c.Flags().BoolVar(&a.json, "json", false, "print the relay's answer as it came")
-	c.RunE = a.with(func(ctx context.Context, c *client.Client, args []string) error {
+	c.RunE = a.run(func(ctx context.Context, c *client.Client, args []string) error {
 		what := url.Values{"streamid": args}
 		for name, value := range map[string]string{"caller": caller, "port": port} {
 			if value != "" {
@@ -45,7 +45,7 @@ func (s *Shell) resolveCommand() *cobra.Command {
 }
 
 // resolved is the relay's answer; see package api.
-type resolved struct {
+type resolveReply struct {
 	Code  int    `json:"code"`
 	Error string `json:"error"`
 	Data  *struct {
@@ -67,13 +67,13 @@ type resolved struct {
 	} `json:"data"`
 }
 
-// resolve asks and prints. A stream ID that is refused is an answer too.
-func (a *asking) resolve(ctx context.Context, c *client.Client, what url.Values) error {
+// resolve makes the call and prints the answer, which may be a rejection.
+func (a *apiCommand) resolve(ctx context.Context, c *client.Client, what url.Values) error {
 	body, err := c.Body(ctx, http.MethodGet, "/api/v1/resolve", what)
-	var answer resolved
+	var answer resolveReply
 	if len(body) > 0 {
 		if cannotRead := json.Unmarshal(body, &answer); cannotRead != nil {
-			return misused("%s is no srtrelay, or another version: %w", c.API(), cannotRead)
+			return usageErrorf("%s is no srtrelay, or another version: %w", c.API(), cannotRead)
 		}
 	}
 	if answer.Data == nil {
@@ -86,14 +86,14 @@ func (a *asking) resolve(ctx context.Context, c *client.Client, what url.Values)
 	if a.json {
 		text = string(body)
 	}
-	if code := a.shell.say(text); code != exitClean || answer.Data.Backend == nil {
+	if code := a.shell.print(text); code != exitClean || answer.Data.Backend == nil {
 		return exitCode(exitFailed)
 	}
 	return nil
 }
 
-// table is the answer for a person.
-func (a *resolved) table(streamID string) string {
+// table returns the answer as text.
+func (a *resolveReply) table(streamID string) string {
 	d, text := a.Data, new(bytes.Buffer)
 	w := tabwriter.NewWriter(text, 0, 0, 2, ' ', 0)
 	row := func(name, value string) {

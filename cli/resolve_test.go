@@ -27,10 +27,10 @@ Usage:
   srtrelay resolve [flags] STREAMID
 
 Flags:
-  --api HOST:PORT         the relay's API; default 127.0.0.1:12025; env SRTRELAY_API, PROXY_SYSTEM_API
-  --register-token TOKEN  what the relay asks of changing calls; safer in SRTRELAY_REGISTER_TOKEN
+  --api HOST:PORT         address of the relay's API; default 127.0.0.1:12025; env SRTRELAY_API, PROXY_SYSTEM_API
+  --register-token TOKEN  token for calls that change something; safer in SRTRELAY_REGISTER_TOKEN
   --caller IP             the caller's address, for rules that look at it; default this host's
-  --port N                the port that the caller dials, likewise
+  --port N                the port that the caller dials, for rules that look at it; default none
   --json                  print the relay's answer as it came
 
 An empty STREAMID ('') stands for a caller that sends none.

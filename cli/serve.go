@@ -13,8 +13,8 @@ import (
 	"srtrelay/internal/asynclog"
 )
 
-// lastLine is how long a line that says why the process ends may take.
-const lastLine = time.Second
+// lastLineTimeout bounds the write of the line that says why the process ends.
+const lastLineTimeout = time.Second
 
 func (s *Shell) serveCommand() *cobra.Command {
 	c := s.settingsCommand("serve [flags]", "run the relay")
@@ -22,18 +22,18 @@ func (s *Shell) serveCommand() *cobra.Command {
 	return c
 }
 
-// serve runs the relay and returns the exit code. Whoever reads the log may
-// stall or die: neither holds up a caller, a signal or the end.
+// serve runs the relay and returns the exit code. A reader of the log that stalls or dies does
+// not block the relay or its end.
 func (s *Shell) serve(args []string) int {
-	signal.Ignore(syscall.SIGPIPE) // a write to a closed pipe is an error then
+	signal.Ignore(syscall.SIGPIPE) // so that a write to a closed pipe returns an error
 	ending := *s
-	ending.Stderr = limitedWriter{s.Stderr}
+	ending.Stderr = timeoutWriter{s.Stderr}
 	c, err := config.Load(args, s.LookupEnv, s.ReadFile)
 	switch {
 	case errors.Is(err, config.ErrHelp):
-		return s.say(s.usage())
+		return s.print(s.usage())
 	case errors.Is(err, config.ErrVersion):
-		return s.say(s.versionLine())
+		return s.print(s.versionLine())
 	case err != nil:
 		return ending.refuse(err)
 	}
@@ -45,16 +45,16 @@ func (s *Shell) serve(args []string) int {
 	case !started:
 		return ending.refuse(err)
 	}
-	ending.complain(err)
+	ending.printError(err)
 	return exitFailed
 }
 
-// limitedWriter is a writer that is given lastLine for each write.
-type limitedWriter struct{ io.Writer }
+// timeoutWriter gives up each write after lastLineTimeout.
+type timeoutWriter struct{ io.Writer }
 
 // Write implements io.Writer.
-func (l limitedWriter) Write(b []byte) (int, error) {
-	if err := asynclog.WriteWithin(l.Writer, b, lastLine); err != nil {
+func (l timeoutWriter) Write(b []byte) (int, error) {
+	if err := asynclog.WriteWithin(l.Writer, b, lastLineTimeout); err != nil {
 		return 0, err
 	}
 	return len(b), nil

@@ -10,13 +10,13 @@ import (
 
 func (s *Shell) shardsCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "shards", Short: "list the workers and every drop by reason",
-		Long: "List the workers of a running relay with their counters since its start, and every drop by\nreason.",
-		Args: takes(0, 0, "no arguments"), ValidArgsFunction: cobra.NoFileCompletions,
+		Use: "shards", Short: "list the shards, and all drops by reason",
+		Long: "List the shards of a running relay with their counters since its start, and all drops by reason.",
+		Args: argCount(0, 0, "no arguments"), ValidArgsFunction: cobra.NoFileCompletions,
 	}
-	a := s.asks(c).shows(c)
-	c.RunE = a.with(func(ctx context.Context, c *client.Client, _ []string) error {
-		return ask(ctx, a, c, client.Shards(), a.show().Shards)
+	a := s.newAPICommand(c).withOutputFlags(c)
+	c.RunE = a.run(func(ctx context.Context, c *client.Client, _ []string) error {
+		return printAnswer(ctx, a, c, client.Shards(), a.formatter().Shards)
 	})
 	return c
 }

@@ -17,30 +17,30 @@ func (s *Shell) streamsCommand() *cobra.Command {
 	var q answer.StreamQuery
 	c := &cobra.Command{
 		Use: "streams [KEY]", Short: "list the streams, or show one with its sessions",
-		Long: "List the streams of a running relay, or show one with its sessions. A stream is what its\n" +
-			"sessions make together; RTT and loss are of its worst session.",
-		Args: takes(0, 1, "at most one KEY; quote it if it holds what a shell reads itself"),
+		Long: "List the streams of a running relay, or show one with its sessions. The numbers of a stream are\n" +
+			"the sums of its sessions; RTT and loss are those of its worst session.",
+		Args: argCount(0, 1, "at most one KEY; quote it if it has characters that are special to the shell"),
 		Annotations: map[string]string{
 			noteText: "KEY is vhost/app/stream as the list shows it; '' is the default route.",
 		},
 	}
-	a := s.asks(c)
-	textFlag(c, &q.Backend, "backend", "ID", "only streams on this backend")
-	textFlag(c, &q.Match, "match", "TEXT", "only streams whose key contains TEXT")
+	a := s.newAPICommand(c)
+	stringFlag(c, &q.Backend, "backend", "ID", "only streams on this backend")
+	stringFlag(c, &q.Match, "match", "TEXT", "only streams whose key contains TEXT")
 	sortFlag(c, &q.Sort)
 	limitFlag(c, &q.Limit)
-	a.shows(c)
+	a.withOutputFlags(c)
 	c.ValidArgsFunction = a.complete(1, streamKeys)
 	completeFlag(c, "backend", a.complete(-1, backendIDs))
-	c.RunE = a.with(func(ctx context.Context, c *client.Client, args []string) error {
+	c.RunE = a.run(func(ctx context.Context, c *client.Client, args []string) error {
 		if len(args) > 0 {
-			return ask(ctx, a, c, client.Stream(args[0]), a.show().Stream)
+			return printAnswer(ctx, a, c, client.Stream(args[0]), a.formatter().Stream)
 		}
 		if err := checkOrder(q.Sort); err != nil {
 			return err
 		}
 		if q.Limit < 0 {
-			return misused("--limit: %d: below 0", q.Limit)
+			return usageErrorf("--limit: %d: below 0", q.Limit)
 		}
 		return a.listStreams(ctx, c, q)
 	})
@@ -49,7 +49,7 @@ func (s *Shell) streamsCommand() *cobra.Command {
 
 // sortFlag defines --sort, also of top.
 func sortFlag(c *cobra.Command, to *string) {
-	textFlag(c, to, "sort", "ORDER", either(answer.SortOrders)+"; default "+answer.SortOrders[0])
+	stringFlag(c, to, "sort", "ORDER", either(answer.SortOrders)+"; default "+answer.SortOrders[0])
 	completeFlag(c, "sort", cobra.FixedCompletions(answer.SortOrders, cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -61,35 +61,35 @@ func either(words []string) string {
 
 func checkOrder(order string) error {
 	if order != "" && !slices.Contains(answer.SortOrders, order) {
-		return misused("--sort: %q: not one of %s", order, strings.Join(answer.SortOrders, ", "))
+		return usageErrorf("--sort: %q: not one of %s", order, strings.Join(answer.SortOrders, ", "))
 	}
 	return nil
 }
 
 func limitFlag(c *cobra.Command, to *int) {
-	c.Flags().IntVar(to, "limit", answer.DefaultLimit, fmt.Sprintf("at most so many, 0 for all; default %d", answer.DefaultLimit))
+	c.Flags().IntVar(to, "limit", answer.DefaultLimit, fmt.Sprintf("at most N, 0 for all; default %d", answer.DefaultLimit))
 	placeholder(c, "limit", "N")
 }
 
-// streamPage is one answer with its streams as they came.
+// streamPage is one page of the list, with its streams as JSON.
 type streamPage struct {
 	Streams []json.RawMessage `json:"streams"`
 	Total   int               `json:"total"`
 	TakenAt json.RawMessage   `json:"taken_at"`
 }
 
-// listStreams asks page by page. Streams change places between the pages, so
-// one may come twice; it is shown once.
-func (a *asking) listStreams(ctx context.Context, c *client.Client, q answer.StreamQuery) error {
+// listStreams reads the list page by page. A stream that changes its place meanwhile may be on
+// two pages; it is printed once.
+func (a *apiCommand) listStreams(ctx context.Context, c *client.Client, q answer.StreamQuery) error {
 	limit, seen := q.Limit, map[string]bool{}
 	var all streamPage
 	for {
-		q.Limit = pageOf(limit, len(all.Streams))
-		page, err := client.Call[streamPage](client.Streams(q)).Ask(ctx, c)
+		q.Limit = nextLimit(limit, len(all.Streams))
+		page, err := client.Call[streamPage](client.Streams(q)).Do(ctx, c)
 		if err != nil {
 			return err
 		}
-		keys, err := decoded[struct{ Key string }](page.Streams)
+		keys, err := decodeAll[struct{ Key string }](page.Streams)
 		if err != nil {
 			return err
 		}
@@ -106,32 +106,32 @@ func (a *asking) listStreams(ctx context.Context, c *client.Client, q answer.Str
 		}
 	}
 	if a.json {
-		return a.sayJSON(all)
+		return a.printJSON(all)
 	}
-	list, err := decoded[answer.Stream](all.Streams)
+	list, err := decodeAll[answer.Stream](all.Streams)
 	if err != nil {
 		return err
 	}
-	code := a.shell.say(a.show().Streams(list))
+	code := a.shell.print(a.formatter().Streams(list))
 	if len(list) < all.Total {
-		a.sayMore(len(list), fmt.Sprintf("of %d ", all.Total), "streams")
+		a.reportMore(len(list), fmt.Sprintf("of %d ", all.Total), "streams")
 	}
 	return exit(code)
 }
 
-// pageOf is how many to ask for next.
-func pageOf(limit, have int) int {
+// nextLimit returns the size of the next page.
+func nextLimit(limit, have int) int {
 	if limit == 0 {
 		return answer.MaxLimit
 	}
 	return min(limit-have, answer.MaxLimit)
 }
 
-// sayJSON prints a list that was put together from pages.
-func (a *asking) sayJSON(list any) error {
+// printJSON prints a list of several pages.
+func (a *apiCommand) printJSON(list any) error {
 	raw, err := json.Marshal(list)
 	if err != nil {
 		return fmt.Errorf("write the list: %w", err)
 	}
-	return exit(a.shell.say(string(client.Indent(raw))))
+	return exit(a.shell.print(string(client.Indent(raw))))
 }

@@ -8,8 +8,8 @@ import (
 	"srtrelay/api/answer"
 )
 
-// Versions is what the relay says of itself.
-type Versions struct {
+// VersionInfo is the answer to Versions.
+type VersionInfo struct {
 	Signature string `json:"signature"`
 	Version   string `json:"version"`
 }
@@ -20,17 +20,17 @@ type Drained struct {
 	Draining bool   `json:"draining"`
 }
 
-// None is the answer that has no data.
+// None is the data of an answer without data.
 type None struct{}
 
 func get[T any](path string, query url.Values) Call[T] {
 	return Call[T]{http.MethodGet, path, query}
 }
 
-// GetVersions asks which relay this is.
-func GetVersions() Call[Versions] { return get[Versions]("/api/v1/versions", nil) }
+// Versions asks for the version of the relay.
+func Versions() Call[VersionInfo] { return get[VersionInfo]("/api/v1/versions", nil) }
 
-// Shards asks for every worker's numbers.
+// Shards asks for the counters of all shards.
 func Shards() Call[answer.ShardList] { return get[answer.ShardList]("/api/v1/shards", nil) }
 
 // Backends asks for all backends.
@@ -65,17 +65,17 @@ func Sessions(q answer.SessionQuery) Call[answer.SessionList] {
 	return get[answer.SessionList]("/api/v1/sessions", ask.values())
 }
 
-// Session asks for one session whole.
+// Session asks for one session in full.
 func Session(id string) Call[answer.Session] {
 	return get[answer.Session]("/api/v1/sessions/"+url.PathEscape(id), nil)
 }
 
-// CloseSession ends a session: both its sides get a SHUTDOWN.
+// CloseSession ends a session with a SHUTDOWN to both sides.
 func CloseSession(id string) Call[None] {
 	return Call[None]{http.MethodDelete, "/api/v1/sessions/" + url.PathEscape(id), nil}
 }
 
-// Drain sets whether a backend is to get no new streams.
+// Drain takes a backend out of the choice for new streams, or back in.
 func Drain(id string, draining bool) Call[Drained] {
 	verb := "/drain"
 	if !draining {
@@ -89,7 +89,7 @@ func Forget(id string) Call[None] {
 	return Call[None]{http.MethodDelete, "/api/v1/backends/" + url.PathEscape(id), nil}
 }
 
-// query collects what was asked for and leaves out what was not.
+// query collects the parameters that are set.
 type query url.Values
 
 func (q query) text(name, value string) query {

@@ -2,6 +2,8 @@ package client
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -9,7 +11,7 @@ import (
 	"time"
 )
 
-// CaptureQuery says what to capture. Zero bounds are left to the relay.
+// CaptureQuery says what to capture. For bounds that are 0 the relay's defaults hold.
 type CaptureQuery struct {
 	Streams  []string // affinity keys, "" being the default route's
 	Sessions []string
@@ -19,8 +21,8 @@ type CaptureQuery struct {
 	Rate     int // datagrams per second
 }
 
-// Capture starts a capture and returns the pcapng file as it grows. Whoever
-// calls closes it; ctx ends the capture.
+// Capture starts a capture and returns the growing pcapng file, which the caller must close.
+// The capture ends with ctx.
 func (c *Client) Capture(ctx context.Context, q CaptureQuery) (*Recording, error) {
 	ask := query{}.number("seconds", int(q.Duration/time.Second)).number("rate", q.Rate).values()
 	if len(q.Streams) > 0 {
@@ -35,7 +37,7 @@ func (c *Client) Capture(ctx context.Context, q CaptureQuery) (*Recording, error
 	if q.Bytes > 0 {
 		ask.Set("bytes", strconv.FormatInt(q.Bytes, 10))
 	}
-	response, err := c.open(ctx, "/api/v1/capture", ask, http.Header{},
+	response, err := c.openStream(ctx, "/api/v1/capture", ask, http.Header{},
 		"application/x-pcapng", "application/vnd.tcpdump.pcap", "application/octet-stream")
 	if err != nil {
 		return nil, err
@@ -43,7 +45,7 @@ func (c *Client) Capture(ctx context.Context, q CaptureQuery) (*Recording, error
 	return &Recording{response, c.api}, nil
 }
 
-// Recording is a capture that runs. One goroutine reads and closes it.
+// Recording is a running capture. One goroutine reads and closes it.
 type Recording struct {
 	response *http.Response
 	api      string
@@ -61,12 +63,67 @@ func (r *Recording) Read(p []byte) (int, error) {
 // Close ends the capture.
 func (r *Recording) Close() error { return r.response.Body.Close() }
 
-// End is what the relay says after the last byte: why the capture is over, ""
-// before that or if it was cut off, and how many datagrams it left out.
+// End returns why the capture ended and how many datagrams the relay left out. Before the end
+// of the file, and after an error, reason is "".
 func (r *Recording) End() (reason string, dropped uint64) {
 	dropped, err := strconv.ParseUint(r.response.Trailer.Get("Capture-Dropped"), 10, 64)
 	if err != nil {
 		return "", 0
 	}
 	return r.response.Trailer.Get("Capture-Ended"), dropped
+}
+
+const (
+	// headerBlock is the type of the first block of a pcapng file, which defines its
+	// byte order.
+	headerBlock = 0x0A0D0D0A
+	byteOrder   = 0x1A2B3C4D
+	// maxBlock is far more than a datagram of 64 KiB with its headers.
+	maxBlock = 1 << 20
+)
+
+// CopyBlocks copies a pcapng file block by block, so that the output is a valid file however
+// the input ends. After each block it calls wrote with the bytes and packets so far. An end
+// between two blocks is not an error.
+func CopyBlocks(to io.Writer, from io.Reader, wrote func(bytes, packets int64)) error {
+	var order binary.ByteOrder = binary.LittleEndian
+	block := make([]byte, 12, 4096)
+	var bytes, packets int64
+	for {
+		// Type, length and what follows: every block has at least 12 bytes.
+		if _, err := io.ReadFull(from, block[:12]); err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		kind := order.Uint32(block)
+		if kind == headerBlock {
+			order = binary.LittleEndian
+			if order.Uint32(block[8:]) != byteOrder {
+				order = binary.BigEndian
+			}
+		} else if bytes == 0 {
+			return errors.New("not a pcapng file")
+		}
+		length := int(order.Uint32(block[4:]))
+		if length < 12 || length%4 != 0 || length > maxBlock {
+			return fmt.Errorf("not a pcapng file: block of %d bytes", length)
+		}
+		if length > cap(block) {
+			block = append(make([]byte, 0, length), block[:12]...)
+		}
+		block = block[:length]
+		if _, err := io.ReadFull(from, block[12:]); err != nil {
+			return err
+		}
+		if _, err := to.Write(block); err != nil {
+			return fmt.Errorf("write the capture: %w", err)
+		}
+		bytes += int64(length)
+		if kind == 3 || kind == 6 { // simple and enhanced packets
+			packets++
+		}
+		wrote(bytes, packets)
+	}
 }

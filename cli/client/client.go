@@ -1,9 +1,7 @@
-// Package client asks a running relay's HTTP API, for whoever sits at a
-// terminal: typed calls over the values of api/answer, the event feed with its
-// reconnects, and a capture's bytes.
+// Package client calls the HTTP API of a running relay, for the commands: typed calls with the
+// types of api/answer, the event feed with reconnects, and captures.
 //
-// It must not know how an answer is shown, nor anything of the relay but its
-// API: it stands on the other end of a connection.
+// It must not know how an answer is printed, nor anything of the relay except its API.
 package client
 
 import (
@@ -24,31 +22,31 @@ import (
 )
 
 const (
-	// DefaultAPI is where a relay answers unless told otherwise.
+	// DefaultAPI is the default address of a relay's API.
 	DefaultAPI = "127.0.0.1:12025"
-	// Timeout bounds one plain call. It is above what a relay waits for its
-	// shared state.
+	// Timeout bounds a call that is no feed and no capture. A relay waits for its
+	// shared state for less.
 	Timeout = 10 * time.Second
-	// dialTimeout is what a person waits for a host that says nothing.
+	// dialTimeout bounds the wait for a host that does not answer.
 	dialTimeout = 5 * time.Second
-	// maxAnswer is above the longest list: a thousand sessions of 3 KiB, or as
+	// maxAnswer is more than the longest list: a thousand sessions of 3 KiB, or as
 	// many streams with two minutes of history.
 	maxAnswer = 32 << 20
 )
 
-// Client asks one relay. Any number of goroutines may use it; Close it at last.
+// Client calls the API of one relay. Any goroutine may use it. Call Close at the end.
 type Client struct {
 	api   string
 	token string
 	http  http.Client
 }
 
-// New makes a client of the relay at api, an address as ParseAddress returns
-// it. The token goes with every call, "" for none.
+// New returns a client of the relay at api, an address as ParseAddress returns it. Every call
+// sends the token, unless it is "".
 func New(api, token string) *Client {
 	return &Client{api: api, token: token, http: http.Client{
-		// No proxy: one of the environment's would be asked for the relay's
-		// loopback. No redirects: the API has none, and the token is not for others.
+		// No proxy: it could not reach the relay's loopback address. No redirects:
+		// the API has none, and other hosts must not get the token.
 		Transport: &http.Transport{
 			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
 			MaxIdleConnsPerHost: 2,
@@ -58,36 +56,36 @@ func New(api, token string) *Client {
 	}}
 }
 
-// API is the address of the relay.
+// API returns the address of the relay's API.
 func (c *Client) API() string { return c.api }
 
-// Close lets go of idle connections.
+// Close closes idle connections.
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
-// Refusal is an error that the relay answered with.
-type Refusal struct {
+// APIError is an error in the relay's answer.
+type APIError struct {
 	API    string
 	Status int
 	Text   string
 }
 
 // Error implements error.
-func (r *Refusal) Error() string { return r.API + ": " + r.Text }
+func (r *APIError) Error() string { return r.API + ": " + r.Text }
 
-// IsNotFound reports whether the relay does not know what was asked for.
+// IsNotFound reports whether err is the relay's 404.
 func IsNotFound(err error) bool {
-	r, ok := errors.AsType[*Refusal](err)
+	r, ok := errors.AsType[*APIError](err)
 	return ok && r.Status == http.StatusNotFound
 }
 
-// Call is a question whose answer holds a T.
+// Call is a call whose answer has data of type T.
 type Call[T any] struct {
 	method, path string
 	query        url.Values
 }
 
-// Ask puts the question.
-func (k Call[T]) Ask(ctx context.Context, c *Client) (T, error) {
+// Do makes the call.
+func (k Call[T]) Do(ctx context.Context, c *Client) (T, error) {
 	var frame answer.Reply[T]
 	body, err := c.Body(ctx, k.method, k.path, k.query)
 	if err != nil {
@@ -99,17 +97,17 @@ func (k Call[T]) Ask(ctx context.Context, c *Client) (T, error) {
 	return frame.Data, nil
 }
 
-// Raw puts the question and returns the answer's data as it came, indented.
+// Raw makes the call and returns the data of the answer as indented JSON.
 func (k Call[T]) Raw(ctx context.Context, c *Client) ([]byte, error) {
-	raw, err := Call[json.RawMessage](k).Ask(ctx, c)
+	raw, err := Call[json.RawMessage](k).Do(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	return Indent(raw), nil
 }
 
-// Indent makes JSON readable, also on a terminal: what that would obey is
-// escaped. The values stay the same.
+// Indent indents JSON and escapes control characters, for a terminal. The values stay the
+// same.
 func Indent(raw json.RawMessage) []byte {
 	var out bytes.Buffer
 	if len(raw) == 0 {
@@ -122,8 +120,7 @@ func Indent(raw json.RawMessage) []byte {
 	return answer.EscapeJSON(out.Bytes())
 }
 
-// Body puts a question and returns the answer as it came, unless it is an
-// error.
+// Body makes a call and returns the body of the answer, also together with an APIError.
 func (c *Client) Body(ctx context.Context, method, path string, query url.Values) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
@@ -150,7 +147,7 @@ func (c *Client) read(from io.Reader) ([]byte, error) {
 	return body, nil
 }
 
-// send puts a question and returns the answer with its body unread.
+// send makes a call and returns the response with its body unread.
 func (c *Client) send(ctx context.Context, method, path string, query url.Values, header http.Header) (*http.Response, error) {
 	at := url.URL{Scheme: "http", Host: c.api, RawQuery: query.Encode()}
 	at.Path, at.RawPath = unescaped(path), path
@@ -182,7 +179,7 @@ func unescaped(path string) string {
 	return plain
 }
 
-// check turns an error of the relay's into a Refusal.
+// check returns an APIError if the answer is an error.
 func (c *Client) check(response *http.Response, body []byte) error {
 	var frame struct {
 		Code  *int   `json:"code"`
@@ -195,14 +192,13 @@ func (c *Client) check(response *http.Response, body []byte) error {
 	case frame.Code == nil:
 		return fmt.Errorf("%s is no srtrelay, or another version: no code in its answer", c.api)
 	case *frame.Code != 0 || response.StatusCode >= 300:
-		return &Refusal{c.api, response.StatusCode, refusalText(response, frame.Error)}
+		return &APIError{c.api, response.StatusCode, errorText(response, frame.Error)}
 	}
 	return nil
 }
 
-// refusalText is what a person needs to know: the relay's own words, or the
-// status, and what to do about a missing token.
-func refusalText(response *http.Response, said string) string {
+// errorText returns the relay's error text or the HTTP status, with a hint for a missing token.
+func errorText(response *http.Response, said string) string {
 	text := said
 	if text == "" {
 		text = response.Status
@@ -213,8 +209,8 @@ func refusalText(response *http.Response, said string) string {
 	return text
 }
 
-// ParseAddress turns an address as --api of serve takes it into one to dial:
-// no host, or a wildcard, is this host.
+// ParseAddress returns the address to dial for a value of serve's --api: an empty host or the
+// unspecified address means this host.
 func ParseAddress(text string) (string, error) {
 	bare := text
 	for _, scheme := range []string{"http://", "tcp://"} {

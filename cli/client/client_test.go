@@ -56,31 +56,31 @@ func TestCalls(t *testing.T) {
 	})
 	ctx := t.Context()
 	for want, ask := range map[string]func() error{
-		"GET /api/v1/shards":   func() error { _, err := Shards().Ask(ctx, c); return err },
-		"GET /api/v1/backends": func() error { _, err := Backends().Ask(ctx, c); return err },
-		"GET /api/v1/versions": func() error { _, err := GetVersions().Ask(ctx, c); return err },
-		"GET /api/v1/streams":  func() error { _, err := Streams(answer.StreamQuery{}).Ask(ctx, c); return err },
+		"GET /api/v1/shards":   func() error { _, err := Shards().Do(ctx, c); return err },
+		"GET /api/v1/backends": func() error { _, err := Backends().Do(ctx, c); return err },
+		"GET /api/v1/versions": func() error { _, err := Versions().Do(ctx, c); return err },
+		"GET /api/v1/streams":  func() error { _, err := Streams(answer.StreamQuery{}).Do(ctx, c); return err },
 		"GET /api/v1/streams?backend=b&history=120&limit=5&offset=7&q=%26x&sort=rtt": func() error {
-			_, err := Streams(answer.StreamQuery{Backend: "b", Match: "&x", Sort: "rtt", Limit: 5, Offset: 7, History: 120}).Ask(ctx, c)
+			_, err := Streams(answer.StreamQuery{Backend: "b", Match: "&x", Sort: "rtt", Limit: 5, Offset: 7, History: 120}).Do(ctx, c)
 			return err
 		},
-		"GET /api/v1/streams/one?key=v%2Flive%2Fx": func() error { _, err := Stream("v/live/x").Ask(ctx, c); return err },
-		"GET /api/v1/sessions?stream=":             func() error { _, err := Sessions(answer.SessionQuery{Stream: &key}).Ask(ctx, c); return err },
+		"GET /api/v1/streams/one?key=v%2Flive%2Fx": func() error { _, err := Stream("v/live/x").Do(ctx, c); return err },
+		"GET /api/v1/sessions?stream=":             func() error { _, err := Sessions(answer.SessionQuery{Stream: &key}).Do(ctx, c); return err },
 		"GET /api/v1/sessions?backend=b&caller=%3A%3A1&cursor=c&limit=3&role=player&state=closing": func() error {
 			_, err := Sessions(answer.SessionQuery{
 				Backend: "b", Caller: netip.MustParseAddrPort("[::1]:0"), Role: "player", State: "closing", Limit: 3, Cursor: "c",
-			}).Ask(ctx, c)
+			}).Do(ctx, c)
 			return err
 		},
 		"GET /api/v1/sessions?caller=10.0.0.1%3A5": func() error {
-			_, err := Sessions(answer.SessionQuery{Caller: netip.MustParseAddrPort("10.0.0.1:5")}).Ask(ctx, c)
+			_, err := Sessions(answer.SessionQuery{Caller: netip.MustParseAddrPort("10.0.0.1:5")}).Do(ctx, c)
 			return err
 		},
-		"GET /api/v1/sessions/0-1-2":                     func() error { _, err := Session("0-1-2").Ask(ctx, c); return err },
-		"DELETE /api/v1/sessions/..%2Fx":                 func() error { _, err := CloseSession("../x").Ask(ctx, c); return err },
-		"POST /api/v1/backends/a:1/drain":                func() error { _, err := Drain("a:1", true).Ask(ctx, c); return err },
-		"POST /api/v1/backends/%5B::1%5D%2Fx%3F/undrain": func() error { _, err := Drain("[::1]/x?", false).Ask(ctx, c); return err },
-		"DELETE /api/v1/backends/a":                      func() error { _, err := Forget("a").Ask(ctx, c); return err },
+		"GET /api/v1/sessions/0-1-2":                     func() error { _, err := Session("0-1-2").Do(ctx, c); return err },
+		"DELETE /api/v1/sessions/..%2Fx":                 func() error { _, err := CloseSession("../x").Do(ctx, c); return err },
+		"POST /api/v1/backends/a:1/drain":                func() error { _, err := Drain("a:1", true).Do(ctx, c); return err },
+		"POST /api/v1/backends/%5B::1%5D%2Fx%3F/undrain": func() error { _, err := Drain("[::1]/x?", false).Do(ctx, c); return err },
+		"DELETE /api/v1/backends/a":                      func() error { _, err := Forget("a").Do(ctx, c); return err },
 	} {
 		if err := ask(); err != nil {
 			t.Errorf("%s: %v", want, err)
@@ -111,7 +111,7 @@ func TestAnswers(t *testing.T) {
 		}
 	})
 	ctx := t.Context()
-	list, err := Shards().Ask(ctx, c)
+	list, err := Shards().Do(ctx, c)
 	if err != nil || len(list.Shards) != 1 || list.Shards[0].Shard != 3 || list.Shards[0].Sessions != 7 {
 		t.Errorf("%+v, %v", list, err)
 	}
@@ -119,17 +119,17 @@ func TestAnswers(t *testing.T) {
 	if want := "{\n  \"new\": 1,\n  \"shards\": [\n    {\n      \"shard\": 3,\n      \"sessions\": 7\n    }\n  ]\n}\n"; string(raw) != want || err != nil {
 		t.Errorf("%s, %v", raw, err)
 	}
-	if _, err = Session("gone").Ask(ctx, c); !IsNotFound(err) || err.Error() != c.API()+": no such session: gone" {
+	if _, err = Session("gone").Do(ctx, c); !IsNotFound(err) || err.Error() != c.API()+": no such session: gone" {
 		t.Errorf("%v", err)
 	}
 	for what, c := range map[string]struct {
 		err  error
 		want string
 	}{
-		"token":     {second(Backends().Ask(ctx, c)), "token: wrong; give --register-token"},
-		"no object": {second(GetVersions().Ask(ctx, c)), "is no srtrelay"},
-		"redirect":  {second(Streams(answer.StreamQuery{}).Ask(ctx, c)), "is no srtrelay"},
-		"nobody":    {second(Shards().Ask(ctx, New("127.0.0.1:1", ""))), "ask 127.0.0.1:1: dial tcp"},
+		"token":     {second(Backends().Do(ctx, c)), "token: wrong; give --register-token"},
+		"no object": {second(Versions().Do(ctx, c)), "is no srtrelay"},
+		"redirect":  {second(Streams(answer.StreamQuery{}).Do(ctx, c)), "is no srtrelay"},
+		"nobody":    {second(Shards().Do(ctx, New("127.0.0.1:1", ""))), "ask 127.0.0.1:1: dial tcp"},
 	} {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.want) || IsNotFound(c.err) {
 			t.Errorf("%s: %v, want %s", what, c.err, c.want)
@@ -153,12 +153,12 @@ func TestAnswersAreBounded(t *testing.T) {
 			}
 		}
 	})
-	if _, err := Backends().Ask(t.Context(), c); err == nil || !strings.Contains(err.Error(), "longer than") {
+	if _, err := Backends().Do(t.Context(), c); err == nil || !strings.Contains(err.Error(), "longer than") {
 		t.Errorf("%v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := Shards().Ask(ctx, c); !errors.Is(err, context.Canceled) {
+	if _, err := Shards().Do(ctx, c); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
 }

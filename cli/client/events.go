@@ -15,37 +15,36 @@ import (
 
 // Bounds of the event feed.
 const (
-	// feedSilence is three of the relay's heartbeats: who says nothing for so
-	// long is gone, though the connection may not know it.
+	// feedSilence is three of the relay's heartbeats. After that the connection counts as
+	// lost.
 	feedSilence = 45 * time.Second
-	// retryFirst and retryLast bound the wait before the next attempt, which
-	// doubles. A relay restarts in a second or two.
+	// retryFirst and retryLast bound the wait before the next attempt, which doubles each
+	// time. A relay restarts in a second or two.
 	retryFirst = 250 * time.Millisecond
 	retryLast  = 5 * time.Second
 )
 
-// EventQuery says which events are wanted. Empty fields ask for all.
+// EventQuery selects events. Empty fields select all.
 type EventQuery struct {
 	Kinds  []string
 	Stream string
 }
 
-// Feed is told what comes of following the events. Its calls come one after
-// the other from one goroutine.
+// Feed are the callbacks of Follow. One goroutine makes all calls.
 type Feed struct {
-	// Event takes one event, and its JSON as it came. An error ends Follow.
+	// Event is called with each event and its JSON. An error ends Follow.
 	Event func(e answer.Event, raw []byte) error
-	// Away says that the relay could not be reached or has gone; Follow tries
-	// again. Back says that it answers again.
+	// Away is called when the connection is lost; Follow reconnects. Back is called when
+	// the relay answers again.
 	Away func(err error)
 	Back func()
-	// Wait returns after about d, or earlier when ctx ends; nil for a timer.
+	// Wait returns after d or when ctx ends; nil for a timer.
 	Wait func(ctx context.Context, d time.Duration)
 }
 
-// Follow reads the relay's events until ctx ends, which is no error. A relay
-// that goes away is asked again for what came since, but one that refuses or
-// cannot be reached at the very beginning is an error.
+// Follow reads the relay's events until ctx ends, which is not an error. After a lost
+// connection it reconnects and asks for the events since. It is an error if the relay refuses
+// the call or cannot be reached at the beginning.
 func (c *Client) Follow(ctx context.Context, q EventQuery, feed Feed) error {
 	f := follower{client: c, query: q, feed: feed, wait: retryFirst}
 	if f.feed.Wait == nil {
@@ -59,9 +58,8 @@ func (c *Client) Follow(ctx context.Context, q EventQuery, feed Feed) error {
 		if stop, ok := errors.AsType[*stopped](err); ok {
 			return stop.cause
 		}
-		// The feed is full or its session forgotten: that may pass. A wrong
-		// token or kind does not.
-		if r, ok := errors.AsType[*Refusal](err); !f.met || ok && r.Status < 500 && r.Status != http.StatusTooManyRequests {
+		// A full feed is temporary; a wrong token or kind is not.
+		if r, ok := errors.AsType[*APIError](err); !f.connected || ok && r.Status < 500 && r.Status != http.StatusTooManyRequests {
 			return err
 		}
 		if !f.away {
@@ -73,27 +71,27 @@ func (c *Client) Follow(ctx context.Context, q EventQuery, feed Feed) error {
 	}
 }
 
-// follower is what one Follow remembers between connections.
+// follower is the state of Follow between connections.
 type follower struct {
-	client    *Client
-	query     EventQuery
-	feed      Feed
-	last      string // the ID of the last event
-	met, away bool
-	wait      time.Duration
+	client          *Client
+	query           EventQuery
+	feed            Feed
+	last            string // the ID of the last event
+	connected, away bool
+	wait            time.Duration
 }
 
-// stopped wraps what the receiver of events returned.
+// stopped wraps the error of Feed.Event.
 type stopped struct{ cause error }
 
 func (s *stopped) Error() string { return s.cause.Error() }
 
-// read follows one connection to its end, which is always an error.
+// read reads one connection to its end, which is always an error.
 func (f *follower) read(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silence := time.AfterFunc(feedSilence, func() {
-		cancel(fmt.Errorf("nothing heard of %s for %v", f.client.api, feedSilence))
+		cancel(fmt.Errorf("nothing received from %s for %v", f.client.api, feedSilence))
 	})
 	defer silence.Stop()
 	header := http.Header{"Accept": {"text/event-stream"}}
@@ -107,32 +105,32 @@ func (f *follower) read(ctx context.Context) error {
 	if f.query.Stream != "" {
 		query.Set("stream", f.query.Stream)
 	}
-	response, err := f.client.open(ctx, "/api/v1/events", query, header, "text/event-stream")
+	response, err := f.client.openStream(ctx, "/api/v1/events", query, header, "text/event-stream")
 	if err != nil {
-		return cmpCause(ctx, err)
+		return causeOf(ctx, err)
 	}
 	defer response.Body.Close()
-	f.met = true
+	f.connected = true
 	if f.away {
 		f.away, f.wait = false, retryFirst
 		f.feed.Back()
 	}
-	err = readFrames(response.Body, func() { silence.Reset(feedSilence) }, f.take)
+	err = readFrames(response.Body, func() { silence.Reset(feedSilence) }, f.handle)
 	if err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("%s has closed the feed", f.client.api)
 	}
-	return cmpCause(ctx, err)
+	return causeOf(ctx, err)
 }
 
-// cmpCause prefers why a context was ended to the fact that it was.
-func cmpCause(ctx context.Context, err error) error {
+// causeOf returns the cause of the context's end, or err if it has not ended.
+func causeOf(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
 	return err
 }
 
-func (f *follower) take(frame sseFrame) error {
+func (f *follower) handle(frame sseFrame) error {
 	if frame.id != "" {
 		f.last = frame.id
 	}
@@ -149,14 +147,14 @@ func (f *follower) take(frame sseFrame) error {
 	return nil
 }
 
-// open starts an answer that goes on for as long as ctx does. An answer of
-// another kind is an error: the relay's own, or that of something else.
-func (c *Client) open(ctx context.Context, path string, query url.Values, header http.Header, kinds ...string) (*http.Response, error) {
+// openStream makes a call whose answer lasts until ctx ends. An answer with another media
+// type is an error.
+func (c *Client) openStream(ctx context.Context, path string, query url.Values, header http.Header, kinds ...string) (*http.Response, error) {
 	response, err := c.send(ctx, http.MethodGet, path, query, header)
 	if err != nil {
 		return nil, err
 	}
-	if response.StatusCode == http.StatusOK && isKind(response, kinds) {
+	if response.StatusCode == http.StatusOK && hasMediaType(response, kinds) {
 		return response, nil
 	}
 	defer response.Body.Close()

@@ -132,12 +132,12 @@ func TestReadFrames(t *testing.T) {
 		"id: 1\n\ndata: b\nother: z\n\nid: 2": "1| |b",
 	} {
 		var got []string
-		heard := 0
-		err := readFrames(strings.NewReader(text), func() { heard++ }, func(f sseFrame) error {
+		received := 0
+		err := readFrames(strings.NewReader(text), func() { received++ }, func(f sseFrame) error {
 			got = append(got, f.id+"|"+string(f.data))
 			return nil
 		})
-		if joined := strings.Join(got, " "); joined != want || err != nil || heard == 0 {
+		if joined := strings.Join(got, " "); joined != want || err != nil || received == 0 {
 			t.Errorf("%q: %q, %v, want %q", text, joined, err, want)
 		}
 	}

@@ -10,26 +10,25 @@ import (
 	"slices"
 )
 
-// maxFrame bounds one event: its stream ID may be 512 bytes, its JSON is not
-// much longer.
+// maxFrame bounds one event. A stream ID may have 512 bytes; the rest of the JSON is short.
 const maxFrame = 64 << 10
 
-// sseFrame is one server-sent event. Its name is not kept: the JSON says it.
+// sseFrame is one server-sent event, without its name, which is in the JSON too.
 type sseFrame struct {
 	id   string
 	data []byte
 }
 
-// readFrames reads server-sent events until the reader ends or take returns an
-// error, and calls heard for each line, comments too.
-func readFrames(from io.Reader, heard func(), take func(sseFrame) error) error {
+// readFrames reads server-sent events until the reader ends or take returns an error. It calls
+// received for each line, also for comments.
+func readFrames(from io.Reader, received func(), take func(sseFrame) error) error {
 	lines := bufio.NewScanner(from)
 	lines.Buffer(nil, maxFrame)
 	lines.Split(splitLines)
 	var frame sseFrame
 	var any bool
 	for lines.Scan() {
-		heard()
+		received()
 		line := lines.Bytes()
 		if len(line) == 0 {
 			if any {
@@ -59,8 +58,8 @@ func readFrames(from io.Reader, heard func(), take func(sseFrame) error) error {
 	return nil
 }
 
-// splitLines is bufio.ScanLines for the three line ends of server-sent events,
-// and drops a line that was cut off.
+// splitLines is a bufio.SplitFunc for the three line ends of server-sent events. It drops an
+// incomplete last line.
 func splitLines(text []byte, end bool) (advance int, line []byte, err error) {
 	i := bytes.IndexAny(text, "\r\n")
 	switch {
@@ -82,8 +81,8 @@ func splitLines(text []byte, end bool) (advance int, line []byte, err error) {
 	return 0, nil, nil // a \n may follow
 }
 
-// isKind reports whether an answer is of one of the media types.
-func isKind(response *http.Response, kinds []string) bool {
+// hasMediaType reports whether a response has one of the media types.
+func hasMediaType(response *http.Response, kinds []string) bool {
 	kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type"))
 	return err == nil && slices.Contains(kinds, kind)
 }

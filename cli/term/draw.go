@@ -11,12 +11,11 @@ import (
 	"srtrelay/api/answer"
 )
 
-// smallest is the terminal that the live view needs; 80x24 shows all.
+// The live view needs a terminal of this size at least; 80x24 shows everything.
 const smallestWidth, smallestHeight = 40, 12
 
-// draw is the whole screen: exactly as many lines as there are rows, none
-// longer than there are columns.
-func (t *top) draw() string {
+// render returns the whole screen: a line for each row, none longer than the columns.
+func (t *top) render() string {
 	if t.width < smallestWidth || t.height < smallestHeight {
 		return ansi.Truncate(fmt.Sprintf("needs %dx%d", smallestWidth, smallestHeight), max(t.width, 0), "")
 	}
@@ -44,7 +43,7 @@ func (t *top) draw() string {
 	return strings.Join(lines, "\n")
 }
 
-// fill makes lines as many as there is room for.
+// fill cuts or extends lines to room lines.
 func fill(lines []string, room int) []string {
 	lines = append([]string(nil), lines[:min(len(lines), room)]...)
 	for len(lines) < room {
@@ -59,31 +58,31 @@ func (t *top) header() []string {
 		version = " " + version
 	}
 	left := bold.Render("srtrelay"+answer.Printable(version)) + " at " + t.client.API()
-	state, how := t.link.say(t.now)
+	state, how := t.connection.describe(t.now)
 	switch {
 	case t.paused && state == "":
-		state, how = "paused", warning
+		state, how = "paused", severityWarning
 	case state == "" && t.view.at.IsZero():
 		state = "asking"
 	case state == "":
 		state = "live " + t.view.at.Local().Format(time.TimeOnly)
 	}
-	right := alarms[how].Render(state)
-	if how == calm {
+	right := severityStyles[how].Render(state)
+	if how == severityNone {
 		right = good.Render(state)
 	}
 	first := left + blanks(t.width-ansi.StringWidth(left)-ansi.StringWidth(right)) + right
 	if ansi.StringWidth(left)+ansi.StringWidth(right)+1 > t.width {
-		first = right // what is wrong matters more than where
+		first = right // the state matters more than the address
 	}
 	lines := []string{first, t.totals(), t.shardStrip()}
 	if t.screen != streamScreen {
-		return lines // what was opened needs the room
+		return lines // streams and sessions need the rows
 	}
 	return append(lines, t.backendLines()...)
 }
 
-// totals sums the relay up in one line.
+// totals returns the totals of the relay in one line.
 func (t *top) totals() string {
 	f, n, v := t.figures, t.view.shards.Total, t.speed
 	parts := []string{"sessions " + bold.Render(f.count(n.Sessions)) + fmt.Sprintf(" (+%d half-open)", n.HalfOpen)}
@@ -92,7 +91,7 @@ func (t *top) totals() string {
 		if !v.known {
 			text = unknown
 		} else if bad && value > 0 {
-			style = alarms[warning]
+			style = severityStyles[severityWarning]
 		}
 		parts = append(parts, name+" "+style.Render(text))
 	}
@@ -103,11 +102,10 @@ func (t *top) totals() string {
 	return strings.Join(parts, "  ")
 }
 
-// bars are the heights of a strip's cells.
+// bars are the cells of the strip, by height.
 var bars = []rune("▁▂▃▄▅▆▇█")
 
-// shardStrip is every shard's share of the load: its packets per second
-// against those of the busiest.
+// shardStrip returns a bar per shard: its packets per second relative to the busiest.
 func (t *top) shardStrip() string {
 	shards := t.view.shards.Shards
 	line := fmt.Sprintf("shards %d", len(shards))
@@ -134,8 +132,7 @@ func (t *top) shardStrip() string {
 	return line + " " + cells + faint.Render(sum)
 }
 
-// backendLines are the backends as far as there is room for them: a quarter
-// of the screen.
+// backendLines returns the backends that fit into a quarter of the screen.
 func (t *top) backendLines() []string {
 	list := t.view.backends
 	items := list.Backends
@@ -182,3 +179,71 @@ NUMBERS
   C- is the network between callers and the relay, B- between the relay
   and the backends; of a stream, those of its worst session. RTT and loss
   are of the last second, – is not known.`, "\n")
+
+// streamList returns the first screen.
+func (t *top) streamList(room int) []string {
+	all := t.view.streams.Streams
+	from, to := t.cursor.window(room-2, len(all))
+	caption := fmt.Sprintf("streams %s, by %s", t.figures.count(uint64(t.view.streams.Total)), t.sort)
+	if to > from && (from > 0 || to < t.view.streams.Total) {
+		caption = fmt.Sprintf("streams %d to %d of %s, by %s", from+1, to, t.figures.count(uint64(t.view.streams.Total)), t.sort)
+	}
+	if t.match != "" {
+		caption += ", with " + fmt.Sprintf("%q", t.match)
+	}
+	if t.backend != "" {
+		caption += ", on " + answer.Printable(t.backend)
+	}
+	if len(all) < t.view.streams.Total && len(all) == answer.MaxLimit {
+		caption += fmt.Sprintf(" (the first %d)", answer.MaxLimit)
+	}
+	lines := []string{bold.Render(caption)}
+	if len(all) == 0 {
+		if t.view.at.IsZero() {
+			return lines
+		}
+		return append(lines, faint.Render("no streams"))
+	}
+	return append(lines, grid[answer.Stream]{
+		t.figures, streamColumns(t.now), all[from:to], t.width, t.cursor.at - from,
+	}.lines()...)
+}
+
+// streamDetail returns one stream: its numbers and the list of its sessions.
+func (t *top) streamDetail(room int) []string {
+	d := t.view.stream
+	if d.Key != t.key || d.Since.IsZero() {
+		d.Key = t.key
+	}
+	lines := Formatter{Exact: t.figures.exact, Now: t.now}.streamFacts(d)
+	if t.view.gone {
+		lines = append(lines, severityStyles[severityWarning].Render("the stream has ended, these are its last numbers"))
+	}
+	lines = append(lines, "")
+	from, to := t.cursor.window(room-len(lines)-1, len(d.SessionList))
+	return append(lines, grid[answer.Session]{
+		t.figures, sessionColumns(false), d.SessionList[from:to], t.width, t.cursor.at - from,
+	}.lines()...)
+}
+
+// sessionText returns one session in full, with all lines.
+func (t *top) sessionText() []string {
+	lines := Formatter{Exact: t.figures.exact, Now: t.now}.sessionLines(t.view.session)
+	if t.view.gone {
+		lines = append([]string{severityStyles[severityWarning].Render("the session has ended, these are its last numbers")}, lines...)
+	}
+	return lines
+}
+
+// sessionDetail returns the part of sessionText that fits. The cursor is the first line.
+func (t *top) sessionDetail(room int) []string {
+	lines := t.sessionText()
+	from := max(min(t.cursor.at, len(lines)-room), 0)
+	return lines[from:]
+}
+
+// scroll moves a session's text by a number of lines, within its bounds.
+func (t *top) scroll(by int) {
+	end := len(t.sessionText()) - (t.height - len(t.header()) - 1)
+	t.cursor.at = max(min(t.cursor.at+by, end), 0)
+}

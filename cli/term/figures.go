@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// unknown stands for a number that nobody knows.
+// unknown stands for a number that is not known.
 const unknown = "–"
 
 var (
@@ -16,9 +16,8 @@ var (
 	countUnits = []string{"", "k", "M", "G"}
 )
 
-// figures writes numbers. Three figures and a unit are for reading; the exact
-// ones are for comparing, and name the base unit. The web page rounds by the
-// same rule (web/ui/numbers.js), so that both show the same.
+// figures formats numbers: with three figures and a unit or, if exact, unrounded in the base
+// unit. The web page rounds by the same rule (api/web/ui/numbers.js).
 type figures struct{ exact bool }
 
 func (f figures) bitrate(v float64) string {
@@ -35,7 +34,7 @@ func (f figures) bytes(v uint64) string {
 	return scaled(float64(v), byteUnits, " ")
 }
 
-// rate is of things per second; the unit is in the title.
+// rate formats a number per second; the column's title has the unit.
 func (f figures) rate(v float64) string {
 	if f.exact {
 		return group(fixed(v, 0))
@@ -43,7 +42,7 @@ func (f figures) rate(v float64) string {
 	return scaled(v, countUnits, "")
 }
 
-// count is always whole: an operator compares it with other tools.
+// count is always exact, so that it can be compared with other tools.
 func (figures) count(v uint64) string { return group(strconv.FormatUint(v, 10)) }
 
 func (f figures) millis(v *float64) string {
@@ -70,7 +69,7 @@ func (f figures) percent(v *float64) string {
 	return three(*v) + " %"
 }
 
-// seconds is how long something has lasted.
+// seconds formats a duration.
 func (f figures) seconds(v float64) string {
 	if f.exact {
 		return strconv.FormatFloat(v, 'f', -1, 64) + " s"
@@ -93,7 +92,7 @@ func (f figures) seconds(v float64) string {
 	return two(n/86400, "d", n%86400/3600, "h")
 }
 
-// since is how long ago at was, unknown for no time.
+// since formats the time since at, unknown for no time.
 func (figures) since(at, now time.Time) string {
 	if at.IsZero() {
 		return unknown
@@ -114,8 +113,8 @@ func (f figures) moment(at time.Time) string {
 	return at.Local().Format(time.DateTime)
 }
 
-// scaled steps through units of a thousand; what would round to 1000 takes the
-// next. The first unit is whole.
+// scaled chooses a unit, each a thousand times the one before; what would round to 1000 takes
+// the next. In the first unit the number has no decimals.
 func scaled(v float64, units []string, space string) string {
 	unit := 0
 	for unit < len(units)-1 && math.Abs(v) >= 999.5 {
@@ -128,7 +127,7 @@ func scaled(v float64, units []string, space string) string {
 	return three(v) + space + units[unit]
 }
 
-// three is a number with three figures: 9.99, 99.9, 999.
+// three formats a number with three figures: 9.99, 99.9, 999.
 func three(v float64) string {
 	switch abs := math.Abs(v); {
 	case abs < 9.995:
@@ -139,8 +138,8 @@ func three(v float64) string {
 	return fixed(v, 0)
 }
 
-// fixed has so many decimals and rounds halves away from zero, as the web
-// page's language does; strconv rounds them to even.
+// fixed formats with a number of decimals and rounds halves away from zero, as JavaScript
+// does; strconv rounds them to even.
 func fixed(v float64, decimals int) string {
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return unknown

@@ -9,10 +9,10 @@ import (
 	"srtrelay/api/answer"
 )
 
-// maxFilter is longer than any stream key that a person types.
+// maxFilter is more than the longest filter that a person types.
 const maxFilter = 200
 
-// orders are the keys that sort.
+// orders are the keys that change the order.
 var orders = map[string]string{
 	"1": answer.SortBitrate, "b": answer.SortBitrate,
 	"2": answer.SortRTT, "r": answer.SortRTT,
@@ -21,8 +21,8 @@ var orders = map[string]string{
 	"5": answer.SortKey, "n": answer.SortKey,
 }
 
-// press does what a key asks for.
-func (t *top) press(key tea.KeyPressMsg) tea.Cmd {
+// handleKey handles a key.
+func (t *top) handleKey(key tea.KeyPressMsg) tea.Cmd {
 	if key.String() == "ctrl+c" {
 		return tea.Quit
 	}
@@ -46,7 +46,7 @@ func (t *top) press(key tea.KeyPressMsg) tea.Cmd {
 	case "p", "space":
 		t.paused = !t.paused
 		if !t.paused {
-			return t.ask()
+			return t.query()
 		}
 	case "x":
 		t.figures.exact = !t.figures.exact
@@ -68,7 +68,7 @@ func (t *top) press(key tea.KeyPressMsg) tea.Cmd {
 func (t *top) moveOrSort(name string) tea.Cmd {
 	if order, ok := orders[name]; ok && t.screen == streamScreen {
 		t.sort, t.cursor = order, cursor{}
-		return t.ask()
+		return t.query()
 	}
 	half := max(t.height/2, 1)
 	steps := map[string]int{
@@ -84,10 +84,10 @@ func (t *top) moveOrSort(name string) tea.Cmd {
 		return nil
 	}
 	t.cursor.move(by, t.ids())
-	return t.askIfShort()
+	return t.queryIfShort()
 }
 
-// enter opens what the cursor points at.
+// enter opens the selected row.
 func (t *top) enter() tea.Cmd {
 	ids := t.ids()
 	if t.cursor.at >= len(ids) {
@@ -101,33 +101,32 @@ func (t *top) enter() tea.Cmd {
 	case sessionScreen:
 		return nil
 	}
-	t.stack = append(t.stack, place{t.screen, t.cursor})
+	t.stack = append(t.stack, savedScreen{t.screen, t.cursor})
 	t.screen, t.cursor, t.view.gone = t.screen+1, cursor{}, false
-	return t.ask()
+	return t.query()
 }
 
-// back goes where the present screen was opened from; on the first screen it
-// takes the filter away.
+// back returns to the screen before; on the first screen it removes the filter.
 func (t *top) back() tea.Cmd {
 	if len(t.stack) == 0 {
 		if t.match == "" {
 			return nil
 		}
 		t.match, t.cursor = "", cursor{}
-		return t.ask()
+		return t.query()
 	}
 	last := t.stack[len(t.stack)-1]
 	t.stack = t.stack[:len(t.stack)-1]
 	t.screen, t.cursor, t.view.gone = last.screen, last.cursor, false
-	return t.ask()
+	return t.query()
 }
 
-// typeFilter edits the filter; Enter takes it, Esc leaves it as it was.
+// typeFilter edits the filter; Enter applies it, Esc discards it.
 func (t *top) typeFilter(key tea.KeyPressMsg) tea.Cmd {
 	switch key.String() {
 	case "enter":
 		t.match, t.typing, t.cursor = *t.typing, nil, cursor{}
-		return t.ask()
+		return t.query()
 	case "esc":
 		t.typing = nil
 	case "backspace":
@@ -144,7 +143,7 @@ func (t *top) typeFilter(key tea.KeyPressMsg) tea.Cmd {
 	return nil
 }
 
-// printableOnly leaves out what cannot be part of a line.
+// printableOnly removes characters that are not printable.
 func printableOnly(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsPrint(r) {

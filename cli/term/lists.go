@@ -6,72 +6,72 @@ import (
 	"srtrelay/api/answer"
 )
 
-// Loss above these is shown as a warning and an alarm. SRT repairs the former
-// without anybody seeing it; the latter costs latency or pictures soon.
+// Thresholds of loss in percent. SRT repairs a loss below lossAlarms without visible effects;
+// above it latency or picture soon suffer.
 const (
 	lossWarns  = 1.0
 	lossAlarms = 5.0
 )
 
-func lossAlarm(percent *float64) alarm {
+func lossSeverity(percent *float64) severity {
 	switch {
 	case percent == nil || *percent < lossWarns:
-		return calm
+		return severityNone
 	case *percent < lossAlarms:
-		return warning
+		return severityWarning
 	}
-	return alarming
+	return severityCritical
 }
 
-// streamColumns are the columns of streams; the first is the key.
+// streamColumns returns the columns of a list of streams; the first is the key.
 func streamColumns(now time.Time) []column[answer.Stream] {
 	type s = answer.Stream
 	return []column[s]{
 		{title: "STREAM", left: true, text: func(_ figures, v s) string { return shownKey(v.Key) }},
-		{title: "BACKEND", left: true, rank: 6, room: 12, text: func(_ figures, v s) string { return answer.Printable(v.Backend.ID) }},
-		{title: "SESSIONS", short: "SESS", rank: 2, room: 4, text: func(f figures, v s) string { return f.count(uint64(v.Sessions)) }},
-		{title: "PUBLISHERS", short: "PUB", rank: 5, room: 3, text: func(f figures, v s) string { return f.count(uint64(v.Publishers)) }},
-		{title: "PLAYERS", short: "PLAY", rank: 4, room: 4, text: func(f figures, v s) string { return f.count(uint64(v.Players)) }},
-		{title: "IN", room: 11, text: func(f figures, v s) string { return f.bitrate(v.BitrateIn) }},
-		{title: "OUT", room: 11, text: func(f figures, v s) string { return f.bitrate(v.BitrateOut) }},
-		{title: "CALLER RTT", short: "C-RTT", room: 7, text: func(f figures, v s) string { return f.millis(v.CallerRTT) }},
-		{title: "BACKEND RTT", short: "B-RTT", room: 7, text: func(f figures, v s) string { return f.millis(v.BackendRTT) }},
+		{title: "BACKEND", left: true, dropRank: 6, minWidth: 12, text: func(_ figures, v s) string { return answer.Printable(v.Backend.ID) }},
+		{title: "SESSIONS", short: "SESS", dropRank: 2, minWidth: 4, text: func(f figures, v s) string { return f.count(uint64(v.Sessions)) }},
+		{title: "PUBLISHERS", short: "PUB", dropRank: 5, minWidth: 3, text: func(f figures, v s) string { return f.count(uint64(v.Publishers)) }},
+		{title: "PLAYERS", short: "PLAY", dropRank: 4, minWidth: 4, text: func(f figures, v s) string { return f.count(uint64(v.Players)) }},
+		{title: "IN", minWidth: 11, text: func(f figures, v s) string { return f.bitrate(v.BitrateIn) }},
+		{title: "OUT", minWidth: 11, text: func(f figures, v s) string { return f.bitrate(v.BitrateOut) }},
+		{title: "CALLER RTT", short: "C-RTT", minWidth: 7, text: func(f figures, v s) string { return f.millis(v.CallerRTT) }},
+		{title: "BACKEND RTT", short: "B-RTT", minWidth: 7, text: func(f figures, v s) string { return f.millis(v.BackendRTT) }},
 		{
-			title: "CALLER LOSS", short: "C-LOSS", room: 6, text: func(f figures, v s) string { return f.percent(v.CallerLoss) },
-			alarm: func(v s) alarm { return lossAlarm(v.CallerLoss) },
+			title: "CALLER LOSS", short: "C-LOSS", minWidth: 6, text: func(f figures, v s) string { return f.percent(v.CallerLoss) },
+			severity: func(v s) severity { return lossSeverity(v.CallerLoss) },
 		},
 		{
-			title: "BACKEND LOSS", short: "B-LOSS", room: 6, text: func(f figures, v s) string { return f.percent(v.BackendLoss) },
-			alarm: func(v s) alarm { return lossAlarm(v.BackendLoss) },
+			title: "BACKEND LOSS", short: "B-LOSS", minWidth: 6, text: func(f figures, v s) string { return f.percent(v.BackendLoss) },
+			severity: func(v s) severity { return lossSeverity(v.BackendLoss) },
 		},
-		{title: "RETRANSMITTED", short: "RETRANS", rank: 8, room: 7, text: func(f figures, v s) string { return f.count(v.Retransmitted) }},
-		{title: "SINCE", rank: 7, room: 11, text: func(f figures, v s) string { return f.since(v.Since, now) }},
+		{title: "RETRANSMITTED", short: "RETRANS", dropRank: 8, minWidth: 7, text: func(f figures, v s) string { return f.count(v.Retransmitted) }},
+		{title: "SINCE", dropRank: 7, minWidth: 11, text: func(f figures, v s) string { return f.since(v.Since, now) }},
 	}
 }
 
-// sessionColumns are the columns of sessions; the first is the caller, or the
-// stream in a list of many streams.
+// sessionColumns returns the columns of a list of sessions; in a list of many streams the last
+// is the stream.
 func sessionColumns(manyStreams bool) []column[answer.Session] {
 	type s = answer.Session
 	columns := []column[s]{
-		{title: "ID", left: true, room: 8, text: func(_ figures, v s) string { return v.ID }},
-		{title: "ROLE", left: true, rank: 3, room: 9, text: func(_ figures, v s) string { return v.Role }},
+		{title: "ID", left: true, minWidth: 8, text: func(_ figures, v s) string { return v.ID }},
+		{title: "ROLE", left: true, dropRank: 3, minWidth: 9, text: func(_ figures, v s) string { return v.Role }},
 		{title: "CALLER", left: true, text: func(_ figures, v s) string { return v.Caller }},
-		{title: "BACKEND", left: true, rank: 6, room: 8, text: func(_ figures, v s) string { return answer.Printable(v.Backend.ID) }},
-		{title: "STATE", left: true, rank: 5, room: 11, text: func(_ figures, v s) string { return state(v) }},
-		{title: "TO BACKEND", short: "TO-BACK", room: 11, text: func(f figures, v s) string { return f.bitrate(v.ToBackend.Bitrate) }},
-		{title: "TO CALLER", short: "TO-CALL", room: 11, text: func(f figures, v s) string { return f.bitrate(v.ToCaller.Bitrate) }},
-		{title: "CALLER RTT", short: "C-RTT", rank: 1, room: 7, text: func(f figures, v s) string { return f.millis(v.CallerLeg.RTTMillis) }},
-		{title: "BACKEND RTT", short: "B-RTT", rank: 2, room: 7, text: func(f figures, v s) string { return f.millis(v.BackendLeg.RTTMillis) }},
+		{title: "BACKEND", left: true, dropRank: 6, minWidth: 8, text: func(_ figures, v s) string { return answer.Printable(v.Backend.ID) }},
+		{title: "STATE", left: true, dropRank: 5, minWidth: 11, text: func(_ figures, v s) string { return state(v) }},
+		{title: "TO BACKEND", short: "TO-BACK", minWidth: 11, text: func(f figures, v s) string { return f.bitrate(v.ToBackend.Bitrate) }},
+		{title: "TO CALLER", short: "TO-CALL", minWidth: 11, text: func(f figures, v s) string { return f.bitrate(v.ToCaller.Bitrate) }},
+		{title: "CALLER RTT", short: "C-RTT", dropRank: 1, minWidth: 7, text: func(f figures, v s) string { return f.millis(v.CallerLeg.RTTMillis) }},
+		{title: "BACKEND RTT", short: "B-RTT", dropRank: 2, minWidth: 7, text: func(f figures, v s) string { return f.millis(v.BackendLeg.RTTMillis) }},
 		{
-			title: "CALLER LOSS", short: "C-LOSS", room: 6, text: func(f figures, v s) string { return f.percent(v.CallerLeg.LossPercent) },
-			alarm: func(v s) alarm { return lossAlarm(v.CallerLeg.LossPercent) },
+			title: "CALLER LOSS", short: "C-LOSS", minWidth: 6, text: func(f figures, v s) string { return f.percent(v.CallerLeg.LossPercent) },
+			severity: func(v s) severity { return lossSeverity(v.CallerLeg.LossPercent) },
 		},
 		{
-			title: "BACKEND LOSS", short: "B-LOSS", room: 6, text: func(f figures, v s) string { return f.percent(v.BackendLeg.LossPercent) },
-			alarm: func(v s) alarm { return lossAlarm(v.BackendLeg.LossPercent) },
+			title: "BACKEND LOSS", short: "B-LOSS", minWidth: 6, text: func(f figures, v s) string { return f.percent(v.BackendLeg.LossPercent) },
+			severity: func(v s) severity { return lossSeverity(v.BackendLeg.LossPercent) },
 		},
-		{title: "AGE", rank: 4, room: 11, text: func(f figures, v s) string { return f.seconds(v.AgeSeconds) }},
+		{title: "AGE", dropRank: 4, minWidth: 11, text: func(f figures, v s) string { return f.seconds(v.AgeSeconds) }},
 	}
 	if manyStreams {
 		columns = append(columns, column[s]{title: "STREAM", left: true, text: func(_ figures, v s) string { return shownKey(v.Stream) }})
@@ -86,8 +86,7 @@ func state(v answer.Session) string {
 	return v.State
 }
 
-// shownKey is a stream's key for reading. "" is what a caller without stream
-// ID has.
+// shownKey returns a stream's key as text. "" is the key of the default route.
 func shownKey(key string) string {
 	if key == "" {
 		return "(default route)"
@@ -95,23 +94,23 @@ func shownKey(key string) string {
 	return answer.Printable(key)
 }
 
-// backendColumns are the columns of backends.
+// backendColumns returns the columns of a list of backends.
 func backendColumns(now time.Time) []column[answer.Backend] {
 	type b = answer.Backend
 	return []column[b]{
 		{title: "BACKEND", left: true, text: func(_ figures, v b) string { return answer.Printable(v.ID) }},
-		{title: "ADDRESS", left: true, rank: 4, room: 15, text: func(_ figures, v b) string { return v.Address }},
-		{title: "HEALTH", left: true, room: 8, text: func(_ figures, v b) string { return health(v) }, alarm: backendAlarm},
-		{title: "SOURCE", left: true, rank: 5, room: 10, text: func(_ figures, v b) string { return v.Source }},
-		{title: "SESSIONS", room: 8, text: func(f figures, v b) string { return f.count(uint64(v.Sessions)) }},
-		{title: "STREAMS", rank: 1, room: 7, text: func(f figures, v b) string { return f.count(uint64(v.Streams)) }},
-		{title: "BITRATE", room: 11, text: func(f figures, v b) string { return f.bitrate(v.Bitrate) }},
-		{title: "WEIGHT", rank: 3, room: 6, text: func(f figures, v b) string { return f.count(uint64(v.Weight)) }},
-		{title: "SEEN", rank: 2, room: 11, text: func(f figures, v b) string { return f.since(v.UpdatedAt, now) }},
+		{title: "ADDRESS", left: true, dropRank: 4, minWidth: 15, text: func(_ figures, v b) string { return v.Address }},
+		{title: "HEALTH", left: true, minWidth: 8, text: func(_ figures, v b) string { return health(v) }, severity: backendSeverity},
+		{title: "SOURCE", left: true, dropRank: 5, minWidth: 10, text: func(_ figures, v b) string { return v.Source }},
+		{title: "SESSIONS", minWidth: 8, text: func(f figures, v b) string { return f.count(uint64(v.Sessions)) }},
+		{title: "STREAMS", dropRank: 1, minWidth: 7, text: func(f figures, v b) string { return f.count(uint64(v.Streams)) }},
+		{title: "BITRATE", minWidth: 11, text: func(f figures, v b) string { return f.bitrate(v.Bitrate) }},
+		{title: "WEIGHT", dropRank: 3, minWidth: 6, text: func(f figures, v b) string { return f.count(uint64(v.Weight)) }},
+		{title: "SEEN", dropRank: 2, minWidth: 11, text: func(f figures, v b) string { return f.since(v.UpdatedAt, now) }},
 	}
 }
 
-// health is one word for what an operator does about a backend.
+// health returns the state of a backend in one word.
 func health(v answer.Backend) string {
 	switch {
 	case v.Late:
@@ -128,17 +127,17 @@ func health(v answer.Backend) string {
 	return "alive"
 }
 
-func backendAlarm(v answer.Backend) alarm {
+func backendSeverity(v answer.Backend) severity {
 	switch {
 	case !v.Alive:
-		return alarming
+		return severityCritical
 	case v.Draining, v.Ejected:
-		return warning
+		return severityWarning
 	}
-	return calm
+	return severityNone
 }
 
-// shardColumns are the columns of shards; the total is the row named so.
+// shardColumns returns the columns of a list of shards, whose last row is the total.
 func shardColumns() []column[shardRow] {
 	type r = shardRow
 	number := func(of func(answer.Numbers) uint64) func(figures, r) string {
@@ -157,7 +156,7 @@ func shardColumns() []column[shardRow] {
 	}
 }
 
-// shardRow is a shard, or all of them.
+// shardRow is a shard, or the total.
 type shardRow struct {
 	name string
 	answer.Numbers

@@ -106,7 +106,7 @@ func watch(t *testing.T, r *relay, o TopOptions) *watched {
 	t.Cleanup(c.Close)
 	w := &watched{newTop(t.Context(), c, o), t, takenAt}
 	w.now = takenAt
-	w.answer(w.ask())
+	w.answer(w.query())
 	return w
 }
 
@@ -126,7 +126,7 @@ func (w *watched) answer(command tea.Cmd) {
 }
 
 // refresh is a tick and its answer.
-func (w *watched) refresh() { w.answer(w.ask()) }
+func (w *watched) refresh() { w.answer(w.query()) }
 
 // keys presses one key after the other and answers what each asks.
 func (w *watched) keys(names ...string) {

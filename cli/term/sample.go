@@ -14,13 +14,13 @@ import (
 	"srtrelay/cli/client"
 )
 
-// sample is everything on the screen, asked at one time. The fields that the
-// screen did not need are empty until keep fills them.
+// sample is the content of the screen at one time. Fields that the screen did not need are
+// empty until carryOver fills them.
 type sample struct {
-	number uint64 // of the question
+	number uint64 // of the query
 	screen screen
 	at     time.Time
-	err    error // nothing else is set then, but number and at
+	err    error // if set, only number and at are valid
 
 	version  string
 	shards   answer.ShardList
@@ -28,24 +28,22 @@ type sample struct {
 	streams  answer.StreamList
 	stream   answer.StreamDetail
 	session  answer.Session
-	// gone says that the stream or session shown is no more.
+	// gone is true if the stream or session on the screen has ended.
 	gone bool
 }
 
-// page is how many streams are asked for beyond the cursor: the screen, and
-// some to scroll into until the next answer.
+// page is how many streams a query reads beyond the screen, to scroll into.
 const page = 100
 
-// ask puts the questions of the present screen. Whatever was asked before and
-// not yet answered will be ignored.
-func (t *top) ask() tea.Cmd {
+// query makes the calls of the present screen. Answers to earlier queries are ignored.
+func (t *top) query() tea.Cmd {
 	t.asked++
 	t.open = true
 	ctx, c := t.ctx, t.client
 	s := sample{number: t.asked, screen: t.screen}
 	known, key, id := t.view.version, t.key, t.id
-	if t.link.away() {
-		known = "" // another one may come back
+	if t.connection.away() {
+		known = "" // another version may come back
 	}
 	query := answer.StreamQuery{
 		Backend: t.backend, Match: t.match, Sort: t.sort,
@@ -61,25 +59,25 @@ func (t *top) ask() tea.Cmd {
 func (s *sample) fill(ctx context.Context, c *client.Client, known string, query answer.StreamQuery, key, id string) (err error) {
 	s.version = known
 	if known == "" {
-		v, err := client.GetVersions().Ask(ctx, c)
+		v, err := client.Versions().Do(ctx, c)
 		if err != nil {
 			return err
 		}
 		s.version = v.Version
 	}
-	if s.shards, err = client.Shards().Ask(ctx, c); err != nil {
+	if s.shards, err = client.Shards().Do(ctx, c); err != nil {
 		return err
 	}
-	if s.backends, err = client.Backends().Ask(ctx, c); err != nil {
+	if s.backends, err = client.Backends().Do(ctx, c); err != nil {
 		return err
 	}
 	switch s.screen {
 	case streamScreen:
-		s.streams, err = client.Streams(query).Ask(ctx, c)
+		s.streams, err = client.Streams(query).Do(ctx, c)
 	case detailScreen:
-		s.stream, err = client.Stream(key).Ask(ctx, c)
+		s.stream, err = client.Stream(key).Do(ctx, c)
 	case sessionScreen:
-		s.session, err = client.Session(id).Ask(ctx, c)
+		s.session, err = client.Session(id).Do(ctx, c)
 	}
 	if s.screen != streamScreen && client.IsNotFound(err) {
 		s.gone, err = true, nil
@@ -87,9 +85,9 @@ func (s *sample) fill(ctx context.Context, c *client.Client, known string, query
 	return err
 }
 
-// keep takes from the sample before what this one did not ask for, so that
-// going back shows something at once, and what is gone stays readable.
-func (s *sample) keep(before sample) {
+// carryOver copies what this sample did not query from the one before, so that going back
+// shows something at once, and a stream or session that has ended stays readable.
+func (s *sample) carryOver(before sample) {
 	if s.screen != streamScreen {
 		s.streams = before.streams
 	}
@@ -101,17 +99,16 @@ func (s *sample) keep(before sample) {
 	}
 }
 
-// askIfShort asks again if a larger screen could show more streams than the
-// last answer holds.
-func (t *top) askIfShort() tea.Cmd {
+// queryIfShort makes a query if the screen could show more streams than the last answer has.
+func (t *top) queryIfShort() tea.Cmd {
 	have := len(t.view.streams.Streams)
 	if t.paused || t.screen != streamScreen || have == t.view.streams.Total || have >= t.cursor.at+t.height {
 		return nil
 	}
-	return t.ask()
+	return t.query()
 }
 
-// ids name the rows of the present screen, so that the cursor can stay on one.
+// ids returns the IDs of the rows, so that the cursor can follow one.
 func (t *top) ids() []string {
 	var ids []string
 	switch t.screen {
@@ -127,7 +124,7 @@ func (t *top) ids() []string {
 	return ids
 }
 
-// speed is what happens per second, from two samples of the shards' counters.
+// speed holds rates, computed from two samples of the shards' counters.
 type speed struct {
 	known                              bool
 	bits, packets, drops, send, kernel float64
@@ -158,49 +155,49 @@ func speedOf(before, after sample) speed {
 	return s
 }
 
-// shown of the return of a relay is for so long.
+// backFor is how long the header shows that the relay is back.
 const backFor = 10 * time.Second
 
-// link is whether the relay answers.
-type link struct {
+// connection is the state of the connection to the relay.
+type connection struct {
 	err      error
 	since    time.Time // of the first failure, or of the return
 	was      bool      // has been away
-	restarts bool      // came back with counters that begin anew
+	restarts bool      // came back with new counters
 }
 
-func (l *link) away() bool { return l.err != nil }
+func (l *connection) away() bool { return l.err != nil }
 
-func (l *link) failed(err error, at time.Time) {
+func (l *connection) failed(err error, at time.Time) {
 	if l.err == nil {
 		l.since = at
 	}
 	l.err = err
 }
 
-func (l *link) answered(at time.Time, restarted bool) {
+func (l *connection) answered(at time.Time, restarted bool) {
 	if l.err != nil || restarted {
 		l.was, l.since, l.restarts = true, at, restarted
 	}
 	l.err = nil
 }
 
-// say is the state in few words, and how bad it is.
-func (l *link) say(now time.Time) (string, alarm) {
+// describe returns the state in a few words, and its severity.
+func (l *connection) describe(now time.Time) (string, severity) {
 	switch {
 	case l.err != nil:
-		return "relay away for " + figures{}.since(l.since, now) + " (" + inShort(l.err) + "), retrying", alarming
+		return "relay away for " + figures{}.since(l.since, now) + " (" + shortError(l.err) + "), retrying", severityCritical
 	case l.was && now.Sub(l.since) < backFor && l.restarts:
-		return "relay restarted, connected again", warning
+		return "relay restarted, connected again", severityWarning
 	case l.was && now.Sub(l.since) < backFor:
-		return "connected again", warning
+		return "connected again", severityWarning
 	}
-	return "", calm
+	return "", severityNone
 }
 
-// inShort is an error without the address, which stands above it.
-func inShort(err error) string {
-	if r, ok := errors.AsType[*client.Refusal](err); ok {
+// shortError returns an error without the address, which the header has already.
+func shortError(err error) string {
+	if r, ok := errors.AsType[*client.APIError](err); ok {
 		return answer.Printable(r.Text)
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok {
@@ -212,8 +209,8 @@ func inShort(err error) string {
 	return answer.Printable(err.Error())
 }
 
-// cursor is the selected row of a list. On the first row it stays first; once
-// moved it stays with what it points at while the rows change places.
+// cursor is the selected row of a list. On the first row it stays there; on any other it
+// follows the item when rows change places.
 type cursor struct {
 	at    int
 	first int // row at the top of the window
@@ -237,8 +234,8 @@ func (c *cursor) move(by int, ids []string) {
 	}
 }
 
-// window makes the cursor visible in so many rows and returns the first and
-// the row behind the last.
+// window scrolls so that the cursor is visible in a number of rows, and returns the range of
+// rows.
 func (c *cursor) window(rows, all int) (from, to int) {
 	rows = max(rows, 1)
 	c.first = max(min(c.first, all-rows, c.at), c.at-rows+1, 0)

@@ -7,9 +7,9 @@ import (
 	"srtrelay/api/answer"
 )
 
-// sessionLines is all that is known of a session: who, what was agreed, the
-// two legs beside each other, the two ways beside each other.
-func (s Show) sessionLines(v answer.Session) []string {
+// sessionLines returns everything about a session: its peers, what was negotiated, the two
+// legs side by side, and the two ways side by side.
+func (s Formatter) sessionLines(v answer.Session) []string {
 	lines := s.sessionFacts(v)
 	lines = append(lines, "")
 	lines = append(lines, s.legLines(v)...)
@@ -17,7 +17,7 @@ func (s Show) sessionLines(v answer.Session) []string {
 	return append(lines, s.wayLines(v)...)
 }
 
-func (s Show) sessionFacts(v answer.Session) []string {
+func (s Formatter) sessionFacts(v answer.Session) []string {
 	f := s.figures()
 	var p pairs
 	p.add("session", fmt.Sprintf("%s, %s, %s, shard %d", v.ID, v.Role, state(v), v.Shard))
@@ -25,7 +25,7 @@ func (s Show) sessionFacts(v answer.Session) []string {
 	p.add("stream ID", answer.Printable(v.StreamID))
 	p.add("caller", v.Caller+socket(v.CallerSocketID)+srt(v.SRT.CallerVersion))
 	p.add("backend", backendName(v.Backend)+socket(v.BackendSocketID)+srt(v.SRT.BackendVersion))
-	p.add("opened", f.moment(v.OpenedAt)+", handshake "+f.millis(some(v.HandshakeMillis)))
+	p.add("opened", f.moment(v.OpenedAt)+", handshake "+f.millis(nonZero(v.HandshakeMillis)))
 	p.add("connected", "for "+f.seconds(v.AgeSeconds)+", last datagram "+f.seconds(v.IdleSeconds)+" ago")
 	p.add("encryption", encryption(f, v.SRT))
 	p.add("latency", latency(v.SRT.LatencyToBackendMillis)+" to backend, "+latency(v.SRT.LatencyToCallerMillis)+" to caller")
@@ -41,8 +41,8 @@ func (s Show) sessionFacts(v answer.Session) []string {
 	return p.lines()
 }
 
-// some is a number of which the API says 0 for none.
-func some(v float64) *float64 {
+// nonZero returns v, or nil for the API's 0, which means unknown.
+func nonZero(v float64) *float64 {
 	if v == 0 {
 		return nil
 	}
@@ -81,7 +81,7 @@ func encryption(f figures, n answer.Negotiated) string {
 	return fmt.Sprintf("%s with %d bits, %s %s", answer.Printable(n.Encryption), n.KeyLength, f.count(n.KeyRefreshes), refreshes)
 }
 
-func (s Show) legLines(v answer.Session) []string {
+func (s Formatter) legLines(v answer.Session) []string {
 	f := s.figures()
 	legs := []answer.Leg{v.CallerLeg, v.BackendLeg}
 	row := func(name string, text func(answer.Leg) string) []string {
@@ -109,7 +109,7 @@ func (s Show) legLines(v answer.Session) []string {
 	}, true, false, false)
 }
 
-// wayRow is one number of a way.
+// wayRow is a row of the table of ways.
 type wayRow struct {
 	name string
 	text func(f figures, w answer.Way) string
@@ -146,7 +146,7 @@ func counter(of func(answer.Way) uint64) func(figures, answer.Way) string {
 	return func(f figures, w answer.Way) string { return f.count(of(w)) }
 }
 
-// received is a number that only a full ACK tells.
+// received is a number from the last full ACK.
 func received(text func(figures, answer.Receiver) string) func(figures, answer.Way) string {
 	return func(f figures, w answer.Way) string {
 		if w.Receiver == nil {
@@ -156,7 +156,7 @@ func received(text func(figures, answer.Receiver) string) func(figures, answer.W
 	}
 }
 
-func (s Show) wayLines(v answer.Session) []string {
+func (s Formatter) wayLines(v answer.Session) []string {
 	f := s.figures()
 	rows := [][]string{{strings.ToUpper("through the relay"), "TO BACKEND", "TO CALLER"}}
 	for _, r := range wayRows {

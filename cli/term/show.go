@@ -1,8 +1,8 @@
-// Package term shows the API's answers to a person at a terminal: tables,
-// one session whole, and the live view of srtrelay top.
+// Package term formats the API's answers for a terminal: tables, single sessions, streams and
+// backends, and the live view of srtrelay top.
 //
-// What it shows are the relay's own numbers, rounded by one rule. It knows the
-// API by package client alone, and must not know the relay behind it.
+// The numbers are the relay's own, rounded by one rule. The package uses the API through
+// package client and must not know the relay behind it.
 package term
 
 import (
@@ -16,32 +16,32 @@ import (
 	"srtrelay/api/answer"
 )
 
-// Show writes answers as text. Exact is for numbers as the relay has them, in
-// base units; otherwise they have three figures.
-type Show struct {
+// Formatter formats answers as text. With Exact, numbers are unrounded and in base units;
+// otherwise they have three figures.
+type Formatter struct {
 	Exact bool
 	Now   time.Time
 }
 
-func (s Show) figures() figures { return figures{s.Exact} }
+func (s Formatter) figures() figures { return figures{s.Exact} }
 
-// Streams is a table of streams.
-func (s Show) Streams(list []answer.Stream) string {
+// Streams returns a table of streams.
+func (s Formatter) Streams(list []answer.Stream) string {
 	return tabulate(s.figures(), streamColumns(s.Now), list)
 }
 
-// Sessions is a table of sessions.
-func (s Show) Sessions(list []answer.Session) string {
+// Sessions returns a table of sessions.
+func (s Formatter) Sessions(list []answer.Session) string {
 	return tabulate(s.figures(), sessionColumns(true), list)
 }
 
-// Backends is a table of backends.
-func (s Show) Backends(list answer.BackendList) string {
+// Backends returns a table of backends.
+func (s Formatter) Backends(list answer.BackendList) string {
 	return tabulate(s.figures(), backendColumns(s.Now), list.Backends)
 }
 
-// Shards is a table of shards with their sum, and every drop by reason.
-func (s Show) Shards(list answer.ShardList) string {
+// Shards returns a table of shards with their total, and all drops by reason.
+func (s Formatter) Shards(list answer.ShardList) string {
 	rows := make([]shardRow, 0, len(list.Shards)+1)
 	for _, shard := range list.Shards {
 		rows = append(rows, shardRow{strconv.Itoa(shard.Shard), shard.Numbers})
@@ -59,7 +59,7 @@ func (s Show) Shards(list answer.ShardList) string {
 	return text + "\n" + strings.Join(align(append(titles, drops...), true, true, false), "\n") + "\n"
 }
 
-// reasons are the counts that are not zero, by name.
+// reasons returns the counts other than 0, by name.
 func reasons(kind string, counts map[string]uint64) [][]string {
 	var rows [][]string
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
@@ -70,12 +70,12 @@ func reasons(kind string, counts map[string]uint64) [][]string {
 	return rows
 }
 
-// Stream is one stream with its sessions.
-func (s Show) Stream(d answer.StreamDetail) string {
+// Stream returns one stream with its sessions.
+func (s Formatter) Stream(d answer.StreamDetail) string {
 	return strings.Join(s.streamFacts(d), "\n") + "\n\n" + tabulate(s.figures(), sessionColumns(false), d.SessionList)
 }
 
-func (s Show) streamFacts(d answer.StreamDetail) []string {
+func (s Formatter) streamFacts(d answer.StreamDetail) []string {
 	f := s.figures()
 	var p pairs
 	p.add("stream", shownKey(d.Key))
@@ -84,7 +84,7 @@ func (s Show) streamFacts(d answer.StreamDetail) []string {
 	if d.Encrypted {
 		encrypted = "yes"
 	}
-	p.add("sessions", f.count(uint64(d.Sessions))+": "+counted(f, d.Publishers, "publisher")+", "+counted(f, d.Players, "player"))
+	p.add("sessions", f.count(uint64(d.Sessions))+": "+plural(f, d.Publishers, "publisher")+", "+plural(f, d.Players, "player"))
 	p.add("since", f.moment(d.Since)+" ("+f.since(d.Since, s.Now)+"), encrypted: "+encrypted)
 	p.add("in", f.bitrate(d.BitrateIn)+", "+f.bytes(d.BytesIn)+" in all")
 	p.add("out", f.bitrate(d.BitrateOut)+", "+f.bytes(d.BytesOut)+" in all")
@@ -94,7 +94,7 @@ func (s Show) streamFacts(d answer.StreamDetail) []string {
 	return p.lines()
 }
 
-func counted(f figures, n int, one string) string {
+func plural(f figures, n int, one string) string {
 	if n == 1 {
 		return "1 " + one
 	}
@@ -111,8 +111,8 @@ func backendName(b answer.BackendRef) string {
 	return answer.Printable(b.ID) + " at " + b.Address
 }
 
-// Backend is one backend.
-func (s Show) Backend(b answer.Backend) string {
+// Backend returns one backend.
+func (s Formatter) Backend(b answer.Backend) string {
 	f := s.figures()
 	var p pairs
 	p.add("backend", answer.Printable(b.ID))
@@ -129,7 +129,7 @@ func (s Show) Backend(b answer.Backend) string {
 		p.add("ejections", f.count(b.Ejections))
 	}
 	p.add("source", b.Source)
-	p.add("carries", counted(f, b.Sessions, "session")+" of "+counted(f, b.Streams, "stream")+", "+f.bitrate(b.Bitrate))
+	p.add("carries", plural(f, b.Sessions, "session")+" of "+plural(f, b.Streams, "stream")+", "+f.bitrate(b.Bitrate))
 	p.add("weight", strconv.Itoa(b.Weight))
 	if b.KeyLength > 0 {
 		p.add("encryption", "AES-"+strconv.Itoa(b.KeyLength*8))
@@ -147,21 +147,20 @@ func (s Show) Backend(b answer.Backend) string {
 	return strings.Join(p.lines(), "\n") + "\n"
 }
 
-// Session is one session whole, both legs side by side.
-func (s Show) Session(v answer.Session) string {
+// Session returns one session in full, with both legs side by side.
+func (s Formatter) Session(v answer.Session) string {
 	return strings.Join(s.sessionLines(v), "\n") + "\n"
 }
 
-// pairs are names and values below each other.
+// pairs are lines of a name and a value.
 type pairs struct{ rows [][]string }
 
 func (p *pairs) add(name, value string) { p.rows = append(p.rows, []string{name, value}) }
 
 func (p *pairs) lines() []string { return align(p.rows, true, true) }
 
-// Event is one event as a line: when, what, and then what the kind has to
-// tell, in the order in which one reads a log.
-func (s Show) Event(e answer.Event) string {
+// Event returns an event as one line: time, kind, and the fields that are set.
+func (s Formatter) Event(e answer.Event) string {
 	f := s.figures()
 	at := e.Time.Local().Format(time.TimeOnly)
 	if s.Exact {
@@ -195,7 +194,8 @@ func (s Show) Event(e answer.Event) string {
 	return strings.Join(parts, "  ")
 }
 
-// took is milliseconds for a handshake, longer units for a session.
+// took formats a duration: in milliseconds below a second, as for a handshake, else in longer
+// units.
 func (f figures) took(millis float64) string {
 	if f.exact || millis < 1000 {
 		return f.millis(&millis)

@@ -49,7 +49,7 @@ func golden(t *testing.T, name, got string) {
 var takenAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func TestTables(t *testing.T) {
-	show, exact := Show{Now: takenAt}, Show{Exact: true, Now: takenAt}
+	show, exact := Formatter{Now: takenAt}, Formatter{Exact: true, Now: takenAt}
 	streams := fixture[answer.StreamList](t, "streams").Streams
 	sessions := fixture[answer.SessionList](t, "sessions").Sessions
 	backends := fixture[answer.BackendList](t, "backends")
@@ -91,7 +91,7 @@ func TestEventLines(t *testing.T) {
 		"03:04:05  lost                lost=1,234":             {Kind: "lost", Lost: 1234},
 	} {
 		e.Time = takenAt
-		if got := (Show{}).Event(e); got != want {
+		if got := (Formatter{}).Event(e); got != want {
 			t.Errorf("%q\nwant %q", got, want)
 		}
 	}

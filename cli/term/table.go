@@ -7,19 +7,18 @@ import (
 	"github.com/charmbracelet/x/ansi"
 )
 
-// Styles of the live view. They use the terminal's own sixteen colours, which
-// its owner has chosen to be readable; without colours what matters is still
-// told by words, bold and reverse.
+// Styles of the live view. They use the terminal's own sixteen colours, which its user can
+// read. Without colours, words, bold and reverse still show everything.
 var (
-	bold     = lipgloss.NewStyle().Bold(true)
-	faint    = lipgloss.NewStyle().Faint(true)
-	titles   = lipgloss.NewStyle().Bold(true).Underline(true)
-	selected = lipgloss.NewStyle().Reverse(true)
-	good     = lipgloss.NewStyle().Foreground(lipgloss.Green)
-	alarms   = map[alarm]lipgloss.Style{
-		calm:     lipgloss.NewStyle(),
-		warning:  lipgloss.NewStyle().Foreground(lipgloss.Yellow),
-		alarming: lipgloss.NewStyle().Foreground(lipgloss.Red).Bold(true),
+	bold           = lipgloss.NewStyle().Bold(true)
+	faint          = lipgloss.NewStyle().Faint(true)
+	titles         = lipgloss.NewStyle().Bold(true).Underline(true)
+	selected       = lipgloss.NewStyle().Reverse(true)
+	good           = lipgloss.NewStyle().Foreground(lipgloss.Green)
+	severityStyles = map[severity]lipgloss.Style{
+		severityNone:     lipgloss.NewStyle(),
+		severityWarning:  lipgloss.NewStyle().Foreground(lipgloss.Yellow),
+		severityCritical: lipgloss.NewStyle().Foreground(lipgloss.Red).Bold(true),
 	}
 )
 
@@ -31,26 +30,26 @@ var (
 // column is one column of a table of T.
 type column[T any] struct {
 	title string
-	short string // title where space is scarce, "" for the same
-	left  bool   // text; numbers stand to the right
+	short string // title in the live view, "" for title
+	left  bool   // aligned left, as text is; numbers are aligned right
 	text  func(f figures, item T) string
-	// alarm says how bad the number is, nil for a number that is never bad.
-	alarm func(item T) alarm
-	// room is the least width in the live view, where columns that come and go
-	// with their numbers would be hard to read.
-	room int
-	// rank is when the column is left out for want of width: the highest goes
-	// first, 0 stays.
-	rank int
+	// severity rates the value; nil for a value that is never bad.
+	severity func(item T) severity
+	// minWidth is the least width in the live view. It keeps columns from moving with
+	// their numbers.
+	minWidth int
+	// dropRank orders the columns that are left out if the width is short: the highest
+	// first, 0 never.
+	dropRank int
 }
 
-// alarm is how bad a number is.
-type alarm int
+// severity rates a value.
+type severity int
 
 const (
-	calm alarm = iota
-	warning
-	alarming
+	severityNone severity = iota
+	severityWarning
+	severityCritical
 )
 
 // tabulate writes items below the columns' titles, aligned.
@@ -113,8 +112,8 @@ func pad(cell string, width int, left bool) string {
 
 func blanks(n int) string { return strings.Repeat(" ", max(n, 0)) }
 
-// narrowest is what the first column keeps before others are left out.
-const narrowest = 20
+// minFirstColumn is the least width of the first column; other columns are left out first.
+const minFirstColumn = 20
 
 // grid is a table for a screen: every line fits the width, the least useful
 // columns are left out, and the first column takes the rest of the width.
@@ -139,8 +138,8 @@ func (g grid[T]) lines() []string {
 		row := make([]string, 0, len(columns))
 		for i, c := range columns {
 			cell := shorten(c.text(g.figures, item), widths[i], i == 0)
-			if c.alarm != nil && n != g.selected {
-				cell = alarms[c.alarm(item)].Render(cell)
+			if c.severity != nil && n != g.selected {
+				cell = severityStyles[c.severity(item)].Render(cell)
 			}
 			row = append(row, cell)
 		}
@@ -161,8 +160,7 @@ func (c column[T]) heading() string {
 	return c.title
 }
 
-// shorten cuts a key at its beginning, where all keys are alike, and others at
-// their end.
+// shorten cuts a key at its beginning, where keys are alike, and other text at its end.
 func shorten(text string, width int, key bool) string {
 	over := ansi.StringWidth(text) - width
 	switch {
@@ -174,15 +172,14 @@ func shorten(text string, width int, key bool) string {
 	return ansi.Truncate(text, width, "…")
 }
 
-// fit chooses the columns for the width, with two blanks between them or, if
-// that saves a column, one.
+// fit chooses the columns for the width, two blanks apart or, if that saves a column, one.
 func (g grid[T]) fit() (columns []column[T], widths []int, gap int) {
 	columns = append(columns, g.columns...)
 	for {
 		widths = widths[:0]
 		fixed := 0
 		for i, c := range columns {
-			w := max(c.room, ansi.StringWidth(c.heading()))
+			w := max(c.minWidth, ansi.StringWidth(c.heading()))
 			for _, item := range g.items {
 				w = max(w, ansi.StringWidth(c.text(g.figures, item)))
 			}
@@ -193,12 +190,12 @@ func (g grid[T]) fit() (columns []column[T], widths []int, gap int) {
 		}
 		for gap = 2; gap >= 1; gap-- {
 			rest := g.width - fixed - gap*(len(columns)-1)
-			if rest >= min(widths[0], narrowest) {
+			if rest >= min(widths[0], minFirstColumn) {
 				widths[0] = rest
 				return columns, widths, gap
 			}
 		}
-		last := dearest(columns)
+		last := leastUseful(columns)
 		if last < 0 {
 			widths[0] = max(g.width-fixed-(len(columns)-1), 1)
 			return columns, widths, 1
@@ -207,12 +204,12 @@ func (g grid[T]) fit() (columns []column[T], widths []int, gap int) {
 	}
 }
 
-// dearest is the column that is left out next, -1 if all that there are stay.
-func dearest[T any](columns []column[T]) int {
+// leastUseful returns the column to leave out next, -1 if there is none.
+func leastUseful[T any](columns []column[T]) int {
 	found, rank := -1, 0
 	for i, c := range columns {
-		if c.rank > rank {
-			found, rank = i, c.rank
+		if c.dropRank > rank {
+			found, rank = i, c.dropRank
 		}
 	}
 	return found

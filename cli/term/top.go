@@ -15,22 +15,22 @@ import (
 	"srtrelay/cli/client"
 )
 
-// interval is how often the live view asks. The relay's own rates are of one
-// second: asking more often would show the same.
+// interval is the time between queries. The relay computes its rates once a second, so more
+// frequent queries would show the same.
 const interval = time.Second
 
-// TopOptions are what srtrelay top was told.
+// TopOptions are the options of srtrelay top.
 type TopOptions struct {
 	Sort    string // see answer.SortBitrate and the others
-	Match   string // what the keys must contain
-	Backend string // of one backend only
+	Match   string // only streams whose key contains it
+	Backend string // only streams on this backend
 	Exact   bool
 	In      io.Reader
 	Out     io.Writer
 	Env     []string
 }
 
-// Top runs the live view until its user ends it or ctx does.
+// Top runs the live view until the user quits or ctx ends.
 func Top(ctx context.Context, c *client.Client, o TopOptions) error {
 	program := tea.NewProgram(newTop(ctx, c, o), tea.WithContext(ctx), tea.WithInput(o.In),
 		tea.WithOutput(o.Out), tea.WithEnvironment(o.Env))
@@ -44,24 +44,23 @@ func Top(ctx context.Context, c *client.Client, o TopOptions) error {
 	return nil
 }
 
-// Is reports whether a stream of this process, a reader or a writer, is a
+// IsTerminal reports whether a stream of this process, a reader or a writer, is a
 // terminal.
-func Is(stream any) bool {
+func IsTerminal(stream any) bool {
 	file, ok := stream.(*os.File)
 	return ok && term.IsTerminal(file.Fd())
 }
 
-// screen is what the lower part shows.
+// screen is the content of the lower part.
 type screen int
 
 const (
 	streamScreen  screen = iota // all streams
 	detailScreen                // one stream and its sessions
-	sessionScreen               // one session whole
+	sessionScreen               // one session in full
 )
 
-// top is the state of the live view. Bubble Tea's loop owns it: Update alone
-// changes it, View only reads.
+// top is the state of the live view. It belongs to Bubble Tea's loop: only Update changes it.
 type top struct {
 	ctx     context.Context
 	client  *client.Client
@@ -71,9 +70,9 @@ type top struct {
 	figures figures
 
 	screen  screen
-	stack   []place // where Esc goes back to
-	key     string  // of the stream that detailScreen shows
-	id      string  // of the session that sessionScreen shows
+	stack   []savedScreen // where Esc goes back to
+	key     string        // of the stream that detailScreen shows
+	id      string        // of the session that sessionScreen shows
 	sort    string
 	match   string
 	backend string
@@ -81,16 +80,16 @@ type top struct {
 	help    bool
 	paused  bool
 
-	cursor cursor
-	view   sample // the last one that came whole
-	speed  speed  // from the one before to view
-	link   link
-	asked  uint64 // number of the last question
-	open   bool   // it has not been answered
+	cursor     cursor
+	view       sample // the last one without an error
+	speed      speed  // from the one before to view
+	connection connection
+	asked      uint64 // number of the last query
+	open       bool   // the last query has no answer yet
 }
 
-// place is a screen and where its cursor stood.
-type place struct {
+// savedScreen is a screen with its cursor.
+type savedScreen struct {
 	screen screen
 	cursor cursor
 }
@@ -106,7 +105,7 @@ func newTop(ctx context.Context, c *client.Client, o TopOptions) *top {
 	return t
 }
 
-// tick says that an interval is over.
+// tick is the message at the end of an interval.
 type tick time.Time
 
 func nextTick() tea.Cmd {
@@ -114,22 +113,22 @@ func nextTick() tea.Cmd {
 }
 
 // Init implements tea.Model.
-func (t *top) Init() tea.Cmd { return tea.Batch(t.ask(), nextTick()) }
+func (t *top) Init() tea.Cmd { return tea.Batch(t.query(), nextTick()) }
 
 // Update implements tea.Model.
 func (t *top) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 	switch m := message.(type) {
 	case tea.WindowSizeMsg:
 		t.width, t.height = m.Width, m.Height
-		return t, t.askIfShort()
+		return t, t.queryIfShort()
 	case tick:
 		t.now = time.Time(m)
 		if t.paused || t.open {
 			return t, nextTick()
 		}
-		return t, tea.Batch(t.ask(), nextTick())
+		return t, tea.Batch(t.query(), nextTick())
 	case sample:
-		t.take(m)
+		t.accept(m)
 		return t, nil
 	case tea.PasteMsg:
 		if t.typing != nil {
@@ -137,35 +136,34 @@ func (t *top) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 		}
 		return t, nil
 	case tea.KeyPressMsg:
-		return t, t.press(m)
+		return t, t.handleKey(m)
 	}
 	return t, nil
 }
 
 // View implements tea.Model.
 func (t *top) View() tea.View {
-	view := tea.NewView(t.draw())
+	view := tea.NewView(t.render())
 	view.AltScreen = true
 	view.WindowTitle = "srtrelay top " + t.client.API()
 	return view
 }
 
-// take makes an answer what is shown. A late answer to an earlier question is
-// not.
-func (t *top) take(s sample) {
+// accept shows a sample, unless it is the late answer to an earlier query.
+func (t *top) accept(s sample) {
 	if s.number != t.asked {
 		return
 	}
 	t.open = false
 	t.now = s.at
 	if s.err != nil {
-		t.link.failed(s.err, s.at)
+		t.connection.failed(s.err, s.at)
 		return
 	}
 	restarted := s.shards.Total.Packets < t.view.shards.Total.Packets
-	t.link.answered(s.at, restarted)
+	t.connection.answered(s.at, restarted)
 	t.speed = speedOf(t.view, s)
-	s.keep(t.view)
+	s.carryOver(t.view)
 	t.view = s
 	if t.screen == sessionScreen {
 		t.scroll(0)

@@ -244,7 +244,7 @@ func TestTopPauses(t *testing.T) {
 // put while one is open.
 func TestTopIgnoresLateAnswers(t *testing.T) {
 	w := watch(t, newRelay(t), TopOptions{})
-	late := w.ask()
+	late := w.query()
 	before := w.asked
 	w.Update(tick(takenAt))
 	if w.asked != before {

@@ -1,0 +1,129 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os/signal"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"srtrelay/cli/client"
+	"srtrelay/cli/term"
+)
+
+// apiCommand holds the flags of a command that calls the API of a running relay.
+type apiCommand struct {
+	shell *Shell
+	api   string
+	token string
+	json  bool
+	exact bool
+}
+
+// newAPICommand adds the flags that name the relay.
+func (s *Shell) newAPICommand(c *cobra.Command) *apiCommand {
+	a := &apiCommand{shell: s}
+	c.Flags().SortFlags = false
+	stringFlag(c, &a.api, "api", "HOST:PORT", "address of the relay's API; default "+client.DefaultAPI+"; env SRTRELAY_API, PROXY_SYSTEM_API")
+	stringFlag(c, &a.token, "register-token", "TOKEN", "token for calls that change something; safer in SRTRELAY_REGISTER_TOKEN")
+	return a
+}
+
+// withOutputFlags adds the flags that select the form of the output.
+func (a *apiCommand) withOutputFlags(c *cobra.Command) *apiCommand {
+	c.Flags().BoolVar(&a.json, "json", false, "print the API's data as it is")
+	c.Flags().BoolVar(&a.exact, "exact", false, "print exact numbers in base units")
+	return a
+}
+
+// stringFlag defines a flag; arg stands for its value in the help.
+func stringFlag(c *cobra.Command, to *string, name, arg, help string) {
+	c.Flags().StringVar(to, name, "", help)
+	placeholder(c, name, arg)
+}
+
+func placeholder(c *cobra.Command, name, arg string) {
+	c.Flags().Lookup(name).Annotations = map[string][]string{argText: {arg}}
+}
+
+// client returns a client of the relay that the flags or the environment name.
+func (a *apiCommand) client() (*client.Client, error) {
+	api, token := a.api, a.token
+	for _, name := range []string{"SRTRELAY_API", "PROXY_SYSTEM_API"} {
+		if api == "" {
+			api, _ = a.shell.LookupEnv(name)
+		}
+	}
+	if api == "" {
+		api = client.DefaultAPI
+	}
+	if token == "" {
+		token, _ = a.shell.LookupEnv("SRTRELAY_REGISTER_TOKEN")
+	}
+	dial, err := client.ParseAddress(api)
+	if err != nil {
+		return nil, &usageError{cause: err}
+	}
+	return client.New(dial, token), nil
+}
+
+// run returns the function of a command that calls the API. The first signal ends ctx, the
+// second the process.
+func (a *apiCommand) run(ask func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
+	return func(command *cobra.Command, args []string) error {
+		c, err := a.client()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		ctx, stop := context.WithCancel(command.Context())
+		defer stop()
+		go func() {
+			select {
+			case <-ctx.Done():
+			case <-a.shell.Signals:
+				signal.Reset()
+				stop()
+			}
+		}()
+		return ask(ctx, c, args)
+	}
+}
+
+func (a *apiCommand) formatter() term.Formatter {
+	return term.Formatter{Exact: a.exact, Now: time.Now()}
+}
+
+// printAnswer makes the call and prints its data as JSON, or as text.
+func printAnswer[T any](ctx context.Context, a *apiCommand, c *client.Client, call client.Call[T], text func(T) string) error {
+	if a.json {
+		raw, err := call.Raw(ctx, c)
+		if err != nil {
+			return err
+		}
+		return exit(a.shell.print(string(raw)))
+	}
+	got, err := call.Do(ctx, c)
+	if err != nil {
+		return err
+	}
+	return exit(a.shell.print(text(got)))
+}
+
+// decodeAll decodes the items of a list.
+func decodeAll[T any](raw []json.RawMessage) ([]T, error) {
+	items := make([]T, len(raw))
+	for i := range raw {
+		if err := json.Unmarshal(raw[i], &items[i]); err != nil {
+			return nil, fmt.Errorf("read the relay's answer: %w", err)
+		}
+	}
+	return items, nil
+}
+
+// reportMore writes to standard error that the list is longer than what was printed.
+func (a *apiCommand) reportMore(shown int, of, what string) {
+	fmt.Fprintf(a.shell.Stderr, "%d %s%s shown; --limit 0 shows all\n", shown, of, what)
+}
