@@ -15,7 +15,7 @@ import (
 )
 
 // asCommand makes the test binary behave as srtrelay without serve.
-const asCommand = "SRTRELAY_TEST_AS_COMMAND"
+const asCommand = "TEST_AS_SRTRELAY"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) == "" {
