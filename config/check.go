@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// check holds the settings against each other. Each alone was checked when it
-// was parsed.
+// check compares settings with each other. Each one was checked alone when it was parsed.
 func (c *Config) check(from origins) error {
 	if err := c.checkListen(from); err != nil {
 		return err
@@ -80,7 +79,7 @@ func (c *Config) checkBackends(from origins) error {
 		host := strings.Replace(b, "localhost:", "127.0.0.1:", 1)
 		to, err := netip.ParseAddrPort(host)
 		if err != nil {
-			continue // a name: what it means is known later
+			continue // a name, which is resolved later
 		}
 		if to.Addr().IsLoopback() {
 			local = append(local, b)

@@ -1,9 +1,9 @@
 // Package config turns flags, environment and an optional YAML file into one
 // validated Config.
 //
-// It is the only room that knows what a setting is called, what it defaults
-// to and which values make sense. It must not know what a setting is used
-// for: it opens no socket, resolves no name and imports no other room.
+// Only this package knows the names, defaults and bounds of settings. It must not know what
+// a setting is used for: it opens no socket, resolves no name and imports no other package
+// of the relay.
 package config
 
 import (
@@ -14,90 +14,88 @@ import (
 	"time"
 )
 
-// Config is how one relay shall run. Load makes it; from then on it is only
-// read, its slices included.
+// Config holds the settings of a relay. Load returns it; from then on it is read-only,
+// including its slices.
 type Config struct {
-	// File is the file that was read, "" without one.
+	// File is the name of the settings file, "" for none.
 	File string
 
-	// Listen are the SRT listen addresses, at least one. The unspecified
-	// IPv6 address means both families, port 0 any free one.
+	// Listen are the SRT listen addresses, at least one. The unspecified IPv6 address
+	// means both families; port 0 means any free port.
 	Listen []netip.AddrPort
-	// API is where the HTTP API listens.
+	// API is the address of the HTTP API.
 	API netip.AddrPort
-	// APIAllowRemote permits an API address that other hosts can reach
-	// although there is no token.
+	// APIAllowRemote permits an API address that other hosts can reach, even without a
+	// token.
 	APIAllowRemote bool
-	// APIHosts are the names by which the API may be asked beside addresses
-	// and localhost, in small letters.
+	// APIHosts are the names that a Host header may hold beside IP addresses and
+	// localhost, in lower case.
 	APIHosts []string
-	// RegisterToken is what API calls that change something must bring, ""
-	// for nothing.
+	// RegisterToken must come with API calls that change something; "" for no token.
 	RegisterToken string
-	// MetricsStreams is how many streams have metrics of their own.
+	// MetricsStreams is the number of streams with metrics of their own.
 	MetricsStreams int
 	// Backends are the static backends as host:port. Names are not resolved.
 	Backends []string
-	// Weights are the shares of static backends that have another than 1.
+	// Weights are the weights of static backends other than 1.
 	Weights map[string]int
-	// BackendTTL is how long a registered backend's heartbeat is good for.
+	// BackendTTL is how long a registered backend's heartbeat is valid.
 	BackendTTL time.Duration
 	// Rules is the file of stream ID rules, "" for none. It is not read here.
 	Rules string
 
-	// Policy is how a backend is chosen for a new stream.
+	// Policy names the way to choose a backend for a new stream.
 	Policy string
 	// PlayersCreate lets a player choose the backend of a stream that nobody
 	// publishes yet.
 	PlayersCreate bool
-	// OutlierDetection gives backends that fail their callers, as others do
-	// not, no new streams for a while.
+	// OutlierDetection ejects backends that fail callers more often than others: they
+	// get no new streams for a while.
 	OutlierDetection bool
 	// Affinity is how long a stream stays bound to its backend after its last
 	// session.
 	Affinity time.Duration
 	// State is where the choices are kept: memory or redis.
 	State string
-	// Redis is where Redis is; of use with State redis only.
+	// Redis is the address of Redis, used with State redis only.
 	Redis Redis
 
-	// Shards is the number of workers.
+	// Shards is the number of shards.
 	Shards int
-	// Batch is how many datagrams one receive call may return.
+	// Batch is the most datagrams of one receive call.
 	Batch int
-	// BatchWait is the longest time that datagrams are left to gather under
-	// load, 0 for never.
+	// BatchWait is the longest pause in which datagrams gather under load; 0 for none.
 	BatchWait time.Duration
 	// Pin says on which CPUs the shards run.
 	Pin Pin
-	// SteerByCPU gives a datagram to the shard of the CPU that it came in on,
-	// instead of going by the flow hash.
+	// SteerByCPU gives a datagram to the shard of the CPU that received it, instead of
+	// choosing the shard by the flow hash.
 	SteerByCPU bool
-	// Telemetry has the quality of every session measured.
+	// Telemetry turns on the measurement of every session's quality.
 	Telemetry bool
 	// GRO and GSO are true for auto: used where the kernel has them.
 	GRO, GSO bool
-	// Rcvbuf and Sndbuf are the bytes asked of the kernel per socket.
+	// Rcvbuf and Sndbuf are the socket buffer sizes to ask for, in bytes.
 	Rcvbuf, Sndbuf int
-	// UpstreamPorts is the most local ports per shard towards backends.
+	// UpstreamPorts is the most upstream sockets per shard and address family.
 	UpstreamPorts int
 
-	// MaxSessions is the cap of sessions per shard.
+	// MaxSessions caps the sessions per shard.
 	MaxSessions int
 	// MaxSessionsPerSource caps the sessions of one caller IP address (IPv6: of
 	// one /64) per shard.
 	MaxSessionsPerSource int
-	// MaxHandshakes is the cap of half-open handshakes per shard.
+	// MaxHandshakes caps the half-open handshakes per shard.
 	MaxHandshakes int
 	// MaxHandshakesPerSource caps the half-open handshakes of one caller IP
 	// address (IPv6: of one /64) per shard.
 	MaxHandshakesPerSource int
-	// IdleTimeout ends a session without a datagram either way.
+	// IdleTimeout is how long a session may have no datagram in either direction.
 	IdleTimeout time.Duration
-	// BackendSilence is how long a backend may say nothing in a session whose
-	// caller sends; less if it answers no probe either (docs/adr/0016-silence.md).
+	// BackendSilence is how long a backend may send nothing in a session whose caller
+	// sends; less if it does not answer probes either (docs/adr/0016-silence.md).
 	BackendSilence time.Duration
-	// Grace is how long sessions may go on after the first stop signal.
+	// Grace is how long sessions may continue after the first stop signal.
 	Grace time.Duration
 	// SessionLedger is the file that records established sessions for the
 	// process that follows a killed one, "" for none.
@@ -115,9 +113,8 @@ type Config struct {
 	Warnings []string
 }
 
-// Pin says on which CPUs the shards run: on the CPUs listed, one each; with
-// an empty list on CPUs that the relay chooses if Auto, else wherever the
-// kernel puts them.
+// Pin says on which CPUs the shards run: on the CPUs listed, one each; with an empty list
+// on CPUs that the relay chooses if Auto is set, else without an affinity.
 type Pin struct {
 	Auto bool
 	CPUs []int
@@ -130,10 +127,9 @@ var (
 	ErrVersion = errors.New("config: version requested")
 )
 
-// Load reads the settings. A flag beats its SRTRELAY_ variable, that beats
-// the alias from SRS's proxy, that beats the file, that beats the default. An
-// empty variable counts as unset. The error is one line that names the
-// setting and where it came from.
+// Load reads the settings. In order of precedence they come from flags, SRTRELAY_
+// variables, the variables of SRS's proxy, the file and the defaults. An empty variable
+// counts as unset. An error is one line that names the setting and its source.
 func Load(args []string, env func(string) (string, bool), readFile func(string) ([]byte, error)) (Config, error) {
 	flags, err := parseFlags(args)
 	if err != nil {
@@ -158,8 +154,8 @@ func Load(args []string, env func(string) (string, bool), readFile func(string) 
 
 	c := Config{File: name}
 	from := origins{}
-	// Every layer is checked, also where a higher one overrides it: a bad
-	// value in a file must not wait for the day when the flag is removed.
+	// Every layer is checked, even if a higher one overrides it: a bad value in a file
+	// must not stay unnoticed until the flag is removed.
 	for _, l := range []layer{defaults(), file, aliases, vars, flags.set} {
 		if err := l.apply(&c, from); err != nil {
 			return Config{}, err
@@ -173,7 +169,7 @@ func Load(args []string, env func(string) (string, bool), readFile func(string) 
 	return c, nil
 }
 
-// finish fills what depends on the machine or on other settings.
+// finish sets what depends on the machine or on other settings, and checks the result.
 func (c *Config) finish(from origins) error {
 	if c.Shards == 0 {
 		// GOMAXPROCS follows the affinity mask and the cgroup's CPU quota;

@@ -7,13 +7,13 @@ import (
 	"strings"
 )
 
-// envName is the variable of a setting.
+// envName returns the variable of a setting.
 func envName(name string) string {
 	return "SRTRELAY_" + strings.ToUpper(strings.ReplaceAll(name, "-", "_"))
 }
 
-// readEnv collects the SRTRELAY_ variables. An empty one counts as unset:
-// compose files and unit templates leave them behind.
+// readEnv reads the SRTRELAY_ variables. An empty one counts as unset, because compose
+// files and unit templates often set empty variables.
 func readEnv(env func(string) (string, bool)) layer {
 	l := layer{}
 	for i := range fields {
@@ -25,9 +25,8 @@ func readEnv(env func(string) (string, bool)) layer {
 	return l
 }
 
-// readAliases collects the variables of SRS's proxy. One that is overridden
-// is not looked at: the environment may be meant for a proxy beside the
-// relay, and say what only that proxy can do.
+// readAliases reads the variables of SRS's proxy, except overridden ones: the environment
+// may be that of a proxy on the same host, with values that only the proxy knows.
 func readAliases(env func(string) (string, bool), flags commandLine, vars layer) (layer, error) {
 	l := layer{}
 	for i := range fields {
@@ -58,8 +57,8 @@ func readAliases(env func(string) (string, bool), flags commandLine, vars layer)
 	return l, nil
 }
 
-// readDefaultBackend reads the proxy's default backend, which is a switch, an
-// address and a port in three variables, the latter two with defaults.
+// readDefaultBackend reads the proxy's default backend from three variables: a switch, an
+// address and a port, the latter two with defaults.
 func readDefaultBackend(env func(string) (string, bool), l layer) error {
 	const enabled, ipName, srtName = "PROXY_DEFAULT_BACKEND_ENABLED", "PROXY_DEFAULT_BACKEND_IP", "PROXY_DEFAULT_BACKEND_SRT"
 	switch on, _ := env(enabled); on {
@@ -82,7 +81,7 @@ func readDefaultBackend(env func(string) (string, bool), l layer) error {
 		return bad(srtName, srt, err)
 	}
 	origin, host := srtName, e.host
-	// A listen form such as udp://0.0.0.0:10080 names the port only.
+	// A listen address such as udp://0.0.0.0:10080 only names the port.
 	if host == "" || host == "0.0.0.0" || host == "::" {
 		origin, host = ipName, strings.Trim(ip, "[]")
 	}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// Bounds. They refuse what cannot be meant; what is wise is for the docs.
+// Bounds. They refuse values that must be mistakes; the docs say which values are useful.
 const (
 	maxShards   = 1024                 // more than any machine has CPUs for
 	maxBatch    = 1024                 // UIO_MAXIOV, the kernel's cap for one recvmmsg
@@ -35,8 +35,8 @@ type field struct {
 	help    string
 	aliases []string
 	set     func(c *Config, text string) error
-	reset   func(c *Config)          // lists only: a higher layer replaces, never appends
-	show    func(text string) string // the text as an error may quote it; nil for as it is
+	reset   func(c *Config)          // lists only: a higher layer replaces the list
+	show    func(text string) string // hides secrets of a value before it is quoted; nil if there are none
 }
 
 func (f *field) list() bool   { return f.reset != nil }
@@ -51,8 +51,8 @@ const (
 	groupLog     = "Logging"
 )
 
-// fields is every setting except --config, --version and --help, which make
-// sense on the command line only (--config also as a variable).
+// fields are all settings except --config, --version and --help, which only make sense on
+// the command line (--config also as a variable).
 var fields = []field{
 	{
 		name: "listen", group: groupFront, arg: "ADDR", def: ":20080",

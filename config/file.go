@@ -11,8 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxFile is far above any real file; it stops a mistyped path to a disk
-// image or a log.
+// maxFile is far more than a real file has. It refuses a mistyped path to a disk image or
+// a log.
 const maxFile = 1 << 20
 
 func loadFile(name string, readFile func(string) ([]byte, error)) (layer, error) {
@@ -30,8 +30,8 @@ func loadFile(name string, readFile func(string) ([]byte, error)) (layer, error)
 	return l, nil
 }
 
-// parseFile reads one YAML mapping of setting names to values. It keeps the
-// scalars as they were written: off is a word here, not a boolean.
+// parseFile reads a YAML mapping of setting names to values. It keeps the scalars as they
+// are written: off is a word here, and not a boolean.
 func parseFile(name string, text []byte) (layer, error) {
 	if len(text) > maxFile {
 		return nil, fmt.Errorf("file %s: larger than %d bytes", name, maxFile)
@@ -78,7 +78,7 @@ func parseFile(name string, text []byte) (layer, error) {
 	return l, nil
 }
 
-// scalars reads the value of a key: one scalar, for a list also a sequence.
+// scalars reads the value of a key: a scalar or, for a list, also a sequence.
 func (f *field) scalars(n *yaml.Node) ([]string, error) {
 	if n.Kind == yaml.SequenceNode && f.list() {
 		texts := []string{}
@@ -99,8 +99,8 @@ func (f *field) scalars(n *yaml.Node) ([]string, error) {
 	return f.split(n.Value), nil
 }
 
-// yamlError says where in the file the parser gave up: its own text begins with
-// the line, if it knows it.
+// yamlError returns the parser's error with the file and, if the parser names it, the
+// line.
 func yamlError(name string, err error) error {
 	text := strings.TrimPrefix(oneLine(err.Error()), "yaml: ")
 	if at, why, found := strings.Cut(strings.TrimPrefix(text, "line "), ": "); found && strings.HasPrefix(text, "line ") {

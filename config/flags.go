@@ -8,14 +8,14 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// commandLine is what the arguments said.
+// commandLine holds the values of the flags.
 type commandLine struct {
 	set  layer
 	file string
 }
 
-// flagText lets pflag collect the texts of one flag unparsed, so that values
-// of all sources are parsed and refused by the same code.
+// flagText has pflag collect a flag's values as text, so that the same code parses the
+// values of all sources.
 type flagText struct {
 	field *field
 	into  layer
@@ -64,7 +64,7 @@ func parseFlags(args []string) (commandLine, error) {
 	return c, nil
 }
 
-// flagError says in this room's words what pflag found wrong.
+// flagError turns an error of pflag into one of this package's form.
 func flagError(err error) error {
 	if errors.Is(err, pflag.ErrHelp) {
 		return ErrHelp
@@ -84,7 +84,7 @@ func flagError(err error) error {
 	return fmt.Errorf("config: %s", oneLine(err.Error()))
 }
 
-// oneLine keeps the promise of one line per error whatever was typed.
+// oneLine replaces line breaks, because every error is one line.
 func oneLine(s string) string {
 	return strings.Join(strings.Fields(s), " ")
 }

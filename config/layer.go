@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// value is a setting as it was written, and where.
+// value is a setting as it was written, with its source.
 type value struct {
 	texts  []string // one, or any number for a list
 	origin string   // what the operator calls it: a flag, a variable, a key
@@ -15,7 +15,7 @@ type value struct {
 // layer holds the settings of one source by field name.
 type layer map[string]value
 
-// origins holds the values in force, and so where each came from, by field name.
+// origins holds the values in force, with their sources, by field name.
 type origins layer
 
 // of names the origin of a setting; a default is named by its flag.
@@ -26,8 +26,8 @@ func (o origins) of(name string) string {
 	return "--" + name
 }
 
-// apply parses the layer into c, in the order of the field table so that the
-// same mistakes always give the same line.
+// apply parses the layer into c, in the order of fields, so that the same mistakes always
+// give the same error.
 func (l layer) apply(c *Config, from origins) error {
 	for i := range fields {
 		f := &fields[i]
@@ -51,12 +51,12 @@ func (l layer) apply(c *Config, from origins) error {
 	return nil
 }
 
-// bad is the one line for a value that cannot be used.
+// bad returns the error for an invalid value.
 func bad(origin, text string, why error) error {
 	return fmt.Errorf("config: %s: %q: %w", origin, text, why)
 }
 
-// defaults is the layer below all others.
+// defaults returns the lowest layer.
 func defaults() layer {
 	l := layer{}
 	for i := range fields {
@@ -67,7 +67,7 @@ func defaults() layer {
 	return l
 }
 
-// split cuts the items of a list that stands in one text.
+// split returns the items of a list that is written as one text.
 func (f *field) split(text string) []string {
 	if !f.list() {
 		return []string{text}

@@ -11,11 +11,11 @@ import (
 	"strings"
 )
 
-// endpoint is an address as an operator writes it.
+// endpoint is an address as it is written.
 type endpoint struct {
 	host string
 	port uint16
-	bare bool // only a port, without even a colon
+	bare bool // a port without a colon
 }
 
 // parseEndpoint reads 20080, :20080, host:20080 and [::1]:20080, each with an
@@ -69,7 +69,7 @@ func parsePort(text string) (uint16, error) {
 	return uint16(n), nil
 }
 
-// parseIP reads an IP address that one host can have.
+// parseIP reads an IP address that a host can have.
 func parseIP(text string) (netip.Addr, error) {
 	ip, err := netip.ParseAddr(text)
 	if err != nil {
@@ -79,7 +79,7 @@ func parseIP(text string) (netip.Addr, error) {
 	if ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) {
 		return netip.Addr{}, errors.New("not the address of one host")
 	}
-	// The data plane knows a scope by its number, as the kernel does.
+	// The data plane has numeric scopes only, as the kernel.
 	if zone := ip.Zone(); zone != "" && !isDigits(zone) {
 		return netip.Addr{}, errors.New("the zone must be an interface index")
 	}
@@ -100,8 +100,8 @@ func parseListen(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(ip, e.port), nil
 }
 
-// parseAPI reads a bare port as loopback: an API opens to other hosts only
-// when its address says so.
+// parseAPI reads a bare port as one of the loopback address: other hosts can reach the API
+// only if its address says so.
 func parseAPI(text string) (netip.AddrPort, error) {
 	e, err := parseEndpoint(text, "http", "tcp")
 	if err != nil {
@@ -148,8 +148,7 @@ func parseBackend(text string) (string, error) {
 	return net.JoinHostPort(host, strconv.Itoa(int(e.port))), nil
 }
 
-// isHostname checks what a resolver could be asked; underscores occur in
-// container networks.
+// isHostname reports whether s can be a host name. Container networks use underscores.
 func isHostname(s string) bool {
 	const letters = "abcdefghijklmnopqrstuvwxyz0123456789-_"
 	if len(s) > 253 {
@@ -163,8 +162,8 @@ func isHostname(s string) bool {
 	return true
 }
 
-// parseSize reads bytes with an optional unit. K and M alone are refused:
-// half of their readers take them for 1000, the others for 1024.
+// parseSize reads a number of bytes with an optional unit. K and M alone are refused,
+// because they may mean powers of 1000 or of 1024.
 func parseSize(text string) (int64, error) {
 	units := []struct {
 		suffix string

@@ -9,13 +9,13 @@ import (
 	"strings"
 )
 
-// Redis says where Redis is.
+// Redis holds the addresses and credentials of Redis.
 type Redis struct {
 	// Mode is single, sentinel or cluster.
 	Mode string
 	// Addrs are host:port: the node, the sentinels, or some cluster nodes.
 	Addrs []string
-	// Master is what the sentinels call the master.
+	// Master is the sentinels' name of the master.
 	Master             string
 	DB                 int
 	Username, Password string
@@ -23,15 +23,15 @@ type Redis struct {
 	TLS                bool
 }
 
-// redisForms is what parseRedis reads, for the operator.
+// redisForms is the help text for what parseRedis reads.
 const redisForms = "redis://[:password@]host[:port][/db], redis+sentinel://host,host/master, redis+cluster://host,host"
 
 // maxRedisDB is far above the 16 that a Redis has by default.
 const maxRedisDB = 1 << 20
 
-// parseRedis reads a URL of one of these forms; rediss in place of redis asks
-// for TLS, names and passwords may be percent-encoded, and sentinels that want
-// a password of their own take ?sentinel_password=.
+// parseRedis reads a URL of one of these forms. rediss instead of redis means TLS, names
+// and passwords may be percent-encoded, and ?sentinel_password= is the password of the
+// sentinels.
 //
 //	redis://[[user]:password@]host[:port][/db]
 //	redis+sentinel://[[user]:password@]host[:port],host[:port]/master[/db]
@@ -39,7 +39,7 @@ const maxRedisDB = 1 << 20
 func parseRedis(text string) (Redis, error) {
 	r, err := readRedis(text)
 	if at := strings.LastIndexByte(text, '@'); err != nil && at >= 0 && strings.ContainsAny(afterScheme(text[:at]), "/?") {
-		// What was taken for a host or a key may be part of a password.
+		// Not quoted: what looks like a host or a key may be part of a password.
 		return r, errors.New("malformed; in a name or a password write @ as %40, / as %2F and ? as %3F")
 	}
 	return r, err
@@ -147,7 +147,7 @@ func (r *Redis) setPath(path string) error {
 	return nil
 }
 
-// afterScheme cuts the scheme off a URL, if it has one.
+// afterScheme returns a URL without its scheme.
 func afterScheme(text string) string {
 	if _, rest, ok := strings.Cut(text, "://"); ok {
 		return rest
@@ -155,8 +155,8 @@ func afterScheme(text string) string {
 	return text
 }
 
-// hideRedis is a URL as it may stand in a log. With a ? before the last @ a
-// password is on either side of that.
+// hideRedis returns a URL without its passwords. With a ? before the last @ a password may
+// be on either side of it.
 func hideRedis(text string) string {
 	rest := afterScheme(text)
 	scheme := strings.TrimSuffix(text, rest)
@@ -170,8 +170,8 @@ func hideRedis(text string) string {
 	return scheme + rest
 }
 
-// readRedisAlias reads where SRS's proxy has its Redis, which stands in four
-// variables with a default each. The password may hold any character.
+// readRedisAlias reads the Redis of SRS's proxy from four variables with defaults. The
+// password may have any character.
 func readRedisAlias(env func(string) (string, bool), l layer) error {
 	const hostName, portName, passwordName, dbName = "PROXY_REDIS_HOST", "PROXY_REDIS_PORT", "PROXY_REDIS_PASSWORD", "PROXY_REDIS_DB"
 	origin := ""

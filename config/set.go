@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,8 +54,8 @@ func setBackend(c *Config, text string) error {
 	return nil
 }
 
-// setAPIHost takes a host name as a Host header has it: no address, which needs
-// no leave, no port, no pattern.
+// setAPIHost sets a host name as in a Host header, without a port. IP addresses are always
+// permitted.
 func setAPIHost(c *Config, text string) error {
 	name := strings.TrimSuffix(strings.ToLower(text), ".")
 	if _, err := netip.ParseAddr(strings.Trim(name, "[]")); err == nil || name == "localhost" {
@@ -72,8 +73,8 @@ func setAPIHost(c *Config, text string) error {
 	return nil
 }
 
-// setToken takes what can be part of a header and of a URL. Empty would open
-// the door, and is what a shell makes of a variable that is not set.
+// setToken sets a token, which must fit into a header and a URL. An empty token, such as a
+// shell makes of an unset variable, is refused.
 func setToken(c *Config, text string) error {
 	switch {
 	case len(text) < minToken || len(text) > maxToken:
@@ -139,7 +140,7 @@ func setDuration(at func(*Config) *time.Duration, low time.Duration) func(*Confi
 	}
 }
 
-// setWait takes a time that a shard may let pass without looking.
+// setWait sets the longest pause of a shard.
 func setWait(c *Config, text string) error {
 	d, err := time.ParseDuration(text)
 	if err != nil {
@@ -163,7 +164,7 @@ func setBool(at func(*Config) *bool) func(*Config, string) error {
 	}
 }
 
-// setEither takes yes for true and no for false.
+// setEither reads yes as true and no as false.
 func setEither(at func(*Config) *bool, yes, no string) func(*Config, string) error {
 	return func(c *Config, text string) error {
 		if text != yes && text != no {
@@ -174,7 +175,7 @@ func setEither(at func(*Config) *bool, yes, no string) func(*Config, string) err
 	}
 }
 
-// setChoice takes one of the words in has.
+// setChoice sets one of the words in has.
 func setChoice(at func(*Config) *string, has ...string) func(*Config, string) error {
 	return func(c *Config, text string) error {
 		if !slices.Contains(has, text) {
@@ -183,4 +184,36 @@ func setChoice(at func(*Config) *string, has ...string) func(*Config, string) er
 		*at(c) = text
 		return nil
 	}
+}
+
+// ledgerOff turns the session ledger off. ledgerName is the name of its file in systemd's
+// runtime directory.
+const (
+	ledgerOff  = "off"
+	ledgerName = "session-ledger"
+)
+
+func setLedger(c *Config, text string) error {
+	if text != ledgerOff && !filepath.IsAbs(text) {
+		return errors.New("not off or an absolute path")
+	}
+	c.SessionLedger = text
+	return nil
+}
+
+// ledgerPath returns the path of the ledger, "" for none. RUNTIME_DIRECTORY is set by
+// systemd, a list with colons (systemd.exec).
+func ledgerPath(set string, env func(string) (string, bool)) string {
+	switch set {
+	case ledgerOff:
+		return ""
+	case "":
+		dir, _ := env("RUNTIME_DIRECTORY")
+		dir, _, _ = strings.Cut(dir, ":")
+		if !filepath.IsAbs(dir) {
+			return ""
+		}
+		return filepath.Join(dir, ledgerName)
+	}
+	return filepath.Clean(set)
 }

@@ -6,10 +6,9 @@ import (
 	"strings"
 )
 
-// UnknownVariables returns a line for each SRTRELAY_ variable of an environment
-// ("NAME=value" each) that names no setting, and one line for all variables of
-// SRS's proxy that have no meaning here. others are further SRTRELAY_ variables
-// that mean something to the caller.
+// UnknownVariables returns a warning for each SRTRELAY_ variable of an environment
+// ("NAME=value" each) that names no setting, and one for all variables of SRS's proxy that
+// the relay ignores. others are further SRTRELAY_ variables that the caller knows.
 func UnknownVariables(environ []string, others ...string) []string {
 	known := append([]string{envName("config")}, others...)
 	for i := range fields {
@@ -39,7 +38,7 @@ func UnknownVariables(environ []string, others ...string) []string {
 	return lines
 }
 
-// suggestVariable is suggest for the end of a variable's name.
+// suggestVariable is suggest for a variable without its prefix.
 func suggestVariable(end string) string {
 	name := strings.ToLower(strings.ReplaceAll(end, "_", "-"))
 	if near := nearest(name); near != "" {
@@ -48,7 +47,7 @@ func suggestVariable(end string) string {
 	return ""
 }
 
-// expand lists the variables that PREFIX_{A,B} stands for.
+// expand returns the variables of PREFIX_{A,B}.
 func expand(alias string) []string {
 	prefix, ends, several := strings.Cut(alias, "{")
 	if !several {
@@ -59,4 +58,44 @@ func expand(alias string) []string {
 		all = append(all, prefix+end)
 	}
 	return all
+}
+
+// suggest returns the end of an error line: the setting that was probably meant.
+func suggest(name, prefix string) string {
+	if best := nearest(name); best != "" {
+		return ", did you mean \"" + prefix + best + "\"?"
+	}
+	return ""
+}
+
+// nearest returns the setting whose name is most similar; "" if none is similar enough.
+func nearest(name string) string {
+	best, score := "", len(name)/3+1
+	for i := range fields {
+		if d := distance(name, fields[i].name); d <= score {
+			best, score = fields[i].name, d-1
+		}
+	}
+	return best
+}
+
+// distance returns the Levenshtein distance of a and b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replace := diagonal
+			if a[i] != b[j] {
+				replace++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replace, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
 }

@@ -11,8 +11,9 @@ const usageHead = `srtrelay relays SRT callers to SRT backends, datagram by data
 
 Usage:
 %s
-A flag beats its variable, that beats the key of the flag's name in the file,
-that beats the default. Lists take commas, flags of lists may be repeated.
+A flag overrides its variable, the variable overrides the key of the same name
+in the file, and the key overrides the default. Values of lists are separated by
+commas; flags of lists may be repeated.
 `
 
 const usageTail = `
@@ -24,11 +25,11 @@ Others:
   -h, --help
         print this text
 
-Exit codes: 0 stopped in good order, 1 failed while running, 2 could not start.
+Exit codes: 0 stopped normally, 1 failed while running, 2 could not start.
 `
 
-// Usage is the text for the operator: every flag with its default and its
-// environment variables. commands are the lines that tell what else there is.
+// Usage returns the help text: every flag with its default and its variables. commands are
+// the lines of the other commands.
 func Usage(commands string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, usageHead, commands)
@@ -45,17 +46,17 @@ func Usage(commands string) string {
 	return b.String()
 }
 
-// Setting is one setting as texts about it tell it. It changes nothing.
+// Setting describes a setting, for help texts.
 type Setting struct {
 	Name    string // of the flag, without dashes, and of the key in the file
 	Group   string
 	Arg     string // placeholder of the value, "" for a switch
 	Default string
 	Help    string
-	Env     []string // variables, the first is our own
+	Env     []string // variables; the first is the SRTRELAY_ one
 }
 
-// Settings are all settings in the order in which they are told.
+// Settings returns all settings in the order of the help.
 func Settings() []Setting {
 	all := make([]Setting, 0, len(fields))
 	for i := range fields {
@@ -75,8 +76,8 @@ const sampleHead = `# Settings of srtrelay: srtrelay --config FILE. A variable b
 # Every key is here with its default. Lists may be YAML lists.
 `
 
-// Sample is a file of settings in which every key stands as a comment, with its
-// help and its default.
+// Sample returns a settings file that holds every key as a comment, with its help and its
+// default.
 func Sample() string {
 	var b strings.Builder
 	b.WriteString(sampleHead)
@@ -100,7 +101,7 @@ func Sample() string {
 	return b.String()
 }
 
-// sentence begins a help text with a capital, unless it begins with a URL.
+// sentence returns a help text with a capital letter first, unless it begins with a URL.
 func sentence(help string) string {
 	if word, _, _ := strings.Cut(help, " "); strings.Contains(word, "://") {
 		return help
@@ -108,7 +109,7 @@ func sentence(help string) string {
 	return strings.ToUpper(help[:1]) + help[1:]
 }
 
-// quoted is a scalar as YAML reads it back as text.
+// quoted returns a scalar that YAML reads as text.
 func quoted(text string) string {
 	if strings.HasPrefix(text, ":") {
 		return fmt.Sprintf("%q", text)

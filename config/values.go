@@ -9,15 +9,14 @@ import (
 // Value is a setting in force.
 type Value struct {
 	Name string
-	// Text is the value as it was written, lists joined by commas, secrets as
-	// ***. A default that is computed is the result.
+	// Text is the value as it was written, with commas between the items of a list and
+	// *** for secrets. For a computed default it is the result.
 	Text string
-	// Origin is the flag, the variable, or the file and its key that said so; ""
-	// for a default.
+	// Origin is the flag, the variable, or the file with its key; "" for a default.
 	Origin string
 }
 
-// values lists every setting with the value in force.
+// values returns every setting with the value in force.
 func (c *Config) values(from origins) []Value {
 	computed := map[string]string{
 		"shards":         strconv.Itoa(c.Shards),

@@ -9,25 +9,25 @@ type BackendList struct {
 	Backends []Backend `json:"backends"`
 }
 
-// Backend is one server.
+// Backend is an SRT server.
 type Backend struct {
 	ID string `json:"id"`
 	// Address is "" while the backend's name does not resolve.
 	Address string `json:"address"`
-	// Problem says why there is no address, or why the one that the name has
-	// now is not taken; "" for none.
+	// Problem says why there is no address, or why the name's present address is not
+	// used; "" for no problem.
 	Problem  string `json:"problem,omitempty"`
 	Alive    bool   `json:"alive"`
 	Late     bool   `json:"late"`
 	Draining bool   `json:"draining"`
-	// Ejected says that outlier detection gives it no new streams while others
-	// can take them; Returning, that a few try it again.
+	// Ejected is true while outlier detection gives the backend no new streams, unless
+	// no other can take them. Returning is true while it gets a few streams to try it.
 	Ejected   bool `json:"ejected"`
 	Returning bool `json:"returning,omitempty"`
-	// EjectedUntil is when it may be tried, EjectedBecause why it was ejected.
+	// EjectedUntil is when the backend may be tried again, EjectedBecause the reason.
 	EjectedUntil   time.Time `json:"ejected_until,omitzero"`
 	EjectedBecause string    `json:"ejected_because,omitempty"`
-	// Ejections counts all that there were.
+	// Ejections counts the ejections so far.
 	Ejections    uint64    `json:"ejections"`
 	Source       string    `json:"source"`
 	RegisteredAt time.Time `json:"registered_at,omitzero"`
@@ -36,11 +36,11 @@ type Backend struct {
 	Sessions     int       `json:"sessions"`
 	Streams      int       `json:"streams"`
 	Weight       int       `json:"weight"`
-	// Bitrate is what it carries at present, both ways together, in bit/s.
+	// Bitrate is the present bitrate of both directions together, in bit/s.
 	Bitrate float64 `json:"bitrate_bps"`
-	// KeyLength is in bytes, as SRT's own option counts it.
+	// KeyLength is in bytes, as SRTO_PBKEYLEN.
 	KeyLength int `json:"key_length"`
-	// What SRS calls itself.
+	// From the heartbeat of an SRS server.
 	DeviceID string `json:"device_id,omitempty"`
 	Server   string `json:"server,omitempty"`
 	Service  string `json:"service,omitempty"`

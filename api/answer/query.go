@@ -5,25 +5,25 @@ import (
 	"net/netip"
 )
 
-// SessionQuery says which sessions are wanted. Empty fields ask for nothing.
+// SessionQuery selects sessions. Empty fields select all.
 type SessionQuery struct {
-	Stream  *string        // affinity key, whole; nil for any
-	Backend string         // backend's ID, whole
+	Stream  *string        // the whole affinity key; nil for any
+	Backend string         // the whole ID of a backend
 	Caller  netip.AddrPort // port 0: any
 	Role    string         // one of Roles
 	State   string         // see Session.State
-	Limit   int            // at most so many
-	Cursor  string         // of the list before
+	Limit   int            // at most this many
+	Cursor  string         // of the page before
 }
 
-// StreamQuery says which streams are wanted, and in which order.
+// StreamQuery selects streams, and their order.
 type StreamQuery struct {
-	Backend string // backend's ID, whole
-	Match   string // what the key must contain; q in the URL
+	Backend string // the whole ID of a backend
+	Match   string // part of the key; q in the URL
 	Sort    string // one of SortOrders
-	Limit   int    // at most so many
-	Offset  int    // leave out so many first
-	History int    // seconds of history with each
+	Limit   int    // at most this many
+	Offset  int    // leave out this many first
+	History int    // seconds of history for each stream
 }
 
 // Orders of streams. The greatest value comes first, except by key, which is
@@ -41,12 +41,12 @@ const (
 // SortOrders are all orders of streams; the first is the default.
 var SortOrders = []string{SortBitrate, SortRTT, SortLoss, SortSessions, SortKey, SortSince}
 
-// Bounds of a list: 100,000 sessions must not make an answer of 100 MB.
+// Bounds of a list: an answer of 100,000 sessions would have 100 MB.
 const (
 	DefaultLimit = 100
 	MaxLimit     = 1000
 	MaxHistory   = 120 // seconds
 )
 
-// ErrCursor says that a cursor is none of this relay's.
+// ErrCursor is the error for a cursor that this relay has not made.
 var ErrCursor = errors.New("not a cursor of this relay")

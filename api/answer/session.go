@@ -2,13 +2,12 @@ package answer
 
 import "time"
 
-// SessionList is the answer to GET /api/v1/sessions: sessions by shard and
-// age of their place, in no order that means anything. Filters: stream,
-// backend, caller, role, state; limit (1 to 1000, 100 unless told); cursor.
+// SessionList is the answer to GET /api/v1/sessions. The order of the sessions has no
+// meaning. SessionQuery has the filters and bounds.
 type SessionList struct {
 	Sessions []Session `json:"sessions"`
-	// Cursor asks for what follows; missing at the end. A session that begins
-	// or ends meanwhile may be missed, none is told twice.
+	// Cursor asks for the next page; absent on the last one. A session that begins or
+	// ends meanwhile may be missing, but none is on two pages.
 	Cursor string `json:"cursor,omitempty"`
 }
 
@@ -59,12 +58,12 @@ type Session struct {
 	Caller   string     `json:"caller"`    // address and port
 	Backend  BackendRef `json:"backend"`
 
-	// The socket IDs are missing for whoever may not know them: with the
-	// addresses they are all that a forged SHUTDOWN needs.
+	// The socket IDs are absent for clients without the token: with the addresses they
+	// are all that a forged SHUTDOWN needs.
 	CallerSocketID  uint32 `json:"caller_socket_id,omitempty"`
 	BackendSocketID uint32 `json:"backend_socket_id,omitempty"`
 
-	OpenedAt        time.Time `json:"opened_at"` // the CONCLUSION came
+	OpenedAt        time.Time `json:"opened_at"` // time of the CONCLUSION
 	HandshakeMillis float64   `json:"handshake_ms,omitempty"`
 	AgeSeconds      float64   `json:"age_seconds"`  // since the handshake was complete
 	IdleSeconds     float64   `json:"idle_seconds"` // since the last datagram either way
@@ -73,17 +72,16 @@ type Session struct {
 	Ended string `json:"ended,omitempty"`
 
 	SRT Negotiated `json:"srt"`
-	// ToBackend and ToCaller are the two ways through the relay. A publisher's
+	// ToBackend and ToCaller are the two directions through the relay. A publisher's
 	// media goes to the backend, a player's to the caller.
 	ToBackend Way `json:"to_backend"`
 	ToCaller  Way `json:"to_caller"`
-	// CallerLeg and BackendLeg are the two networks beside the relay: is it
-	// the caller's, or mine?
+	// CallerLeg and BackendLeg are the networks on the two sides of the relay.
 	CallerLeg  Leg `json:"caller_leg"`
 	BackendLeg Leg `json:"backend_leg"`
 }
 
-// Negotiated is what the handshake settled.
+// Negotiated is the result of the handshake.
 type Negotiated struct {
 	CallerVersion  string `json:"caller_version,omitempty"` // 1.5.3
 	BackendVersion string `json:"backend_version,omitempty"`
@@ -99,7 +97,7 @@ type Negotiated struct {
 	Congestion             string `json:"congestion,omitempty"`
 }
 
-// Way is what went one way through the relay.
+// Way is one direction through the relay.
 type Way struct {
 	Packets    uint64  `json:"packets"` // all datagrams
 	Bytes      uint64  `json:"bytes"`   // their UDP payload
@@ -110,29 +108,28 @@ type Way struct {
 	DataBytes     uint64 `json:"data_bytes"`    // media, without SRT headers
 	Retransmitted uint64 `json:"retransmitted"` // data packets with the R bit
 	FilterPackets uint64 `json:"filter_packets"`
-	// LostBefore never reached the relay, LostBehind were forwarded and had to
-	// be sent again: loss before and behind the relay.
+	// LostBefore did not reach the relay; LostBehind were forwarded and had to be
+	// retransmitted.
 	LostBefore uint64 `json:"lost_before"`
 	LostBehind uint64 `json:"lost_behind"`
-	// LostReported is what the receiver's NAKs name, each time they name it.
+	// LostReported counts the packets in the receiver's NAKs, each time they are named.
 	LostReported uint64 `json:"lost_reported"`
 	Duplicated   uint64 `json:"duplicated"`
 	Reordered    uint64 `json:"reordered"`
-	// Dropped were given up by the sender as too late (DROPREQ).
+	// Dropped were given up by the sender because they were too late (DROPREQ).
 	Dropped uint64 `json:"dropped"`
 
 	ACKs    uint64 `json:"acks"` // from this way's receiver
 	NAKs    uint64 `json:"naks"`
 	ACKACKs uint64 `json:"ackacks"`
-	// Implausible ACKs say of their receiver what cannot be: an RTT above 10 s,
-	// 100,000,000 packets/s, a buffer of 2^26 packets. They are counted, up to
-	// 65,535, and not shown.
+	// Implausible counts ACKs with impossible values, such as an RTT above 10 s, which
+	// are otherwise ignored. See the bounds in package telemetry.
 	Implausible uint64 `json:"implausible_acks"`
-	// Receiver is what the last full ACK said, missing before the first.
+	// Receiver is the content of the last full ACK, absent before the first.
 	Receiver *Receiver `json:"receiver,omitempty"`
 }
 
-// Receiver is what a way's receiver says of itself in full ACKs.
+// Receiver is the report of a receiver in a full ACK.
 type Receiver struct {
 	RTTMillis         float64 `json:"rtt_ms"`
 	RTTVarianceMillis float64 `json:"rtt_variance_ms"`
@@ -144,13 +141,13 @@ type Receiver struct {
 
 // Leg is the network on one side of the relay, for the session's media.
 type Leg struct {
-	// RTT between the relay and the peer. Measured is true on the media
-	// sender's side, where the relay times ACK to ACKACK; on the other side
-	// the RTT is what remains of the receiver's own.
+	// RTT between the relay and the peer. On the media sender's side Measured is true:
+	// the relay measures it from ACK to ACKACK. On the other side it is the receiver's
+	// RTT less that of the sender's side.
 	RTTMillis         *float64 `json:"rtt_ms,omitempty"`
 	RTTVarianceMillis *float64 `json:"rtt_variance_ms,omitempty"`
 	Measured          bool     `json:"measured"`
-	// Loss of media over the last second and since the beginning, in percent.
+	// Loss of media in the last second and since the beginning, in percent.
 	LossPercent      *float64 `json:"loss_percent,omitempty"`
 	TotalLossPercent *float64 `json:"total_loss_percent,omitempty"`
 }

@@ -6,17 +6,17 @@ type ShardList struct {
 	Total  Numbers `json:"total"`
 }
 
-// Shard is one worker's numbers.
+// Shard holds the counters of one shard.
 type Shard struct {
 	Shard int `json:"shard"`
 	Numbers
 }
 
-// Numbers are the counters of one shard, or of all together.
+// Numbers are the counters of one shard, or their totals.
 type Numbers struct {
 	Sessions uint64 `json:"sessions"`
 	HalfOpen uint64 `json:"half_open"`
-	// Packets and Bytes were received, from callers and backends.
+	// Packets and Bytes count what was received, from callers and backends.
 	Packets uint64 `json:"packets"`
 	Bytes   uint64 `json:"bytes"`
 	// BatchFill is received datagrams per receive call.
@@ -24,6 +24,6 @@ type Numbers struct {
 	KernelDrops uint64            `json:"kernel_drops"`
 	Drops       map[string]uint64 `json:"drops"`
 	SendDrops   map[string]uint64 `json:"send_drops"`
-	// Counters are all the others by name.
+	// Counters are all other counters by name.
 	Counters map[string]uint64 `json:"counters"`
 }

@@ -6,14 +6,14 @@ import "time"
 // order and bounds.
 type StreamList struct {
 	Streams []Stream `json:"streams"`
-	// Total is how many streams fit the filters.
+	// Total is the number of streams that match the filters.
 	Total int `json:"total"`
-	// TakenAt is when the shards were asked; an answer may be a second old.
+	// TakenAt is when the shards were read; the answer may be a second old.
 	TakenAt time.Time `json:"taken_at"`
 }
 
-// Stream is what its sessions make together. Loss and RTT are of the worst
-// session at present.
+// Stream sums up the sessions of a stream. Loss and RTT are the present ones of the worst
+// session.
 type Stream struct {
 	Key        string     `json:"key"`
 	Backend    BackendRef `json:"backend"`
@@ -21,12 +21,12 @@ type Stream struct {
 	Publishers int        `json:"publishers"`
 	Players    int        `json:"players"`
 	Encrypted  bool       `json:"encrypted"`
-	Since      time.Time  `json:"since"` // its oldest session's beginning
+	Since      time.Time  `json:"since"` // beginning of the oldest session
 
 	// BitrateIn comes from publishers, BitrateOut goes to players, in bit/s.
 	BitrateIn  float64 `json:"bitrate_in_bps"`
 	BitrateOut float64 `json:"bitrate_out_bps"`
-	// Bytes are of the sessions there are.
+	// Bytes are those of the present sessions.
 	BytesIn       uint64 `json:"bytes_in"`
 	BytesOut      uint64 `json:"bytes_out"`
 	Retransmitted uint64 `json:"retransmitted"`
@@ -47,8 +47,8 @@ type StreamDetail struct {
 	SessionList []Session `json:"session_list"`
 }
 
-// History is a stream's last two minutes, oldest first, one value per second.
-// All lists are equally long; null is a second without a value.
+// History has one value per second for the last two minutes of a stream, oldest first. All
+// lists have the same length; null is a second without a value.
 type History struct {
 	StepSeconds int        `json:"step_seconds"`
 	End         time.Time  `json:"end"` // of the last value

@@ -6,15 +6,14 @@ import (
 	"unicode/utf8"
 )
 
-// Escape writes text that a caller chose (a stream's key, a stream ID) so that
-// it can be shown anywhere and read back: what is not printable, and every byte
-// that is no UTF-8, is \xHH per byte, and a backslash is two. Terminals, pages,
-// labels and URLs then all have the same text, without control characters and
-// without those that turn the direction of writing.
+// Escape escapes text that a caller chose (a stream's key, a stream ID), reversibly: \xHH
+// for each byte of a character that is not printable and of invalid UTF-8, and two
+// backslashes for one. So terminals, web pages, labels and URLs have the same text, without
+// control characters and without those that change the direction of writing.
 func Escape(text string) string { return escape(text, true) }
 
-// Printable is Escape for text that nobody asks by, such as an error or a
-// cause: backslashes stay as they are, so that it changes nothing twice.
+// Printable is Escape without the doubling of backslashes, for text that is only read, such
+// as an error or a cause. Applying it twice has no further effect.
 func Printable(text string) string { return escape(text, false) }
 
 func escape(text string, backslashes bool) string {
@@ -43,8 +42,8 @@ func escape(text string, backslashes bool) string {
 	return b.String()
 }
 
-// Unescape reads what Escape wrote. A backslash that begins no escape stands
-// for itself, so that a key may be asked for as it is, too.
+// Unescape reverses Escape. A backslash that begins no escape stands for itself, so that an
+// unescaped key works too.
 func Unescape(text string) string {
 	if !strings.Contains(text, `\`) {
 		return text
@@ -66,7 +65,7 @@ func Unescape(text string) string {
 	return string(b)
 }
 
-// nibble is the value of a hexadecimal digit, -1 for anything else.
+// nibble returns the value of a hexadecimal digit, -1 for any other character.
 func nibble(c byte) int {
 	switch {
 	case '0' <= c && c <= '9':
@@ -79,10 +78,9 @@ func nibble(c byte) int {
 	return -1
 }
 
-// EscapeJSON writes every character of a JSON text that is not printable as
-// \uHHHH: the values stay the same, and a terminal that shows the text obeys
-// none of them. (Such characters stand inside of strings only, and encoding/json
-// escapes those below U+0020 itself.)
+// EscapeJSON replaces every character of a JSON text that is not printable by \uHHHH. The
+// values stay the same, and a terminal gets no control characters. (Such characters are only
+// inside of strings, and encoding/json escapes those below U+0020 itself.)
 func EscapeJSON(text []byte) []byte {
 	hidden := func(r rune) bool { return r >= 0x7f && r != utf8.RuneError && !unicode.IsPrint(r) }
 	if !strings.ContainsFunc(string(text), hidden) {

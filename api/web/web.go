@@ -1,9 +1,9 @@
-// Package web is the page at the root of the HTTP API: HTML, style and scripts
-// that are part of the binary, and a handler that gives them out. The browser
-// runs the page; it asks the API of its own origin for everything it shows.
+// Package web is the web page at the root of the HTTP API: HTML, CSS and scripts embedded
+// in the binary, and a handler that serves them. The page calls the API of its own origin
+// for everything that it shows.
 //
-// It must not know what an answer holds or how anyone gets it: package api
-// mounts the handler, the scripts read the API as any other client does.
+// The package must not know the API's answers: package api mounts the handler, and the
+// scripts use the API as any other client does.
 package web
 
 import (
@@ -22,19 +22,19 @@ import (
 //go:embed ui
 var files embed.FS
 
-// policy lets the page load what this server has and nothing else: no inline
-// script or style, no other host, no frame around it, no form.
+// policy allows the page to load files of this server only: no inline script or style, no
+// other host, no frame around it, no form.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// asset is one file of the page, ready to be sent.
+// asset is a file of the page.
 type asset struct {
 	kind string // its media type
-	tag  string // its ETag: a new binary's file differs, an unchanged one is not sent again
+	tag  string // its ETag, a hash of the content
 	text []byte
 }
 
-// Handler answers / with the page and /ui/ with its parts.
+// Handler serves the page at / and its parts below /ui/.
 func Handler() http.Handler {
 	assets := load()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -56,13 +56,13 @@ func Handler() http.Handler {
 		}
 		header.Set("Content-Type", a.kind)
 		header.Set("ETag", a.tag)
-		// Asked again each time: a page must never meet scripts of another version.
+		// Always revalidated: a page must not run scripts of another version.
 		header.Set("Cache-Control", "no-cache")
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(a.text))
 	})
 }
 
-// load reads the files once; they cannot change while the binary runs.
+// load reads the embedded files.
 func load() map[string]asset {
 	assets := map[string]asset{}
 	err := fs.WalkDir(files, "ui", func(name string, d fs.DirEntry, err error) error {
@@ -81,13 +81,13 @@ func load() map[string]asset {
 		panic("web: embedded files cannot be read: " + err.Error()) // they are part of the binary
 	}
 	assets["/"] = assets["/ui/index.html"]
-	// Its links hold for the root alone.
+	// Its relative links are only right at the root.
 	delete(assets, "/ui/index.html")
 	return assets
 }
 
-// mediaType does not leave scripts to the system's own table of types, which may
-// call them plain text; a browser would refuse to run them.
+// mediaType returns the media type of a file. It does not use the system's table of types,
+// which may have text/plain for scripts; browsers do not run those.
 func mediaType(name string) string {
 	switch extension := path.Ext(name); extension {
 	case ".js":
