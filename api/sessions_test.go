@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"srtrelay/api/answer"
+	"srtrelay/shard"
 )
 
 // spoken plays the sampler of streams: it notes what it is asked.
@@ -176,6 +177,19 @@ func TestBadQueries(t *testing.T) {
 		w := (&relay{}).ask("GET", "/api/v1/"+path)
 		if frame := `{"code":400,"error":` + strconv.Quote(want) + "}\n"; w.Code != 400 || w.Body.String() != frame {
 			t.Errorf("%s: %d %s, want %s", path, w.Code, w.Body, frame)
+		}
+	}
+}
+
+// The shards name states and causes; openapi.yaml lists the names once more.
+func TestOpenAPIHasEveryStateAndCause(t *testing.T) {
+	var causes []string
+	for _, c := range shard.Causes() {
+		causes = append(causes, c.String())
+	}
+	for _, names := range [][]string{shard.StateNames(), causes} {
+		if list := "enum: [" + strings.Join(names, ", ") + "]"; !strings.Contains(string(document), list) {
+			t.Errorf("openapi.yaml has no %s", list)
 		}
 	}
 }

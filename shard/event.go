@@ -93,6 +93,15 @@ var causeNames = [...]string{
 // String returns the cause's name in the API.
 func (c Cause) String() string { return enumName(causeNames[:], c) }
 
+// Causes returns all causes.
+func Causes() []Cause {
+	all := make([]Cause, 0, len(causeNames))
+	for c := CauseCaller; int(c) < len(causeNames); c++ {
+		all = append(all, c)
+	}
+	return all
+}
+
 // byPeer reports whether a SHUTDOWN from either side, which was forwarded, is the
 // cause.
 func (c Cause) byPeer() bool { return c == CauseCaller || c == CauseBackend }

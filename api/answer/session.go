@@ -51,7 +51,7 @@ const (
 type Session struct {
 	ID       string     `json:"id"` // for /api/v1/sessions/{id}; never used again
 	Shard    int        `json:"shard"`
-	State    string     `json:"state"`     // resolving, connecting, established, rejected or closing
+	State    string     `json:"state"`     // one of shard.StateNames
 	Stream   string     `json:"stream"`    // affinity key, "" for the default route
 	StreamID string     `json:"stream_id"` // as the caller sent it, without its secrets
 	Role     string     `json:"role"`      // one of Roles
@@ -67,8 +67,7 @@ type Session struct {
 	HandshakeMillis float64   `json:"handshake_ms,omitempty"`
 	AgeSeconds      float64   `json:"age_seconds"`  // since the handshake was complete
 	IdleSeconds     float64   `json:"idle_seconds"` // since the last datagram either way
-	// Ended says why a closing session ended: caller, backend, idle, backend
-	// silent, backend lost, replaced, kicked, relay stopped.
+	// Ended says why a closing session ended; see shard.Cause.
 	Ended string `json:"ended,omitempty"`
 
 	SRT Negotiated `json:"srt"`

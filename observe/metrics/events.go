@@ -21,12 +21,6 @@ var (
 // and each would be a series.
 const otherCode = "other"
 
-// causes are why sessions end.
-var causes = []shard.Cause{
-	shard.CauseCaller, shard.CauseBackend, shard.CauseIdle, shard.CauseBackendSilent, shard.CauseBackendLost,
-	shard.CauseReplaced, shard.CauseStopped, shard.CauseKicked,
-}
-
 // Events counts the shards' events. srtrelay_events_lost_total counts those that were lost
 // because the queue of events was full.
 type Events struct {
@@ -55,7 +49,7 @@ func NewEvents() *Events {
 		byCause: make(map[shard.Cause]prometheus.Counter),
 	}
 	// All series exist from the start, so that rate() sees the first increase.
-	for _, c := range causes {
+	for _, c := range shard.Causes() {
 		e.byCause[c] = e.ended.WithLabelValues(strings.ReplaceAll(c.String(), " ", "_"))
 	}
 	for _, c := range []handshake.Code{

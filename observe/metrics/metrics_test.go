@@ -44,7 +44,7 @@ func (twoShards) Stats() []shard.Stats {
 // full has something of everything to show.
 func full() Sources {
 	events := NewEvents()
-	for _, c := range causes {
+	for _, c := range shard.Causes() {
 		events.Take(shard.Event{Kind: shard.EventSessionEnded, Cause: c, Took: 90 * time.Second})
 	}
 	events.Take(shard.Event{Kind: shard.EventSessionBegun, Took: 20 * time.Millisecond})
