@@ -24,7 +24,7 @@ func TestForgedSources(t *testing.T) {
 		prey[i].s = s
 		prey[i].conn, _ = connectionOf(t, s, g.backend)
 	}
-	f := &g.forge
+	f := g.forge
 	g.attack(50_000, func() int {
 		if f.IntN(4) == 0 {
 			p := prey[f.IntN(len(prey))]
@@ -42,7 +42,7 @@ func TestForgedSources(t *testing.T) {
 // forged makes a datagram that bears the address of a flow's peer, but is not
 // the flow's.
 func (g *siege) forged(v victim) (from, to netip.AddrPort, b []byte) {
-	f, caller, backend := &g.forge, v.s.Port().Addr(), g.backend.Addr()
+	f, caller, backend := g.forge, v.s.Port().Addr(), g.backend.Addr()
 	switch f.IntN(8) {
 	case 0: // from the caller, for no session
 		return caller, g.addr, f.addressed(f.Uint32())
@@ -72,9 +72,9 @@ func (g *siege) forged(v victim) (from, to netip.AddrPort, b []byte) {
 
 // addressed is a data or control packet, or noise, with this destination ID.
 func (f *forge) addressed(id uint32) []byte {
-	b := f.data()
+	b := f.Data()
 	if f.IntN(2) == 0 {
-		b = f.control()
+		b = f.Control()
 	}
 	wire.Packet(b).SetDestID(id)
 	return b
@@ -84,13 +84,13 @@ func (f *forge) addressed(id uint32) []byte {
 func (f *forge) toNobody(v victim) []byte {
 	switch f.IntN(4) {
 	case 0:
-		return f.noise()
+		return f.Noise()
 	case 1:
-		return f.handshake(0)
+		return f.Handshake(0)
 	case 2:
-		return f.mutated(v.s.Induction())
+		return f.Mutate(v.s.Induction())
 	}
-	return f.mutated(v.s.Conclusion(f.Uint32()))
+	return f.Mutate(v.s.Conclusion(f.Uint32()))
 }
 
 // forged makes a datagram of the session's own, for all that can be told, but
@@ -98,12 +98,12 @@ func (f *forge) toNobody(v victim) []byte {
 func (v victim) forged(f *forge, backend, relay netip.AddrPort) (from, to netip.AddrPort, b []byte) {
 	if f.IntN(2) == 0 {
 		if b = f.addressed(v.conn.ID); f.IntN(4) == 0 {
-			b = f.handshake(v.conn.ID)
+			b = f.Handshake(v.conn.ID)
 		}
 		return v.s.Port().Addr(), relay, b
 	}
 	if b = f.addressed(v.s.ID()); f.IntN(4) == 0 {
-		b = f.handshake(v.s.ID())
+		b = f.Handshake(v.s.ID())
 	}
 	return backend, v.conn.Source, b
 }

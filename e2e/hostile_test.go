@@ -24,7 +24,7 @@ type siege struct {
 	flows     []*flow
 	upstream  []netip.AddrPort
 	attackers []attacker
-	forge     forge
+	forge     *forge
 	sent      uint64 // hostile datagrams
 }
 
@@ -36,7 +36,7 @@ const (
 	volley = 4096
 )
 
-func startSiege(t *testing.T, seed byte, longest int, args ...string) *siege {
+func startSiege(t *testing.T, seed uint64, longest int, args ...string) *siege {
 	t.Helper()
 	needBuffers(t)
 	g := &siege{backend: startMirror(t), forge: newForge(seed, longest)}
@@ -124,9 +124,9 @@ func (g *siege) storm(n int) {
 	i := 0
 	g.attack(n, func() int {
 		a := g.attackers[i%len(g.attackers)]
-		to, datagram := g.addr, func() []byte { return g.forge.toFront(a) }
+		to, datagram := g.addr, func() []byte { return g.forge.ToListener(func() []byte { return g.forge.request(a) }) }
 		if i++; i%4 == 0 {
-			to, datagram = g.upstream[g.forge.IntN(len(g.upstream))], g.forge.toBack
+			to, datagram = g.upstream[g.forge.IntN(len(g.upstream))], g.forge.ToUpstream
 		}
 		return g.sendTrain(a, to, 1+g.forge.IntN(longestTrain), datagram)
 	})
@@ -152,7 +152,7 @@ func (g *siege) sendTrain(a attacker, to netip.AddrPort, n int, datagram func() 
 	for range n - 1 {
 		b := datagram()
 		if short := size - len(b); short > 0 {
-			b = append(b, g.forge.bytes(short)...)
+			b = append(b, g.forge.Bytes(short)...)
 		}
 		train = append(train, b[:size]...)
 	}

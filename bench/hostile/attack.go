@@ -126,9 +126,9 @@ func (r *run) attack(ctx context.Context) error {
 			err := error(nil)
 			if f.IntN(4) == 0 && len(a.upstream) > 0 {
 				to := a.upstream[f.IntN(len(a.upstream))]
-				err = unix.Sendto(a.back[f.IntN(len(a.back))], f.toBack(), 0, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
+				err = unix.Sendto(a.back[f.IntN(len(a.back))], f.ToUpstream(), 0, &unix.SockaddrInet4{Port: int(to.Port()), Addr: to.Addr().As4()})
 			} else {
-				err = unix.Sendto(a.front[f.IntN(len(a.front))], f.toFront(), 0, front)
+				err = unix.Sendto(a.front[f.IntN(len(a.front))], f.ToListener(f.request), 0, front)
 			}
 			if err != nil {
 				unsent++
