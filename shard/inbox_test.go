@@ -11,33 +11,33 @@ func TestInboxIsBounded(t *testing.T) {
 	nop := func(*Shard) {}
 	for i, want := range []bool{true, true, false} {
 		if b.post(nop) != want {
-			t.Errorf("letter %d: taken %v, want %v", i, !want, want)
+			t.Errorf("task %d: taken %v, want %v", i, !want, want)
 		}
 	}
 	if woken != 1 {
-		t.Errorf("woken %d times, want once until the letters are taken", woken)
+		t.Errorf("woken %d times, want once until the tasks are taken", woken)
 	}
 	if !b.postAlways(nop) {
 		t.Error("a full inbox refused its owner")
 	}
 	if n := len(b.drain(nil)); n != 3 {
-		t.Errorf("took %d letters, want 3", n)
+		t.Errorf("took %d tasks, want 3", n)
 	}
 	if b.drain(nil) != nil {
-		t.Error("an empty inbox gave letters")
+		t.Error("an empty inbox gave tasks")
 	}
 	if !b.post(nop) || woken != 2 {
-		t.Error("not woken again after the letters were taken")
+		t.Error("not woken again after the tasks were taken")
 	}
 	if n := len(b.close()); n != 1 {
-		t.Errorf("close returned %d letters, want 1", n)
+		t.Errorf("close returned %d tasks, want 1", n)
 	}
 	if b.post(nop) || b.postAlways(nop) {
-		t.Error("a closed inbox took a letter")
+		t.Error("a closed inbox took a task")
 	}
 }
 
-// No letter may be lost between the flag and the list.
+// No task may be lost between the flag and the list.
 func TestInboxLosesNothing(t *testing.T) {
 	const posters, each = 4, 5000
 	rung := make(chan struct{}, 1)
@@ -68,8 +68,8 @@ func TestInboxLosesNothing(t *testing.T) {
 	posting.Wait()
 }
 
-// The bug: a flag raised late for a letter that had been taken made the loop
-// and the inbox share one array, and letters were overwritten under the loop.
+// The bug: a flag raised late for a task that had been taken made the loop
+// and the inbox share one array, and tasks were overwritten under the loop.
 func TestLateFlagDoesNotShareTheList(t *testing.T) {
 	b := inbox{limit: 8, wake: func() {}}
 	var ran []int
@@ -79,7 +79,7 @@ func TestLateFlagDoesNotShareTheList(t *testing.T) {
 	list := b.drain(nil)
 	b.hasTasks.Store(true) // late
 	if b.drain(list) != nil {
-		t.Fatal("letters out of an empty inbox")
+		t.Fatal("tasks out of an empty inbox")
 	}
 	b.post(letterOf(3))
 	list = b.drain(list)

@@ -109,12 +109,12 @@ func TestSilenceEndsASession(t *testing.T) {
 	}
 }
 
-// A mute backend is no longer mute when it speaks, and a refusal still has it
+// An unresponsive backend is one no longer when it speaks, and a refusal still has it
 // probed from the beginning.
 func TestMuteBackend(t *testing.T) {
 	r, says := silent(t)
 	p := r.peers.byAddr[fromConn(r.backend)]
-	// Past the time at which it is mute, not past the session's.
+	// Past the time at which it is unresponsive, not past the session's.
 	r.cfg.BackendSilence = 7 * time.Second
 	if ended := r.runs(5400*time.Millisecond, func() {}); ended != 0 || !p.suspect {
 		t.Fatalf("ended after %v, suspect %v", ended, p.suspect)

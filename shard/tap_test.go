@@ -319,7 +319,7 @@ func TestSeveralCaptures(t *testing.T) {
 	}
 }
 
-// Marking and wiping take as many letters as there are slices of sessions.
+// Marking and wiping take as many tasks as there are slices of sessions.
 func TestCaptureMarksInSlices(t *testing.T) {
 	r := newRig(t)
 	const chunks = 2*captureChunks + 1

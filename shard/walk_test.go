@@ -42,11 +42,11 @@ func (r *rig) fill(n int) {
 }
 
 // walkAll walks in slices of a size and returns the indices and the number of
-// letters it took.
-func (r *rig) walkAll(size int, w Filter) (indices []uint32, letters int) {
+// tasks it took.
+func (r *rig) walkAll(size int, w Filter) (indices []uint32, tasks int) {
 	r.t.Helper()
 	views := make([]View, size)
-	for at, done := (Cursor{}), false; !done; letters++ {
+	for at, done := (Cursor{}), false; !done; tasks++ {
 		var n int
 		var err error
 		r.beside(func() { n, at, done, err = r.group().Walk(r.t.Context(), at, views, w) })
@@ -57,7 +57,7 @@ func (r *rig) walkAll(size int, w Filter) (indices []uint32, letters int) {
 			indices = append(indices, v.ID.Index)
 		}
 	}
-	return indices, letters
+	return indices, tasks
 }
 
 // A walk meets every session once, in bounded pieces.
@@ -69,7 +69,7 @@ func TestWalk(t *testing.T) {
 			}
 			r := newRig(t)
 			r.fill(sessions)
-			got, letters := r.walkAll(size, Filter{})
+			got, tasks := r.walkAll(size, Filter{})
 			seen := map[uint32]bool{}
 			for _, i := range got {
 				seen[i] = true
@@ -77,12 +77,12 @@ func TestWalk(t *testing.T) {
 			if len(got) != sessions || len(seen) != sessions {
 				t.Errorf("%d sessions by %d: met %d, %d of them different", sessions, size, len(got), len(seen))
 			}
-			if least := (sessions + maxViews - 1) / maxViews; letters < least {
-				t.Errorf("%d sessions by %d in %d letters, at least %d", sessions, size, letters, least)
+			if least := (sessions + maxViews - 1) / maxViews; tasks < least {
+				t.Errorf("%d sessions by %d in %d tasks, at least %d", sessions, size, tasks, least)
 			}
-			got, letters = r.walkAll(size, Filter{State: "rejected"})
-			if least := sessions / maxVisits; len(got) != 0 || letters < least || letters > least+2 {
-				t.Errorf("found %d of none in %d letters, want %d to %d", len(got), letters, least, least+2)
+			got, tasks = r.walkAll(size, Filter{State: "rejected"})
+			if least := sessions / maxVisits; len(got) != 0 || tasks < least || tasks > least+2 {
+				t.Errorf("found %d of none in %d tasks, want %d to %d", len(got), tasks, least, least+2)
 			}
 		}
 	}
@@ -203,7 +203,7 @@ func TestAskingInVain(t *testing.T) {
 		_, _, _, err := r.group().Walk(ctx, Cursor{}, make([]View, 1), Filter{})
 		return err
 	}
-	t.Run("gives up, and the letter is unwanted", func(t *testing.T) {
+	t.Run("gives up, and the task is unwanted", func(t *testing.T) {
 		r := newRig(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		posted := make(chan struct{})
@@ -241,7 +241,7 @@ func TestAskingInVain(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
-	t.Run("ends with the letter in the box", func(t *testing.T) {
+	t.Run("ends with the task in the box", func(t *testing.T) {
 		r := newRig(t)
 		posted := make(chan struct{})
 		r.inbox.wake = func() { close(posted) }
@@ -257,7 +257,7 @@ func TestAskingInVain(t *testing.T) {
 	})
 }
 
-// What a letter of a walk takes of a loop.
+// What a task of a walk takes of a loop.
 func BenchmarkWalk(b *testing.B) {
 	r := rig{Shard: &Shard{cfg: &Config{Telemetry: true}}}
 	r.fill(100_000)
