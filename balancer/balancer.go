@@ -2,8 +2,8 @@
 // publisher and player of one stream together, a Resolver asks it off the
 // loop of a shard.
 //
-// Memory decides for one relay. What is shared between relays stands in
-// balancer/redis, which keeps its books in a Memory too.
+// Memory decides for one relay. Package balancer/redis decides for relays that share
+// a Redis, and keeps its sessions in a Memory too.
 //
 // It must not know SRT, sockets or shards.
 package balancer
@@ -14,17 +14,17 @@ import (
 	"srtrelay/backend"
 )
 
-// Balancer chooses. Any goroutine may call it, and calls may take their time
-// within the context.
+// Balancer chooses backends. Any goroutine may call it; calls may block within the
+// context.
 type Balancer interface {
 	// Pick returns the backend that serves the stream, choosing one if it is
 	// new, and a lease on it. backend.ErrNone if there is none,
 	// backend.ErrNoStream if a player asks for a stream that is not there.
 	Pick(ctx context.Context, q backend.Query) (backend.Target, error)
-	// Report takes what became of a lease. Every fate but backend.FateBegan gives
-	// it back.
+	// Report notes what became of a lease. Every fate but backend.FateBegan
+	// returns the lease.
 	Report(o backend.Outcome)
 }
 
-// Load is what a backend carries.
+// Load counts what a backend serves.
 type Load struct{ Sessions, Streams int }

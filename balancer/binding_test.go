@@ -37,7 +37,7 @@ func TestNoHomeWithoutASuccess(t *testing.T) {
 		s.Report(backend.Outcome{Lease: l, Fate: backend.FateBegan})
 		s.Report(backend.Outcome{Lease: l, Fate: backend.FateClosed, Lasted: 10 * time.Millisecond})
 	}
-	if len(s.homes.stays) != 0 {
+	if len(s.bindings.byKey) != 0 {
 		t.Error("a home is bound to where nothing has lived")
 	}
 	s.expect("k", 0, other(first.ID), "the next try")

@@ -9,13 +9,13 @@ import (
 )
 
 const (
-	// remembered is how long a failure is held against a backend, at least; at
+	// failureTTL is how long a failure is held against a backend, at least; at
 	// most twice as long, for it is forgotten a generation at a time.
-	remembered = time.Minute
-	// maxUnits bounds the failures of one generation, maxUnitsPerSource those
+	failureTTL = time.Minute
+	// maxCallers bounds the failures of one generation, maxCallersPerSource those
 	// of one source among them: whoever floods the relay with callers that
 	// fail displaces nobody else's before the whole is full.
-	maxUnits, maxUnitsPerSource = 8192, 512
+	maxCallers, maxCallersPerSource = 8192, 512
 	// maxSources bounds the sources whose living sessions are counted.
 	maxSources = 8192
 )
@@ -23,8 +23,8 @@ const (
 // identity is who a caller is to the evidence, hashed with a seed of the
 // process: nobody can choose what shares a place with somebody else's.
 type identity struct {
-	// unit is (key, mode, source): what may be tried again, and counts once.
-	unit uint64
+	// caller is (key, mode, source): what may be tried again, and counts once.
+	caller uint64
 	// source is the caller's network: an IPv4 /24, an IPv6 /56.
 	source uint64
 	// request is the stream ID as it came. The same stream asked for with
@@ -46,35 +46,35 @@ func sourceOf(ip netip.Addr) netip.Prefix {
 // evidence is what callers have lately met at backends: which of them failed,
 // and how many of each source live.
 type evidence struct {
-	seed  maphash.Seed
-	units [2]map[uint64]*unit // this generation's, and the last one's
-	per   [2]map[uint64]int   // units by source
-	crowd [2]map[crowd]*tally
-	since time.Duration // when this generation began
+	seed    maphash.Seed
+	callers [2]map[uint64]*callerFailures // this generation's, and the last one's
+	per     [2]map[uint64]int             // units by source
+	cohorts [2]map[cohort]*tally
+	since   time.Duration // when this generation began
 }
 
-// tally counts the sessions of a crowd by how long they lived.
+// tally counts the sessions of a cohort by how long they lived.
 type tally struct {
 	held   int // for holdsAfter, and have not failed since
 	proven int // for provenAfter
 	// late says that some failed between the two, as a hook that takes its
-	// time makes them: of this crowd holdsAfter says nothing.
+	// time makes them: of this cohort holdsAfter says nothing.
 	late bool
 }
 
-// crowd is the publishers, or the players, of one source.
-type crowd struct {
+// cohort is the publishers, or the players, of one source.
+type cohort struct {
 	source  uint64
 	publish bool
 }
 
-// unit is a caller that has failed somewhere.
-type unit struct {
-	crowd
+// callerFailures are those of a caller that has failed somewhere.
+type callerFailures struct {
+	cohort
 	failed [4]failure // free where at is ""
 }
 
-// failure is what a unit met at one backend.
+// failure is what a caller met at one backend.
 type failure struct {
 	at      backend.ID
 	when    time.Duration
@@ -89,8 +89,8 @@ type failure struct {
 
 func newEvidence() evidence {
 	e := evidence{seed: maphash.MakeSeed()}
-	for g := range e.units {
-		e.units[g], e.per[g], e.crowd[g] = map[uint64]*unit{}, map[uint64]int{}, map[crowd]*tally{}
+	for g := range e.callers {
+		e.callers[g], e.per[g], e.cohorts[g] = map[uint64]*callerFailures{}, map[uint64]int{}, map[cohort]*tally{}
 	}
 	return e
 }
@@ -98,7 +98,7 @@ func newEvidence() evidence {
 func (e *evidence) identify(q backend.Query) identity {
 	source := sourceOf(q.Caller.Addr())
 	return identity{
-		unit: maphash.Comparable(e.seed, struct {
+		caller: maphash.Comparable(e.seed, struct {
 			key     string
 			publish bool
 			source  netip.Prefix
@@ -110,32 +110,32 @@ func (e *evidence) identify(q backend.Query) identity {
 
 // age begins another generation when it is time, and reports whether it has.
 func (e *evidence) age(now time.Duration) (turned bool) {
-	for n := 0; n < 2 && now-e.since >= remembered; n++ {
-		e.units[0], e.units[1] = map[uint64]*unit{}, e.units[0]
+	for n := 0; n < 2 && now-e.since >= failureTTL; n++ {
+		e.callers[0], e.callers[1] = map[uint64]*callerFailures{}, e.callers[0]
 		e.per[0], e.per[1] = map[uint64]int{}, e.per[0]
-		e.crowd[0], e.crowd[1] = map[crowd]*tally{}, e.crowd[0]
-		e.since = max(e.since+remembered, now-remembered)
+		e.cohorts[0], e.cohorts[1] = map[cohort]*tally{}, e.cohorts[0]
+		e.since = max(e.since+failureTTL, now-failureTTL)
 		turned = true
 	}
 	return turned
 }
 
-// unit returns a caller's failures, nil if there are none.
-func (e *evidence) unit(who identity) *unit {
-	if u := e.units[0][who.unit]; u != nil {
+// callerOf returns a caller's failures, nil if there are none.
+func (e *evidence) callerOf(who identity) *callerFailures {
+	if u := e.callers[0][who.caller]; u != nil {
 		return u
 	}
-	return e.units[1][who.unit]
+	return e.callers[1][who.caller]
 }
 
-// shuns reports whether a caller has lately failed at a backend.
-func (e *evidence) shuns(who identity, at backend.ID) bool {
-	return e.unit(who).at(at) != nil
+// hasFailed reports whether a caller has lately failed at a backend.
+func (e *evidence) hasFailed(who identity, at backend.ID) bool {
+	return e.callerOf(who).at(at) != nil
 }
 
-// at returns the unit's failure at a backend, nil if there is none. A nil unit
+// at returns the caller's failure at a backend, nil if there is none. A nil callerFailures
 // has none.
-func (u *unit) at(id backend.ID) *failure {
+func (u *callerFailures) at(id backend.ID) *failure {
 	if u == nil {
 		return nil
 	}
@@ -149,16 +149,16 @@ func (u *unit) at(id backend.ID) *failure {
 
 // fail notes that the holder of a lease failed. What it met elsewhere because
 // it lived here no longer speaks against the others.
-func (e *evidence) fail(h held, now, lasted time.Duration) {
-	u := e.unit(h.who)
-	if e.units[0][h.who.unit] == nil {
-		if len(e.units[0]) >= maxUnits || e.per[0][h.who.source] >= maxUnitsPerSource {
+func (e *evidence) fail(h leased, now, lasted time.Duration) {
+	u := e.callerOf(h.who)
+	if e.callers[0][h.who.caller] == nil {
+		if len(e.callers[0]) >= maxCallers || e.per[0][h.who.source] >= maxCallersPerSource {
 			return
 		}
 		if u == nil {
-			u = &unit{crowd: crowd{h.who.source, h.publish}}
+			u = &callerFailures{cohort: cohort{h.who.source, h.publish}}
 		}
-		e.units[0][h.who.unit] = u
+		e.callers[0][h.who.caller] = u
 		e.per[0][h.who.source]++
 	}
 	f := u.at(h.at)
@@ -177,8 +177,8 @@ func (e *evidence) fail(h held, now, lasted time.Duration) {
 // outlive notes that the session of a lease has lived for an age. A failure of
 // the same request elsewhere was that backend's if it came much sooner. It
 // reports whether that is news.
-func (e *evidence) outlive(h *held, age time.Duration) (news bool) {
-	u := e.unit(h.who)
+func (e *evidence) outlive(h *leased, age time.Duration) (news bool) {
+	u := e.callerOf(h.who)
 	if u == nil {
 		return false
 	}
@@ -192,30 +192,30 @@ func (e *evidence) outlive(h *held, age time.Duration) (news bool) {
 }
 
 // tally returns the counts of this generation, nil if there are too many.
-func (e *evidence) tally(c crowd) *tally {
-	t := e.crowd[0][c]
-	if t == nil && len(e.crowd[0]) < maxSources {
+func (e *evidence) tally(c cohort) *tally {
+	t := e.cohorts[0][c]
+	if t == nil && len(e.cohorts[0]) < maxSources {
 		t = new(tally)
-		e.crowd[0][c] = t
+		e.cohorts[0][c] = t
 	}
 	return t
 }
 
 // hold counts a session that has lived for holdsAfter.
-func (e *evidence) hold(h *held) {
-	if t := e.tally(crowd{h.who.source, h.publish}); t != nil {
+func (e *evidence) hold(h *leased) {
+	if t := e.tally(cohort{h.who.source, h.publish}); t != nil {
 		t.held++
 		h.counted = true
 	}
 }
 
 // unhold takes back a session that held and then failed.
-func (e *evidence) unhold(h held) {
-	c := crowd{h.who.source, h.publish}
+func (e *evidence) unhold(h leased) {
+	c := cohort{h.who.source, h.publish}
 	if t := e.tally(c); t != nil {
 		t.late = true
 	}
-	for _, all := range e.crowd {
+	for _, all := range e.cohorts {
 		if t := all[c]; t != nil && t.held > 0 {
 			t.held--
 			return
@@ -223,9 +223,9 @@ func (e *evidence) unhold(h held) {
 	}
 }
 
-// late reports whether holdsAfter says nothing of a crowd.
-func (e *evidence) late(c crowd) bool {
-	for _, all := range e.crowd {
+// late reports whether holdsAfter says nothing of a cohort.
+func (e *evidence) late(c cohort) bool {
+	for _, all := range e.cohorts {
 		if t := all[c]; t != nil && t.late {
 			return true
 		}
@@ -233,11 +233,11 @@ func (e *evidence) late(c crowd) bool {
 	return false
 }
 
-// living counts the sessions of a crowd that have outlasted a failure, which was
+// living counts the sessions of a cohort that have outlasted a failure, which was
 // quick or not.
-func (e *evidence) living(c crowd, quick bool) (n int) {
+func (e *evidence) living(c cohort, quick bool) (n int) {
 	late := !quick || e.late(c)
-	for _, all := range e.crowd {
+	for _, all := range e.cohorts {
 		switch t := all[c]; {
 		case t == nil:
 		case late:
@@ -249,17 +249,17 @@ func (e *evidence) living(c crowd, quick bool) (n int) {
 	return n
 }
 
-// decides reports whether a failure of a crowd was the backend's.
-func (e *evidence) decides(c crowd, f *failure) bool {
+// decides reports whether a failure of a cohort was the backend's.
+func (e *evidence) decides(c cohort, f *failure) bool {
 	return f.outlived != "" && (f.outlivedFor >= provenAfter || !e.late(c))
 }
 
-// alone returns the one backend at which a unit has failed, nil if there are
+// alone returns the one backend at which a caller has failed, nil if there are
 // none or several that nothing decides between: then it is the caller.
-func (e *evidence) alone(u *unit) (only *failure) {
+func (e *evidence) alone(u *callerFailures) (only *failure) {
 	for k := range u.failed {
 		f := &u.failed[k]
-		if f.at == "" || e.decides(u.crowd, f) {
+		if f.at == "" || e.decides(u.cohort, f) {
 			continue
 		}
 		if only != nil {

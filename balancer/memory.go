@@ -10,40 +10,38 @@ import (
 	"srtrelay/backend"
 )
 
-// Linger is how long a stream keeps its backend after its last session unless
-// the operator says otherwise: a publisher that reconnects finds its stream
-// where it was.
-const Linger = 15 * time.Second
+// defaultAffinity is how long a stream stays bound to its backend after its last
+// session, so that a publisher that reconnects finds its players.
+const defaultAffinity = 15 * time.Second
 
 // Memory is the Balancer of a single relay: all sessions of one stream, or of
 // one bonding group, on one backend for as long as that backend is not down.
 // The exported fields are set before the first call.
 type Memory struct {
-	// Policy chooses for new streams, LeastSessions by default.
+	// Policy chooses for new streams, PolicyLeastSessions by default.
 	Policy Policy
 	// Affinity is how long a stream or group stays bound to its backend after
-	// its last session, Linger by default.
+	// its last session, defaultAffinity unless set.
 	Affinity time.Duration
-	// PlayersCreate lets a player choose the backend of a stream that is not
-	// there yet, which is the default; without it such a player gets
-	// backend.ErrNoStream.
+	// PlayersCreate, the default, places a stream when its first caller is a
+	// player. Without it such a player gets backend.ErrNoStream.
 	PlayersCreate bool
-	// Outliers has backends that fail their callers, as others do not, left out
-	// of the choice for a while, which is the default.
+	// Outliers, the default, ejects backends that fail their callers as others
+	// do not.
 	Outliers bool
-	// Bitrate, if not nil, returns what a backend carries at present, in
-	// bit/s. It is called under a lock and must not wait.
+	// Bitrate, if not nil, returns the present bitrate of a backend in bit/s. It
+	// is called under a lock and must not block.
 	Bitrate func(backend.ID) float64
 
 	registry *backend.Registry
 	now      func() time.Time
 	origin   time.Time // what clock counts from
 
-	mu     sync.Mutex
-	homes  homes
-	leases leases
-	load   map[backend.ID]int
-	takers []*backend.Backend // scratch of prefer, into its snapshot
+	mu         sync.Mutex
+	bindings   bindings
+	leases     leases
+	load       map[backend.ID]int
+	candidates []*backend.Backend // scratch of prefer, pointing into its snapshot
 
 	salt      string          // of the ranks among equals
 	intN      func(n int) int // draws for Random
@@ -55,27 +53,27 @@ type Memory struct {
 	weighed   time.Duration // when it last was
 }
 
-// clock is how long the balancer has been there.
+// clock is the time since the balancer was made.
 func (m *Memory) clock() time.Duration { return m.now().Sub(m.origin) }
 
-// Choice is a backend for a query, and why this one.
+// Choice is a backend for a query, and the reason for it.
 type Choice struct {
 	Backend backend.Backend
 	Why     string
-	// Bound says that the stream or its group is there already.
+	// Bound means that the stream or its group is there already.
 	Bound bool
 }
 
-// NewMemory returns a balancer over the registry's backends. now is the clock.
+// NewMemory returns a balancer for the backends of a registry. now is the clock.
 func NewMemory(r *backend.Registry, now func() time.Time) *Memory {
 	return &Memory{
-		Policy: LeastSessions, Affinity: Linger, PlayersCreate: true, Outliers: true,
+		Policy: PolicyLeastSessions, Affinity: defaultAffinity, PlayersCreate: true, Outliers: true,
 		registry: r, now: now, origin: now(),
-		homes:  homes{stays: make(map[Home]*stay)},
-		load:   make(map[backend.ID]int),
-		salt:   "\x00" + crand.Text(),
-		intN:   rand.IntN,
-		recent: recent{}, evidence: newEvidence(), records: make(map[backend.ID]*record),
+		bindings: bindings{byKey: make(map[AffinityKey]*binding)},
+		load:     make(map[backend.ID]int),
+		salt:     "\x00" + crand.Text(),
+		intN:     rand.IntN,
+		recent:   recent{}, evidence: newEvidence(), records: make(map[backend.ID]*record),
 	}
 }
 
@@ -91,8 +89,8 @@ func (m *Memory) Pick(_ context.Context, q backend.Query) (backend.Target, error
 	return m.admit(snap, q, c.Backend), nil
 }
 
-// Explain says where Pick would send a query, and why, and changes nothing.
-// The Target has no lease.
+// Explain returns where Pick would send a query, and why. It changes nothing, and
+// the Target has no lease.
 func (m *Memory) Explain(q backend.Query) (backend.Target, string, error) {
 	c, err := m.Prefer(q, m.Policy)
 	return backend.Target{ID: c.Backend.ID, Addr: c.Backend.Addr}, c.Why, err
@@ -106,8 +104,7 @@ func (m *Memory) Prefer(q backend.Query, p Policy) (Choice, error) {
 	return m.prefer(snap, q, p, m.PlayersCreate)
 }
 
-// PreferAny is Prefer that lets every player choose the backend of a stream
-// that is not there.
+// PreferAny is Prefer as if PlayersCreate were set.
 func (m *Memory) PreferAny(q backend.Query, p Policy) (Choice, error) {
 	snap := m.registry.Snapshot()
 	m.mu.Lock()
@@ -115,7 +112,7 @@ func (m *Memory) PreferAny(q backend.Query, p Policy) (Choice, error) {
 	return m.prefer(snap, q, p, true)
 }
 
-// Admit gives a lease on a backend that somebody else chose for a query.
+// Admit issues a lease on a backend that the caller chose for a query.
 func (m *Memory) Admit(q backend.Query, b backend.Backend) backend.Target {
 	snap := m.registry.Snapshot()
 	m.mu.Lock()
@@ -128,40 +125,40 @@ func tried(q backend.Query, id backend.ID) bool { return id == q.Tried[0] || id 
 func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy, create bool) (Choice, error) {
 	m.advance(snap)
 	who := m.evidence.identify(q)
-	group, stream := HomesOf(q)
+	group, stream := AffinityKeys(q)
 	if b, ok := m.find(snap, group, q, who); ok {
 		return Choice{b, "its bonding group is there", true}, nil
 	}
 	if b, ok := m.find(snap, stream, q, who); ok {
 		return Choice{b, "the stream is there", true}, nil
 	}
-	// Whoever has tried a backend was sent there, so the stream was there.
+	// A caller that has tried a backend was sent there, so the stream was there.
 	if !q.Publish && !create && q.Tried == [2]backend.ID{} {
 		return Choice{}, backend.ErrNoStream
 	}
-	best, passed := m.gather(snap, q, who)
-	b, why, err := m.choose(p, q.Key, m.takers)
-	clear(m.takers) // must not keep a snapshot that is no longer in force
+	best, passed := m.gatherCandidates(snap, q, who)
+	b, why, err := m.choose(p, q.Key, m.candidates)
+	clear(m.candidates) // must not keep a snapshot that is no longer in force
 	if err != nil {
 		return Choice{}, err
 	}
 	return Choice{Backend: *b, Why: why + best.why() + passed}, nil
 }
 
-// find returns where a caller of h goes, if that backend lives. One that is
-// draining or whose heartbeat is late keeps the streams that it has. Where the
-// caller has failed, or that is ejected, is passed over unless sessions of h
-// are established there; then its other callers' places count as well.
-func (m *Memory) find(snap *backend.Snapshot, h Home, q backend.Query, who identity) (backend.Backend, bool) {
-	st := m.homes.stays[h]
-	if st == nil || m.over(st) {
+// find returns the backend to which h is bound, if it can serve the caller. A
+// backend that is draining or late keeps its streams. A backend where the caller
+// has failed, or that is ejected, is skipped unless sessions of h are established
+// there. The other placements of h come after the current one.
+func (m *Memory) find(snap *backend.Snapshot, h AffinityKey, q backend.Query, who identity) (backend.Backend, bool) {
+	st := m.bindings.byKey[h]
+	if st == nil || m.expired(st) {
 		return backend.Backend{}, false
 	}
-	fit := func(p *place) (backend.Backend, bool) {
+	fit := func(p *placement) (backend.Backend, bool) {
 		b, ok := snap.Find(p.at)
-		return b, ok && !b.Down && !tried(q, b.ID) && !m.passes(p, who)
+		return b, ok && !b.Down && !tried(q, b.ID) && !m.avoids(p, who)
 	}
-	if b, ok := fit(&st.own); ok {
+	if b, ok := fit(&st.current); ok {
 		return b, true
 	}
 	for k := range st.others {
@@ -172,144 +169,144 @@ func (m *Memory) find(snap *backend.Snapshot, h Home, q backend.Query, who ident
 	return backend.Backend{}, false
 }
 
-// passes reports whether a caller passes over a place of its home.
-func (m *Memory) passes(p *place, who identity) bool {
-	if p.begun > 0 {
+// avoids reports whether a caller skips a placement of its key.
+func (m *Memory) avoids(p *placement, who identity) bool {
+	if p.established > 0 {
 		return false
 	}
 	r := m.records[p.at]
-	return m.evidence.shuns(who, p.at) || r != nil && r.ejected && p.sessions == 0
+	return m.evidence.hasFailed(who, p.at) || r != nil && r.ejected && p.sessions == 0
 }
 
-// keeps reports whether a home stays bound to its backend though this caller
-// goes elsewhere. Probes that are lost do not part players from a publisher.
-func (m *Memory) keeps(snap *backend.Snapshot, st *stay, q backend.Query, who identity) bool {
-	b, ok := snap.Find(st.own.at)
+// keeps reports whether a key stays bound to its backend although this caller goes
+// elsewhere. Lost probes do not separate players from a publisher.
+func (m *Memory) keeps(snap *backend.Snapshot, st *binding, q backend.Query, who identity) bool {
+	b, ok := snap.Find(st.current.at)
 	switch {
-	case !ok || m.over(st):
+	case !ok || m.expired(st):
 		return false
 	case b.Down:
-		return !b.Gone && st.own.publishers > 0
+		return !b.Gone && st.current.publishers > 0
 	}
-	return st.own.begun > 0 || !tried(q, b.ID) && !m.passes(&st.own, who)
+	return st.current.established > 0 || !tried(q, b.ID) && !m.avoids(&st.current, who)
 }
 
-// over reports whether the home has been empty for too long to be bound.
-func (m *Memory) over(st *stay) bool {
-	return st.sessions() == 0 && m.clock()-st.left >= m.Affinity
+// expired reports whether a binding has been without sessions for Affinity.
+func (m *Memory) expired(st *binding) bool {
+	return st.sessions() == 0 && m.clock()-st.emptied >= m.Affinity
 }
 
 func (m *Memory) admit(snap *backend.Snapshot, q backend.Query, b backend.Backend) backend.Target {
-	m.homes.forget(m.clock() - m.Affinity)
+	m.bindings.expire(m.clock() - m.Affinity)
 	who := m.evidence.identify(q)
-	group, stream := HomesOf(q)
-	h := held{
+	group, stream := AffinityKeys(q)
+	h := leased{
 		at: b.ID, who: who, publish: q.Publish,
-		chosen: !m.at(group, b.ID) && !m.at(stream, b.ID),
-		group:  m.enter(snap, group, q, who, b.ID), stream: m.enter(snap, stream, q, who, b.ID),
+		chosen: !m.isBound(group, b.ID) && !m.isBound(stream, b.ID),
+		group:  m.addSession(snap, group, q, who, b.ID), stream: m.addSession(snap, stream, q, who, b.ID),
 	}
 	if r := m.records[b.ID]; r != nil && r.returning && h.chosen {
 		h.trial = true
 		r.pending++
 	}
 	m.load[b.ID]++
-	return backend.Target{ID: b.ID, Addr: b.Addr, Lease: m.leases.give(h)}
+	return backend.Target{ID: b.ID, Addr: b.Addr, Lease: m.leases.issue(h)}
 }
 
-// at reports whether a home is on a backend, so that its callers have no
-// choice.
-func (m *Memory) at(h Home, id backend.ID) bool {
-	st := m.homes.stays[h]
-	return st != nil && !m.over(st) && st.place(id) != nil
+// isBound reports whether a key has a placement on a backend, so that its callers
+// have no choice.
+func (m *Memory) isBound(h AffinityKey, id backend.ID) bool {
+	st := m.bindings.byKey[h]
+	return st != nil && !m.expired(st) && st.placementAt(id) != nil
 }
 
-// enter counts a session of h at a backend and returns the home's stay, nil
-// for the zero Home. A home whose backend is down or gone moves; one in good
-// health elsewhere, as the stream of a group's member may have, is left where
-// it is, unless the caller failed there and nobody's session is established.
-func (m *Memory) enter(snap *backend.Snapshot, h Home, q backend.Query, who identity, at backend.ID) *stay {
-	if h == (Home{}) {
+// addSession counts a session of h on a backend and returns the binding, nil for the
+// zero AffinityKey. A binding to a backend that is down or removed moves. A binding
+// to another healthy backend, which the stream of a group's member may have, stays,
+// unless the caller failed there and no session is established.
+func (m *Memory) addSession(snap *backend.Snapshot, h AffinityKey, q backend.Query, who identity, at backend.ID) *binding {
+	if h == (AffinityKey{}) {
 		return nil
 	}
-	st := m.homes.stays[h]
+	st := m.bindings.byKey[h]
 	switch {
 	case st == nil:
-		st = &stay{home: h}
-		m.homes.stays[h] = st
-		st.move(at)
+		st = &binding{key: h}
+		m.bindings.byKey[h] = st
+		st.rebind(at)
 	case !m.keeps(snap, st, q, who):
-		st.move(at)
+		st.rebind(at)
 	}
-	st.enter(at)
+	st.addSession(at)
 	return st
 }
 
-// Bind makes a backend the one where later callers of a home go. Sessions
-// stay where they are. A home without sessions is not bound.
-func (m *Memory) Bind(h Home, id backend.ID) {
+// Bind sends later callers of a key to a backend. Sessions stay where they are. A
+// key without sessions is not bound.
+func (m *Memory) Bind(h AffinityKey, id backend.ID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if st := m.homes.stays[h]; st != nil && st.sessions() > 0 {
-		st.move(id)
+	if st := m.bindings.byKey[h]; st != nil && st.sessions() > 0 {
+		st.rebind(id)
 	}
 }
 
-// Lives reports whether a home has established sessions on a backend.
-func (m *Memory) Lives(h Home, id backend.ID) bool {
+// HasSessions reports whether a key has established sessions on a backend.
+func (m *Memory) HasSessions(h AffinityKey, id backend.ID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	st := m.homes.stays[h]
+	st := m.bindings.byKey[h]
 	if st == nil {
 		return false
 	}
-	p := st.place(id)
-	return p != nil && p.begun > 0
+	p := st.placementAt(id)
+	return p != nil && p.established > 0
 }
 
-// Published reports whether a home has an established publisher on a backend.
-func (m *Memory) Published(h Home, id backend.ID) bool {
+// HasPublisher reports whether a key has an established publisher on a backend.
+func (m *Memory) HasPublisher(h AffinityKey, id backend.ID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	st := m.homes.stays[h]
+	st := m.bindings.byKey[h]
 	if st == nil {
 		return false
 	}
-	p := st.place(id)
+	p := st.placementAt(id)
 	return p != nil && p.publishers > 0
 }
 
-// Proven reports whether a home has established sessions where it is bound, and
-// one has proven that backend.
-func (m *Memory) Proven(h Home) bool {
+// IsProven reports whether a key has established sessions on its current backend,
+// and one has proven that backend.
+func (m *Memory) IsProven(h AffinityKey) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	st := m.homes.stays[h]
-	return st != nil && st.own.proven && st.own.begun > 0
+	st := m.bindings.byKey[h]
+	return st != nil && st.current.proven && st.current.established > 0
 }
 
-// Shuns reports whether a caller has lately failed at a backend.
-func (m *Memory) Shuns(q backend.Query, id backend.ID) bool {
+// HasFailed reports whether a caller has recently failed at a backend.
+func (m *Memory) HasFailed(q backend.Query, id backend.ID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.evidence.shuns(m.evidence.identify(q), id)
+	return m.evidence.hasFailed(m.evidence.identify(q), id)
 }
 
-// Bindings returns where every home with sessions is bound.
+// Bindings returns the bindings that have sessions.
 func (m *Memory) Bindings() []Binding {
 	snap := m.registry.Snapshot()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.advance(snap)
-	all := make([]Binding, 0, len(m.homes.stays))
-	for h, st := range m.homes.stays {
+	all := make([]Binding, 0, len(m.bindings.byKey))
+	for h, st := range m.bindings.byKey {
 		if st.sessions() > 0 {
-			all = append(all, Binding{h, st.own.at, st.own.proven, st.own.publishers > 0})
+			all = append(all, Binding{h, st.current.at, st.current.proven, st.current.publishers > 0})
 		}
 	}
 	return all
 }
 
-// Loads returns what every backend that carries anything carries.
+// Loads returns the loads of the backends that have any.
 func (m *Memory) Loads() map[backend.ID]Load {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -317,11 +314,11 @@ func (m *Memory) Loads() map[backend.ID]Load {
 	for id, n := range m.load {
 		loads[id] = Load{Sessions: n}
 	}
-	for h, st := range m.homes.stays {
-		if h.Key != "" && st.sessions() > 0 {
-			l := loads[st.own.at]
+	for h, st := range m.bindings.byKey {
+		if h.Stream != "" && st.sessions() > 0 {
+			l := loads[st.current.at]
 			l.Streams++
-			loads[st.own.at] = l
+			loads[st.current.at] = l
 		}
 	}
 	return loads

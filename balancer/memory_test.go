@@ -211,8 +211,8 @@ func TestNoBackend(t *testing.T) {
 	fails("an empty registry")
 	s.reg.Put(backend.Backend{ID: "b0", Down: true})
 	fails("a backend that is down")
-	if len(s.Loads()) != 0 || s.leases.len() != 0 || len(s.homes.stays) != 0 {
-		t.Errorf("a failed pick left %v, %d leases, %d homes", s.Loads(), s.leases.len(), len(s.homes.stays))
+	if len(s.Loads()) != 0 || s.leases.len() != 0 || len(s.bindings.byKey) != 0 {
+		t.Errorf("a failed pick left %v, %d leases, %d homes", s.Loads(), s.leases.len(), len(s.bindings.byKey))
 	}
 	s.reg.MarkAlive("b0", 0, s.at)
 	s.expect("k", 3, "b0", "it is back")
@@ -243,7 +243,7 @@ func TestLinger(t *testing.T) {
 	lone, got := s.keyAt("b0")
 	s.Release(got.Lease)
 	s.keyAt("b0") // from now on b1 has fewer sessions
-	s.at = s.at.Add(Linger - time.Nanosecond)
+	s.at = s.at.Add(defaultAffinity - time.Nanosecond)
 	got = s.expect(key, 0, "b0", "within Linger")
 	s.at = s.at.Add(time.Hour)
 	s.expect(key, 0, "b0", "a stream with a session does not age")
@@ -261,17 +261,17 @@ func TestForgetting(t *testing.T) {
 		s.Release(s.pick(fmt.Sprint("k", i), uint32(i)).Lease)
 	}
 	kept := s.pick("kept", 1<<30)
-	if n := len(s.homes.stays); n != 500+499+2 {
+	if n := len(s.bindings.byKey); n != 500+499+2 {
 		t.Errorf("%d homes", n)
 	}
-	s.at = s.at.Add(Linger - time.Nanosecond)
+	s.at = s.at.Add(defaultAffinity - time.Nanosecond)
 	s.Release(s.pick("k7", 0).Lease)
 	s.at = s.at.Add(time.Nanosecond)
 	s.pick("new", 0)
-	if n := len(s.homes.stays); n != 4 {
+	if n := len(s.bindings.byKey); n != 4 {
 		t.Errorf("%d homes, want the stream and group of one session, the stream that came back, and the new one", n)
 	}
-	if n := len(s.homes.departed); n != 1 {
+	if n := len(s.bindings.emptied); n != 1 {
 		t.Errorf("%d departures are kept for one home", n)
 	}
 	s.expect("kept", 0, kept.ID, "forgotten while in use")

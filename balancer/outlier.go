@@ -114,19 +114,19 @@ func (m *Memory) record(id backend.ID) *record {
 	return r
 }
 
-// barred reports whether a backend gets no new streams while others can take
+// isBarred reports whether a backend gets no new streams while others can take
 // them: it is ejected, or enough streams try it already.
-func (m *Memory) barred(id backend.ID, now time.Duration) bool {
+func (m *Memory) isBarred(id backend.ID, now time.Duration) bool {
 	r := m.records[id]
-	return r != nil && r.ejected && (now < r.until || r.pending >= r.mayTry())
+	return r != nil && r.ejected && (now < r.until || r.pending >= r.maxTrials())
 }
 
-// mayTry returns how many streams may try a backend that returns at the same
+// maxTrials returns how many streams may try a backend that returns at the same
 // time: 1 until one has proven it, 2 until three have, then 4.
-func (r *record) mayTry() int { return 1 << (bits.Len(uint(r.passed+1)) - 1) }
+func (r *record) maxTrials() int { return 1 << (bits.Len(uint(r.passed+1)) - 1) }
 
 // live notes that the session of a lease has proven its backend.
-func (r *record) live(h *held, now time.Duration) {
+func (r *record) live(h *leased, now time.Duration) {
 	r.living++
 	r.lastLived = now
 	if h.chosen {
@@ -146,7 +146,7 @@ func (r *record) live(h *held, now time.Duration) {
 }
 
 // leave takes an ended session off. After a trial that failed the backend waits.
-func (r *record) leave(h held, now time.Duration, failed bool) {
+func (r *record) leave(h leased, now time.Duration, failed bool) {
 	if h.lived {
 		r.living--
 		r.lastLived = now
@@ -184,11 +184,11 @@ type charge struct {
 // likelihood is who failed where nothing else is known of the same request:
 // quick says that a session that holds has outlasted it.
 type likelihood struct {
-	crowd
+	cohort
 	quick bool
 }
 
-// charges gathers what failures say against each backend. A unit whose request
+// charges gathers what failures say against each backend. A caller whose request
 // lived elsewhere convicts where it failed. One that has failed at a single
 // backend is likely to, as far as its source has living sessions elsewhere
 // and nothing lives at that backend. One that failed everywhere convicts
@@ -208,13 +208,13 @@ func (m *Memory) charges() map[backend.ID]*charge {
 		c.first = min(c.first, f.when)
 		return c
 	}
-	for g, units := range m.evidence.units {
+	for g, units := range m.evidence.callers {
 		for id, u := range units {
-			if g == 1 && m.evidence.units[0][id] != nil {
+			if g == 1 && m.evidence.callers[0][id] != nil {
 				continue // it is the same
 			}
 			for k := range u.failed {
-				if f := &u.failed[k]; m.evidence.decides(u.crowd, f) {
+				if f := &u.failed[k]; m.evidence.decides(u.cohort, f) {
 					if c := against(f); c != nil {
 						c.proven[u.source]++
 					}
@@ -222,7 +222,7 @@ func (m *Memory) charges() map[backend.ID]*charge {
 			}
 			if f := m.evidence.alone(u); f != nil && outlasts*f.lasted <= provenAfter {
 				if c := against(f); c != nil {
-					c.likely[likelihood{u.crowd, outlasts*f.lasted <= holdsAfter}]++
+					c.likely[likelihood{u.cohort, outlasts*f.lasted <= holdsAfter}]++
 				}
 			}
 		}
@@ -233,9 +233,9 @@ func (m *Memory) charges() map[backend.ID]*charge {
 // weigh returns how many failures of a charge count.
 func (m *Memory) weigh(c *charge, r *record, now time.Duration) (n int) {
 	per := maps.Clone(c.proven)
-	if r.living == 0 && (r.lastLived == 0 || now-r.lastLived >= remembered) {
+	if r.living == 0 && (r.lastLived == 0 || now-r.lastLived >= failureTTL) {
 		for l, likely := range c.likely {
-			per[l.source] += min(likely, m.evidence.living(l.crowd, l.quick))
+			per[l.source] += min(likely, m.evidence.living(l.cohort, l.quick))
 		}
 	}
 	for _, of := range per {
@@ -334,9 +334,9 @@ func (r *record) eject(now time.Duration, need int, why string) {
 	r.total++
 }
 
-// comeBack lets the backends whose time is over be tried. What was before says
+// startReturns lets the backends whose time is over be tried. What was before says
 // nothing of them any more.
-func (m *Memory) comeBack(now time.Duration) {
+func (m *Memory) startReturns(now time.Duration) {
 	for _, r := range m.records {
 		if r.ejected && !r.returning && now >= r.until {
 			r.returning, r.acquitted = true, now

@@ -80,7 +80,7 @@ func (w *world) taken(n int) (there []backend.Target) {
 // After its time an ejected backend gets one new stream at a time, then two,
 // then four, each of which has to live for 2 s; then it is one of the others.
 func TestEjectedBackendReturnsByDegrees(t *testing.T) {
-	w := newWorld(t, 5, Hash, nil)
+	w := newWorld(t, 5, PolicyHash, nil)
 	running := w.taken(1)
 	w.begin(running[0])
 	w.eject()
@@ -112,7 +112,7 @@ func TestEjectedBackendReturnsByDegrees(t *testing.T) {
 	if got := w.taken(10); len(got) != 10 {
 		t.Errorf("%d of 10 new streams, though it is one of the others again", len(got))
 	}
-	if !w.Lives(Home{Key: w.keyOf(running[0])}, bad) {
+	if !w.HasSessions(AffinityKey{Stream: w.keyOf(running[0])}, bad) {
 		t.Error("a session that ran through it all is off the books")
 	}
 }
@@ -124,14 +124,14 @@ func (w *world) keyOf(t backend.Target) string {
 	if h == nil {
 		w.Fatal("no such lease")
 	}
-	return h.stream.home.Key
+	return h.stream.key.Stream
 }
 
 // A returning backend that fails a caller who then lives elsewhere is ejected
 // again, for longer. One that fails a caller of whom nothing more is heard
 // waits for a moment.
 func TestReturningBackendThatFailsIsEjectedAgain(t *testing.T) {
-	w := newWorld(t, 5, Hash, nil)
+	w := newWorld(t, 5, PolicyHash, nil)
 	w.eject()
 	w.at = w.at.Add(ejectFor)
 	try := w.taken(10)
@@ -224,7 +224,7 @@ func TestNeverMoreThanHalfAreEjected(t *testing.T) {
 // What spoke for an ejection speaks for it no more: the callers fail elsewhere
 // as well. It is taken back, and counts as none the next time.
 func TestEjectionIsTakenBack(t *testing.T) {
-	w := newWorld(t, 5, Hash, nil)
+	w := newWorld(t, 5, PolicyHash, nil)
 	callers, elsewhere := w.eject()
 	const hook = 400 * time.Millisecond
 	w.at = w.at.Add(hook - holdsAfter)

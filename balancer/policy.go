@@ -2,6 +2,9 @@ package balancer
 
 import (
 	"fmt"
+	"math"
+
+	"github.com/dchest/siphash"
 
 	"srtrelay/backend"
 )
@@ -10,14 +13,14 @@ import (
 type Policy string
 
 const (
-	// LeastSessions takes the backend with the fewest sessions for its
+	// PolicyLeastSessions takes the backend with the fewest sessions for its
 	// weight, those that were over soon among them for a while, then with the
 	// least bitrate if that is known, then by Rank.
-	LeastSessions Policy = "least-sessions"
+	PolicyLeastSessions Policy = "least-sessions"
 	// Hash takes the backend of the highest Rank.
-	Hash Policy = "hash"
+	PolicyHash Policy = "hash"
 	// Random draws one, in proportion to the weights.
-	Random Policy = "random"
+	PolicyRandom Policy = "random"
 )
 
 // choose returns the backend for a new stream out of those that may have it,
@@ -27,9 +30,9 @@ func (m *Memory) choose(p Policy, key string, all []*backend.Backend) (b *backen
 		return nil, "", backend.ErrNone
 	}
 	switch p {
-	case Hash:
+	case PolicyHash:
 		return highest(key, all), "the highest hash of stream and backend", nil
-	case Random:
+	case PolicyRandom:
 		return m.draw(all), "drawn by lot", nil
 	default:
 		b, why = m.least(key, all)
@@ -99,4 +102,26 @@ func lowest(all []*backend.Backend, count func(*backend.Backend) float64) []*bac
 		}
 	}
 	return all[:n]
+}
+
+// The hash has no seed of the process: relays that share nothing but the list
+// of backends must agree. The numbers are arbitrary, and fixed for ever.
+const (
+	rankSeed0 = 0x7372742d72656c61
+	rankSeed1 = 0x79206261636b656e
+)
+
+// Rank is the rank of a backend for a key: the highest one serves it
+// (rendezvous hashing). When a backend joins or leaves, only the keys move
+// that it wins or held. Each backend wins keys in proportion to its weight;
+// one below 1 counts as 1.
+func Rank(key string, id backend.ID, weight int) float64 {
+	text := make([]byte, 0, 256)
+	text = append(text, key...)
+	text = append(text, 0) // "a"+"bc" is not "ab"+"c"
+	text = append(text, id...)
+	// 53 bits are what a float64 holds; the half keeps off 0 and 1, whose
+	// logarithms would break the division.
+	even := (float64(siphash.Hash(rankSeed0, rankSeed1, text)>>11) + 0.5) / (1 << 53)
+	return float64(max(weight, 1)) / -math.Log(even)
 }

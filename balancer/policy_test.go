@@ -62,7 +62,7 @@ func TestBitrateDecidesAmongEquals(t *testing.T) {
 
 func TestHashPolicy(t *testing.T) {
 	s := newStand(t, 9)
-	s.Policy = Hash
+	s.Policy = PolicyHash
 	all := fleet(9)
 	for i := range 200 {
 		s.expect(key(i), 0, highest(key(i), all).ID, "not where the hash puts it")
@@ -71,7 +71,7 @@ func TestHashPolicy(t *testing.T) {
 
 func TestRandomFollowsWeights(t *testing.T) {
 	s := newStand(t, 3)
-	s.Policy = Random
+	s.Policy = PolicyRandom
 	s.reg.SetWeight("b2", 3)
 	const keys = 20_000
 	for i := range keys {
@@ -95,7 +95,7 @@ func TestDrainingAndLate(t *testing.T) {
 			s.reg.Put(b)
 		},
 	} {
-		for _, p := range []Policy{LeastSessions, Hash, Random} {
+		for _, p := range []Policy{PolicyLeastSessions, PolicyHash, PolicyRandom} {
 			s := newStand(t, 2)
 			s.Policy = p
 			k, got := s.keyAt("b0")
@@ -117,7 +117,7 @@ func (s *stand) ask(q backend.Query) (backend.Target, error) {
 func TestTriedIsNotChosenAgain(t *testing.T) {
 	s := newStand(t, 3)
 	k, own := s.keyAt("b0")
-	for _, p := range []Policy{LeastSessions, Hash, Random} {
+	for _, p := range []Policy{PolicyLeastSessions, PolicyHash, PolicyRandom} {
 		s.Policy = p
 		for i := range 30 {
 			q := backend.Query{Key: fmt.Sprint(p, i), Tried: [2]backend.ID{"b0", "b2"}}
@@ -213,19 +213,19 @@ func TestBind(t *testing.T) {
 	s := newStand(t, 3)
 	k, old := s.keyAt("b0")
 	s.Report(backend.Outcome{Lease: old.Lease, Fate: backend.FateBegan})
-	s.Bind(Home{Key: k}, "b2")
+	s.Bind(AffinityKey{Stream: k}, "b2")
 	pending := s.expect(k, 0, "b2", "bound elsewhere")
-	if !s.Lives(Home{Key: k}, "b0") || s.Lives(Home{Key: k}, "b2") {
+	if !s.HasSessions(AffinityKey{Stream: k}, "b0") || s.HasSessions(AffinityKey{Stream: k}, "b2") {
 		t.Error("Lives does not tell where sessions are established")
 	}
 	s.Report(backend.Outcome{Lease: pending.Lease, Fate: backend.FateBegan})
-	if !s.Lives(Home{Key: k}, "b2") || s.Lives(Home{Key: k}, "b1") {
+	if !s.HasSessions(AffinityKey{Stream: k}, "b2") || s.HasSessions(AffinityKey{Stream: k}, "b1") {
 		t.Error("Lives does not tell where sessions are established")
 	}
 	s.Release(old.Lease)
 	s.expect(k, 0, "b2", "the first has left")
-	s.Bind(Home{Key: "nobody"}, "b1")
-	if got := s.Bindings(); len(got) != 1 || got[0] != (Binding{Home: Home{Key: k}, At: "b2"}) {
+	s.Bind(AffinityKey{Stream: "nobody"}, "b1")
+	if got := s.Bindings(); len(got) != 1 || got[0] != (Binding{Key: AffinityKey{Stream: k}, At: "b2"}) {
 		t.Errorf("bindings %v", got)
 	}
 }
@@ -236,19 +236,19 @@ func TestExplain(t *testing.T) {
 	s.expect(k, 8, "b1", "group")
 	explain := func(q backend.Query, want backend.ID, why string) {
 		t.Helper()
-		homes, leases, loads := len(s.homes.stays), s.leases.len(), fmt.Sprint(s.Loads())
+		homes, leases, loads := len(s.bindings.byKey), s.leases.len(), fmt.Sprint(s.Loads())
 		got, text, err := s.Explain(q)
 		if err != nil || got.ID != want || got.Lease != 0 || !got.Addr.IsValid() || !strings.Contains(text, why) {
 			t.Errorf("%+v: %+v, %q, %v", q, got, text, err)
 		}
-		if homes != len(s.homes.stays) || leases != s.leases.len() || loads != fmt.Sprint(s.Loads()) {
+		if homes != len(s.bindings.byKey) || leases != s.leases.len() || loads != fmt.Sprint(s.Loads()) {
 			t.Errorf("%+v: a dry run has left traces", q)
 		}
 	}
 	explain(backend.Query{Key: k}, "b1", "the stream is there")
 	explain(backend.Query{Key: "x", Group: 8}, "b1", "group is there")
 	explain(backend.Query{Key: "x"}, "b0", "fewest sessions (0 of b0, weight 1)")
-	s.Policy = Hash
+	s.Policy = PolicyHash
 	explain(backend.Query{Key: "x"}, highest("x", fleet(2)).ID, "hash")
 	s.PlayersCreate = false
 	if _, _, err := s.Explain(backend.Query{Key: "x"}); !errors.Is(err, backend.ErrNoStream) {

@@ -8,8 +8,8 @@ import (
 	"srtrelay/internal/supervise"
 )
 
-// Resolver stands between shards, which never wait, and a Balancer, which may.
-// Its queues are bounded: what does not fit is refused, and SRT's own retry
+// Resolver connects shards, which never block, to a Balancer, which may. Its queues
+// are bounded: it refuses a query that does not fit, and the caller's retransmission
 // asks again.
 type Resolver struct {
 	balancer   Balancer
@@ -32,19 +32,19 @@ type query struct {
 	q    backend.Query
 	at   time.Time // when it was handed over
 	done func(backend.Target, error) bool
-	// again says that backends that are down have been asked for its sake.
+	// again means that backends that are down have been probed for it.
 	again bool
 }
 
 const (
-	// pickTimeout leaves a caller time for its second leg. It counts from when
-	// the query was handed over: nobody waits for one that is older.
+	// pickTimeout leaves a caller time for its second leg. It counts from the
+	// call of Resolve: no caller waits for an older query.
 	pickTimeout = 1500 * time.Millisecond
 	// resolverWorkers overlap the waits of a balancer that asks a database.
 	resolverWorkers = 24
-	// queryQueue holds the burst of a cluster's reconnecting callers.
+	// queryQueue fits the burst when the callers of a cluster reconnect.
 	queryQueue = 8192
-	// reportQueue likewise; what does not fit, the shard offers again.
+	// reportQueue likewise; the shard repeats a report that does not fit.
 	reportQueue = 8192
 	lossQueue   = 256
 )
@@ -58,10 +58,10 @@ const (
 	reviveTask = "resolver revival"
 )
 
-// NewResolver starts the workers. lost is told of backends that are known not
-// to answer. revive, if not nil, is asked for the sake of callers that no
-// backend can take, before they are refused. s supervises the workers.
-func NewResolver(b Balancer, lost func(id backend.ID, certain bool), revive Revive, s *supervise.Supervisor) *Resolver {
+// NewResolver starts the workers. It calls lost for backends that do not answer, and
+// revive, if not nil, for callers that no backend can take, before it refuses them.
+// s supervises the workers.
+func NewResolver(b Balancer, lost func(id backend.ID, certain bool), revive reviveFunc, s *supervise.Supervisor) *Resolver {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Resolver{
 		balancer:   b,
@@ -77,12 +77,12 @@ func NewResolver(b Balancer, lost func(id backend.ID, certain bool), revive Revi
 	for range resolverWorkers {
 		r.workers.Loop(ctx, workerTask, r.pick)
 	}
-	r.workers.Loop(ctx, workerTask, r.settle)
-	r.workers.Loop(ctx, reviveTask, func(ctx context.Context) { r.revival.run(ctx, r.back) })
+	r.workers.Loop(ctx, workerTask, r.forward)
+	r.workers.Loop(ctx, reviveTask, func(ctx context.Context) { r.revival.run(ctx, r.requeue) })
 	return r
 }
 
-// Resolve hands a query over without waiting; see shard.Resolver.
+// Resolve queues a query without blocking; see shard.Resolver.
 func (r *Resolver) Resolve(q backend.Query, done func(backend.Target, error) bool) bool {
 	select {
 	case r.queries <- query{q: q, at: time.Now(), done: done}:
@@ -92,8 +92,8 @@ func (r *Resolver) Resolve(q backend.Query, done func(backend.Target, error) boo
 	}
 }
 
-// Report passes on what became of a lease, without waiting. False: offer it
-// again later.
+// Report queues an outcome without blocking. If it is false, the caller repeats it
+// later.
 func (r *Resolver) Report(o backend.Outcome) bool {
 	select {
 	case r.reports <- o:
@@ -103,8 +103,8 @@ func (r *Resolver) Report(o backend.Outcome) bool {
 	}
 }
 
-// Unreachable passes on that a backend does not answer, without waiting. A
-// report that does not fit is one of many alike.
+// Unreachable queues that a backend does not answer, without blocking. It drops a
+// report that does not fit, because there are many alike.
 func (r *Resolver) Unreachable(id backend.ID, certain bool) {
 	select {
 	case r.losses <- loss{id, certain}:
@@ -112,8 +112,7 @@ func (r *Resolver) Unreachable(id backend.ID, certain bool) {
 	}
 }
 
-// Close ends the workers. Queries that are still queued are not answered;
-// what is queued of leases is passed on.
+// Close ends the workers. It drops queued queries, and passes queued outcomes on.
 func (r *Resolver) Close() {
 	r.stop()
 	r.workers.Wait()
@@ -128,15 +127,15 @@ func (r *Resolver) Close() {
 }
 
 func (r *Resolver) pick(ctx context.Context) {
-	// select has no preference: without the check a worker that is told to end
-	// would go on to ask, half the time, for queries that are still queued.
+	// select has no preference: without the check a worker would go on with
+	// queued queries, half the time, after ctx has ended.
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 			return
 		case q := <-r.queries:
 			t, err := r.ask(ctx, q)
-			if r.revival.keep(q, err) {
+			if r.revival.park(q, err) {
 				continue
 			}
 			if !q.done(t, err) && t.Lease != 0 {
@@ -146,9 +145,9 @@ func (r *Resolver) pick(ctx context.Context) {
 	}
 }
 
-// back queues a query again whose round of probes is over. One for which there
-// is no room is refused.
-func (r *Resolver) back(q query) {
+// requeue queues a query again after its round of probes. It refuses the query if
+// there is no room.
+func (r *Resolver) requeue(q query) {
 	select {
 	case r.queries <- q:
 	default:
@@ -156,8 +155,8 @@ func (r *Resolver) back(q query) {
 	}
 }
 
-// ask puts a query to the balancer, unless it has become too old in the queue.
-// A balancer that panics has given no answer: the caller is told so.
+// ask passes a query to the balancer, unless it is too old. If the balancer panics,
+// the query gets that as an error.
 func (r *Resolver) ask(ctx context.Context, q query) (t backend.Target, err error) {
 	limited, cancel := context.WithDeadline(ctx, q.at.Add(pickTimeout))
 	defer cancel()
@@ -170,13 +169,12 @@ func (r *Resolver) ask(ctx context.Context, q query) (t backend.Target, err erro
 	return t, err
 }
 
-// report passes on what became of a lease. What panics there must not keep
-// other leases.
+// report passes an outcome to the balancer. A panic there must not stop others.
 func (r *Resolver) report(o backend.Outcome) {
 	_ = r.supervisor.Protect(reportTask, func() { r.balancer.Report(o) })
 }
 
-func (r *Resolver) settle(ctx context.Context) {
+func (r *Resolver) forward(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():

@@ -9,31 +9,30 @@ import (
 	"srtrelay/backend"
 )
 
-// reviveEvery is the least time from one round of probes that refused callers
-// have caused to the next. However many callers come, backends that are down are
-// asked no more often than one in doubt is.
+// reviveEvery is the least time between two rounds of probes for refused callers.
+// However many callers there are, backends that are down are probed no more often
+// than a suspect one.
 const reviveEvery = 100 * time.Millisecond
 
-// Revive has the backends that are down asked for a sign of life. It returns
-// true as soon as one takes streams again, false when all have been asked in
-// vain. See probe.Prober.
-type Revive func(ctx context.Context) bool
+// reviveFunc probes the backends that are down. It returns true as soon as one gets
+// streams again, false when none has answered. See probe.Prober.
+type reviveFunc func(ctx context.Context) bool
 
-// revival keeps the queries that no backend can take until those that are down
-// have been asked: probes of a backend that is down are seconds apart, and its
-// callers come the moment it is back. All queries that wait share one round.
+// revival holds the queries that no backend can take until those that are down have
+// been probed: the prober's own probes of them are seconds apart, and callers come
+// the moment a backend is back. All waiting queries share one round.
 type revival struct {
-	ask  Revive
+	ask  reviveFunc
 	wake chan struct{}
 
 	mu      sync.Mutex
 	waiting []query
 }
 
-func newRevival(ask Revive) *revival { return &revival{ask: ask, wake: make(chan struct{}, 1)} }
+func newRevival(ask reviveFunc) *revival { return &revival{ask: ask, wake: make(chan struct{}, 1)} }
 
-// keep takes a query that was refused, once, if it is for want of backends.
-func (v *revival) keep(q query, err error) bool {
+// park holds a query that was refused for want of backends, once per query.
+func (v *revival) park(q query, err error) bool {
 	if v.ask == nil || q.again || !errors.Is(err, backend.ErrNone) {
 		return false
 	}
@@ -48,7 +47,7 @@ func (v *revival) keep(q query, err error) bool {
 	return true
 }
 
-// signal has run look.
+// signal wakes run.
 func (v *revival) signal() {
 	select {
 	case v.wake <- struct{}{}:
@@ -56,8 +55,8 @@ func (v *revival) signal() {
 	}
 }
 
-// take returns the queries that wait, or the first n of them.
-func (v *revival) take(n int) []query {
+// release returns the first n waiting queries.
+func (v *revival) release(n int) []query {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	taken := v.waiting[:n:n]
@@ -73,9 +72,9 @@ func (v *revival) count() int {
 	return len(v.waiting)
 }
 
-// run asks for as long as queries wait, until ctx ends, and puts each query
-// back when its round is over: those that came while one was under way wait for
-// the next, unless somebody has answered.
+// run probes while queries wait, until ctx ends, and requeues each query after its
+// round. Queries that came during a round wait for the next one, unless a backend
+// has answered.
 func (v *revival) run(ctx context.Context, back func(query)) {
 	if v.count() > 0 { // of before a panic
 		v.signal()
@@ -93,7 +92,7 @@ func (v *revival) run(ctx context.Context, back func(query)) {
 				n = v.count()
 			}
 			cancel()
-			for _, q := range v.take(n) {
+			for _, q := range v.release(n) {
 				back(q)
 			}
 			select {

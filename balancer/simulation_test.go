@@ -179,7 +179,7 @@ func publishers(n int, name string, from func(int) netip.AddrPort) (all []*clien
 	return all
 }
 
-var policies = []Policy{LeastSessions, Hash, Random}
+var policies = []Policy{PolicyLeastSessions, PolicyHash, PolicyRandom}
 
 // Ten healthy backends and a bad one of each kind: at most 2 % of the callers
 // lose a try, none loses a second, and few wait for the silent one.

@@ -7,64 +7,64 @@ import (
 	"srtrelay/backend"
 )
 
-// standing orders the backends that may be given a new stream: the lowest that
-// there are get it.
+// standing ranks the backends for a new stream, which goes to one of the lowest
+// standing there is.
 type standing uint8
 
 const (
-	sound   standing = iota
-	suspect          // somebody found it silent
-	ejected          // it fails its callers as others do not
-	failed           // this caller has just failed there
-	unable           // it takes no streams
+	standingSound       standing = iota
+	standingSuspect              // somebody found it silent
+	standingEjected              // it fails its callers as others do not
+	standingFailed               // this caller has just failed there
+	standingUnavailable          // it takes no streams
 )
 
 func (s standing) why() string {
 	switch s {
-	case suspect:
+	case standingSuspect:
 		return ", among backends in doubt, for there are no others"
-	case ejected:
+	case standingEjected:
 		return ", among ejected backends, for there are no others"
-	case failed:
+	case standingFailed:
 		return ", though the caller has just failed there, for there are no others"
 	}
 	return ""
 }
 
-func (m *Memory) standing(b *backend.Backend, q backend.Query, u *unit, now time.Time) standing {
+func (m *Memory) standing(b *backend.Backend, q backend.Query, u *callerFailures, now time.Time) standing {
 	switch {
 	case !b.Available(now) || tried(q, b.ID):
-		return unable
+		return standingUnavailable
 	case u.at(b.ID) != nil:
-		return failed
-	case m.barred(b.ID, now.Sub(m.origin)):
-		return ejected
+		return standingFailed
+	case m.isBarred(b.ID, now.Sub(m.origin)):
+		return standingEjected
 	case b.Suspect:
-		return suspect
+		return standingSuspect
 	}
-	return sound
+	return standingSound
 }
 
-// gather fills takers with those of the best standing, and says which that is
-// and who was passed over as ejected.
-func (m *Memory) gather(snap *backend.Snapshot, q backend.Query, who identity) (best standing, passed string) {
-	now, u := m.now(), m.evidence.unit(who)
-	best = unable
-	m.takers = m.takers[:0]
+// gatherCandidates sets candidates to the backends of the best standing. It returns
+// that standing, and a text about a backend that was skipped as ejected.
+func (m *Memory) gatherCandidates(snap *backend.Snapshot, q backend.Query, who identity) (best standing, passed string) {
+	now, u := m.now(), m.evidence.callerOf(who)
+	best = standingUnavailable
+	m.candidates = m.candidates[:0]
 	for i := range snap.Backends {
 		b := &snap.Backends[i]
 		s := m.standing(b, q, u, now)
-		if s == ejected {
+		if s == standingEjected {
 			passed = fmt.Sprintf("; %s is ejected", b.ID)
 		}
 		if s < best {
-			best, m.takers = s, m.takers[:0]
+			best, m.candidates = s, m.candidates[:0]
 		}
-		if s == best && s != unable {
-			m.takers = append(m.takers, b)
+		if s == best && s != standingUnavailable {
+			m.candidates = append(m.candidates, b)
 		}
 	}
-	if best == ejected {
+	if best == standingEjected {
 		passed = ""
 	}
 	return best, passed

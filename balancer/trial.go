@@ -53,7 +53,7 @@ func (m *Memory) advance(snap *backend.Snapshot) {
 	if !m.Outliers {
 		return
 	}
-	m.comeBack(now)
+	m.startReturns(now)
 	if m.unweighed && now-m.weighed >= judgeEvery {
 		m.judge(snap, now)
 		m.unweighed, m.weighed = false, now
@@ -61,7 +61,7 @@ func (m *Memory) advance(snap *backend.Snapshot) {
 }
 
 // reach notes that the session of a lease has reached one of the ages.
-func (m *Memory) reach(h *held, k int, now time.Duration) {
+func (m *Memory) reach(h *leased, k int, now time.Duration) {
 	switch {
 	case ages[k] == provenAfter:
 		m.prove(h, now)
@@ -73,14 +73,14 @@ func (m *Memory) reach(h *held, k int, now time.Duration) {
 }
 
 // prove notes that the session of a lease has lived for provenAfter.
-func (m *Memory) prove(h *held, now time.Duration) {
+func (m *Memory) prove(h *leased, now time.Duration) {
 	h.lived = true
-	for _, st := range []*stay{h.group, h.stream} {
+	for _, st := range []*binding{h.group, h.stream} {
 		if st != nil {
 			st.prove(*h)
 		}
 	}
-	if t := m.evidence.tally(crowd{h.who.source, h.publish}); t != nil && h.chosen {
+	if t := m.evidence.tally(cohort{h.who.source, h.publish}); t != nil && h.chosen {
 		t.proven++
 	}
 	m.unweighed = m.evidence.outlive(h, provenAfter) || m.unweighed

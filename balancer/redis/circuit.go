@@ -26,15 +26,15 @@ type circuit struct {
 	// opened receives when it opens, so that the background looks at once.
 	opened chan struct{}
 
-	mu      sync.Mutex
-	ok      bool
-	reached bool          // ever
-	told    bool          // the log knows that it is open
-	next    time.Time     // when the log may be told again
-	held    int           // outages that the log was not told of
-	wait    time.Duration // before Redis is looked for again
-	since   time.Time
-	detail  string
+	mu         sync.Mutex
+	ok         bool
+	reached    bool          // ever
+	logged     bool          // the log knows that it is open
+	next       time.Time     // when an outage may be logged again
+	suppressed int           // outages that were not logged
+	wait       time.Duration // before Redis is looked for again
+	since      time.Time
+	detail     string
 }
 
 func newCircuit(log *slog.Logger) *circuit {
@@ -73,7 +73,7 @@ func (c *circuit) pace() time.Duration {
 }
 
 // open notes that Redis is of no use at present, and why. An outage that came
-// too soon for the log is told as soon as it may be, if it lasts until then.
+// too soon for the log is logged later, if it lasts until then.
 func (c *circuit) open(why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -89,9 +89,9 @@ func (c *circuit) open(why error) {
 		default:
 		}
 	}
-	if !c.told && !now.Before(c.next) {
-		c.log.Warn("shared state away, going on with what is known", "error", why, "more_before", c.held)
-		c.told, c.held = true, 0
+	if !c.logged && !now.Before(c.next) {
+		c.log.Warn("shared state away, going on with what is known", "error", why, "more_before", c.suppressed)
+		c.logged, c.suppressed = true, 0
 		if c.reached { // that of the start holds nothing back
 			c.next = now.Add(steady)
 		}
@@ -106,12 +106,12 @@ func (c *circuit) close() {
 		return
 	}
 	now := c.now()
-	if c.told || !c.reached {
+	if c.logged || !c.reached {
 		c.log.Info("shared state in use", "away", now.Sub(c.since).Round(time.Millisecond))
 	} else {
-		c.held++
+		c.suppressed++
 	}
-	c.ok, c.reached, c.told, c.since, c.detail = true, true, false, now, ""
+	c.ok, c.reached, c.logged, c.since, c.detail = true, true, false, now, ""
 	select {
 	case <-c.opened: // of an outage that is over
 	default:

@@ -1,7 +1,10 @@
 package redis
 
 import (
+	"context"
 	"crypto/tls"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -28,8 +31,8 @@ type Servers struct {
 	TLS                bool
 }
 
-// here reports whether all servers are on this host.
-func (s Servers) here() bool {
+// local reports whether all servers are on this host.
+func (s Servers) local() bool {
 	return !slices.ContainsFunc(s.Addrs, func(addr string) bool {
 		host, _, err := net.SplitHostPort(addr)
 		if err != nil {
@@ -48,15 +51,15 @@ const (
 	poolSize = 32
 )
 
-// quiet ends go-redis's own log, which tells every failed connection: the
+// disableClientLog ends go-redis's own log, which tells every failed connection: the
 // circuit tells each outage once. It is the library's one switch for all its
 // clients, so it is moved once.
-var quiet = sync.OnceFunc(logging.Disable)
+var disableClientLog = sync.OnceFunc(logging.Disable)
 
 // connect returns a client that has not yet connected. It repeats nothing by
 // itself: whether to go on without Redis is the circuit's decision.
 func connect(s Servers) goredis.UniversalClient {
-	quiet()
+	disableClientLog()
 	o := &goredis.UniversalOptions{
 		Addrs: s.Addrs, MasterName: s.Master, DB: s.DB,
 		Username: s.Username, Password: s.Password, SentinelPassword: s.SentinelPassword,
@@ -79,3 +82,18 @@ func connect(s Servers) goredis.UniversalClient {
 		return goredis.NewClient(o.Simple())
 	}
 }
+
+// clientLog is go-redis's log. Its own writes to standard error, where a
+// reader that stalls would hold up the pool; and what it says of an outage, for
+// each connection, the circuit says once.
+type clientLog struct{ log *slog.Logger }
+
+// Printf implements go-redis's internal.Logging.
+func (c clientLog) Printf(ctx context.Context, format string, args ...any) {
+	if c.log.Enabled(ctx, slog.LevelDebug) {
+		c.log.DebugContext(ctx, "redis client", "text", fmt.Sprintf(format, args...))
+	}
+}
+
+// useLog has go-redis log to log: all of the process, whose log is one.
+func useLog(log *slog.Logger) { goredis.SetLogger(clientLog{log}) }

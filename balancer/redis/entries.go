@@ -31,10 +31,10 @@ const (
 	maxListed = 2 * backend.MaxRegistered
 	// maxEntries is how many entries are kept, usable or not.
 	maxEntries = 2 * backend.MaxRegistered
-	// readMost is how many entries are read in one round: of more than that
+	// maxReads is how many entries are read in one round: of more than that
 	// each is read every few rounds. Half of the round is left to those that
 	// have not been read yet.
-	readMost = 1024
+	maxReads = 1024
 )
 
 // entry is a server's entry as it was last read. It belongs to the loop.
@@ -94,7 +94,7 @@ func (b *Balancer) read(ctx context.Context, now time.Time) (index, error) {
 			ix.dead[key] = true
 			continue
 		}
-		b.register.note(key, texts[i].Val(), lefts[i].Val(), now, b.elsewhere)
+		b.register.note(key, texts[i].Val(), lefts[i].Val(), now, b.remote)
 	}
 	return ix, nil
 }
@@ -119,7 +119,7 @@ func (b *Balancer) readIndex(ctx context.Context) (index, error) {
 }
 
 // keysIn returns the keys in a JSON array, as far as it can be read, and whether
-// that is all of it. What is no array lists nobody.
+// that is all of it. Any other text lists no server.
 func keysIn(text string) (keys []string, whole bool) {
 	if len(text) <= maxArray && json.Unmarshal([]byte(text), &keys) == nil {
 		return keys, true
@@ -158,8 +158,8 @@ func (r *register) due(ix *index) []string {
 	known := slices.SortedFunc(maps.Values(r.entries), func(a, b *entry) int {
 		return cmp.Or(a.read.Compare(b.read), cmp.Compare(a.key, b.key))
 	})
-	if len(fresh)+len(known) > readMost {
-		fresh = fresh[:min(len(fresh), max(readMost/2, readMost-len(known)))]
+	if len(fresh)+len(known) > maxReads {
+		fresh = fresh[:min(len(fresh), max(maxReads/2, maxReads-len(known)))]
 	}
 	r.makePlace(known, len(known)+len(fresh)-maxEntries)
 	if places := maxEntries - len(r.entries); len(fresh) > places {
@@ -167,7 +167,7 @@ func (r *register) due(ix *index) []string {
 	}
 	keys := fresh
 	for _, e := range known {
-		if len(keys) == readMost {
+		if len(keys) == maxReads {
 			break
 		}
 		if r.entries[e.key] != nil {

@@ -26,19 +26,19 @@ const (
 	// keptNotices is about how many notices it holds: twice what 100,000
 	// bindings and ten relays write between two announcements of one binding.
 	keptNotices = 1024
-	// announceMost is how many bindings a round announces at most. 100,000 in
+	// maxAnnounced is how many bindings a round announces at most. 100,000 in
 	// announceEvery rounds are fewer.
-	announceMost = 32 * noticeMost
-	// queueMost is how many bindings wait to be announced: five rounds.
-	queueMost = 5 * announceMost
+	maxAnnounced = 32 * maxBindings
+	// maxQueued is how many bindings wait to be announced: five rounds.
+	maxQueued = 5 * maxAnnounced
 	// readNotices and readText are how many notices a round reads at most, and
 	// after how many bytes it reads no more.
 	readNotices = 64
 	readText    = 1 << 20
-	// watchedMost and watchedFor bound what waits for its first session to be
+	// maxWatched and watchedFor bound what waits for its first session to be
 	// established, in bindings and in rounds. Of more the renewal takes care.
-	watchedMost = 8192
-	watchedFor  = 10
+	maxWatched = 8192
+	watchedFor = 10
 	// refusedFor is how many rounds an exchange that Redis has refused pauses.
 	refusedFor = 60
 )
@@ -49,9 +49,9 @@ type exchange struct {
 	live *liveBindings
 
 	mu      sync.Mutex
-	watched map[balancer.Home]watched
+	watched map[balancer.AffinityKey]watched
 
-	queue   []sighting
+	queue   []announcement
 	cursor  noticeID // of the last notice that was read
 	pause   int      // rounds until Redis is asked again
 	refused bool     // the log knows that it is
@@ -64,40 +64,40 @@ type watched struct {
 	rounds int
 }
 
-// badNotices counts what was read and not taken since the log was last told.
+// badNotices counts what was read and refused since it was last logged.
 type badNotices struct {
 	notices, servers, places int
-	said                     time.Time
+	logged                   time.Time
 }
 
 func newExchange() *exchange {
-	return &exchange{live: newLiveBindings(), watched: make(map[balancer.Home]watched)}
+	return &exchange{live: newLiveBindings(), watched: make(map[balancer.AffinityKey]watched)}
 }
 
 // watch has a new binding announced as soon as a session lives under it.
-func (x *exchange) watch(h balancer.Home, at backend.ID) {
+func (x *exchange) watch(h balancer.AffinityKey, at backend.ID) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if _, has := x.watched[h]; has || len(x.watched) < watchedMost {
+	if _, has := x.watched[h]; has || len(x.watched) < maxWatched {
 		x.watched[h] = watched{at: at}
 	}
 }
 
-// begun returns the watched bindings under which a session has begun to live,
+// established returns the watched bindings under which a session has begun to live,
 // and forgets them.
-func (x *exchange) begun(m *balancer.Memory, names *names, snap *backend.Snapshot) (all []sighting) {
+func (x *exchange) established(m *balancer.Memory, names *names, snap *backend.Snapshot) (all []announcement) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for h, w := range x.watched {
-		published := m.Published(h, w.at)
+		published := m.HasPublisher(h, w.at)
 		at, known := snap.Find(w.at)
 		switch {
 		case !known:
 			delete(x.watched, h)
-		case published, m.Proven(h) && m.Lives(h, w.at):
+		case published, m.IsProven(h) && m.HasSessions(h, w.at):
 			delete(x.watched, h)
 			if x.live.due(h, w.at, published) {
-				all = append(all, sighting{h, names.of(at), published})
+				all = append(all, announcement{h, names.of(at), published})
 			}
 		case w.rounds == watchedFor:
 			delete(x.watched, h)
@@ -109,7 +109,7 @@ func (x *exchange) begun(m *balancer.Memory, names *names, snap *backend.Snapsho
 }
 
 // announce has the bindings announced that are due, in the next rounds.
-func (x *exchange) announce(all []sighting) { x.queue = all[:min(len(all), queueMost)] }
+func (x *exchange) announce(all []announcement) { x.queue = all[:min(len(all), maxQueued)] }
 
 // exchange announces this relay's bindings and reads what was announced.
 func (b *Balancer) exchange(ctx context.Context) error {
@@ -117,13 +117,13 @@ func (b *Balancer) exchange(ctx context.Context) error {
 	x.live.advance()
 	snap := b.registry.Snapshot()
 	x.live.forgetGone(snap)
-	x.queue = append(x.begun(b.memory, &b.names, snap), x.queue...)
+	x.queue = append(x.established(b.memory, &b.names, snap), x.queue...)
 	if x.pause > 0 {
 		x.pause--
 		x.queue = nil
 		return nil
 	}
-	n := min(len(x.queue), announceMost)
+	n := min(len(x.queue), maxAnnounced)
 	now := x.queue[:n]
 	x.queue = x.queue[n:]
 	err := b.writeNotices(ctx, now)
@@ -136,7 +136,7 @@ func (b *Balancer) exchange(ctx context.Context) error {
 			x.refused = false
 			b.log.Info("bindings are exchanged again")
 		}
-		x.bad.say(b)
+		x.bad.log(b)
 		return nil
 	case !refuses(err):
 		return err
@@ -159,7 +159,7 @@ func refuses(err error) bool {
 }
 
 // writeNotices appends notices of bindings to the stream.
-func (b *Balancer) writeNotices(ctx context.Context, all []sighting) error {
+func (b *Balancer) writeNotices(ctx context.Context, all []announcement) error {
 	if len(all) == 0 {
 		return nil
 	}
@@ -167,7 +167,7 @@ func (b *Balancer) writeNotices(ctx context.Context, all []sighting) error {
 	defer cancel()
 	p := b.client.Pipeline()
 	for len(all) > 0 {
-		n := min(len(all), noticeMost)
+		n := min(len(all), maxBindings)
 		p.XAdd(limited, &goredis.XAddArgs{
 			Stream: liveKey, MaxLen: keptNotices, Approx: true,
 			Values: []any{liveField, writeNotice(nil, all[:n])},
@@ -210,7 +210,7 @@ func (b *Balancer) readNotices(ctx context.Context, snap *backend.Snapshot) erro
 	limited, cancel := context.WithTimeout(ctx, syncWait)
 	defer cancel()
 	x := b.live
-	all, err := news.Run(limited, b.client, []string{liveKey}, x.cursor.String(), readNotices, readText, maxNotice, liveField).StringSlice()
+	all, err := readScript.Run(limited, b.client, []string{liveKey}, x.cursor.String(), readNotices, readText, maxNotice, liveField).StringSlice()
 	if err != nil {
 		return err
 	}
@@ -247,39 +247,39 @@ func (b *Balancer) noteSightings(snap *backend.Snapshot, text string, age uint64
 		x.bad.notices++
 	}
 	for _, s := range all {
-		at, known := b.names.find(snap, s.key)
+		at, known := b.names.find(snap, s.server)
 		switch {
 		case !known:
 			x.bad.servers++
-		case !x.live.note(s.home, at.ID, s.published, uint32(age)):
+		case !x.live.note(s.key, at.ID, s.published, uint32(age)):
 			x.bad.places++
 		}
 	}
 }
 
-// say tells the log what was not taken, in one line and not often.
-func (n *badNotices) say(b *Balancer) {
+// log logs what was refused, in one line and not often.
+func (n *badNotices) log(b *Balancer) {
 	now := time.Now()
-	if *n == (badNotices{said: n.said}) || now.Sub(n.said) < sayEvery {
+	if *n == (badNotices{logged: n.logged}) || now.Sub(n.logged) < logInterval {
 		return
 	}
 	b.log.Warn("shared state tells of bindings that are not taken",
 		"unreadable_notices", n.notices, "of_unknown_servers", n.servers, "beyond_the_bound", n.places, "kept", b.live.live.len())
-	*n = badNotices{said: now}
+	*n = badNotices{logged: now}
 }
 
-// known returns where a query's group or stream lived when Redis was last in
+// announced returns where a query's group or stream lived when Redis was last in
 // use, if the caller can go there.
-func (b *Balancer) known(q backend.Query) (backend.Backend, bool) {
+func (b *Balancer) announced(q backend.Query) (backend.Backend, bool) {
 	snap := b.registry.Snapshot()
-	group, stream := balancer.HomesOf(q)
-	for _, h := range []balancer.Home{group, stream} {
+	group, stream := balancer.AffinityKeys(q)
+	for _, h := range []balancer.AffinityKey{group, stream} {
 		id, ok := b.live.live.find(h)
-		if !ok || h == (balancer.Home{}) {
+		if !ok || h == (balancer.AffinityKey{}) {
 			continue
 		}
 		at, ok := snap.Find(id)
-		if ok && serves(at, q) && !b.memory.Shuns(q, id) {
+		if ok && serves(at, q) && !b.memory.HasFailed(q, id) {
 			return at, true
 		}
 	}

@@ -32,9 +32,9 @@ func BenchmarkExchange(b *testing.B) {
 		live: newExchange(), log: slog.New(slog.DiscardHandler),
 	}
 	defer r.client.Close()
-	all := make([]sighting, maxLive)
+	all := make([]announcement, maxLive)
 	for i := range all {
-		all[i] = sighting{balancer.Home{Key: key(i)}, r.names.of(snap.Backends[i%20]), true}
+		all[i] = announcement{balancer.AffinityKey{Stream: key(i)}, r.names.of(snap.Backends[i%20]), true}
 	}
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -43,7 +43,7 @@ func BenchmarkExchange(b *testing.B) {
 		from := i % announceEvery * maxLive / announceEvery
 		r.live.queue = all[from : from+maxLive/announceEvery+1]
 		for _, due := range r.live.queue {
-			r.live.live.due(due.home, snap.Backends[0].ID, true)
+			r.live.live.due(due.key, snap.Backends[0].ID, true)
 		}
 		if err := r.exchange(b.Context()); err != nil {
 			b.Fatal(err)

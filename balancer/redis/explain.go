@@ -11,23 +11,23 @@ import (
 // Explain says where Pick would send a query, and why, and changes nothing.
 // The Target has no lease.
 func (b *Balancer) Explain(q backend.Query) (backend.Target, string, error) {
-	c, err := b.foresee(q)
+	c, err := b.explain(q)
 	return backend.Target{ID: c.Backend.ID, Addr: c.Backend.Addr}, c.Why, err
 }
 
-func (b *Balancer) foresee(q backend.Query) (balancer.Choice, error) {
+func (b *Balancer) explain(q backend.Query) (balancer.Choice, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), pickWait)
 	defer cancel()
-	group, stream := balancer.HomesOf(q)
-	for _, h := range []balancer.Home{group, stream, {Key: q.ProxyKey}} {
-		if h == (balancer.Home{}) || !b.circuit.closed() {
+	group, stream := balancer.AffinityKeys(q)
+	for _, h := range []balancer.AffinityKey{group, stream, {Stream: q.ProxyKey}} {
+		if h == (balancer.AffinityKey{}) || !b.circuit.closed() {
 			continue
 		}
 		switch at, found, err := b.lookup(ctx, h, q); {
 		case errors.Is(err, backend.ErrNone):
 			return balancer.Choice{}, err
-		case err != nil && ofStore(err):
-			return b.foretell(q)
+		case err != nil && isOutage(err):
+			return b.explainOffline(q)
 		case found && h == group:
 			return balancer.Choice{Backend: at, Why: "its bonding group is there, says the shared state", Bound: true}, nil
 		case found:
@@ -35,14 +35,14 @@ func (b *Balancer) foresee(q backend.Query) (balancer.Choice, error) {
 		}
 	}
 	if !b.circuit.closed() {
-		return b.foretell(q)
+		return b.explainOffline(q)
 	}
 	return b.memory.Prefer(q, b.memory.Policy)
 }
 
 // foretell is what Pick does without Redis.
-func (b *Balancer) foretell(q backend.Query) (balancer.Choice, error) {
-	c, err := b.guess(q)
+func (b *Balancer) explainOffline(q backend.Query) (balancer.Choice, error) {
+	c, err := b.preferOffline(q)
 	c.Why += "; the shared state is away"
 	return c, err
 }

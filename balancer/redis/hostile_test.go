@@ -49,7 +49,7 @@ func TestFloodOfEntriesIsBounded(t *testing.T) {
 	gets, rounds := calls(t, s, "getrange", "calls"), s.rounds(t)
 	until(t, "five rounds", func() bool { return s.rounds(t) >= rounds+5 })
 	n := s.rounds(t) - rounds
-	if reads := calls(t, s, "getrange", "calls") - gets; reads > (n+1)*(readMost+1) {
+	if reads := calls(t, s, "getrange", "calls") - gets; reads > (n+1)*(maxReads+1) {
 		t.Errorf("%d reads in %d rounds", reads, n)
 	}
 	if got := count(); got > backend.MaxRegistered {
@@ -157,7 +157,7 @@ func TestLoopbackOfAnotherHost(t *testing.T) {
 		true:  {"127.0.0.1:6379", "[::1]:6379", "localhost:6379"},
 		false: {"127.0.0.1:6379", "redis.example.com:6379"},
 	} {
-		if got := (Servers{Addrs: addrs}).here(); got != want {
+		if got := (Servers{Addrs: addrs}).local(); got != want {
 			t.Errorf("%v: %v", addrs, got)
 		}
 	}

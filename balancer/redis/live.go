@@ -23,8 +23,8 @@ const (
 	sweepEvery = 5
 )
 
-// live is where a home has sessions, at whichever relay.
-type live struct {
+// liveBinding says where a key has sessions, at any relay.
+type liveBinding struct {
 	at backend.ID
 	// seen and published are the rounds in which it was last announced, and
 	// announced with a publisher.
@@ -39,17 +39,17 @@ type liveBindings struct {
 	mu    sync.Mutex
 	round uint32
 	text  int // bytes of the keys
-	of    map[balancer.Home]live
+	of    map[balancer.AffinityKey]liveBinding
 }
 
 func newLiveBindings() *liveBindings {
 	// No round is older than 0.
-	return &liveBindings{round: liveFor + 1, of: make(map[balancer.Home]live)}
+	return &liveBindings{round: liveFor + 1, of: make(map[balancer.AffinityKey]liveBinding)}
 }
 
 // note takes an announcement that is some rounds old. It reports false if there
 // is no place for it. One without a publisher does not replace one with.
-func (l *liveBindings) note(h balancer.Home, at backend.ID, published bool, age uint32) bool {
+func (l *liveBindings) note(h balancer.AffinityKey, at backend.ID, published bool, age uint32) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if age > liveFor {
@@ -58,17 +58,17 @@ func (l *liveBindings) note(h balancer.Home, at backend.ID, published bool, age 
 	seen := l.round - age
 	old, known := l.of[h]
 	switch {
-	case !known && (len(l.of) >= maxLive || l.text+len(h.Key) > maxLiveText):
+	case !known && (len(l.of) >= maxLive || l.text+len(h.Stream) > maxLiveText):
 		return false
 	case !known:
-		h.Key = strings.Clone(h.Key) // it is a part of a long text
-		l.text += len(h.Key)
+		h.Stream = strings.Clone(h.Stream) // it is a part of a long text
+		l.text += len(h.Stream)
 	case old.at != at && !published && l.hasPublisher(old):
 		return true
 	case old.at != at:
-		old = live{}
+		old = liveBinding{}
 	}
-	next := live{at: at, seen: max(old.seen, seen), published: old.published}
+	next := liveBinding{at: at, seen: max(old.seen, seen), published: old.published}
 	if published {
 		next.published = max(old.published, seen)
 	}
@@ -77,13 +77,13 @@ func (l *liveBindings) note(h balancer.Home, at backend.ID, published bool, age 
 }
 
 // hasPublisher reports whether a publisher was announced and not missed since.
-func (l *liveBindings) hasPublisher(v live) bool {
+func (l *liveBindings) hasPublisher(v liveBinding) bool {
 	return v.published > 0 && l.round-v.published <= announceEvery+sweepEvery
 }
 
 // due reports whether a binding of this relay is to be announced: it is not
 // known, is known otherwise, or was not announced for a while.
-func (l *liveBindings) due(h balancer.Home, at backend.ID, published bool) bool {
+func (l *liveBindings) due(h balancer.AffinityKey, at backend.ID, published bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v, known := l.of[h]
@@ -99,7 +99,7 @@ func (l *liveBindings) due(h balancer.Home, at backend.ID, published bool) bool 
 	return l.round-v.seen >= announceEvery
 }
 
-func (l *liveBindings) find(h balancer.Home) (backend.ID, bool) {
+func (l *liveBindings) find(h balancer.AffinityKey) (backend.ID, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	v, ok := l.of[h]
@@ -119,7 +119,7 @@ func (l *liveBindings) advance() {
 	defer l.mu.Unlock()
 	l.round++
 	if l.round%sweepEvery == 0 {
-		l.drop(func(v live) bool { return l.round-v.seen > liveFor })
+		l.drop(func(v liveBinding) bool { return l.round-v.seen > liveFor })
 	}
 }
 
@@ -140,13 +140,13 @@ func (l *liveBindings) forgetGone(snap *backend.Snapshot) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.drop(func(v live) bool { return gone[v.at] })
+	l.drop(func(v liveBinding) bool { return gone[v.at] })
 }
 
-func (l *liveBindings) drop(over func(live) bool) {
+func (l *liveBindings) drop(over func(liveBinding) bool) {
 	for h, v := range l.of {
 		if over(v) {
-			l.text -= len(h.Key)
+			l.text -= len(h.Stream)
 			delete(l.of, h)
 		}
 	}

@@ -127,9 +127,9 @@ func TestOwnSessionsBeforeAnnounced(t *testing.T) {
 	}
 	s.kill()
 	r.away()
-	r.live.live.note(balancer.Home{Key: key(0)}, other, true, 0)
-	r.live.live.note(balancer.Home{Key: key(1)}, other, true, 0)
-	r.live.live.note(balancer.Home{Group: 7}, other, true, 0)
+	r.live.live.note(balancer.AffinityKey{Stream: key(0)}, other, true, 0)
+	r.live.live.note(balancer.AffinityKey{Stream: key(1)}, other, true, 0)
+	r.live.live.note(balancer.AffinityKey{Group: 7}, other, true, 0)
 	for want, q := range map[backend.ID]backend.Query{own: {Key: key(0)}, other: {Key: key(1)}} {
 		if got := r.ask(q); got.ID != want {
 			t.Errorf("%s is at %s, want %s", q.Key, got.ID, want)
@@ -147,7 +147,7 @@ func TestOwnSessionsBeforeAnnounced(t *testing.T) {
 
 func TestLiveBindings(t *testing.T) {
 	l := newLiveBindings()
-	h := balancer.Home{Key: "k"}
+	h := balancer.AffinityKey{Stream: "k"}
 	find := func(want backend.ID) {
 		t.Helper()
 		if at, _ := l.find(h); at != want {
@@ -218,7 +218,7 @@ func TestUnprovenBindingIsNotAnnounced(t *testing.T) {
 	r.stream("never")
 	r.publishers(1)
 	r.told(1)
-	if _, ok := r.live.live.find(balancer.Home{Key: "never"}); ok {
+	if _, ok := r.live.live.find(balancer.AffinityKey{Stream: "never"}); ok {
 		t.Error("it was announced")
 	}
 }
@@ -264,12 +264,12 @@ func TestFloodOfBindingsIsBounded(t *testing.T) {
 	p := s.Pipeline()
 	add(p, strings.Repeat("x", 10<<20))
 	add(p, "\x01\xff\xff\xff")
-	add(p, writeNotice(nil, []sighting{{home: balancer.Home{Key: "\xff\xfe\n"}, key: server}}))
-	add(p, writeNotice(nil, []sighting{{home: balancer.Home{Key: "lost"}, key: "srs-proxy-server:nobody"}}))
-	for n := 0; n < 300_000; n += noticeMost {
-		var all []sighting
-		for i := range noticeMost {
-			all = append(all, sighting{home: balancer.Home{Key: fmt.Sprintf("flood/%d", n+i)}, key: server, published: true})
+	add(p, writeNotice(nil, []announcement{{key: balancer.AffinityKey{Stream: "\xff\xfe\n"}, server: server}}))
+	add(p, writeNotice(nil, []announcement{{key: balancer.AffinityKey{Stream: "lost"}, server: "srs-proxy-server:nobody"}}))
+	for n := 0; n < 300_000; n += maxBindings {
+		var all []announcement
+		for i := range maxBindings {
+			all = append(all, announcement{key: balancer.AffinityKey{Stream: fmt.Sprintf("flood/%d", n+i)}, server: server, published: true})
 		}
 		add(p, writeNotice(nil, all))
 	}
@@ -282,7 +282,7 @@ func TestFloodOfBindingsIsBounded(t *testing.T) {
 		t.Errorf("%d reads in %d rounds", reads, n)
 	}
 	until(t, "the log to be told", func() bool { return b.log.count("bindings that are not taken") == 1 })
-	if _, ok := b.live.live.find(balancer.Home{Key: "\xff\xfe\n"}); !ok {
+	if _, ok := b.live.live.find(balancer.AffinityKey{Stream: "\xff\xfe\n"}); !ok {
 		t.Error("a key that is no UTF-8 was not taken")
 	}
 	if ok, _, detail := b.State(); !ok {
@@ -299,7 +299,7 @@ func TestFloodOfBindingsIsBounded(t *testing.T) {
 func TestLongKeysAreBounded(t *testing.T) {
 	l, n := newLiveBindings(), 0
 	for i := range maxLive {
-		if l.note(balancer.Home{Key: fmt.Sprintf("%01000d", i)}, "a", false, 0) {
+		if l.note(balancer.AffinityKey{Stream: fmt.Sprintf("%01000d", i)}, "a", false, 0) {
 			n++
 		}
 	}

@@ -10,29 +10,29 @@ import (
 
 // Bounds of a notice, for who writes it and who reads it.
 const (
-	// noticeMost is how many bindings a notice names at most.
-	noticeMost = 256
+	// maxBindings is how many bindings a notice names at most.
+	maxBindings = 256
 	// maxNotice is the longest notice that is read, in bytes: longer than 256
 	// bindings of the longest keys to 256 servers.
 	maxNotice = 512 << 10
-	// maxHomeKey is the longest key of a stream that is taken, in bytes: a
+	// maxStreamKey is the longest key of a stream that is taken, in bytes: a
 	// stream ID has 512, and a vhost may be added to it.
-	maxHomeKey = 1024
+	maxStreamKey = 1024
 
 	noticeVersion = 1
 )
 
-// sighting says that a home has sessions at a server.
-type sighting struct {
-	home balancer.Home
-	key  string // of the server
+// announcement says that a key has sessions at a server.
+type announcement struct {
+	key    balancer.AffinityKey
+	server string // of the server
 	// published says that a publisher is among them.
 	published bool
 }
 
 var errNotice = errors.New("not a notice of bindings")
 
-// The bits of a sighting's first number; the server's index is above them.
+// The bits of an announcement's first number; the server's index is above them.
 const (
 	ofGroup     = 1 << 0
 	isPublished = 1 << 1
@@ -40,16 +40,16 @@ const (
 )
 
 // writeNotice appends the text of a notice: its version, the number of servers,
-// their keys, and for each sighting the server's index with two flags and the
+// their keys, and for each announcement the server's index with two flags and the
 // stream's key or the group's ID. Numbers are uvarints, texts follow their
 // length, since keys hold any byte.
-func writeNotice(to []byte, all []sighting) []byte {
+func writeNotice(to []byte, all []announcement) []byte {
 	index := make(map[string]uint64)
 	var servers []string
 	for _, s := range all {
-		if _, has := index[s.key]; !has {
-			index[s.key] = uint64(len(servers))
-			servers = append(servers, s.key)
+		if _, has := index[s.server]; !has {
+			index[s.server] = uint64(len(servers))
+			servers = append(servers, s.server)
 		}
 	}
 	to = binary.AppendUvarint(append(to, noticeVersion), uint64(len(servers)))
@@ -57,16 +57,16 @@ func writeNotice(to []byte, all []sighting) []byte {
 		to = appendText(to, key)
 	}
 	for _, s := range all {
-		first := index[s.key] << indexShift
+		first := index[s.server] << indexShift
 		if s.published {
 			first |= isPublished
 		}
-		if s.home.Group != 0 {
+		if s.key.Group != 0 {
 			to = binary.AppendUvarint(to, first|ofGroup)
-			to = binary.AppendUvarint(to, uint64(s.home.Group))
+			to = binary.AppendUvarint(to, uint64(s.key.Group))
 			continue
 		}
-		to = appendText(binary.AppendUvarint(to, first), s.home.Key)
+		to = appendText(binary.AppendUvarint(to, first), s.key.Stream)
 	}
 	return to
 }
@@ -76,30 +76,30 @@ func appendText(to []byte, text string) []byte {
 }
 
 // readNotice returns what a notice says. The texts are parts of the notice's.
-func readNotice(text string) ([]sighting, error) {
+func readNotice(text string) ([]announcement, error) {
 	if len(text) > maxNotice || text == "" || text[0] != noticeVersion {
 		return nil, errNotice
 	}
 	r := noticeReader{left: text[1:]}
-	n := r.number(noticeMost)
+	n := r.number(maxBindings)
 	servers := make([]string, 0, n)
 	for range n {
 		servers = append(servers, r.text(maxKey))
 	}
-	var all []sighting
-	for r.left != "" && !r.bad && len(all) < noticeMost {
-		first := r.number(noticeMost << indexShift)
-		s := sighting{published: first&isPublished != 0}
+	var all []announcement
+	for r.left != "" && !r.bad && len(all) < maxBindings {
+		first := r.number(maxBindings << indexShift)
+		s := announcement{published: first&isPublished != 0}
 		if first&ofGroup != 0 {
-			s.home.Group = uint32(r.number(math.MaxUint32))
+			s.key.Group = uint32(r.number(math.MaxUint32))
 		} else {
-			s.home.Key = r.text(maxHomeKey)
+			s.key.Stream = r.text(maxStreamKey)
 		}
 		at := first >> indexShift
-		if r.bad || at >= uint64(len(servers)) || s.home == (balancer.Home{}) {
+		if r.bad || at >= uint64(len(servers)) || s.key == (balancer.AffinityKey{}) {
 			return nil, errNotice
 		}
-		s.key = servers[at]
+		s.server = servers[at]
 		all = append(all, s)
 	}
 	if r.bad || r.left != "" {

@@ -11,17 +11,17 @@ import (
 )
 
 func TestNotice(t *testing.T) {
-	var long, many []sighting
-	for i := range noticeMost {
+	var long, many []announcement
+	for i := range maxBindings {
 		server := fmt.Sprintf("%s%0*d", serverPrefix, maxKey-len(serverPrefix), i)
-		long = append(long, sighting{balancer.Home{Key: fmt.Sprintf("%0*d", maxHomeKey, i)}, server, i%2 == 0})
-		many = append(many, sighting{home: balancer.Home{Key: key(i)}, key: serverPrefix + "a"})
+		long = append(long, announcement{balancer.AffinityKey{Stream: fmt.Sprintf("%0*d", maxStreamKey, i)}, server, i%2 == 0})
+		many = append(many, announcement{key: balancer.AffinityKey{Stream: key(i)}, server: serverPrefix + "a"})
 	}
-	for name, all := range map[string][]sighting{
+	for name, all := range map[string][]announcement{
 		"none":      nil,
-		"a stream":  {{balancer.Home{Key: "\x00\xff\n"}, "s", false}},
-		"published": {{balancer.Home{Key: "k"}, "s", true}},
-		"a group":   {{balancer.Home{Group: math.MaxUint32}, "s", true}, {balancer.Home{Group: 1}, "t", false}},
+		"a stream":  {{balancer.AffinityKey{Stream: "\x00\xff\n"}, "s", false}},
+		"published": {{balancer.AffinityKey{Stream: "k"}, "s", true}},
+		"a group":   {{balancer.AffinityKey{Group: math.MaxUint32}, "s", true}, {balancer.AffinityKey{Group: 1}, "t", false}},
 		"long":      long, "many": many,
 	} {
 		text := string(writeNotice(nil, all))
@@ -33,17 +33,17 @@ func TestNotice(t *testing.T) {
 }
 
 func TestNoticeThatIsNone(t *testing.T) {
-	good := string(writeNotice(nil, []sighting{{balancer.Home{Key: "k"}, "s", true}}))
-	over := make([]sighting, 0, noticeMost+1)
-	for range noticeMost + 1 {
-		over = append(over, sighting{home: balancer.Home{Key: "k"}, key: "s"})
+	good := string(writeNotice(nil, []announcement{{balancer.AffinityKey{Stream: "k"}, "s", true}}))
+	over := make([]announcement, 0, maxBindings+1)
+	for range maxBindings + 1 {
+		over = append(over, announcement{key: balancer.AffinityKey{Stream: "k"}, server: "s"})
 	}
 	for name, text := range map[string]string{
 		"empty": "", "another version": "\x02" + good[1:], "cut": good[:len(good)-1], "more": good + "\x00",
 		"no such server": "\x01\x00\x00\x01k", "no home": "\x01\x01\x01s\x00\x00", "group 0": "\x01\x01\x01s\x01\x00",
 		"too many servers": "\x01\xff\xff\xff\xff\x0f", "a number without end": "\x01" + strings.Repeat("\xff", 20),
 		"too many bindings": string(writeNotice(nil, over)),
-		"a long key":        string(writeNotice(nil, []sighting{{home: balancer.Home{Key: strings.Repeat("k", maxHomeKey+1)}, key: "s"}})),
+		"a long key":        string(writeNotice(nil, []announcement{{key: balancer.AffinityKey{Stream: strings.Repeat("k", maxStreamKey+1)}, server: "s"}})),
 		"too long":          good + strings.Repeat("\x00", maxNotice),
 	} {
 		if got, err := readNotice(text); err == nil {
@@ -53,7 +53,7 @@ func TestNoticeThatIsNone(t *testing.T) {
 }
 
 func FuzzReadNotice(f *testing.F) {
-	f.Add(string(writeNotice(nil, []sighting{{balancer.Home{Key: "k"}, "s", true}, {balancer.Home{Group: 7}, "t", false}})))
+	f.Add(string(writeNotice(nil, []announcement{{balancer.AffinityKey{Stream: "k"}, "s", true}, {balancer.AffinityKey{Group: 7}, "t", false}})))
 	f.Add("\x01\x01\x01s\x00\x00")
 	f.Add("\x01\xff\xff\xff\xff\x0f")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -61,7 +61,7 @@ func FuzzReadNotice(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if len(all) > noticeMost {
+		if len(all) > maxBindings {
 			t.Errorf("%d bindings", len(all))
 		}
 		again, err := readNotice(string(writeNotice(nil, all)))

@@ -109,7 +109,7 @@ func TestConflictAfterAnOutage(t *testing.T) {
 	if got := b.stream("k"); got.ID != theirs.ID || own.ID == theirs.ID {
 		t.Errorf("the stream was %s, and is %s", theirs.ID, got.ID)
 	}
-	if !a.memory.Lives(balancer.Home{Key: "k"}, own.ID) {
+	if !a.memory.HasSessions(balancer.AffinityKey{Stream: "k"}, own.ID) {
 		t.Error("the running session was moved")
 	}
 }

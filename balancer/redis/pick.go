@@ -11,9 +11,9 @@ import (
 	"srtrelay/balancer"
 )
 
-// contests bounds how often a pick tries to replace a binding: each failure
+// maxContests bounds how often a pick tries to replace a binding: each failure
 // means that another relay was faster.
-const contests = 3
+const maxContests = 3
 
 // probation is how long a server that was just learnt of, and has not been
 // asked yet, counts as alive for the streams that Redis says it has.
@@ -25,15 +25,15 @@ var errContested = errors.New("binding contested")
 // Pick implements balancer.Balancer.
 func (b *Balancer) Pick(ctx context.Context, q backend.Query) (backend.Target, error) {
 	now := time.Now()
-	group, stream := balancer.HomesOf(q)
+	group, stream := balancer.AffinityKeys(q)
 	c, err := b.memory.Prefer(q, b.memory.Policy)
 	switch {
-	case err == nil && c.Bound && b.spelled.known(q) && b.fresh.has(stream, now) && (q.Group == 0 || b.fresh.has(group, now)):
+	case err == nil && c.Bound && b.proxyKeys.known(q) && b.confirmedKeys.has(stream, now) && (q.Group == 0 || b.confirmedKeys.has(group, now)):
 		return b.memory.Admit(q, c.Backend), nil
-	case errors.Is(err, backend.ErrNoStream) && b.misses.has(missOf(q), now):
+	case errors.Is(err, backend.ErrNoStream) && b.misses.has(absentKey(q), now):
 		return backend.Target{}, err
 	case !b.circuit.closed():
-		return b.alone(q)
+		return b.pickOffline(q)
 	}
 	limited, cancel := context.WithTimeout(ctx, pickWait)
 	defer cancel()
@@ -42,38 +42,38 @@ func (b *Balancer) Pick(ctx context.Context, q backend.Query) (backend.Target, e
 	case err == nil:
 		return b.admit(q, a, now), nil
 	case errors.Is(err, backend.ErrNoStream):
-		b.misses.add(missOf(q), now)
+		b.misses.add(absentKey(q), now)
 		return backend.Target{}, err
 	case errors.Is(err, backend.ErrNone):
 		return backend.Target{}, err
 	case ctx.Err() != nil:
 		return backend.Target{}, ctx.Err() // of the one who asks, not of Redis
-	case ofStore(err):
+	case isOutage(err):
 		b.circuit.open(err)
 	}
-	return b.alone(q)
+	return b.pickOffline(q)
 }
 
-// alone picks without Redis: what is known here or was announced by any relay
+// pickOffline picks without Redis: what is known here or was announced by any relay
 // stays where it is, what is new goes where every relay would put it. Whether somebody else has the stream's
 // publisher is not known, so players are let in.
-func (b *Balancer) alone(q backend.Query) (backend.Target, error) {
-	c, err := b.guess(q)
+func (b *Balancer) pickOffline(q backend.Query) (backend.Target, error) {
+	c, err := b.preferOffline(q)
 	if err != nil {
 		return backend.Target{}, err
 	}
-	b.spelled.note(q)
+	b.proxyKeys.note(q)
 	return b.memory.Admit(q, c.Backend), nil
 }
 
-func (b *Balancer) guess(q backend.Query) (balancer.Choice, error) {
-	c, err := b.memory.PreferAny(q, balancer.Hash)
-	group, stream := balancer.HomesOf(q)
+func (b *Balancer) preferOffline(q backend.Query) (balancer.Choice, error) {
+	c, err := b.memory.PreferAny(q, balancer.PolicyHash)
+	group, stream := balancer.AffinityKeys(q)
 	id := c.Backend.ID
-	if err == nil && c.Bound && (b.memory.Lives(group, id) || b.memory.Lives(stream, id)) {
+	if err == nil && c.Bound && (b.memory.HasSessions(group, id) || b.memory.HasSessions(stream, id)) {
 		return c, nil
 	}
-	if at, ok := b.known(q); ok {
+	if at, ok := b.announced(q); ok {
 		return balancer.Choice{Backend: at, Why: "the stream was there when the relays last told each other", Bound: true}, nil
 	}
 	return c, err
@@ -87,28 +87,28 @@ type answer struct {
 	group, stream backend.ID
 }
 
-// admit enters an answer into the books.
+// admit issues a lease for an answer.
 func (b *Balancer) admit(q backend.Query, a answer, now time.Time) backend.Target {
 	if _, known := b.registry.Snapshot().Find(a.at.ID); !known {
 		b.registry.Merge([]backend.Change{{New: a.at}}, now)
 	}
 	t := b.memory.Admit(q, a.at)
-	b.spelled.note(q)
+	b.proxyKeys.note(q)
 	entered := false
 	defer func() {
 		if !entered { // a panic: nobody learns of the lease
 			b.memory.Report(backend.Outcome{Lease: t.Lease})
 		}
 	}()
-	group, stream := balancer.HomesOf(q)
+	group, stream := balancer.AffinityKeys(q)
 	if a.group != "" {
 		b.memory.Bind(group, a.group)
-		b.fresh.add(group, now)
+		b.confirmedKeys.add(group, now)
 		b.live.watch(group, a.group)
 	}
 	if a.stream != "" {
 		b.memory.Bind(stream, a.stream)
-		b.fresh.add(stream, now)
+		b.confirmedKeys.add(stream, now)
 		b.live.watch(stream, a.stream)
 	}
 	entered = true
@@ -118,7 +118,7 @@ func (b *Balancer) admit(q backend.Query, a answer, now time.Time) backend.Targe
 // ask puts a query to Redis. c is what this relay would choose, the zero
 // Choice if nothing.
 func (b *Balancer) ask(ctx context.Context, q backend.Query, c balancer.Choice) (a answer, err error) {
-	group, stream := balancer.HomesOf(q)
+	group, stream := balancer.AffinityKeys(q)
 	if q.Group == 0 {
 		a.at, a.stream, err = b.settleStream(ctx, q, c.Backend, c.Bound)
 		return a, err
@@ -139,10 +139,10 @@ func (b *Balancer) ask(ctx context.Context, q backend.Query, c balancer.Choice) 
 	return a, err
 }
 
-// settle returns where a home is, putting it at want if it is new. home is
-// where later callers go: "" if the home has sessions elsewhere that this
+// settle returns the server of a key, and binds it to want if it is new. home is
+// where later callers go: "" if the key has sessions elsewhere that this
 // caller only did not reach.
-func (b *Balancer) settle(ctx context.Context, h balancer.Home, q backend.Query, want backend.Backend) (at backend.Backend, home backend.ID, err error) {
+func (b *Balancer) settle(ctx context.Context, h balancer.AffinityKey, q backend.Query, want backend.Backend) (at backend.Backend, home backend.ID, err error) {
 	if want.ID == "" {
 		at, found, err := b.lookup(ctx, h, q)
 		switch {
@@ -154,7 +154,7 @@ func (b *Balancer) settle(ctx context.Context, h balancer.Home, q backend.Query,
 		return at, "", backend.ErrNoStream
 	}
 	wanted, stale := b.names.of(want), ""
-	for range contests {
+	for range maxContests {
 		c, err := b.claim(ctx, h, wanted, stale)
 		if err != nil || c.key == wanted {
 			return want, want.ID, err
@@ -162,7 +162,7 @@ func (b *Balancer) settle(ctx context.Context, h balancer.Home, q backend.Query,
 		at, usable, err := b.server(ctx, c.key, q)
 		keeps := err == nil && b.keeps(h, at, c.left)
 		switch {
-		case err != nil || usable && (keeps || !b.memory.Shuns(q, at.ID)):
+		case err != nil || usable && (keeps || !b.memory.HasFailed(q, at.ID)):
 			return at, at.ID, err
 		case keeps:
 			return want, "", nil
@@ -172,27 +172,27 @@ func (b *Balancer) settle(ctx context.Context, h balancer.Home, q backend.Query,
 	return backend.Backend{}, "", errContested
 }
 
-// keeps reports whether a home stays bound to a backend to which this caller
+// keeps reports whether a key stays bound to a backend to which this caller
 // cannot go: sessions live there. Of a backend that lets probes pass only a
 // publisher counts, here or, as the binding was renewed of late, at another
 // relay: it may be this relay's way to it that is lost. One that is certain to
 // be gone keeps nothing.
-func (b *Balancer) keeps(h balancer.Home, at backend.Backend, left time.Duration) bool {
+func (b *Balancer) keeps(h balancer.AffinityKey, at backend.Backend, left time.Duration) bool {
 	switch {
 	case at.ID == "" || at.Down && at.Gone:
 		return false
 	case left > b.confirmed:
 		return true
 	case at.Down:
-		return b.memory.Published(h, at.ID)
+		return b.memory.HasPublisher(h, at.ID)
 	}
-	return b.memory.Lives(h, at.ID)
+	return b.memory.HasSessions(h, at.ID)
 }
 
-// lookup returns where a home is, if it is anywhere that lives, and changes
+// lookup returns the live server of a key, if there is one, and changes
 // nothing.
-func (b *Balancer) lookup(ctx context.Context, h balancer.Home, q backend.Query) (at backend.Backend, found bool, err error) {
-	key, err := b.client.GetRange(ctx, homeKey(h), 0, maxKey).Result()
+func (b *Balancer) lookup(ctx context.Context, h balancer.AffinityKey, q backend.Query) (at backend.Backend, found bool, err error) {
+	key, err := b.client.GetRange(ctx, bindingKey(h), 0, maxKey).Result()
 	if err != nil || key == "" {
 		return backend.Backend{}, false, err
 	}
@@ -211,7 +211,7 @@ func (b *Balancer) server(ctx context.Context, key string, q backend.Query) (at 
 	return at, serves(at, q), nil
 }
 
-// serves reports whether a query can be sent to the backend where its home is.
+// serves reports whether a query can be sent to the backend to which its key is bound.
 func serves(at backend.Backend, q backend.Query) bool {
 	unproven := at.Source == backend.SourceShared && at.Answered.IsZero() && time.Since(at.Added) < probation
 	return (!at.Down || unproven) && !slices.Contains(q.Tried[:], at.ID)
@@ -226,7 +226,7 @@ func (b *Balancer) load(ctx context.Context, key string, q backend.Query) (backe
 	}
 	text, err := b.client.GetRange(ctx, key, 0, maxRecord).Result()
 	switch {
-	case err == nil && (text == "" || len(text) > maxRecord), err != nil && !ofStore(err):
+	case err == nil && (text == "" || len(text) > maxRecord), err != nil && !isOutage(err):
 		return backend.Backend{}, nil
 	case err != nil:
 		return backend.Backend{}, err
@@ -234,7 +234,7 @@ func (b *Balancer) load(ctx context.Context, key string, q backend.Query) (backe
 	var at backend.Backend
 	r, err := parseRecord(text)
 	if err == nil {
-		at, err = r.backend(time.Now(), b.elsewhere)
+		at, err = r.backend(time.Now(), b.remote)
 	}
 	switch {
 	case errors.Is(err, errNoSRT) && !q.Publish:
@@ -245,8 +245,8 @@ func (b *Balancer) load(ctx context.Context, key string, q backend.Query) (backe
 	return at, nil
 }
 
-// ofStore reports whether an error means that Redis is of no use at present,
+// isOutage reports whether an error means that Redis is of no use at present,
 // and not only one key of it, which somebody has made something else of.
-func ofStore(err error) bool {
+func isOutage(err error) bool {
 	return !errors.Is(err, errContested) && !strings.HasPrefix(err.Error(), "WRONGTYPE")
 }

@@ -98,7 +98,7 @@ func (b *Balancer) reindex(ctx context.Context, ix index, array, set, gone []str
 		}
 		if len(inArray)+len(outArray) > 0 {
 			args := append([]any{len(outArray)}, anys(outArray)...)
-			list.Eval(ctx, p, []string{arrayKey}, append(args, anys(inArray)...)...)
+			listScript.Eval(ctx, p, []string{arrayKey}, append(args, anys(inArray)...)...)
 		}
 		if len(outSet) > 0 {
 			p.SRem(ctx, setKey, anys(outSet)...)
@@ -146,7 +146,7 @@ func anys(keys []string) []any {
 	return all
 }
 
-// renewBindings keeps the bindings of homes with sessions alive, and writes
+// renewBindings renews the bindings of keys with sessions, and writes
 // those that were made while Redis was away. Where Redis has another answer,
 // later callers follow it; sessions stay.
 func (b *Balancer) renewBindings(ctx context.Context) error {
@@ -157,18 +157,18 @@ func (b *Balancer) renewBindings(ctx context.Context) error {
 		cmd     *goredis.Cmd
 	}
 	var all []renewal
-	var due []sighting
+	var due []announcement
 	snap := b.registry.Snapshot()
 	bindings := b.memory.Bindings()
-	spelled := b.spelled.ofHomes(bindings)
+	spelled := b.proxyKeys.ofBindings(bindings)
 	for _, bound := range bindings {
 		// One that lets probes pass may be well for others, who learn from
 		// this that its publisher goes on.
 		if at, ok := snap.Find(bound.At); ok && (!at.Down || !at.Gone && bound.Published) {
 			all = append(all, renewal{Binding: bound, key: b.names.of(at)})
-			for _, name := range spelled[bound.Home] {
+			for _, name := range spelled[bound.Key] {
 				other := bound
-				other.Home = balancer.Home{Key: name}
+				other.Key = balancer.AffinityKey{Stream: name}
 				all = append(all, renewal{Binding: other, key: b.names.of(at), spelled: true})
 			}
 		}
@@ -180,7 +180,7 @@ func (b *Balancer) renewBindings(ctx context.Context) error {
 				if r.Proven {
 					ttl = b.bindTTL
 				}
-				r.cmd = claim.Eval(ctx, p, []string{homeKey(r.Home)}, r.key, "", ttl.Milliseconds(), b.firstTTL.Milliseconds())
+				r.cmd = claimScript.Eval(ctx, p, []string{bindingKey(r.Key)}, r.key, "", ttl.Milliseconds(), b.firstTTL.Milliseconds())
 			}
 		})
 		if err != nil {
@@ -197,12 +197,12 @@ func (b *Balancer) renewBindings(ctx context.Context) error {
 				if !ok || at.Down {
 					continue // the next pick replaces it
 				}
-				b.memory.Bind(r.Home, at.ID)
+				b.memory.Bind(r.Key, at.ID)
 				r.At, r.Published = at.ID, false
 			}
-			b.fresh.add(r.Home, now)
-			if !r.spelled && (r.Proven || r.Published) && b.live.live.due(r.Home, r.At, r.Published) {
-				due = append(due, sighting{r.Home, c.key, r.Published})
+			b.confirmedKeys.add(r.Key, now)
+			if !r.spelled && (r.Proven || r.Published) && b.live.live.due(r.Key, r.At, r.Published) {
+				due = append(due, announcement{r.Key, c.key, r.Published})
 			}
 		}
 	}

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
 	"srtrelay/backend"
@@ -19,7 +21,7 @@ const (
 	groupPrefix  = "srtrelay-group:"
 	arrayKey     = "srs-proxy-all-servers"
 	setKey       = "srtrelay-servers"
-	tryKey       = "srtrelay-try"
+	probeKey     = "srtrelay-try"
 )
 
 // staticPrefix begins the name of a static backend; its host follows, so that
@@ -31,12 +33,12 @@ const (
 
 func serverKey(id backend.ID) string { return serverPrefix + string(id) }
 
-// homeKey is where a home's binding is.
-func homeKey(h balancer.Home) string {
+// bindingKey is the Redis key of a binding.
+func bindingKey(h balancer.AffinityKey) string {
 	if h.Group != 0 {
 		return groupPrefix + strconv.FormatUint(uint64(h.Group), 10)
 	}
-	return urlPrefix + h.Key
+	return urlPrefix + h.Stream
 }
 
 // record is a server as SRS's proxy writes it (proxy/internal/lb, SRSServer).
@@ -87,7 +89,7 @@ var errNoSRT = errors.New("has no srt endpoint")
 // backend returns the server as a backend: down, until it has answered. As of
 // a heartbeat the first srt entry that can be used counts.
 //
-// elsewhere says that Redis is on another host, and its writers may be: a
+// remote says that Redis is on another host, and its writers may be: a
 // loopback address would mean another process to each of them.
 func (r record) backend(now time.Time, elsewhere bool) (backend.Backend, error) {
 	var writer netip.Addr
@@ -125,4 +127,73 @@ func parseRecord(text string) (r record, err error) {
 		return record{}, fmt.Errorf("read a server's entry: %w", err)
 	}
 	return r, nil
+}
+
+// names translates between backends and the keys of their entries.
+type names struct {
+	mu sync.Mutex
+	// aliases are keys whose server has the address of a backend that the
+	// relay knows by another name: a static one, or the same after a restart.
+	aliases map[string]backend.ID
+	// written is, for a static backend, the alias to write: SRS's proxy finds
+	// the server's other protocols there.
+	written map[backend.ID]string
+	snap    *backend.Snapshot
+	byKey   map[string]backend.ID
+}
+
+// alias replaces the aliases.
+func (n *names) alias(all map[string]backend.ID, written map[backend.ID]string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.aliases, n.written, n.snap = all, written, nil
+}
+
+// of returns the key to write for a backend.
+func (n *names) of(b backend.Backend) string {
+	if b.Registration != nil {
+		return serverKey(b.Registration.ID())
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if key, ok := n.written[b.ID]; ok {
+		return key
+	}
+	return ownKey(b)
+}
+
+// ownKey is the key of a backend by its own name.
+func ownKey(b backend.Backend) string {
+	switch {
+	case b.Registration != nil:
+		return serverKey(b.Registration.ID())
+	case b.Source == backend.SourceStatic:
+		return serverKey(staticPrefix + backend.ID(b.Host))
+	}
+	return serverKey(b.ID)
+}
+
+// find returns the backend whose key it is.
+func (n *names) find(snap *backend.Snapshot, key string) (backend.Backend, bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.snap != snap {
+		n.snap = snap
+		n.byKey = maps.Clone(n.aliases)
+		if n.byKey == nil {
+			n.byKey = make(map[string]backend.ID, len(snap.Backends))
+		}
+		for _, b := range snap.Backends {
+			n.byKey[ownKey(b)] = b.ID
+			if b.Source == backend.SourceStatic { // also by its name of before the registration
+				b.Registration = nil
+				n.byKey[ownKey(b)] = b.ID
+			}
+		}
+	}
+	id, ok := n.byKey[key]
+	if !ok {
+		return backend.Backend{}, false
+	}
+	return snap.Find(id)
 }

@@ -19,13 +19,13 @@
 // fail its RTMP callers there. A stream's entry that has no TTL was written by
 // SRS's proxy and gets none.
 //
-// One script on one key decides a pick, so relays cannot disagree and a
-// cluster serves as well as a single node. Books, leases and policies are
-// balancer.Memory's; what it knows, and what relays have told each other of
-// live streams, carries the relay while Redis is away, and streams that are new then are placed by balancer.Rank, on which relays agree
-// without talking.
+// One script on one key decides a pick, so that relays cannot disagree, and a
+// cluster works as well as a single node. Sessions, leases and policies are those of
+// a balancer.Memory. While Redis is away, streams stay where the Memory or the
+// announcements of other relays have them, and balancer.Rank places new ones, on
+// which relays agree without communication.
 //
-// It must not know SRT, sockets or shards, and it is the one room that knows
+// It must not know SRT, sockets or shards, and it is the only package that imports
 // go-redis.
 package redis
 
@@ -42,15 +42,15 @@ import (
 )
 
 const (
-	// pickWait bounds a pick's talk with Redis, all its calls together: it
-	// comes out of the caller's 3 s, as does the second leg.
+	// pickWait bounds all calls of one pick to Redis: it is part of the time
+	// that the caller waits, as is the second leg.
 	pickWait = 300 * time.Millisecond
 	// syncWait bounds one round trip in the background.
 	syncWait = time.Second
 	// syncEvery is how soon a server that one relay knows is known to all.
 	syncEvery = time.Second
-	// trust is how long a binding that Redis has confirmed is taken as it is:
-	// a crowd of players must not cost a round trip each.
+	// trust is how long a binding that Redis has confirmed needs no question:
+	// many players of one stream must not cost a round trip each.
 	trust = time.Second
 )
 
@@ -58,12 +58,12 @@ const (
 type Options struct {
 	Servers  Servers
 	Registry *backend.Registry
-	// Memory keeps the books. Its settings are made before Open.
+	// Memory keeps sessions and leases. It is configured before Open.
 	Memory *balancer.Memory
 	// TTL is how long a server's entry outlives its last sign of life.
 	TTL time.Duration
 	Log *slog.Logger
-	// Supervisor supervises the background, nil for nobody.
+	// Supervisor supervises the background tasks; nil for none.
 	Supervisor *supervise.Supervisor
 }
 
@@ -77,19 +77,19 @@ type Balancer struct {
 	firstTTL time.Duration // likewise before a session has lived
 	// confirmed is what a binding has left, at least, that was renewed within
 	// one and a half times renew: sessions live under it.
-	confirmed time.Duration
-	dropped   chan balancer.Binding
-	client    goredis.UniversalClient
-	circuit   *circuit
-	names     names
-	fresh     *recent[balancer.Home]
-	misses    *recent[string]
-	live      *exchange
-	spelled   spellings
-	register  register
-	log       *slog.Logger
-	// elsewhere says that Redis is on another host.
-	elsewhere bool
+	confirmed     time.Duration
+	dropped       chan balancer.Binding
+	client        goredis.UniversalClient
+	circuit       *circuit
+	names         names
+	confirmedKeys *recent[balancer.AffinityKey]
+	misses        *recent[string]
+	live          *exchange
+	proxyKeys     proxyKeys
+	register      register
+	log           *slog.Logger
+	// remote means that Redis is on another host.
+	remote bool
 
 	stop context.CancelFunc
 	loop *supervise.Tasks
@@ -102,28 +102,28 @@ func Open(o Options) *Balancer {
 	// Three renewals fit into the affinity; more than one a second is noise.
 	renew := min(max(o.Memory.Affinity/3, time.Second), 5*time.Second)
 	b := &Balancer{
-		registry:  o.Registry,
-		memory:    o.Memory,
-		ttl:       o.TTL,
-		renew:     renew,
-		bindTTL:   o.Memory.Affinity + 2*renew,
-		dropped:   make(chan balancer.Binding, dropQueue),
-		client:    connect(o.Servers),
-		circuit:   newCircuit(o.Log),
-		fresh:     newFresh(),
-		misses:    newMisses(),
-		live:      newExchange(),
-		spelled:   spellings{of: map[string][]string{}},
-		register:  register{entries: map[string]*entry{}, published: map[string]time.Time{}},
-		log:       o.Log,
-		elsewhere: !o.Servers.here(),
-		stop:      stop,
-		loop:      o.Supervisor.Tasks(),
+		registry:      o.Registry,
+		memory:        o.Memory,
+		ttl:           o.TTL,
+		renew:         renew,
+		bindTTL:       o.Memory.Affinity + 2*renew,
+		dropped:       make(chan balancer.Binding, dropQueue),
+		client:        connect(o.Servers),
+		circuit:       newCircuit(o.Log),
+		confirmedKeys: newFresh(),
+		misses:        newMisses(),
+		live:          newExchange(),
+		proxyKeys:     proxyKeys{of: map[string][]string{}},
+		register:      register{entries: map[string]*entry{}, published: map[string]time.Time{}},
+		log:           o.Log,
+		remote:        !o.Servers.local(),
+		stop:          stop,
+		loop:          o.Supervisor.Tasks(),
 	}
 	b.confirmed = b.bindTTL - renew*3/2
 	b.firstTTL = min(firstTTL, b.confirmed)
 	b.loop.Loop(ctx, "redis", b.run)
-	b.loop.Loop(ctx, "redis bindings", b.takeOut)
+	b.loop.Loop(ctx, "redis bindings", b.removeDropped)
 	return b
 }
 
@@ -153,7 +153,7 @@ func (b *Balancer) run(ctx context.Context) {
 				return
 			}
 			b.live.live.forgetGone(b.registry.Snapshot())
-			b.reroute(ctx)
+			b.reloadCluster(ctx)
 			if err := b.reconnect(ctx); err != nil {
 				b.circuit.open(err)
 				continue
@@ -181,10 +181,10 @@ func (b *Balancer) run(ctx context.Context) {
 	}
 }
 
-// reroute has a cluster's client learn anew which node serves what. By itself it
+// reloadCluster makes a cluster's client learn anew which node serves what. By itself it
 // does so once a minute and when a node says that it has moved a key, which one
 // that is dead does not. It does not wait for the answer.
-func (b *Balancer) reroute(ctx context.Context) {
+func (b *Balancer) reloadCluster(ctx context.Context) {
 	if cluster, ok := b.client.(*goredis.ClusterClient); ok {
 		cluster.ReloadState(ctx)
 	}
@@ -193,7 +193,7 @@ func (b *Balancer) reroute(ctx context.Context) {
 // reconnect asks whether Redis is of use again, and brings it up to date
 // before picks rely on it.
 func (b *Balancer) reconnect(ctx context.Context) error {
-	if err := b.try(ctx); err != nil {
+	if err := b.probeWrite(ctx); err != nil {
 		return err
 	}
 	if err := b.sync(ctx); err != nil {
@@ -202,12 +202,12 @@ func (b *Balancer) reconnect(ctx context.Context) error {
 	return b.renewBindings(ctx)
 }
 
-// try is the half-open state: one write within the time of a pick. A Redis
+// probeWrite is the half-open state: one write within the time of a pick. A Redis
 // that is full, or read-only, still answers PING.
-func (b *Balancer) try(ctx context.Context) error {
+func (b *Balancer) probeWrite(ctx context.Context) error {
 	limited, cancel := context.WithTimeout(ctx, pickWait)
 	defer cancel()
-	return b.client.Set(limited, tryKey, "1", time.Second).Err()
+	return b.client.Set(limited, probeKey, "1", time.Second).Err()
 }
 
 // pause waits for a time, or until wake receives or ctx ends.

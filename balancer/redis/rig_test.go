@@ -77,7 +77,7 @@ func openFor(t *testing.T, ttl time.Duration, n int, servers Servers, settings .
 func at(addr string) Servers { return Servers{Mode: "single", Addrs: []string{addr}} }
 
 // random makes two relays disagree unless something makes them agree.
-func random(m *balancer.Memory) { m.Policy = balancer.Random }
+func random(m *balancer.Memory) { m.Policy = balancer.PolicyRandom }
 
 func (r *relay) ready() *relay {
 	r.Helper()

@@ -2,16 +2,16 @@ package redis
 
 import goredis "github.com/redis/go-redis/v9"
 
-// claim answers where a home is and how long its binding had to live, in ms,
-// and puts the home there if it is new, or if it is where it must not be any
+// claimScript returns the server of a key and how long its binding had to live, in ms,
+// and binds the key there if it is new, or if its present server must not keep it any
 // more.
 //
-// KEYS[1] the home; ARGV[1] the server's key that is proposed; ARGV[2] the one
+// KEYS[1] the binding; ARGV[1] the server's key that is proposed; ARGV[2] the one
 // to be replaced, "" for none; ARGV[3] the TTL in ms of the proposal; ARGV[4]
 // the least TTL in ms of another answer. A longer TTL is not cut short, and who
 // only follows a binding does not make it look renewed. What is longer than any
 // server's key is none, and is replaced.
-var claim = goredis.NewScript(`
+var claimScript = goredis.NewScript(`
 local at = redis.call('GETRANGE', KEYS[1], 0, 512)
 if at ~= '' and #at <= 512 and at ~= ARGV[2] then
   local left = redis.call('PTTL', KEYS[1])
@@ -25,11 +25,11 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 return {ARGV[1], tonumber(ARGV[3])}
 `)
 
-// drop takes out a binding that nothing has proven.
+// dropScript removes a binding that nothing has proven.
 //
-// KEYS[1] the home; ARGV[1] the server's key; ARGV[2] the longest TTL in ms of
+// KEYS[1] the binding; ARGV[1] the server's key; ARGV[2] the longest TTL in ms of
 // a binding that is not proven.
-var drop = goredis.NewScript(`
+var dropScript = goredis.NewScript(`
 if redis.call('GETRANGE', KEYS[1], 0, 512) == ARGV[1] then
   local left = redis.call('PTTL', KEYS[1])
   if left >= 0 and left <= tonumber(ARGV[2]) then
@@ -39,14 +39,14 @@ end
 return 0
 `)
 
-// news reads the entries of a stream after one, and answers the ID of the last
+// readScript reads the entries of a stream after one, and answers the ID of the last
 // entry that there is, "" for none, and of each that was read its ID and its
 // value, "" for one that is too long or no notice.
 //
 // KEYS[1] the stream; ARGV[1] the ID after which; ARGV[2] how many at most;
 // ARGV[3] after how many bytes no more; ARGV[4] the longest value; ARGV[5] its
 // field. It reads one by one, so that a long one does not come with others.
-var news = goredis.NewScript(`
+var readScript = goredis.NewScript(`
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 local all = {last[1] and last[1][1] or ''}
 local from, bytes = ARGV[1], 0
@@ -64,11 +64,11 @@ end
 return all
 `)
 
-// list takes keys out of a JSON array and puts keys in, in one step: SRS's
+// listScript takes keys out of a JSON array and puts keys in, in one step: SRS's
 // proxy reads and writes it in two.
 //
 // KEYS[1] the array; ARGV[1] how many of the following go out, the rest go in.
-var list = goredis.NewScript(`
+var listScript = goredis.NewScript(`
 local text = redis.call('GET', KEYS[1])
 local ok, old = pcall(cjson.decode, text or '[]')
 if not ok or type(old) ~= 'table' then old = {} end

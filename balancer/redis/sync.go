@@ -24,40 +24,40 @@ type register struct {
 	// missed counts the rounds in which a shared backend's entry was gone.
 	missed map[backend.ID]int
 	// said is when what others have written wrongly was last in the log.
-	said time.Time
+	logged time.Time
 }
 
 // goneAfter is in how many rounds an entry must be missing before its backend
 // is forgotten: a Redis that lost its memory is filled again within two.
 const goneAfter = 3
 
-// sayEvery is the least time between two lines about what others have written.
-const sayEvery = time.Minute
+// logInterval is the least time between two lines about what others have written.
+const logInterval = time.Minute
 
 // sync learns the servers that others have written, and writes this relay's;
 // likewise the bindings of live streams.
 func (b *Balancer) sync(ctx context.Context) error {
 	now := time.Now()
-	b.fresh.sweep(now)
+	b.confirmedKeys.sweep(now)
 	b.misses.sweep(now)
 	ix, err := b.read(ctx, now)
 	if err != nil {
 		return err
 	}
-	b.say(ix, b.learn(now), now)
+	b.logRefused(ix, b.learn(now), now)
 	if err := b.publish(ctx, ix, now); err != nil {
 		return err
 	}
 	return b.exchange(ctx)
 }
 
-// say puts what is wrong with the entries into the log, all of it in one line
+// logRefused puts what is wrong with the entries into the log, all of it in one line
 // and not often.
-func (b *Balancer) say(ix index, refused []backend.Refusal, now time.Time) {
-	if ix.arrayWhole && len(refused) == 0 || now.Sub(b.register.said) < sayEvery {
+func (b *Balancer) logRefused(ix index, refused []backend.Refusal, now time.Time) {
+	if ix.arrayWhole && len(refused) == 0 || now.Sub(b.register.logged) < logInterval {
 		return
 	}
-	b.register.said = now
+	b.register.logged = now
 	what := []any{"entries_read", len(b.register.entries)}
 	if !ix.arrayWhole {
 		what = append(what, "array_longer_than_bytes", maxArray)
@@ -81,7 +81,7 @@ func (b *Balancer) pipeline(ctx context.Context, fill func(goredis.Pipeliner)) e
 	}
 	all, _ := p.Exec(limited)
 	for _, cmd := range all {
-		if err := cmd.Err(); err != nil && !errors.Is(err, goredis.Nil) && ofStore(err) {
+		if err := cmd.Err(); err != nil && !errors.Is(err, goredis.Nil) && isOutage(err) {
 			return err
 		}
 	}
@@ -117,7 +117,7 @@ func (b *Balancer) learn(now time.Time) (refused []backend.Refusal) {
 			if !isTaken {
 				taken[e.backend.Addr], present[e.backend.ID] = e.backend, true
 			}
-			if c, ok := b.hear(snap, e, now); ok {
+			if c, ok := b.refresh(snap, e, now); ok {
 				changes = append(changes, c)
 			}
 		case ownKey(at) != e.key:
@@ -129,7 +129,7 @@ func (b *Balancer) learn(now time.Time) (refused []backend.Refusal) {
 		}
 	}
 	b.names.alias(aliases, written)
-	for _, r := range b.registry.Merge(append(changes, b.gone(snap, present, taken)...), now) {
+	for _, r := range b.registry.Merge(append(changes, b.removals(snap, present, taken)...), now) {
 		if e := b.register.entries[serverKey(r.New.ID)]; e != nil {
 			e.drop() // until it is read again
 		}
@@ -154,9 +154,9 @@ func successor(old, next backend.Backend, expires time.Time) backend.Backend {
 	return next
 }
 
-// hear takes an entry as a sign of life. It returns the change that it makes,
+// refresh takes an entry as a sign of life. It returns the change that it makes,
 // if it makes one.
-func (b *Balancer) hear(snap *backend.Snapshot, e *entry, now time.Time) (c backend.Change, ok bool) {
+func (b *Balancer) refresh(snap *backend.Snapshot, e *entry, now time.Time) (c backend.Change, ok bool) {
 	expires := e.expires(b.ttl)
 	seen, known := snap.Find(e.backend.ID)
 	next := seen
@@ -180,10 +180,10 @@ func (b *Balancer) hear(snap *backend.Snapshot, e *entry, now time.Time) (c back
 	return backend.Change{Old: seen, New: next}, true
 }
 
-// gone returns the removal of shared backends whose entry is gone, unless
+// removals returns the removal of shared backends whose entry is gone, unless
 // sessions run there, and at once of those whose address has another process
 // now.
-func (b *Balancer) gone(snap *backend.Snapshot, present map[backend.ID]bool, taken map[netip.AddrPort]backend.Backend) (changes []backend.Change) {
+func (b *Balancer) removals(snap *backend.Snapshot, present map[backend.ID]bool, taken map[netip.AddrPort]backend.Backend) (changes []backend.Change) {
 	missed := map[backend.ID]int{}
 	var loads map[backend.ID]balancer.Load
 	for _, old := range snap.Backends {

@@ -28,8 +28,8 @@ const (
 	maxChunk = 4096
 	// firstRetry is how soon a failed write is tried again. The time doubles up
 	// to lastRetry.
-	firstRetry = 50 * time.Millisecond
-	lastRetry  = 2 * time.Second
+	minRetry = 50 * time.Millisecond
+	maxRetry = 2 * time.Second
 )
 
 // Format makes a handler that writes each record to w with one call of Write,

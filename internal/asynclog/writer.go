@@ -39,7 +39,7 @@ func (l *Log) last() bool {
 // and the writer fails.
 func (l *Log) put(chunk []byte) bool {
 	l.began(time.Now())
-	for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
 		n, err := l.write(chunk)
 		chunk = chunk[n:]
 		if len(chunk) == 0 {

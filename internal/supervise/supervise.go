@@ -33,11 +33,11 @@ type Supervisor struct {
 	log *slog.Logger
 
 	mu    sync.Mutex
-	tasks map[string]*record
+	tasks map[string]*taskRecord
 }
 
 // record is what the supervisor keeps of the tasks of one name.
-type record struct {
+type taskRecord struct {
 	panics uint64
 	next   time.Time // when the log may be told again
 	held   int       // panics that the log was not told of
@@ -45,7 +45,7 @@ type record struct {
 
 // New returns a Supervisor that logs to log.
 func New(log *slog.Logger) *Supervisor {
-	return &Supervisor{log: log, tasks: make(map[string]*record)}
+	return &Supervisor{log: log, tasks: make(map[string]*taskRecord)}
 }
 
 // Count is how often the tasks of one name have panicked.
@@ -79,7 +79,7 @@ func (s *Supervisor) protect(name, then string, fn func()) (err error) {
 		fn()
 		return nil
 	}
-	s.enroll(name)
+	s.register(name)
 	defer func() {
 		if v := recover(); v != nil {
 			err = s.Caught(name, then, v)
@@ -109,17 +109,17 @@ func (s *Supervisor) Caught(name, then string, v any) error {
 
 // enroll makes the count of a name visible before its first panic: a rate must
 // see the step from 0.
-func (s *Supervisor) enroll(name string) {
+func (s *Supervisor) register(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.of(name)
 }
 
 // of is called with mu held.
-func (s *Supervisor) of(name string) *record {
+func (s *Supervisor) of(name string) *taskRecord {
 	r := s.tasks[name]
 	if r == nil {
-		r = new(record)
+		r = new(taskRecord)
 		s.tasks[name] = r
 	}
 	return r

@@ -104,7 +104,7 @@ func TestLoopNeverGivesUp(t *testing.T) {
 		starts := 0
 		tasks.Loop(ctx, "loop", func(context.Context) { starts++; panic("always") })
 		tasks.Wait()
-		if least := int(time.Hour / lastRetry); starts < least || starts > least+10 {
+		if least := int(time.Hour / maxRetry); starts < least || starts > least+10 {
 			t.Errorf("%d starts in an hour", starts)
 		}
 	})

@@ -9,9 +9,9 @@ import (
 // A loop that panicked starts again after firstRetry. The time doubles up to
 // lastRetry, until the loop has run for steady without a panic.
 const (
-	firstRetry = 100 * time.Millisecond
-	lastRetry  = 10 * time.Second
-	steady     = time.Minute
+	minRetry = 100 * time.Millisecond
+	maxRetry = 10 * time.Second
+	steady   = time.Minute
 )
 
 // Tasks is a sync.WaitGroup whose goroutines are supervised. The zero Tasks has
@@ -34,14 +34,14 @@ func (t *Tasks) Go(name string, run func()) {
 // panic of that it does not.
 func (t *Tasks) Loop(ctx context.Context, name string, run func(context.Context)) {
 	t.running.Go(func() {
-		for wait := firstRetry; ; wait = min(2*wait, lastRetry) {
+		for wait := minRetry; ; wait = min(2*wait, maxRetry) {
 			began := time.Now()
 			err := t.supervisor.protect(name, "the task starts again", func() { run(ctx) })
 			if err == nil || ctx.Err() != nil {
 				return
 			}
 			if time.Since(began) >= steady {
-				wait = firstRetry
+				wait = minRetry
 			}
 			pause(ctx, wait)
 		}
