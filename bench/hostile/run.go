@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"time"
 
@@ -54,9 +53,7 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("hostile: %w", err)
 	}
-	if o.Seed == 0 {
-		o.Seed = uint64(time.Now().UnixNano())%1_000_000 + 1
-	}
+	o.Seed = rig.Seed(o.Seed)
 	o.Relay = peers.Local(o.Relay)
 	r := &run{options: o, say: newProgress(out), rng: rand.New(rand.NewPCG(o.Seed, 2))}
 	r.say.line("hostile: seed %d, %d sessions, %d hostile datagrams, acts %s", o.Seed, o.Sessions, o.Datagrams, strings.Join(acts, ", "))
@@ -83,37 +80,27 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 	return nil
 }
 
-// play runs one act in a lab and a directory of its own: what a Redis of
-// another act has left on disk would be this one's.
-func (r *run) play(ctx context.Context, name string) (err error) {
-	if r.dir, err = os.MkdirTemp("", "srthostile-"); err != nil {
-		return fmt.Errorf("make directory: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
-	if r.lab, err = lab.Open(); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, r.lab.Close()) }()
-	switch name {
-	case "single":
-		return r.single(ctx)
-	case "sentinel":
-		return r.sentinel(ctx)
-	}
-	return r.cluster(ctx)
+// play runs one act.
+func (r *run) play(ctx context.Context, name string) error {
+	return rig.InLab("hostile", func(l *lab.Lab, dir string) error {
+		r.lab, r.dir = l, dir
+		switch name {
+		case "single":
+			return r.single(ctx)
+		case "sentinel":
+			return r.sentinel(ctx)
+		}
+		return r.cluster(ctx)
+	})
 }
 
 // open starts a relay with this Redis, and connects everybody.
 func (r *run) open(ctx context.Context, redis string) (err error) {
-	self, err := rig.Program()
-	if err != nil {
-		return err
-	}
 	flags := append([]string{
 		"--state", "redis", "--redis", redis, "--shards", "2", "--log-format", "json", "--log-level", "debug",
 	}, strings.Fields(r.options.Flags)...)
 	r.rig, err = rig.Open(ctx, r.lab, rig.Config{
-		Bench: self, Relay: r.options.Relay, Flags: flags, Static: servers, Ports: r.options.Sessions, Seed: r.options.Seed,
+		Relay: r.options.Relay, Flags: flags, Static: servers, Ports: r.options.Sessions, Seed: r.options.Seed,
 	})
 	if err != nil {
 		return err

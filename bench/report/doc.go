@@ -5,8 +5,8 @@
 // It draws its charts itself. gonum.org/v1/plot was tried and looked worse: its
 // SVG has fixed colours on white, where the page follows the reader's dark mode;
 // a point has no tooltip with median and extremes; the legend lies over the
-// lines, and no line bears its name; ticks read 60000 for 60k, and a name in
-// the wrong font is cut off. It is ten modules to compile besides.
+// lines, and no line bears its name; ticks read 60000 for 60k, and the last one
+// is cut off. It is eight modules to compile besides.
 //
 // It must not know how anything is measured: it starts from a Document.
 package report

@@ -6,10 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
-	"slices"
 	"syscall"
 	"time"
 
@@ -17,17 +15,6 @@ import (
 	"srtrelay/bench/live"
 	"srtrelay/bench/socket"
 )
-
-// Config is what a rig is made of.
-type Config struct {
-	Bench  string   // this program
-	Relay  string   // the relay's binary
-	Flags  []string // of the relay
-	Static int      // servers that the relay is told of
-	Others int      // servers that register themselves, see Beat
-	Ports  int      // of the callers
-	Seed   uint64
-}
 
 // Rig is a relay between callers and servers, in a lab. Its methods belong to
 // one goroutine, but for those of its parts.
@@ -57,9 +44,13 @@ func Open(ctx context.Context, l *lab.Lab, c Config) (r *Rig, err error) {
 			err = errors.Join(err, r.Close())
 		}
 	}()
+	self, err := os.Executable() // its subcommand "server" is a server
+	if err != nil {
+		return r, fmt.Errorf("find own program: %w", err)
+	}
 	var static []netip.AddrPort
 	for n := range c.Static + c.Others {
-		s := &Server{Number: n, bench: c.Bench, origin: l.Origin}
+		s := &Server{Number: n, bench: self, origin: l.Origin}
 		r.Servers = append(r.Servers, s)
 		if err := s.start(ctx); err != nil {
 			return r, err
@@ -115,15 +106,6 @@ func (r *Rig) Close() error {
 	}
 	r.Servers = nil
 	return errors.Join(errs...)
-}
-
-// Program is the running program, to run its subcommands.
-func Program() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("find own program: %w", err)
-	}
-	return self, nil
 }
 
 // Beat begins the heartbeats of a server, or ends them.
@@ -242,30 +224,6 @@ func (r *Rig) Look(ctx context.Context) (sum live.Report, err error) {
 
 // Drops reads what the kernel dropped so far.
 func (r *Rig) Drops() (Drops, error) { return readDrops(r.Lab) }
-
-// AwaitOpen waits until all sessions that stay are connected.
-func (r *Rig) AwaitOpen(ctx context.Context, patience time.Duration) error {
-	err := r.Relay.await(ctx, patience, "connect everybody", func() bool {
-		n := r.Callers.Counts()
-		return n.Open == n.Wanted
-	})
-	if err != nil {
-		n := r.Callers.Counts()
-		return fmt.Errorf("%w: %d of %d connected, rejected: %s", err, n.Open, n.Wanted, codes(n.Rejected))
-	}
-	return nil
-}
-
-func codes(rejected map[uint32]uint64) string {
-	text := ""
-	for _, code := range slices.Sorted(maps.Keys(rejected)) {
-		text += fmt.Sprintf(" %d times %d", rejected[code], code)
-	}
-	if text == "" {
-		return "none"
-	}
-	return text[1:]
-}
 
 const (
 	// quietFor is how long nothing may arrive before all counts as arrived.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -53,39 +52,27 @@ type run struct {
 func (r *run) elapsed() time.Duration { return time.Since(r.begun) }
 
 // Run makes a run and writes its report, also of one that was interrupted.
-func Run(ctx context.Context, o Options, out io.Writer) (err error) {
+func Run(ctx context.Context, o Options, out io.Writer) error {
 	if err := o.check(); err != nil {
 		return fmt.Errorf("soak: %w", err)
 	}
-	if o.Seed == 0 {
-		o.Seed = uint64(time.Now().UnixNano())%1_000_000 + 1
-	}
+	o.Seed = rig.Seed(o.Seed)
 	o.Relay = peers.Local(o.Relay)
 	r := &run{options: o, out: out, doc: Document{Seed: o.Seed}}
-	if r.dir, err = os.MkdirTemp("", "srtsoak-"); err != nil {
-		return fmt.Errorf("soak: make directory: %w", err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
-	l, err := lab.Open()
-	if err != nil {
-		return fmt.Errorf("soak: %w", err)
-	}
-	defer func() { err = errors.Join(err, l.Close()) }()
 	fmt.Fprintf(out, "soak: seed %d, %v, %d streams, %g connects a second\n", o.Seed, o.Duration, o.Streams, o.Connects)
-	if err := r.open(ctx, l); err != nil {
-		return fmt.Errorf("soak: %w", err)
-	}
-	lived := r.live(ctx)
-	ended := r.end(ctx, lived)
-	return r.report(errors.Join(lived, ended))
+	return rig.InLab("soak", func(l *lab.Lab, dir string) error {
+		r.dir = dir
+		if err := r.open(ctx, l); err != nil {
+			return fmt.Errorf("soak: %w", err)
+		}
+		lived := r.live(ctx)
+		ended := r.end(ctx, lived)
+		return r.report(errors.Join(lived, ended))
+	})
 }
 
 // open starts everything, and connects the streams.
 func (r *run) open(ctx context.Context, l *lab.Lab) (err error) {
-	self, err := rig.Program()
-	if err != nil {
-		return err
-	}
 	if err := r.writeRules(0); err != nil {
 		return err
 	}
@@ -94,7 +81,7 @@ func (r *run) open(ctx context.Context, l *lab.Lab) (err error) {
 		"--log-format", "json", "--log-level", "info",
 	}, strings.Fields(r.options.Flags)...)
 	r.rig, err = rig.Open(ctx, l, rig.Config{
-		Bench: self, Relay: r.options.Relay, Flags: flags, Static: static, Others: others, Ports: ports, Seed: r.options.Seed,
+		Relay: r.options.Relay, Flags: flags, Static: static, Others: others, Ports: ports, Seed: r.options.Seed,
 	})
 	if err != nil {
 		return err

@@ -1,0 +1,73 @@
+//go:build linux
+
+package rig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"srtrelay/bench/lab"
+)
+
+// Config is what a rig is made of.
+type Config struct {
+	Relay  string   // the relay's binary
+	Flags  []string // of the relay
+	Static int      // servers that the relay is told of
+	Others int      // servers that register themselves, see Beat
+	Ports  int      // of the callers
+	Seed   uint64
+}
+
+// InLab runs fn in a lab and a directory of its own: what a Redis of another
+// run has left on disk would be this one's.
+func InLab(name string, fn func(l *lab.Lab, dir string) error) (err error) {
+	dir, err := os.MkdirTemp("", "srt"+name+"-")
+	if err != nil {
+		return fmt.Errorf("%s: make directory: %w", name, err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	l, err := lab.Open()
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	return fn(l, dir)
+}
+
+// Seed is the one asked for, or another in each run.
+func Seed(asked uint64) uint64 {
+	if asked != 0 {
+		return asked
+	}
+	return uint64(time.Now().UnixNano())%1_000_000 + 1
+}
+
+// AwaitOpen waits until all sessions that stay are connected.
+func (r *Rig) AwaitOpen(ctx context.Context, patience time.Duration) error {
+	err := r.Relay.await(ctx, patience, "connect everybody", func() bool {
+		n := r.Callers.Counts()
+		return n.Open == n.Wanted
+	})
+	if err != nil {
+		n := r.Callers.Counts()
+		return fmt.Errorf("%w: %d of %d connected, rejected: %s", err, n.Open, n.Wanted, codes(n.Rejected))
+	}
+	return nil
+}
+
+func codes(rejected map[uint32]uint64) string {
+	text := ""
+	for _, code := range slices.Sorted(maps.Keys(rejected)) {
+		text += fmt.Sprintf(" %d times %d", rejected[code], code)
+	}
+	if text == "" {
+		return "none"
+	}
+	return text[1:]
+}
