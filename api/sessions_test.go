@@ -165,7 +165,7 @@ func TestBadQueries(t *testing.T) {
 		"sessions?state=alive":          `state: "alive" is none of resolving, connecting, established, rejected, closing`,
 		"sessions?caller=relay.example": `caller: "relay.example" is neither an IP address nor one with a port`,
 		"sessions?stream=%zz":           `query: invalid URL escape "%zz"`,
-		"streams?sort=name":             `sort: "name" is none of key, bitrate, rtt, loss, sessions, since`,
+		"streams?sort=name":             `sort: "name" is none of bitrate, rtt, loss, sessions, key, since`,
 		"streams?history=121":           `history: "121" is not within 0 to 120`,
 		"streams?offset=-1":             `offset: "-1" is not within 0 to 100000000`,
 		"streams?stream=a":              `stream: unknown parameter, there are backend, q, sort, limit, offset, history`,
