@@ -44,7 +44,7 @@ func (s *Sink) take(port int, a arrival) {
 		s.book.Foreign++
 		return
 	}
-	ss.heard = s.now
+	ss.lastReceived = s.now
 	if p.IsControl() {
 		s.control(ss, p)
 		return
@@ -124,7 +124,7 @@ func (s *Sink) accept(port int, a arrival, h wire.Handshake) *session {
 		s.answer(port, a.from, handshake.AppendRejection(s.out[port].Next()[:0], h, handshake.CodeBacklog))
 		return nil
 	}
-	ss.port, ss.heard, ss.play, ss.rate = uint16(port), s.now, wish.Play, wish.Rate
+	ss.port, ss.lastReceived, ss.play, ss.rate = uint16(port), s.now, wish.Play, wish.Rate
 	s.streams.dirty = s.streams.dirty || wish.Play
 	if wish.Keepalive > 0 && wish.Keepalive != s.keepalive {
 		s.setKeepalive(wish.Keepalive)

@@ -10,18 +10,18 @@ import (
 
 // session is one accepted caller. It belongs to the loop.
 type session struct {
-	caller   socket.Address
-	heard    int64 // when the caller was heard last
-	rate     float64
-	receiver tally.Receiver
-	source   srt.Source
-	id       uint32 // ours
-	peer     uint32 // the caller's
-	isn      uint32
-	port     uint16 // index
-	open     bool
-	play     bool
-	spoke    bool // sent something since the last visit
+	caller       socket.Address
+	lastReceived int64 // when the last datagram came from the caller
+	rate         float64
+	receiver     tally.Receiver
+	source       srt.Source
+	id           uint32 // ours
+	peer         uint32 // the caller's
+	isn          uint32
+	port         uint16 // index
+	open         bool
+	play         bool
+	spoke        bool // sent something since the last visit
 }
 
 // attempt names one connection attempt of a caller, as libsrt tells them

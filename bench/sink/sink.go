@@ -244,7 +244,7 @@ func (s *Sink) drain(port, fd int) {
 }
 
 // keepUp sends keepalives where nothing else was sent, and forgets sessions of
-// which nothing was heard.
+// which nothing was received.
 func (s *Sink) keepUp() {
 	patience := max(int64(s.config.Idle), 4*int64(s.keepalive))
 	first, last := s.round.Visit(s.now, s.table.used)
@@ -252,7 +252,7 @@ func (s *Sink) keepUp() {
 		ss := s.table.at(i)
 		switch {
 		case !ss.open:
-		case s.now-ss.heard > patience:
+		case s.now-ss.lastReceived > patience:
 			s.forget(ss)
 		case !ss.spoke:
 			s.reply(ss, tally.Keepalive, srt.PutKeepalive(s.next(ss), ss.peer, s.timestamp()))

@@ -1,6 +1,6 @@
-// Package clocale starts programs whose output is parsed, in the C locale:
-// elsewhere perf, ip, redis-cli or awk may write 0,5 for 0.5, sort otherwise,
-// or say it in the operator's language.
+// Package clocale starts programs in the C locale, so that their output can be
+// parsed: in another locale perf, ip, redis-cli or awk may write 0,5 for 0.5,
+// sort differently, or print messages in the operator's language.
 //
 // It is for tests and tools only.
 package clocale

@@ -1,5 +1,5 @@
-// Package need leaves tests out for want of something, and fails them instead
-// where everything must run: with SRTRELAY_REQUIRE_ALL set, as in CI.
+// Package need skips tests that lack something, such as root or a program. With
+// SRTRELAY_REQUIRE_ALL set, as in CI, they fail instead.
 //
 // It is for tests only.
 package need
@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Skip leaves a test out for a reason, or fails it.
+// Skip skips a test for a reason, or fails it.
 func Skip(t testing.TB, reason string) {
 	t.Helper()
 	if os.Getenv("SRTRELAY_REQUIRE_ALL") != "" {
@@ -19,8 +19,7 @@ func Skip(t testing.TB, reason string) {
 	t.Skip(reason)
 }
 
-// Root leaves a test out that lacks root's rights; what says for what it takes
-// them.
+// Root skips a test that runs without root's rights; what says what needs them.
 func Root(t testing.TB, what string) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -28,7 +27,7 @@ func Root(t testing.TB, what string) {
 	}
 }
 
-// Tool returns the path of a program from Debian's packages.
+// Tool returns the path of an installed program, or skips the test.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -38,7 +37,7 @@ func Tool(t testing.TB, name string) string {
 	return path
 }
 
-// Tools asks for several programs.
+// Tools skips a test if one of these programs is not installed.
 func Tools(t testing.TB, names ...string) {
 	t.Helper()
 	for _, name := range names {

@@ -7,6 +7,6 @@
 // They do not retransmit lost data, do not encrypt and have no TSBPD; instead
 // they count what arrived, and they misbehave on request.
 //
-// The room knows package wire and nothing else of this module: a fake that
+// It imports package wire and nothing else of this module: a fake that
 // shared code with what it tests would share its mistakes.
 package srttest
