@@ -14,9 +14,9 @@ var unsupervised = map[string]string{
 	"internal/supervise":             "starts them for all others",
 	"internal/asynclog":              "the Supervisor's own log; it recovers what its writer does",
 	"shard/group.go":                 "the shards: what one forwards after a panic nobody can vouch for",
-	"cli/ask.go":                     "a command's, in a process of its own",
+	"cli/api.go":                     "a command's, in a process of its own",
 	"backend/probe/ask.go AfterFunc": "sets a deadline",
-	"api/endless.go AfterFunc":       "cancels a context",
+	"api/limits.go AfterFunc":        "cancels a context",
 	"cli/client/events.go AfterFunc": "a command's, in a process of its own",
 }
 
