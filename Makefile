@@ -53,9 +53,9 @@ STEP = $(GO) run ./scripts/step
 # relay's: they start processes, the relay with the race detector among them, or
 # hold a library's output against the product's. See CONTRIBUTING.md.
 # e2e takes longest, so it begins first.
-UNRACED = ./e2e . ./api ./api/web ./bench/... ./internal/clocale ./internal/need ./observe/metrics ./scripts/...
+UNRACED = ./e2e . ./api ./api/web ./bench/... ./internal/clocale ./internal/need ./internal/openapi ./observe/metrics ./scripts/...
 # api and observe/metrics are in both lists: only some of their tests are unraced.
-RACED = $(shell $(GO) list ./... | grep -vE '^srtrelay(/api/web|/bench|/e2e|/internal/clocale|/internal/need|/scripts|$$)')
+RACED = $(shell $(GO) list ./... | grep -vE '^srtrelay(/api/web|/bench|/e2e|/internal/clocale|/internal/need|/internal/openapi|/scripts|$$)')
 
 build: ## build bin/srtrelay
 	$(GO) build -ldflags '-X main.version=$(VERSION)' -o bin/srtrelay ./cmd/srtrelay
