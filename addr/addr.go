@@ -1,9 +1,9 @@
 // Package addr is a UDP endpoint as a plain value.
 //
-// netip.Addr holds a pointer (its zone), so tables of it are walked by the
-// garbage collector; an AddrPort here is 24 bytes without one, comparable and
-// fit for a table key. Control-plane code uses net/netip and converts at the
-// edge.
+// netip.Addr contains a pointer (its zone), so that the garbage collector scans
+// tables of it. An AddrPort of this package has 24 bytes and no pointer, and is
+// comparable, so that it can be the key of a table. Control-plane code uses net/netip
+// and converts.
 package addr
 
 import (
@@ -75,7 +75,7 @@ func (ip IP) Scoped(zone uint32) IP {
 	return ip
 }
 
-// Unscoped takes the scope ID out again; it is 0 where there is none.
+// Unscoped removes the scope ID and returns it, 0 for none.
 func (ip IP) Unscoped() (IP, uint32) {
 	if !ip.linkLocal() {
 		return ip, 0
@@ -95,8 +95,8 @@ func (ip IP) Is4() bool {
 	return hi == 0 && binary.BigEndian.Uint32(ip[8:]) == 0xFFFF
 }
 
-// Hash mixes the address with seed. It is not a cryptographic hash: a table
-// that strangers can fill gives it a secret seed.
+// Hash mixes the address with seed. It is not a cryptographic hash: a table that
+// strangers can fill needs a secret seed.
 func (a AddrPort) Hash(seed uint64) uint64 {
 	const k0, k1 = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 	lo := binary.LittleEndian.Uint64(a.IP[:8])

@@ -39,8 +39,8 @@ const SequenceMask = 1<<31 - 1
 // it is behind: the shorter way around the circle of 2^31.
 func Ahead(seq, of uint32) int32 { return int32((seq-of)<<1) >> 1 }
 
-// ACK is the control information field of an ACK, as far as it came: lite ACKs
-// have the first word only, small ones no rates.
+// ACK is the control information field of an ACK, as far as it is present: a lite
+// ACK has only the first word, a small one has no rates.
 type ACK struct {
 	Next                    uint32 // the first sequence number not received
 	RTT, RTTVar             uint32 // microseconds
@@ -59,8 +59,8 @@ const (
 	ackRate  = 28
 )
 
-// AsACK reads an ACK. It is false for one shorter than a lite ACK; what lies
-// between two of the known lengths counts as the shorter.
+// AsACK reads an ACK. ok is false for one shorter than a lite ACK; a length between
+// two of the known ones counts as the shorter.
 func AsACK(p Packet) (a ACK, ok bool) {
 	b := p[HeaderSize:]
 	if len(b) < ackLite {
@@ -84,8 +84,8 @@ func AsACK(p Packet) (a ACK, ok bool) {
 }
 
 // Losses iterates over the ranges of a NAK's loss list: the first sequence
-// number of each and how many it has. A list ends where it makes no sense: a
-// range without its end, or one that ends before it begins.
+// number of each and how many it has. It stops at the first invalid range, one
+// without its end or one that ends before it begins.
 func (p Packet) Losses(yield func(first, n uint32) bool) {
 	for b := p[HeaderSize:]; len(b) >= 4; b = b[4:] {
 		first, n := binary.BigEndian.Uint32(b), uint32(1)

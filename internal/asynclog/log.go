@@ -1,11 +1,11 @@
-// Package asynclog keeps the log's reader from holding up whoever logs: lines
-// wait in a bounded queue for one goroutine that writes them. What does not fit
-// is lost and counted, and a line in its place says how many were.
+// Package asynclog decouples those who log from the reader of the log: lines wait in
+// a bounded queue for one goroutine that writes them. Lines that do not fit are lost
+// and counted, and a line in their place says how many.
 //
-// A writer that stalls (a terminal with Ctrl-S, a container runtime in blocking
-// mode) or fails (a closed pipe, a full disk) is waited for or tried again; it
-// stops nothing but the log. Lines are formatted by slog's own handlers. It
-// must not know what is logged.
+// If the output stalls (a terminal with Ctrl-S, a container runtime in blocking
+// mode) or fails (a closed pipe, a full disk), the goroutine waits or tries again;
+// only the log stops. slog's own handlers format the lines. The package must not
+// know what is logged.
 package asynclog
 
 import (
@@ -23,11 +23,12 @@ const (
 	// busiest log, or a second's worth of stacks.
 	maxLines = 8192
 	maxBytes = 4 << 20
-	// maxChunk is PIPE_BUF: a pipe takes a write of up to so many bytes whole,
-	// so that lines of other processes on the same pipe do not cut ours.
+	// maxChunk is PIPE_BUF: a write of at most that many bytes to a pipe is
+	// atomic, so that lines of other processes on the same pipe do not split
+	// ours.
 	maxChunk = 4096
-	// firstRetry is how soon a failed write is tried again. The time doubles up
-	// to lastRetry.
+	// minRetry is how soon a failed write is tried again. The time doubles up to
+	// maxRetry.
 	minRetry = 50 * time.Millisecond
 	maxRetry = 2 * time.Second
 )

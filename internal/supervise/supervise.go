@@ -1,9 +1,9 @@
-// Package supervise runs the goroutines of the control plane, so that a panic
-// in one of them ends neither the process nor its streams: it is logged with
-// its stack and counted, and a loop starts again.
+// Package supervise runs the goroutines of the control plane, so that a panic in one
+// of them ends neither the process nor its streams: the package logs it with its
+// stack, counts it, and restarts a loop.
 //
-// Shards do not run here: what a shard forwards after a panic nobody could
-// vouch for. It must not know what the tasks do.
+// It does not run shards: after a panic the state of a shard cannot be trusted. It
+// must not know what the tasks do.
 package supervise
 
 import (
@@ -17,11 +17,12 @@ import (
 )
 
 const (
-	// maxStack and maxValue bound what a log line says of a panic, in bytes.
+	// maxStack and maxValue bound the stack and the value of a panic in a log
+	// line, in bytes.
 	maxStack = 8 << 10
 	maxValue = 1 << 10
-	// lineEvery is how far apart two log lines about one task are at least. A
-	// task that panics for each call is told of once, with a count.
+	// lineEvery is the least time between two log lines about one task. The next
+	// line has the count of the panics between.
 	lineEvery = time.Second
 )
 
@@ -36,11 +37,11 @@ type Supervisor struct {
 	tasks map[string]*taskRecord
 }
 
-// record is what the supervisor keeps of the tasks of one name.
+// taskRecord is the state of the tasks of one name.
 type taskRecord struct {
 	panics uint64
-	next   time.Time // when the log may be told again
-	held   int       // panics that the log was not told of
+	next   time.Time // when a panic may be logged again
+	held   int       // panics that were not logged
 }
 
 // New returns a Supervisor that logs to log.
@@ -68,12 +69,13 @@ func (s *Supervisor) Counts() []Count {
 	return all
 }
 
-// Protect calls fn. It returns nil, or an error that tells of fn's panic.
+// Protect calls fn. It returns nil, or an error that describes fn's panic.
 func (s *Supervisor) Protect(name string, fn func()) error {
 	return s.protect(name, "", fn)
 }
 
-// protect is Protect; the log says what follows a panic, unless then is "".
+// protect is Protect. The log line has then, which says what happens next, unless it
+// is "".
 func (s *Supervisor) protect(name, then string, fn func()) (err error) {
 	if s == nil {
 		fn()
@@ -90,10 +92,10 @@ func (s *Supervisor) protect(name, then string, fn func()) (err error) {
 }
 
 // Caught logs and counts a panic that the caller has recovered in a deferred
-// function; v is what recover returned. The log says what follows, unless then
-// is "". The error tells of the panic. s must not be nil.
+// function; v is what recover returned. The log line has then, which says what
+// happens next, unless it is "". The error describes the panic. s must not be nil.
 func (s *Supervisor) Caught(name, then string, v any) error {
-	// On the panicking stack still: its frames are what is of interest.
+	// This still runs on the panicking stack, whose frames are of interest.
 	stack := make([]byte, maxStack)
 	stack = stack[:runtime.Stack(stack, false)]
 	err := fmt.Errorf("%s panicked: %.*s", name, maxValue, fmt.Sprint(v))
@@ -107,8 +109,8 @@ func (s *Supervisor) Caught(name, then string, v any) error {
 	return err
 }
 
-// enroll makes the count of a name visible before its first panic: a rate must
-// see the step from 0.
+// register makes the count of a name visible before its first panic, so that a rate
+// sees the step from 0.
 func (s *Supervisor) register(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,8 +127,8 @@ func (s *Supervisor) of(name string) *taskRecord {
 	return r
 }
 
-// count counts a panic. due reports whether the log may be told, and more how
-// many it was not told of before.
+// count counts a panic. due reports whether it may be logged, and more is how many
+// were not logged before.
 func (s *Supervisor) count(name string) (more int, due bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

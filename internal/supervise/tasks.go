@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// A loop that panicked starts again after firstRetry. The time doubles up to
-// lastRetry, until the loop has run for steady without a panic.
+// A loop that panicked starts again after minRetry. The time doubles up to
+// maxRetry, until the loop has run for steady without a panic.
 const (
 	minRetry = 100 * time.Millisecond
 	maxRetry = 10 * time.Second
@@ -24,14 +24,14 @@ type Tasks struct {
 // Tasks returns a new, empty group.
 func (s *Supervisor) Tasks() *Tasks { return &Tasks{supervisor: s} }
 
-// Go runs a task that cannot start again: a panic ends it.
+// Go runs a task that is not restarted: a panic ends it.
 func (t *Tasks) Go(name string, run func()) {
 	t.running.Go(func() { _ = t.supervisor.protect(name, "the task has ended", run) })
 }
 
-// Loop runs a task that ends when ctx does. After a panic it starts again after
-// a while, or at once when ctx ends, so that it can do its last work. After a
-// panic of that it does not.
+// Loop runs a task that ends when ctx does. After a panic it starts again after a
+// delay, or at once when ctx ends, so that it can clean up. It does not start again
+// if it panics after ctx has ended.
 func (t *Tasks) Loop(ctx context.Context, name string, run func(context.Context)) {
 	t.running.Go(func() {
 		for wait := minRetry; ; wait = min(2*wait, maxRetry) {
