@@ -30,7 +30,9 @@ func TestCheck(t *testing.T) {
 		{"check --backend a:1", nil, exitClean, "ok: 1 static backend, no rules\n", ""},
 		{"check", nil, exitClean, noBackend + "ok: 0 static backends, no rules\n", ""},
 		{
-			"check --backend a:1,b:2 --rules " + good, []string{"SRTRELAY_SHARD=2", "PROXY_HTTP_API=1985"}, exitClean,
+			"check --backend a:1,b:2 --rules " + good,
+			[]string{"SRTRELAY_SHARD=2", "PROXY_HTTP_API=1985"},
+			exitClean,
 			"warning: SRTRELAY_SHARD: unknown variable, did you mean \"SRTRELAY_SHARDS\"?\n" +
 				"warning: PROXY_HTTP_API: ignored, they concern what this relay does not do (RTMP, HTTP, WebRTC)\n" +
 				"ok: 2 static backends, rules in " + good + "\n", "",

@@ -2,8 +2,9 @@ package streams
 
 import (
 	"context"
-	"srtrelay/api/answer"
 	"time"
+
+	"srtrelay/api/answer"
 
 	"srtrelay/shard"
 )
