@@ -12,7 +12,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 20s
 ARGS ?=
 
-.PHONY: install pgo hostile soak help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
+.PHONY: dist install pgo hostile soak help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
 
 help: ## print this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ DESTDIR ?=
 
 install: build ## install binary, manual, completions, unit and sample settings below PREFIX (/usr/local)
 	./scripts/install.sh bin/srtrelay '$(DESTDIR)' '$(PREFIX)'
+
+dist: ## make the files of a release in dist/ and check them: tar.gz, Debian package, container image; root checks more
+	@./scripts/setup.sh dist
+	@./scripts/dist.sh
 
 # -pgo=off, here and for tests: with the profile the go command compiles every
 # package below cmd/srtrelay a second time.

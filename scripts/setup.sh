@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the packages that `make test` needs, on systems with apt. With the
-# argument "demo", "bench" or "stress" it installs only what `make demo`,
-# `make bench`, or `make hostile` and `make soak` need.
+# argument "demo", "bench", "dist" or "stress" it installs only what `make demo`,
+# `make bench`, `make dist`, or `make hostile` and `make soak` need.
 # Installed tools are left alone. If it cannot install a package it says so and
 # exits with 0, because tests skip what they cannot run; with
 # SRTRELAY_REQUIRE_ALL set it exits with 1.
@@ -21,9 +21,9 @@ need() { # package, a command or file in it
 	esac
 }
 case "${1:-tests}" in
-tests | bench | demo | stress) ;;
+tests | bench | demo | dist | stress) ;;
 *)
-	echo "setup: $1: unknown argument; use none, bench, demo or stress" >&2
+	echo "setup: $1: unknown argument; use none, bench, demo, dist or stress" >&2
 	exit 2
 	;;
 esac
@@ -45,6 +45,10 @@ need_demo() {
 	need gcc gcc
 	need libc6-dev /usr/include/stdio.h
 	need libsrt-openssl-dev /usr/include/srt/srt.h
+}
+need_dist() {
+	need lintian lintian
+	need debootstrap debootstrap
 }
 need_stress() {
 	need iproute2 ip
