@@ -2,7 +2,8 @@
 // publisher and player of one stream together, a Resolver asks it off the
 // loop of a shard.
 //
-// Memory decides for one relay. Package balancer/redis decides for relays that share
+// Memory decides for one relay: pick.go finds where a stream is, policy.go chooses for a
+// new one, memory.go keeps the sessions. Package balancer/redis decides for relays that share
 // a Redis, and keeps its sessions in a Memory too.
 //
 // It must not know SRT, sockets or shards.

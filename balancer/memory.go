@@ -1,7 +1,6 @@
 package balancer
 
 import (
-	"context"
 	crand "crypto/rand"
 	"math/rand/v2"
 	"sync"
@@ -77,123 +76,12 @@ func NewMemory(r *backend.Registry, now func() time.Time) *Memory {
 	}
 }
 
-// Pick implements Balancer.
-func (m *Memory) Pick(_ context.Context, q backend.Query) (backend.Target, error) {
-	snap := m.registry.Snapshot()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	c, err := m.prefer(snap, q, m.Policy, m.PlayersCreate)
-	if err != nil {
-		return backend.Target{}, err
-	}
-	return m.admit(snap, q, c.Backend), nil
-}
-
-// Explain returns where Pick would send a query, and why. It changes nothing, and
-// the Target has no lease.
-func (m *Memory) Explain(q backend.Query) (backend.Target, string, error) {
-	c, err := m.Prefer(q, m.Policy)
-	return backend.Target{ID: c.Backend.ID, Addr: c.Backend.Addr}, c.Why, err
-}
-
-// Prefer returns what Pick would choose by a policy, and changes nothing.
-func (m *Memory) Prefer(q backend.Query, p Policy) (Choice, error) {
-	snap := m.registry.Snapshot()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.prefer(snap, q, p, m.PlayersCreate)
-}
-
-// PreferAny is Prefer as if PlayersCreate were set.
-func (m *Memory) PreferAny(q backend.Query, p Policy) (Choice, error) {
-	snap := m.registry.Snapshot()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.prefer(snap, q, p, true)
-}
-
 // Admit issues a lease on a backend that the caller chose for a query.
 func (m *Memory) Admit(q backend.Query, b backend.Backend) backend.Target {
 	snap := m.registry.Snapshot()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.admit(snap, q, b)
-}
-
-func tried(q backend.Query, id backend.ID) bool { return id == q.Tried[0] || id == q.Tried[1] }
-
-func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy, create bool) (Choice, error) {
-	m.advance(snap)
-	who := m.evidence.identify(q)
-	group, stream := AffinityKeys(q)
-	if b, ok := m.find(snap, group, q, who); ok {
-		return Choice{b, "its bonding group is there", true}, nil
-	}
-	if b, ok := m.find(snap, stream, q, who); ok {
-		return Choice{b, "the stream is there", true}, nil
-	}
-	// A caller that has tried a backend was sent there, so the stream was there.
-	if !q.Publish && !create && q.Tried == [2]backend.ID{} {
-		return Choice{}, backend.ErrNoStream
-	}
-	best, passed := m.gatherCandidates(snap, q, who)
-	b, why, err := m.choose(p, q.Key, m.candidates)
-	clear(m.candidates) // must not keep a snapshot that is no longer in force
-	if err != nil {
-		return Choice{}, err
-	}
-	return Choice{Backend: *b, Why: why + best.why() + passed}, nil
-}
-
-// find returns the backend to which h is bound, if it can serve the caller. A
-// backend that is draining or late keeps its streams. A backend where the caller
-// has failed, or that is ejected, is skipped unless sessions of h are established
-// there. The other placements of h come after the current one.
-func (m *Memory) find(snap *backend.Snapshot, h AffinityKey, q backend.Query, who identity) (backend.Backend, bool) {
-	st := m.bindings.byKey[h]
-	if st == nil || m.expired(st) {
-		return backend.Backend{}, false
-	}
-	fit := func(p *placement) (backend.Backend, bool) {
-		b, ok := snap.Find(p.at)
-		return b, ok && !b.Down && !tried(q, b.ID) && !m.avoids(p, who)
-	}
-	if b, ok := fit(&st.current); ok {
-		return b, true
-	}
-	for k := range st.others {
-		if b, ok := fit(&st.others[k]); ok {
-			return b, true
-		}
-	}
-	return backend.Backend{}, false
-}
-
-// avoids reports whether a caller skips a placement of its key.
-func (m *Memory) avoids(p *placement, who identity) bool {
-	if p.established > 0 {
-		return false
-	}
-	r := m.records[p.at]
-	return m.evidence.hasFailed(who, p.at) || r != nil && r.ejected && p.sessions == 0
-}
-
-// keeps reports whether a key stays bound to its backend although this caller goes
-// elsewhere. Lost probes do not separate players from a publisher.
-func (m *Memory) keeps(snap *backend.Snapshot, st *binding, q backend.Query, who identity) bool {
-	b, ok := snap.Find(st.current.at)
-	switch {
-	case !ok || m.expired(st):
-		return false
-	case b.Down:
-		return !b.Gone && st.current.publishers > 0
-	}
-	return st.current.established > 0 || !tried(q, b.ID) && !m.avoids(&st.current, who)
-}
-
-// expired reports whether a binding has been without sessions for Affinity.
-func (m *Memory) expired(st *binding) bool {
-	return st.sessions() == 0 && m.clock()-st.emptied >= m.Affinity
 }
 
 func (m *Memory) admit(snap *backend.Snapshot, q backend.Query, b backend.Backend) backend.Target {

@@ -8,6 +8,9 @@
 // BackendLeg: the relay's own handshake with the backend, with its retries and
 // its deadline. A Replay repeats the answer to the caller.
 //
+// Whether a datagram of a caller is answered at all, package shard decides
+// (callerhandshake.go).
+//
 // It must not know sessions, tables or how a backend is chosen.
 //
 // Times are durations since an origin that the owner chooses; they never run

@@ -4,9 +4,10 @@
 //
 // One packet's way: loop.go receives a batch and dispatches each datagram, forward.go
 // finds its session by table.go and adds the bytes, unchanged, to the outbox of the
-// other side. A handshake with the listener goes to listener.go; handshake.go has the
-// relay's handshake with the backend, failover.go the choice of another one,
-// lifecycle.go the rest of a session.
+// other side. A caller's INDUCTION and CONCLUSION go to callerhandshake.go, which also
+// answers stale cookies; handshake.go has the relay's handshake with the backend,
+// failover.go the choice of another one and the end of the sessions of a backend that
+// has died, lifecycle.go the other ends of a session and the SHUTDOWNs.
 //
 // It must not know how backends are chosen (Resolver), what stream IDs mean (package
 // streamid), or how a datagram reaches the kernel (package udp). Others reach a shard

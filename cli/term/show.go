@@ -1,5 +1,5 @@
 // Package term formats the API's answers for a terminal: tables, single sessions, streams and
-// backends, and the live view of srtrelay top.
+// backends, and the live view of srtrelay top: top.go runs it, draw.go draws its text.
 //
 // The numbers are the relay's own, rounded by one rule. The package uses the API through
 // package client and must not know the relay behind it.

@@ -2,6 +2,9 @@
 // leaves sequence numbers, retransmission flags, ACKs and NAKs in the clear, even if the
 // payload is encrypted. The package sends nothing and adds nothing to a stream.
 //
+// It measures each way through the relay: the RTT between relay and sender (rtt.go), gaps,
+// repetitions. Package streams makes the RTT and the loss of a leg from both ways (legs.go).
+//
 // It does no I/O and has no clock: the shard passes the time of each datagram. It must
 // not know what a session is (shard), nor what its numbers are used for (streams, api).
 // A peer can send anything: every loop is bounded, and false reports spoil only the
