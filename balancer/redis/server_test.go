@@ -71,6 +71,9 @@ func executable(t *testing.T) string {
 // start runs the server at its address, until it takes connections.
 func (s *server) start() {
 	s.t.Helper()
+	if testing.Short() {
+		s.t.Skip("real servers of Redis take minutes: make test runs this")
+	}
 	_, port, _ := net.SplitHostPort(s.addr)
 	args := append([]string{
 		"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.t.TempDir(),
