@@ -103,7 +103,7 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 	done
 	@echo 'fuzz: passed'
 
-bench: build ## measure the relay beside nginx, nftables and others; needs root, takes half an hour; ARGS="-quick" four
+bench: build ## measure the relay beside nginx, nftables and others; needs root, takes half an hour; ARGS="-quick" ten
 	@./scripts/setup.sh bench
 	$(GO) run ./bench $(ARGS)
 
