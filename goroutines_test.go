@@ -13,7 +13,7 @@ import (
 var unsupervised = map[string]string{
 	"internal/supervise":             "starts them for all others",
 	"internal/asynclog":              "the Supervisor's own log; it recovers what its writer does",
-	"shard/group.go":                 "the shards: what one forwards after a panic nobody can vouch for",
+	"shard/group.go":                 "the shards: what one forwards after a panic nobody can vouch for; the background is protected",
 	"cli/api.go":                     "a command's, in a process of its own",
 	"backend/probe/ask.go AfterFunc": "sets a deadline",
 	"api/limits.go AfterFunc":        "cancels a context",

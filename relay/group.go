@@ -14,7 +14,7 @@ import (
 )
 
 // openGroup opens the shards of the configuration.
-func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.Resolver, live *rules.Live, events chan<- shard.Event, log *slog.Logger) (*shard.Group, error) {
+func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.Resolver, live *rules.Live, events chan<- shard.Event, p process) (*shard.Group, error) {
 	cpus := c.Pin.CPUs
 	if c.Pin.Auto {
 		usable, err := udp.UsableCPUs()
@@ -53,7 +53,8 @@ func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.R
 		Resolver:             resolver,
 		Rules:                live,
 		Events:               events,
-		Log:                  log,
+		Log:                  p.log,
+		Supervisor:           p.supervisor,
 	}
 	_, _ = rand.Read(cfg.Secret[:]) // never fails (crypto/rand, Go 1.24)
 	return shard.Open(cfg)

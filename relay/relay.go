@@ -125,7 +125,7 @@ func (r *relay) open() (err error) {
 	r.prober.Supervisor = r.supervisor
 	r.resolver = balancer.NewResolver(r.balancer, r.backendRefused, r.prober.Revive, r.supervisor)
 	r.events = make(chan shard.Event, eventQueueSize)
-	if r.group, err = openGroup(r.config, r.registry, r.resolver, r.rules.live(), r.events, r.log); err != nil {
+	if r.group, err = openGroup(r.config, r.registry, r.resolver, r.rules.live(), r.events, r.process); err != nil {
 		return err
 	}
 	if err := r.openAPI(); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"srtrelay/backend"
 	"srtrelay/handshake"
+	"srtrelay/internal/supervise"
 	"srtrelay/streamid/rules"
 	"srtrelay/udp"
 )
@@ -66,6 +67,9 @@ type Config struct {
 	Events chan<- Event
 	// Log receives what happens to the shards themselves, never to a datagram.
 	Log *slog.Logger
+	// Supervisor recovers panics of what runs in the background for the shards, not
+	// those of the shards. Nil recovers none.
+	Supervisor *supervise.Supervisor
 }
 
 // endpointLimit is the most sockets of one side, because a session keeps the index in
@@ -173,12 +177,12 @@ func (g *Group) Close() {
 }
 
 // background runs fn off the loops, one at a time: shards that all need memory at once
-// use one CPU for it.
+// use one CPU for it. If fn panics the shard goes on with the memory that it has.
 func (g *Group) background(fn func()) {
 	g.loops.Go(func() {
 		g.backgroundMu.Lock()
 		defer g.backgroundMu.Unlock()
-		fn()
+		_ = g.cfg.Supervisor.Protect("shard memory", fn) // the log has the panic
 	})
 }
 
