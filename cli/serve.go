@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"io"
 	"os/signal"
 	"syscall"
@@ -18,35 +17,28 @@ const lastLineTimeout = time.Second
 
 func (s *Shell) serveCommand() *cobra.Command {
 	c := s.settingsCommand("serve [flags]", "run the relay")
-	c.RunE = func(_ *cobra.Command, args []string) error { return exit(s.serve(args)) }
+	c.RunE = func(_ *cobra.Command, args []string) error { return s.serve(args) }
 	return c
 }
 
-// serve runs the relay and returns the exit code. A reader of the log that stalls or dies does
-// not block the relay or its end.
-func (s *Shell) serve(args []string) int {
+// serve runs the relay. A reader of the log that stalls or dies does not block the relay or its
+// end.
+func (s *Shell) serve(args []string) error {
 	signal.Ignore(syscall.SIGPIPE) // so that a write to a closed pipe returns an error
 	ending := *s
 	ending.Stderr = timeoutWriter{s.Stderr}
-	c, err := config.Load(args, s.LookupEnv, s.ReadFile)
-	switch {
-	case errors.Is(err, config.ErrHelp):
-		return s.print(s.usage())
-	case errors.Is(err, config.ErrVersion):
-		return s.print(s.versionLine())
-	case err != nil:
-		return ending.refuse(err)
-	}
-	c.Warnings = s.warnings(c)
-	started, err := s.Serve(c)
-	switch {
-	case err == nil:
-		return exitClean
-	case !started:
-		return ending.refuse(err)
-	}
-	ending.printError(err)
-	return exitFailed
+	return ending.withSettings(args, func(c config.Config) error {
+		c.Warnings = s.warnings(c)
+		started, err := s.Serve(c)
+		switch {
+		case err == nil:
+			return nil
+		case !started:
+			return exit(ending.refuse(err))
+		}
+		ending.printError(err)
+		return exit(exitFailed)
+	})
 }
 
 // timeoutWriter gives up each write after lastLineTimeout.

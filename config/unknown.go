@@ -8,9 +8,9 @@ import (
 
 // UnknownVariables returns a warning for each SRTRELAY_ variable of an environment
 // ("NAME=value" each) that names no setting, and one for all variables of SRS's proxy that
-// the relay ignores. others are further SRTRELAY_ variables that the caller knows.
-func UnknownVariables(environ []string, others ...string) []string {
-	known := append([]string{envName("config")}, others...)
+// the relay ignores.
+func UnknownVariables(environ []string) []string {
+	known := []string{envName("config")}
 	for i := range fields {
 		known = append(known, envName(fields[i].name))
 		for _, alias := range fields[i].aliases {

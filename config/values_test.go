@@ -47,9 +47,9 @@ func TestValues(t *testing.T) {
 func TestUnknownVariables(t *testing.T) {
 	got := UnknownVariables([]string{
 		"HOME=/root", "SRTRELAY_SHARDS=2", "SRTRELAY_SHARD=2", "SRTRELAY_XYZZY=1", "SRTRELAY_EMPTY=", "SRTRELAY_CONFIG=x", "SRTRELAY_API=x",
-		"SRTRELAY_TOP=x", "PROXY_RTMP_SERVER=1935", "PROXY_HTTP_API=1985", "PROXY_SRT_SERVER=20080", "PROXY_REDIS_HOST=h",
+		"PROXY_RTMP_SERVER=1935", "PROXY_HTTP_API=1985", "PROXY_SRT_SERVER=20080", "PROXY_REDIS_HOST=h",
 		"PROXY_DEFAULT_BACKEND_SRT=1", "PROXY_DEFAULT_BACKEND_RTMP=1",
-	}, "SRTRELAY_TOP")
+	})
 	want := []string{
 		`SRTRELAY_SHARD: unknown variable, did you mean "SRTRELAY_SHARDS"?`,
 		`SRTRELAY_XYZZY: unknown variable`,

@@ -72,7 +72,7 @@ func executable(t *testing.T) string {
 func (s *server) start() {
 	s.t.Helper()
 	if testing.Short() {
-		s.t.Skip("real servers of Redis take minutes: make test runs this")
+		need.Skip(s.t, "real servers of Redis take minutes: make test runs this")
 	}
 	_, port, _ := net.SplitHostPort(s.addr)
 	args := append([]string{
