@@ -59,9 +59,12 @@ type Streams interface {
 
 // State says whether the relay can take callers.
 type State interface {
-	// Ready is false, with a reason, until the relay takes callers. If it is
-	// true, the reason names a problem that callers do not notice, or is "".
+	// Ready is false, with a reason, while the relay cannot serve callers. If it
+	// is true, the reason names a problem that does not count, or is "".
 	Ready() (bool, string)
+	// Available returns how many backends may get a new stream, and if none may,
+	// why.
+	Available() (n int, why string)
 	// Draining is true after the first stop signal.
 	Draining() bool
 }

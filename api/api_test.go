@@ -42,6 +42,18 @@ func (r *relay) Backends() []answer.Backend { return r.backends }
 func (r *relay) Ready() (bool, string)      { return r.reason == "", r.reason + r.amiss }
 func (r *relay) Draining() bool             { return r.draining }
 
+func (r *relay) Available() (n int, why string) {
+	for _, b := range r.backends {
+		if b.Alive && !b.Draining {
+			n++
+		}
+	}
+	if n == 0 {
+		why = "no backend is known"
+	}
+	return n, why
+}
+
 func (r *relay) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, "metrics of the relay\n")
 }
@@ -85,7 +97,7 @@ func TestAnswers(t *testing.T) {
 		Bitrates: map[backend.ID]float64{"a": 1500},
 		Now:      at,
 	})}
-	backends := `{"code":0,"data":{"total":2,"alive":1,"backends":[
+	backends := `{"code":0,"data":{"total":2,"alive":1,"available":1,"backends":[
 		{"id":"a","address":"10.0.0.1:10080","alive":true,"late":false,"draining":false,"ejected":false,"ejections":0,"source":"static",
 		 "registered_at":"2026-05-04T02:02:01Z","updated_at":"2026-05-04T02:02:01Z","sessions":3,"streams":2,"weight":1,"bitrate_bps":1500,"key_length":16},
 		{"id":"b","address":"10.0.0.2:10080","alive":false,"late":false,"draining":true,"ejected":false,"ejections":0,"source":"static",
@@ -97,18 +109,18 @@ func TestAnswers(t *testing.T) {
 		want         string
 	}{
 		{"GET", "/live", r, 200, `{"code":0,"data":{"live":true}}`},
-		{"GET", "/ready", r, 200, `{"code":0,"data":{"ready":true,"draining":false}}`},
+		{"GET", "/ready", r, 200, `{"code":0,"data":{"ready":true,"draining":false,"backends_available":1}}`},
 		{
 			"GET", "/ready", &relay{reason: "sockets not open"}, 503,
-			`{"code":503,"error":"not ready: sockets not open","data":{"ready":false,"draining":false,"reason":"sockets not open"}}`,
+			`{"code":503,"error":"not ready: sockets not open","data":{"ready":false,"draining":false,"reason":"sockets not open","backends_available":0}}`,
 		},
 		{
 			"GET", "/ready", &relay{amiss: "redis is away"}, 200,
-			`{"code":0,"data":{"ready":true,"draining":false,"reason":"redis is away"}}`,
+			`{"code":0,"data":{"ready":true,"draining":false,"reason":"redis is away","backends_available":0}}`,
 		},
 		{
 			"GET", "/ready", &relay{draining: true}, 503,
-			`{"code":503,"error":"not ready: draining","data":{"ready":false,"draining":true,"reason":"draining"}}`,
+			`{"code":503,"error":"not ready: draining","data":{"ready":false,"draining":true,"reason":"draining","backends_available":0}}`,
 		},
 		{"GET", "/live", &relay{draining: true}, 200, `{"code":0,"data":{"live":true}}`},
 		{
@@ -118,7 +130,7 @@ func TestAnswers(t *testing.T) {
 		},
 		{"GET", "/api/v1/backends", r, 200, backends},
 		{"GET", "/api/v1/origins", r, 200, backends},
-		{"GET", "/api/v1/backends", &relay{backends: DescribeBackends(BackendStates{Snapshot: new(backend.Snapshot)})}, 200, `{"code":0,"data":{"total":0,"alive":0,"backends":[]}}`},
+		{"GET", "/api/v1/backends", &relay{backends: DescribeBackends(BackendStates{Snapshot: new(backend.Snapshot)})}, 200, `{"code":0,"data":{"total":0,"alive":0,"available":0,"unavailable":"no backend is known","backends":[]}}`},
 		{"GET", "/", r, 404, `{"code":404,"error":"no such path: /"}`},
 		{"GET", "/api/v1/stream", r, 404, `{"code":404,"error":"no such path: /api/v1/stream"}`},
 		{"GET", "/live/", r, 404, `{"code":404,"error":"no such path: /live/"}`},

@@ -150,11 +150,14 @@ type readiness struct {
 	Ready    bool   `json:"ready"`
 	Draining bool   `json:"draining"`
 	Reason   string `json:"reason,omitempty"`
+	// Available is how many backends may get a new stream.
+	Available int `json:"backends_available"`
 }
 
 func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
 	open, reason := h.deps.State.Ready()
 	d := readiness{Ready: open, Draining: h.deps.State.Draining(), Reason: reason}
+	d.Available, _ = h.deps.State.Available()
 	if d.Draining {
 		d.Ready, d.Reason = false, "draining"
 	}

@@ -33,6 +33,8 @@ type Config struct {
 	APIHosts []string
 	// RegisterToken must come with API calls that change something; "" for no token.
 	RegisterToken string
+	// ReadyWithoutBackends lets /ready say 200 while no backend can take a stream.
+	ReadyWithoutBackends bool
 	// MetricsStreams is the number of streams with metrics of their own.
 	MetricsStreams int
 	// Backends are the static backends as host:port. Names are not resolved.

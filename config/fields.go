@@ -88,6 +88,11 @@ var fields = []field{
 		set:  setToken,
 	},
 	{
+		name: "ready-without-backends", group: groupFront, def: "false",
+		help: "let /ready say 200 while no backend can take a stream: for backends that register only after that",
+		set:  setBool(func(c *Config) *bool { return &c.ReadyWithoutBackends }),
+	},
+	{
 		name: "metrics-streams", group: groupFront, arg: "N", def: "0",
 		help: "streams that have metrics of their own, the oldest first; 0 for none",
 		set:  setInt(func(c *Config) *int { return &c.MetricsStreams }, 0, maxMetricsStreams),

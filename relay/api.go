@@ -3,6 +3,7 @@ package relay
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -78,6 +79,9 @@ func (r *relay) Backends() []answer.Backend {
 // readiness implements api.State.
 type readiness struct {
 	started, draining atomic.Bool
+	registry          *backend.Registry
+	// withoutBackends makes the relay ready also while no backend can take a stream.
+	withoutBackends bool
 	// shared is the state shared by relays; nil with --state memory.
 	shared *redis.Balancer
 	lines  *asynclog.Log
@@ -94,25 +98,37 @@ func (l *readiness) Ready() (bool, string) {
 		if s.Err != nil {
 			problem += ": " + s.Err.Error()
 		}
-		reason = strings.TrimPrefix(reason+"; "+problem, "; ")
+		reason = joined(reason, problem)
 	}
 	return ready, reason
 }
 
 // takesCallers reports whether callers can be served. A relay that has reached the
 // shared state once stays ready without it, and goes on with what it knows.
-func (l *readiness) takesCallers() (bool, string) {
+func (l *readiness) takesCallers() (ready bool, reason string) {
 	if !l.started.Load() {
 		return false, "starting"
 	}
+	available, reason := l.Available()
+	ready = available > 0 || l.withoutBackends
 	if l.shared == nil {
-		return true, ""
+		return ready, reason
 	}
 	inUse, since, detail := l.shared.State()
 	if !inUse {
 		detail = "redis is away since " + since.UTC().Format(time.RFC3339) + ": " + detail
 	}
-	return l.shared.Reached(), detail
+	return ready && l.shared.Reached(), joined(reason, detail)
+}
+
+// Available implements api.State.
+func (l *readiness) Available() (n int, why string) {
+	return l.registry.Snapshot().Availability(time.Now())
+}
+
+// joined returns the reasons that are not "", as one text.
+func joined(reasons ...string) string {
+	return strings.Join(slices.DeleteFunc(reasons, func(s string) bool { return s == "" }), "; ")
 }
 
 // Draining implements api.State.

@@ -143,7 +143,9 @@ func (r *relay) openAPI() error {
 	}
 	r.quality, r.sinks = metrics.NewQuality(), newEventSinks()
 	r.watch = streams.New(r.group, r.quality, r.log)
-	r.state = &readiness{shared: r.balancer.shared, lines: r.lines}
+	r.state = &readiness{
+		registry: r.registry, withoutBackends: r.config.ReadyWithoutBackends, shared: r.balancer.shared, lines: r.lines,
+	}
 	r.connections = api.NewConnections(r.files.apiConnections())
 	r.server = r.newServer()
 	return r.server.Listen(r.config.API)

@@ -4,9 +4,13 @@ import "time"
 
 // BackendList is the answer to GET /api/v1/backends.
 type BackendList struct {
-	Total    int       `json:"total"`
-	Alive    int       `json:"alive"`
-	Backends []Backend `json:"backends"`
+	Total int `json:"total"`
+	Alive int `json:"alive"`
+	// Available is how many may get a new stream. If none may, every new stream is
+	// rejected, and Unavailable says why.
+	Available   int       `json:"available"`
+	Unavailable string    `json:"unavailable,omitempty"`
+	Backends    []Backend `json:"backends"`
 }
 
 // Backend is an SRT server.
