@@ -74,7 +74,7 @@ func addressOf(b backend.Backend) string {
 
 func (h *handler) backends(w http.ResponseWriter, _ *http.Request) {
 	list := answer.BackendList{Backends: h.deps.Backends.Backends()}
-	list.Total = len(list.Backends)
+	list.TakenAt, list.Total = h.clock.now(), len(list.Backends)
 	list.Available, list.Unavailable = h.deps.State.Available()
 	for i := range list.Backends {
 		if list.Backends[i].Alive {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"srtrelay/api/answer"
 )
@@ -23,6 +24,7 @@ type handler struct {
 	log         *slog.Logger
 	crossOrigin *http.CrossOriginProtection
 	refusals    refusalLog
+	clock       clock
 	// longLivedSlots bounds the open feeds and captures.
 	longLivedSlots semaphore
 	// querySlots bounds the queries to all shards, largeSlots the large answers in
@@ -45,10 +47,16 @@ func newHandler(version string, deps Deps, log *slog.Logger) *handler {
 	return &handler{
 		longLivedSlots: make(semaphore, deps.Connections.longLived),
 		version:        version, pid: strconv.Itoa(os.Getpid()), deps: deps, log: log,
-		crossOrigin: http.NewCrossOriginProtection(), refusals: refusalLog{log: log},
+		crossOrigin: http.NewCrossOriginProtection(), refusals: refusalLog{log: log}, clock: clock{time.Now()},
 		querySlots: make(semaphore, maxQueries), largeSlots: make(semaphore, maxLarge), closing: closing, close: closeAll,
 	}
 }
+
+// clock tells the time by how long it is since it began: no setting of the host's clock
+// comes between two answers.
+type clock struct{ began time.Time }
+
+func (c clock) now() time.Time { return c.began.Add(time.Since(c.began)).UTC() }
 
 // methods are the handlers of a path by HTTP method.
 type methods map[string]http.HandlerFunc

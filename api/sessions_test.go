@@ -73,7 +73,7 @@ func (s *spoken) Streams(ctx context.Context, q answer.StreamQuery) (answer.Stre
 }
 
 func (s *spoken) Stream(ctx context.Context, key string) (answer.StreamDetail, bool, error) {
-	d := answer.StreamDetail{Stream: oneStream()}
+	d := answer.StreamDetail{Stream: oneStream(), TakenAt: moment}
 	if key != "" {
 		d.SessionList = []answer.Session{oneSession()}
 	}
@@ -95,7 +95,7 @@ func oneSession() answer.Session {
 	return answer.Session{
 		ID: "0-1-2", State: "closing", Stream: "v/live/a", StreamID: "#!::r=live/a", Role: "publisher",
 		Caller: "192.0.2.1:5000", Backend: answer.BackendRef{ID: "b", Address: "10.0.0.1:10080"},
-		CallerSocketID: 1, BackendSocketID: 2, OpenedAt: moment, HandshakeMillis: 3, AgeSeconds: 4, IdleSeconds: 5, Ended: "kicked",
+		CallerSocketID: 1, BackendSocketID: 2, OpenedAt: moment, TakenAt: moment, HandshakeMillis: 3, AgeSeconds: 4, IdleSeconds: 5, Ended: "kicked",
 		SRT: answer.Negotiated{
 			CallerVersion: "1.5.3", BackendVersion: "1.4.4", LatencyToBackendMillis: 120, LatencyToCallerMillis: 80,
 			Encryption: "aes-ctr", KeyLength: 128, KeyRefreshes: 1, GroupID: 1, GroupType: "backup", Filter: "fec,cols:10", Congestion: "live",

@@ -9,7 +9,7 @@ import (
 
 func (h *handler) shards(w http.ResponseWriter, _ *http.Request) {
 	stats := h.deps.Shards.Stats()
-	list := answer.ShardList{Shards: make([]answer.Shard, 0, len(stats))}
+	list := answer.ShardList{Shards: make([]answer.Shard, 0, len(stats)), TakenAt: h.clock.now()}
 	var sum shard.Stats
 	for _, s := range stats {
 		list.Shards = append(list.Shards, answer.Shard{Shard: s.Shard, Numbers: count(s)})
@@ -21,12 +21,19 @@ func (h *handler) shards(w http.ResponseWriter, _ *http.Request) {
 	writeReply(w, http.StatusOK, reply{Data: list})
 }
 
+// established returns the sessions that are neither half-open nor ended. The counters
+// are not read at one instant.
+func established(v *[shard.NumCounters]uint64) uint64 {
+	others := v[shard.CountHalfOpen] + v[shard.CountTombstones]
+	return v[shard.CountSessions] - min(others, v[shard.CountSessions])
+}
+
 // count puts a shard's counters into the answer. Counters without a field of their own
 // go into one of the maps, by kind.
 func count(s shard.Stats) answer.Numbers {
 	v := &s.Values
 	n := answer.Numbers{
-		Sessions:    v[shard.CountSessions],
+		Sessions:    established(v),
 		HalfOpen:    v[shard.CountHalfOpen],
 		Packets:     v[shard.CountReceivedFront] + v[shard.CountReceivedBack],
 		Bytes:       v[shard.CountReceivedFrontBytes] + v[shard.CountReceivedBackBytes],

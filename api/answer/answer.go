@@ -7,7 +7,9 @@
 // The package has no behaviour except the escaping of text, and must not know
 // where a number comes from. Rates are in bit/s or datagrams/s over the last
 // second, times in milliseconds, shares in percent. An unknown number is absent,
-// never 0.
+// never 0. What counts has a TakenAt by the clock of the relay's process, which
+// begins with the host's time and then only runs: the rate of a counter is the
+// difference of two answers over that of their TakenAt.
 package answer
 
 // Reply is the frame of every answer. An error has a non-zero code, which is

@@ -11,6 +11,7 @@ type BackendList struct {
 	Available   int       `json:"available"`
 	Unavailable string    `json:"unavailable,omitempty"`
 	Backends    []Backend `json:"backends"`
+	TakenAt     time.Time `json:"taken_at"`
 }
 
 // Backend is an SRT server.

@@ -65,6 +65,7 @@ type Session struct {
 
 	OpenedAt        time.Time `json:"opened_at"` // time of the CONCLUSION
 	HandshakeMillis float64   `json:"handshake_ms,omitempty"`
+	TakenAt         time.Time `json:"taken_at"`     // when all of this was read
 	AgeSeconds      float64   `json:"age_seconds"`  // since the handshake was complete
 	IdleSeconds     float64   `json:"idle_seconds"` // since the last datagram either way
 	// Ended says why a closing session ended; see shard.Cause.

@@ -1,9 +1,13 @@
 package answer
 
+import "time"
+
 // ShardList is the answer to GET /api/v1/shards.
 type ShardList struct {
 	Shards []Shard `json:"shards"`
 	Total  Numbers `json:"total"`
+	// TakenAt is when the counters were read.
+	TakenAt time.Time `json:"taken_at"`
 }
 
 // Shard holds the counters of one shard.
@@ -14,6 +18,8 @@ type Shard struct {
 
 // Numbers are the counters of one shard, or their totals.
 type Numbers struct {
+	// Sessions are the established ones, HalfOpen those whose handshake is not
+	// complete. Sessions that have ended count as neither.
 	Sessions uint64 `json:"sessions"`
 	HalfOpen uint64 `json:"half_open"`
 	// Packets and Bytes count what was received, from callers and backends.

@@ -45,6 +45,8 @@ type Stream struct {
 type StreamDetail struct {
 	Stream
 	SessionList []Session `json:"session_list"`
+	// TakenAt is when the reading of the shards began. Each session has its own.
+	TakenAt time.Time `json:"taken_at"`
 }
 
 // History has one value per second for the last two minutes of a stream, oldest first. All

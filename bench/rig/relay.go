@@ -179,7 +179,7 @@ func (r *Relay) Books() (b Books, err error) {
 		}
 		b.Fates += c["forwarded_to_backend"] + c["forwarded_to_caller"] + c["answered"] + c["parked"] + c["consumed"]
 		b.KernelDrops += s.KernelDrops
-		b.Sessions += s.Sessions
+		b.Sessions += c["sessions"]
 		b.Established += c["established"]
 		b.Rejected += c["rejected"]
 		b.ShutdownsMade += c["shutdowns_made"]

@@ -121,7 +121,7 @@ func (w *watched) answer(command tea.Cmd) {
 		w.t.Fatalf("the command is no question")
 	}
 	w.now = w.now.Add(time.Second)
-	s.at = w.now
+	s.at, s.shards.TakenAt = w.now, w.now
 	w.Update(s)
 }
 

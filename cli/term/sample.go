@@ -132,8 +132,8 @@ type speed struct {
 }
 
 func speedOf(before, after sample) speed {
-	seconds := after.at.Sub(before.at).Seconds()
 	a, b := before.shards, after.shards
+	seconds := b.TakenAt.Sub(a.TakenAt).Seconds()
 	// After a restart the counters begin anew.
 	if before.at.IsZero() || seconds <= 0 || b.Total.Packets < a.Total.Packets || len(a.Shards) != len(b.Shards) {
 		return speed{}

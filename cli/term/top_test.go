@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	tea "charm.land/bubbletea/v2"
 	"github.com/charmbracelet/x/ansi"
@@ -286,5 +287,16 @@ func TestTopQuits(t *testing.T) {
 		if _, ok := command().(tea.QuitMsg); !ok {
 			t.Errorf("%v does not quit", key)
 		}
+	}
+}
+
+// How long an answer is under way does not change a rate.
+func TestRatesAreByTheRelaysClock(t *testing.T) {
+	var before, after sample
+	before.at, before.shards.TakenAt = takenAt, takenAt
+	after.at, after.shards.TakenAt = takenAt.Add(1900*time.Millisecond), takenAt.Add(time.Second)
+	after.shards.Total.Bytes = 1000
+	if s := speedOf(before, after); !s.known || s.bits != 8000 {
+		t.Errorf("%+v, want 8000 bit/s", s)
 	}
 }

@@ -74,7 +74,7 @@ func worse(a, b *float64) float64 {
 // Stream returns a stream with its history and all its sessions, also those that are not
 // established or have just ended; false if there are neither.
 func (w *Watch) Stream(ctx context.Context, key string) (answer.StreamDetail, bool, error) {
-	d := answer.StreamDetail{SessionList: []answer.Session{}}
+	d := answer.StreamDetail{SessionList: []answer.Session{}, TakenAt: w.wallTime()}
 	var sum total
 	err := walk(ctx, w.group, make([]shard.View, sliceSize), shard.Filter{Key: &key}, func(views []shard.View) {
 		for i := range views {

@@ -90,7 +90,7 @@ func (w *Watch) session(v *shard.View) answer.Session {
 		Stream: v.Key, StreamID: streamid.Redact(v.StreamID), Role: answer.Role(v.Publish),
 		Caller: v.Caller.String(), Backend: ref(v),
 		CallerSocketID: v.CallerSocket, BackendSocketID: v.BackendSocket,
-		OpenedAt: v.Opened, IdleSeconds: since(v.Taken, v.Seen),
+		OpenedAt: v.Opened, TakenAt: v.Taken.UTC(), IdleSeconds: since(v.Taken, v.Seen),
 		Ended: v.Cause.String(), SRT: negotiated(v),
 		ToBackend:  way(v.ToBackend, &v.Ways[telemetry.ToBackend], r.flow[telemetry.ToBackend]),
 		ToCaller:   way(v.ToCaller, &v.Ways[telemetry.ToCaller], r.flow[telemetry.ToCaller]),

@@ -178,7 +178,7 @@ func TestSessionWhole(t *testing.T) {
 	want := answer.Session{
 		ID: "0-1-7", State: "closing", Stream: "live/a", StreamID: "#!::r=live/a,token=***", Role: "player",
 		Caller: "10.0.0.1:1001", Backend: answer.BackendRef{ID: "b1", Address: "10.1.0.1:10080"},
-		CallerSocketID: 101, BackendSocketID: 201, OpenedAt: v.Opened, HandshakeMillis: 30, AgeSeconds: 10, IdleSeconds: 3,
+		CallerSocketID: 101, BackendSocketID: 201, OpenedAt: v.Opened, TakenAt: v.Taken.UTC(), HandshakeMillis: 30, AgeSeconds: 10, IdleSeconds: 3,
 		Ended: "kicked",
 		SRT: answer.Negotiated{
 			CallerVersion: "1.5.3", BackendVersion: "1.4.1", LatencyToBackendMillis: 120, LatencyToCallerMillis: 200,

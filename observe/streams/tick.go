@@ -51,6 +51,9 @@ func (w *Watch) stepsTo(now time.Time) int {
 	return int(min(max(now.Sub(w.ticked).Round(step)/step, 1), historyLength))
 }
 
+// wallTime returns the present time, by a clock that no setting of the host's changes.
+func (w *Watch) wallTime() time.Time { return w.began.Add(time.Since(w.began)).UTC() }
+
 // clock returns the time since the Watch was made, in 8 bytes instead of a time's 24.
 func (w *Watch) clock(t time.Time) time.Duration { return t.Sub(w.began) }
 

@@ -128,7 +128,7 @@ func (w *Watch) totals(ctx context.Context) (*totals, error) {
 
 // sumUp computes the totals of all streams.
 func (w *Watch) sumUp(ctx context.Context) (*totals, error) {
-	all := &totals{taken: time.Now()}
+	all := &totals{taken: w.wallTime()}
 	byKey := make(map[string]*total)
 	views := make([]shard.View, sliceSize)
 	err := walk(ctx, w.group, views, shard.Filter{State: established}, func(views []shard.View) {
