@@ -84,6 +84,8 @@ type Explainer interface {
 
 // Deps are the parts of the relay that the API serves from.
 type Deps struct {
+	// Name is the relay's name for operators, "" for none.
+	Name      string
 	Shards    Shards
 	Backends  Backends
 	Streams   Streams

@@ -181,13 +181,14 @@ func (h *handler) ready(w http.ResponseWriter, _ *http.Request) {
 type versions struct {
 	Signature string `json:"signature"`
 	Version   string `json:"version"`
+	Name      string `json:"name,omitempty"`
 	Major     int    `json:"major"`
 	Minor     int    `json:"minor"`
 	Revision  int    `json:"revision"`
 }
 
 func (h *handler) versions(w http.ResponseWriter, _ *http.Request) {
-	v := versions{Signature: "srtrelay", Version: h.version}
+	v := versions{Signature: "srtrelay", Version: h.version, Name: h.deps.Name}
 	v.Major, v.Minor, v.Revision = splitVersion(h.version)
 	writeReply(w, http.StatusOK, reply{PID: h.pid, Data: v})
 }

@@ -130,6 +130,7 @@ func everything(t *testing.T, change func(*Deps)) *fixture {
 	if change != nil {
 		change(&d.deps)
 	}
+	d.deps.Name = "edge-1"
 	h := newHandler("v1.2.3", d.deps, d.logger())
 	h.close() // answers without an end, end
 	d.http = h.mux()

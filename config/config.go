@@ -20,6 +20,9 @@ type Config struct {
 	// File is the name of the settings file, "" for none.
 	File string
 
+	// Name is the relay's name for operators, "" for the host's.
+	Name string
+
 	// Listen are the SRT listen addresses, at least one. The unspecified IPv6 address
 	// means both families; port 0 means any free port.
 	Listen []netip.AddrPort

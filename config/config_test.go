@@ -67,9 +67,11 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 	settings := [][2]string{
 		{"listen", "udp://:20081,[::1]:20082,0.0.0.0:20083"},
 		{"api", "0.0.0.0:8080"},
+		{"name", "edge-1"},
 		{"api-allow-remote", "true"},
 		{"api-host", "Relay-1.example.,relay-1"},
 		{"register-token", "a-token-of-16+/="},
+		{"ready-without-backends", "true"},
 		{"metrics-streams", "10"},
 		{"backend", "srt://Origin-1.example:10080,10.0.0.2:10080?weight=3,[fd00::1]:10080"},
 		{"backend-ttl", "45s"},
@@ -117,6 +119,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 	fromFile.args = "--config relay.yaml"
 
 	want := Config{
+		Name: "edge-1", ReadyWithoutBackends: true,
 		Listen: []netip.AddrPort{
 			netip.MustParseAddrPort("[::]:20081"),
 			netip.MustParseAddrPort("[::1]:20082"),

@@ -21,6 +21,7 @@ const (
 	maxWeight   = 1000                 // of one backend against another
 	minToken    = 8                    // shorter is guessed
 	maxToken    = 256
+	maxName     = 64 // as a host's name on Linux
 
 	maxMetricsStreams = 10_000 // a dozen series each; more than Prometheus should be given
 )
@@ -69,6 +70,11 @@ var fields = []field{
 			c.API, err = parseAPI(text)
 			return err
 		},
+	},
+	{
+		name: "name", group: groupFront, arg: "NAME", shown: "the host's name",
+		help: "name of this relay, for operators: the API and the page show it",
+		set:  setName,
 	},
 	{
 		name: "api-allow-remote", group: groupFront, def: "false",

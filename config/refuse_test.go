@@ -73,6 +73,10 @@ func TestRefusals(t *testing.T) {
 		},
 		{flags("--api-allow-remote=si"), `config: --api-allow-remote: "si": not true or false`},
 
+		{flags("--name="), `config: --name: "": not 1 to 64 bytes long`},
+		{flags("--name=" + strings.Repeat("x", 65)), `config: --name: "` + strings.Repeat("x", 65) + `": not 1 to 64 bytes long`},
+		{file("name: ' edge'"), `config: relay.yaml:1: key "name": " edge": begins or ends with a blank, or holds characters that are not printable`},
+
 		{flags("--metrics-streams=-1"), `config: --metrics-streams: "-1": out of range 0 to 10000`},
 		{flags("--metrics-streams=10001"), `config: --metrics-streams: "10001": out of range 0 to 10000`},
 

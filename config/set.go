@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 func setListen(c *Config, text string) error {
@@ -51,6 +53,18 @@ func setBackend(c *Config, text string) error {
 		c.Weights = make(map[string]int)
 	}
 	c.Weights[b] = n
+	return nil
+}
+
+// setName sets the relay's name, which is only shown.
+func setName(c *Config, text string) error {
+	switch {
+	case text == "" || len(text) > maxName:
+		return fmt.Errorf("not 1 to %d bytes long", maxName)
+	case strings.TrimSpace(text) != text || !utf8.ValidString(text) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return errors.New("begins or ends with a blank, or holds characters that are not printable")
+	}
+	c.Name = text
 	return nil
 }
 

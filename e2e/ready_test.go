@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -45,5 +46,19 @@ func TestReadyWithoutBackends(t *testing.T) {
 	r = startRelay(t, "--ready-without-backends")
 	if status, text := r.readiness(); status != http.StatusOK || !strings.Contains(text, `"reason":"no backend is known"`) {
 		t.Errorf("/ready: %d %s", status, text)
+	}
+}
+
+// A relay has the name that it was given, or its host's.
+func TestName(t *testing.T) {
+	t.Parallel()
+	host, err := os.Hostname()
+	must(t, err)
+	for want, flags := range map[string][]string{"edge 1": {"--name", "edge 1"}, host: nil} {
+		var v struct{ Name string }
+		startRelay(t, flags...).get("/api/v1/versions", &v)
+		if v.Name != want {
+			t.Errorf("%q: name %q, want %q", flags, v.Name, want)
+		}
 	}
 }

@@ -3,6 +3,7 @@ package relay
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"srtrelay/api/web"
 	"srtrelay/backend"
 	"srtrelay/balancer/redis"
+	"srtrelay/config"
 	"srtrelay/internal/asynclog"
 	"srtrelay/observe/capture/pcapng"
 	"srtrelay/observe/metrics"
@@ -21,6 +23,7 @@ import (
 // newServer makes the API of the relay's parts.
 func (r *relay) newServer() *api.Server {
 	return api.New(r.version, api.Deps{
+		Name:        nameOf(r.config),
 		Shards:      r.group,
 		Backends:    r,
 		Streams:     r.watch,
@@ -39,6 +42,15 @@ func (r *relay) newServer() *api.Server {
 
 		Supervisor: r.supervisor,
 	}, r.log)
+}
+
+// nameOf returns the relay's name for operators: "" if the host has none either.
+func nameOf(c config.Config) string {
+	if c.Name != "" {
+		return c.Name
+	}
+	host, _ := os.Hostname()
+	return host
 }
 
 // metricsHandler makes the handler of /metrics.

@@ -12,6 +12,7 @@ import (
 type VersionInfo struct {
 	Signature string `json:"signature"`
 	Version   string `json:"version"`
+	Name      string `json:"name"`
 }
 
 // Drained is the answer to Drain.
