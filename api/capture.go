@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -36,11 +37,20 @@ const (
 
 // CaptureHandler answers GET /api/v1/capture with a pcapng file that grows until the
 // capture ends. The HTTP trailers hold the reason and the counts.
-func CaptureHandler(recorder *pcapng.Recorder, log *slog.Logger) http.Handler {
+func CaptureHandler(recorder *pcapng.Recorder, streams Streams, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		job, err := captureJob(r.URL.RawQuery)
+		job, wait, err := captureJob(r.URL.RawQuery)
 		if err != nil {
 			writeError(w, http.StatusBadRequest, err.Error())
+			return
+		}
+		missing, err := findStreams(r.Context(), streams, &job, wait)
+		switch {
+		case err != nil:
+			unavailable(w, err.Error())
+			return
+		case missing != nil:
+			noStream(w, *missing)
 			return
 		}
 		recording, err := recorder.Begin(r.Context(), job)
@@ -99,9 +109,37 @@ func (p deadlineWriter) flush() error {
 	return p.control.Flush()
 }
 
-func captureJob(raw string) (pcapng.Job, error) {
-	p := parseQuery(raw, "stream", "session", "payload", "seconds", "bytes", "rate")
-	job := pcapng.Job{
+// findStreams replaces the names in a job by the keys of the streams that they mean. A
+// name without a stream is missing, or if the capture is to wait for it, becomes all
+// that it may mean.
+func findStreams(ctx context.Context, streams Streams, job *pcapng.Job, wait bool) (missing *string, err error) {
+	limited, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	var keys []string
+	for _, name := range job.Filter.Streams {
+		key, found, err := findStream(limited, streams, name)
+		switch {
+		case err != nil:
+			return nil, err
+		case found:
+			keys = append(keys, key)
+		case !wait:
+			return &name, nil
+		default:
+			keys = append(keys, streamNames(name)...)
+		}
+	}
+	slices.Sort(keys)
+	job.Filter.Streams = slices.Compact(keys)
+	job.Title = titleOf(job.Filter)
+	return nil, nil
+}
+
+// captureJob reads a query. wait says that streams may be named that are not there yet.
+func captureJob(raw string) (job pcapng.Job, wait bool, err error) {
+	p := parseQuery(raw, "stream", "session", "payload", "seconds", "bytes", "rate", "wait")
+	wait = p.word("wait", []string{"true", "false"}) == "true"
+	job = pcapng.Job{
 		Filter: capture.Filter{Streams: p.list("stream")}, // "" is the stream of the default route
 		Keep: capture.Keep{
 			Payload: p.word("payload", []string{"true", "false"}) == "true",
@@ -110,11 +148,8 @@ func captureJob(raw string) (pcapng.Job, error) {
 		Time:  time.Duration(p.number("seconds", 1, maxCaptureTime, defaultCaptureTime)) * time.Second,
 		Bytes: p.bytes("bytes", minCaptureBytes, maxCaptureBytes, defaultCaptureBytes),
 	}
-	var titles []string
-	for i, key := range job.Filter.Streams {
-		key = answer.Unescape(key)
-		job.Filter.Streams[i] = key
-		titles = append(titles, "stream "+strconv.Quote(key))
+	for i, name := range job.Filter.Streams {
+		job.Filter.Streams[i] = answer.Unescape(name)
 	}
 	for _, text := range p.list("session") {
 		id, err := shard.ParseSessionID(text)
@@ -122,13 +157,23 @@ func captureJob(raw string) (pcapng.Job, error) {
 			p.invalid("session", err.Error())
 		}
 		job.Filter.Sessions = append(job.Filter.Sessions, capture.Session(id))
-		titles = append(titles, "session "+strconv.Quote(text))
 	}
-	if len(titles) == 0 {
+	if job.Title = titleOf(job.Filter); job.Title == "" {
 		p.invalid("stream", "missing, name a stream or a session")
 	}
-	job.Title = strings.Join(titles, ", ")
-	return job, p.err
+	return job, wait, p.err
+}
+
+// titleOf names the streams and sessions that a filter selects.
+func titleOf(f capture.Filter) string {
+	var titles []string
+	for _, key := range f.Streams {
+		titles = append(titles, "stream "+strconv.Quote(key))
+	}
+	for _, id := range f.Sessions {
+		titles = append(titles, "session "+strconv.Quote(shard.SessionID(id).String()))
+	}
+	return strings.Join(titles, ", ")
 }
 
 // list returns the values of a repeatable parameter, without duplicates.

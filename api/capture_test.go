@@ -51,6 +51,8 @@ func TestCaptureParameters(t *testing.T) {
 		{query: "stream=live/x", want: byDefault},
 		{query: "stream=live/x&payload=false&token=abc", want: byDefault},
 		{query: "stream=live/x&stream=live/x", want: byDefault},
+		{query: "stream=live/x&wait=true", want: byDefault},
+		{query: "stream=live/x&wait=perhaps", wrong: "wait: "},
 		{query: "stream=", want: with(func(j *pcapng.Job) { j.Filter.Streams, j.Title = []string{""}, `stream ""` })},
 		{query: "stream=live/x&payload=true&seconds=3600&bytes=4GiB&rate=7", want: with(func(j *pcapng.Job) {
 			j.Keep, j.Time, j.Bytes = capture.Keep{Payload: true, Rate: 7}, time.Hour, 4<<30
@@ -78,7 +80,7 @@ func TestCaptureParameters(t *testing.T) {
 		{query: "stream=x&rate=10000001", wrong: "rate: "},
 		{query: strings.Repeat("stream=x&", maxCaptured+1), wrong: "stream: given"},
 	} {
-		got, err := captureJob(c.query)
+		got, wait, err := captureJob(c.query)
 		switch {
 		case c.wrong != "":
 			if err == nil || !strings.HasPrefix(err.Error(), c.wrong) {
@@ -86,6 +88,8 @@ func TestCaptureParameters(t *testing.T) {
 			}
 		case err != nil:
 			t.Errorf("%s: %v", c.query, err)
+		case wait != strings.Contains(c.query, "wait=true"):
+			t.Errorf("%s: wait %v", c.query, wait)
 		case fmt.Sprint(got) != fmt.Sprint(c.want):
 			t.Errorf("%s:\n%+v, want\n%+v", c.query, got, c.want)
 		}
@@ -97,7 +101,7 @@ func TestCaptureRefusals(t *testing.T) {
 	r := relay{}
 	deps := r.deps()
 	recorder := pcapng.NewRecorder(shards, "srtrelay")
-	deps.Capture, deps.Token = CaptureHandler(recorder, discard), "secret"
+	deps.Capture, deps.Token = CaptureHandler(recorder, &r.spoken, discard), "secret"
 	h := newHandler("v1", deps, discard).mux()
 	ask := func(method, query string, status int, words string) {
 		t.Helper()
@@ -110,11 +114,16 @@ func TestCaptureRefusals(t *testing.T) {
 	ask("HEAD", "stream=x&token=secret", 405, "")
 	ask("POST", "stream=x&token=secret", 405, "")
 	ask("GET", "stream=x&token=secret&seconds=x", 400, "seconds: ")
+	ask("GET", "stream=nobody/here&token=secret", 404, "no such stream: nobody/here")
+	ask("GET", "stream=x&stream=nobody/here&token=secret&wait=false", 404, "no such stream: nobody/here")
 	shards.err = fmt.Errorf("%w: 0-1-2", shard.ErrNoSession)
 	ask("GET", "session=0-1-2&token=secret", 404, "0-1-2")
 	shards.err = errors.New("the relay stops")
 	ask("GET", "stream=x&token=secret", 503, "the relay stops")
 	shards.err = nil
+	r.spoken.err = errors.New("no shard answers")
+	ask("GET", "stream=x&token=secret", 503, "no shard answers")
+	r.spoken.err = nil
 	for range pcapng.MaxRecordings {
 		running, err := recorder.Begin(t.Context(), pcapng.Job{})
 		if err != nil {
@@ -131,7 +140,7 @@ func TestCaptureIsStreamed(t *testing.T) {
 	shards := new(tapped)
 	r := relay{}
 	deps := r.deps()
-	deps.Capture = CaptureHandler(pcapng.NewRecorder(shards, "srtrelay v1"), discard)
+	deps.Capture = CaptureHandler(pcapng.NewRecorder(shards, "srtrelay v1"), &r.spoken, discard)
 	server := httptest.NewUnstartedServer(newHandler("v1", deps, discard).mux())
 	const limit = 100 * time.Millisecond
 	server.Config.ReadTimeout, server.Config.WriteTimeout = limit, limit
@@ -189,7 +198,7 @@ func TestCaptureClientLeaves(t *testing.T) {
 	shards := new(tapped)
 	r := relay{}
 	deps := r.deps()
-	deps.Capture = CaptureHandler(pcapng.NewRecorder(shards, "srtrelay"), discard)
+	deps.Capture = CaptureHandler(pcapng.NewRecorder(shards, "srtrelay"), &r.spoken, discard)
 	server := httptest.NewServer(newHandler("v1", deps, discard).mux())
 	defer server.Close()
 	deadline := time.Now().Add(20 * time.Second)

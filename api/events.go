@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net/http"
 	"slices"
@@ -25,21 +26,23 @@ const (
 
 // eventFilter says which events a reader wants.
 type eventFilter struct {
-	kinds  []string // none for all
-	stream string
-	any    bool   // of any stream
-	after  string // ID of the last event seen; "" for new events only
+	kinds   []string // none for all
+	streams []string // keys; none for any stream
+	after   string   // ID of the last event seen; "" for new events only
 }
 
 func (q *eventFilter) matches(e *answer.Event) bool {
-	return (q.any || e.Stream == q.stream) && (len(q.kinds) == 0 || slices.Contains(q.kinds, e.Kind))
+	return (len(q.streams) == 0 || slices.Contains(q.streams, e.Stream)) && (len(q.kinds) == 0 || slices.Contains(q.kinds, e.Kind))
 }
 
 // eventQuery reads the filter. A browser that reconnects sends Last-Event-ID by
 // itself; after is the same for other clients, and 0 asks for all events kept.
 func eventQuery(r *http.Request) (eventFilter, error) {
 	p := parseQuery(r.URL.RawQuery, "kind", "stream", "after")
-	q := eventFilter{kinds: p.values["kind"], stream: answer.Unescape(p.text("stream")), any: !p.values.Has("stream"), after: p.text("after")}
+	q := eventFilter{kinds: p.values["kind"], after: p.text("after")}
+	if p.values.Has("stream") {
+		q.streams = streamNames(answer.Unescape(p.text("stream")))
+	}
 	name := "after"
 	if last := r.Header.Get("Last-Event-ID"); last != "" {
 		name, q.after = "Last-Event-ID", last
@@ -55,6 +58,24 @@ func eventQuery(r *http.Request) (eventFilter, error) {
 	return q, p.err
 }
 
+// nameStream leaves only the exact name if there is a stream of it. Otherwise one may
+// begin, and so the filter keeps both that the name may mean. The same goes for shards
+// that do not answer.
+func (h *handler) nameStream(ctx context.Context, q *eventFilter) {
+	if len(q.streams) < 2 {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	if h.querySlots.acquire(limited) != nil {
+		return
+	}
+	defer h.querySlots.release()
+	if key, found, err := findStream(limited, h.deps.Streams, q.streams[0]); err == nil && found && key == q.streams[0] {
+		q.streams = q.streams[:1]
+	}
+}
+
 // events streams the feed as server-sent events.
 func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 	q, err := eventQuery(r)
@@ -62,6 +83,7 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
+	h.nameStream(r.Context(), &q)
 	reader := h.deps.Feed.subscribe()
 	if reader == nil {
 		unavailable(w, "too many readers of events")

@@ -16,6 +16,13 @@ func (h *handler) sessions(w http.ResponseWriter, r *http.Request) {
 	}
 	var list answer.SessionList
 	if !h.queryShards(w, r, func(ctx context.Context) (err error) {
+		if q.Stream != nil {
+			key, _, err := findStream(ctx, h.deps.Streams, *q.Stream)
+			if err != nil {
+				return err
+			}
+			q.Stream = &key
+		}
 		list, err = h.deps.Streams.Sessions(ctx, q)
 		return err
 	}) {
@@ -100,13 +107,17 @@ func (h *handler) stream(w http.ResponseWriter, r *http.Request) {
 	var d answer.StreamDetail
 	var known bool
 	if !h.queryShards(w, r, func(ctx context.Context) (err error) {
-		d, known, err = h.deps.Streams.Stream(ctx, key)
+		for _, name := range streamNames(key) {
+			if d, known, err = h.deps.Streams.Stream(ctx, name); known || err != nil {
+				break
+			}
+		}
 		return err
 	}) {
 		return
 	}
 	if !known {
-		writeError(w, http.StatusNotFound, "no such stream: "+answer.Escape(key))
+		noStream(w, key)
 		return
 	}
 	d.Key, d.SessionList = answer.Escape(d.Key), h.sanitizeSessions(r, d.SessionList)

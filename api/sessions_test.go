@@ -22,6 +22,7 @@ type spoken struct {
 	sessions answer.SessionQuery
 	streams  answer.StreamQuery
 	kicked   []string
+	absent   map[string]bool // keys that have no session
 	err      error
 	hold     func(ctx context.Context) error // what a question waits for
 }
@@ -42,7 +43,7 @@ func (s *spoken) wait(ctx context.Context) error {
 
 func (s *spoken) Sessions(ctx context.Context, q answer.SessionQuery) (answer.SessionList, error) {
 	s.noting(func() { s.sessions = q })
-	if q.Cursor == "end" {
+	if q.Cursor == "end" || q.Stream != nil && (strings.HasSuffix(*q.Stream, "nobody/here") || s.absent[*q.Stream]) {
 		return answer.SessionList{}, s.wait(ctx)
 	}
 	return answer.SessionList{Sessions: []answer.Session{oneSession()}, Cursor: "end"}, s.wait(ctx)
@@ -77,7 +78,7 @@ func (s *spoken) Stream(ctx context.Context, key string) (answer.StreamDetail, b
 	if key != "" {
 		d.SessionList = []answer.Session{oneSession()}
 	}
-	return d, key == "" || key == "v/live/a", s.wait(ctx)
+	return d, key == "" || key == "v/live/a" || key == "__defaultVhost__/live/b", s.wait(ctx)
 }
 
 var moment = time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC)

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"reflect"
 	"strings"
 	"sync"
@@ -55,6 +56,9 @@ func (r *fakeRelay) answer(w http.ResponseWriter, q *http.Request) {
 		_, _ = io.WriteString(w, "id: 1\ndata: {\"id\":1,\"time\":\"2026-01-02T03:04:05Z\",\"kind\":\"backend-gone\",\"backend\":\"a\\nb\"}\n\n")
 		_ = http.NewResponseController(w).Flush()
 		<-q.Context().Done()
+	case path == "capture" && q.URL.Query().Get("stream") == "empty":
+		w.Header().Set("Content-Type", "application/x-pcapng")
+		_, _ = w.Write(emptyCapture)
 	case path == "capture":
 		w.Header().Set("Content-Type", "application/x-pcapng")
 		_, _ = w.Write(captured)
@@ -82,10 +86,22 @@ func (r *fakeRelay) answer(w http.ResponseWriter, q *http.Request) {
 	}
 }
 
-// captured is a pcapng file of a header and nothing else.
-var captured = binary.LittleEndian.AppendUint32(append(
-	binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(
-		binary.LittleEndian.AppendUint32(nil, 0x0A0D0D0A), 28), 0x1A2B3C4D), make([]byte, 12)...), 28)
+// emptyCapture is a pcapng file of a header and nothing else, captured one with an
+// empty packet.
+var (
+	emptyCapture = block(0x0A0D0D0A, 0x1A2B3C4D, 0, 0, 0)
+	captured     = append(slices.Clone(emptyCapture), block(3, 0)...)
+)
+
+// block is a block of a pcapng file.
+func block(kind uint32, words ...uint32) []byte {
+	length := uint32(4 * (len(words) + 3))
+	var b []byte
+	for _, word := range slices.Concat([]uint32{kind, length}, words, []uint32{length}) {
+		b = binary.LittleEndian.AppendUint32(b, word)
+	}
+	return b
+}
 
 // run runs a command line against the relay.
 func (r *fakeRelay) run(args ...string) (code int, stdout, stderr string) {
@@ -233,14 +249,18 @@ func TestToken(t *testing.T) {
 }
 
 // interrupting is a standard stream that interrupts the process, as Ctrl-C
-// does, when something has been written.
+// does, when more than a number of bytes has been written.
 type interrupting struct {
 	text    bytes.Buffer
+	after   int
 	signals chan<- os.Signal
 }
 
 func (w *interrupting) Write(p []byte) (int, error) {
 	n, err := w.text.Write(p)
+	if w.text.Len() <= w.after {
+		return n, err
+	}
 	select {
 	case w.signals <- syscall.SIGINT:
 	default:
@@ -271,19 +291,27 @@ func TestEventsUntilInterrupted(t *testing.T) {
 func TestCaptureUntilInterrupted(t *testing.T) {
 	r := newFakeRelay(t)
 	s, _, stderr, signals := testShell(nil)
-	out := &interrupting{signals: signals}
+	out := &interrupting{signals: signals, after: len(emptyCapture)}
 	s.Stdout = out
 	code := s.Run([]string{"capture", "--session", "1", "--api", r.Listener.Addr().String(), "-o", "-"})
-	if code != exitClean || !bytes.Equal(out.text.Bytes(), captured) || stderr.String() != "0 packets, 28 bytes written\n" {
+	if code != exitClean || !bytes.Equal(out.text.Bytes(), captured) || stderr.String() != "1 packets, 44 bytes written\n" {
 		t.Errorf("exit %d, %d bytes\n%s", code, out.text.Len(), stderr)
 	}
 	file := filepath.Join(t.TempDir(), "x.pcapng")
-	code, _, said := r.run("capture", "--stream=", "--session=1", "--time", "90s", "--bytes", "2MiB", "--rate=5", "--payload", "--output="+file)
-	if got, err := os.ReadFile(file); code != exitClean || err != nil || !bytes.Equal(got, captured) || said != "0 packets, 28 bytes written to "+file+"\n" {
+	code, _, said := r.run("capture", "--stream=", "--session=1", "--wait", "--time", "90s", "--bytes", "2MiB", "--rate=5", "--payload", "--output="+file)
+	if got, err := os.ReadFile(file); code != exitClean || err != nil || !bytes.Equal(got, captured) || said != "1 packets, 44 bytes written to "+file+"\n" {
 		t.Errorf("exit %d, %v, %s", code, err, said)
 	}
-	if got := r.asked[len(r.asked)-1]; got != "GET /api/v1/capture?bytes=2097152&payload=true&rate=5&seconds=90&session=1&stream=" {
+	if got := r.asked[len(r.asked)-1]; got != "GET /api/v1/capture?bytes=2097152&payload=true&rate=5&seconds=90&session=1&stream=&wait=true" {
 		t.Errorf("asked %s", got)
+	}
+	// An empty file is no success.
+	code, _, said = r.run("capture", "--stream=empty", "--output="+file)
+	if want := "0 packets, 28 bytes written to " + file + "\nsrtrelay: capture: no datagram came: the file is empty\n"; code != exitFailed || said != want {
+		t.Errorf("exit %d, %s", code, said)
+	}
+	if code, _, _ := r.run("capture", "--stream=x", "--time=90s", "-o", file); code != exitClean {
+		t.Errorf("exit %d", code)
 	}
 	// A refused capture leaves an older file alone.
 	r.token = "x"

@@ -36,6 +36,7 @@ func (s *Shell) captureCommand() *cobra.Command {
 		Args: argCount(0, 0, "no arguments"), ValidArgsFunction: cobra.NoFileCompletions,
 		Annotations: map[string]string{
 			noteText: "Streams do not wait for a capture: datagrams that the relay has no time to copy are missing in\nthe file, and counted at its end.",
+			exitText: "0 captured, 1 nothing to capture, or the relay cannot be reached or refuses, 2 the command line\nis wrong.",
 		},
 	}
 	a := s.newAPICommand(c)
@@ -51,6 +52,7 @@ func (s *Shell) captureCommand() *cobra.Command {
 	placeholder(c, "rate", "N")
 	c.Flags().StringVarP(&j.file, "output", "o", "", "file to write; - for standard output")
 	placeholder(c, "output", "FILE")
+	c.Flags().BoolVar(&j.query.Wait, "wait", false, "wait for streams that are not there yet")
 	completeFlag(c, "stream", a.complete(-1, streamKeys))
 	completeFlag(c, "session", a.complete(-1, sessionIDs))
 	c.RunE = a.run(func(ctx context.Context, cl *client.Client, _ []string) error {
@@ -131,6 +133,9 @@ func (j *captureJob) run(ctx context.Context, c *client.Client) error {
 		}
 	}
 	progress.end(body.End())
+	if err == nil && progress.packets == 0 {
+		err = errors.New("no datagram came: the file is empty")
+	}
 	return err
 }
 

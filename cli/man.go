@@ -152,8 +152,8 @@ func (r *roff) rest() {
 	r.macro("SH", "EXAMPLES")
 	r.item("srtrelay --backend srt://10.0.0.1:10080 --backend srt://10.0.0.2:10080", "run a relay with two backends")
 	r.item("srtrelay top --sort loss", "watch the streams that lose most")
-	r.item("srtrelay sessions --stream __defaultVhost__/live/livestream --json", "the sessions of a stream, for a script")
-	r.item("srtrelay capture --stream __defaultVhost__/live/livestream -o file.pcapng", "headers of a stream's datagrams, for Wireshark")
+	r.item("srtrelay sessions --stream live/livestream --json", "the sessions of a stream, for a script")
+	r.item("srtrelay capture --stream live/livestream -o file.pcapng", "headers of a stream's datagrams, for Wireshark")
 }
 
 // capitalized returns text with a capital letter first.

@@ -96,6 +96,12 @@ func (a *apiCommand) listSessions(ctx context.Context, c *client.Client, q answe
 			break
 		}
 	}
+	if len(all.Sessions) == 0 && q.Stream != nil {
+		// None that fit the other filters, or a name that no stream has?
+		if _, err := client.Stream(*q.Stream).Do(ctx, c); err != nil {
+			return err
+		}
+	}
 	if a.json {
 		return a.printJSON(all)
 	}

@@ -21,7 +21,7 @@ func (s *Shell) streamsCommand() *cobra.Command {
 			"the sums of its sessions; RTT and loss are those of its worst session.",
 		Args: argCount(0, 1, "at most one KEY; quote it if it has characters that are special to the shell"),
 		Annotations: map[string]string{
-			noteText: "KEY is vhost/app/stream as the list shows it; '' is the default route.",
+			noteText: "KEY is vhost/app/stream as the list shows it, or app/stream for the default vhost; '' is the default\nroute.",
 		},
 	}
 	a := s.newAPICommand(c)

@@ -160,7 +160,7 @@ func TestCaptureDissects(t *testing.T) {
 				l := startBackend(t, srttest.ListenerConfig{Local: at, Mode: srttest.Echo})
 				r := startRelay(t, backendAt(l.Addr()), "--listen="+at.String())
 				const streamID = "#!::h=live.example,r=app/captured,m=publish"
-				c := r.capture("payload=" + strconv.FormatBool(payload) + "&stream=" + url.QueryEscape(keyOf(t, r, streamID)))
+				c := r.capture("wait=true&payload=" + strconv.FormatBool(payload) + "&stream=" + url.QueryEscape(keyOf(t, r, streamID)))
 				const n = 40
 				other := mustDial(t, r.addr, srttest.CallerOptions{StreamID: "#!::r=app/other,m=publish"})
 				s := mustDial(t, r.addr, srttest.CallerOptions{StreamID: streamID})

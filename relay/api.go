@@ -37,7 +37,7 @@ func (r *relay) newServer() *api.Server {
 		Connections: r.connections,
 		Feed:        r.sinks.feed,
 		Metrics:     r.metricsHandler(),
-		Capture:     api.CaptureHandler(pcapng.NewRecorder(r.group, "srtrelay "+r.version), r.log),
+		Capture:     api.CaptureHandler(pcapng.NewRecorder(r.group, "srtrelay "+r.version), r.watch, r.log),
 		Page:        web.Handler(),
 
 		Supervisor: r.supervisor,

@@ -45,7 +45,7 @@ func parse(s string, d rules.Dialect) (r parsed, err error) {
 // KeyAmong is the affinity key; see StreamID.KeyAmong.
 func (r parsed) KeyAmong(known func(vhost string) bool) string {
 	if r.exact {
-		return defaultVhost + "/" + r.App + "/" + r.Stream
+		return DefaultVhost + "/" + r.App + "/" + r.Stream
 	}
 	return r.StreamID.KeyAmong(known)
 }

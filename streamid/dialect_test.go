@@ -70,7 +70,7 @@ func TestRead(t *testing.T) {
 		}
 		want := c.key
 		if want != "" {
-			want = defaultVhost + "/" + want
+			want = DefaultVhost + "/" + want
 		}
 		if !errors.Is(err, c.err) || key != want || r.Dialect != c.as || r.Publish != c.publish || err == nil && r.Params != c.params {
 			t.Errorf("%q as %q: %+v, key %q, %v; want %+v", c.in, c.dialect, r, key, err, c)

@@ -16,7 +16,8 @@ import (
 
 // Defaults of SRS for what a stream ID leaves out.
 const (
-	defaultVhost    = "__defaultVhost__"
+	// DefaultVhost is in the keys of all streams without a vhost of their own.
+	DefaultVhost    = "__defaultVhost__"
 	defaultApp      = "live"
 	defaultStreamID = "#!::r=live/livestream,m=publish"
 	accessPrefix    = "#!::"
@@ -81,7 +82,7 @@ func (id StreamID) KeyAmong(known func(vhost string) bool) string {
 	vhost := id.Vhost
 	_, err := netip.ParseAddr(vhost)
 	if err == nil || !strings.Contains(vhost, ".") || known != nil && !known(vhost) {
-		vhost = defaultVhost
+		vhost = DefaultVhost
 	}
 	return vhost + "/" + id.App + "/" + withoutExtension(id.Stream)
 }

@@ -250,3 +250,15 @@ func TestSessionPageAndClosing(t *testing.T) {
 		}
 	})
 }
+
+// An address may name a stream as people do, and a session that never was.
+func TestAddressesThatPeopleWrite(t *testing.T) {
+	r := startRelay(t, 3)
+	key := streamAt(1, 0, 0).Key
+	r.tell(answer.Event{Kind: "session-ended", Stream: key, Cause: "caller"})
+	p := openTab(t, r.server.URL+"/#/stream/"+strings.TrimPrefix(key, "__defaultVhost__/"), 1440, 900, "light")
+	p.await(`document.querySelector("#stream-parts").checkVisibility() && location.hash === "#/stream/` + key + `"`)
+	p.await(`document.querySelectorAll("#stream-events .event").length === 1`)
+	read[int](p, `location.hash = "#/session/9-9-9"; 1`)
+	p.await(`document.querySelector("#session-gone").textContent.startsWith("There is no session")`)
+}

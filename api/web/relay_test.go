@@ -186,7 +186,8 @@ func (r *fakeRelay) index(key string) int {
 }
 
 func (r *fakeRelay) one(w http.ResponseWriter, q *http.Request) any {
-	i := r.index(q.URL.Query().Get("key"))
+	key := q.URL.Query().Get("key")
+	i := max(r.index(key), r.index("__defaultVhost__/"+key))
 	if i < 0 {
 		refuse(w, http.StatusNotFound, "no such stream")
 		return nil

@@ -27,7 +27,7 @@ type readers struct {
 const askEvery = time.Second
 
 // capturePath captures three of the streams that stay, 5 s at a time.
-const capturePath = "/api/v1/capture?seconds=5&payload=true" +
+const capturePath = "/api/v1/capture?seconds=5&payload=true&wait=true" +
 	"&stream=__defaultVhost__/live/s0&stream=__defaultVhost__/live/s1&stream=__defaultVhost__/live/s2"
 
 func startReaders(ctx context.Context, api *peers.API) *readers {

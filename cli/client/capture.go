@@ -15,6 +15,7 @@ import (
 type CaptureQuery struct {
 	Streams  []string // affinity keys, "" being the default route's
 	Sessions []string
+	Wait     bool // for streams that are not there yet
 	Payload  bool
 	Duration time.Duration // whole seconds
 	Bytes    int64
@@ -30,6 +31,9 @@ func (c *Client) Capture(ctx context.Context, q CaptureQuery) (*Recording, error
 	}
 	if len(q.Sessions) > 0 {
 		ask["session"] = q.Sessions
+	}
+	if q.Wait {
+		ask.Set("wait", "true")
 	}
 	if q.Payload {
 		ask.Set("payload", "true")

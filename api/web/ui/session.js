@@ -83,6 +83,7 @@ export class SessionPage {
       if (error.status !== 404) throw error;
       // An ID is never used again: what ended stays ended.
       if (id !== this.id) return;
+      setText(this.gone, this.session ? "This session has ended." : "There is no session with this ID: it has ended, or never was.");
       this.found(false);
       this.closing.gone();
       return;

@@ -8,7 +8,7 @@ import { Facts, settled } from "./facts.js";
 import { Legs } from "./legs.js";
 import { bitrate, bytes, count, counted, millis, moment, percent } from "./numbers.js";
 import * as relay from "./relay.js";
-import { keyText } from "./route.js";
+import { keyText, streamLink } from "./route.js";
 import { SessionTable } from "./sessions.js";
 import { tightest } from "./verdict.js";
 
@@ -72,6 +72,11 @@ export class StreamPage {
       return;
     }
     if (key !== this.key) return;
+    if (stream.key !== key) {
+      // The address had a short name; events have the whole one.
+      location.replace(streamLink(stream.key));
+      return;
+    }
     this.found(true);
     this.fill(stream);
   }
