@@ -98,6 +98,9 @@ type Deps struct {
 	TTL time.Duration
 	// Token must come with every call that changes something; "" for no token.
 	Token string
+	// ReadToken must come with every call that tells who streams what, unless Token
+	// does; "" for none.
+	ReadToken string
 	// Hosts are the names that a Host header may hold beside IP addresses and
 	// localhost.
 	Hosts []string

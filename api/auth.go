@@ -4,10 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"log/slog"
-	"net"
 	"net/http"
-	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,20 +18,27 @@ import (
 const registerPath = "/api/v1/srs/register"
 
 // authorize wraps a handler that changes something. It asks for the token, if one
-// is set, and refuses calls of other sites' web pages: a page in an operator's
-// browser reaches a loopback address as well as the operator does.
+// is set, and refuses calls of other web pages: a page in an operator's browser
+// reaches a loopback address as well as the operator does.
 func (h *handler) authorize(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		// Check permits a cross-site GET, whose answer the page cannot read. But a
-		// capture or a profile has a cost, so it is refused here.
-		if err := h.crossOrigin.Check(r); err != nil || r.Header.Get("Sec-Fetch-Site") == "cross-site" {
+		// Check permits another page's GET, whose answer that page cannot read. But
+		// a capture or a profile has a cost, so it is refused here. same-site is
+		// also a page on another port of this host, with which it shares cookies.
+		site := r.Header.Get("Sec-Fetch-Site")
+		if err := h.crossOrigin.Check(r); err != nil || site == "cross-site" || site == "same-site" {
 			h.refuse(w, r, http.StatusForbidden, "request of a web page from elsewhere")
 			return
 		}
-		if why := h.unauthorized(r); why != "" {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			h.refuse(w, r, http.StatusUnauthorized, why)
-			return
+		if h.deps.Token != "" {
+			switch a, why := h.accessOf(r); a {
+			case accessNone:
+				h.unauthorized(w, r, why)
+				return
+			case accessRead:
+				h.refuse(w, r, http.StatusForbidden, "token: may only read, which takes --register-token")
+				return
+			}
 		}
 		next(w, r)
 	}
@@ -60,36 +64,94 @@ func (h *handler) maySeeSocketIDs(r *http.Request) bool {
 	if h.deps.Token == "" {
 		return peerOf(r).Addr().IsLoopback()
 	}
-	return h.unauthorized(r) == ""
+	a, _ := h.accessOf(r)
+	return a == accessFull
 }
 
-// unauthorized returns why a request is refused, "" if it is not. The token comes as
-// a bearer header, as the rest of the register call's path, or as ?token=; the first
-// of these that is present counts.
-func (h *handler) unauthorized(r *http.Request) string {
-	if h.deps.Token == "" {
-		return ""
+// authorizeRead wraps a handler that tells who streams what. It asks for one of both
+// tokens if a read token is set.
+func (h *handler) authorizeRead(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if h.deps.ReadToken != "" {
+			if a, why := h.accessOf(r); a == accessNone {
+				h.unauthorized(w, r, why)
+				return
+			}
+			h.renewLogin(w, r)
+		}
+		next(w, r)
 	}
-	given, _ := strings.CutPrefix(r.URL.Path, registerPath+"/") // decoded: %2F is a slash
-	if given == "" || given == r.URL.Path {
-		given = r.URL.Query().Get("token")
+}
+
+func (h *handler) unauthorized(w http.ResponseWriter, r *http.Request, why string) {
+	w.Header().Set("WWW-Authenticate", "Bearer")
+	h.refuse(w, r, http.StatusUnauthorized, why)
+}
+
+// access is what a client may do. Where a token is not set, no access is needed.
+type access byte
+
+const (
+	accessNone access = iota
+	accessRead        // lists, metrics and the page
+	accessFull        // everything
+)
+
+func (a access) String() string { return [...]string{"none", "read", "full"}[a] }
+
+// accessOf returns what a request may do by its token or, without one, by its login. If
+// that is nothing, it returns why.
+func (h *handler) accessOf(r *http.Request) (access, string) {
+	given, why := tokenOf(r)
+	switch {
+	case why != "":
+		return accessNone, why
+	case given == "":
+		if a, _ := h.logins.find(r, time.Now()); a != accessNone {
+			return a, ""
+		}
+		return accessNone, "token: missing"
 	}
+	if a := h.accessByToken(given); a != accessNone {
+		return a, ""
+	}
+	return accessNone, "token: wrong"
+}
+
+// tokenOf returns the token of a request, or why what it has is none. The token comes as
+// a bearer header, as the rest of the register call's path, or as ?token=; the first of
+// these that is present counts.
+func tokenOf(r *http.Request) (given, why string) {
 	if header := r.Header.Get("Authorization"); header != "" {
 		scheme, token, _ := strings.Cut(header, " ")
 		if !strings.EqualFold(scheme, "Bearer") {
-			return "token: Authorization is not of the Bearer scheme"
+			return "", "token: Authorization is not of the Bearer scheme"
 		}
-		given = strings.TrimSpace(token)
+		return strings.TrimSpace(token), ""
 	}
-	if given == "" {
-		return "token: missing"
+	given, found := strings.CutPrefix(r.URL.Path, registerPath+"/") // decoded: %2F is a slash
+	if !found || given == "" {
+		given = r.URL.Query().Get("token")
 	}
-	// Comparing hashes takes the same time whatever the token and its length.
-	want, got := sha256.Sum256([]byte(h.deps.Token)), sha256.Sum256([]byte(given))
-	if subtle.ConstantTimeCompare(want[:], got[:]) != 1 {
-		return "token: wrong"
+	return given, ""
+}
+
+// accessByToken compares hashes, which takes the same time whatever the token and its
+// length.
+func (h *handler) accessByToken(given string) access {
+	got := sha256.Sum256([]byte(given))
+	is := func(token string) bool {
+		want := sha256.Sum256([]byte(token))
+		return token != "" && subtle.ConstantTimeCompare(want[:], got[:]) == 1
 	}
-	return ""
+	full, read := is(h.deps.Token), is(h.deps.ReadToken)
+	switch {
+	case full:
+		return accessFull
+	case read:
+		return accessRead
+	}
+	return accessNone
 }
 
 // redactedPath returns a request's path as logs and errors may quote it. What follows
@@ -102,47 +164,6 @@ func redactedPath(r *http.Request) string {
 		}
 	}
 	return answer.Escape(r.URL.Path)
-}
-
-// rejectRebinding refuses every request whose Host header does not name the relay.
-// A web page whose own name resolves to the relay's address (DNS rebinding) has the
-// relay's origin for the browser and could read every answer, but its Host header
-// still holds the page's name.
-//
-// A request with the token is no such page. So SRS servers may use any name for the
-// relay.
-func (h *handler) rejectRebinding(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !h.isOwnHost(r.Host) && (h.deps.Token == "" || h.unauthorized(r) != "") {
-			h.refuse(w, r, http.StatusForbidden, "host: neither an address nor localhost nor a name given by --api-host")
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// isOwnHost reports whether a Host header names the relay: by IP address, as
-// localhost, or by a name of --api-host. Browsers always send a Host header, so an
-// empty one is a health check's.
-func (h *handler) isOwnHost(host string) bool {
-	if host == "" {
-		return true
-	}
-	name, _, err := net.SplitHostPort(host)
-	if err != nil {
-		name = host
-	}
-	// SRS writes an IPv6 address and a port without brackets. No name has a colon.
-	if i := strings.LastIndexByte(host, ':'); err != nil && i >= 0 {
-		if _, err := netip.ParseAddr(host[:i]); err == nil {
-			return true
-		}
-	}
-	name = strings.TrimSuffix(strings.Trim(name, "[]"), ".")
-	if _, err = netip.ParseAddr(name); err == nil || strings.EqualFold(name, "localhost") {
-		return true
-	}
-	return slices.ContainsFunc(h.deps.Hosts, func(own string) bool { return strings.EqualFold(name, own) })
 }
 
 // refusalLog logs refused calls, at most one line per refusalEvery. SRS ignores the

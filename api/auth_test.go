@@ -214,7 +214,7 @@ func (c *countingConn) Read(b []byte) (int, error) {
 func TestPagesElsewhereStartNoCapture(t *testing.T) {
 	d := everything(t, func(r *Deps) { r.Token = "" })
 	d.from = "127.0.0.1:40000"
-	for site, want := range map[string]int{"cross-site": 403, "same-origin": 200, "none": 200, "": 200} {
+	for site, want := range map[string]int{"cross-site": 403, "same-site": 403, "same-origin": 200, "none": 200, "": 200} {
 		if w := d.call("GET", "/api/v1/capture?stream=a", "", "Sec-Fetch-Site", site); w.Code != want {
 			t.Errorf("%q: %d, want %d", site, w.Code, want)
 		}

@@ -25,6 +25,7 @@ type handler struct {
 	crossOrigin *http.CrossOriginProtection
 	refusals    refusalLog
 	clock       clock
+	logins      *logins
 	// longLivedSlots bounds the open feeds and captures.
 	longLivedSlots semaphore
 	// querySlots bounds the queries to all shards, largeSlots the large answers in
@@ -47,7 +48,7 @@ func newHandler(version string, deps Deps, log *slog.Logger) *handler {
 	return &handler{
 		longLivedSlots: make(semaphore, deps.Connections.longLived),
 		version:        version, pid: strconv.Itoa(os.Getpid()), deps: deps, log: log,
-		crossOrigin: http.NewCrossOriginProtection(), refusals: refusalLog{log: log}, clock: clock{time.Now()},
+		crossOrigin: http.NewCrossOriginProtection(), refusals: refusalLog{log: log}, clock: clock{time.Now()}, logins: newLogins(),
 		querySlots: make(semaphore, maxQueries), largeSlots: make(semaphore, maxLarge), closing: closing, close: closeAll,
 	}
 }
@@ -73,31 +74,32 @@ func (h *handler) routes() map[string]methods {
 	routes := map[string]methods{
 		"/live":                         get(h.live),
 		"/ready":                        get(h.ready),
-		"/metrics":                      get(h.deps.Metrics.ServeHTTP),
+		"/metrics":                      get(h.authorizeRead(h.deps.Metrics.ServeHTTP)),
 		"/api/v1/openapi.yaml":          get(openAPI),
 		"/api/v1/versions":              get(h.versions),
-		"/api/v1/backends":              get(h.backends),
-		"/api/v1/origins":               get(h.backends), // SRS's word for backends
+		"/api/v1/backends":              get(h.authorizeRead(h.backends)),
+		"/api/v1/origins":               get(h.authorizeRead(h.backends)), // SRS's word for backends
 		"/api/v1/backends/{id}":         {http.MethodDelete: h.authorize(h.forget)},
 		"/api/v1/backends/{id}/drain":   post(h.authorize(h.drain(true))),
 		"/api/v1/backends/{id}/undrain": post(h.authorize(h.drain(false))),
+		loginPath:                       {http.MethodPost: h.login, http.MethodDelete: h.logout},
 		registerPath:                    post(h.authorize(h.register)),
 		registerPath + "/{token...}":    post(h.authorize(h.register)),
-		"/api/v1/shards":                get(h.shards),
-		"/api/v1/resolve":               get(h.resolve),
-		"/api/v1/sessions":              get(h.limitLarge(h.sessions)),
-		"/api/v1/streams":               get(h.limitLarge(h.streams)),
-		"/api/v1/streams/one":           get(h.limitLarge(h.stream)),
-		"/api/v1/events":                {http.MethodGet: h.longLived(h.events)},
+		"/api/v1/shards":                get(h.authorizeRead(h.shards)),
+		"/api/v1/resolve":               get(h.authorizeRead(h.resolve)),
+		"/api/v1/sessions":              get(h.authorizeRead(h.limitLarge(h.sessions))),
+		"/api/v1/streams":               get(h.authorizeRead(h.limitLarge(h.streams))),
+		"/api/v1/streams/one":           get(h.authorizeRead(h.limitLarge(h.stream))),
+		"/api/v1/events":                {http.MethodGet: h.authorizeRead(h.longLived(h.events))},
 	}
-	session := get(h.session)
+	session := get(h.authorizeRead(h.session))
 	session[http.MethodDelete] = h.authorize(h.kick)
 	routes["/api/v1/sessions/{id}"] = session
 	if h.deps.Capture != nil {
 		routes["/api/v1/capture"] = methods{http.MethodGet: h.authorizeSocketIDs(h.longLived(h.deps.Capture.ServeHTTP))}
 	}
 	if h.deps.Page != nil {
-		routes["/{$}"], routes["/ui/"] = get(h.deps.Page.ServeHTTP), get(h.deps.Page.ServeHTTP)
+		routes["/{$}"], routes["/ui/"] = get(h.page), get(h.page)
 	}
 	h.profiles(routes)
 	return routes

@@ -95,7 +95,7 @@ type asked struct {
 func TestOpenAPIHoldsAnswers(t *testing.T) {
 	c := openContract(t)
 	token := []string{"Authorization", "Bearer secret-token"}
-	good := everything(t, nil)
+	good, locked := everything(t, nil), everything(t, func(r *Deps) { r.ReadToken = "for-readers" })
 	beat := good.call("POST", register, sample, token...)
 	if beat.Code != 200 {
 		t.Fatal(beat.Body)
@@ -113,7 +113,7 @@ func TestOpenAPIHoldsAnswers(t *testing.T) {
 		}
 		switch {
 		case strings.HasSuffix(op, " 401"):
-			c.hold(good, asked{method, path + query, body, 401, false})
+			c.hold(locked, asked{method, path + query, body, 401, false})
 		case strings.HasSuffix(op, " 403"):
 			foreign := everything(t, nil)
 			foreign.host = "evil.example"
@@ -138,6 +138,8 @@ var answered = []asked{
 	{"GET", "/metrics", "", 200, false},
 	{"GET", "/api/v1/openapi.yaml", "", 200, false},
 	{"GET", "/api/v1/versions", "", 200, false},
+	{"POST", "/api/v1/login", "", 200, false},
+	{"DELETE", "/api/v1/login", "", 200, false},
 	{"GET", "/api/v1/backends", "", 200, false},
 	{"GET", "/api/v1/origins", "", 200, false},
 	{"GET", "/api/v1/shards", "", 200, false},

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -15,11 +16,12 @@ import (
 
 // apiCommand holds the flags of a command that calls the API of a running relay.
 type apiCommand struct {
-	shell *Shell
-	api   string
-	token string
-	json  bool
-	exact bool
+	shell     *Shell
+	api       string
+	token     string
+	readToken string
+	json      bool
+	exact     bool
 }
 
 // newAPICommand adds the flags that name the relay.
@@ -28,6 +30,7 @@ func (s *Shell) newAPICommand(c *cobra.Command) *apiCommand {
 	c.Flags().SortFlags = false
 	stringFlag(c, &a.api, "api", "HOST:PORT", "address of the relay's API; default "+client.DefaultAPI+"; env SRTRELAY_API, PROXY_SYSTEM_API")
 	stringFlag(c, &a.token, "register-token", "TOKEN", "token for calls that change something; safer in SRTRELAY_REGISTER_TOKEN")
+	stringFlag(c, &a.readToken, "read-token", "TOKEN", "token for calls that only read, if the relay has one for them; safer in SRTRELAY_READ_TOKEN")
 	return a
 }
 
@@ -50,23 +53,23 @@ func placeholder(c *cobra.Command, name, arg string) {
 
 // client returns a client of the relay that the flags or the environment name.
 func (a *apiCommand) client() (*client.Client, error) {
-	api, token := a.api, a.token
-	for _, name := range []string{"SRTRELAY_API", "PROXY_SYSTEM_API"} {
-		if api == "" {
-			api, _ = a.shell.LookupEnv(name)
-		}
-	}
-	if api == "" {
-		api = client.DefaultAPI
-	}
-	if token == "" {
-		token, _ = a.shell.LookupEnv("SRTRELAY_REGISTER_TOKEN")
-	}
+	api := cmp.Or(a.api, a.variable("SRTRELAY_API"), a.variable("PROXY_SYSTEM_API"), client.DefaultAPI)
+	// Whoever has the token for changes may read too.
+	token := cmp.Or(a.token, a.variable("SRTRELAY_REGISTER_TOKEN"), a.readToken, a.variable("SRTRELAY_READ_TOKEN"))
 	dial, err := client.ParseAddress(api)
 	if err != nil {
 		return nil, &usageError{cause: err}
 	}
 	return client.New(dial, token), nil
+}
+
+// variable returns a variable of the environment, "" if it is not set.
+func (a *apiCommand) variable(name string) string {
+	text, set := a.shell.LookupEnv(name)
+	if !set {
+		return ""
+	}
+	return text
 }
 
 // run returns the function of a command that calls the API. The first signal ends ctx, the

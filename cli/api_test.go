@@ -246,6 +246,13 @@ func TestToken(t *testing.T) {
 	if code := s.Run([]string{"backends", "drain", "a"}); code != exitClean {
 		t.Errorf("token and address of the environment: exit %d", code)
 	}
+	// A command that only reads takes either; the one that allows more goes first.
+	for _, args := range []string{"--read-token R", "--register-token R", "--read-token wrong --register-token R"} {
+		r.token = "R"
+		if code, _, stderr := r.run(strings.Fields("capture --stream x -o - --time 1s " + args)...); code != exitClean {
+			t.Errorf("%s: exit %d, %s", args, code, stderr)
+		}
+	}
 }
 
 // interrupting is a standard stream that interrupts the process, as Ctrl-C

@@ -29,6 +29,7 @@ Usage:
 Flags:
   --api HOST:PORT         address of the relay's API; default 127.0.0.1:12025; env SRTRELAY_API, PROXY_SYSTEM_API
   --register-token TOKEN  token for calls that change something; safer in SRTRELAY_REGISTER_TOKEN
+  --read-token TOKEN      token for calls that only read, if the relay has one for them; safer in SRTRELAY_READ_TOKEN
   --caller IP             the caller's address, for rules that look at it; default this host's
   --port N                the port that the caller dials, for rules that look at it; default none
   --json                  print the relay's answer as it came

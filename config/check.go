@@ -54,6 +54,15 @@ func (c *Config) checkAPI(from origins) error {
 	if url.PathEscape(c.RegisterToken) != c.RegisterToken || strings.ContainsAny(c.RegisterToken, ";{}'\"#") {
 		c.warn("%s: holds characters that the heartbeat's url in srs.conf must have percent-encoded, like / as %%2F", from.of("register-token"))
 	}
+	switch c.ReadToken {
+	case "":
+	case c.RegisterToken:
+		return fmt.Errorf("config: %s: the same as --register-token, give readers another", from.of("read-token"))
+	default:
+		if c.RegisterToken == "" {
+			return fmt.Errorf("config: %s: needs --register-token, without which everybody may change what only some may read", from.of("read-token"))
+		}
+	}
 	if c.API.Addr().IsLoopback() {
 		if v := from["api"]; v.origin == "PROXY_SYSTEM_API" && !strings.Contains(v.texts[0], "127.0.0.1") {
 			c.warn("PROXY_SYSTEM_API: the API listens on %s, unlike that of SRS's proxy: "+

@@ -38,6 +38,9 @@ type Config struct {
 	RegisterToken string
 	// ReadyWithoutBackends lets /ready say 200 while no backend can take a stream.
 	ReadyWithoutBackends bool
+	// ReadToken must come with API calls that only read, unless RegisterToken does; ""
+	// for none.
+	ReadToken string
 	// MetricsStreams is the number of streams with metrics of their own.
 	MetricsStreams int
 	// Backends are the static backends as host:port. Names are not resolved.

@@ -91,7 +91,13 @@ var fields = []field{
 		name: "register-token", group: groupFront, arg: "TOKEN", shown: "none",
 		help: "asked of registration and changing API calls: bearer, ?token= or register/TOKEN; safer in a variable or the file",
 		show: func(string) string { return "***" },
-		set:  setToken,
+		set:  setToken(func(c *Config) *string { return &c.RegisterToken }),
+	},
+	{
+		name: "read-token", group: groupFront, arg: "TOKEN", shown: "none",
+		help: "asked of calls that only read, such as lists, metrics and the page's, unless they bring --register-token",
+		show: func(string) string { return "***" },
+		set:  setToken(func(c *Config) *string { return &c.ReadToken }),
 	},
 	{
 		name: "ready-without-backends", group: groupFront, def: "false",

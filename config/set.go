@@ -89,15 +89,17 @@ func setAPIHost(c *Config, text string) error {
 
 // setToken sets a token, which must fit into a header and a URL. An empty token, such as a
 // shell makes of an unset variable, is refused.
-func setToken(c *Config, text string) error {
-	switch {
-	case len(text) < minToken || len(text) > maxToken:
-		return fmt.Errorf("not %d to %d characters long", minToken, maxToken)
-	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
-		return errors.New("holds blanks or letters that are not ASCII")
+func setToken(at func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		switch {
+		case len(text) < minToken || len(text) > maxToken:
+			return fmt.Errorf("not %d to %d characters long", minToken, maxToken)
+		case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
+			return errors.New("holds blanks or letters that are not ASCII")
+		}
+		*at(c) = text
+		return nil
 	}
-	c.RegisterToken = text
-	return nil
 }
 
 func setLevel(c *Config, text string) error {

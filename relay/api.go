@@ -33,6 +33,7 @@ func (r *relay) newServer() *api.Server {
 		Rules:       r.rules.live(),
 		TTL:         r.config.BackendTTL,
 		Token:       r.config.RegisterToken,
+		ReadToken:   r.config.ReadToken,
 		Hosts:       r.config.APIHosts,
 		Connections: r.connections,
 		Feed:        r.sinks.feed,

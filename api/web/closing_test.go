@@ -62,6 +62,32 @@ func TestRefusalLeavesWhatIsTyped(t *testing.T) {
 	})
 }
 
+// A relay that shows nothing without a token: the page asks for it, and goes on with a
+// cookie that no script can read.
+func TestLogin(t *testing.T) {
+	r := startRelay(t, 5)
+	r.token, r.private = "secret", true
+	p := openTab(t, r.server.URL+"/", 1440, 900, "light")
+	p.await(`document.activeElement.id === "login-token"`)
+	enter := func(token string) {
+		p.do(chromedp.SendKeys(chromedp.CSS("#login-token"), token))
+		p.await(fmt.Sprintf(`document.querySelector("#login-token").value === %q`, token))
+		p.press(kb.Enter)
+	}
+	enter("wrong")
+	p.await(`document.querySelector("dialog[open] .problem").textContent === "The relay does not take this token."`)
+	read[int](p, `document.querySelector("#login-token").value = ""; 1`)
+	enter("secret")
+	p.await(`!document.querySelector("dialog[open]") && document.querySelector("#version").textContent === "v0.5.0"`)
+	if cookie := read[string](p, `document.cookie`); cookie != "" {
+		t.Errorf("a script reads %q", cookie)
+	}
+	r.change(func() { // its login ends
+		r.token = "another"
+	})
+	p.await(`document.activeElement.id === "login-token"`)
+}
+
 // What turns the direction of writing, or cannot be seen, is shown as bytes,
 // whoever put it there.
 func TestHostileTextIsShownAsBytes(t *testing.T) {

@@ -30,6 +30,7 @@ type fakeRelay struct {
 	lives   bool // each answer about the shards is a second later
 	pid     string
 	token   string
+	private bool     // even versions are only for who has logged in
 	closed  []string // sessions
 	asked   []string // path and query of every request for streams
 	after   []string // what every reader of events had already
@@ -90,7 +91,21 @@ func (r *fakeRelay) handler() http.Handler {
 			}
 		})
 	}
-	call("GET /api/v1/versions", func(http.ResponseWriter, *http.Request) any { return map[string]string{"version": "v0.5.0"} })
+	call("GET /api/v1/versions", func(w http.ResponseWriter, q *http.Request) any {
+		if r.private && !r.loggedIn(q) {
+			refuse(w, http.StatusUnauthorized, "token: missing")
+			return nil
+		}
+		return map[string]string{"version": "v0.5.0"}
+	})
+	call("POST /api/v1/login", func(w http.ResponseWriter, q *http.Request) any {
+		if q.Header.Get("Authorization") != "Bearer "+r.token {
+			refuse(w, http.StatusUnauthorized, "token: wrong")
+			return nil
+		}
+		http.SetCookie(w, &http.Cookie{Name: loginCookie(q), Value: r.token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
+		return map[string]string{"access": "full"}
+	})
 	call("GET /api/v1/shards", func(http.ResponseWriter, *http.Request) any {
 		if r.lives {
 			r.second++
@@ -215,8 +230,8 @@ func (r *fakeRelay) session(w http.ResponseWriter, q *http.Request) any {
 }
 
 func (r *fakeRelay) close(w http.ResponseWriter, q *http.Request) any {
-	if r.token != "" && q.Header.Get("Authorization") != "Bearer "+r.token {
-		refuse(w, http.StatusUnauthorized, "token: wrong")
+	if r.token != "" && !r.loggedIn(q) {
+		refuse(w, http.StatusUnauthorized, "token: missing")
 		return nil
 	}
 	r.closed = append(r.closed, q.PathValue("id"))
@@ -224,6 +239,17 @@ func (r *fakeRelay) close(w http.ResponseWriter, q *http.Request) any {
 		panic(http.ErrAbortHandler)
 	}
 	return map[string]string{"id": q.PathValue("id")}
+}
+
+// loginCookie has the port in its name, as the relay's: browsers send a cookie to all ports.
+func loginCookie(q *http.Request) string {
+	_, port, _ := net.SplitHostPort(q.Host)
+	return "login-" + port
+}
+
+func (r *fakeRelay) loggedIn(q *http.Request) bool {
+	c, err := q.Cookie(loginCookie(q))
+	return err == nil && c.Value == r.token
 }
 
 // repeat tells the last event once more, as a relay may after a break.

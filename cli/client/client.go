@@ -204,7 +204,7 @@ func errorText(response *http.Response, said string) string {
 		text = response.Status
 	}
 	if response.StatusCode == http.StatusUnauthorized {
-		text += "; give --register-token or SRTRELAY_REGISTER_TOKEN"
+		text += "; give --register-token or SRTRELAY_REGISTER_TOKEN, or for what only reads SRTRELAY_READ_TOKEN"
 	}
 	return text
 }

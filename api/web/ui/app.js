@@ -6,6 +6,7 @@ import { BackendList } from "./backends.js";
 import { DropTable } from "./drops.js";
 import { EventList } from "./events.js";
 import { Feed } from "./feed.js";
+import { Login } from "./login.js";
 import { bitrate, count, packets } from "./numbers.js";
 import { Pulse } from "./pulse.js";
 import * as relay from "./relay.js";
@@ -23,6 +24,7 @@ const streams = new StreamTable(() => pulse?.now());
 const backends = new BackendList(byID("backends"), (id) => chooseBackend(id === streams.backend ? "" : id));
 const streamPage = new StreamPage(feed);
 const sessionPage = new SessionPage(() => pulse.now());
+const login = new Login(() => pulse.now());
 const views = { overview: byID("overview"), stream: byID("stream-view"), session: byID("session-view") };
 feed.subscribe((all) => events.set(all));
 
@@ -77,7 +79,7 @@ function welcome({ pid, data }) {
   process = pid;
 }
 
-function told({ state, text, left }) {
+function told({ state, text, left, status }) {
   const line = byID("status");
   setAttribute(line, "data-state", state);
   setText(byID("status-text"), text);
@@ -86,6 +88,7 @@ function told({ state, text, left }) {
   setAttribute(document.body, "data-state", state);
   if (state !== "paused") setAttribute(document.body, "data-begun", true);
   if (state === "paused") feed.close();
+  if (status === 401) login.ask();
 }
 
 function show() {

@@ -44,9 +44,9 @@ export class Closing {
     if (this.yes.disabled) return;
     const { session, done } = this;
     const token = this.token.value;
-    if (!this.asked.hidden) relay.setToken(token);
     this.yes.disabled = true;
     try {
+      if (!this.asked.hidden) await relay.login(token);
       await relay.closeSession(session.id);
       if (session === this.session) this.gone();
       done();
@@ -59,7 +59,8 @@ export class Closing {
 
   // failed says why; sent is the token that was refused.
   failed(error, sent) {
-    if (error.status === 401) {
+    // Logged in with the token for reading, the relay answers 403.
+    if (error.status === 401 || error.status === 403) {
       const again = !this.asked.hidden;
       setAttribute(this.asked, "hidden", null);
       this.problem(again ? "The relay does not take this token." : "The relay wants its token for this.");

@@ -6,8 +6,8 @@ import { Away, Refused } from "./relay.js";
 const period = 1000;
 const longestPause = 15_000;
 
-// Pulse calls ask(signal) and reports how it goes with told({state, text}):
-// state is live, away, refused or paused.
+// Pulse calls ask(signal) and reports how it goes with told({state, text, left, status}):
+// state is live, away, refused or paused, and status the HTTP status of a refusal.
 export class Pulse {
   constructor(ask, told) {
     this.ask = ask;
@@ -79,7 +79,7 @@ export class Pulse {
       }
       const state = error instanceof Away ? "away" : "refused";
       const text = error instanceof Away ? "relay away, retrying" : `relay says: ${error.message}`;
-      this.told({ state, text, left });
+      this.told({ state, text, left, status: error.status });
       this.timer = setTimeout(count, 500);
     };
     count();

@@ -14,15 +14,10 @@ export class Refused extends Error {
 // An answer is made from memory; one that takes this long is not coming.
 const patience = 10_000;
 
-// The token lives as long as this tab shows this page, and is stored nowhere.
-let token = "";
-export const setToken = (text) => { token = text; };
-
 export const root = (path) => new URL(path, document.baseURI).href;
 
-async function call(path, { method = "GET", signal, guarded = false } = {}) {
+async function call(path, { method = "GET", signal, headers = {} } = {}) {
   const limit = AbortSignal.timeout(patience);
-  const headers = guarded && token ? { Authorization: `Bearer ${token}` } : {};
   let response;
   let body;
   try {
@@ -46,12 +41,15 @@ function query(parameters) {
   return new URLSearchParams(set.map(([key, value]) => [key, String(value)])).toString();
 }
 
+// A login is a cookie that no script can read. The token itself is stored nowhere.
+export const login = (token) => call("api/v1/login", { method: "POST", headers: { Authorization: `Bearer ${token}` } });
+
 export const versions = (signal) => call("api/v1/versions", { signal });
 export const shards = async (signal) => (await call("api/v1/shards", { signal })).data;
 export const backends = async (signal) => (await call("api/v1/backends", { signal })).data;
 export const streams = async (parameters, signal) => (await call(`api/v1/streams?${query(parameters)}`, { signal })).data;
-export const session = async (id, signal) => (await call(`api/v1/sessions/${encodeURIComponent(id)}`, { signal, guarded: true })).data;
-export const closeSession = (id) => call(`api/v1/sessions/${encodeURIComponent(id)}`, { method: "DELETE", guarded: true });
+export const session = async (id, signal) => (await call(`api/v1/sessions/${encodeURIComponent(id)}`, { signal })).data;
+export const closeSession = (id) => call(`api/v1/sessions/${encodeURIComponent(id)}`, { method: "DELETE" });
 
 // The default route's key is empty and must be said all the same.
 export const stream = async (key, signal) => (await call(`api/v1/streams/one?key=${encodeURIComponent(key)}`, { signal })).data;
