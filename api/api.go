@@ -9,8 +9,10 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	stdlog "log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -104,6 +106,8 @@ type Deps struct {
 	// Hosts are the names that a Host header may hold beside IP addresses and
 	// localhost.
 	Hosts []string
+	// Certificate makes the server speak TLS; nil for plain HTTP.
+	Certificate *Certificate
 	// Connections bounds the server's connections; nil for MaxConnections.
 	Connections *Connections
 	// Feed holds the events for GET /api/v1/events.
@@ -125,12 +129,13 @@ type Server struct {
 	http        http.Server
 	listener    net.Listener
 	connections *Connections
+	certificate *Certificate
 }
 
 // New returns a server of the given version.
 func New(version string, deps Deps, log *slog.Logger) *Server {
 	h := newHandler(version, deps, log)
-	s := &Server{connections: h.deps.Connections, http: http.Server{
+	s := &Server{connections: h.deps.Connections, certificate: deps.Certificate, http: http.Server{
 		Handler:           h.recoverPanics(http.MaxBytesHandler(h.mux(), maxBodyBytes)),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,
@@ -141,7 +146,7 @@ func New(version string, deps Deps, log *slog.Logger) *Server {
 		// OPTIONS * is answered like any other unknown call.
 		DisableGeneralOptionsHandler: true,
 
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorLog: stdlog.New(&connectionLog{log: log}, "", 0),
 	}}
 	// Shutdown waits for all handlers, and feeds and captures do not end by themselves.
 	s.http.RegisterOnShutdown(h.close)
@@ -165,7 +170,11 @@ func (s *Server) Addr() netip.AddrPort {
 
 // Serve answers requests until Shutdown, and then returns nil.
 func (s *Server) Serve() error {
-	if err := s.http.Serve(boundedListener{s.listener, s.connections}); !errors.Is(err, http.ErrServerClosed) {
+	var l net.Listener = boundedListener{s.listener, s.connections}
+	if s.certificate != nil {
+		l = tls.NewListener(l, s.certificate.config())
+	}
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve the API: %w", err)
 	}
 	return nil

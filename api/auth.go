@@ -3,10 +3,8 @@ package api
 import (
 	"crypto/sha256"
 	"crypto/subtle"
-	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"srtrelay/api/answer"
@@ -164,37 +162,4 @@ func redactedPath(r *http.Request) string {
 		}
 	}
 	return answer.Escape(r.URL.Path)
-}
-
-// refusalLog logs refused calls, at most one line per refusalEvery. SRS ignores the
-// answer to its heartbeat, so the operator finds the reason in the relay's log only.
-type refusalLog struct {
-	log *slog.Logger
-
-	mu   sync.Mutex
-	next time.Time // earliest time of the next line
-	held int       // refusals since the last line
-}
-
-// refusalEvery is the least time between two lines.
-const refusalEvery = 10 * time.Second
-
-func (l *refusalLog) note(now time.Time, r *http.Request, why string) {
-	l.mu.Lock()
-	held := l.held
-	if now.Before(l.next) {
-		l.held++
-		l.mu.Unlock()
-		return
-	}
-	l.next, l.held = now.Add(refusalEvery), 0
-	l.mu.Unlock()
-	// Neither the query nor the end of the path: they may hold a token.
-	l.log.Warn("call refused", "method", r.Method, "path", redactedPath(r), "from", r.RemoteAddr, "reason", why, "more_before", held)
-}
-
-// refuse answers with an error and logs it.
-func (h *handler) refuse(w http.ResponseWriter, r *http.Request, status int, why string) {
-	h.refusals.note(time.Now(), r, why)
-	writeError(w, status, why)
 }

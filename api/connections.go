@@ -1,6 +1,7 @@
 package api
 
 import (
+	"crypto/tls"
 	"net"
 	"net/http"
 	"net/netip"
@@ -116,6 +117,9 @@ func (c *Connections) remove(n *conn) {
 
 // track implements http.Server's ConnState.
 func (c *Connections) track(raw net.Conn, state http.ConnState) {
+	if secure, ok := raw.(*tls.Conn); ok {
+		raw = secure.NetConn()
+	}
 	n, ok := raw.(*conn)
 	if !ok {
 		return

@@ -3,8 +3,11 @@ package cli
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os/signal"
 	"time"
 
@@ -18,6 +21,7 @@ import (
 type apiCommand struct {
 	shell     *Shell
 	api       string
+	ca        string
 	token     string
 	readToken string
 	json      bool
@@ -28,7 +32,8 @@ type apiCommand struct {
 func (s *Shell) newAPICommand(c *cobra.Command) *apiCommand {
 	a := &apiCommand{shell: s}
 	c.Flags().SortFlags = false
-	stringFlag(c, &a.api, "api", "HOST:PORT", "address of the relay's API; default "+client.DefaultAPI+"; env SRTRELAY_API, PROXY_SYSTEM_API")
+	stringFlag(c, &a.api, "api", "HOST:PORT", "address or https:// URL; default "+client.DefaultAPI+"; env SRTRELAY_API, PROXY_SYSTEM_API")
+	stringFlag(c, &a.ca, "ca", "FILE", "PEM file of the certificates to trust at https://; default the system's; env SRTRELAY_CA")
 	stringFlag(c, &a.token, "register-token", "TOKEN", "token for calls that change something; safer in SRTRELAY_REGISTER_TOKEN")
 	stringFlag(c, &a.readToken, "read-token", "TOKEN", "token for calls that only read, if the relay has one for them; safer in SRTRELAY_READ_TOKEN")
 	return a
@@ -60,7 +65,31 @@ func (a *apiCommand) client() (*client.Client, error) {
 	if err != nil {
 		return nil, &usageError{cause: err}
 	}
-	return client.New(dial, token), nil
+	roots, err := a.roots()
+	if err != nil {
+		return nil, &usageError{cause: err}
+	}
+	return client.New(dial, token, roots), nil
+}
+
+// roots returns the certificates of --ca, nil for those of the system.
+func (a *apiCommand) roots() (*x509.CertPool, error) {
+	name := cmp.Or(a.ca, a.variable("SRTRELAY_CA"))
+	if name == "" {
+		return nil, nil
+	}
+	text, err := a.shell.ReadFile(name)
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		err = path.Err // the message names the file already
+	}
+	if err != nil {
+		return nil, fmt.Errorf("--ca: %s: %w", name, err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--ca: %s: no certificate in it", name)
+	}
+	return roots, nil
 }
 
 // variable returns a variable of the environment, "" if it is not set.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"srtrelay/api"
 	"srtrelay/config"
 	"srtrelay/streamid"
 	"srtrelay/streamid/rules"
@@ -21,6 +22,11 @@ func (s *Shell) checkCommand() *cobra.Command {
 		return s.withSettings(args, func(loaded config.Config) error {
 			if loaded.Rules != "" {
 				if _, err := rules.Open(loaded.Rules, streamid.Check); err != nil {
+					return exit(s.refuse(err))
+				}
+			}
+			if loaded.APICert != "" {
+				if _, err := api.OpenCertificate(loaded.APICert, loaded.APIKey); err != nil {
 					return exit(s.refuse(err))
 				}
 			}

@@ -38,6 +38,7 @@ func TestCheck(t *testing.T) {
 				"ok: 2 static backends, rules in " + good + "\n", "",
 		},
 		{"check --backend a:1 --rules " + bad, nil, exitCannotStart, "", "bad.yaml:1: key \"defualt\": unknown key"},
+		{"check --backend a:1 --api-tls-cert " + good + " --api-tls-key gone.pem", nil, exitCannotStart, "", "certificate: gone.pem: no such file or directory"},
 		{"check --shard 2", nil, exitCannotStart, "", "config: --shard: unknown flag, did you mean \"--shards\"?"},
 		{"check --config gone.yaml", nil, exitCannotStart, "", "config: file gone.yaml: file does not exist"},
 		{"config --shards=x", nil, exitCannotStart, "", "config: --shards: \"x\": not a number"},

@@ -27,7 +27,8 @@ Usage:
   srtrelay resolve [flags] STREAMID
 
 Flags:
-  --api HOST:PORT         address of the relay's API; default 127.0.0.1:12025; env SRTRELAY_API, PROXY_SYSTEM_API
+  --api HOST:PORT         address or https:// URL; default 127.0.0.1:12025; env SRTRELAY_API, PROXY_SYSTEM_API
+  --ca FILE               PEM file of the certificates to trust at https://; default the system's; env SRTRELAY_CA
   --register-token TOKEN  token for calls that change something; safer in SRTRELAY_REGISTER_TOKEN
   --read-token TOKEN      token for calls that only read, if the relay has one for them; safer in SRTRELAY_READ_TOKEN
   --caller IP             the caller's address, for rules that look at it; default this host's

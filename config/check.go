@@ -54,6 +54,13 @@ func (c *Config) checkAPI(from origins) error {
 	if url.PathEscape(c.RegisterToken) != c.RegisterToken || strings.ContainsAny(c.RegisterToken, ";{}'\"#") {
 		c.warn("%s: holds characters that the heartbeat's url in srs.conf must have percent-encoded, like / as %%2F", from.of("register-token"))
 	}
+	if (c.APICert == "") != (c.APIKey == "") {
+		set, missing := "api-tls-cert", "api-tls-key"
+		if c.APICert == "" {
+			set, missing = missing, set
+		}
+		return fmt.Errorf("config: %s: needs --%s too", from.of(set), missing)
+	}
 	switch c.ReadToken {
 	case "":
 	case c.RegisterToken:

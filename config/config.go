@@ -34,6 +34,9 @@ type Config struct {
 	// APIHosts are the names that a Host header may hold beside IP addresses and
 	// localhost, in lower case.
 	APIHosts []string
+	// APICert and APIKey are the files of the API's certificate and its key, "" for plain
+	// HTTP. They are not read here.
+	APICert, APIKey string
 	// RegisterToken must come with API calls that change something; "" for no token.
 	RegisterToken string
 	// ReadyWithoutBackends lets /ready say 200 while no backend can take a stream.

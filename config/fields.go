@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"slices"
 	"time"
 )
@@ -88,6 +87,16 @@ var fields = []field{
 		reset: func(c *Config) { c.APIHosts = nil },
 	},
 	{
+		name: "api-tls-cert", group: groupFront, arg: "FILE", shown: "none",
+		help: "PEM file of the API's certificate and chain, for https in place of http; read again when it changes",
+		set:  setFile(func(c *Config) *string { return &c.APICert }),
+	},
+	{
+		name: "api-tls-key", group: groupFront, arg: "FILE", shown: "none",
+		help: "PEM file of the key of --api-tls-cert",
+		set:  setFile(func(c *Config) *string { return &c.APIKey }),
+	},
+	{
 		name: "register-token", group: groupFront, arg: "TOKEN", shown: "none",
 		help: "asked of registration and changing API calls: bearer, ?token= or register/TOKEN; safer in a variable or the file",
 		show: func(string) string { return "***" },
@@ -126,13 +135,7 @@ var fields = []field{
 	{
 		name: "rules", group: groupBack, arg: "FILE", shown: "none",
 		help: "YAML file of stream ID rules; read again on SIGHUP and when it changes",
-		set: func(c *Config, text string) error {
-			if text == "" {
-				return errors.New("file name missing")
-			}
-			c.Rules = text
-			return nil
-		},
+		set:  setFile(func(c *Config) *string { return &c.Rules }),
 	},
 	{
 		name: "policy", group: groupBack, arg: "NAME", def: "least-sessions",

@@ -102,6 +102,16 @@ func setToken(at func(*Config) *string) func(*Config, string) error {
 	}
 }
 
+func setFile(at func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		if text == "" {
+			return errors.New("file name missing")
+		}
+		*at(c) = text
+		return nil
+	}
+}
+
 func setLevel(c *Config, text string) error {
 	levels := map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,

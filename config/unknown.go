@@ -10,7 +10,7 @@ import (
 // ("NAME=value" each) that names no setting, and one for all variables of SRS's proxy that
 // the relay ignores.
 func UnknownVariables(environ []string) []string {
-	known := []string{envName("config")}
+	known := []string{envName("config"), "SRTRELAY_CA"} // the second is for commands that ask a relay
 	for i := range fields {
 		known = append(known, envName(fields[i].name))
 		for _, alias := range fields[i].aliases {

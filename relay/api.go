@@ -35,6 +35,7 @@ func (r *relay) newServer() *api.Server {
 		Token:       r.config.RegisterToken,
 		ReadToken:   r.config.ReadToken,
 		Hosts:       r.config.APIHosts,
+		Certificate: r.certificate,
 		Connections: r.connections,
 		Feed:        r.sinks.feed,
 		Metrics:     r.metricsHandler(),

@@ -65,6 +65,7 @@ type relay struct {
 	quality     *metrics.Quality
 	watch       *streams.Watch
 	state       *readiness
+	certificate *api.Certificate // nil without TLS
 	connections *api.Connections
 	server      *api.Server
 	ledger      *sessionLedger
@@ -146,6 +147,9 @@ func (r *relay) openAPI() error {
 	r.state = &readiness{
 		registry: r.registry, withoutBackends: r.config.ReadyWithoutBackends, shared: r.balancer.shared, lines: r.lines,
 	}
+	if err := r.openCertificate(); err != nil {
+		return err
+	}
 	r.connections = api.NewConnections(r.files.apiConnections())
 	r.server = r.newServer()
 	return r.server.Listen(r.config.API)
@@ -186,6 +190,9 @@ func (r *relay) startTasks(ctx, background context.Context) {
 	r.tasks.Loop(background, "heartbeats", func(ctx context.Context) { expireBackends(ctx, r.registry, r.log) })
 	r.tasks.Loop(background, "rules", func(ctx context.Context) { r.rules.watch(ctx, r.sinks.publishRulesReload, r.log) })
 	r.tasks.Loop(background, "backend rates", func(ctx context.Context) { r.bitrates.follow(ctx, r.group) })
+	if r.certificate != nil {
+		r.tasks.Loop(background, "certificate", r.watchCertificate)
+	}
 	r.loopUntilReady(ctx, background, "backend names", firstLookupsTimeout, func(ctx context.Context, ready func()) {
 		resolveNames(ctx, r.registry, r.process, ready)
 	})

@@ -7,6 +7,8 @@ package client
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,19 +38,30 @@ const (
 
 // Client calls the API of one relay. Any goroutine may use it. Call Close at the end.
 type Client struct {
-	api   string
-	token string
-	http  http.Client
+	scheme string
+	api    string
+	token  string
+	http   http.Client
 }
 
+// https stands before an address whose API speaks TLS.
+const https = "https://"
+
 // New returns a client of the relay at api, an address as ParseAddress returns it. Every call
-// sends the token, unless it is "".
-func New(api, token string) *Client {
-	return &Client{api: api, token: token, http: http.Client{
+// sends the token, unless it is "". With TLS the relay's certificate must be one of roots or
+// signed by them, or by those of the system if roots is nil.
+func New(api, token string, roots *x509.CertPool) *Client {
+	scheme := "http"
+	if bare, secure := strings.CutPrefix(api, https); secure {
+		scheme, api = "https", bare
+	}
+	return &Client{scheme: scheme, api: api, token: token, http: http.Client{
 		// No proxy: it could not reach the relay's loopback address. No redirects:
 		// the API has none, and other hosts must not get the token.
 		Transport: &http.Transport{
 			DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+			TLSHandshakeTimeout: dialTimeout,
 			MaxIdleConnsPerHost: 2,
 			IdleConnTimeout:     30 * time.Second,
 		},
@@ -149,7 +162,7 @@ func (c *Client) read(from io.Reader) ([]byte, error) {
 
 // send makes a call and returns the response with its body unread.
 func (c *Client) send(ctx context.Context, method, path string, query url.Values, header http.Header) (*http.Response, error) {
-	at := url.URL{Scheme: "http", Host: c.api, RawQuery: query.Encode()}
+	at := url.URL{Scheme: c.scheme, Host: c.api, RawQuery: query.Encode()}
 	at.Path, at.RawPath = unescaped(path), path
 	request, err := http.NewRequestWithContext(ctx, method, at.String(), nil)
 	if err != nil {
@@ -187,6 +200,8 @@ func (c *Client) check(response *http.Response, body []byte) error {
 	}
 	err := json.Unmarshal(body, &frame)
 	switch {
+	case response.StatusCode == http.StatusBadRequest && bytes.HasPrefix(body, []byte("Client sent an HTTP request to an HTTPS server")):
+		return fmt.Errorf("%s speaks TLS: give --api https://%s, with a name that its certificate has", c.api, c.api)
 	case err != nil:
 		return fmt.Errorf("%s is no srtrelay, or another version: %w", c.api, err)
 	case frame.Code == nil:
@@ -210,12 +225,15 @@ func errorText(response *http.Response, said string) string {
 }
 
 // ParseAddress returns the address to dial for a value of serve's --api: an empty host or the
-// unspecified address means this host.
+// unspecified address means this host. With TLS https:// is in front of it.
 func ParseAddress(text string) (string, error) {
-	bare := text
-	for _, scheme := range []string{"http://", "tcp://"} {
+	bare, front := text, ""
+	for _, scheme := range []string{"http://", "tcp://", https} {
 		if len(bare) >= len(scheme) && strings.EqualFold(bare[:len(scheme)], scheme) {
 			bare = bare[len(scheme):]
+			if scheme == https {
+				front = https
+			}
 			break
 		}
 	}
@@ -236,5 +254,5 @@ func ParseAddress(text string) (string, error) {
 	case "::":
 		host = "::1"
 	}
-	return net.JoinHostPort(host, port), nil
+	return front + net.JoinHostPort(host, port), nil
 }

@@ -2,8 +2,10 @@ package client
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -17,7 +19,7 @@ import (
 func serving(t *testing.T, answer http.HandlerFunc) *Client {
 	t.Helper()
 	server := httptest.NewServer(answer)
-	c := New(server.Listener.Addr().String(), "secret-token")
+	c := New(server.Listener.Addr().String(), "secret-token", nil)
 	t.Cleanup(func() {
 		c.Close()
 		server.Close()
@@ -29,6 +31,7 @@ func TestParseAddress(t *testing.T) {
 	for text, want := range map[string]string{
 		"12025": "127.0.0.1:12025", ":12025": "127.0.0.1:12025", "0.0.0.0:12025": "127.0.0.1:12025", "[::]:12025": "[::1]:12025",
 		"relay.example:80": "relay.example:80", "http://10.0.0.1:80/": "10.0.0.1:80", "TCP://h:1": "h:1",
+		"https://h:1/": "https://h:1", "HTTPS://:12025": "https://127.0.0.1:12025",
 	} {
 		if got, err := ParseAddress(text); got != want || err != nil {
 			t.Errorf("%s: %s, %v, want %s", text, got, err, want)
@@ -129,10 +132,48 @@ func TestAnswers(t *testing.T) {
 		"token":     {second(Backends().Do(ctx, c)), "token: wrong; give --register-token"},
 		"no object": {second(Versions().Do(ctx, c)), "is no srtrelay"},
 		"redirect":  {second(Streams(answer.StreamQuery{}).Do(ctx, c)), "is no srtrelay"},
-		"nobody":    {second(Shards().Do(ctx, New("127.0.0.1:1", ""))), "ask 127.0.0.1:1: dial tcp"},
+		"nobody":    {second(Shards().Do(ctx, New("127.0.0.1:1", "", nil))), "ask 127.0.0.1:1: dial tcp"},
 	} {
 		if c.err == nil || !strings.Contains(c.err.Error(), c.want) || IsNotFound(c.err) {
 			t.Errorf("%s: %v, want %s", what, c.err, c.want)
+		}
+	}
+}
+
+// With TLS the relay must prove who it is, before it gets the token.
+func TestTLS(t *testing.T) {
+	asked := 0
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked++
+		_, _ = io.WriteString(w, `{"code":0,"data":{}}`)
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	defer server.Close()
+	at := server.Listener.Addr().String()
+	roots := x509.NewCertPool()
+	roots.AddCert(server.Certificate())
+	for _, c := range []struct {
+		api   string
+		roots *x509.CertPool
+		want  string // part of the error
+	}{
+		{"https://" + at, roots, ""},
+		{"https://" + at, nil, "ask " + at + ": tls: failed to verify certificate"},
+		{"https://" + at, x509.NewCertPool(), "ask " + at + ": tls: failed to verify certificate"},
+		{"https://localhost" + at[strings.LastIndexByte(at, ':'):], roots, "not localhost"},
+		{at, roots, at + " speaks TLS: give --api https://" + at},
+	} {
+		asked = 0
+		client := New(c.api, "secret-token", c.roots)
+		_, err := Shards().Do(t.Context(), client)
+		client.Close()
+		switch {
+		case c.want == "":
+			if err != nil || asked != 1 {
+				t.Errorf("%s: %v", c.api, err)
+			}
+		case err == nil || !strings.Contains(err.Error(), c.want) || asked != 0:
+			t.Errorf("%s: %v, want %s", c.api, err, c.want)
 		}
 	}
 }

@@ -107,7 +107,7 @@ func TestFollowGivesUp(t *testing.T) {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
 		}
 	}
-	if err := New("127.0.0.1:1", "").Follow(t.Context(), EventQuery{}, never); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+	if err := New("127.0.0.1:1", "", nil).Follow(t.Context(), EventQuery{}, never); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("nobody there: %v", err)
 	}
 	stop := errors.New("enough")

@@ -102,7 +102,7 @@ type watched struct {
 
 func watch(t *testing.T, r *relay, o TopOptions) *watched {
 	t.Helper()
-	c := client.New(r.Listener.Addr().String(), "")
+	c := client.New(r.Listener.Addr().String(), "", nil)
 	t.Cleanup(c.Close)
 	w := &watched{newTop(t.Context(), c, o), t, takenAt}
 	w.now = takenAt

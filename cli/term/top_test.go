@@ -15,7 +15,7 @@ import (
 
 func TestTopScreens(t *testing.T) {
 	w := watch(t, newRelay(t), TopOptions{})
-	w.client = client.New("192.0.2.1:12025", "") // the golden files must not hold a free port
+	w.client = client.New("192.0.2.1:12025", "", nil) // the golden files must not hold a free port
 	golden(t, "top-first", w.screen())
 	w = watch(t, newRelay(t), TopOptions{})
 	w.keys("enter")
