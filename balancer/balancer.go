@@ -1,10 +1,12 @@
-// Package balancer chooses the backend of a stream: a Balancer keeps every
-// publisher and player of one stream together, a Resolver asks it off the
-// loop of a shard.
+// Package balancer chooses the backend of a stream. A Balancer keeps the publisher and
+// all players of one stream together. A Resolver asks it outside of the shards' loops.
 //
 // Memory decides for one relay: pick.go finds where a stream is, policy.go chooses for a
-// new one, memory.go keeps the sessions. Package balancer/redis decides for relays that share
-// a Redis, and keeps its sessions in a Memory too.
+// new one, bindings.go and leases.go remember who is where. Outlier detection is in
+// milestone.go (what a session proves as it lives), evidence.go (which callers failed
+// where), outlier.go (which backends to eject) and ejection.go (how they return).
+// Package balancer/redis decides for relays that share a Redis, and keeps its sessions
+// in a Memory too.
 //
 // It must not know SRT, sockets or shards.
 package balancer
@@ -18,12 +20,12 @@ import (
 // Balancer chooses backends. Any goroutine may call it; calls may block within the
 // context.
 type Balancer interface {
-	// Pick returns the backend that serves the stream, choosing one if it is
-	// new, and a lease on it. backend.ErrNone if there is none,
+	// Pick returns the backend that serves the stream, which it chooses for a new
+	// stream, and a lease on it. It returns backend.ErrNone if no backend can, and
 	// backend.ErrNoStream if a player asks for a stream that is not there.
 	Pick(ctx context.Context, q backend.Query) (backend.Target, error)
-	// Report notes what became of a lease. Every fate but backend.FateBegan
-	// returns the lease.
+	// Report notes what became of a lease. Every fate except backend.FateBegan
+	// releases it.
 	Report(o backend.Outcome)
 }
 

@@ -29,7 +29,7 @@ func TestLostProbesDoNotPartPlayersFromTheirPublisher(t *testing.T) {
 
 // A place is shared while its first session is pending, and ends with it if it
 // fails: the next try goes elsewhere.
-func TestNoHomeWithoutASuccess(t *testing.T) {
+func TestNoBindingWithoutASuccess(t *testing.T) {
 	s := newStand(t, 2)
 	first := s.pick("k", 0)
 	mate := s.expect("k", 0, first.ID, "at the same time")
@@ -38,7 +38,7 @@ func TestNoHomeWithoutASuccess(t *testing.T) {
 		s.Report(backend.Outcome{Lease: l, Fate: backend.FateClosed, Lasted: 10 * time.Millisecond})
 	}
 	if len(s.bindings.byKey) != 0 {
-		t.Error("a home is bound to where nothing has lived")
+		t.Error("a stream is bound to where no session has lived")
 	}
 	s.expect("k", 0, other(first.ID), "the next try")
 }

@@ -9,31 +9,33 @@ import (
 )
 
 const (
-	// failureTTL is how long a failure is held against a backend, at least; at
-	// most twice as long, for it is forgotten a generation at a time.
+	// failureTTL is the least time for which a failure is kept. It is kept for at
+	// most twice as long, because failures are forgotten a generation at a time.
 	failureTTL = time.Minute
-	// maxCallers bounds the failures of one generation, maxCallersPerSource those
-	// of one source among them: whoever floods the relay with callers that
-	// fail displaces nobody else's before the whole is full.
+	// maxCallers bounds the callers of one generation, maxCallersPerSource those
+	// of one source among them, so that a flood of failing callers from one
+	// network does not displace the failures of others.
 	maxCallers, maxCallersPerSource = 8192, 512
-	// maxSources bounds the sources whose living sessions are counted.
-	maxSources = 8192
+	// maxCohorts bounds the cohorts of one generation.
+	maxCohorts = 8192
+	// survivalFactor is how many times as long as the failed session another
+	// session must have lived to show that the backend failed, not the caller.
+	survivalFactor = 3
 )
 
-// identity is who a caller is to the evidence, hashed with a seed of the
-// process: nobody can choose what shares a place with somebody else's.
+// identity is what the evidence knows of a caller. The hashes have a seed of the
+// process, so that nobody can choose a caller that collides with another one.
 type identity struct {
-	// caller is (key, mode, source): what may be tried again, and counts once.
+	// caller is the hash of key, mode and source.
 	caller uint64
-	// source is the caller's network: an IPv4 /24, an IPv6 /56.
+	// source is the hash of the caller's network: an IPv4 /24 or an IPv6 /56.
 	source uint64
-	// request is the stream ID as it came. The same stream asked for with
-	// another secret is another question, to which a hook may answer
-	// otherwise.
+	// request is the hash of the stream ID as it came. The same stream with
+	// another secret is another request: a hook may answer it otherwise.
 	request uint64
 }
 
-// sourceOf returns the network that one person may be assumed to own.
+// sourceOf returns the network of an address, which one person is assumed to own.
 func sourceOf(ip netip.Addr) netip.Prefix {
 	bits := 56
 	if ip = ip.Unmap(); ip.Is4() {
@@ -43,23 +45,15 @@ func sourceOf(ip netip.Addr) netip.Prefix {
 	return p
 }
 
-// evidence is what callers have lately met at backends: which of them failed,
-// and how many of each source live.
+// evidence says which callers have recently failed at which backends, and how many
+// sessions of each cohort have survived. Of each pair of maps the first is of the
+// present generation, the second of the one before.
 type evidence struct {
-	seed    maphash.Seed
-	callers [2]map[uint64]*callerFailures // this generation's, and the last one's
-	per     [2]map[uint64]int             // units by source
-	cohorts [2]map[cohort]*tally
-	since   time.Duration // when this generation began
-}
-
-// tally counts the sessions of a cohort by how long they lived.
-type tally struct {
-	held   int // for holdsAfter, and have not failed since
-	proven int // for provenAfter
-	// late says that some failed between the two, as a hook that takes its
-	// time makes them: of this cohort holdsAfter says nothing.
-	late bool
+	seed      maphash.Seed
+	callers   [2]map[uint64]*callerFailures
+	perSource [2]map[uint64]int // callers
+	cohorts   [2]map[cohort]*survivors
+	since     time.Duration // when the present generation began
 }
 
 // cohort is the publishers, or the players, of one source.
@@ -68,29 +62,38 @@ type cohort struct {
 	publish bool
 }
 
-// callerFailures are those of a caller that has failed somewhere.
-type callerFailures struct {
-	cohort
-	failed [4]failure // free where at is ""
+// survivors counts the sessions of a cohort by how long they have lived.
+type survivors struct {
+	survived int // for survivedAfter, without a failure since
+	proven   int // for provenAfter
+	// slowHook means that a session failed after survivedAfter, as a slow hook
+	// makes it. Then survived says nothing about this cohort.
+	slowHook bool
 }
 
-// failure is what a caller met at one backend.
+// callerFailures are the failures of one caller.
+type callerFailures struct {
+	cohort
+	failures [4]failure // unused where at is ""
+}
+
+// failure is how a caller failed at one backend.
 type failure struct {
 	at      backend.ID
 	when    time.Duration
-	lasted  time.Duration // of its session there, 0 if there was none
+	lasted  time.Duration // the session there, 0 if there was none
 	request uint64
-	chosen  bool // the relay was free to choose another
-	// outlived is where the same request has lived since, for outlivedFor, and
-	// outlasted what it met here: the backend failed, not the caller.
-	outlived    backend.ID
-	outlivedFor time.Duration
+	chosen  bool // the relay was free to choose another backend
+	// survivedAt is the backend where a session of the same request has since
+	// survived, for survivedFor, which is survivalFactor times as long as here.
+	survivedAt  backend.ID
+	survivedFor time.Duration
 }
 
 func newEvidence() evidence {
 	e := evidence{seed: maphash.MakeSeed()}
 	for g := range e.callers {
-		e.callers[g], e.per[g], e.cohorts[g] = map[uint64]*callerFailures{}, map[uint64]int{}, map[cohort]*tally{}
+		e.callers[g], e.perSource[g], e.cohorts[g] = map[uint64]*callerFailures{}, map[uint64]int{}, map[cohort]*survivors{}
 	}
 	return e
 }
@@ -108,158 +111,161 @@ func (e *evidence) identify(q backend.Query) identity {
 	}
 }
 
-// age begins another generation when it is time, and reports whether it has.
-func (e *evidence) age(now time.Duration) (turned bool) {
+// rotate begins a generation if the present one is older than failureTTL, and
+// reports whether it did.
+func (e *evidence) rotate(now time.Duration) (rotated bool) {
 	for n := 0; n < 2 && now-e.since >= failureTTL; n++ {
 		e.callers[0], e.callers[1] = map[uint64]*callerFailures{}, e.callers[0]
-		e.per[0], e.per[1] = map[uint64]int{}, e.per[0]
-		e.cohorts[0], e.cohorts[1] = map[cohort]*tally{}, e.cohorts[0]
+		e.perSource[0], e.perSource[1] = map[uint64]int{}, e.perSource[0]
+		e.cohorts[0], e.cohorts[1] = map[cohort]*survivors{}, e.cohorts[0]
 		e.since = max(e.since+failureTTL, now-failureTTL)
-		turned = true
+		rotated = true
 	}
-	return turned
+	return rotated
 }
 
-// callerOf returns a caller's failures, nil if there are none.
-func (e *evidence) callerOf(who identity) *callerFailures {
-	if u := e.callers[0][who.caller]; u != nil {
-		return u
+// failuresOf returns the failures of a caller, nil if there are none.
+func (e *evidence) failuresOf(who identity) *callerFailures {
+	if c := e.callers[0][who.caller]; c != nil {
+		return c
 	}
 	return e.callers[1][who.caller]
 }
 
-// hasFailed reports whether a caller has lately failed at a backend.
+// hasFailed reports whether a caller has recently failed at a backend.
 func (e *evidence) hasFailed(who identity, at backend.ID) bool {
-	return e.callerOf(who).at(at) != nil
+	return e.failuresOf(who).at(at) != nil
 }
 
-// at returns the caller's failure at a backend, nil if there is none. A nil callerFailures
-// has none.
-func (u *callerFailures) at(id backend.ID) *failure {
-	if u == nil {
+// at returns the failure at a backend, nil if there is none. c may be nil.
+func (c *callerFailures) at(id backend.ID) *failure {
+	if c == nil {
 		return nil
 	}
-	for k := range u.failed {
-		if u.failed[k].at == id && id != "" {
-			return &u.failed[k]
+	for k := range c.failures {
+		if c.failures[k].at == id && id != "" {
+			return &c.failures[k]
 		}
 	}
 	return nil
 }
 
-// fail notes that the holder of a lease failed. What it met elsewhere because
-// it lived here no longer speaks against the others.
-func (e *evidence) fail(h leased, now, lasted time.Duration) {
-	u := e.callerOf(h.who)
-	if e.callers[0][h.who.caller] == nil {
-		if len(e.callers[0]) >= maxCallers || e.per[0][h.who.source] >= maxCallersPerSource {
+// noteFailure notes that the session of a lease has failed. That it survived here
+// before no longer blames other backends.
+func (e *evidence) noteFailure(l leased, now, lasted time.Duration) {
+	c := e.failuresOf(l.who)
+	if e.callers[0][l.who.caller] == nil {
+		if len(e.callers[0]) >= maxCallers || e.perSource[0][l.who.source] >= maxCallersPerSource {
 			return
 		}
-		if u == nil {
-			u = &callerFailures{cohort: cohort{h.who.source, h.publish}}
+		if c == nil {
+			c = &callerFailures{cohort: l.cohort()}
 		}
-		e.callers[0][h.who.caller] = u
-		e.per[0][h.who.source]++
+		e.callers[0][l.who.caller] = c
+		e.perSource[0][l.who.source]++
 	}
-	f := u.at(h.at)
-	for k := range u.failed {
-		o := &u.failed[k]
-		if o.outlived == h.at {
-			o.outlived = ""
+	f := c.at(l.at)
+	for k := range c.failures {
+		other := &c.failures[k]
+		if other.survivedAt == l.at {
+			other.survivedAt = ""
 		}
-		if f == nil || f.at != h.at && o.when < f.when {
-			f = o // a free one, else the oldest
+		if f == nil || f.at != l.at && other.when < f.when {
+			f = other // an unused one, else the oldest
 		}
 	}
-	*f = failure{at: h.at, when: now, lasted: lasted, request: h.who.request, chosen: h.chosen}
+	*f = failure{at: l.at, when: now, lasted: lasted, request: l.who.request, chosen: l.chosen}
 }
 
-// outlive notes that the session of a lease has lived for an age. A failure of
-// the same request elsewhere was that backend's if it came much sooner. It
-// reports whether that is news.
-func (e *evidence) outlive(h *leased, age time.Duration) (news bool) {
-	u := e.callerOf(h.who)
-	if u == nil {
+// noteSurvival notes that the session of a lease has lived for an age, which blames
+// the other backends where the same request failed much sooner. It reports whether
+// there are any.
+func (e *evidence) noteSurvival(l *leased, age time.Duration) (news bool) {
+	c := e.failuresOf(l.who)
+	if c == nil {
 		return false
 	}
-	for k := range u.failed {
-		f := &u.failed[k]
-		if f.at != "" && f.at != h.at && f.request == h.who.request && age >= outlasts*f.lasted {
-			f.outlived, f.outlivedFor, news = h.at, age, true
+	for k := range c.failures {
+		f := &c.failures[k]
+		if f.at != "" && f.at != l.at && f.request == l.who.request && age >= survivalFactor*f.lasted {
+			f.survivedAt, f.survivedFor, news = l.at, age, true
 		}
 	}
 	return news
 }
 
-// tally returns the counts of this generation, nil if there are too many.
-func (e *evidence) tally(c cohort) *tally {
-	t := e.cohorts[0][c]
-	if t == nil && len(e.cohorts[0]) < maxSources {
-		t = new(tally)
-		e.cohorts[0][c] = t
+// survivors returns the present generation's counts of a cohort, nil if there are
+// too many cohorts.
+func (e *evidence) survivors(c cohort) *survivors {
+	s := e.cohorts[0][c]
+	if s == nil && len(e.cohorts[0]) < maxCohorts {
+		s = new(survivors)
+		e.cohorts[0][c] = s
 	}
-	return t
+	return s
 }
 
-// hold counts a session that has lived for holdsAfter.
-func (e *evidence) hold(h *leased) {
-	if t := e.tally(cohort{h.who.source, h.publish}); t != nil {
-		t.held++
-		h.counted = true
+// countSurvivor counts a session that has lived for survivedAfter.
+func (e *evidence) countSurvivor(l *leased) {
+	if s := e.survivors(l.cohort()); s != nil {
+		s.survived++
+		l.survived = true
 	}
 }
 
-// unhold takes back a session that held and then failed.
-func (e *evidence) unhold(h leased) {
-	c := cohort{h.who.source, h.publish}
-	if t := e.tally(c); t != nil {
-		t.late = true
+// discountSurvivor takes back a counted session that then failed.
+func (e *evidence) discountSurvivor(l leased) {
+	c := l.cohort()
+	if s := e.survivors(c); s != nil {
+		s.slowHook = true
 	}
-	for _, all := range e.cohorts {
-		if t := all[c]; t != nil && t.held > 0 {
-			t.held--
+	for _, cohorts := range e.cohorts {
+		if s := cohorts[c]; s != nil && s.survived > 0 {
+			s.survived--
 			return
 		}
 	}
 }
 
-// late reports whether holdsAfter says nothing of a cohort.
-func (e *evidence) late(c cohort) bool {
-	for _, all := range e.cohorts {
-		if t := all[c]; t != nil && t.late {
+// hasSlowHook reports whether a session of a cohort failed after survivedAfter.
+func (e *evidence) hasSlowHook(c cohort) bool {
+	for _, cohorts := range e.cohorts {
+		if s := cohorts[c]; s != nil && s.slowHook {
 			return true
 		}
 	}
 	return false
 }
 
-// living counts the sessions of a cohort that have outlasted a failure, which was
-// quick or not.
-func (e *evidence) living(c cohort, quick bool) (n int) {
-	late := !quick || e.late(c)
-	for _, all := range e.cohorts {
-		switch t := all[c]; {
-		case t == nil:
-		case late:
-			n += t.proven
+// countSurvivors counts the sessions of a cohort that have lived long enough to be
+// compared with a failure, which was quick or not.
+func (e *evidence) countSurvivors(c cohort, quick bool) (n int) {
+	provenOnly := !quick || e.hasSlowHook(c)
+	for _, cohorts := range e.cohorts {
+		switch s := cohorts[c]; {
+		case s == nil:
+		case provenOnly:
+			n += s.proven
 		default:
-			n += t.held
+			n += s.survived
 		}
 	}
 	return n
 }
 
-// decides reports whether a failure of a cohort was the backend's.
-func (e *evidence) decides(c cohort, f *failure) bool {
-	return f.outlived != "" && (f.outlivedFor >= provenAfter || !e.late(c))
+// blamesBackend reports whether a failure is certainly the backend's, because the
+// same request has survived elsewhere.
+func (e *evidence) blamesBackend(c cohort, f *failure) bool {
+	return f.survivedAt != "" && (f.survivedFor >= provenAfter || !e.hasSlowHook(c))
 }
 
-// alone returns the one backend at which a caller has failed, nil if there are
-// none or several that nothing decides between: then it is the caller.
-func (e *evidence) alone(u *callerFailures) (only *failure) {
-	for k := range u.failed {
-		f := &u.failed[k]
-		if f.at == "" || e.decides(u.cohort, f) {
+// onlyUnexplained returns the one failure of a caller that is not certainly the
+// backend's. It is nil if there is none or if there are several: then the caller is
+// at fault.
+func (e *evidence) onlyUnexplained(c *callerFailures) (only *failure) {
+	for k := range c.failures {
+		f := &c.failures[k]
+		if f.at == "" || e.blamesBackend(c.cohort, f) {
 			continue
 		}
 		if only != nil {

@@ -8,25 +8,27 @@ type leased struct {
 	at            backend.ID
 	group, stream *binding
 	who           identity
-	use           uint32 // of this slot
+	use           uint32 // number of the slot's use
 	publish       bool
 	chosen        bool // no binding required this backend
 	established   bool // the session is established
-	counted       bool // ... and counts among its source's living ones
-	lived         bool // ... and has lived for provenAfter
-	trial         bool // of a backend that returns from ejection
+	survived      bool // ... and counts among the survivors of its cohort
+	proven        bool // ... and has lived for provenAfter
+	trial         bool // tries a backend that returns from ejection
 }
 
-// leases are all leases that were issued and not released. A lease is a slot and the
-// number of the slot's use, so that a released lease is never mistaken for its
+func (l *leased) cohort() cohort { return cohort{l.who.source, l.publish} }
+
+// leases are the leases that were issued and not released. A lease is the number of a
+// slot and of the slot's use, so that a released lease is never mistaken for its
 // successor.
 type leases struct {
 	slots []leased
 	free  []uint32
 }
 
-// issue adds h and returns its lease.
-func (l *leases) issue(h leased) backend.Lease {
+// issue adds a session and returns its lease.
+func (l *leases) issue(s leased) backend.Lease {
 	var i uint32
 	if last := len(l.free) - 1; last >= 0 {
 		i, l.free = l.free[last], l.free[:last]
@@ -34,9 +36,9 @@ func (l *leases) issue(h leased) backend.Lease {
 		i = uint32(len(l.slots))
 		l.slots = append(l.slots, leased{})
 	}
-	h.use = l.slots[i].use + 1
-	l.slots[i] = h
-	return backend.Lease(h.use)<<32 | backend.Lease(i+1)
+	s.use = l.slots[i].use + 1
+	l.slots[i] = s
+	return backend.Lease(s.use)<<32 | backend.Lease(i+1)
 }
 
 // find returns the session of a lease, nil if the lease is unknown. The pointer is
@@ -56,8 +58,8 @@ func (l *leases) release(lease backend.Lease) (leased, bool) {
 	if p == nil {
 		return leased{}, false
 	}
-	h := *p
-	*p = leased{use: h.use}
+	s := *p
+	*p = leased{use: s.use}
 	l.free = append(l.free, uint32(lease)-1)
-	return h, true
+	return s, true
 }

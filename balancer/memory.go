@@ -25,8 +25,8 @@ type Memory struct {
 	// PlayersCreate, the default, places a stream when its first caller is a
 	// player. Without it such a player gets backend.ErrNoStream.
 	PlayersCreate bool
-	// Outliers, the default, ejects backends that fail their callers as others
-	// do not.
+	// Outliers, the default, ejects backends that fail callers whom other
+	// backends serve.
 	Outliers bool
 	// Bitrate, if not nil, returns the present bitrate of a backend in bit/s. It
 	// is called under a lock and must not block.
@@ -42,14 +42,14 @@ type Memory struct {
 	load       map[backend.ID]int
 	candidates []*backend.Backend // scratch of prefer, pointing into its snapshot
 
-	salt      string          // of the ranks among equals
-	intN      func(n int) int // draws for Random
-	recent    recent
-	trials    trials
-	evidence  evidence
-	records   map[backend.ID]*record
-	unweighed bool          // there is evidence that was not weighed
-	weighed   time.Duration // when it last was
+	salt     string          // for the ranks among backends that tie
+	intN     func(n int) int // draws for PolicyRandom
+	recent   recent
+	young    youngSessions
+	evidence evidence
+	records  map[backend.ID]*record
+	unjudged bool          // there is evidence since the last judgement
+	judged   time.Duration // when that was
 }
 
 // clock is the time since the balancer was made.
@@ -88,88 +88,88 @@ func (m *Memory) admit(snap *backend.Snapshot, q backend.Query, b backend.Backen
 	m.bindings.expire(m.clock() - m.Affinity)
 	who := m.evidence.identify(q)
 	group, stream := AffinityKeys(q)
-	h := leased{
+	l := leased{
 		at: b.ID, who: who, publish: q.Publish,
 		chosen: !m.isBound(group, b.ID) && !m.isBound(stream, b.ID),
 		group:  m.addSession(snap, group, q, who, b.ID), stream: m.addSession(snap, stream, q, who, b.ID),
 	}
-	if r := m.records[b.ID]; r != nil && r.returning && h.chosen {
-		h.trial = true
-		r.pending++
+	if r := m.records[b.ID]; r != nil && r.returning && l.chosen {
+		l.trial = true
+		r.trials++
 	}
 	m.load[b.ID]++
-	return backend.Target{ID: b.ID, Addr: b.Addr, Lease: m.leases.issue(h)}
+	return backend.Target{ID: b.ID, Addr: b.Addr, Lease: m.leases.issue(l)}
 }
 
 // isBound reports whether a key has a placement on a backend, so that its callers
 // have no choice.
-func (m *Memory) isBound(h AffinityKey, id backend.ID) bool {
-	st := m.bindings.byKey[h]
-	return st != nil && !m.expired(st) && st.placementAt(id) != nil
+func (m *Memory) isBound(key AffinityKey, id backend.ID) bool {
+	b := m.bindings.byKey[key]
+	return b != nil && !m.expired(b) && b.placementAt(id) != nil
 }
 
-// addSession counts a session of h on a backend and returns the binding, nil for the
-// zero AffinityKey. A binding to a backend that is down or removed moves. A binding
+// addSession counts a session of a key on a backend and returns the binding, nil for
+// the zero AffinityKey. A binding to a backend that is down or removed moves. A binding
 // to another healthy backend, which the stream of a group's member may have, stays,
 // unless the caller failed there and no session is established.
-func (m *Memory) addSession(snap *backend.Snapshot, h AffinityKey, q backend.Query, who identity, at backend.ID) *binding {
-	if h == (AffinityKey{}) {
+func (m *Memory) addSession(snap *backend.Snapshot, key AffinityKey, q backend.Query, who identity, at backend.ID) *binding {
+	if key == (AffinityKey{}) {
 		return nil
 	}
-	st := m.bindings.byKey[h]
+	b := m.bindings.byKey[key]
 	switch {
-	case st == nil:
-		st = &binding{key: h}
-		m.bindings.byKey[h] = st
-		st.rebind(at)
-	case !m.keeps(snap, st, q, who):
-		st.rebind(at)
+	case b == nil:
+		b = &binding{key: key}
+		m.bindings.byKey[key] = b
+		b.rebind(at)
+	case !m.staysBound(snap, b, q, who):
+		b.rebind(at)
 	}
-	st.addSession(at)
-	return st
+	b.addSession(at)
+	return b
 }
 
 // Bind sends later callers of a key to a backend. Sessions stay where they are. A
 // key without sessions is not bound.
-func (m *Memory) Bind(h AffinityKey, id backend.ID) {
+func (m *Memory) Bind(key AffinityKey, id backend.ID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if st := m.bindings.byKey[h]; st != nil && st.sessions() > 0 {
-		st.rebind(id)
+	if b := m.bindings.byKey[key]; b != nil && b.sessions() > 0 {
+		b.rebind(id)
 	}
 }
 
 // HasSessions reports whether a key has established sessions on a backend.
-func (m *Memory) HasSessions(h AffinityKey, id backend.ID) bool {
+func (m *Memory) HasSessions(key AffinityKey, id backend.ID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	st := m.bindings.byKey[h]
-	if st == nil {
+	b := m.bindings.byKey[key]
+	if b == nil {
 		return false
 	}
-	p := st.placementAt(id)
+	p := b.placementAt(id)
 	return p != nil && p.established > 0
 }
 
 // HasPublisher reports whether a key has an established publisher on a backend.
-func (m *Memory) HasPublisher(h AffinityKey, id backend.ID) bool {
+func (m *Memory) HasPublisher(key AffinityKey, id backend.ID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	st := m.bindings.byKey[h]
-	if st == nil {
+	b := m.bindings.byKey[key]
+	if b == nil {
 		return false
 	}
-	p := st.placementAt(id)
+	p := b.placementAt(id)
 	return p != nil && p.publishers > 0
 }
 
 // IsProven reports whether a key has established sessions on its current backend,
 // and one has proven that backend.
-func (m *Memory) IsProven(h AffinityKey) bool {
+func (m *Memory) IsProven(key AffinityKey) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	st := m.bindings.byKey[h]
-	return st != nil && st.current.proven && st.current.established > 0
+	b := m.bindings.byKey[key]
+	return b != nil && b.current.proven && b.current.established > 0
 }
 
 // HasFailed reports whether a caller has recently failed at a backend.
@@ -186,9 +186,9 @@ func (m *Memory) Bindings() []Binding {
 	defer m.mu.Unlock()
 	m.advance(snap)
 	all := make([]Binding, 0, len(m.bindings.byKey))
-	for h, st := range m.bindings.byKey {
-		if st.sessions() > 0 {
-			all = append(all, Binding{h, st.current.at, st.current.proven, st.current.publishers > 0})
+	for key, b := range m.bindings.byKey {
+		if b.sessions() > 0 {
+			all = append(all, Binding{key, b.current.at, b.current.proven, b.current.publishers > 0})
 		}
 	}
 	return all
@@ -202,11 +202,11 @@ func (m *Memory) Loads() map[backend.ID]Load {
 	for id, n := range m.load {
 		loads[id] = Load{Sessions: n}
 	}
-	for h, st := range m.bindings.byKey {
-		if h.Stream != "" && st.sessions() > 0 {
-			l := loads[st.current.at]
+	for key, b := range m.bindings.byKey {
+		if key.Stream != "" && b.sessions() > 0 {
+			l := loads[b.current.at]
 			l.Streams++
-			loads[st.current.at] = l
+			loads[b.current.at] = l
 		}
 	}
 	return loads

@@ -84,14 +84,14 @@ func (s *stand) keyAt(id backend.ID) (string, backend.Target) {
 func TestOneStreamOneBackend(t *testing.T) {
 	s := newStand(t, 7)
 	leases := map[backend.Lease]bool{}
-	homes := map[string]backend.ID{}
+	boundTo := map[string]backend.ID{}
 	for i := range 700 {
 		key := fmt.Sprintf("k%d", i%20)
 		got := s.pick(key, 0)
-		if home, ok := homes[key]; ok && home != got.ID {
+		if home, ok := boundTo[key]; ok && home != got.ID {
 			t.Fatalf("%s is at %s and %s", key, home, got.ID)
 		}
-		homes[key] = got.ID
+		boundTo[key] = got.ID
 		if leases[got.Lease] {
 			t.Fatalf("lease %d was given twice", got.Lease)
 		}
@@ -212,7 +212,7 @@ func TestNoBackend(t *testing.T) {
 	s.reg.Put(backend.Backend{ID: "b0", Down: true})
 	fails("a backend that is down")
 	if len(s.Loads()) != 0 || s.leases.len() != 0 || len(s.bindings.byKey) != 0 {
-		t.Errorf("a failed pick left %v, %d leases, %d homes", s.Loads(), s.leases.len(), len(s.bindings.byKey))
+		t.Errorf("a failed pick left %v, %d leases, %d bindings", s.Loads(), s.leases.len(), len(s.bindings.byKey))
 	}
 	s.reg.MarkAlive("b0", 0, s.at)
 	s.expect("k", 3, "b0", "it is back")
@@ -262,17 +262,17 @@ func TestForgetting(t *testing.T) {
 	}
 	kept := s.pick("kept", 1<<30)
 	if n := len(s.bindings.byKey); n != 500+499+2 {
-		t.Errorf("%d homes", n)
+		t.Errorf("%d bindings", n)
 	}
 	s.at = s.at.Add(defaultAffinity - time.Nanosecond)
 	s.Release(s.pick("k7", 0).Lease)
 	s.at = s.at.Add(time.Nanosecond)
 	s.pick("new", 0)
 	if n := len(s.bindings.byKey); n != 4 {
-		t.Errorf("%d homes, want the stream and group of one session, the stream that came back, and the new one", n)
+		t.Errorf("%d bindings, want the stream and group of one session, the stream that came back, and the new one", n)
 	}
 	if n := len(s.bindings.emptied); n != 1 {
-		t.Errorf("%d departures are kept for one home", n)
+		t.Errorf("%d empty bindings are kept for one", n)
 	}
 	s.expect("kept", 0, kept.ID, "forgotten while in use")
 }

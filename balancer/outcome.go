@@ -23,52 +23,52 @@ func (m *Memory) Release(o backend.Outcome) (dropped []Binding) {
 		m.establish(o.Lease, now)
 		return nil
 	}
-	if h := m.leases.find(o.Lease); h != nil && h.established && !h.lived && o.Lasted >= provenAfter {
-		m.prove(h, now) // the reports came together
+	if l := m.leases.find(o.Lease); l != nil && l.established && !l.proven && o.Lasted >= provenAfter {
+		m.prove(l, now) // its establishment and its end were reported together
 	}
-	h, ok := m.leases.release(o.Lease)
+	l, ok := m.leases.release(o.Lease)
 	if !ok {
 		return nil
 	}
-	if m.load[h.at]--; m.load[h.at] == 0 {
-		delete(m.load, h.at)
+	if m.load[l.at]--; m.load[l.at] == 0 {
+		delete(m.load, l.at)
 	}
-	if h.chosen && o.Lasted < recentFor {
-		m.recent.add(h.at, now)
+	if l.chosen && o.Lasted < recentFor {
+		m.recent.add(l.at, now)
 	}
 	failed := fails(o)
 	if failed {
-		m.evidence.fail(h, now, o.Lasted)
-		if h.counted {
-			m.evidence.unhold(h)
+		m.evidence.noteFailure(l, now, o.Lasted)
+		if l.survived {
+			m.evidence.discountSurvivor(l)
 		}
-		m.unweighed = true
+		m.unjudged = true
 	}
-	if r := m.records[h.at]; r != nil {
-		r.leave(h, now, failed)
+	if r := m.records[l.at]; r != nil {
+		r.removeSession(l, now, failed)
 	}
 	m.bindings.expire(now - m.Affinity)
-	for _, st := range []*binding{h.group, h.stream} {
-		if b, gone := m.bindings.removeSession(st, h, now); gone {
-			dropped = append(dropped, b)
+	for _, b := range []*binding{l.group, l.stream} {
+		if d, ok := m.bindings.removeSession(b, l, now); ok {
+			dropped = append(dropped, d)
 		}
 	}
 	return dropped
 }
 
 // establish notes that the session of a lease is established.
-func (m *Memory) establish(l backend.Lease, now time.Duration) {
-	h := m.leases.find(l)
-	if h == nil || h.established {
+func (m *Memory) establish(lease backend.Lease, now time.Duration) {
+	l := m.leases.find(lease)
+	if l == nil || l.established {
 		return
 	}
-	h.established = true
-	for _, st := range []*binding{h.group, h.stream} {
-		if st != nil {
-			st.establish(*h)
+	l.established = true
+	for _, b := range []*binding{l.group, l.stream} {
+		if b != nil {
+			b.establish(*l)
 		}
 	}
-	m.trials[0] = append(m.trials[0], trial{l, now})
+	m.young[0] = append(m.young[0], youngSession{lease, now})
 }
 
 // fails reports whether an outcome is the fault of the backend or the caller. The
@@ -84,12 +84,13 @@ func fails(o backend.Outcome) bool {
 	return false
 }
 
-// recentFor is how long a placement counts as load at least, and the half-life of
-// the count of those that ended sooner: sessions that fail at once must not leave
-// their backend with the fewest.
+// A placement counts as load for recentFor at least, also after its session has ended,
+// and the count has this half-life: otherwise a backend whose sessions fail at once
+// would have the fewest sessions.
 const recentFor = 30 * time.Second
 
-// recent counts, for each backend, the placements that ended soon. The counts decay.
+// recent counts, for each backend, the placements that ended within recentFor. The
+// counts decay.
 type recent map[backend.ID]decaying
 
 type decaying struct {
@@ -97,8 +98,8 @@ type decaying struct {
 	at time.Duration
 }
 
-func (f decaying) now(now time.Duration) float64 {
-	return f.n * math.Exp2(-float64(now-f.at)/float64(recentFor))
+func (d decaying) now(now time.Duration) float64 {
+	return d.n * math.Exp2(-float64(now-d.at)/float64(recentFor))
 }
 
 func (r recent) add(id backend.ID, now time.Duration) { r[id] = decaying{r[id].now(now) + 1, now} }
@@ -108,5 +109,5 @@ func (r recent) of(id backend.ID, now time.Duration) int { return int(math.Round
 
 // sweep removes the backends whose count has decayed.
 func (r recent) sweep(now time.Duration) {
-	maps.DeleteFunc(r, func(_ backend.ID, f decaying) bool { return f.now(now) < 0.5 })
+	maps.DeleteFunc(r, func(_ backend.ID, d decaying) bool { return d.now(now) < 0.5 })
 }

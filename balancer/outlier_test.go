@@ -35,7 +35,7 @@ func (w *world) closed(t backend.Target, lasted time.Duration) {
 // their sessions there.
 func (w *world) eject() (callers []*client, elsewhere []backend.Target) {
 	w.Helper()
-	callers = w.targeted(leastFailures, "failed-", bad, oneNetwork)
+	callers = w.targeted(minFailures, "failed-", bad, oneNetwork)
 	for _, c := range callers {
 		t := w.place(c)
 		if t.ID != bad {
@@ -53,7 +53,7 @@ func (w *world) eject() (callers []*client, elsewhere []backend.Target) {
 		w.begin(t)
 		elsewhere = append(elsewhere, t)
 	}
-	w.at = w.at.Add(holdsAfter)
+	w.at = w.at.Add(survivedAfter)
 	if e := w.Ejections()[bad]; !e.Ejected || e.Returning {
 		w.Fatalf("not ejected: %+v", e)
 	}
@@ -165,18 +165,18 @@ func TestReturningBackendThatFailsIsEjectedAgain(t *testing.T) {
 func TestRepeatedEjectionsLastLonger(t *testing.T) {
 	r, now := new(record), time.Hour
 	for n := 1; n <= 20; n++ {
-		r.eject(now, leastFailures, "")
-		if got, want := r.until-now, min(time.Duration(n)*ejectFor, ejectMost); got != want || r.total != uint64(n) {
+		r.eject(now, minFailures, "")
+		if got, want := r.until-now, min(time.Duration(n)*ejectFor, maxEjection); got != want || r.total != uint64(n) {
 			t.Errorf("ejection %d lasts %v, want %v", n, got, want)
 		}
 		now = r.until
 	}
-	now += 17*forgiveEvery + time.Second
-	if r.eject(now, leastFailures, ""); r.until-now != 4*ejectFor {
+	now += 17*forgetEvery + time.Second
+	if r.eject(now, minFailures, ""); r.until-now != 4*ejectFor {
 		t.Errorf("after 17 minutes it lasts %v, want %v", r.until-now, 4*ejectFor)
 	}
 	now = r.until + time.Hour
-	if r.eject(now, leastFailures, ""); r.until-now != ejectFor {
+	if r.eject(now, minFailures, ""); r.until-now != ejectFor {
 		t.Errorf("after an hour it lasts %v, want %v", r.until-now, ejectFor)
 	}
 }
@@ -227,7 +227,7 @@ func TestEjectionIsTakenBack(t *testing.T) {
 	w := newWorld(t, 5, PolicyHash, nil)
 	callers, elsewhere := w.eject()
 	const hook = 400 * time.Millisecond
-	w.at = w.at.Add(hook - holdsAfter)
+	w.at = w.at.Add(hook - survivedAfter)
 	for _, there := range elsewhere {
 		w.closed(there, hook)
 	}

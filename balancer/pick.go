@@ -53,38 +53,38 @@ func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy, creat
 	if b, ok := m.find(snap, stream, q, who); ok {
 		return Choice{b, "the stream is there", true}, nil
 	}
-	// A caller that has tried a backend was sent there, so the stream was there.
+	// A caller that has tried a backend was sent there because the stream was there.
 	if !q.Publish && !create && q.Tried == [2]backend.ID{} {
 		return Choice{}, backend.ErrNoStream
 	}
-	best, passed := m.gatherCandidates(snap, q, who)
+	best, skipped := m.gatherCandidates(snap, q, who)
 	b, why, err := m.choose(p, q.Key, m.candidates)
-	clear(m.candidates) // must not keep a snapshot that is no longer in force
+	clear(m.candidates) // or they would keep an old snapshot alive
 	if err != nil {
 		return Choice{}, err
 	}
-	return Choice{Backend: *b, Why: why + best.why() + passed}, nil
+	return Choice{Backend: *b, Why: why + best.why() + skipped}, nil
 }
 
-// find returns the backend to which h is bound, if it can serve the caller. A
-// backend that is draining or late keeps its streams. A backend where the caller
-// has failed, or that is ejected, is skipped unless sessions of h are established
-// there. The other placements of h come after the current one.
-func (m *Memory) find(snap *backend.Snapshot, h AffinityKey, q backend.Query, who identity) (backend.Backend, bool) {
-	st := m.bindings.byKey[h]
-	if st == nil || m.expired(st) {
+// find returns the backend to which a key is bound, if it can serve the caller. A
+// backend that is draining or late keeps its streams. A backend where the caller has
+// failed, or that is ejected, is skipped unless sessions of the key are established
+// there. The other placements of the key come after the current one.
+func (m *Memory) find(snap *backend.Snapshot, key AffinityKey, q backend.Query, who identity) (backend.Backend, bool) {
+	b := m.bindings.byKey[key]
+	if b == nil || m.expired(b) {
 		return backend.Backend{}, false
 	}
-	fit := func(p *placement) (backend.Backend, bool) {
-		b, ok := snap.Find(p.at)
-		return b, ok && !b.Down && !tried(q, b.ID) && !m.avoids(p, who)
+	usable := func(p *placement) (backend.Backend, bool) {
+		at, ok := snap.Find(p.at)
+		return at, ok && !at.Down && !tried(q, at.ID) && !m.avoids(p, who)
 	}
-	if b, ok := fit(&st.current); ok {
-		return b, true
+	if at, ok := usable(&b.current); ok {
+		return at, true
 	}
-	for k := range st.others {
-		if b, ok := fit(&st.others[k]); ok {
-			return b, true
+	for k := range b.others {
+		if at, ok := usable(&b.others[k]); ok {
+			return at, true
 		}
 	}
 	return backend.Backend{}, false
@@ -99,20 +99,20 @@ func (m *Memory) avoids(p *placement, who identity) bool {
 	return m.evidence.hasFailed(who, p.at) || r != nil && r.ejected && p.sessions == 0
 }
 
-// keeps reports whether a key stays bound to its backend although this caller goes
-// elsewhere. Lost probes do not separate players from a publisher.
-func (m *Memory) keeps(snap *backend.Snapshot, st *binding, q backend.Query, who identity) bool {
-	b, ok := snap.Find(st.current.at)
+// staysBound reports whether a binding stays although this caller goes elsewhere. Lost
+// probes do not separate players from a publisher.
+func (m *Memory) staysBound(snap *backend.Snapshot, b *binding, q backend.Query, who identity) bool {
+	at, ok := snap.Find(b.current.at)
 	switch {
-	case !ok || m.expired(st):
+	case !ok || m.expired(b):
 		return false
-	case b.Down:
-		return !b.Gone && st.current.publishers > 0
+	case at.Down:
+		return !at.Gone && b.current.publishers > 0
 	}
-	return st.current.established > 0 || !tried(q, b.ID) && !m.avoids(&st.current, who)
+	return b.current.established > 0 || !tried(q, at.ID) && !m.avoids(&b.current, who)
 }
 
 // expired reports whether a binding has been without sessions for Affinity.
-func (m *Memory) expired(st *binding) bool {
-	return st.sessions() == 0 && m.clock()-st.emptied >= m.Affinity
+func (m *Memory) expired(b *binding) bool {
+	return b.sessions() == 0 && m.clock()-b.emptied >= m.Affinity
 }

@@ -16,15 +16,15 @@ import (
 func TestTwoHundredBackends(t *testing.T) {
 	const backends, streams = 200, 10_000
 	s := newStand(t, backends)
-	homes := map[string]backend.ID{}
+	boundTo := map[string]backend.ID{}
 	for i := range streams {
 		got := s.pick(key(i), 0)
-		homes[key(i)] = got.ID
+		boundTo[key(i)] = got.ID
 	}
 	for i := range 3 * streams {
 		s.at = s.at.Add(time.Millisecond)
 		k := key(i * 7919 % streams)
-		player := s.expect(k, 0, homes[k], "a player")
+		player := s.expect(k, 0, boundTo[k], "a player")
 		if i%2 == 0 {
 			s.Release(player.Lease)
 		}
@@ -65,7 +65,7 @@ func TestHashPolicy(t *testing.T) {
 	s.Policy = PolicyHash
 	all := fleet(9)
 	for i := range 200 {
-		s.expect(key(i), 0, highest(key(i), all).ID, "not where the hash puts it")
+		s.expect(key(i), 0, highestRank(key(i), all).ID, "not where the hash puts it")
 	}
 }
 
@@ -236,12 +236,12 @@ func TestExplain(t *testing.T) {
 	s.expect(k, 8, "b1", "group")
 	explain := func(q backend.Query, want backend.ID, why string) {
 		t.Helper()
-		homes, leases, loads := len(s.bindings.byKey), s.leases.len(), fmt.Sprint(s.Loads())
+		boundTo, leases, loads := len(s.bindings.byKey), s.leases.len(), fmt.Sprint(s.Loads())
 		got, text, err := s.Explain(q)
 		if err != nil || got.ID != want || got.Lease != 0 || !got.Addr.IsValid() || !strings.Contains(text, why) {
 			t.Errorf("%+v: %+v, %q, %v", q, got, text, err)
 		}
-		if homes != len(s.bindings.byKey) || leases != s.leases.len() || loads != fmt.Sprint(s.Loads()) {
+		if boundTo != len(s.bindings.byKey) || leases != s.leases.len() || loads != fmt.Sprint(s.Loads()) {
 			t.Errorf("%+v: a dry run has left traces", q)
 		}
 	}
@@ -249,7 +249,7 @@ func TestExplain(t *testing.T) {
 	explain(backend.Query{Key: "x", Group: 8}, "b1", "group is there")
 	explain(backend.Query{Key: "x"}, "b0", "fewest sessions (0 of b0, weight 1)")
 	s.Policy = PolicyHash
-	explain(backend.Query{Key: "x"}, highest("x", fleet(2)).ID, "hash")
+	explain(backend.Query{Key: "x"}, highestRank("x", fleet(2)).ID, "hash")
 	s.PlayersCreate = false
 	if _, _, err := s.Explain(backend.Query{Key: "x"}); !errors.Is(err, backend.ErrNoStream) {
 		t.Errorf("%v", err)

@@ -45,7 +45,7 @@ func TestRankBalances(t *testing.T) {
 	for _, n := range []int{2, 7, 200} {
 		all, got := fleet(n), map[backend.ID]int{}
 		for i := range keys {
-			got[highest(key(i), all).ID]++
+			got[highestRank(key(i), all).ID]++
 		}
 		// Five standard deviations of a fair draw.
 		even := float64(keys) / float64(n)
@@ -67,7 +67,7 @@ func TestRankFollowsWeights(t *testing.T) {
 	}
 	got := map[backend.ID]int{}
 	for i := range keys {
-		got[highest(key(i), all).ID]++
+		got[highestRank(key(i), all).ID]++
 	}
 	for _, b := range all {
 		fair := float64(keys*b.Weight) / float64(sum)
@@ -86,13 +86,13 @@ func TestRankMovesLittle(t *testing.T) {
 	heavy[3].Weight = 3
 	joined, grown := 0, 0
 	for i := range keys {
-		before := highest(key(i), few).ID
-		if after := highest(key(i), many).ID; after != before {
+		before := highestRank(key(i), few).ID
+		if after := highestRank(key(i), many).ID; after != before {
 			if joined++; after != name(20) {
 				t.Fatalf("%s moved from %s to %s when %s joined", key(i), before, after, name(20))
 			}
 		}
-		if after := highest(key(i), heavy).ID; after != before {
+		if after := highestRank(key(i), heavy).ID; after != before {
 			if grown++; after != name(3) {
 				t.Fatalf("%s moved from %s to %s when %s grew", key(i), before, after, name(3))
 			}
@@ -108,7 +108,7 @@ func TestRankMovesLittle(t *testing.T) {
 	for i := range 1000 {
 		mixed := fleet(21)
 		mixed[0], mixed[13] = mixed[13], mixed[0]
-		if a, b := highest(key(i), many).ID, highest(key(i), mixed).ID; a != b {
+		if a, b := highestRank(key(i), many).ID, highestRank(key(i), mixed).ID; a != b {
 			t.Fatalf("%s is at %s or %s, by the order of the list", key(i), a, b)
 		}
 	}

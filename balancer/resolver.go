@@ -30,27 +30,27 @@ type loss struct {
 
 type query struct {
 	q    backend.Query
-	at   time.Time // when it was handed over
+	at   time.Time // when Resolve was called
 	done func(backend.Target, error) bool
-	// again means that backends that are down have been probed for it.
-	again bool
+	// revived means that the backends that are down have been probed for it.
+	revived bool
 }
 
 const (
-	// pickTimeout leaves a caller time for its second leg. It counts from the
-	// call of Resolve: no caller waits for an older query.
+	// pickTimeout leaves time for the handshake with the backend. It counts from
+	// the call of Resolve: no caller waits for an older query.
 	pickTimeout = 1500 * time.Millisecond
-	// resolverWorkers overlap the waits of a balancer that asks a database.
+	// resolverWorkers is how many picks can wait for Redis at the same time.
 	resolverWorkers = 24
 	// queryQueue fits the burst when the callers of a cluster reconnect.
 	queryQueue = 8192
-	// reportQueue likewise; the shard repeats a report that does not fit.
+	// reportQueue fits as many. The shard repeats a report that does not fit.
 	reportQueue = 8192
 	lossQueue   = 256
 )
 
-// Names of the resolver's tasks. A pick that panics is an error for its caller
-// alone; its worker goes on.
+// Names of the resolver's tasks for the supervisor. If a pick panics, only its caller
+// gets an error, and the worker goes on.
 const (
 	pickTask   = "resolver pick"
 	workerTask = "resolver worker"
@@ -77,7 +77,7 @@ func NewResolver(b Balancer, lost func(id backend.ID, certain bool), revive revi
 	for range resolverWorkers {
 		r.workers.Loop(ctx, workerTask, r.pick)
 	}
-	r.workers.Loop(ctx, workerTask, r.forward)
+	r.workers.Loop(ctx, workerTask, r.forwardReports)
 	r.workers.Loop(ctx, reviveTask, func(ctx context.Context) { r.revival.run(ctx, r.requeue) })
 	return r
 }
@@ -126,6 +126,7 @@ func (r *Resolver) Close() {
 	}
 }
 
+// pick answers queries until ctx ends.
 func (r *Resolver) pick(ctx context.Context) {
 	// select has no preference: without the check a worker would go on with
 	// queued queries, half the time, after ctx has ended.
@@ -174,7 +175,8 @@ func (r *Resolver) report(o backend.Outcome) {
 	_ = r.supervisor.Protect(reportTask, func() { r.balancer.Report(o) })
 }
 
-func (r *Resolver) forward(ctx context.Context) {
+// forwardReports passes outcomes and losses on until ctx ends.
+func (r *Resolver) forwardReports(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():

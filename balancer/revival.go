@@ -18,22 +18,25 @@ const reviveEvery = 100 * time.Millisecond
 // streams again, false when none has answered. See probe.Prober.
 type reviveFunc func(ctx context.Context) bool
 
-// revival holds the queries that no backend can take until those that are down have
-// been probed: the prober's own probes of them are seconds apart, and callers come
-// the moment a backend is back. All waiting queries share one round.
+// revival holds queries that no backend can take until the backends that are down have
+// been probed. The prober's own probes of them are seconds apart, but callers come back
+// as soon as a backend does. All waiting queries share one round of probes.
 type revival struct {
-	ask  reviveFunc
-	wake chan struct{}
+	revive reviveFunc
+	wake   chan struct{}
 
 	mu      sync.Mutex
 	waiting []query
 }
 
-func newRevival(ask reviveFunc) *revival { return &revival{ask: ask, wake: make(chan struct{}, 1)} }
+func newRevival(revive reviveFunc) *revival {
+	return &revival{revive: revive, wake: make(chan struct{}, 1)}
+}
 
-// park holds a query that was refused for want of backends, once per query.
+// park holds a query that no backend could take, once per query, and reports whether it
+// did.
 func (v *revival) park(q query, err error) bool {
-	if v.ask == nil || q.again || !errors.Is(err, backend.ErrNone) {
+	if v.revive == nil || q.revived || !errors.Is(err, backend.ErrNone) {
 		return false
 	}
 	v.mu.Lock()
@@ -41,7 +44,7 @@ func (v *revival) park(q query, err error) bool {
 	if len(v.waiting) >= queryQueue {
 		return false
 	}
-	q.again = true
+	q.revived = true
 	v.waiting = append(v.waiting, q)
 	v.signal()
 	return true
@@ -55,15 +58,15 @@ func (v *revival) signal() {
 	}
 }
 
-// release returns the first n waiting queries.
+// release removes the first n waiting queries and returns them.
 func (v *revival) release(n int) []query {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	taken := v.waiting[:n:n]
+	released := v.waiting[:n:n]
 	if v.waiting = v.waiting[n:]; len(v.waiting) == 0 {
 		v.waiting = nil
 	}
-	return taken
+	return released
 }
 
 func (v *revival) count() int {
@@ -75,8 +78,8 @@ func (v *revival) count() int {
 // run probes while queries wait, until ctx ends, and requeues each query after its
 // round. Queries that came during a round wait for the next one, unless a backend
 // has answered.
-func (v *revival) run(ctx context.Context, back func(query)) {
-	if v.count() > 0 { // of before a panic
+func (v *revival) run(ctx context.Context, requeue func(query)) {
+	if v.count() > 0 { // left by a run that panicked
 		v.signal()
 	}
 	for {
@@ -88,12 +91,12 @@ func (v *revival) run(ctx context.Context, back func(query)) {
 		for n := v.count(); n > 0; n = v.count() {
 			next := time.NewTimer(reviveEvery)
 			limited, cancel := context.WithTimeout(ctx, pickTimeout)
-			if v.ask(limited) {
+			if v.revive(limited) {
 				n = v.count()
 			}
 			cancel()
 			for _, q := range v.release(n) {
-				back(q)
+				requeue(q)
 			}
 			select {
 			case <-ctx.Done():

@@ -283,7 +283,7 @@ func (w *world) targeted(n int, name string, at backend.ID, from func(int) netip
 	}
 	for i := 0; len(all) < n; i++ {
 		c := publishers(1, fmt.Sprint(name, i, "-"), func(int) netip.AddrPort { return from(i) })[0]
-		if highest(c.query.Key, backends).ID == at {
+		if highestRank(c.query.Key, backends).ID == at {
 			all = append(all, c)
 		}
 	}

@@ -7,13 +7,13 @@ import (
 	"srtrelay/backend"
 )
 
-// standing ranks the backends for a new stream, which goes to one of the lowest
-// standing there is.
+// standing ranks the backends for a new stream, which goes to one of those with the
+// lowest standing.
 type standing uint8
 
 const (
 	standingSound       standing = iota
-	standingSuspect              // somebody found it silent
+	standingSuspect              // it did not answer somebody
 	standingEjected              // it fails its callers as others do not
 	standingFailed               // this caller has just failed there
 	standingUnavailable          // it takes no streams
@@ -31,11 +31,11 @@ func (s standing) why() string {
 	return ""
 }
 
-func (m *Memory) standing(b *backend.Backend, q backend.Query, u *callerFailures, now time.Time) standing {
+func (m *Memory) standing(b *backend.Backend, q backend.Query, failures *callerFailures, now time.Time) standing {
 	switch {
 	case !b.Available(now) || tried(q, b.ID):
 		return standingUnavailable
-	case u.at(b.ID) != nil:
+	case failures.at(b.ID) != nil:
 		return standingFailed
 	case m.isBarred(b.ID, now.Sub(m.origin)):
 		return standingEjected
@@ -46,16 +46,16 @@ func (m *Memory) standing(b *backend.Backend, q backend.Query, u *callerFailures
 }
 
 // gatherCandidates sets candidates to the backends of the best standing. It returns
-// that standing, and a text about a backend that was skipped as ejected.
-func (m *Memory) gatherCandidates(snap *backend.Snapshot, q backend.Query, who identity) (best standing, passed string) {
-	now, u := m.now(), m.evidence.callerOf(who)
+// that standing, and a text about a backend that was skipped because it is ejected.
+func (m *Memory) gatherCandidates(snap *backend.Snapshot, q backend.Query, who identity) (best standing, skipped string) {
+	now, failures := m.now(), m.evidence.failuresOf(who)
 	best = standingUnavailable
 	m.candidates = m.candidates[:0]
 	for i := range snap.Backends {
 		b := &snap.Backends[i]
-		s := m.standing(b, q, u, now)
+		s := m.standing(b, q, failures, now)
 		if s == standingEjected {
-			passed = fmt.Sprintf("; %s is ejected", b.ID)
+			skipped = fmt.Sprintf("; %s is ejected", b.ID)
 		}
 		if s < best {
 			best, m.candidates = s, m.candidates[:0]
@@ -65,7 +65,7 @@ func (m *Memory) gatherCandidates(snap *backend.Snapshot, q backend.Query, who i
 		}
 	}
 	if best == standingEjected {
-		passed = ""
+		skipped = ""
 	}
-	return best, passed
+	return best, skipped
 }

@@ -104,7 +104,7 @@ func TestTwoRelaysShareRedis(t *testing.T) {
 	}
 	met := meet(t, "s", streams, a, b)
 	if each := checkMet(t, met, listeners...); slices.Contains(each, 0) {
-		t.Errorf("drawn by lot, the streams are spread %v", each)
+		t.Errorf("drawn at random, the streams are spread %v", each)
 	}
 	// What SRS's proxy reads of them.
 	at := s.ask("GET", "srs-proxy-url:"+met[0].key)
