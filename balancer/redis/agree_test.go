@@ -11,7 +11,7 @@ import (
 	"srtrelay/balancer"
 )
 
-// Two relays that draw by lot and are asked for the same new streams at the
+// Two relays that draw at random and are asked for the same new streams at the
 // same time answer the same backends.
 func TestTwoRelaysAgree(t *testing.T) {
 	single := func(t *testing.T) (*server, Servers) {

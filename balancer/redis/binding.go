@@ -12,31 +12,31 @@ import (
 	"srtrelay/balancer"
 )
 
-// A binding lives in Redis for as long as it is worth: one under which no
-// session has lived yet for firstTTL, or until its last session fails; one that
-// is proven for bindTTL after each renewal. What a binding has left so tells
-// whether sessions live under it somewhere, see Balancer.confirmed.
+// An unproven binding stays in Redis for firstTTL after a claim, or until its last session
+// fails. A proven one stays for bindTTL after each renewal. So the TTL that it has left
+// tells whether a relay has sessions under it; see Balancer.renewedTTL.
 const (
-	// firstTTL outlasts a handshake and what proves a backend.
+	// firstTTL is longer than a handshake and the time in which a session proves its
+	// backend.
 	firstTTL = 6 * time.Second
-	// dropQueue bounds the bindings that wait to be taken out; of more the TTL
-	// takes care.
+	// dropQueue is how many bindings can wait to be removed from Redis. All others
+	// expire.
 	dropQueue = 1024
 )
 
-// claimResult is the answer of Redis for a key.
+// claimResult is what Redis answers to a claim.
 type claimResult struct {
-	key  string
-	left time.Duration // until the binding expires; negative for never
+	key  string        // of the server to which the binding goes
+	left time.Duration // until the binding expires, negative for never
 }
 
-// claim proposes a server for a key, to replace stale.
-func (b *Balancer) claim(ctx context.Context, h balancer.AffinityKey, wanted, stale string) (claimResult, error) {
+// claim proposes a server for a key that has none, or has stale.
+func (b *Balancer) claim(ctx context.Context, key balancer.AffinityKey, wanted, stale string) (claimResult, error) {
 	ttl := b.firstTTL
-	if b.memory.IsProven(h) {
+	if b.memory.IsProven(key) {
 		ttl = b.bindTTL
 	}
-	return readClaim(claimScript.Run(ctx, b.client, []string{bindingKey(h)}, wanted, stale, ttl.Milliseconds(), b.firstTTL.Milliseconds()))
+	return readClaim(claimScript.Run(ctx, b.client, []string{bindingKey(key)}, wanted, stale, ttl.Milliseconds(), b.firstTTL.Milliseconds()))
 }
 
 func readClaim(cmd *goredis.Cmd) (claimResult, error) {
@@ -65,7 +65,7 @@ func (b *Balancer) Report(o backend.Outcome) {
 	}
 }
 
-// removeDropped takes bindings that were dropped here out of Redis until ctx ends.
+// removeDropped removes bindings from Redis that were dropped here, until ctx ends.
 func (b *Balancer) removeDropped(ctx context.Context) {
 	for {
 		select {
@@ -77,47 +77,45 @@ func (b *Balancer) removeDropped(ctx context.Context) {
 				continue
 			}
 			limited, cancel := context.WithTimeout(ctx, syncWait)
-			_ = dropScript.Run(limited, b.client, []string{bindingKey(d.Key)}, b.names.of(at), b.firstTTL.Milliseconds()).Err() // else its TTL ends it
+			_ = dropScript.Run(limited, b.client, []string{bindingKey(d.Key)}, b.names.keyOf(at), b.firstTTL.Milliseconds()).Err() // or it expires
 			cancel()
 		}
 	}
 }
 
 const (
-	// missFor is how long a stream that nobody publishes is remembered as
-	// such: short enough for a publisher that comes a moment later.
+	// missFor is for how long players of a stream that nobody publishes are refused
+	// without asking Redis again.
 	missFor = time.Second
-	// maxMisses bounds what players of streams that do not exist can fill.
+	// maxMisses bounds the memory that players of streams that do not exist can take.
 	maxMisses = 4096
 )
 
-// recent are keys that something was true of a moment ago. Any goroutine may
-// call it.
+// recent is a set of keys, each of which stays for a while. Any goroutine may call it.
 type recent[K comparable] struct {
-	lasting time.Duration
-	most    int // keys, 0 for no bound but the sweep
+	ttl     time.Duration
+	maxKeys int // 0 for no limit
 
 	mu sync.Mutex
 	at map[K]time.Time
 }
 
-// newFresh are the bindings that Redis has confirmed within trust. They are no
-// more than were confirmed since the last sweep, a second ago.
-func newFresh() *recent[balancer.AffinityKey] {
-	return &recent[balancer.AffinityKey]{lasting: trust, at: make(map[balancer.AffinityKey]time.Time)}
+// newConfirmed returns the set of bindings that Redis has confirmed within confirmedFor. It
+// needs no limit, because it is swept in every round.
+func newConfirmed() *recent[balancer.AffinityKey] {
+	return &recent[balancer.AffinityKey]{ttl: confirmedFor, at: make(map[balancer.AffinityKey]time.Time)}
 }
 
-// newMisses are streams that were not there a moment ago.
+// newMisses returns the set of streams that nobody published a moment ago.
 func newMisses() *recent[string] {
-	return &recent[string]{lasting: missFor, most: maxMisses, at: make(map[string]time.Time)}
+	return &recent[string]{ttl: missFor, maxKeys: maxMisses, at: make(map[string]time.Time)}
 }
 
-// add notes a key. One too many is not noted: it asks again, which costs a
-// round trip and no memory.
+// add adds a key. It ignores one too many, for which Redis is then asked again.
 func (r *recent[K]) add(key K, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.most == 0 || len(r.at) < r.most {
+	if r.maxKeys == 0 || len(r.at) < r.maxKeys {
 		r.at[key] = now
 	}
 }
@@ -126,14 +124,14 @@ func (r *recent[K]) has(key K, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	at, ok := r.at[key]
-	return ok && now.Sub(at) < r.lasting
+	return ok && now.Sub(at) < r.ttl
 }
 
 func (r *recent[K]) sweep(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for key, at := range r.at {
-		if now.Sub(at) >= r.lasting {
+		if now.Sub(at) >= r.ttl {
 			delete(r.at, key)
 		}
 	}

@@ -6,33 +6,34 @@ import (
 	"time"
 )
 
-// While Redis is away it is looked for at these intervals, doubling.
+// While Redis is away, the intervals between two attempts to reconnect double from the
+// first to the last.
 const (
 	firstRetry = 100 * time.Millisecond
 	lastRetry  = time.Second
 )
 
-// steady is how long Redis must have been in use before an outage counts as a
-// new one, and the least time between two of them in the log: an answer time
-// that jitters around the limit would make several a second.
+// steady is how long Redis must have been in use for an outage to count as a new one, and
+// the least time between two outages in the log. Answer times around the limit would
+// otherwise make several a second.
 const steady = 10 * time.Second
 
-// circuit says whether picks ask Redis. The first call that fails or takes too
-// long opens it, and only the background closes it: while Redis is slow or
-// gone no pick waits for it, but for those that were under way.
+// circuit is the circuit breaker: picks ask Redis while it is closed. The first call that
+// fails or takes too long opens it, and only Balancer.run closes it again. So while Redis
+// is slow or gone, only picks that were already asking it wait.
 type circuit struct {
 	log *slog.Logger
 	now func() time.Time
-	// opened receives when it opens, so that the background looks at once.
+	// opened receives when the circuit opens, so that run reconnects at once.
 	opened chan struct{}
 
 	mu         sync.Mutex
 	ok         bool
-	reached    bool          // ever
-	logged     bool          // the log knows that it is open
+	reached    bool          // was closed once
+	logged     bool          // the log says that it is open
 	next       time.Time     // when an outage may be logged again
 	suppressed int           // outages that were not logged
-	wait       time.Duration // before Redis is looked for again
+	wait       time.Duration // before the next attempt to reconnect
 	since      time.Time
 	detail     string
 }
@@ -62,9 +63,9 @@ func (c *circuit) state() (bool, time.Time, string) {
 	return c.ok, c.since, c.detail
 }
 
-// pace returns how long to wait before Redis is looked for: no time after it
-// was in use steadily, and longer each time until it is so again.
-func (c *circuit) pace() time.Duration {
+// nextWait returns how long to wait before the next attempt to reconnect: not at all after
+// Redis was in use steadily, and longer each time until it is so again.
+func (c *circuit) nextWait() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	wait := c.wait
@@ -72,8 +73,8 @@ func (c *circuit) pace() time.Duration {
 	return wait
 }
 
-// open notes that Redis is of no use at present, and why. An outage that came
-// too soon for the log is logged later, if it lasts until then.
+// open notes that Redis cannot be used, and why. An outage that comes too soon after the
+// last one in the log is logged later, if it lasts until then.
 func (c *circuit) open(why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -92,7 +93,7 @@ func (c *circuit) open(why error) {
 	if !c.logged && !now.Before(c.next) {
 		c.log.Warn("shared state away, going on with what is known", "error", why, "more_before", c.suppressed)
 		c.logged, c.suppressed = true, 0
-		if c.reached { // that of the start holds nothing back
+		if c.reached { // the one at the start does not delay the next
 			c.next = now.Add(steady)
 		}
 	}
@@ -113,7 +114,7 @@ func (c *circuit) close() {
 	}
 	c.ok, c.reached, c.logged, c.since, c.detail = true, true, false, now, ""
 	select {
-	case <-c.opened: // of an outage that is over
+	case <-c.opened: // the outage is over
 	default:
 	}
 }

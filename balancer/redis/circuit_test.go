@@ -31,7 +31,7 @@ func TestFlappingRedis(t *testing.T) {
 	for began := clock; clock.Sub(began) < time.Minute; outages++ {
 		clock = clock.Add(50 * time.Millisecond)
 		c.open(slow)
-		wait := c.pace()
+		wait := c.nextWait()
 		if wait < last || outages > 0 && wait == 0 {
 			t.Fatalf("looked for after %v, then after %v", last, wait)
 		}
@@ -59,10 +59,10 @@ func TestFlappingRedis(t *testing.T) {
 	clock = clock.Add(steady)
 	c.open(slow)
 	told(n+2, m+1)
-	if wait := c.pace(); wait != 0 {
+	if wait := c.nextWait(); wait != 0 {
 		t.Errorf("after a quiet time looked for after %v", wait)
 	}
-	if wait := c.pace(); wait != firstRetry {
+	if wait := c.nextWait(); wait != firstRetry {
 		t.Errorf("then after %v", wait)
 	}
 }

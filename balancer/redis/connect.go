@@ -1,10 +1,7 @@
 package redis
 
 import (
-	"context"
 	"crypto/tls"
-	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -16,8 +13,8 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// Servers says where Redis is. Its fields are those of config.Redis, which
-// reads them from the URL.
+// Servers says where Redis is. Its fields are those of config.Redis, which come from the
+// URL.
 type Servers struct {
 	// Mode is single, sentinel or cluster.
 	Mode string
@@ -44,20 +41,21 @@ func (s Servers) local() bool {
 }
 
 const (
-	// dialWait is below pickWait, so that an address that swallows SYNs is
-	// told apart from a slow answer.
+	// dialWait is below pickWait, so that the error of an address that does not answer
+	// SYNs is a failed connection and not a slow answer.
 	dialWait = 250 * time.Millisecond
-	// poolSize is the resolver's workers and the background, with room.
+	// poolSize is enough for the resolver's workers and the background tasks.
 	poolSize = 32
 )
 
-// disableClientLog ends go-redis's own log, which tells every failed connection: the
-// circuit tells each outage once. It is the library's one switch for all its
-// clients, so it is moved once.
+// disableClientLog disables the log of go-redis, which has a line for every failed
+// connection and writes to standard error, where a reader that stalls would block the
+// connection pool. The circuit logs each outage once. The switch is a global variable of
+// the library.
 var disableClientLog = sync.OnceFunc(logging.Disable)
 
-// connect returns a client that has not yet connected. It repeats nothing by
-// itself: whether to go on without Redis is the circuit's decision.
+// connect returns a client that has not connected yet. It does not retry by itself,
+// because the circuit decides whether to go on without Redis.
 func connect(s Servers) goredis.UniversalClient {
 	disableClientLog()
 	o := &goredis.UniversalOptions{
@@ -82,18 +80,3 @@ func connect(s Servers) goredis.UniversalClient {
 		return goredis.NewClient(o.Simple())
 	}
 }
-
-// clientLog is go-redis's log. Its own writes to standard error, where a
-// reader that stalls would hold up the pool; and what it says of an outage, for
-// each connection, the circuit says once.
-type clientLog struct{ log *slog.Logger }
-
-// Printf implements go-redis's internal.Logging.
-func (c clientLog) Printf(ctx context.Context, format string, args ...any) {
-	if c.log.Enabled(ctx, slog.LevelDebug) {
-		c.log.DebugContext(ctx, "redis client", "text", fmt.Sprintf(format, args...))
-	}
-}
-
-// useLog has go-redis log to log: all of the process, whose log is one.
-func useLog(log *slog.Logger) { goredis.SetLogger(clientLog{log}) }

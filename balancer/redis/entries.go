@@ -15,74 +15,73 @@ import (
 	"srtrelay/backend"
 )
 
-// Bounds of what is read in a round, whatever others have written: a Redis
-// that lies costs time and memory, but little of both.
+// Bounds of what is read in a round, so that what others write to Redis takes little time
+// and memory.
 const (
-	// maxRecord is the most, in bytes, that is read of a server's entry: more
-	// than the longest one that passes Registration.Check.
+	// maxRecord is the longest entry of a server that is read, in bytes: more than the
+	// longest one that passes Registration.Check.
 	maxRecord = 32 << 10
-	// maxArray likewise of the array of servers: 5,000 keys of SRS's proxy.
+	// maxArray is the longest array of servers that is read, in bytes. 5,000 keys of
+	// SRS's proxy fit.
 	maxArray = 512 << 10
-	// maxKey is the longest key, in bytes, that can be a server's: its name is
-	// three values of 128 bytes.
+	// maxKey is the longest key of a server that is read, in bytes: more than the
+	// three values of a registration that make its name.
 	maxKey = 512
-	// maxListed is how many keys an index is read for; of a longer set another
-	// part is read in the next round.
+	// maxListed is how many keys of an index are read. Of a longer set another part is
+	// read in the next round.
 	maxListed = 2 * backend.MaxRegistered
-	// maxEntries is how many entries are kept, usable or not.
+	// maxEntries is how many entries are kept, whether usable or not.
 	maxEntries = 2 * backend.MaxRegistered
-	// maxReads is how many entries are read in one round: of more than that
-	// each is read every few rounds. Half of the round is left to those that
-	// have not been read yet.
+	// maxReads is how many entries are read in one round. If there are more, each is
+	// read every few rounds. Up to half of the reads are of new entries.
 	maxReads = 1024
 )
 
-// entry is a server's entry as it was last read. It belongs to the loop.
+// entry is a server's entry as it was last read. Only run uses it.
 type entry struct {
-	key  string
-	read time.Time
-	// left is until it expires, counted from read, negative for never.
-	left time.Duration
-	// changed is when its update_at was last seen to change.
-	changed time.Time
-	record  // empty if it is of no use
-	backend backend.Backend
-	fit     bool // the backend can be used
+	key    string
+	readAt time.Time
+	ttl    time.Duration // at readAt, negative for none
+	// changedAt is when its update_at was last seen to change.
+	changedAt time.Time
+	record    // empty if the entry is not usable
+	backend   backend.Backend
+	usable    bool
 }
 
-// expires is when an entry is no sign of life any more. The time counts from
-// when the relay saw it change, so that the clocks of other hosts do not
-// matter.
+// expires is until when an entry is a sign of life: for a time after it changed, at most
+// as long as it stays in Redis. The time of the change is that of this relay's clock, so
+// that the clocks of other hosts do not matter.
 func (e *entry) expires(ttl time.Duration) time.Time {
-	at := e.changed.Add(ttl)
-	if left := e.read.Add(e.left); e.left >= 0 && left.Before(at) {
-		return left
+	at := e.changedAt.Add(ttl)
+	if gone := e.readAt.Add(e.ttl); e.ttl >= 0 && gone.Before(at) {
+		return gone
 	}
 	return at
 }
 
-// drop keeps of an entry that is of no use only that it has been read.
-func (e *entry) drop() { e.record, e.backend, e.fit = record{}, backend.Backend{}, false }
+// discard marks an entry as unusable, and keeps that it has been read.
+func (e *entry) discard() { e.record, e.backend, e.usable = record{}, backend.Backend{}, false }
 
-// index is which servers there are according to Redis.
+// index is the keys of servers that Redis lists.
 type index struct {
 	array, set []string
-	// arrayWhole and setWhole say that nothing was left out of them.
-	arrayWhole, setWhole bool
-	dead                 map[string]bool // keys that were read and are not there
+	// arrayComplete and setComplete mean that all of their keys were read.
+	arrayComplete, setComplete bool
+	missing                    map[string]bool // listed keys that have no entry
 }
 
-// read brings the entries up to date.
+// read reads the indexes and some of the entries into the cache.
 func (b *Balancer) read(ctx context.Context, now time.Time) (index, error) {
 	ix, err := b.readIndex(ctx)
 	if err != nil {
 		return ix, err
 	}
-	keys := b.register.due(&ix)
-	texts, lefts := make([]*goredis.StringCmd, len(keys)), make([]*goredis.DurationCmd, len(keys))
+	keys := b.cache.keysToRead(&ix)
+	texts, ttls := make([]*goredis.StringCmd, len(keys)), make([]*goredis.DurationCmd, len(keys))
 	err = b.pipeline(ctx, func(p goredis.Pipeliner) {
 		for i, key := range keys {
-			texts[i], lefts[i] = p.GetRange(ctx, key, 0, maxRecord), p.PTTL(ctx, key)
+			texts[i], ttls[i] = p.GetRange(ctx, key, 0, maxRecord), p.PTTL(ctx, key)
 		}
 	})
 	if err != nil {
@@ -90,37 +89,36 @@ func (b *Balancer) read(ctx context.Context, now time.Time) (index, error) {
 	}
 	for i, key := range keys {
 		if texts[i].Err() != nil || texts[i].Val() == "" {
-			delete(b.register.entries, key)
-			ix.dead[key] = true
+			delete(b.cache.entries, key)
+			ix.missing[key] = true
 			continue
 		}
-		b.register.note(key, texts[i].Val(), lefts[i].Val(), now, b.remote)
+		b.cache.store(key, texts[i].Val(), ttls[i].Val(), now, b.remote)
 	}
 	return ix, nil
 }
 
-// readIndex reads which keys the two indexes list. It reads parts of them, so
-// that their length does not matter.
+// readIndex reads the array and the set, of which it reads parts if they are long.
 func (b *Balancer) readIndex(ctx context.Context) (index, error) {
-	ix := index{dead: map[string]bool{}}
+	ix := index{missing: map[string]bool{}}
 	var array *goredis.StringCmd
 	var set *goredis.ScanCmd
-	from := b.register.cursor
+	cursor := b.cache.cursor
 	err := b.pipeline(ctx, func(p goredis.Pipeliner) {
-		array, set = p.GetRange(ctx, arrayKey, 0, maxArray), p.SScan(ctx, setKey, from, "", maxListed)
+		array, set = p.GetRange(ctx, arrayKey, 0, maxArray), p.SScan(ctx, setKey, cursor, "", maxListed)
 	})
 	if err != nil {
 		return ix, err
 	}
-	ix.array, ix.arrayWhole = keysIn(array.Val())
-	ix.set, b.register.cursor = set.Val()
-	ix.setWhole = set.Err() == nil && from == 0 && b.register.cursor == 0
+	ix.array, ix.arrayComplete = keysIn(array.Val())
+	ix.set, b.cache.cursor = set.Val()
+	ix.setComplete = set.Err() == nil && cursor == 0 && b.cache.cursor == 0
 	return ix, nil
 }
 
-// keysIn returns the keys in a JSON array, as far as it can be read, and whether
-// that is all of it. Any other text lists no server.
-func keysIn(text string) (keys []string, whole bool) {
+// keysIn returns the keys in a JSON array, as far as it can be read, and whether those
+// are all. Any other text contains no keys.
+func keysIn(text string) (keys []string, complete bool) {
 	if len(text) <= maxArray && json.Unmarshal([]byte(text), &keys) == nil {
 		return keys, true
 	}
@@ -135,34 +133,34 @@ func keysIn(text string) (keys []string, whole bool) {
 			keys = append(keys, key)
 		}
 	}
-	// What is short and no array is not worth keeping.
+	// A short text that is no array may be overwritten.
 	return keys, len(text) <= maxArray
 }
 
-// due returns the keys to read in this round: those that are listed and have
-// not been read, and those that were read longest ago.
-func (r *register) due(ix *index) []string {
+// keysToRead returns the keys to read in this round: listed ones that have not been read
+// yet, and those that were read longest ago.
+func (c *entryCache) keysToRead(ix *index) []string {
 	listed, fresh := map[string]bool{}, []string{}
 	for _, key := range slices.Concat(ix.array, ix.set) {
 		if listed[key] || len(key) > maxKey || !strings.HasPrefix(key, serverPrefix) {
 			continue
 		}
 		listed[key] = true
-		if r.entries[key] == nil {
+		if c.entries[key] == nil {
 			fresh = append(fresh, key)
 		}
 	}
-	if ix.arrayWhole && ix.setWhole {
-		maps.DeleteFunc(r.entries, func(key string, _ *entry) bool { return !listed[key] })
+	if ix.arrayComplete && ix.setComplete {
+		maps.DeleteFunc(c.entries, func(key string, _ *entry) bool { return !listed[key] })
 	}
-	known := slices.SortedFunc(maps.Values(r.entries), func(a, b *entry) int {
-		return cmp.Or(a.read.Compare(b.read), cmp.Compare(a.key, b.key))
+	known := slices.SortedFunc(maps.Values(c.entries), func(a, b *entry) int {
+		return cmp.Or(a.readAt.Compare(b.readAt), cmp.Compare(a.key, b.key))
 	})
 	if len(fresh)+len(known) > maxReads {
 		fresh = fresh[:min(len(fresh), max(maxReads/2, maxReads-len(known)))]
 	}
-	r.makePlace(known, len(known)+len(fresh)-maxEntries)
-	if places := maxEntries - len(r.entries); len(fresh) > places {
+	c.evictUnusable(known, len(known)+len(fresh)-maxEntries)
+	if places := maxEntries - len(c.entries); len(fresh) > places {
 		fresh = fresh[:places]
 	}
 	keys := fresh
@@ -170,63 +168,63 @@ func (r *register) due(ix *index) []string {
 		if len(keys) == maxReads {
 			break
 		}
-		if r.entries[e.key] != nil {
+		if c.entries[e.key] != nil {
 			keys = append(keys, e.key)
 		}
 	}
 	return keys
 }
 
-// makePlace forgets up to n entries that are of no use, so that others can be
-// read in their place.
-func (r *register) makePlace(known []*entry, n int) {
+// evictUnusable removes up to n unusable entries, so that others can be read in their
+// place.
+func (c *entryCache) evictUnusable(known []*entry, n int) {
 	for _, e := range known {
 		if n <= 0 {
 			return
 		}
-		if !e.fit {
-			delete(r.entries, e.key)
+		if !e.usable {
+			delete(c.entries, e.key)
 			n--
 		}
 	}
 }
 
-// note takes what was read of a key.
-func (r *register) note(key, text string, left time.Duration, now time.Time, elsewhere bool) {
-	e := r.entries[key]
+// store stores what was read of a key. remote means that Redis is on another host.
+func (c *entryCache) store(key, text string, ttl time.Duration, now time.Time, remote bool) {
+	e := c.entries[key]
 	if e == nil {
-		e = &entry{key: key, changed: now}
-		r.entries[key] = e
+		e = &entry{key: key, changedAt: now}
+		c.entries[key] = e
 	}
-	e.read, e.left = now, left
-	was := e.UpdateAt
+	e.readAt, e.ttl = now, ttl
+	before := e.UpdateAt
 	var err error
 	if len(text) > maxRecord {
-		e.drop()
+		e.discard()
 		return
 	}
 	if e.record, err = parseRecord(text); err == nil {
-		e.backend, err = e.record.backend(now, elsewhere)
+		e.backend, err = e.record.backend(now, remote)
 	}
-	if e.fit = err == nil && serverKey(e.backend.ID) == key; !e.fit {
-		e.drop()
+	if e.usable = err == nil && serverKey(e.backend.ID) == key; !e.usable {
+		e.discard()
 		return
 	}
-	if !e.UpdateAt.Equal(was) {
-		e.changed = now
+	if !e.UpdateAt.Equal(before) {
+		e.changedAt = now
 	}
 }
 
-// newest returns the entries that can be used, the newest first.
-func (r *register) newest() []*entry {
-	var fit []*entry
-	for _, e := range r.entries {
-		if e.fit {
-			fit = append(fit, e)
+// newest returns the usable entries, the newest first.
+func (c *entryCache) newest() []*entry {
+	var usable []*entry
+	for _, e := range c.entries {
+		if e.usable {
+			usable = append(usable, e)
 		}
 	}
-	slices.SortFunc(fit, func(a, b *entry) int {
+	slices.SortFunc(usable, func(a, b *entry) int {
 		return cmp.Or(b.UpdateAt.Compare(a.UpdateAt), cmp.Compare(a.key, b.key))
 	})
-	return fit
+	return usable
 }

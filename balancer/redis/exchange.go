@@ -15,37 +15,38 @@ import (
 	"srtrelay/balancer"
 )
 
-// Relays tell each other under which bindings sessions live, so that a stream
-// that is known anywhere is found while Redis is away. What they tell stands in
-// one capped stream of Redis, a notice of up to 256 bindings an entry.
+// Relays announce to each other which bindings have living sessions, so that every relay
+// finds the streams of the others while Redis is away. The announcements are in one
+// capped stream of Redis, of which each entry is a notice of up to maxBindings bindings.
 const (
 	liveKey   = "srtrelay-live"
 	liveField = "bindings"
-	// livesFor is how long the stream outlives the last notice.
-	livesFor = 5 * time.Minute
-	// keptNotices is about how many notices it holds: twice what 100,000
-	// bindings and ten relays write between two announcements of one binding.
+	// liveKeyTTL is how long the stream of Redis outlives its last notice.
+	liveKeyTTL = 5 * time.Minute
+	// keptNotices is about how many notices it holds: more than twice what relays
+	// write in announceRounds to announce maxLive bindings.
 	keptNotices = 1024
-	// maxAnnounced is how many bindings a round announces at most. 100,000 in
-	// announceEvery rounds are fewer.
+	// maxAnnounced is how many bindings a round announces at most: more than maxLive
+	// spread over announceRounds.
 	maxAnnounced = 32 * maxBindings
-	// maxQueued is how many bindings wait to be announced: five rounds.
+	// maxQueued is how many bindings wait to be announced: those of five rounds.
 	maxQueued = 5 * maxAnnounced
-	// readNotices and readText are how many notices a round reads at most, and
-	// after how many bytes it reads no more.
-	readNotices = 64
-	readText    = 1 << 20
-	// maxWatched and watchedFor bound what waits for its first session to be
-	// established, in bindings and in rounds. Of more the renewal takes care.
-	maxWatched = 8192
-	watchedFor = 10
-	// refusedFor is how many rounds an exchange that Redis has refused pauses.
-	refusedFor = 60
+	// maxNoticesRead is how many notices a round reads at most, maxNoticeBytesRead
+	// after how many bytes it stops.
+	maxNoticesRead     = 64
+	maxNoticeBytesRead = 1 << 20
+	// maxWatched is how many bindings wait for their first established session,
+	// watchRounds for how long. All others are announced when they are renewed.
+	maxWatched  = 8192
+	watchRounds = 10
+	// refusedRounds is for how many rounds the exchange pauses after Redis has refused
+	// it.
+	refusedRounds = 60
 )
 
-// exchange is one relay's part in it. All but watched and live belongs to the
-// loop.
-type exchange struct {
+// announcer is one relay's part in the exchange. Only run uses it, except for watched and
+// live.
+type announcer struct {
 	live *liveBindings
 
 	mu      sync.Mutex
@@ -53,9 +54,9 @@ type exchange struct {
 
 	queue   []announcement
 	cursor  noticeID // of the last notice that was read
-	pause   int      // rounds until Redis is asked again
-	refused bool     // the log knows that it is
-	bad     badNotices
+	pause   int      // rounds until the exchange is tried again
+	refused bool     // Redis refuses it, and the log says so
+	ignored ignored
 }
 
 // watched is a binding that was made a few rounds ago.
@@ -64,94 +65,95 @@ type watched struct {
 	rounds int
 }
 
-// badNotices counts what was read and refused since it was last logged.
-type badNotices struct {
-	notices, servers, places int
-	logged                   time.Time
+// ignored counts what was read and ignored since it was last logged.
+type ignored struct {
+	unreadable, unknownServer, beyondBound int
+
+	logged time.Time
 }
 
-func newExchange() *exchange {
-	return &exchange{live: newLiveBindings(), watched: make(map[balancer.AffinityKey]watched)}
+func newAnnouncer() *announcer {
+	return &announcer{live: newLiveBindings(), watched: make(map[balancer.AffinityKey]watched)}
 }
 
-// watch has a new binding announced as soon as a session lives under it.
-func (x *exchange) watch(h balancer.AffinityKey, at backend.ID) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if _, has := x.watched[h]; has || len(x.watched) < maxWatched {
-		x.watched[h] = watched{at: at}
+// watch has a new binding announced as soon as it has an established session.
+func (a *announcer) watch(key balancer.AffinityKey, at backend.ID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, has := a.watched[key]; has || len(a.watched) < maxWatched {
+		a.watched[key] = watched{at: at}
 	}
 }
 
-// established returns the watched bindings under which a session has begun to live,
-// and forgets them.
-func (x *exchange) established(m *balancer.Memory, names *names, snap *backend.Snapshot) (all []announcement) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	for h, w := range x.watched {
-		published := m.HasPublisher(h, w.at)
+// established removes the watched bindings that have an established publisher, or a
+// player that has proven the backend, and returns those that are due.
+func (a *announcer) established(m *balancer.Memory, names *names, snap *backend.Snapshot) (all []announcement) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for key, w := range a.watched {
+		published := m.HasPublisher(key, w.at)
 		at, known := snap.Find(w.at)
 		switch {
 		case !known:
-			delete(x.watched, h)
-		case published, m.IsProven(h) && m.HasSessions(h, w.at):
-			delete(x.watched, h)
-			if x.live.due(h, w.at, published) {
-				all = append(all, announcement{h, names.of(at), published})
+			delete(a.watched, key)
+		case published, m.IsProven(key) && m.HasSessions(key, w.at):
+			delete(a.watched, key)
+			if a.live.due(key, w.at, published) {
+				all = append(all, announcement{key, names.keyOf(at), published})
 			}
-		case w.rounds == watchedFor:
-			delete(x.watched, h)
+		case w.rounds == watchRounds:
+			delete(a.watched, key)
 		default:
-			x.watched[h] = watched{w.at, w.rounds + 1}
+			a.watched[key] = watched{w.at, w.rounds + 1}
 		}
 	}
 	return all
 }
 
-// announce has the bindings announced that are due, in the next rounds.
-func (x *exchange) announce(all []announcement) { x.queue = all[:min(len(all), maxQueued)] }
+// announce queues bindings that are due, in place of those that are still queued.
+func (a *announcer) announce(all []announcement) { a.queue = all[:min(len(all), maxQueued)] }
 
 // exchange announces this relay's bindings and reads what was announced.
 func (b *Balancer) exchange(ctx context.Context) error {
-	x := b.live
-	x.live.advance()
+	a := b.announcer
+	a.live.advance()
 	snap := b.registry.Snapshot()
-	x.live.forgetGone(snap)
-	x.queue = append(x.established(b.memory, &b.names, snap), x.queue...)
-	if x.pause > 0 {
-		x.pause--
-		x.queue = nil
+	a.live.forgetGone(snap)
+	a.queue = append(a.established(b.memory, &b.names, snap), a.queue...)
+	if a.pause > 0 {
+		a.pause--
+		a.queue = nil
 		return nil
 	}
-	n := min(len(x.queue), maxAnnounced)
-	now := x.queue[:n]
-	x.queue = x.queue[n:]
-	err := b.writeNotices(ctx, now)
+	n := min(len(a.queue), maxAnnounced)
+	due := a.queue[:n]
+	a.queue = a.queue[n:]
+	err := b.writeNotices(ctx, due)
 	if err == nil {
 		err = b.readNotices(ctx, snap)
 	}
 	switch {
 	case err == nil:
-		if x.refused {
-			x.refused = false
+		if a.refused {
+			a.refused = false
 			b.log.Info("bindings are exchanged again")
 		}
-		x.bad.log(b)
+		a.ignored.log(b)
 		return nil
-	case !refuses(err):
+	case !isRefusal(err):
 		return err
 	}
-	x.pause = refusedFor
-	if !x.refused {
-		x.refused = true
+	a.pause = refusedRounds
+	if !a.refused {
+		a.refused = true
 		b.log.Warn("redis refuses the exchange of bindings; without it relays place streams by hash while redis is away", "error", err)
 	}
 	return nil
 }
 
-// refuses reports whether Redis is of use, but not for this: it is older than
-// 5.0, its ACL forbids the commands, or the key is something else.
-func refuses(err error) bool {
+// isRefusal reports whether Redis answers but cannot do this: it is older than 5.0, its
+// ACL forbids the commands, or the key has another type.
+func isRefusal(err error) bool {
 	var answer goredis.Error
 	text := err.Error()
 	return errors.As(err, &answer) && !errors.Is(err, goredis.Nil) &&
@@ -174,10 +176,10 @@ func (b *Balancer) writeNotices(ctx context.Context, all []announcement) error {
 		})
 		all = all[n:]
 	}
-	p.PExpire(limited, liveKey, livesFor)
+	p.PExpire(limited, liveKey, liveKeyTTL)
 	_, err := p.Exec(limited)
 	if err != nil && strings.Contains(err.Error(), "exhausted the last possible ID") {
-		return b.client.Del(limited, liveKey).Err() // somebody wrote the highest one
+		return b.client.Del(limited, liveKey).Err() // somebody has written an entry with the highest ID
 	}
 	return err
 }
@@ -204,18 +206,18 @@ func (id noticeID) before(other noticeID) bool {
 	return id.ms < other.ms || id.ms == other.ms && id.seq < other.seq
 }
 
-// readNotices reads the next notices. One that is behind reads on in the next
-// round; what was cut off meanwhile is announced again.
+// readNotices reads the next notices. A relay that is behind reads more in the next
+// round. What it misses because the stream is capped is announced again.
 func (b *Balancer) readNotices(ctx context.Context, snap *backend.Snapshot) error {
 	limited, cancel := context.WithTimeout(ctx, syncWait)
 	defer cancel()
-	x := b.live
-	all, err := readScript.Run(limited, b.client, []string{liveKey}, x.cursor.String(), readNotices, readText, maxNotice, liveField).StringSlice()
+	a := b.announcer
+	all, err := readScript.Run(limited, b.client, []string{liveKey}, a.cursor.String(), maxNoticesRead, maxNoticeBytesRead, maxNotice, liveField).StringSlice()
 	if err != nil {
 		return err
 	}
 	if len(all) == 0 || all[0] == "" {
-		x.cursor = noticeID{} // there is no stream
+		a.cursor = noticeID{} // there is no stream
 		return nil
 	}
 	last, err := parseNoticeID(all[0])
@@ -227,55 +229,55 @@ func (b *Balancer) readNotices(ctx context.Context, snap *backend.Snapshot) erro
 		if err != nil {
 			return err
 		}
-		x.cursor = id
-		b.noteSightings(snap, all[i+1], (last.ms-min(id.ms, last.ms))/uint64(syncEvery.Milliseconds()))
+		a.cursor = id
+		b.noteAnnouncements(snap, all[i+1], (last.ms-min(id.ms, last.ms))/uint64(syncEvery.Milliseconds()))
 	}
-	if last.before(x.cursor) {
-		x.cursor = noticeID{} // it is another stream: Redis was emptied, or lost its last second
+	if last.before(a.cursor) {
+		a.cursor = noticeID{} // Redis was emptied, or lost its last writes
 	}
 	return nil
 }
 
-// noteSightings takes what a notice says that is so many rounds old.
-func (b *Balancer) noteSightings(snap *backend.Snapshot, text string, age uint64) {
-	if age > liveFor {
+// noteAnnouncements notes what a notice says that is age rounds old.
+func (b *Balancer) noteAnnouncements(snap *backend.Snapshot, text string, age uint64) {
+	if age > liveRounds {
 		return
 	}
-	x := b.live
+	a := b.announcer
 	all, err := readNotice(text)
 	if err != nil {
-		x.bad.notices++
+		a.ignored.unreadable++
 	}
 	for _, s := range all {
 		at, known := b.names.find(snap, s.server)
 		switch {
 		case !known:
-			x.bad.servers++
-		case !x.live.note(s.key, at.ID, s.published, uint32(age)):
-			x.bad.places++
+			a.ignored.unknownServer++
+		case !a.live.note(s.key, at.ID, s.published, uint32(age)):
+			a.ignored.beyondBound++
 		}
 	}
 }
 
-// log logs what was refused, in one line and not often.
-func (n *badNotices) log(b *Balancer) {
+// log logs what was ignored, in one line per logInterval.
+func (n *ignored) log(b *Balancer) {
 	now := time.Now()
-	if *n == (badNotices{logged: n.logged}) || now.Sub(n.logged) < logInterval {
+	if *n == (ignored{logged: n.logged}) || now.Sub(n.logged) < logInterval {
 		return
 	}
 	b.log.Warn("shared state tells of bindings that are not taken",
-		"unreadable_notices", n.notices, "of_unknown_servers", n.servers, "beyond_the_bound", n.places, "kept", b.live.live.len())
-	*n = badNotices{logged: now}
+		"unreadable_notices", n.unreadable, "of_unknown_servers", n.unknownServer, "beyond_the_bound", n.beyondBound, "kept", b.announcer.live.len())
+	*n = ignored{logged: now}
 }
 
-// announced returns where a query's group or stream lived when Redis was last in
-// use, if the caller can go there.
+// announced returns the backend where the relays have announced a query's group or
+// stream, if the caller can go there.
 func (b *Balancer) announced(q backend.Query) (backend.Backend, bool) {
 	snap := b.registry.Snapshot()
 	group, stream := balancer.AffinityKeys(q)
-	for _, h := range []balancer.AffinityKey{group, stream} {
-		id, ok := b.live.live.find(h)
-		if !ok || h == (balancer.AffinityKey{}) {
+	for _, key := range []balancer.AffinityKey{group, stream} {
+		id, ok := b.announcer.live.find(key)
+		if !ok || key == (balancer.AffinityKey{}) {
 			continue
 		}
 		at, ok := snap.Find(id)

@@ -29,27 +29,27 @@ func BenchmarkExchange(b *testing.B) {
 	snap := reg.Snapshot()
 	r := &Balancer{
 		registry: reg, memory: balancer.NewMemory(reg, time.Now), client: connect(at(s.addr)),
-		live: newExchange(), log: slog.New(slog.DiscardHandler),
+		announcer: newAnnouncer(), log: slog.New(slog.DiscardHandler),
 	}
 	defer r.client.Close()
 	all := make([]announcement, maxLive)
 	for i := range all {
-		all[i] = announcement{balancer.AffinityKey{Stream: key(i)}, r.names.of(snap.Backends[i%20]), true}
+		all[i] = announcement{balancer.AffinityKey{Stream: key(i)}, r.names.keyOf(snap.Backends[i%20]), true}
 	}
 	var before, after runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	second := func(i int) {
-		from := i % announceEvery * maxLive / announceEvery
-		r.live.queue = all[from : from+maxLive/announceEvery+1]
-		for _, due := range r.live.queue {
-			r.live.live.due(due.key, snap.Backends[0].ID, true)
+		from := i % announceRounds * maxLive / announceRounds
+		r.announcer.queue = all[from : from+maxLive/announceRounds+1]
+		for _, due := range r.announcer.queue {
+			r.announcer.live.due(due.key, snap.Backends[0].ID, true)
 		}
 		if err := r.exchange(b.Context()); err != nil {
 			b.Fatal(err)
 		}
 	}
-	for i := range announceEvery {
+	for i := range announceRounds {
 		second(i)
 	}
 	runtime.GC()
@@ -68,8 +68,8 @@ func BenchmarkExchange(b *testing.B) {
 	b.ReportMetric(per(redisStat(b, s, "stats", "total_net_output_bytes")-out), "read-B/s")
 	b.ReportMetric(redisStat(b, s, "memory", "used_memory")/1e6, "redis-MB")
 	b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/1e6, "relay-MB")
-	if r.live.live.len() != maxLive {
-		b.Fatalf("%d known", r.live.live.len())
+	if r.announcer.live.len() != maxLive {
+		b.Fatalf("%d known", r.announcer.live.len())
 	}
 }
 

@@ -66,7 +66,7 @@ func TestFloodOfEntriesIsBounded(t *testing.T) {
 		t.Errorf("told %d times", n)
 	}
 	r.Close()
-	if n := len(r.Balancer.register.entries); n > maxEntries {
+	if n := len(r.Balancer.cache.entries); n > maxEntries {
 		t.Errorf("%d entries kept", n)
 	}
 }

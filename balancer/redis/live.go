@@ -9,122 +9,122 @@ import (
 )
 
 const (
-	// maxLive is how many bindings of live streams and groups are known at most.
+	// maxLive is how many live bindings are kept at most.
 	maxLive = 100_000
-	// maxLiveText is how long their keys may be together, in bytes.
-	maxLiveText = 16 << 20
-	// announceEvery is after how many rounds a binding is announced again, by
-	// any one relay that has sessions under it.
-	announceEvery = 15
-	// liveFor is for how many rounds a binding is known after it was last
-	// announced: three announcements.
-	liveFor = 3 * announceEvery
-	// sweepEvery is how many rounds lie between two walks over all bindings.
-	sweepEvery = 5
+	// maxLiveKeyBytes is how many bytes their keys may have together.
+	maxLiveKeyBytes = 16 << 20
+	// announceRounds is after how many rounds a binding is announced again, by one of
+	// the relays that have sessions under it.
+	announceRounds = 15
+	// liveRounds is for how many rounds a binding is kept after it was last announced:
+	// two announcements may be lost.
+	liveRounds = 3 * announceRounds
+	// sweepRounds is after how many rounds old bindings are removed again.
+	sweepRounds = 5
 )
 
 // liveBinding says where a key has sessions, at any relay.
 type liveBinding struct {
 	at backend.ID
-	// seen and published are the rounds in which it was last announced, and
-	// announced with a publisher.
-	seen, published uint32
+	// announced and published are the rounds in which it was last announced, and
+	// last announced with a publisher.
+	announced, published uint32
 }
 
-// liveBindings are the bindings that relays have announced, this one among
-// them: all that have read the same announcements give the same answer. Time
-// is counted in rounds of the exchange, so that nothing is forgotten while
-// Redis is away. Any goroutine may call it.
+// liveBindings are the bindings that relays, this one included, have announced. Relays
+// that have read the same announcements give the same answer. Time is counted in rounds
+// of the exchange, so that nothing is forgotten while Redis is away. Any goroutine may
+// call it.
 type liveBindings struct {
 	mu    sync.Mutex
 	round uint32
-	text  int // bytes of the keys
-	of    map[balancer.AffinityKey]liveBinding
+	bytes int // of the keys
+	byKey map[balancer.AffinityKey]liveBinding
 }
 
 func newLiveBindings() *liveBindings {
-	// No round is older than 0.
-	return &liveBindings{round: liveFor + 1, of: make(map[balancer.AffinityKey]liveBinding)}
+	// An announcement of liveRounds ago must not be of a round below 0.
+	return &liveBindings{round: liveRounds + 1, byKey: make(map[balancer.AffinityKey]liveBinding)}
 }
 
-// note takes an announcement that is some rounds old. It reports false if there
-// is no place for it. One without a publisher does not replace one with.
-func (l *liveBindings) note(h balancer.AffinityKey, at backend.ID, published bool, age uint32) bool {
+// note notes an announcement that is age rounds old. It is false if there are too many.
+// An announcement without a publisher does not replace one with a publisher elsewhere.
+func (l *liveBindings) note(key balancer.AffinityKey, at backend.ID, published bool, age uint32) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if age > liveFor {
-		return true // it is over
+	if age > liveRounds {
+		return true // expired
 	}
-	seen := l.round - age
-	old, known := l.of[h]
+	round := l.round - age
+	old, known := l.byKey[key]
 	switch {
-	case !known && (len(l.of) >= maxLive || l.text+len(h.Stream) > maxLiveText):
+	case !known && (len(l.byKey) >= maxLive || l.bytes+len(key.Stream) > maxLiveKeyBytes):
 		return false
 	case !known:
-		h.Stream = strings.Clone(h.Stream) // it is a part of a long text
-		l.text += len(h.Stream)
+		key.Stream = strings.Clone(key.Stream) // or it would keep the whole notice alive
+		l.bytes += len(key.Stream)
 	case old.at != at && !published && l.hasPublisher(old):
 		return true
 	case old.at != at:
 		old = liveBinding{}
 	}
-	next := liveBinding{at: at, seen: max(old.seen, seen), published: old.published}
+	next := liveBinding{at: at, announced: max(old.announced, round), published: old.published}
 	if published {
-		next.published = max(old.published, seen)
+		next.published = max(old.published, round)
 	}
-	l.of[h] = next
+	l.byKey[key] = next
 	return true
 }
 
-// hasPublisher reports whether a publisher was announced and not missed since.
+// hasPublisher reports whether a publisher was announced recently.
 func (l *liveBindings) hasPublisher(v liveBinding) bool {
-	return v.published > 0 && l.round-v.published <= announceEvery+sweepEvery
+	return v.published > 0 && l.round-v.published <= announceRounds+sweepRounds
 }
 
-// due reports whether a binding of this relay is to be announced: it is not
-// known, is known otherwise, or was not announced for a while.
-func (l *liveBindings) due(h balancer.AffinityKey, at backend.ID, published bool) bool {
+// due reports whether a binding of this relay must be announced: it is unknown, is known
+// to be elsewhere, or was not announced for announceRounds.
+func (l *liveBindings) due(key balancer.AffinityKey, at backend.ID, published bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v, known := l.of[h]
+	v, known := l.byKey[key]
 	switch {
 	case !known:
-		// Where there is no place, it would be due in each round.
-		return len(l.of) < maxLive || l.round%announceEvery < sweepEvery
+		// While there is no room for it, it must not be due in every round.
+		return len(l.byKey) < maxLive || l.round%announceRounds < sweepRounds
 	case v.at != at:
 		return published || !l.hasPublisher(v)
-	case published && l.round-v.published >= announceEvery:
+	case published && l.round-v.published >= announceRounds:
 		return true
 	}
-	return l.round-v.seen >= announceEvery
+	return l.round-v.announced >= announceRounds
 }
 
-func (l *liveBindings) find(h balancer.AffinityKey) (backend.ID, bool) {
+func (l *liveBindings) find(key balancer.AffinityKey) (backend.ID, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	v, ok := l.of[h]
+	v, ok := l.byKey[key]
 	return v.at, ok
 }
 
 func (l *liveBindings) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.of)
+	return len(l.byKey)
 }
 
-// advance begins a round, and in every fifth forgets what was not announced
-// for long.
+// advance begins a round. In one of sweepRounds it removes the bindings that were not
+// announced for liveRounds.
 func (l *liveBindings) advance() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.round++
-	if l.round%sweepEvery == 0 {
-		l.drop(func(v liveBinding) bool { return l.round-v.seen > liveFor })
+	if l.round%sweepRounds == 0 {
+		l.removeIf(func(v liveBinding) bool { return l.round-v.announced > liveRounds })
 	}
 }
 
-// forgetGone forgets the bindings to backends at which nobody listens any more:
-// when one comes back, its streams are elsewhere.
+// forgetGone removes the bindings to backends that are certainly gone: when one comes
+// back, its streams are elsewhere.
 func (l *liveBindings) forgetGone(snap *backend.Snapshot) {
 	var gone map[backend.ID]bool
 	for i := range snap.Backends {
@@ -140,14 +140,14 @@ func (l *liveBindings) forgetGone(snap *backend.Snapshot) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.drop(func(v liveBinding) bool { return gone[v.at] })
+	l.removeIf(func(v liveBinding) bool { return gone[v.at] })
 }
 
-func (l *liveBindings) drop(over func(liveBinding) bool) {
-	for h, v := range l.of {
-		if over(v) {
-			l.text -= len(h.Stream)
-			delete(l.of, h)
+func (l *liveBindings) removeIf(fn func(liveBinding) bool) {
+	for key, v := range l.byKey {
+		if fn(v) {
+			l.bytes -= len(key.Stream)
+			delete(l.byKey, key)
 		}
 	}
 }

@@ -28,7 +28,7 @@ func (r *relay) publishers(n int) (at []backend.ID) {
 // told waits until a relay knows n live bindings.
 func (r *relay) told(n int) {
 	r.Helper()
-	until(r.T, fmt.Sprintf("%d live bindings to be known", n), func() bool { return r.live.live.len() == n })
+	until(r.T, fmt.Sprintf("%d live bindings to be known", n), func() bool { return r.announcer.live.len() == n })
 }
 
 // met counts the players that are sent where their publisher is.
@@ -127,9 +127,9 @@ func TestOwnSessionsBeforeAnnounced(t *testing.T) {
 	}
 	s.kill()
 	r.away()
-	r.live.live.note(balancer.AffinityKey{Stream: key(0)}, other, true, 0)
-	r.live.live.note(balancer.AffinityKey{Stream: key(1)}, other, true, 0)
-	r.live.live.note(balancer.AffinityKey{Group: 7}, other, true, 0)
+	r.announcer.live.note(balancer.AffinityKey{Stream: key(0)}, other, true, 0)
+	r.announcer.live.note(balancer.AffinityKey{Stream: key(1)}, other, true, 0)
+	r.announcer.live.note(balancer.AffinityKey{Group: 7}, other, true, 0)
 	for want, q := range map[backend.ID]backend.Query{own: {Key: key(0)}, other: {Key: key(1)}} {
 		if got := r.ask(q); got.ID != want {
 			t.Errorf("%s is at %s, want %s", q.Key, got.ID, want)
@@ -142,7 +142,7 @@ func TestOwnSessionsBeforeAnnounced(t *testing.T) {
 		t.Errorf("a caller is sent again where it has failed: %s", got.ID)
 	}
 	r.reg.MarkDown(other)
-	until(t, "what was at a backend that is gone to be forgotten", func() bool { return r.live.live.len() == 0 })
+	until(t, "what was at a backend that is gone to be forgotten", func() bool { return r.announcer.live.len() == 0 })
 }
 
 func TestLiveBindings(t *testing.T) {
@@ -166,7 +166,7 @@ func TestLiveBindings(t *testing.T) {
 		}
 	}
 	due("a", false, true)
-	l.note(h, "a", true, liveFor+1)
+	l.note(h, "a", true, liveRounds+1)
 	find("") // it was over when it was read
 	l.note(h, "a", true, 2)
 	find("a")
@@ -176,21 +176,21 @@ func TestLiveBindings(t *testing.T) {
 	due("a", true, false)
 	due("b", false, false)
 	due("b", true, true)
-	advance(announceEvery - 2)
+	advance(announceRounds - 2)
 	due("a", true, true)
 	l.note(h, "a", false, 0) // a relay that has players
 	due("a", false, false)
 	due("a", true, true)
-	advance(sweepEvery + 3)
+	advance(sweepRounds + 3)
 	due("b", false, true)
 	l.note(h, "b", false, 0) // the publisher was not announced again
 	find("b")
-	advance(liveFor)
+	advance(liveRounds)
 	find("b")
-	advance(sweepEvery)
+	advance(sweepRounds)
 	find("")
-	if l.len() != 0 || l.text != 0 {
-		t.Errorf("%d bindings with %d bytes are left", l.len(), l.text)
+	if l.len() != 0 || l.bytes != 0 {
+		t.Errorf("%d bindings with %d bytes are left", l.len(), l.bytes)
 	}
 }
 
@@ -204,8 +204,8 @@ func TestEndedBindingIsForgotten(t *testing.T) {
 	b.told(1)
 	a.Release(lease)
 	for _, r := range []*relay{a, b} {
-		for range liveFor + sweepEvery { // rounds that nobody announces it in
-			r.live.live.advance()
+		for range liveRounds + sweepRounds { // rounds that nobody announces it in
+			r.announcer.live.advance()
 		}
 		r.told(0)
 	}
@@ -218,7 +218,7 @@ func TestUnprovenBindingIsNotAnnounced(t *testing.T) {
 	r.stream("never")
 	r.publishers(1)
 	r.told(1)
-	if _, ok := r.live.live.find(balancer.AffinityKey{Stream: "never"}); ok {
+	if _, ok := r.announcer.live.find(balancer.AffinityKey{Stream: "never"}); ok {
 		t.Error("it was announced")
 	}
 }
@@ -277,12 +277,12 @@ func TestFloodOfBindingsIsBounded(t *testing.T) {
 	must(t, err)
 	news := calls(t, s, "xread", "calls")
 	rounds := s.rounds(t)
-	until(t, "the bound to be reached", func() bool { return b.live.live.len() == maxLive })
-	if reads, n := calls(t, s, "xread", "calls")-news, s.rounds(t)-rounds; reads > (n+2)*(readNotices+1) {
+	until(t, "the bound to be reached", func() bool { return b.announcer.live.len() == maxLive })
+	if reads, n := calls(t, s, "xread", "calls")-news, s.rounds(t)-rounds; reads > (n+2)*(maxNoticesRead+1) {
 		t.Errorf("%d reads in %d rounds", reads, n)
 	}
 	until(t, "the log to be told", func() bool { return b.log.count("bindings that are not taken") == 1 })
-	if _, ok := b.live.live.find(balancer.AffinityKey{Stream: "\xff\xfe\n"}); !ok {
+	if _, ok := b.announcer.live.find(balancer.AffinityKey{Stream: "\xff\xfe\n"}); !ok {
 		t.Error("a key that is no UTF-8 was not taken")
 	}
 	if ok, _, detail := b.State(); !ok {
@@ -303,8 +303,8 @@ func TestLongKeysAreBounded(t *testing.T) {
 			n++
 		}
 	}
-	if l.text > maxLiveText || n != maxLiveText/1000 {
-		t.Errorf("%d keys of 1,000 bytes, %d bytes", n, l.text)
+	if l.bytes > maxLiveKeyBytes || n != maxLiveKeyBytes/1000 {
+		t.Errorf("%d keys of 1,000 bytes, %d bytes", n, l.bytes)
 	}
 }
 

@@ -8,15 +8,15 @@ import (
 	"srtrelay/balancer"
 )
 
-// Bounds of a notice, for who writes it and who reads it.
+// Bounds of a notice, for the writer and the reader.
 const (
 	// maxBindings is how many bindings a notice names at most.
 	maxBindings = 256
-	// maxNotice is the longest notice that is read, in bytes: longer than 256
-	// bindings of the longest keys to 256 servers.
+	// maxNotice is the longest notice that is read, in bytes: more than maxBindings of
+	// the longest keys to as many servers have.
 	maxNotice = 512 << 10
-	// maxStreamKey is the longest key of a stream that is taken, in bytes: a
-	// stream ID has 512, and a vhost may be added to it.
+	// maxStreamKey is the longest key of a stream that is read, in bytes: a stream ID
+	// has 512, and a vhost may be added to it.
 	maxStreamKey = 1024
 
 	noticeVersion = 1
@@ -25,8 +25,8 @@ const (
 // announcement says that a key has sessions at a server.
 type announcement struct {
 	key    balancer.AffinityKey
-	server string // of the server
-	// published says that a publisher is among them.
+	server string // its key
+	// published means that one of the sessions is a publisher.
 	published bool
 }
 
@@ -41,8 +41,8 @@ const (
 
 // writeNotice appends the text of a notice: its version, the number of servers,
 // their keys, and for each announcement the server's index with two flags and the
-// stream's key or the group's ID. Numbers are uvarints, texts follow their
-// length, since keys hold any byte.
+// stream's key or the group's ID. Numbers are uvarints. A text follows its length,
+// because keys can contain any byte.
 func writeNotice(to []byte, all []announcement) []byte {
 	index := make(map[string]uint64)
 	var servers []string
@@ -75,7 +75,7 @@ func appendText(to []byte, text string) []byte {
 	return append(binary.AppendUvarint(to, uint64(len(text))), text...)
 }
 
-// readNotice returns what a notice says. The texts are parts of the notice's.
+// readNotice returns what a notice says. Its texts are substrings of the notice.
 func readNotice(text string) ([]announcement, error) {
 	if len(text) > maxNotice || text == "" || text[0] != noticeVersion {
 		return nil, errNotice

@@ -11,15 +11,15 @@ import (
 	"srtrelay/balancer"
 )
 
-// maxContests bounds how often a pick tries to replace a binding: each failure
-// means that another relay was faster.
-const maxContests = 3
+// maxClaims is how often a pick claims a key. A claim fails if another relay has claimed
+// the key in the meantime.
+const maxClaims = 3
 
-// probation is how long a server that was just learnt of, and has not been
-// asked yet, counts as alive for the streams that Redis says it has.
+// probation is how long a server that was just learned, and has not answered a probe yet,
+// counts as alive for the streams that Redis says it has.
 const probation = 2 * time.Second
 
-// errContested says that others kept changing a binding.
+// errContested means that other relays kept changing a binding.
 var errContested = errors.New("binding contested")
 
 // Pick implements balancer.Balancer.
@@ -37,7 +37,7 @@ func (b *Balancer) Pick(ctx context.Context, q backend.Query) (backend.Target, e
 	}
 	limited, cancel := context.WithTimeout(ctx, pickWait)
 	defer cancel()
-	a, err := b.ask(limited, q, c)
+	a, err := b.askRedis(limited, q, c)
 	switch {
 	case err == nil:
 		return b.admit(q, a, now), nil
@@ -47,16 +47,16 @@ func (b *Balancer) Pick(ctx context.Context, q backend.Query) (backend.Target, e
 	case errors.Is(err, backend.ErrNone):
 		return backend.Target{}, err
 	case ctx.Err() != nil:
-		return backend.Target{}, ctx.Err() // of the one who asks, not of Redis
+		return backend.Target{}, ctx.Err() // the caller's deadline, not an outage
 	case isOutage(err):
 		b.circuit.open(err)
 	}
 	return b.pickOffline(q)
 }
 
-// pickOffline picks without Redis: what is known here or was announced by any relay
-// stays where it is, what is new goes where every relay would put it. Whether somebody else has the stream's
-// publisher is not known, so players are let in.
+// pickOffline picks without Redis. A stream that has sessions here, or that a relay has
+// announced, stays where it is. A new one goes where every relay would place it. Whether
+// it has a publisher elsewhere is unknown, so players may create it.
 func (b *Balancer) pickOffline(q backend.Query) (backend.Target, error) {
 	c, err := b.preferOffline(q)
 	if err != nil {
@@ -82,8 +82,7 @@ func (b *Balancer) preferOffline(q backend.Query) (balancer.Choice, error) {
 // answer is where Redis sends a query.
 type answer struct {
 	at backend.Backend
-	// group and stream are where later callers of them go, "" where that is
-	// not to be changed.
+	// group and stream are where later callers of each go, "" for no change.
 	group, stream backend.ID
 }
 
@@ -94,9 +93,9 @@ func (b *Balancer) admit(q backend.Query, a answer, now time.Time) backend.Targe
 	}
 	t := b.memory.Admit(q, a.at)
 	b.proxyKeys.note(q)
-	entered := false
+	bound := false
 	defer func() {
-		if !entered { // a panic: nobody learns of the lease
+		if !bound { // a panic: nobody else will release the lease
 			b.memory.Report(backend.Outcome{Lease: t.Lease})
 		}
 	}()
@@ -104,27 +103,27 @@ func (b *Balancer) admit(q backend.Query, a answer, now time.Time) backend.Targe
 	if a.group != "" {
 		b.memory.Bind(group, a.group)
 		b.confirmedKeys.add(group, now)
-		b.live.watch(group, a.group)
+		b.announcer.watch(group, a.group)
 	}
 	if a.stream != "" {
 		b.memory.Bind(stream, a.stream)
 		b.confirmedKeys.add(stream, now)
-		b.live.watch(stream, a.stream)
+		b.announcer.watch(stream, a.stream)
 	}
-	entered = true
+	bound = true
 	return t
 }
 
-// ask puts a query to Redis. c is what this relay would choose, the zero
-// Choice if nothing.
-func (b *Balancer) ask(ctx context.Context, q backend.Query, c balancer.Choice) (a answer, err error) {
+// askRedis returns where Redis sends a query. c is what this relay would choose, the zero
+// Choice if it would choose nothing.
+func (b *Balancer) askRedis(ctx context.Context, q backend.Query, c balancer.Choice) (a answer, err error) {
 	group, stream := balancer.AffinityKeys(q)
 	if q.Group == 0 {
-		a.at, a.stream, err = b.settleStream(ctx, q, c.Backend, c.Bound)
+		a.at, a.stream, err = b.resolveStream(ctx, q, c.Backend, c.Bound)
 		return a, err
 	}
 	want := c.Backend
-	if !c.Bound { // a new group begins where the stream of its first member is
+	if !c.Bound { // a new group goes where the stream of its first member is
 		switch at, found, err := b.lookup(ctx, stream, q); {
 		case err != nil:
 			return a, err
@@ -132,19 +131,19 @@ func (b *Balancer) ask(ctx context.Context, q backend.Query, c balancer.Choice) 
 			want = at
 		}
 	}
-	if a.at, a.group, err = b.settle(ctx, group, q, want); err != nil {
+	if a.at, a.group, err = b.resolve(ctx, group, q, want); err != nil {
 		return a, err
 	}
-	_, a.stream, err = b.settleStream(ctx, q, a.at, true)
+	_, a.stream, err = b.resolveStream(ctx, q, a.at, true)
 	return a, err
 }
 
-// settle returns the server of a key, and binds it to want if it is new. home is
-// where later callers go: "" if the key has sessions elsewhere that this
-// caller only did not reach.
-func (b *Balancer) settle(ctx context.Context, h balancer.AffinityKey, q backend.Query, want backend.Backend) (at backend.Backend, home backend.ID, err error) {
+// resolve returns the server of a key, and binds the key to want if it is new. boundTo is
+// where later callers go. It is "" if the key stays bound to a server to which only this
+// caller cannot go.
+func (b *Balancer) resolve(ctx context.Context, key balancer.AffinityKey, q backend.Query, want backend.Backend) (at backend.Backend, boundTo backend.ID, err error) {
 	if want.ID == "" {
-		at, found, err := b.lookup(ctx, h, q)
+		at, found, err := b.lookup(ctx, key, q)
 		switch {
 		case err != nil || found:
 			return at, at.ID, err
@@ -153,18 +152,18 @@ func (b *Balancer) settle(ctx context.Context, h balancer.AffinityKey, q backend
 		}
 		return at, "", backend.ErrNoStream
 	}
-	wanted, stale := b.names.of(want), ""
-	for range maxContests {
-		c, err := b.claim(ctx, h, wanted, stale)
+	wanted, stale := b.names.keyOf(want), ""
+	for range maxClaims {
+		c, err := b.claim(ctx, key, wanted, stale)
 		if err != nil || c.key == wanted {
 			return want, want.ID, err
 		}
 		at, usable, err := b.server(ctx, c.key, q)
-		keeps := err == nil && b.keeps(h, at, c.left)
+		stays := err == nil && b.staysBound(key, at, c.left)
 		switch {
-		case err != nil || usable && (keeps || !b.memory.HasFailed(q, at.ID)):
+		case err != nil || usable && (stays || !b.memory.HasFailed(q, at.ID)):
 			return at, at.ID, err
-		case keeps:
+		case stays:
 			return want, "", nil
 		}
 		stale = c.key
@@ -172,35 +171,34 @@ func (b *Balancer) settle(ctx context.Context, h balancer.AffinityKey, q backend
 	return backend.Backend{}, "", errContested
 }
 
-// keeps reports whether a key stays bound to a backend to which this caller
-// cannot go: sessions live there. Of a backend that lets probes pass only a
-// publisher counts, here or, as the binding was renewed of late, at another
-// relay: it may be this relay's way to it that is lost. One that is certain to
-// be gone keeps nothing.
-func (b *Balancer) keeps(h balancer.AffinityKey, at backend.Backend, left time.Duration) bool {
+// staysBound reports whether a key stays bound to a backend to which this caller cannot
+// go, because it has sessions there. If the backend does not answer this relay's probes,
+// only a publisher counts: one of this relay, or one elsewhere, because of which the
+// binding was renewed recently. Nothing stays bound to a backend that is certainly gone.
+func (b *Balancer) staysBound(key balancer.AffinityKey, at backend.Backend, left time.Duration) bool {
 	switch {
 	case at.ID == "" || at.Down && at.Gone:
 		return false
-	case left > b.confirmed:
+	case left > b.renewedTTL:
 		return true
 	case at.Down:
-		return b.memory.HasPublisher(h, at.ID)
+		return b.memory.HasPublisher(key, at.ID)
 	}
-	return b.memory.HasSessions(h, at.ID)
+	return b.memory.HasSessions(key, at.ID)
 }
 
-// lookup returns the live server of a key, if there is one, and changes
-// nothing.
-func (b *Balancer) lookup(ctx context.Context, h balancer.AffinityKey, q backend.Query) (at backend.Backend, found bool, err error) {
-	key, err := b.client.GetRange(ctx, bindingKey(h), 0, maxKey).Result()
-	if err != nil || key == "" {
+// lookup returns the server of a key, if there is one to which the query can go. It
+// changes nothing.
+func (b *Balancer) lookup(ctx context.Context, key balancer.AffinityKey, q backend.Query) (at backend.Backend, found bool, err error) {
+	server, err := b.client.GetRange(ctx, bindingKey(key), 0, maxKey).Result()
+	if err != nil || server == "" {
 		return backend.Backend{}, false, err
 	}
-	return b.server(ctx, key, q)
+	return b.server(ctx, server, q)
 }
 
-// server returns the backend with a key, and whether the query can be sent
-// there. One that is draining or late keeps the streams that it has.
+// server returns the backend of a server's key, and whether the query can be sent there. A
+// server that is draining or late keeps its streams.
 func (b *Balancer) server(ctx context.Context, key string, q backend.Query) (at backend.Backend, usable bool, err error) {
 	at, known := b.names.find(b.registry.Snapshot(), key)
 	if !known {
@@ -217,9 +215,9 @@ func serves(at backend.Backend, q backend.Query) bool {
 	return (!at.Down || unproven) && !slices.Contains(q.Tried[:], at.ID)
 }
 
-// load reads a server that this relay has not heard of, the zero Backend if
-// there is none, or none that can be read. One that takes no SRT keeps its
-// players of other protocols until somebody publishes by SRT.
+// load reads the entry of a server that this relay does not know. It returns the zero
+// Backend if there is no valid entry. A server without SRT keeps its players of other
+// protocols until somebody publishes by SRT.
 func (b *Balancer) load(ctx context.Context, key string, q backend.Query) (backend.Backend, error) {
 	if len(key) > maxKey || !strings.HasPrefix(key, serverPrefix) {
 		return backend.Backend{}, nil
@@ -245,8 +243,8 @@ func (b *Balancer) load(ctx context.Context, key string, q backend.Query) (backe
 	return at, nil
 }
 
-// isOutage reports whether an error means that Redis is of no use at present,
-// and not only one key of it, which somebody has made something else of.
+// isOutage reports whether an error means that Redis cannot be used, and not only that
+// other relays were faster or that one key has the wrong type.
 func isOutage(err error) bool {
 	return !errors.Is(err, errContested) && !strings.HasPrefix(err.Error(), "WRONGTYPE")
 }

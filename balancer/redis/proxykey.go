@@ -9,76 +9,76 @@ import (
 	"srtrelay/balancer"
 )
 
-// maxProxyKeys is how many proxy keys of one stream are kept in step. A further
-// one is written when a caller brings it, and not renewed.
+// maxProxyKeys is how many proxy keys of one stream are renewed. A further one is written
+// when a caller uses it, and expires.
 const maxProxyKeys = 4
 
-// proxyKeys are the keys, other than their own, under which SRS's proxy looks
-// for streams that have sessions here. SRS drops the last dot of a stream and
-// what follows, the proxy does not: live/cam.01 is live/cam to the one and
-// live/cam.01 to the other.
+// proxyKeys are the keys under which SRS's proxy looks for streams that have sessions
+// here, where they differ from the streams' own keys. SRS drops the last dot of a stream
+// and what follows it, the proxy does not: live/cam.01 is live/cam for SRS and
+// live/cam.01 for the proxy.
 //
-// A stream's own key decides. Its proxy keys follow it, so that callers of the
-// proxy meet its server; one that the proxy has bound before proposes where the
-// stream is to be. Where both are bound, to two servers that live, each keeps
-// its callers until somebody publishes by SRT: the publisher's server is the
-// proxy key's from then on.
+// A stream's own key decides. Its proxy keys follow it, so that callers of the proxy reach
+// the same server. If the stream is new and the proxy has bound its proxy key, the stream
+// goes to that server. If both are bound to different servers that are alive, each keeps
+// its callers until somebody publishes by SRT. Then the proxy key goes to the publisher's
+// server.
 type proxyKeys struct {
-	mu sync.Mutex
-	of map[string][]string // by key
+	mu    sync.Mutex
+	byKey map[string][]string
 }
 
-// known reports whether a query's proxy key is kept in step.
-func (s *proxyKeys) known(q backend.Query) bool {
+// known reports whether a query's proxy key is renewed, or is the stream's own key.
+func (p *proxyKeys) known(q backend.Query) bool {
 	if q.ProxyKey == "" {
 		return true
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Contains(s.of[q.Key], q.ProxyKey)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Contains(p.byKey[q.Key], q.ProxyKey)
 }
 
-// note keeps a query's proxy key in step from now on.
-func (s *proxyKeys) note(q backend.Query) {
+// note has a query's proxy key renewed from now on.
+func (p *proxyKeys) note(q backend.Query) {
 	if q.ProxyKey == "" {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if all := s.of[q.Key]; len(all) < maxProxyKeys && !slices.Contains(all, q.ProxyKey) {
-		s.of[q.Key] = append(all, q.ProxyKey)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if all := p.byKey[q.Key]; len(all) < maxProxyKeys && !slices.Contains(all, q.ProxyKey) {
+		p.byKey[q.Key] = append(all, q.ProxyKey)
 	}
 }
 
-// ofBindings returns the proxy keys of all bindings, and forgets those of others.
-func (s *proxyKeys) ofBindings(bindings []balancer.Binding) map[balancer.AffinityKey][]string {
-	homes := make(map[balancer.AffinityKey]bool, len(bindings))
-	for _, bound := range bindings {
-		homes[bound.Key] = true
+// ofBindings returns the proxy keys of all bindings, and forgets those of other streams.
+func (p *proxyKeys) ofBindings(bindings []balancer.Binding) map[balancer.AffinityKey][]string {
+	bound := make(map[balancer.AffinityKey]bool, len(bindings))
+	for _, b := range bindings {
+		bound[b.Key] = true
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := make(map[balancer.AffinityKey][]string, len(s.of))
-	for key, names := range s.of {
-		h := balancer.AffinityKey{Stream: key}
-		if !homes[h] {
-			delete(s.of, key)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make(map[balancer.AffinityKey][]string, len(p.byKey))
+	for key, proxyKeys := range p.byKey {
+		stream := balancer.AffinityKey{Stream: key}
+		if !bound[stream] {
+			delete(p.byKey, key)
 			continue
 		}
-		all[h] = slices.Clone(names)
+		all[stream] = slices.Clone(proxyKeys)
 	}
 	return all
 }
 
-// settleStream is settle for a query's stream and its proxy key.
-func (b *Balancer) settleStream(ctx context.Context, q backend.Query, want backend.Backend, bound bool) (at backend.Backend, home backend.ID, err error) {
+// resolveStream is resolve for a query's stream and its proxy key.
+func (b *Balancer) resolveStream(ctx context.Context, q backend.Query, want backend.Backend, bound bool) (at backend.Backend, boundTo backend.ID, err error) {
 	stream := balancer.AffinityKey{Stream: q.Key}
 	if q.ProxyKey == "" {
-		return b.settle(ctx, stream, q, want)
+		return b.resolve(ctx, stream, q, want)
 	}
-	spelled := balancer.AffinityKey{Stream: q.ProxyKey}
+	proxyKey := balancer.AffinityKey{Stream: q.ProxyKey}
 	if !bound {
-		there, found, err := b.lookup(ctx, spelled, q)
+		there, found, err := b.lookup(ctx, proxyKey, q)
 		switch {
 		case err != nil && isOutage(err):
 			return backend.Backend{}, "", err
@@ -86,35 +86,34 @@ func (b *Balancer) settleStream(ctx context.Context, q backend.Query, want backe
 			want = there
 		}
 	}
-	if at, home, err = b.settle(ctx, stream, q, want); err != nil || home == "" {
-		return at, home, err
+	if at, boundTo, err = b.resolve(ctx, stream, q, want); err != nil || boundTo == "" {
+		return at, boundTo, err
 	}
-	if err := b.bindProxyKey(ctx, spelled, q, at); err != nil && isOutage(err) {
+	if err := b.bindProxyKey(ctx, proxyKey, q, at); err != nil && isOutage(err) {
 		return backend.Backend{}, "", err
 	}
-	return at, home, nil
+	return at, boundTo, nil
 }
 
-// bindProxyKey binds a proxy key to the server of its stream: if nothing else is bound
-// there, if that does not live, or for a publisher.
-func (b *Balancer) bindProxyKey(ctx context.Context, spelled balancer.AffinityKey, q backend.Query, at backend.Backend) error {
-	wanted, stale := b.names.of(at), ""
-	for range maxContests {
-		c, err := b.claim(ctx, spelled, wanted, stale)
-		key := c.key
-		if err != nil || key == wanted {
+// bindProxyKey binds a proxy key to the server of its stream if the key is new, if its
+// server is not alive, or for a publisher.
+func (b *Balancer) bindProxyKey(ctx context.Context, proxyKey balancer.AffinityKey, q backend.Query, at backend.Backend) error {
+	wanted, stale := b.names.keyOf(at), ""
+	for range maxClaims {
+		c, err := b.claim(ctx, proxyKey, wanted, stale)
+		if err != nil || c.key == wanted {
 			return err
 		}
-		there, usable, err := b.server(ctx, key, q)
+		there, usable, err := b.server(ctx, c.key, q)
 		if err != nil || there.ID == at.ID || usable && !q.Publish {
 			return err
 		}
-		stale = key
+		stale = c.key
 	}
 	return errContested
 }
 
-// absentKey is what is remembered of a player's stream that is not there.
+// absentKey is the key under which misses remembers a player's stream.
 func absentKey(q backend.Query) string {
 	if q.ProxyKey != "" {
 		return q.ProxyKey

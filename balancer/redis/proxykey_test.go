@@ -68,7 +68,7 @@ func TestDottedNamesMeetSRSProxy(t *testing.T) {
 		if got := r.ask(dottedQuery(false)); serverKey(got.ID) != k1 || spelledAt() != k2 {
 			t.Errorf("a player is at %s, the spelling at %s", got.ID, spelledAt())
 		}
-		time.Sleep(trust) // what Redis has confirmed is taken as it is for so long
+		time.Sleep(confirmedFor) // what Redis has confirmed is taken as it is for so long
 		if got := r.ask(dottedQuery(true)); serverKey(got.ID) != k1 || spelledAt() != k1 {
 			t.Errorf("a publisher is at %s, the spelling at %s", got.ID, spelledAt())
 		}

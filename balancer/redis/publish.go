@@ -12,15 +12,14 @@ import (
 	"srtrelay/balancer"
 )
 
-// renewBatch bounds a pipeline: ten thousand scripts in one would outlast
-// its deadline.
+// renewBatch is how many scripts are sent in one pipeline, so that it meets its deadline.
 const renewBatch = 500
 
-// publish writes the backends that this relay has from its operator or by
-// heartbeat, and takes out what it wrote of those that are gone. Backends that
-// others wrote are theirs to keep alive: if two relays did it for each other,
-// none would ever die. Likewise one that is only late or down here may be well
-// for another relay: its entry is left to its TTL.
+// publish writes the backends that this relay has from its operator or by heartbeat, and
+// removes the entries of those that are gone. It does not renew what others wrote: two
+// relays that renewed each other's entries would keep them for ever. The entry of a
+// backend that is only late or down here expires, because it may be well for another
+// relay.
 func (b *Balancer) publish(ctx context.Context, ix index, now time.Time) error {
 	own, known := map[string]time.Time{}, map[string]bool{}
 	var array, set []string
@@ -46,7 +45,7 @@ func (b *Balancer) publish(ctx context.Context, ix index, now time.Time) error {
 		return err
 	}
 	var gone []string
-	for key := range b.register.published {
+	for key := range b.cache.published {
 		if !known[key] {
 			gone = append(gone, key)
 		}
@@ -54,57 +53,56 @@ func (b *Balancer) publish(ctx context.Context, ix index, now time.Time) error {
 	if err := b.reindex(ctx, ix, array, set, gone); err != nil {
 		return err
 	}
-	b.register.published = own
+	b.cache.published = own
 	return nil
 }
 
-// due returns the key under which this relay writes a backend, "" for none,
-// for how long, and whether that is to be done now.
+// due returns the key under which this relay writes a backend, "" if it does not, the TTL,
+// and whether to write it now.
 func (b *Balancer) due(known backend.Backend, now time.Time) (key string, ttl time.Duration, due bool) {
 	key = ownKey(known)
-	e, there := b.register.entries[key]
+	e, found := b.cache.entries[key]
 	switch {
 	case known.Source == backend.SourceRegistered && !known.Late(now):
-		last, wrote := b.register.published[key]
-		return key, max(known.Expires.Sub(now), time.Second), !there || !wrote || !last.Equal(known.Expires)
-	case known.Source == backend.SourceStatic && !known.Down && b.names.of(known) == key:
-		return key, b.ttl, !there || e.read.Add(e.left).Sub(now) < b.ttl*2/3
+		last, wrote := b.cache.published[key]
+		return key, max(known.Expires.Sub(now), time.Second), !found || !wrote || !last.Equal(known.Expires)
+	case known.Source == backend.SourceStatic && !known.Down && b.names.keyOf(known) == key:
+		return key, b.ttl, !found || e.readAt.Add(e.ttl).Sub(now) < b.ttl*2/3
 	}
 	return "", 0, false
 }
 
 func hasRTMP(b backend.Backend) bool { return b.Registration != nil && len(b.Registration.RTMP) > 0 }
 
-// reindex makes array and set list what this relay has written, and nothing
-// that is gone. SRS's proxy does the same, in two steps: what it loses of a
-// relay's additions is put in again a second later.
+// reindex adds to array and set what this relay has written, and removes what is gone. SRS's
+// proxy writes the array in two steps. If it overwrites what a relay has added, the relay
+// adds it again a second later.
 func (b *Balancer) reindex(ctx context.Context, ix index, array, set, gone []string) error {
-	ours, out := setOf(set), setOf(gone)
-	for key := range ix.dead {
-		if !ours[key] {
-			out[key] = true
+	own, remove := setOf(set), setOf(gone)
+	for key := range ix.missing {
+		if !own[key] {
+			remove[key] = true
 		}
 	}
-	inArray, outArray := difference(array, ix.array), both(ix.array, out)
-	inSet, outSet := difference(set, ix.set), both(ix.set, out)
-	if !ix.arrayWhole {
-		// It is not the proxy's any more: neither is it read as a whole, nor
-		// written.
-		inArray, outArray = nil, nil
+	addArray, removeArray := difference(array, ix.array), intersection(ix.array, remove)
+	addSet, removeSet := difference(set, ix.set), intersection(ix.set, remove)
+	if !ix.arrayComplete {
+		// It is too long to be the proxy's. What cannot be read is not written.
+		addArray, removeArray = nil, nil
 	}
 	return b.pipeline(ctx, func(p goredis.Pipeliner) {
 		for _, key := range gone {
 			p.Del(ctx, key)
 		}
-		if len(inArray)+len(outArray) > 0 {
-			args := append([]any{len(outArray)}, anys(outArray)...)
-			listScript.Eval(ctx, p, []string{arrayKey}, append(args, anys(inArray)...)...)
+		if len(addArray)+len(removeArray) > 0 {
+			args := append([]any{len(removeArray)}, anys(removeArray)...)
+			listScript.Eval(ctx, p, []string{arrayKey}, append(args, anys(addArray)...)...)
 		}
-		if len(outSet) > 0 {
-			p.SRem(ctx, setKey, anys(outSet)...)
+		if len(removeSet) > 0 {
+			p.SRem(ctx, setKey, anys(removeSet)...)
 		}
-		if len(inSet) > 0 {
-			p.SAdd(ctx, setKey, anys(inSet)...)
+		if len(addSet) > 0 {
+			p.SAdd(ctx, setKey, anys(addSet)...)
 		}
 	})
 }
@@ -128,8 +126,8 @@ func difference(keys, others []string) (left []string) {
 	return left
 }
 
-// both returns the keys that are in others too.
-func both(keys []string, others map[string]bool) (left []string) {
+// intersection returns the keys that are in others too.
+func intersection(keys []string, others map[string]bool) (left []string) {
 	for _, key := range keys {
 		if others[key] {
 			left = append(left, key)
@@ -138,6 +136,7 @@ func both(keys []string, others map[string]bool) (left []string) {
 	return left
 }
 
+// anys returns the keys as arguments of a command.
 func anys(keys []string) []any {
 	all := make([]any, len(keys))
 	for i, key := range keys {
@@ -146,30 +145,30 @@ func anys(keys []string) []any {
 	return all
 }
 
-// renewBindings renews the bindings of keys with sessions, and writes
-// those that were made while Redis was away. Where Redis has another answer,
-// later callers follow it; sessions stay.
+// renewBindings renews the bindings that have sessions, and writes those that were made
+// while Redis was away. If Redis has another server for a key, later callers go there;
+// sessions stay.
 func (b *Balancer) renewBindings(ctx context.Context) error {
 	type renewal struct {
 		balancer.Binding
-		key     string
-		spelled bool
-		cmd     *goredis.Cmd
+		server   string // its key
+		proxyKey bool
+		cmd      *goredis.Cmd
 	}
 	var all []renewal
 	var due []announcement
 	snap := b.registry.Snapshot()
 	bindings := b.memory.Bindings()
-	spelled := b.proxyKeys.ofBindings(bindings)
+	proxyKeys := b.proxyKeys.ofBindings(bindings)
 	for _, bound := range bindings {
-		// One that lets probes pass may be well for others, who learn from
-		// this that its publisher goes on.
+		// A backend that does not answer probes may be well for other relays, which
+		// learn from the renewal that its publisher goes on.
 		if at, ok := snap.Find(bound.At); ok && (!at.Down || !at.Gone && bound.Published) {
-			all = append(all, renewal{Binding: bound, key: b.names.of(at)})
-			for _, name := range spelled[bound.Key] {
+			all = append(all, renewal{Binding: bound, server: b.names.keyOf(at)})
+			for _, proxyKey := range proxyKeys[bound.Key] {
 				other := bound
-				other.Key = balancer.AffinityKey{Stream: name}
-				all = append(all, renewal{Binding: other, key: b.names.of(at), spelled: true})
+				other.Key = balancer.AffinityKey{Stream: proxyKey}
+				all = append(all, renewal{Binding: other, server: b.names.keyOf(at), proxyKey: true})
 			}
 		}
 	}
@@ -180,7 +179,7 @@ func (b *Balancer) renewBindings(ctx context.Context) error {
 				if r.Proven {
 					ttl = b.bindTTL
 				}
-				r.cmd = claimScript.Eval(ctx, p, []string{bindingKey(r.Key)}, r.key, "", ttl.Milliseconds(), b.firstTTL.Milliseconds())
+				r.cmd = claimScript.Eval(ctx, p, []string{bindingKey(r.Key)}, r.server, "", ttl.Milliseconds(), b.firstTTL.Milliseconds())
 			}
 		})
 		if err != nil {
@@ -190,9 +189,9 @@ func (b *Balancer) renewBindings(ctx context.Context) error {
 		for _, r := range batch {
 			c, err := readClaim(r.cmd)
 			if err != nil {
-				continue // the key is something else
+				continue // the key has another type
 			}
-			if c.key != r.key {
+			if c.key != r.server {
 				at, ok := b.names.find(snap, c.key)
 				if !ok || at.Down {
 					continue // the next pick replaces it
@@ -201,11 +200,11 @@ func (b *Balancer) renewBindings(ctx context.Context) error {
 				r.At, r.Published = at.ID, false
 			}
 			b.confirmedKeys.add(r.Key, now)
-			if !r.spelled && (r.Proven || r.Published) && b.live.live.due(r.Key, r.At, r.Published) {
+			if !r.proxyKey && (r.Proven || r.Published) && b.announcer.live.due(r.Key, r.At, r.Published) {
 				due = append(due, announcement{r.Key, c.key, r.Published})
 			}
 		}
 	}
-	b.live.announce(due)
+	b.announcer.announce(due)
 	return nil
 }

@@ -14,7 +14,7 @@ import (
 	"srtrelay/balancer"
 )
 
-// The names of the keys; see the package's comment.
+// The names of the keys; see the package's doc comment.
 const (
 	serverPrefix = "srs-proxy-server:"
 	urlPrefix    = "srs-proxy-url:"
@@ -24,8 +24,8 @@ const (
 	probeKey     = "srtrelay-try"
 )
 
-// staticPrefix begins the name of a static backend; its host follows, so that
-// relays with the same --backend mean the same entry.
+// The name of a static backend is staticPrefix and its host, so that relays with the same
+// --backend share one entry.
 const (
 	staticServer = "srtrelay"
 	staticPrefix = staticServer + "-static-"
@@ -34,11 +34,11 @@ const (
 func serverKey(id backend.ID) string { return serverPrefix + string(id) }
 
 // bindingKey is the Redis key of a binding.
-func bindingKey(h balancer.AffinityKey) string {
-	if h.Group != 0 {
-		return groupPrefix + strconv.FormatUint(uint64(h.Group), 10)
+func bindingKey(key balancer.AffinityKey) string {
+	if key.Group != 0 {
+		return groupPrefix + strconv.FormatUint(uint64(key.Group), 10)
 	}
-	return urlPrefix + h.Stream
+	return urlPrefix + key.Stream
 }
 
 // record is a server as SRS's proxy writes it (proxy/internal/lb, SRSServer).
@@ -56,8 +56,8 @@ type record struct {
 	UpdateAt time.Time `json:"update_at"`
 }
 
-// recordOf returns what is written of a backend. SRS's proxy joins the ip
-// with the port of an endpoint, and reads a bare port of all of them best.
+// recordOf returns the record of a backend. SRS's proxy joins ip and the port of an
+// endpoint, so an endpoint is best a port alone.
 func recordOf(b backend.Backend, now time.Time) record {
 	g := b.Registration
 	if g == nil {
@@ -70,12 +70,12 @@ func recordOf(b backend.Backend, now time.Time) record {
 		IP: g.IP, Device: g.Device, Server: g.Server, Service: g.Service, PID: g.PID,
 		RTMP: g.RTMP, HTTP: g.HTTP, API: g.API, SRT: g.SRT, RTC: g.RTC, UpdateAt: now,
 	}
-	// Who reads the entry does not see the heartbeat's sender.
+	// A reader does not know the sender of the heartbeat.
 	if ip, err := netip.ParseAddr(r.IP); err != nil || ip.IsUnspecified() {
 		r.IP = b.Addr.Addr().String()
 	}
-	// Nor does the reader know what the sender's address stood in for. The
-	// first entry is one that nobody could use, or means the same.
+	// Nor does it know an address that was taken from the sender in place of the first
+	// SRT endpoint. That one cannot be used, or means the same.
 	if read, err := r.backend(now, false); err != nil || read.Addr != b.Addr {
 		r.IP = b.Addr.Addr().String()
 		r.SRT = append([]string{strconv.Itoa(int(b.Addr.Port()))}, g.SRT[min(1, len(g.SRT)):]...)
@@ -83,17 +83,17 @@ func recordOf(b backend.Backend, now time.Time) record {
 	return r
 }
 
-// errNoSRT says that a server takes no SRT.
+// errNoSRT means that a server has no SRT endpoint.
 var errNoSRT = errors.New("has no srt endpoint")
 
-// backend returns the server as a backend: down, until it has answered. As of
-// a heartbeat the first srt entry that can be used counts.
+// backend returns the server as a backend that is down until it has answered a probe. As
+// in a heartbeat, the first usable SRT endpoint counts.
 //
-// remote says that Redis is on another host, and its writers may be: a
-// loopback address would mean another process to each of them.
-func (r record) backend(now time.Time, elsewhere bool) (backend.Backend, error) {
+// remote means that Redis is on another host. Then its writers may be too, and a loopback
+// address is not usable.
+func (r record) backend(now time.Time, remote bool) (backend.Backend, error) {
 	var writer netip.Addr
-	if elsewhere {
+	if remote {
 		writer = netip.IPv4Unspecified()
 	}
 	g := &backend.Registration{
@@ -132,25 +132,25 @@ func parseRecord(text string) (r record, err error) {
 // names translates between backends and the keys of their entries.
 type names struct {
 	mu sync.Mutex
-	// aliases are keys whose server has the address of a backend that the
-	// relay knows by another name: a static one, or the same after a restart.
+	// aliases are keys of servers at the address of a backend that the relay knows by
+	// another name: a static one, or the same server after a restart.
 	aliases map[string]backend.ID
-	// written is, for a static backend, the alias to write: SRS's proxy finds
-	// the server's other protocols there.
+	// written is the alias to write for a static backend, because SRS's proxy finds
+	// the server's other protocols under it.
 	written map[backend.ID]string
 	snap    *backend.Snapshot
 	byKey   map[string]backend.ID
 }
 
-// alias replaces the aliases.
-func (n *names) alias(all map[string]backend.ID, written map[backend.ID]string) {
+// setAliases replaces the aliases.
+func (n *names) setAliases(all map[string]backend.ID, written map[backend.ID]string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.aliases, n.written, n.snap = all, written, nil
 }
 
 // of returns the key to write for a backend.
-func (n *names) of(b backend.Backend) string {
+func (n *names) keyOf(b backend.Backend) string {
 	if b.Registration != nil {
 		return serverKey(b.Registration.ID())
 	}
@@ -173,7 +173,7 @@ func ownKey(b backend.Backend) string {
 	return serverKey(b.ID)
 }
 
-// find returns the backend whose key it is.
+// find returns the backend of a server's key.
 func (n *names) find(snap *backend.Snapshot, key string) (backend.Backend, bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -185,7 +185,7 @@ func (n *names) find(snap *backend.Snapshot, key string) (backend.Backend, bool)
 		}
 		for _, b := range snap.Backends {
 			n.byKey[ownKey(b)] = b.ID
-			if b.Source == backend.SourceStatic { // also by its name of before the registration
+			if b.Source == backend.SourceStatic { // also by the name that it had before it registered
 				b.Registration = nil
 				n.byKey[ownKey(b)] = b.ID
 			}

@@ -2,15 +2,14 @@ package redis
 
 import goredis "github.com/redis/go-redis/v9"
 
-// claimScript returns the server of a key and how long its binding had to live, in ms,
-// and binds the key there if it is new, or if its present server must not keep it any
-// more.
+// claimScript binds a key to a server if the key has none, or has the one to be replaced.
+// It returns the server of the key, and the TTL in ms that the binding had.
 //
-// KEYS[1] the binding; ARGV[1] the server's key that is proposed; ARGV[2] the one
-// to be replaced, "" for none; ARGV[3] the TTL in ms of the proposal; ARGV[4]
-// the least TTL in ms of another answer. A longer TTL is not cut short, and who
-// only follows a binding does not make it look renewed. What is longer than any
-// server's key is none, and is replaced.
+// KEYS[1] is the binding, ARGV[1] the key of the proposed server, ARGV[2] that of the one
+// to be replaced or "", ARGV[3] the TTL in ms if the proposed server is the answer, ARGV[4]
+// the TTL if another one is, which is shorter: a relay that only follows a binding does
+// not make it look renewed. A longer TTL is not reduced. A value that is longer than the
+// key of any server is replaced.
 var claimScript = goredis.NewScript(`
 local at = redis.call('GETRANGE', KEYS[1], 0, 512)
 if at ~= '' and #at <= 512 and at ~= ARGV[2] then
@@ -25,10 +24,10 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 return {ARGV[1], tonumber(ARGV[3])}
 `)
 
-// dropScript removes a binding that nothing has proven.
+// dropScript removes a binding that is not proven.
 //
-// KEYS[1] the binding; ARGV[1] the server's key; ARGV[2] the longest TTL in ms of
-// a binding that is not proven.
+// KEYS[1] is the binding, ARGV[1] the server's key, ARGV[2] the longest TTL in ms of a
+// binding that is not proven.
 var dropScript = goredis.NewScript(`
 if redis.call('GETRANGE', KEYS[1], 0, 512) == ARGV[1] then
   local left = redis.call('PTTL', KEYS[1])
@@ -39,13 +38,13 @@ end
 return 0
 `)
 
-// readScript reads the entries of a stream after one, and answers the ID of the last
-// entry that there is, "" for none, and of each that was read its ID and its
-// value, "" for one that is too long or no notice.
+// readScript reads the entries of a stream that follow an ID. It returns the ID of the
+// stream's last entry, or "", and the ID and the value of each entry that it read. The value
+// is "" if it is too long or its field is another one.
 //
-// KEYS[1] the stream; ARGV[1] the ID after which; ARGV[2] how many at most;
-// ARGV[3] after how many bytes no more; ARGV[4] the longest value; ARGV[5] its
-// field. It reads one by one, so that a long one does not come with others.
+// KEYS[1] is the stream, ARGV[1] the ID, ARGV[2] the most entries to read, ARGV[3] the
+// bytes after which to stop, ARGV[4] the longest value, ARGV[5] its field. It reads entries
+// one by one, so that a long one does not come with others.
 var readScript = goredis.NewScript(`
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 local all = {last[1] and last[1][1] or ''}
@@ -64,10 +63,11 @@ end
 return all
 `)
 
-// listScript takes keys out of a JSON array and puts keys in, in one step: SRS's
-// proxy reads and writes it in two.
+// listScript removes keys from a JSON array and adds others, in one step, where SRS's proxy
+// reads and writes in two.
 //
-// KEYS[1] the array; ARGV[1] how many of the following go out, the rest go in.
+// KEYS[1] is the array, ARGV[1] how many of the following arguments to remove; the rest are
+// added.
 var listScript = goredis.NewScript(`
 local text = redis.call('GET', KEYS[1])
 local ok, old = pcall(cjson.decode, text or '[]')

@@ -241,7 +241,7 @@ func TestBindingsAreRenewed(t *testing.T) {
 		t.Errorf("lives %v before its first session has", ttl)
 	}
 	r.Report(backend.Outcome{Lease: got.Lease, Fate: backend.FateBegan})
-	until(t, "a session to have lived", func() bool { return s.PTTL(t.Context(), "srs-proxy-url:k").Val() > r.confirmed })
+	until(t, "a session to have lived", func() bool { return s.PTTL(t.Context(), "srs-proxy-url:k").Val() > r.renewedTTL })
 	if ttl := s.PTTL(t.Context(), "srs-proxy-url:k").Val(); ttl <= time.Second || ttl > 3*time.Second {
 		t.Errorf("lives %v", ttl)
 	}

@@ -12,30 +12,28 @@ import (
 	"srtrelay/balancer"
 )
 
-// register is what the background knows of the servers' entries. It belongs
-// to the loop.
-type register struct {
-	// entries are those that are there, by their keys.
-	entries map[string]*entry
-	// cursor is where the walk over the set goes on, 0 for its beginning.
+// entryCache is what this relay knows of the servers' entries. Only run uses it.
+type entryCache struct {
+	entries map[string]*entry // by key
+	// cursor is where the next SSCAN of the set begins, 0 for its beginning.
 	cursor uint64
-	// published is what this relay has written, and the Expires of then.
+	// published are the keys that this relay has written, with the backend's Expires.
 	published map[string]time.Time
-	// missed counts the rounds in which a shared backend's entry was gone.
+	// missed counts the rounds in which a shared backend had no entry.
 	missed map[backend.ID]int
-	// said is when what others have written wrongly was last in the log.
+	// logged is when refused entries were last logged.
 	logged time.Time
 }
 
-// goneAfter is in how many rounds an entry must be missing before its backend
-// is forgotten: a Redis that lost its memory is filled again within two.
+// goneAfter is in how many rounds an entry must be missing before its backend is removed.
+// A Redis that lost its data is filled again within two.
 const goneAfter = 3
 
 // logInterval is the least time between two lines about what others have written.
 const logInterval = time.Minute
 
-// sync learns the servers that others have written, and writes this relay's;
-// likewise the bindings of live streams.
+// sync is one round: it learns the servers that others have written, writes this relay's,
+// and exchanges the bindings that have sessions.
 func (b *Balancer) sync(ctx context.Context) error {
 	now := time.Now()
 	b.confirmedKeys.sweep(now)
@@ -51,26 +49,25 @@ func (b *Balancer) sync(ctx context.Context) error {
 	return b.exchange(ctx)
 }
 
-// logRefused puts what is wrong with the entries into the log, all of it in one line
-// and not often.
+// logRefused logs what is wrong with the entries, in one line per logInterval.
 func (b *Balancer) logRefused(ix index, refused []backend.Refusal, now time.Time) {
-	if ix.arrayWhole && len(refused) == 0 || now.Sub(b.register.logged) < logInterval {
+	if ix.arrayComplete && len(refused) == 0 || now.Sub(b.cache.logged) < logInterval {
 		return
 	}
-	b.register.logged = now
-	what := []any{"entries_read", len(b.register.entries)}
-	if !ix.arrayWhole {
-		what = append(what, "array_longer_than_bytes", maxArray)
+	b.cache.logged = now
+	fields := []any{"entries_read", len(b.cache.entries)}
+	if !ix.arrayComplete {
+		fields = append(fields, "array_longer_than_bytes", maxArray)
 	}
 	if len(refused) > 0 {
 		first := refused[0]
-		what = append(what, "refused", len(refused), "first", string(first.New.ID), "address", first.New.Addr, "error", first.Err)
+		fields = append(fields, "refused", len(refused), "first", string(first.New.ID), "address", first.New.Addr, "error", first.Err)
 	}
-	b.log.Warn("shared state lists servers that are not taken", what...)
+	b.log.Warn("shared state lists servers that are not taken", fields...)
 }
 
-// pipeline sends commands in one round trip. That a key is missing, or is
-// something else, is no failure of the whole.
+// pipeline sends commands in one round trip. It ignores missing keys and keys of another
+// type, which the caller sees in the commands.
 func (b *Balancer) pipeline(ctx context.Context, fill func(goredis.Pipeliner)) error {
 	limited, cancel := context.WithTimeout(ctx, syncWait)
 	defer cancel()
@@ -88,11 +85,11 @@ func (b *Balancer) pipeline(ctx context.Context, fill func(goredis.Pipeliner)) e
 	return nil
 }
 
-// learn brings the registry up to what Redis says. One backend per address:
-// the newest entry is the process that listens there now, the others are
-// names of it from before a restart. A backend that this relay has from its
-// operator or by heartbeat stays what it is, unless its heartbeats have ceased
-// and another process at its address gives them elsewhere.
+// learn brings the registry up to date with the entries. There is one backend per address:
+// the newest entry is of the process that listens there now, older ones are names that it
+// had before a restart. A backend that this relay has from its operator or by heartbeat
+// stays as it is, unless its heartbeats have ended and another process at its address
+// sends some to another relay.
 func (b *Balancer) learn(now time.Time) (refused []backend.Refusal) {
 	snap := b.registry.Snapshot()
 	taken := map[netip.AddrPort]backend.Backend{}
@@ -104,9 +101,9 @@ func (b *Balancer) learn(now time.Time) (refused []backend.Refusal) {
 	aliases, written := map[string]backend.ID{}, map[backend.ID]string{}
 	present := map[backend.ID]bool{}
 	var changes []backend.Change
-	for _, e := range b.register.newest() {
+	for _, e := range b.cache.newest() {
 		at, isTaken := taken[e.backend.Addr]
-		if isTaken && at.ID != e.backend.ID && b.succeeds(e, at, now) {
+		if isTaken && at.ID != e.backend.ID && b.takesOver(e, at, now) {
 			next := successor(at, e.backend, e.expires(b.ttl))
 			changes = append(changes, backend.Change{Old: at, New: next})
 			taken[next.Addr], present[next.ID] = next, true
@@ -128,42 +125,42 @@ func (b *Balancer) learn(now time.Time) (refused []backend.Refusal) {
 			}
 		}
 	}
-	b.names.alias(aliases, written)
+	b.names.setAliases(aliases, written)
 	for _, r := range b.registry.Merge(append(changes, b.removals(snap, present, taken)...), now) {
-		if e := b.register.entries[serverKey(r.New.ID)]; e != nil {
-			e.drop() // until it is read again
+		if e := b.cache.entries[serverKey(r.New.ID)]; e != nil {
+			e.discard() // until it is read again
 		}
 		refused = append(refused, r)
 	}
 	return refused
 }
 
-// succeeds reports whether an entry is of the process that has taken over the
-// address of a backend that registered here: the heartbeats of the one have
-// ceased, those of the other go on, at another relay or at SRS's proxy.
-func (b *Balancer) succeeds(e *entry, own backend.Backend, now time.Time) bool {
+// takesOver reports whether an entry is of a process that has taken over the address of a
+// backend that registered here: the backend's heartbeats have ended, and those of the
+// process go to another relay or to SRS's proxy.
+func (b *Balancer) takesOver(e *entry, own backend.Backend, now time.Time) bool {
 	return own.Source == backend.SourceRegistered && own.Late(now) && e.expires(b.ttl).After(now)
 }
 
-// successor is the backend that takes the place of one at the same address.
-// What probes have found out of the address holds for it too; a drain does not,
-// as for a server that restarts and registers here again.
+// successor returns the backend that replaces another one at the same address. It keeps
+// what probes have found there, but not a drain, as when a server restarts and registers
+// here again.
 func successor(old, next backend.Backend, expires time.Time) backend.Backend {
 	next.Down, next.Suspect, next.KeyLen, next.Answered = old.Down, old.Suspect, old.KeyLen, old.Answered
 	next.Expires = expires
 	return next
 }
 
-// refresh takes an entry as a sign of life. It returns the change that it makes,
-// if it makes one.
+// refresh returns the change that an entry, as a sign of life, makes to its backend, if it
+// makes one.
 func (b *Balancer) refresh(snap *backend.Snapshot, e *entry, now time.Time) (c backend.Change, ok bool) {
 	expires := e.expires(b.ttl)
-	seen, known := snap.Find(e.backend.ID)
-	next := seen
-	_, own := b.register.published[e.key]
+	old, known := snap.Find(e.backend.ID)
+	next := old
+	_, own := b.cache.published[e.key]
 	switch {
 	case !known && own:
-		return c, false // removed here: publish takes it out
+		return c, false // removed here: publish removes the entry
 	case !known:
 		next = e.backend
 	case next.Source == backend.SourceShared && next.Addr != e.backend.Addr:
@@ -171,18 +168,18 @@ func (b *Balancer) refresh(snap *backend.Snapshot, e *entry, now time.Time) (c b
 	case next.Source == backend.SourceRegistered && !next.Late(now), next.Source == backend.SourceStatic:
 		return c, false
 	case expires.Sub(next.Expires) < b.ttl/10:
-		return c, false // a snapshot a second for each would be many
+		return c, false // or each backend would cost a snapshot per second
 	}
-	// One whose heartbeats now go to another relay is shared from here on.
+	// A backend whose heartbeats now go to another relay becomes a shared one.
 	next.Source, next.Expires, next.Weight = backend.SourceShared, expires, max(next.Weight, 1)
-	// A heartbeat or a probe's answer may come in between; then the next round
-	// decides anew.
-	return backend.Change{Old: seen, New: next}, true
+	// If a heartbeat or the answer to a probe changes the backend first, the next round
+	// decides again.
+	return backend.Change{Old: old, New: next}, true
 }
 
-// removals returns the removal of shared backends whose entry is gone, unless
-// sessions run there, and at once of those whose address has another process
-// now.
+// removals returns the removals of shared backends: of those whose entry has been missing
+// for goneAfter rounds, unless sessions run there, and at once of those at whose address
+// there is another server now.
 func (b *Balancer) removals(snap *backend.Snapshot, present map[backend.ID]bool, taken map[netip.AddrPort]backend.Backend) (changes []backend.Change) {
 	missed := map[backend.ID]int{}
 	var loads map[backend.ID]balancer.Load
@@ -193,7 +190,7 @@ func (b *Balancer) removals(snap *backend.Snapshot, present map[backend.ID]bool,
 		if loads == nil {
 			loads = b.memory.Loads()
 		}
-		n := b.register.missed[old.ID] + 1
+		n := b.cache.missed[old.ID] + 1
 		now, other := taken[old.Addr]
 		switch {
 		case other && now.ID != old.ID, n >= goneAfter && (loads[old.ID].Sessions == 0 || old.Down):
@@ -202,6 +199,6 @@ func (b *Balancer) removals(snap *backend.Snapshot, present map[backend.ID]bool,
 			missed[old.ID] = n
 		}
 	}
-	b.register.missed = missed
+	b.cache.missed = missed
 	return changes
 }

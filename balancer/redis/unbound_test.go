@@ -16,7 +16,7 @@ func TestLostPathRebindsNobody(t *testing.T) {
 	pub := a.ask(backend.Query{Key: "k", Publish: true})
 	a.Report(backend.Outcome{Lease: pub.Lease, Fate: backend.FateBegan})
 	until(t, "the publisher to have proven its backend", func() bool {
-		return s.PTTL(t.Context(), urlPrefix+"k").Val() > b.confirmed
+		return s.PTTL(t.Context(), urlPrefix+"k").Val() > b.renewedTTL
 	})
 	b.reg.MarkDownQuiet(pub.ID)
 	if got := b.stream("k"); got.ID == pub.ID {
