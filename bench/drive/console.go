@@ -17,63 +17,64 @@ import (
 	"srtrelay/bench/tally"
 )
 
-// Command is one line of the input.
+// Command is one line of the input, which is answered by one line of JSON, a
+// tally.Report.
 type Command string
 
-// The commands. Each is answered by one line of JSON, a tally.Report.
+// The commands.
 const (
 	// Start begins the traffic.
 	Start Command = "start"
 	// Mark begins the measured window.
 	Mark Command = "mark"
-	// Look changes nothing; its answer is the report so far.
+	// Look asks for the report so far.
 	Look Command = "look"
-	// Stop ends the traffic and waits for what is under way.
+	// Stop ends the traffic and waits until nothing arrives any more.
 	Stop Command = "stop"
 	// Quit ends the program.
 	Quit Command = "quit"
 )
 
 const (
-	// quietFor is how long nothing may arrive before all counts as arrived.
+	// quietFor is how long nothing must arrive after Stop before it is answered.
 	quietFor = int64(300 * time.Millisecond)
-	// drainFor bounds that for a peer that never stops.
+	// drainFor is after how long it is answered in any case.
 	drainFor = int64(5 * time.Second)
-	// warmUp is what an operator's run leaves out of its figures.
+	// warmUp is how long an operator's run goes before the measured window.
 	warmUp = time.Second
 )
 
-// Actor is what is driven: one end's loop. All calls come from that loop.
+// Actor is what a Console drives: the load or the sinks. All calls come from its loop.
 type Actor interface {
 	Start(now int64) error
 	Mark(now int64)
 	Stop(now int64)
-	// Arrivals grows with every datagram that belongs to the traffic.
+	// Arrivals counts the datagrams of the traffic.
 	Arrivals() uint64
 	Report() (tally.Report, error)
 }
 
-// Console is the end's side of the conversation. It belongs to the end's loop,
-// but for a goroutine that waits for input.
+// Console reads commands and answers them. Only the Actor's loop uses it, except for one
+// goroutine that reads the input.
 type Console struct {
-	commands chan Command
-	out      *json.Encoder
-	person   *person // nil if a program drives
-	state    string
-	draining bool
-	heard    uint64
-	quiet    int64 // since when
-	stopped  int64
-	ended    <-chan struct{}
+	commands   chan Command
+	out        *json.Encoder
+	operator   *operator // nil if a program gives the commands
+	state      string
+	draining   bool
+	arrivals   uint64
+	quietSince int64
+	stoppedAt  int64
+	ended      <-chan struct{}
 }
 
-// Open begins the conversation. A terminal as input, or a duration, means that
-// an operator is to be served: the run then drives itself, and out gets a
-// summary instead of JSON.
+// Open returns a console for an input and an output. If the input is a terminal, or there
+// is a duration, an operator started the run: then it drives itself, shows progress and
+// writes a summary instead of JSON.
 func Open(ctx context.Context, in io.Reader, out io.Writer, duration time.Duration) *Console {
 	c := &Console{commands: make(chan Command, 8), out: json.NewEncoder(out), state: "ready", ended: ctx.Done()}
 	if duration > 0 || isTerminal(in) {
-		c.person = &person{out: out, progress: os.Stderr, duration: duration}
+		c.operator = &operator{out: out, progress: os.Stderr, duration: duration}
 		return c
 	}
 	go c.read(ctx, in)
@@ -89,7 +90,7 @@ func isTerminal(in io.Reader) bool {
 	return err == nil
 }
 
-// read passes on commands until the input ends, which is as good as quit.
+// read passes commands on until the input ends, which means Quit.
 func (c *Console) read(ctx context.Context, in io.Reader) {
 	lines := bufio.NewScanner(in)
 	for lines.Scan() {
@@ -109,43 +110,43 @@ func (c *Console) read(ctx context.Context, in io.Reader) {
 	}
 }
 
-// Alone reports whether the run drives itself, for an operator.
-func (c *Console) Alone() bool { return c.person != nil }
+// SelfDriven reports whether the run drives itself, for an operator.
+func (c *Console) SelfDriven() bool { return c.operator != nil }
 
-// Ready tells that the end can be started.
+// Ready says that the Actor can be started.
 func (c *Console) Ready(now int64, a Actor) error {
-	if c.person != nil {
-		c.person.ready(now)
+	if c.operator != nil {
+		c.operator.ready(now)
 	}
 	return c.answer(a)
 }
 
-// Turn does what was asked in the meantime; done means to end.
+// Turn executes the command that has come, if any. done means that the loop must end.
 func (c *Console) Turn(now int64, a Actor) (done bool, err error) {
 	if c.draining {
 		return c.drain(now, a)
 	}
 	select {
 	case command := <-c.commands:
-		return c.obey(command, now, a)
+		return c.execute(command, now, a)
 	case <-c.ended:
-		if c.person == nil || c.state == "ready" || c.state == "stopped" {
+		if c.operator == nil || c.state == "ready" || c.state == "stopped" {
 			return true, nil
 		}
-		return c.obey(Stop, now, a)
+		return c.execute(Stop, now, a)
 	default:
 	}
-	if c.person == nil {
+	if c.operator == nil {
 		return false, nil
 	}
-	command := c.person.next(now, c.state)
+	command := c.operator.next(now, c.state)
 	if command == "" {
-		return false, c.person.tell(now, a)
+		return false, c.operator.showProgress(now, a)
 	}
-	return c.obey(command, now, a)
+	return c.execute(command, now, a)
 }
 
-func (c *Console) obey(command Command, now int64, a Actor) (done bool, err error) {
+func (c *Console) execute(command Command, now int64, a Actor) (done bool, err error) {
 	switch command {
 	case Start:
 		if err := a.Start(now); err != nil {
@@ -158,7 +159,7 @@ func (c *Console) obey(command Command, now int64, a Actor) (done bool, err erro
 	case Look:
 	case Stop:
 		a.Stop(now)
-		c.draining, c.heard, c.quiet, c.stopped = true, a.Arrivals(), now, now
+		c.draining, c.arrivals, c.quietSince, c.stoppedAt = true, a.Arrivals(), now, now
 		return false, nil
 	case Quit:
 		return true, c.encode(tally.Report{State: "quit"})
@@ -170,10 +171,10 @@ func (c *Console) obey(command Command, now int64, a Actor) (done bool, err erro
 
 // drain waits until nothing arrives any more.
 func (c *Console) drain(now int64, a Actor) (done bool, err error) {
-	if heard := a.Arrivals(); heard != c.heard {
-		c.heard, c.quiet = heard, now
+	if arrivals := a.Arrivals(); arrivals != c.arrivals {
+		c.arrivals, c.quietSince = arrivals, now
 	}
-	if now-c.quiet < quietFor && now-c.stopped < drainFor {
+	if now-c.quietSince < quietFor && now-c.stoppedAt < drainFor {
 		return false, nil
 	}
 	c.draining, c.state = false, "stopped"
@@ -190,8 +191,8 @@ func (c *Console) answer(a Actor) error {
 }
 
 func (c *Console) encode(r tally.Report) error {
-	if c.person != nil {
-		return c.person.hear(r)
+	if c.operator != nil {
+		return c.operator.finish(r)
 	}
 	if err := c.out.Encode(r); err != nil {
 		return fmt.Errorf("answer: %w", err)

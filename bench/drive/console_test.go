@@ -111,7 +111,7 @@ func TestDrain(t *testing.T) {
 		var out bytes.Buffer
 		c := Open(t.Context(), strings.NewReader(""), &out, 0)
 		a := &actor{}
-		if _, err := c.obey(Stop, 0, a); err != nil {
+		if _, err := c.execute(Stop, 0, a); err != nil {
 			t.Fatal(err)
 		}
 		now := int64(0)
@@ -133,10 +133,10 @@ func TestDrain(t *testing.T) {
 func TestOperatorsRun(t *testing.T) {
 	var out, progress bytes.Buffer
 	c := Open(t.Context(), strings.NewReader("quit\n"), &out, 2*time.Second)
-	if !c.Alone() {
+	if !c.SelfDriven() {
 		t.Fatal("waits for commands")
 	}
-	c.person.progress = &progress
+	c.operator.progress = &progress
 	a, now := &actor{}, int64(0)
 	if err := c.Ready(now, a); err != nil {
 		t.Fatal(err)
@@ -171,7 +171,7 @@ func TestInterrupt(t *testing.T) {
 		}
 		c := Open(ctx, in, &out, duration)
 		if alone {
-			c.person.progress = io.Discard
+			c.operator.progress = io.Discard
 		}
 		a, now := &actor{}, int64(0)
 		for range 2000 {
@@ -191,7 +191,7 @@ func TestInterrupt(t *testing.T) {
 func TestRefusedStartEnds(t *testing.T) {
 	c := Open(t.Context(), strings.NewReader(""), io.Discard, 0)
 	why := errors.New("no")
-	if _, err := c.obey(Start, 0, &actor{refuse: why}); !errors.Is(err, why) {
+	if _, err := c.execute(Start, 0, &actor{refuse: why}); !errors.Is(err, why) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -1,8 +1,7 @@
 //go:build linux
 
-// Package drive is how somebody tells the load generator and the sinks what to
-// do and hears what came of it: another program by lines of text and JSON, or
-// an operator who sees progress and a summary.
+// Package drive controls the load generator and the sinks: another program sends commands
+// and gets reports as lines of JSON, or an operator sees progress and a summary.
 //
 // It must not know what is measured.
 package drive

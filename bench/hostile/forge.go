@@ -59,6 +59,6 @@ func (f *forge) request() []byte {
 	if len(f.cookies) > 0 && f.IntN(20) == 0 {
 		cookie = f.cookies[f.IntN(len(f.cookies))]
 	}
-	stream := srt.Wish{Stream: "live/hostile"}
+	stream := srt.Request{Stream: "live/hostile"}
 	return f.Mutate(srt.AppendConclusion(nil, id, isn, cookie, rigAddr, stream.StreamID()))
 }

@@ -57,7 +57,7 @@ func (c *Callers) handshake(k *caller) {
 	if k.phase == inducting {
 		b = srt.AppendInduction(b, k.id, k.isn, peer)
 	} else {
-		w := srt.Wish{Stream: k.stream, Play: k.spec.Play, Rate: k.spec.Rate, Count: k.spec.Count}
+		w := srt.Request{Stream: k.stream, Play: k.spec.Play, Rate: k.spec.Rate, Count: k.spec.Count}
 		b = srt.AppendConclusion(b, k.id, k.isn, k.cookie, peer, w.StreamID())
 	}
 	wire.Packet(b).SetTimestamp(c.timestamp())

@@ -218,7 +218,7 @@ func (s *server) request(h wire.Handshake, from *socket.Address) {
 
 // accept opens a session; nil if its stream ID makes no sense.
 func (s *server) accept(a attempt, h wire.Handshake) *session {
-	wish, err := srt.ReadWish(srt.StreamIDOf(h))
+	wish, err := srt.ReadRequest(srt.StreamIDOf(h))
 	if err != nil {
 		return nil
 	}

@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// connectAll returns when every session is connected or has failed.
-func (l *Load) connectAll(ctx context.Context, tell bool) error {
+// connectAll connects every session, and returns when each is connected or has failed.
+func (l *Load) connectAll(ctx context.Context, progress bool) error {
 	l.connecting = true
 	l.connector.plan.Start(l.clock.Now())
-	for told := l.clock.Now(); len(l.connector.free)+len(l.connector.underWay) > 0; {
+	for shown := l.clock.Now(); len(l.connector.free)+len(l.connector.pending) > 0; {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("connect sessions: %w", err)
 		}
 		l.turn(l.clock.Now())
-		if tell && l.now-told > int64(time.Second) {
-			told = l.now
+		if progress && l.now-shown > int64(time.Second) {
+			shown = l.now
 			fmt.Fprintf(os.Stderr, "load: %d of %d sessions connected, %d failed\n", l.open, len(l.sessions), l.book.Failed)
 		}
 	}

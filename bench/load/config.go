@@ -23,11 +23,11 @@ const (
 	Idle Mode = "idle"
 	// Connects makes and ends sessions all the time.
 	Connects Mode = "connects"
-	// Flood sends CONCLUSIONs with cookies that nobody gave.
+	// Flood sends CONCLUSIONs with random cookies.
 	Flood Mode = "flood"
 )
 
-// Config is how the load runs.
+// Config is the load's settings.
 type Config struct {
 	Target      string // addresses, with commas between
 	Mode        Mode
@@ -72,7 +72,8 @@ Modes:
 With a terminal as input, or with -duration, it shows progress and prints a
 summary at the end. Otherwise it is driven by lines on its input, each answered
 by one line of JSON: start, mark (begins the measured window), look (reports),
-stop (ends the traffic and reports), quit. The first line of JSON says that all sessions are connected.
+stop (ends the traffic and reports), quit. The first line of JSON says that all
+sessions are connected.
 
 Flags:
 `
@@ -108,7 +109,7 @@ func Flags(fs *flag.FlagSet) *Config {
 // maxSessions leaves room for the socket IDs of a long run of connects.
 const maxSessions = 1 << 22
 
-// check refuses what cannot be meant.
+// check refuses values that make no sense.
 func (c Config) check() error {
 	positive := func(name string, ok bool, v any) error {
 		if !ok {

@@ -13,25 +13,24 @@ import (
 )
 
 const (
-	// retryAfter is how libsrt's asynchronous callers repeat.
+	// retryAfter is the interval of retries, as of libsrt's asynchronous callers.
 	retryAfter = int64(250 * time.Millisecond)
-	// lookEvery is how often handshakes under way are looked at for retries.
-	lookEvery = int64(5 * time.Millisecond)
+	// checkEvery is how often pending handshakes are checked for retries.
+	checkEvery = int64(5 * time.Millisecond)
 )
 
-// connector makes handshakes: so many at once, at a limited rate. It belongs
-// to the loop.
+// connector makes handshakes, of which limit are pending at once. Only the loop uses it.
 type connector struct {
-	limit    int
-	unpaced  bool
-	plan     pace.Plan // of the beginnings, unless unpaced
-	backlog  int       // beginnings that were due while too many were under way
-	underWay []uint32  // indexes of sessions
-	free     []uint32  // sessions to begin, last first
-	looked   int64
+	limit   int
+	unpaced bool
+	plan    pace.Plan // of the beginnings, unless unpaced
+	backlog int       // beginnings that were due while too many were under way
+	pending []uint32  // indexes of sessions
+	free    []uint32  // sessions to begin, last first
+	checked int64
 }
 
-// beginConnects begins what is due and may be begun.
+// beginConnects begins the handshakes that are due, up to the limit.
 func (l *Load) beginConnects(now int64) {
 	c := &l.connector
 	for !c.unpaced {
@@ -41,13 +40,13 @@ func (l *Load) beginConnects(now int64) {
 		}
 		c.backlog++
 	}
-	for len(c.free) > 0 && len(c.underWay) < c.limit && (c.unpaced && l.connecting || c.backlog > 0) {
+	for len(c.free) > 0 && len(c.pending) < c.limit && (c.unpaced && l.connecting || c.backlog > 0) {
 		if !c.unpaced {
 			c.backlog--
 		}
 		i := c.free[len(c.free)-1]
 		c.free = c.free[:len(c.free)-1]
-		c.underWay = append(c.underWay, i)
+		c.pending = append(c.pending, i)
 		l.begin(int(i))
 	}
 }
@@ -64,7 +63,7 @@ func (l *Load) begin(i int) {
 	l.handshake(i)
 }
 
-// nextID gives a session another socket ID that still tells its index.
+// nextID returns another socket ID of the same session: its index can be read off it.
 func (l *Load) nextID(id uint32) uint32 {
 	next := id + uint32(len(l.sessions))
 	if next-l.base >= idRange {
@@ -73,7 +72,7 @@ func (l *Load) nextID(id uint32) uint32 {
 	return next
 }
 
-// handshake sends, or sends again, what the session's phase wants.
+// handshake sends the INDUCTION or the CONCLUSION, by the session's phase.
 func (l *Load) handshake(i int) {
 	s := &l.sessions[i]
 	b := l.buffer[:0]
@@ -81,21 +80,21 @@ func (l *Load) handshake(i int) {
 	if s.phase == inducting {
 		b = srt.AppendInduction(b, s.id, s.isn, peer)
 	} else {
-		b = srt.AppendConclusion(b, s.id, s.isn, s.cookie, peer, l.wish(i).StreamID())
+		b = srt.AppendConclusion(b, s.id, s.isn, s.cookie, peer, l.requestOf(i).StreamID())
 	}
 	wire.Packet(b).SetTimestamp(l.timestamp())
 	l.send(s, tally.Other, b)
 }
 
-// look repeats handshakes that got no answer, and gives up old ones.
-func (l *Load) look(now int64) {
+// retryHandshakes repeats handshakes without an answer, and gives up old ones.
+func (l *Load) retryHandshakes(now int64) {
 	c := &l.connector
-	if now-c.looked < lookEvery {
+	if now-c.checked < checkEvery {
 		return
 	}
-	c.looked = now
-	kept := c.underWay[:0]
-	for _, i := range c.underWay {
+	c.checked = now
+	kept := c.pending[:0]
+	for _, i := range c.pending {
 		s := &l.sessions[i]
 		switch {
 		case s.phase != inducting && s.phase != concluding:
@@ -110,16 +109,16 @@ func (l *Load) look(now int64) {
 		}
 		kept = append(kept, i)
 	}
-	c.underWay = kept
+	c.pending = kept
 }
 
-// settled takes a session out of those under way.
-func (c *connector) settled(i uint32) {
-	for k, u := range c.underWay {
+// removePending removes a session from the pending ones.
+func (c *connector) removePending(i uint32) {
+	for k, u := range c.pending {
 		if u == i {
-			last := len(c.underWay) - 1
-			c.underWay[k] = c.underWay[last]
-			c.underWay = c.underWay[:last]
+			last := len(c.pending) - 1
+			c.pending[k] = c.pending[last]
+			c.pending = c.pending[:last]
 			return
 		}
 	}
@@ -133,20 +132,20 @@ func (l *Load) fail(i int) {
 	}
 }
 
-// answered takes a handshake addressed to session i.
-func (l *Load) answered(i int, h wire.Handshake) {
+// handleHandshake handles a handshake that is addressed to session i.
+func (l *Load) handleHandshake(i int, h wire.Handshake) {
 	s := &l.sessions[i]
 	switch {
 	case s.phase == inducting && h.Type() == wire.HandshakeInduction && h.Version() == 5 && h.Extension() == wire.MagicCode:
 		s.cookie, s.phase, s.due = h.Cookie(), concluding, l.now+retryAfter
 		l.handshake(i)
 	case (s.phase == inducting || s.phase == concluding) && h.Type().IsRejection():
-		l.connector.settled(uint32(i))
+		l.connector.removePending(uint32(i))
 		l.book.Reject(uint32(h.Type()))
 		l.fail(i)
 	case s.phase == concluding && srt.Accepted(h) && h.ISN() == s.isn:
-		l.connector.settled(uint32(i))
-		s.peer, s.phase, s.spoke = h.SocketID(), connected, true
+		l.connector.removePending(uint32(i))
+		s.peer, s.phase, s.sent = h.SocketID(), connected, true
 		l.book.Connect(l.clock.Now() - s.begun)
 		if l.config.Mode == Connects {
 			l.hangUp(i)
@@ -154,8 +153,8 @@ func (l *Load) answered(i int, h wire.Handshake) {
 		}
 		l.open++
 	case s.phase == concluding && h.Type() == wire.HandshakeInduction:
-		// The cookie has expired, or this is a copy: libsrt concludes again at
-		// once. A copy of what it has is no reason.
+		// The cookie has expired: libsrt sends the CONCLUSION again at once. A
+		// copy of the response that it has changes nothing.
 		if h.Cookie() != s.cookie {
 			s.cookie = h.Cookie()
 			l.handshake(i)

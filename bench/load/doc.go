@@ -1,11 +1,11 @@
 //go:build linux
 
-// Package load plays many SRT callers: it connects them with real handshakes
-// and then sends and receives what live streams consist of, by a schedule fixed
-// in advance, so that a slow relay cannot slow the load.
+// Package load plays many SRT callers. It connects them with real handshakes, and then
+// sends and receives the datagrams of live streams by a schedule that is fixed in advance,
+// so that a slow relay cannot slow the load down.
 //
-// Lost datagrams are reported (NAK) and not sent again: what is lost stays
-// lost, and counts.
+// It reports lost datagrams by NAK but never sends any again, so that every loss is
+// counted.
 //
-// It must not know what it is aimed at.
+// It must not know what it measures.
 package load

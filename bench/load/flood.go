@@ -22,23 +22,21 @@ import (
 const (
 	ipHeader  = 20
 	udpHeader = 8
-	// unlimitedBurst is how many bogus conclusions go out between two looks at
-	// the commands.
-	unlimitedBurst = 512
-	// floodPorts is how many ports there are to choose from without the right
-	// to forge them.
+	// floodBurst is how many CONCLUSIONs are sent before commands are read again.
+	floodBurst = 512
+	// floodPorts is how many ports are opened if the right to forge them is missing.
 	floodPorts = 256
-	// lowestPort spares the ports of services.
+	// lowestPort is above the ports of services.
 	lowestPort = 1024
 )
 
-// flood is CONCLUSIONs that nobody asked for. It belongs to the loop.
+// flood sends CONCLUSIONs with random cookies. Only the loop uses it.
 type flood struct {
 	load    *Load
 	plan    pace.Plan
 	target  netip.AddrPort
 	to      socket.Address
-	raw     *socket.Outbox // with IP headers; nil without the right to
+	raw     *socket.Outbox // with IP headers; nil without the right to use it
 	rawFD   int
 	outs    []*socket.Outbox
 	fds     []int
@@ -47,11 +45,11 @@ type flood struct {
 	sent    uint64
 }
 
-// newFlood opens a raw socket if it may, else some ports.
+// newFlood opens a raw socket if it may, otherwise floodPorts ports.
 func newFlood(l *Load, target netip.AddrPort) (*flood, error) {
 	f := &flood{load: l, target: target, to: socket.AddressOf(target), rawFD: -1, plan: pace.New(l.config.Rate, 1)}
 	f.packet = make([]byte, ipHeader+udpHeader, bufferSize)
-	f.packet = srt.AppendConclusion(f.packet, 0, 0, 0, target.Addr(), srt.Wish{Stream: l.config.Prefix + "/flood"}.StreamID())
+	f.packet = srt.AppendConclusion(f.packet, 0, 0, 0, target.Addr(), srt.Request{Stream: l.config.Prefix + "/flood"}.StreamID())
 	if l.config.Raw && target.Addr().Is4() {
 		source, err := sourceOf(target)
 		if err != nil {
@@ -84,7 +82,7 @@ func unspecified(target netip.AddrPort) netip.Addr {
 	return netip.IPv6Unspecified()
 }
 
-// sourceOf is the address that this host would use.
+// sourceOf is the address from which this host would send.
 func sourceOf(target netip.AddrPort) (netip.Addr, error) {
 	fd, err := socket.Open(socket.Options{Remote: target, Buffer: bufferSize})
 	if err != nil {
@@ -117,15 +115,15 @@ func (f *flood) turn(now int64) {
 		socket.Sleep(now + int64(time.Millisecond))
 		return
 	case f.load.config.Rate == 0:
-		for range unlimitedBurst {
-			f.one()
+		for range floodBurst {
+			f.putConclusion()
 		}
 	default:
-		for range unlimitedBurst {
+		for range floodBurst {
 			if _, _, ok := f.plan.Next(now); !ok {
 				break
 			}
-			f.one()
+			f.putConclusion()
 		}
 	}
 	f.flush()
@@ -136,8 +134,8 @@ func (f *flood) turn(now int64) {
 	socket.Yield()
 }
 
-// one puts a CONCLUSION with another socket ID, ISN and cookie.
-func (f *flood) one() {
+// putConclusion queues a CONCLUSION with another socket ID, ISN and cookie.
+func (f *flood) putConclusion() {
 	out, skip := f.raw, 0
 	if out == nil {
 		out, skip = f.outs[f.sent/socket.OutboxMessages%uint64(len(f.outs))], ipHeader+udpHeader

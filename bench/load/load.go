@@ -18,17 +18,17 @@ import (
 )
 
 const (
-	// restful is how long the thread sleeps at most when nothing is due; a
+	// idleWait is how long the thread sleeps at most when nothing is due; a
 	// datagram wakes it.
-	restful = int64(time.Millisecond)
-	// burst is how many datagrams one turn sends at most, so that a late load
+	idleWait = int64(time.Millisecond)
+	// maxBurst is how many datagrams one turn sends at most, so that a late load
 	// still receives.
-	burst = 256
-	// firstID and idRange keep socket IDs below 2^30, where libsrt's end.
+	maxBurst = 256
+	// firstID and idRange keep socket IDs below 2^30, as those of libsrt.
 	firstID, idRange = 1 << 20, 1 << 29
 	// adjustEvery is how often the clocks are compared.
 	adjustEvery = int64(time.Second)
-	// spareFiles is what a process needs besides its ports.
+	// spareFiles is how many files a process needs besides its ports.
 	spareFiles = 32
 	bufferSize = 2048
 )
@@ -40,7 +40,7 @@ type port struct {
 	head socket.Head // of frames, if there is a path
 }
 
-// Load is all callers. It belongs to the goroutine of Run.
+// Load is all callers. Only the goroutine of Run uses it.
 type Load struct {
 	config     Config
 	clock      *socket.Clock
@@ -57,16 +57,16 @@ type Load struct {
 	path       *socket.Path   // nil while the ports' own sockets send
 	frames     *socket.Outbox // by the path
 	buffer     []byte         // for what is not data
-	payload    []byte         // one data packet; what stands behind the stamp never changes
+	payload    []byte         // one data packet, constant behind the stamp
 	base       uint32         // socket ID of the first session
 	open       int            // connected sessions
-	hungUp     int            // ended by the other side
+	hungUp     int            // sessions ended by the other side
 	begun, now int64
 	adjusted   int64
-	connecting bool // handshakes are to be begun
+	connecting bool // begin handshakes
 }
 
-// Run connects the callers and serves until ctx ends or it is told to quit.
+// Run connects the callers and serves until ctx ends or the console says quit.
 func Run(ctx context.Context, c Config, in io.Reader, out io.Writer) (err error) {
 	if err := c.check(); err != nil {
 		return err
@@ -90,14 +90,14 @@ func Run(ctx context.Context, c Config, in io.Reader, out io.Writer) (err error)
 	return <-served
 }
 
-// serve connects the sessions, then does what it is told.
+// serve connects the sessions, then does what the console says.
 func (l *Load) serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	if err := socket.Thread(l.config.CPU); err != nil {
 		return fmt.Errorf("load: %w", err)
 	}
 	console := drive.Open(ctx, in, out, l.config.Duration)
 	if l.config.Mode == Steady || l.config.Mode == Idle {
-		if err := l.connectAll(ctx, console.Alone()); err != nil {
+		if err := l.connectAll(ctx, console.SelfDriven()); err != nil {
 			return fmt.Errorf("load: %w", err)
 		}
 		if err := l.openPath(); err != nil {
@@ -134,21 +134,21 @@ func (l *Load) turn(now int64) {
 		return
 	}
 	l.sendDue()
-	l.keepUp()
+	l.sendKeepalives()
 	l.beginConnects(now)
-	l.look(now)
+	l.retryHandshakes(now)
 	if l.plan.Running() || l.open > 0 && !l.connecting {
-		// Polling at ticks costs less than to be woken for each datagram.
+		// Polling at ticks costs less than a wake-up for each datagram.
 		l.receive(0)
 		l.flush()
 		socket.Pause(l.clock, now+int64(l.config.Tick))
 		return
 	}
-	l.receive(restful)
+	l.receive(idleWait)
 }
 
 func (l *Load) sendDue() {
-	for range burst {
+	for range maxBurst {
 		i, due, ok := l.plan.Next(l.now)
 		if !ok {
 			return
@@ -159,24 +159,24 @@ func (l *Load) sendDue() {
 	}
 }
 
-// keepUp sends keepalives where nothing else was sent.
-func (l *Load) keepUp() {
+// sendKeepalives sends keepalives where nothing else was sent.
+func (l *Load) sendKeepalives() {
 	first, last := l.round.Visit(l.now, len(l.sessions))
 	for i := first; i < last; i++ {
 		s := &l.sessions[i]
-		if s.phase == connected && !s.spoke {
+		if s.phase == connected && !s.sent {
 			l.send(s, tally.Keepalive, srt.PutKeepalive(l.buffer, s.peer, l.timestamp()))
 		}
-		s.spoke = false
+		s.sent = false
 	}
 }
 
-// receive takes what waits at all ports, and waits for it so many ns.
+// receive handles what has arrived at all ports, for which it waits up to wait ns.
 func (l *Load) receive(wait int64) {
 	for {
 		n := l.ready.Wait(wait)
 		for i := range n {
-			l.drain(l.ready.Number(i))
+			l.receiveFrom(l.ready.Number(i))
 		}
 		if !socket.Full(n) {
 			return
@@ -185,7 +185,7 @@ func (l *Load) receive(wait int64) {
 	}
 }
 
-func (l *Load) drain(port int) {
+func (l *Load) receiveFrom(port int) {
 	n := l.receiver.Receive(l.ports[port].fd)
 	now := l.clock.Now()
 	for i := range n {
@@ -193,7 +193,7 @@ func (l *Load) drain(port int) {
 		if at == 0 {
 			at = now
 		}
-		l.take(port, b, at)
+		l.handle(port, b, at)
 	}
 }
 
@@ -246,7 +246,7 @@ func (l *Load) Arrivals() uint64 {
 	return l.book.Received.Traffic()
 }
 
-// Report says what was counted.
+// Report returns what was counted.
 func (l *Load) Report() (tally.Report, error) {
 	r, err := l.book.Report()
 	r.Role, r.Sessions, r.HungUp = "load", l.open, l.hungUp

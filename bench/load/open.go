@@ -16,7 +16,7 @@ import (
 	"srtrelay/bench/tally"
 )
 
-// open makes a load with its ports; nothing is sent yet.
+// open opens the ports of a load. It sends nothing.
 func open(c Config, targets []netip.AddrPort) (*Load, error) {
 	clock := socket.NewClock()
 	ready, err := socket.NewReady()
@@ -48,7 +48,7 @@ func (l *Load) closeIf(err error) error {
 	return l.close()
 }
 
-// fill makes payload that no compression on the way could shorten.
+// fill fills a payload with bytes that cannot be compressed.
 func fill(b []byte) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range b {
@@ -79,7 +79,7 @@ func (l *Load) openPorts(targets []netip.AddrPort) error {
 	return nil
 }
 
-// prepare gives every session its port and its part.
+// prepare gives every session its port and its role.
 func (l *Load) prepare() {
 	n := len(l.sessions)
 	for i := range l.sessions {

@@ -9,8 +9,8 @@ import (
 	"srtrelay/wire"
 )
 
-// take handles a datagram that came to a port.
-func (l *Load) take(port int, b []byte, at int64) {
+// handle handles a datagram that came to a port.
+func (l *Load) handle(port int, b []byte, at int64) {
 	if len(b) < wire.HeaderSize {
 		l.unknown(b)
 		return
@@ -24,7 +24,7 @@ func (l *Load) take(port int, b []byte, at int64) {
 	}
 	if h, ok := wire.AsHandshake(b); ok {
 		l.book.Received.Add(tally.Other, len(b))
-		l.answered(int(i), h)
+		l.handleHandshake(int(i), h)
 		return
 	}
 	if s.phase != connected {
@@ -66,7 +66,7 @@ func (l *Load) control(s *session, p wire.Packet) {
 
 // send sends a datagram of a session.
 func (l *Load) send(s *session, kind tally.Kind, b []byte) {
-	s.spoke = true
+	s.sent = true
 	l.book.Sent.Add(kind, len(b))
 	if l.path != nil {
 		l.frames.PutFrame(copy(l.frames.Next(), b), &l.ports[s.port].head, 0)
@@ -81,7 +81,7 @@ func (l *Load) send(s *session, kind tally.Kind, b []byte) {
 func (l *Load) publish(i int, due int64) {
 	s := &l.sessions[i]
 	if l.path != nil {
-		s.spoke = true
+		s.sent = true
 		s.source.Put(l.frames.Next(), s.peer, l.timestamp(), uint32(i), 0, due)
 		l.book.Sent.Add(tally.Data, srt.DataSize)
 		l.frames.PutFrame(srt.DataSize, &l.ports[s.port].head, due)

@@ -9,9 +9,8 @@ import (
 	"srtrelay/bench/srt"
 )
 
-// openPath lets frames take the place of the ports' sockets, which go on
-// receiving. It comes after the handshakes, because they make the next hop's
-// hardware address known.
+// openPath has data sent as frames, while the ports' sockets go on receiving. It comes
+// after the handshakes, because they make the next hop's hardware address known.
 func (l *Load) openPath() (err error) {
 	if !l.config.Frames {
 		return nil
@@ -41,7 +40,7 @@ func (l *Load) openPath() (err error) {
 	return nil
 }
 
-// flush sends what waits to leave by the path.
+// flush sends the frames that are queued.
 func (l *Load) flush() {
 	if l.path == nil {
 		return

@@ -20,7 +20,7 @@ const (
 	ended // by the other side, or never connected
 )
 
-// session is one caller. It belongs to the loop.
+// session is one caller. Only the loop uses it.
 type session struct {
 	begun    int64 // first INDUCTION
 	due      int64 // of the next retry
@@ -33,17 +33,17 @@ type session struct {
 	port     uint16 // index
 	phase    phase
 	play     bool
-	spoke    bool // sent something since the last visit
+	sent     bool // sent something since the last visit
 }
 
-// wish is what session i asks for.
-func (l *Load) wish(i int) srt.Wish {
-	w := srt.Wish{Stream: fmt.Sprintf("%s/s%d", l.config.Prefix, i), Keepalive: l.config.Keepalive}
+// requestOf is what session i asks for.
+func (l *Load) requestOf(i int) srt.Request {
+	r := srt.Request{Stream: fmt.Sprintf("%s/s%d", l.config.Prefix, i), Keepalive: l.config.Keepalive}
 	if l.sessions[i].play {
-		w.Stream = fmt.Sprintf("%s/p%d", l.config.Prefix, i)
-		w.Play, w.Rate = true, l.config.Rate/float64(len(l.sessions))
+		r.Stream = fmt.Sprintf("%s/p%d", l.config.Prefix, i)
+		r.Play, r.Rate = true, l.config.Rate/float64(len(l.sessions))
 	}
-	return w
+	return r
 }
 
 // isPlayer spreads the players' share evenly over the sessions.
@@ -51,6 +51,6 @@ func isPlayer(i int, share float64) bool {
 	return int(float64(i+1)*share) > int(float64(i)*share)
 }
 
-// targetOf gives ports to targets in turn, with a twist: players and
-// publishers alternate, and must not divide the targets between them.
+// targetOf assigns ports to targets in turn. After each round it skips one, so that
+// alternating players and publishers are spread over all targets.
 func targetOf(port, targets int) int { return (port + port/targets) % targets }

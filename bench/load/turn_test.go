@@ -86,8 +86,8 @@ func TestLateLoadCatchesUp(t *testing.T) {
 	l.plan.Start(l.clock.Now() - int64(100*time.Millisecond))
 	l.now = l.clock.Now()
 	l.sendDue()
-	if n := l.book.Sent.Counts[tally.Data]; n != burst {
-		t.Errorf("%d sent in a turn, want %d", n, burst)
+	if n := l.book.Sent.Counts[tally.Data]; n != maxBurst {
+		t.Errorf("%d sent in a turn, want %d", n, maxBurst)
 	}
 	for range 10 {
 		l.sendDue()

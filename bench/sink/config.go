@@ -16,12 +16,12 @@ type Config struct {
 	Count     int           // of ports
 	CPU       int           // that the thread is pinned to, negative for any
 	Tick      time.Duration // between two looks at the sockets under load
-	Keepalive time.Duration // of sessions that send nothing, unless they wish otherwise
+	Keepalive time.Duration // of sessions that send nothing, unless they ask otherwise
 	Idle      time.Duration // after which a silent session is forgotten
 	GRO       bool
 	Singly    bool          // receive as libsrt does
 	Buffer    int           // wanted socket buffers, in bytes
-	Duration  time.Duration // of an operator's run, 0 for until interrupted or told
+	Duration  time.Duration // of an operator's run, 0 for no end
 }
 
 // DefaultTick is a compromise: waking up costs about 4 µs, and 60,000

@@ -20,8 +20,8 @@ type arrival struct {
 	from *socket.Address
 }
 
-// take handles a datagram that came to a port.
-func (s *Sink) take(port int, a arrival) {
+// handle handles a datagram that came to a port.
+func (s *Sink) handle(port int, a arrival) {
 	if len(a.b) < wire.HeaderSize {
 		s.book.Received.Add(tally.Other, len(a.b))
 		s.book.Unknown++
@@ -30,7 +30,7 @@ func (s *Sink) take(port int, a arrival) {
 	p := wire.Packet(a.b)
 	if p.DestID() == 0 {
 		s.book.Received.Add(tally.Other, len(a.b))
-		s.request(port, a)
+		s.handleRequest(port, a)
 		return
 	}
 	ss := s.table.find(p.DestID())
@@ -76,8 +76,8 @@ func (s *Sink) forget(ss *session) {
 	s.table.remove(ss)
 }
 
-// request handles what is addressed to the listener.
-func (s *Sink) request(port int, a arrival) {
+// handleRequest handles what is addressed to the listener.
+func (s *Sink) handleRequest(port int, a arrival) {
 	h, ok := wire.AsHandshake(a.b)
 	if !ok {
 		s.book.Unknown++
@@ -109,10 +109,10 @@ func (s *Sink) request(port int, a arrival) {
 	}
 }
 
-// accept opens a session; nil if its stream ID makes no sense.
+// accept opens a session. It returns nil if the stream ID is invalid.
 func (s *Sink) accept(port int, a arrival, h wire.Handshake) *session {
 	s.book.Attempted++
-	wish, err := srt.ReadWish(srt.StreamIDOf(h))
+	asked, err := srt.ReadRequest(srt.StreamIDOf(h))
 	if err != nil {
 		s.book.Failed++
 		s.answer(port, a.from, handshake.AppendRejection(s.out[port].Next()[:0], h, handshake.CodeBadRequest))
@@ -124,10 +124,10 @@ func (s *Sink) accept(port int, a arrival, h wire.Handshake) *session {
 		s.answer(port, a.from, handshake.AppendRejection(s.out[port].Next()[:0], h, handshake.CodeBacklog))
 		return nil
 	}
-	ss.port, ss.lastReceived, ss.play, ss.rate = uint16(port), s.now, wish.Play, wish.Rate
-	s.streams.dirty = s.streams.dirty || wish.Play
-	if wish.Keepalive > 0 && wish.Keepalive != s.keepalive {
-		s.setKeepalive(wish.Keepalive)
+	ss.port, ss.lastReceived, ss.play, ss.rate = uint16(port), s.now, asked.Play, asked.Rate
+	s.streams.dirty = s.streams.dirty || asked.Play
+	if asked.Keepalive > 0 && asked.Keepalive != s.keepalive {
+		s.setKeepalive(asked.Keepalive)
 	}
 	s.book.Completed++
 	return ss
@@ -137,7 +137,7 @@ func (s *Sink) accept(port int, a arrival, h wire.Handshake) *session {
 func (s *Sink) next(ss *session) []byte { return s.out[ss.port].Next() }
 
 func (s *Sink) reply(ss *session, kind tally.Kind, b []byte) {
-	ss.spoke = true
+	ss.sent = true
 	s.book.Sent.Add(kind, len(b))
 	s.out[ss.port].Put(len(b), &ss.caller)
 }
@@ -152,7 +152,7 @@ func (s *Sink) answer(port int, to *socket.Address, b []byte) {
 func (s *Sink) push(ss *session, index uint32, due int64) {
 	// The payload behind the stamp is whatever the buffer held.
 	ss.source.Put(s.next(ss)[:srt.DataSize], ss.peer, s.timestamp(), index, 0, due)
-	ss.spoke = true
+	ss.sent = true
 	s.book.Sent.Add(tally.Data, srt.DataSize)
 	s.out[ss.port].PutTimed(srt.DataSize, &ss.caller, due)
 }

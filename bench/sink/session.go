@@ -8,7 +8,7 @@ import (
 	"srtrelay/bench/tally"
 )
 
-// session is one accepted caller. It belongs to the loop.
+// session is one accepted caller. Only the loop uses it.
 type session struct {
 	caller       socket.Address
 	lastReceived int64 // when the last datagram came from the caller
@@ -21,11 +21,10 @@ type session struct {
 	port         uint16 // index
 	open         bool
 	play         bool
-	spoke        bool // sent something since the last visit
+	sent         bool // sent something since the last visit
 }
 
-// attempt names one connection attempt of a caller, as libsrt tells them
-// apart.
+// attempt identifies one connection attempt of a caller, as libsrt does.
 type attempt struct {
 	caller socket.Address
 	peer   uint32
@@ -35,19 +34,19 @@ type attempt struct {
 func (s *session) attempt() attempt { return attempt{s.caller, s.peer, s.isn} }
 
 const (
-	// pageSize keeps sessions where they are while the table grows.
+	// pageSize is how many sessions the table grows by, without moving the others.
 	pageSize = 1 << 12
-	// rest is how many closed sessions there are before one's place is used
+	// maxClosed is how many sessions are closed before the place of the first is used
 	// again.
-	rest = 1 << 14
-	// A socket ID is a place in its low bits and how often that was used above,
-	// below 2^30 as libsrt's. One comes again after rest*turns sessions: a relay
-	// remembers ended sessions by it for a while, and so does the network.
+	maxClosed = 1 << 14
+	// The low bits of a socket ID are a place, the others how often the place was
+	// used. It is below 2^30 as those of libsrt. An ID comes again after
+	// maxClosed*turns sessions, because a relay remembers ended sessions for a while.
 	placeBits = 20
 	turns     = 1<<(30-placeBits) - 1
 )
 
-// table is all sessions, found by socket ID. It belongs to the loop.
+// table is all sessions, found by socket ID. Only the loop uses it.
 type table struct {
 	turn     uint32 // of places used for the first time, 1 to turns
 	pages    []*[pageSize]session
@@ -87,7 +86,7 @@ func (t *table) known(a attempt) *session {
 // add opens a session for an attempt; nil if there is no place left.
 func (t *table) add(a attempt) *session {
 	i, turn := t.used, t.turn
-	if len(t.closed) > rest || t.used == 1<<placeBits && len(t.closed) > 0 {
+	if len(t.closed) > maxClosed || t.used == 1<<placeBits && len(t.closed) > 0 {
 		i = int(t.closed[0])
 		t.closed = t.closed[1:]
 		turn = 1 + t.at(i).id>>placeBits%turns

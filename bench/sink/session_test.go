@@ -9,7 +9,7 @@ import "testing"
 func TestSocketIDsRest(t *testing.T) {
 	table := newTable(turns - 1) // the last turn, so that they begin anew
 	seen := map[uint32]bool{}
-	for i := range uint32(5 * rest) {
+	for i := range uint32(5 * maxClosed) {
 		s := table.add(attempt{peer: i})
 		if seen[s.id] || s.id == 0 || s.id >= 1<<30 {
 			t.Fatalf("session %d has ID %#x", i, s.id)
@@ -23,7 +23,7 @@ func TestSocketIDsRest(t *testing.T) {
 			t.Fatalf("session %d is still found", i)
 		}
 	}
-	if table.used > rest+2 || table.open != 0 {
+	if table.used > maxClosed+2 || table.open != 0 {
 		t.Errorf("%d places used, %d open", table.used, table.open)
 	}
 	for id := range seen {

@@ -24,12 +24,12 @@ import (
 )
 
 const (
-	// restful is how long the thread sleeps at most when nothing flows; a
+	// idleWait is how long the thread sleeps at most when nothing flows; a
 	// datagram wakes it.
-	restful = int64(5 * time.Millisecond)
-	// burst is how many datagrams one turn sends at most, so that a late sink
+	idleWait = int64(5 * time.Millisecond)
+	// maxBurst is how many datagrams one turn sends at most, so that a late sink
 	// still receives.
-	burst = 256
+	maxBurst = 256
 	// adjustEvery is how often the clocks are compared.
 	adjustEvery = int64(time.Second)
 )
@@ -55,7 +55,7 @@ type Sink struct {
 	flowing   bool // data came or went in the last turn
 }
 
-// Run serves until ctx ends or it is told to quit.
+// Run serves until ctx ends or the console says quit.
 func Run(ctx context.Context, c Config, in io.Reader, out io.Writer) (err error) {
 	addresses, err := c.addresses()
 	if err != nil {
@@ -72,7 +72,7 @@ func Run(ctx context.Context, c Config, in io.Reader, out io.Writer) (err error)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	console := drive.Open(ctx, in, out, c.Duration)
-	if console.Alone() {
+	if console.SelfDriven() {
 		fmt.Fprintf(os.Stderr, "sink: %d ports from %s\n", c.Count, c.Listen)
 	}
 	ended := make(chan error)
@@ -166,9 +166,9 @@ func (s *Sink) turn(now int64) {
 	s.streams.refresh(s.table, now)
 	sent := s.stream()
 	for port, fd := range s.fds {
-		s.drain(port, fd)
+		s.receiveFrom(port, fd)
 	}
-	s.keepUp()
+	s.sendKeepalives()
 	for _, o := range s.out {
 		o.Flush()
 		s.book.Unsent += o.TakeUnsent()
@@ -176,9 +176,8 @@ func (s *Sink) turn(now int64) {
 	s.flowing = sent > 0 || s.book.Received.Counts[tally.Data] != before
 }
 
-// wait ends at the next tick while data flows: polling costs less than to be
-// woken for each datagram. Otherwise, and as libsrt always does, the next
-// datagram ends it.
+// wait waits for the next tick while data flows, because polling costs less than a wake-up
+// for each datagram. Otherwise it waits for the next datagram, as libsrt always does.
 func (s *Sink) wait() {
 	next := s.now + int64(s.config.Tick)
 	switch {
@@ -186,20 +185,20 @@ func (s *Sink) wait() {
 		s.ready.Wait(next - s.clock.Now())
 		return
 	case s.config.Singly:
-		s.ready.Wait(restful)
+		s.ready.Wait(idleWait)
 		return
 	case s.flowing || s.streams.running:
 		socket.Pause(s.clock, next)
 		return
 	}
-	s.ready.Wait(restful)
+	s.ready.Wait(idleWait)
 }
 
-// stream sends to players what is due.
+// stream sends the data that is due to players.
 func (s *Sink) stream() (sent int) {
 	for i := range s.streams.classes {
 		c := &s.streams.classes[i]
-		for sent < burst {
+		for sent < maxBurst {
 			member, due, ok := c.plan.Next(s.now)
 			if !ok {
 				break
@@ -214,8 +213,8 @@ func (s *Sink) stream() (sent int) {
 	return sent
 }
 
-// drain receives what waits at a port.
-func (s *Sink) drain(port, fd int) {
+// receiveFrom handles what has arrived at a port.
+func (s *Sink) receiveFrom(port, fd int) {
 	receive, most := s.receiver.Receive, socket.ReceiveMessages
 	if s.config.Singly {
 		receive, most = s.receiver.ReceiveOne, 1
@@ -233,7 +232,7 @@ func (s *Sink) drain(port, fd int) {
 			}
 			for from := s.receiver.From(i); len(b) > 0; {
 				size := min(stride, len(b))
-				s.take(port, arrival{b[:size], at, from})
+				s.handle(port, arrival{b[:size], at, from})
 				b = b[size:]
 			}
 		}
@@ -243,9 +242,9 @@ func (s *Sink) drain(port, fd int) {
 	}
 }
 
-// keepUp sends keepalives where nothing else was sent, and forgets sessions of
+// sendKeepalives sends keepalives where nothing else was sent, and forgets sessions of
 // which nothing was received.
-func (s *Sink) keepUp() {
+func (s *Sink) sendKeepalives() {
 	patience := max(int64(s.config.Idle), 4*int64(s.keepalive))
 	first, last := s.round.Visit(s.now, s.table.used)
 	for i := first; i < last; i++ {
@@ -254,11 +253,11 @@ func (s *Sink) keepUp() {
 		case !ss.open:
 		case s.now-ss.lastReceived > patience:
 			s.forget(ss)
-		case !ss.spoke:
+		case !ss.sent:
 			s.reply(ss, tally.Keepalive, srt.PutKeepalive(s.next(ss), ss.peer, s.timestamp()))
-			ss.spoke = false
+			ss.sent = false
 		default:
-			ss.spoke = false
+			ss.sent = false
 		}
 	}
 }
@@ -281,7 +280,7 @@ func (s *Sink) Stop(now int64) {
 // Arrivals counts what the traffic consists of.
 func (s *Sink) Arrivals() uint64 { return s.book.Received.Traffic() }
 
-// Report says what was counted.
+// Report returns what was counted.
 func (s *Sink) Report() (tally.Report, error) {
 	r, err := s.book.Report()
 	r.Role, r.Sessions, r.Listen = "sink", s.table.open, s.listen

@@ -122,15 +122,15 @@ func (r *run) live(ctx context.Context) error {
 			continue
 		}
 		next += r.options.sampleEvery()
-		if err := r.look(ctx); err != nil {
+		if err := r.settleAndSample(ctx); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// look settles the accounts, takes a sample and prints it.
-func (r *run) look(ctx context.Context) error {
+// settleAndSample settles the accounts, takes a sample and prints it.
+func (r *run) settleAndSample(ctx context.Context) error {
 	losses, err := r.rig.Settle(ctx)
 	if err != nil {
 		return err
@@ -166,7 +166,7 @@ func (r *run) end(ctx context.Context, lived error) (err error) {
 	return errors.Join(err, r.rig.Close())
 }
 
-// report writes the files and says what held.
+// report writes the files and prints the verdicts.
 func (r *run) report(err error) error {
 	if err != nil {
 		r.doc.Error = err.Error()

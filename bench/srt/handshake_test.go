@@ -60,13 +60,13 @@ func TestResponse(t *testing.T) {
 }
 
 func TestWishes(t *testing.T) {
-	for _, w := range []Wish{
+	for _, w := range []Request{
 		{Stream: "bench/s17"},
 		{Stream: "bench/s18", Rate: 10, Count: 20},
 		{Stream: "bench/p3", Play: true, Rate: 600},
 		{Stream: "bench/p3", Play: true, Rate: 0.6, Keepalive: 10 * time.Second},
 	} {
-		got, err := ReadWish(w.StreamID())
+		got, err := ReadRequest(w.StreamID())
 		if err != nil || got != w {
 			t.Errorf("%s reads as %+v, %v", w.StreamID(), got, err)
 		}
@@ -76,11 +76,11 @@ func TestWishes(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"#!::r=x,pps=fast", "#!::r=x,pps=-1", "#!::r=x,pps=NaN", "#!::r=x,pps=1e9", "#!::r=x,count=-1", "#!::r=x,ka=0", "#!::r=x,ka=1s"} {
-		if w, err := ReadWish(bad); err == nil {
+		if w, err := ReadRequest(bad); err == nil {
 			t.Errorf("%s reads as %+v", bad, w)
 		}
 	}
-	if w, err := ReadWish("live/stream"); err != nil || w.Play || w.Stream != "live/stream" {
+	if w, err := ReadRequest("live/stream"); err != nil || w.Play || w.Stream != "live/stream" {
 		t.Errorf("another caller's: %+v, %v", w, err)
 	}
 }
@@ -89,7 +89,7 @@ func FuzzReadWish(f *testing.F) {
 	f.Add("#!::r=bench/p3,m=request,pps=600,ka=1000")
 	f.Add("#!::pps=1e309")
 	f.Fuzz(func(t *testing.T, id string) {
-		w, err := ReadWish(id)
+		w, err := ReadRequest(id)
 		if err == nil && (!(w.Rate >= 0 && w.Rate <= maxRate) || w.Keepalive < 0) {
 			t.Errorf("%q gives %+v", id, w)
 		}
