@@ -51,7 +51,7 @@ func (e *endpoint) bookData(p wire.Packet) (fresh bool) {
 	if p.TypeInfo()&retransmitBit != 0 {
 		c.Retransmitted++
 	}
-	a, gap := e.ledger.add(p.Sequence())
+	a, gap := e.window.add(p.Sequence())
 	c.Lost += uint64(gap)
 	switch a {
 	case late:

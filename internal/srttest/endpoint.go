@@ -58,7 +58,7 @@ type endpoint struct {
 	peerID         uint32
 	next, message  uint32
 	ackNumber      uint32
-	ledger         ledger
+	window         window
 	counters       Counters
 	echoKeepalives bool
 	isDone         bool
@@ -73,7 +73,7 @@ func (e *endpoint) init(peer netip.AddrPort, send func([]byte, netip.AddrPort) e
 // establish sets both directions to start at the caller's ISN.
 func (e *endpoint) establish(peerID, isn uint32) {
 	e.peerID, e.next = peerID, isn
-	e.ledger.start(isn)
+	e.window.start(isn)
 }
 
 func (e *endpoint) now() uint32 { return uint32(time.Since(e.start).Microseconds()) }
@@ -182,7 +182,7 @@ func (e *endpoint) SendShutdown() error { return e.SendControl(wire.TypeShutdown
 func (e *endpoint) sendAck() {
 	e.ackNumber++
 	var cif [fullAckSize - wire.HeaderSize]byte
-	for i, v := range [...]uint32{e.ledger.next, defaultRTT, defaultRTTVar, advertisedSpace, 1000, 10000, 1_000_000} {
+	for i, v := range [...]uint32{e.window.next, defaultRTT, defaultRTTVar, advertisedSpace, 1000, 10000, 1_000_000} {
 		binary.BigEndian.PutUint32(cif[4*i:], v)
 	}
 	e.sendControl(wire.TypeACK, e.ackNumber, cif[:])

@@ -1,9 +1,9 @@
 package srttest
 
-// ledgerWindow is how far behind the newest packet a late one is still told
-// from a duplicate. It divides 2^31, so that a sequence number keeps its bit
-// when the numbers wrap.
-const ledgerWindow = 4096
+// windowSize is how far behind the newest packet a late one can still be distinguished
+// from a duplicate. It divides 2^31, so that a sequence number keeps its bit when the
+// numbers wrap.
+const windowSize = 4096
 
 const sequenceMask = 1<<31 - 1
 
@@ -20,53 +20,52 @@ const (
 	stale     // before the start, or too far back to tell
 )
 
-// ledger judges data packets by sequence number. It belongs to an endpoint.
-type ledger struct {
+// window classifies data packets by sequence number. It belongs to an endpoint.
+type window struct {
 	next uint32 // the number expected next
 	span int    // how many numbers behind next are remembered
 	seen []uint64
 }
 
-func (l *ledger) start(isn uint32) { *l = ledger{next: isn} }
+func (w *window) start(isn uint32) { *w = window{next: isn} }
 
-func (l *ledger) set(seq uint32, on bool) {
-	i := seq % ledgerWindow
+func (w *window) set(seq uint32, on bool) {
+	i := seq % windowSize
 	if on {
-		l.seen[i/64] |= 1 << (i % 64)
+		w.seen[i/64] |= 1 << (i % 64)
 	} else {
-		l.seen[i/64] &^= 1 << (i % 64)
+		w.seen[i/64] &^= 1 << (i % 64)
 	}
 }
 
-func (l *ledger) has(seq uint32) bool {
-	i := seq % ledgerWindow
-	return l.seen[i/64]&(1<<(i%64)) != 0
+func (w *window) has(seq uint32) bool {
+	i := seq % windowSize
+	return w.seen[i/64]&(1<<(i%64)) != 0
 }
 
-// add books one packet. gap is how many numbers before it are missing now that
-// were not known to be missing.
-func (l *ledger) add(seq uint32) (a arrival, gap int) {
-	if l.seen == nil { // most sessions of a load test never receive data
-		l.seen = make([]uint64, ledgerWindow/64)
+// add adds one packet. gap is how many packets before it are newly missing.
+func (w *window) add(seq uint32) (a arrival, gap int) {
+	if w.seen == nil { // most sessions of a load test never receive data
+		w.seen = make([]uint64, windowSize/64)
 	}
-	d := ahead(seq, l.next)
+	d := ahead(seq, w.next)
 	switch {
 	case d >= 0:
-		for i := range min(d, ledgerWindow) {
-			l.set(seq-1-uint32(i), false)
+		for i := range min(d, windowSize) {
+			w.set(seq-1-uint32(i), false)
 		}
-		l.set(seq, true)
-		l.next = (seq + 1) & sequenceMask
-		l.span = min(l.span+d+1, ledgerWindow)
+		w.set(seq, true)
+		w.next = (seq + 1) & sequenceMask
+		w.span = min(w.span+d+1, windowSize)
 		if d > 0 {
 			return afterGap, d
 		}
 		return inOrder, 0
-	case -d > l.span:
+	case -d > w.span:
 		return stale, 0
-	case l.has(seq):
+	case w.has(seq):
 		return duplicate, 0
 	}
-	l.set(seq, true)
+	w.set(seq, true)
 	return late, 0
 }

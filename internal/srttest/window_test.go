@@ -6,10 +6,10 @@ import (
 	"time"
 )
 
-func TestLedgerAcrossTheWrap(t *testing.T) {
+func TestWindowAcrossTheWrap(t *testing.T) {
 	t.Parallel()
-	var l ledger
-	l.start(sequenceMask - 1)
+	var w window
+	w.start(sequenceMask - 1)
 	for _, step := range []struct {
 		seq  uint32
 		want arrival
@@ -22,19 +22,19 @@ func TestLedgerAcrossTheWrap(t *testing.T) {
 		{sequenceMask, late, 0},
 		{0, duplicate, 0},
 		{2, inOrder, 0},
-		{3 + ledgerWindow, afterGap, ledgerWindow},
+		{3 + windowSize, afterGap, windowSize},
 		{2, stale, 0},
 		{3, stale, 0},
 		{4, late, 0},
 		{4, duplicate, 0},
 	} {
-		if a, gap := l.add(step.seq); a != step.want || gap != step.gap {
+		if a, gap := w.add(step.seq); a != step.want || gap != step.gap {
 			t.Errorf("%d: %v, gap %d; want %v, %d", step.seq, a, gap, step.want, step.gap)
 		}
 	}
 }
 
-func TestLedgerBooksEveryPacketOnce(t *testing.T) {
+func TestWindowCountsEveryPacketOnce(t *testing.T) {
 	t.Parallel()
 	const n = 10_000
 	rng := rand.New(rand.NewPCG(1, 2))
