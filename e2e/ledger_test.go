@@ -181,7 +181,7 @@ func TestLedgersThatAreIgnored(t *testing.T) {
 		"header bit":    {flip(100), nil, ignored, "damaged"},
 		"record bit":    {flip(ledger.HeaderSize + 20), nil, ignored, "all of its 1 records are damaged"},
 		"another boot":  {edit(func(h *ledger.Header) { h.Boot[3]++ }), nil, ignored, "before the host's last start"},
-		"old":           {edit(func(h *ledger.Header) { h.Heartbeat -= 2 * ledger.Young }), nil, ignored, "too old"},
+		"old":           {edit(func(h *ledger.Header) { h.Heartbeat -= 2 * ledger.MaxAge }), nil, ignored, "too old"},
 		"other address": {edit(func(h *ledger.Header) { h.Listen[0].Port++ }), nil, ignored, "dialled an address"},
 		"open to all":   {good, func() { must(t, os.Chmod(path, 0o644)) }, without, "mode 0600"},
 		"a link": {good, func() {

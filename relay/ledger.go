@@ -110,7 +110,7 @@ func (l *sessionLedger) read(boot [16]byte, now time.Duration, group *shard.Grou
 		return len(l.former) < maxFormer
 	})
 	l.pid = head.PID
-	l.until = time.Now().Add(ledger.Young - (now - head.Heartbeat))
+	l.until = time.Now().Add(ledger.MaxAge - (now - head.Heartbeat))
 	if err = errors.Join(unusable, err); err != nil {
 		l.former = nil
 		return err

@@ -12,26 +12,26 @@ import (
 )
 
 const (
-	// HeaderSize is where the records begin, in bytes: a multiple of every page
-	// size, so that the header has pages of its own.
+	// HeaderSize is the offset of the records in bytes: a multiple of every page size,
+	// so that the header has pages of its own.
 	HeaderSize = 64 << 10
-	// MaxListen is how many listen addresses the header has room for: as many
-	// as a record can name.
+	// MaxListen is how many listen addresses the header has room for, which is how many
+	// a record can name.
 	MaxListen = math.MaxUint8 + 1
-	// Young is the age of the last heartbeat up to which callers are told. A
-	// libsrt caller gives up by itself after 5 s of silence; after twice that
-	// nobody is left, and the address may be another's.
-	Young = 10 * time.Second
-	// HeartbeatEvery is how often the heartbeat is written.
+	// MaxAge is the greatest age of the last heartbeat at which callers get a SHUTDOWN.
+	// A libsrt caller gives up after 5 s of silence. After twice that time no caller is
+	// left, and its address may belong to another host.
+	MaxAge = 10 * time.Second
+	// HeartbeatEvery is the interval of heartbeats.
 	HeartbeatEvery = time.Second
 
-	version  = 1
-	maxParts = 1 << 20 // shards; the file would be no relay's
+	version   = 1
+	maxShards = 1 << 20 // more than any relay has
 )
 
 var magic = [8]byte{'S', 'R', 'T', 'L', 'E', 'D', 'G', 'R'}
 
-// Places in the header. The heartbeat changes, so the checksum leaves it out.
+// Offsets in the header. The heartbeat changes, so it is not part of the checksum.
 const (
 	atMagic     = 0
 	atVersion   = 8
@@ -48,23 +48,23 @@ const (
 	listenSize  = 24
 )
 
-// Header says whose file it is.
+// Header says which process wrote the file, and what is in it.
 type Header struct {
-	// Boot is the kernel's boot ID, for the heartbeat's clock begins with it.
+	// Boot is the kernel's boot ID. The clock of Heartbeat starts at boot.
 	Boot [16]byte
 	PID  int
 	// Nonce is random, and part of every checksum.
 	Nonce uint64
-	// Shards and PerShard are the number of regions, and of places in each.
+	// Shards is the number of regions, PerShard the number of records in each.
 	Shards, PerShard int
-	// Listen are the addresses listened on, by Record.Listener.
+	// Listen are the listen addresses, by Record.Listener.
 	Listen []addr.AddrPort
-	// Heartbeat is when the process last showed life: CLOCK_BOOTTIME. Encode
-	// writes it, and SetHeartbeat from then on.
+	// Heartbeat is when the process was last alive, by CLOCK_BOOTTIME. Encode writes
+	// the first one, SetHeartbeat the others.
 	Heartbeat time.Duration
 }
 
-// Why a file is not used.
+// Reasons not to use a file.
 var (
 	ErrNoLedger  = errors.New("no session ledger, or a damaged one")
 	ErrVersion   = errors.New("written by another version")
@@ -78,8 +78,7 @@ func (h *Header) Size() int64 {
 	return HeaderSize + int64(h.Shards)*int64(h.PerShard)*RecordSize
 }
 
-// Encode writes the header into the first HeaderSize bytes of a file. The magic
-// comes last: before, it is no ledger.
+// Encode writes the header to the first HeaderSize bytes of a file.
 func (h *Header) Encode(b []byte) error {
 	if len(h.Listen) > MaxListen {
 		return fmt.Errorf("%d listen addresses, at most %d", len(h.Listen), MaxListen)
@@ -111,13 +110,13 @@ func SetHeartbeat(b []byte, now time.Duration) {
 	binary.LittleEndian.PutUint64(b[atHeartbeat:], uint64(now))
 }
 
-// headerSum covers all of the header but itself and the heartbeat.
+// headerSum is the checksum of the header without itself and the heartbeat.
 func headerSum(b []byte) uint64 {
 	s := crc64.Update(0, polynomial, b[:atHeaderSum])
 	return crc64.Update(s, polynomial, b[atHeartbeat+8:HeaderSize])
 }
 
-// Decode reads the header of a file of so many bytes.
+// Decode reads the header of a file of size bytes.
 func Decode(b []byte, size int64) (Header, error) {
 	le := binary.LittleEndian
 	switch {
@@ -132,7 +131,7 @@ func Decode(b []byte, size int64) (Header, error) {
 	}
 	listens, shards := le.Uint32(b[atListens:]), le.Uint32(b[atShards:])
 	perShard := le.Uint32(b[atPerShard:])
-	if listens > MaxListen || shards > maxParts || perShard > math.MaxInt32 {
+	if listens > MaxListen || shards > maxShards || perShard > math.MaxInt32 {
 		return Header{}, ErrNoLedger
 	}
 	h := Header{
@@ -150,7 +149,7 @@ func Decode(b []byte, size int64) (Header, error) {
 	return h, nil
 }
 
-// Usable says why the callers of a file are not to be told, given this start's
+// Usable returns nil, or why the callers in a file must get no SHUTDOWN, given the present
 // boot ID and CLOCK_BOOTTIME.
 func (h *Header) Usable(boot [16]byte, now time.Duration) error {
 	switch age := now - h.Heartbeat; {
@@ -158,13 +157,13 @@ func (h *Header) Usable(boot [16]byte, now time.Duration) error {
 		return ErrBoot
 	case h.Heartbeat < 0 || age < 0:
 		return ErrNoLedger
-	case age > Young:
+	case age > MaxAge:
 		return ErrOld
 	}
 	return nil
 }
 
-// Region returns a shard's part of the mapped file.
+// Region returns a shard's records in the mapped file.
 func (h *Header) Region(file []byte, shard int) Region {
 	first := uint64(shard) * uint64(h.PerShard)
 	from := HeaderSize + first*RecordSize
@@ -172,9 +171,8 @@ func (h *Header) Region(file []byte, shard int) Region {
 	return Region{b: file[from:to:to], nonce: h.Nonce, first: first}
 }
 
-// Scan calls fn for every valid record in a piece of the file that begins at
-// an offset, which is a multiple of RecordSize. It returns the number of
-// damaged ones.
+// Scan calls fn for every valid record in the part b of the file, whose offset is a
+// multiple of RecordSize. It returns the number of damaged records.
 func (h *Header) Scan(offset int64, b []byte, fn func(Record)) (damaged int) {
 	if offset < HeaderSize {
 		skip := min(HeaderSize-offset, int64(len(b)))

@@ -1,11 +1,11 @@
-// Package ledger is the format of the session ledger: a file in which a relay
-// keeps one record per established session, so that the process that follows
-// one that was killed can tell the callers (docs/adr/0017-restart-ledger.md).
+// Package ledger is the format of the session ledger: a file in which a relay keeps one
+// record per established session, so that after the process was killed the next one can
+// send a SHUTDOWN to the callers (docs/adr/0017-restart-ledger.md).
 //
-// It works on bytes alone. It must not know how the file is opened, locked or
-// mapped (udp), nor who sends what to the callers (shard).
+// It must not know how the file is opened, locked or mapped (udp), nor who sends what to
+// the callers (shard): it reads and writes bytes.
 //
-//	0           header: magic, version, sizes, who wrote it, listen addresses
+//	0           header: magic, version, sizes, process, listen addresses
 //	HeaderSize  the records of shard 0, then of shard 1, ...
 //
 // All numbers are little endian.
@@ -24,8 +24,7 @@ const RecordSize = 64
 // Record is what a SHUTDOWN to a caller needs.
 type Record struct {
 	Caller addr.AddrPort
-	// Local is the address the caller dialled, zero on a listener of one
-	// address.
+	// Local is the address that the caller dialled, zero if the listener has only one.
 	Local addr.IP
 	// CallerID is the caller's SRT socket ID.
 	CallerID uint32
@@ -35,7 +34,7 @@ type Record struct {
 	Listener uint8
 }
 
-// Places in a record. A generation of 0 is an empty place.
+// Offsets in a record. A record with generation 0 is empty.
 const (
 	atCallerIP   = 0
 	atCallerZone = 16
@@ -44,31 +43,31 @@ const (
 	atLocal      = 24
 	atCallerID   = 40
 	atGen        = 44
-	atSum        = 56 // what lies between is 0
+	atSum        = 56 // the bytes between are 0
 )
 
 var polynomial = crc64.MakeTable(crc64.ECMA)
 
-// sum is the checksum of a record at a place of the file. The place and the
-// file's nonce are part of it: no record is taken for another's, nor one that
-// an earlier process left for this one's.
-func sum(nonce, place uint64, b []byte) uint64 {
-	return crc64.Update(nonce^place*0x9E3779B97F4A7C15, polynomial, b[:atSum])
+// checksum returns the checksum of the record with an index. The index and the file's nonce
+// are part of it, so that a record of another place, or of an earlier process, is not
+// valid.
+func checksum(nonce, index uint64, b []byte) uint64 {
+	return crc64.Update(nonce^index*0x9E3779B97F4A7C15, polynomial, b[:atSum])
 }
 
-// Region is the part of the mapped file that belongs to one shard. It is
-// written by that shard alone. The zero Region has no places.
+// Region is the records of one shard in the mapped file. Only that shard writes them. The
+// zero Region has none.
 type Region struct {
 	b     []byte
 	nonce uint64
-	first uint64 // place of its first record
+	first uint64 // index of its first record in the file
 }
 
-// Len is the number of places.
+// Len returns the number of records, empty ones included.
 func (r Region) Len() int { return len(r.b) / RecordSize }
 
-// Put writes the record at a place. Whoever is killed in the middle of it
-// leaves a record whose checksum is wrong.
+// Put writes record i. A process that is killed meanwhile leaves a record with a wrong
+// checksum.
 func (r Region) Put(i int, rec *Record) {
 	b := r.b[i*RecordSize:][:RecordSize:RecordSize]
 	copy(b[atCallerIP:], rec.Caller.IP[:])
@@ -78,17 +77,16 @@ func (r Region) Put(i int, rec *Record) {
 	copy(b[atLocal:], rec.Local[:])
 	binary.LittleEndian.PutUint32(b[atCallerID:], rec.CallerID)
 	binary.LittleEndian.PutUint32(b[atGen:], rec.Gen)
-	binary.LittleEndian.PutUint64(b[atSum:], sum(r.nonce, r.first+uint64(i), b))
+	binary.LittleEndian.PutUint64(b[atSum:], checksum(r.nonce, r.first+uint64(i), b))
 }
 
-// Clear empties a place.
+// Clear empties record i.
 func (r Region) Clear(i int) {
 	clear(r.b[i*RecordSize:][:RecordSize])
 }
 
-// decode reads the record at a place. empty: there is none; neither empty nor
-// valid: it is damaged.
-func decode(nonce, place uint64, b []byte) (rec Record, empty, valid bool) {
+// decode decodes the record with an index. One that is neither empty nor valid is damaged.
+func decode(nonce, index uint64, b []byte) (rec Record, empty, valid bool) {
 	gen := binary.LittleEndian.Uint32(b[atGen:])
 	if gen == 0 {
 		return Record{}, true, false
@@ -104,6 +102,6 @@ func decode(nonce, place uint64, b []byte) (rec Record, empty, valid bool) {
 		CallerID: binary.LittleEndian.Uint32(b[atCallerID:]),
 		Gen:      gen,
 	}
-	valid = binary.LittleEndian.Uint64(b[atSum:]) == sum(nonce, place, b) && rec.Caller.Port != 0 && rec.CallerID != 0
+	valid = binary.LittleEndian.Uint64(b[atSum:]) == checksum(nonce, index, b) && rec.Caller.Port != 0 && rec.CallerID != 0
 	return rec, false, valid
 }

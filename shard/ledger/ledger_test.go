@@ -190,8 +190,8 @@ func TestUnusable(t *testing.T) {
 		want error
 	}{
 		"just now":   {h.Boot, h.Heartbeat, nil},
-		"young":      {h.Boot, h.Heartbeat + Young, nil},
-		"old":        {h.Boot, h.Heartbeat + Young + 1, ErrOld},
+		"young":      {h.Boot, h.Heartbeat + MaxAge, nil},
+		"old":        {h.Boot, h.Heartbeat + MaxAge + 1, ErrOld},
 		"the future": {h.Boot, h.Heartbeat - 1, ErrNoLedger},
 		"other boot": {[16]byte{9}, h.Heartbeat, ErrBoot},
 	} {
