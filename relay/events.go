@@ -7,12 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"srtrelay/streamid"
-
 	"srtrelay/api"
 	"srtrelay/api/answer"
 	"srtrelay/observe/metrics"
 	"srtrelay/shard"
+	"srtrelay/streamid"
 )
 
 // rejectionsPerSecond is how many rejections have a log line and an event of their own;

@@ -8,9 +8,8 @@ import (
 	"syscall"
 	"time"
 
-	"srtrelay/streamid"
-
 	"srtrelay/config"
+	"srtrelay/streamid"
 	"srtrelay/streamid/rules"
 )
 
