@@ -110,7 +110,7 @@ func (r *Recording) Close() {
 // ends. It calls flush when it has written everything there is. An error means that the
 // reader of the file has gone or stalled.
 func (r *Recording) Write(ctx context.Context, to io.Writer, flush func() error) (Summary, error) {
-	w, err := NewWriter(to, r.capture.Origin, r.job.Bytes, r.program, r.comment())
+	w, err := newWriter(to, r.capture.Origin, r.job.Bytes, r.program, r.comment())
 	if err != nil {
 		return Summary{}, err
 	}
@@ -137,7 +137,7 @@ func (r *Recording) Write(ctx context.Context, to io.Writer, flush func() error)
 
 // step writes the records in the rings and waits for more. It returns why the recording has
 // ended, "" if it has not.
-func (r *Recording) step(ctx, timed context.Context, w *Writer, flush func() error) (ended string, err error) {
+func (r *Recording) step(ctx, timed context.Context, w *writer, flush func() error) (ended string, err error) {
 	last := r.capture.Ended() // checked first: then all records are in the rings
 	full, more, err := r.drain(w)
 	if err == nil {
@@ -176,7 +176,7 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // drain writes the records in the rings, until the file is full or there may be more.
-func (r *Recording) drain(w *Writer) (full, more bool, err error) {
+func (r *Recording) drain(w *writer) (full, more bool, err error) {
 	var rec capture.Record
 	for range drainAtOnce {
 		if !r.capture.Next(&rec) {
@@ -197,7 +197,7 @@ func (r *Recording) left() (left [len(legs)]uint64) {
 	return left
 }
 
-func (r *Recording) summary(w *Writer, ended string) Summary {
+func (r *Recording) summary(w *writer, ended string) Summary {
 	s := Summary{Ended: ended, Bytes: w.Size()}
 	for l, left := range r.left() {
 		s.Packets += w.Written(capture.Leg(l))

@@ -45,8 +45,8 @@ var (
 	outbound = pcapgo.NgPacketOptions{Flags: &pcapgo.NgEpbFlags{Direction: pcapgo.NgEpbFlagDirectionOutbound}}
 )
 
-// Writer writes one file. It belongs to one goroutine.
-type Writer struct {
+// writer writes one file. It belongs to one goroutine.
+type writer struct {
 	ng    *pcapgo.NgWriter
 	out   *bufio.Writer
 	sum   *countingWriter
@@ -58,10 +58,10 @@ type Writer struct {
 	written [len(legs)]uint64
 }
 
-// NewWriter begins a file of at most limit bytes, with program and comment in its header.
-func NewWriter(to io.Writer, origin time.Time, limit int64, program, comment string) (*Writer, error) {
+// newWriter begins a file of at most limit bytes, with program and comment in its header.
+func newWriter(to io.Writer, origin time.Time, limit int64, program, comment string) (*writer, error) {
 	sum := &countingWriter{to: to}
-	w := &Writer{
+	w := &writer{
 		out: bufio.NewWriterSize(sum, outBuffer), sum: sum, limit: limit, origin: origin,
 		routes: newRoutes(), packet: make([]byte, 0, maxHeaders+capture.SnapLength),
 	}
@@ -93,7 +93,7 @@ func onWire(l pcapgo.NgInterface) pcapgo.NgInterface {
 
 // Write writes a record as one packet for each leg on which it was seen. It returns false,
 // and writes nothing, if the file would become longer than its limit.
-func (w *Writer) Write(rec *capture.Record) (fits bool, err error) {
+func (w *writer) Write(rec *capture.Record) (fits bool, err error) {
 	most := 0
 	for _, seen := range []capture.How{capture.Received, capture.Sent} {
 		if rec.How&seen != 0 {
@@ -119,7 +119,7 @@ func (w *Writer) Write(rec *capture.Record) (fits bool, err error) {
 	return true, err
 }
 
-func (w *Writer) put(rec *capture.Record, l capture.Leg, from, to end, way pcapgo.NgPacketOptions) error {
+func (w *writer) put(rec *capture.Record, l capture.Leg, from, to end, way pcapgo.NgPacketOptions) error {
 	w.packet = appendPacket(w.packet[:0], from, to, rec.Length, rec.Data)
 	headers := len(w.packet) - len(rec.Data)
 	if err := w.ng.WritePacketWithOptions(gopacket.CaptureInfo{
@@ -133,13 +133,13 @@ func (w *Writer) put(rec *capture.Record, l capture.Leg, from, to end, way pcapg
 }
 
 // Size returns the present size of the file.
-func (w *Writer) Size() int64 { return w.sum.n + int64(w.out.Buffered()) }
+func (w *writer) Size() int64 { return w.sum.n + int64(w.out.Buffered()) }
 
 // Written returns how many packets of a leg are in the file.
-func (w *Writer) Written(l capture.Leg) uint64 { return w.written[l] }
+func (w *writer) Written(l capture.Leg) uint64 { return w.written[l] }
 
 // Flush writes what is buffered.
-func (w *Writer) Flush() error {
+func (w *writer) Flush() error {
 	if err := w.ng.Flush(); err != nil {
 		return fmt.Errorf("write pcapng: %w", err)
 	}
@@ -148,7 +148,7 @@ func (w *Writer) Flush() error {
 
 // Close ends the file with the statistics of its interfaces. left is how many packets of
 // each were left out.
-func (w *Writer) Close(began, ended time.Time, left [len(legs)]uint64) error {
+func (w *writer) Close(began, ended time.Time, left [len(legs)]uint64) error {
 	for l := range legs {
 		if err := w.ng.WriteInterfaceStats(l, pcapgo.NgInterfaceStatistics{
 			LastUpdate: ended, StartTime: began, EndTime: ended,

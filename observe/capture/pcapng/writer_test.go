@@ -109,7 +109,7 @@ func TestForwardedDatagramIsOnBothLegs(t *testing.T) {
 		for _, cut := range []int{16, 101, 102} {
 			t.Run(fmt.Sprintf("%s, %d bytes", name, cut), func(t *testing.T) {
 				var b bytes.Buffer
-				w, err := NewWriter(&b, origin, 1<<20, "srtrelay test", "stream x")
+				w, err := newWriter(&b, origin, 1<<20, "srtrelay test", "stream x")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -229,7 +229,7 @@ func TestOneLegOnly(t *testing.T) {
 		capture.ToCaller | capture.Sent:      {capture.LegCallers, ends4.Front, ends4.Caller},
 	} {
 		var b bytes.Buffer
-		w, err := NewWriter(&b, origin, 1<<20, "", "")
+		w, err := newWriter(&b, origin, 1<<20, "", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -256,7 +256,7 @@ func TestUpstreamAddressIsTheRoutes(t *testing.T) {
 	for _, backend := range []string{"127.0.0.1:10080", "[::1]:10080"} {
 		e := capture.Ends{Upstream: addr.AddrPort{Port: 5001}, Backend: at(backend)}
 		var b bytes.Buffer
-		w, err := NewWriter(&b, origin, 1<<20, "", "")
+		w, err := newWriter(&b, origin, 1<<20, "", "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -283,7 +283,7 @@ func TestUpstreamAddressIsTheRoutes(t *testing.T) {
 func TestLimitOfBytes(t *testing.T) {
 	for _, limit := range []int64{4096, 5000, 5001, 100_000} {
 		var b bytes.Buffer
-		w, err := NewWriter(&b, origin, limit, "srtrelay", strings.Repeat("x", 2*maxComment/3))
+		w, err := newWriter(&b, origin, limit, "srtrelay", strings.Repeat("x", 2*maxComment/3))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -314,7 +314,7 @@ func TestLimitOfBytes(t *testing.T) {
 // A comment that no option can hold is cut.
 func TestLongComment(t *testing.T) {
 	var b bytes.Buffer
-	w, err := NewWriter(&b, origin, 1<<20, "srtrelay", "x"+strings.Repeat("é", 100_000))
+	w, err := newWriter(&b, origin, 1<<20, "srtrelay", "x"+strings.Repeat("é", 100_000))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,7 +327,7 @@ func TestLongComment(t *testing.T) {
 }
 
 func BenchmarkWrite(b *testing.B) {
-	w, err := NewWriter(io.Discard, origin, 1<<62, "", "")
+	w, err := newWriter(io.Discard, origin, 1<<62, "", "")
 	if err != nil {
 		b.Fatal(err)
 	}
