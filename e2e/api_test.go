@@ -28,9 +28,9 @@ func openContract(t *testing.T) *openapi.Contract {
 	return v
 }
 
-// keep makes a call of a real relay, holds its answer against the contract and
-// decodes the data.
-func (r *relay) keep(v *openapi.Contract, method, path string, status int, into any) {
+// callChecked makes a call of a real relay, checks its answer against the contract and decodes
+// the data.
+func (r *relay) callChecked(v *openapi.Contract, method, path string, status int, into any) {
 	r.t.Helper()
 	request, err := http.NewRequestWithContext(r.t.Context(), method, r.api+path, nil)
 	must(r.t, err)
@@ -51,19 +51,19 @@ func (r *relay) keep(v *openapi.Contract, method, path string, status int, into 
 	}
 }
 
-// happenings are a relay's events as a client gets them.
-type happenings struct {
+// eventFeed is a relay's events as a client gets them.
+type eventFeed struct {
 	t      *testing.T
 	events chan answer.Event
 }
 
 // follow reads the feed from its beginning, for the time of the test.
-func (r *relay) follow(query string) *happenings {
+func (r *relay) follow(query string) *eventFeed {
 	r.t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	res, err := client.Get(r.api + "/api/v1/events?after=0" + query)
 	must(r.t, err)
-	h := &happenings{t: r.t, events: make(chan answer.Event, 1000)}
+	f := &eventFeed{t: r.t, events: make(chan answer.Event, 1000)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -71,27 +71,27 @@ func (r *relay) follow(query string) *happenings {
 			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
 				var e answer.Event
 				if json.Unmarshal([]byte(data), &e) == nil {
-					h.events <- e
+					f.events <- e
 				}
 			}
 		}
 	}()
 	r.t.Cleanup(func() { _ = res.Body.Close(); <-done })
-	return h
+	return f
 }
 
 // await returns the next event of a kind.
-func (h *happenings) await(kind string) answer.Event {
-	h.t.Helper()
+func (f *eventFeed) await(kind string) answer.Event {
+	f.t.Helper()
 	deadline := time.After(patience)
 	for {
 		select {
-		case e := <-h.events:
+		case e := <-f.events:
 			if e.Kind == kind {
 				return e
 			}
 		case <-deadline:
-			h.t.Fatalf("no event %s within %v", kind, patience)
+			f.t.Fatalf("no event %s within %v", kind, patience)
 		}
 	}
 }
@@ -115,32 +115,32 @@ func TestAPIOfARelay(t *testing.T) {
 	must(t, publisher.Await(patiently(t), func() bool { return publisher.Counters().Received == sent }))
 
 	var one answer.SessionList
-	r.keep(v, "GET", "/api/v1/sessions?role=publisher&stream="+key+"&limit=1000", 200, &one)
+	r.callChecked(v, "GET", "/api/v1/sessions?role=publisher&stream="+key+"&limit=1000", 200, &one)
 	if len(one.Sessions) != 1 || one.Sessions[0].CallerSocketID != publisher.ID() || one.Sessions[0].ToBackend.DataPackets != sent {
 		t.Fatalf("publishers of the stream: %+v", one)
 	}
 	id := one.Sessions[0].ID
 	var session answer.Session
-	r.keep(v, "GET", "/api/v1/sessions/"+id, 200, &session)
+	r.callChecked(v, "GET", "/api/v1/sessions/"+id, 200, &session)
 	if session.ID != id || session.State != "established" || session.Stream != key || session.ToBackend.DataBytes != sent*1316 {
 		t.Errorf("%+v", session)
 	}
 	checkPages(r, v)
 	var streams answer.StreamList
-	r.keep(v, "GET", "/api/v1/streams?history=120&q=live", 200, &streams)
+	r.callChecked(v, "GET", "/api/v1/streams?history=120&q=live", 200, &streams)
 	if streams.Total != 1 || streams.Streams[0].Publishers != 1 || streams.Streams[0].Players != 1 {
 		t.Errorf("%+v", streams)
 	}
 	var stream answer.StreamDetail
-	r.keep(v, "GET", "/api/v1/streams/one?key="+key, 200, &stream)
+	r.callChecked(v, "GET", "/api/v1/streams/one?key="+key, 200, &stream)
 	if len(stream.SessionList) != 2 {
 		t.Errorf("%+v", stream)
 	}
 	for _, path := range []string{"/live", "/ready", "/metrics", "/api/v1/versions", "/api/v1/backends", "/api/v1/shards", "/api/v1/openapi.yaml", "/api/v1/resolve?streamid=live/x"} {
-		r.keep(v, "GET", path, 200, nil)
+		r.callChecked(v, "GET", path, 200, nil)
 	}
-	r.keep(v, "GET", "/api/v1/sessions/9-9-9", 404, nil)
-	r.keep(v, "GET", "/api/v1/sessions?cursor=nonsense", 400, nil)
+	r.callChecked(v, "GET", "/api/v1/sessions/9-9-9", 404, nil)
+	r.callChecked(v, "GET", "/api/v1/sessions?cursor=nonsense", 400, nil)
 
 	if e := feed.await("session-begun"); e.Session == "" || e.Stream != key || e.TookMillis <= 0 || e.Shard == nil {
 		t.Errorf("%+v", e)
@@ -152,7 +152,7 @@ func TestAPIOfARelay(t *testing.T) {
 	if e := feed.await("caller-rejected"); e.Code != 2400 || e.Reason != "bad request" || e.Caller == "" {
 		t.Errorf("%+v", e)
 	}
-	r.keep(v, "POST", "/api/v1/backends/"+l.Addr().String()+"/drain", 200, nil)
+	r.callChecked(v, "POST", "/api/v1/backends/"+l.Addr().String()+"/drain", 200, nil)
 	for { // the first answer to a probe is news as well
 		e := feed.await("backend-changed")
 		if e.Backend != l.Addr().String() {
@@ -170,10 +170,10 @@ func checkPages(r *relay, v *openapi.Contract) {
 	ids, cursor := map[string]bool{}, ""
 	for range 1000 {
 		var page answer.SessionList
-		r.keep(v, "GET", "/api/v1/sessions?limit=1&cursor="+cursor, 200, &page)
+		r.callChecked(v, "GET", "/api/v1/sessions?limit=1&cursor="+cursor, 200, &page)
 		for _, s := range page.Sessions {
 			if ids[s.ID] {
-				r.t.Errorf("%s is told twice", s.ID)
+				r.t.Errorf("%s is listed twice", s.ID)
 			}
 			ids[s.ID] = true
 		}
@@ -188,9 +188,9 @@ func checkPages(r *relay, v *openapi.Contract) {
 }
 
 // kick closes a session through the API.
-func kick(t *testing.T, r *relay, v *openapi.Contract, feed *happenings, l *srttest.Listener, s *srttest.Session, id string) {
+func kick(t *testing.T, r *relay, v *openapi.Contract, feed *eventFeed, l *srttest.Listener, s *srttest.Session, id string) {
 	t.Helper()
-	r.keep(v, "DELETE", "/api/v1/sessions/"+id, 200, nil)
+	r.callChecked(v, "DELETE", "/api/v1/sessions/"+id, 200, nil)
 	e := feed.await("session-ended")
 	if e.Session != id || e.Cause != "kicked" || e.Role != "publisher" || e.ID < uint64(time.Now().Add(-time.Hour).UnixMicro()) {
 		t.Errorf("%+v", e)
