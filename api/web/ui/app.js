@@ -1,5 +1,5 @@
-// Joins the parts: what is shown follows the address, what is asked follows
-// what is shown.
+// Connects the parts of the page: the address decides which view is shown, and the view
+// which calls are made.
 
 import { byID, setAttribute, setText } from "./dom.js";
 import { BackendList } from "./backends.js";
@@ -41,7 +41,7 @@ function chooseBackend(id) {
   streams.show({ backend: id });
 }
 
-// ask is one beat.
+// ask makes the calls of one round.
 async function ask(signal) {
   const parts = [relay.versions(signal).then(welcome), totals(signal)];
   if (shown.view === "overview") {
@@ -79,7 +79,7 @@ function welcome({ pid, data }) {
   process = pid;
 }
 
-function told({ state, text, left, status }) {
+function showState({ state, text, left, status }) {
   const line = byID("status");
   setAttribute(line, "data-state", state);
   setText(byID("status-text"), text);
@@ -131,7 +131,7 @@ addEventListener("keydown", (event) => {
   }
 });
 
-// From the filter, Enter and the arrow lead into the table.
+// In the filter, Enter and the down arrow move the focus to the table.
 byID("filter").addEventListener("keydown", (event) => {
   if (event.key !== "ArrowDown" && event.key !== "Enter") return;
   event.preventDefault();
@@ -146,4 +146,4 @@ byID("skip").addEventListener("click", (event) => {
 });
 addEventListener("hashchange", show);
 show();
-pulse = new Pulse(ask, told);
+pulse = new Pulse(ask, showState);

@@ -1,11 +1,11 @@
-// The backends: health, sessions and what each carries.
+// The list of backends: health, sessions and traffic.
 
 import { el, keyed, setAttribute, setStyle, setText } from "./dom.js";
 import { bitrate, count, counted, moment } from "./numbers.js";
 
-// health is one word, and a class of the same name.
+// health returns one word, which is also a class name.
 export function health(b) {
-  // A late backend counts as not alive; that it is late says more.
+  // A late backend is not alive either, but late says more.
   if (b.late) return "late";
   if (!b.alive) return "down";
   if (b.draining) return "draining";
@@ -23,7 +23,7 @@ const healthHints = {
 };
 
 export class BackendList {
-  // chosen(id) is called when one is pressed: it shows its streams alone.
+  // chosen(id) is called when a backend is pressed, to show only its streams.
   constructor(host, chosen) {
     this.host = el("ul.backends");
     this.none = el("p.empty", { hidden: true }, "No backend is known. Name one with --backend, or let one register.");

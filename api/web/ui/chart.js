@@ -1,5 +1,5 @@
-// A chart of the last two minutes: axes with units, a legend with the values of
-// now, and a crosshair for pointer and arrow keys.
+// A chart of the last two minutes: axes with units, a legend with the present values, and
+// a crosshair for pointer and arrow keys.
 
 import { el, setAttribute, setText, svg } from "./dom.js";
 import { line } from "./spark.js";
@@ -7,7 +7,7 @@ import { line } from "./spark.js";
 const margins = { top: 10, right: 12, bottom: 22, left: 78 };
 const height = 190;
 
-// niceTop is the end of the axis and its step: 1, 2 or 5 times a power of ten.
+// niceTop returns the end of the axis and its step: 1, 2 or 5 times a power of ten.
 function scale(highest) {
   const rough = highest / 4;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -18,8 +18,8 @@ function scale(highest) {
 const ago = (seconds) => (seconds === 0 ? "now" : `−${Math.floor(seconds / 60)}:${String(Math.round(seconds % 60)).padStart(2, "0")}`);
 
 export class Chart {
-  // lines: {name, className}; text(value) writes a value with its unit; least
-  // is the lowest end of the axis, so that nothing looks like much.
+  // lines: {name, className}; text(value) formats a value with its unit; least is the
+  // lowest end of the axis, so that small values look small.
   constructor({ title, lines, text, least, hint }) {
     Object.assign(this, { title, lines, text, least });
     this.lists = lines.map(() => []);
@@ -65,8 +65,8 @@ export class Chart {
     this.draw();
   }
 
-  // set takes one list per line, oldest first, and what the legend shows while
-  // nothing is pointed at.
+  // set takes one list per line, oldest first, and the texts of the legend without
+  // crosshair.
   set(lists, now, step) {
     this.lists = lists;
     this.now = now;
@@ -92,7 +92,7 @@ export class Chart {
   }
 
   axes(width, wide, high, step, top) {
-    // Most seconds change the lines and not the axes.
+    // In most seconds only the lines change, and not the axes.
     const drawn = [width, step, top, this.length(), this.step].join();
     if (drawn === this.drawn) return;
     this.drawn = drawn;

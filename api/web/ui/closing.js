@@ -1,4 +1,5 @@
-// Closing a session: asks first, and for the token if the relay wants one.
+// The dialog that closes a session. It asks for confirmation, and for the token if the
+// relay needs one.
 
 import { el, setAttribute, setText } from "./dom.js";
 import * as relay from "./relay.js";
@@ -28,8 +29,8 @@ export class Closing {
     this.no.focus();
   }
 
-  // gone closes the dialog: its session has ended, or is not what the page
-  // shows any more. The answer to a call that did close it may have been lost.
+  // gone closes the dialog, because the session has ended or the page shows another one.
+  // The session may have been closed by a call whose answer was lost.
   gone() {
     if (this.dialog.open) this.dialog.close();
   }
@@ -39,7 +40,7 @@ export class Closing {
     setAttribute(this.said, "hidden", text === "");
   }
 
-  // close asks the relay once at a time: Enter may come again before its answer.
+  // close makes one call at a time: Enter may be pressed again before the answer.
   async close() {
     if (this.yes.disabled) return;
     const { session, done } = this;
@@ -57,15 +58,15 @@ export class Closing {
     }
   }
 
-  // failed says why; sent is the token that was refused.
+  // failed shows why the call failed; sent is the token that it had.
   failed(error, sent) {
     // Logged in with the token for reading, the relay answers 403.
     if (error.status === 401 || error.status === 403) {
       const again = !this.asked.hidden;
       setAttribute(this.asked, "hidden", null);
       this.problem(again ? "The relay does not take this token." : "The relay wants its token for this.");
-      // What is being typed meanwhile is a better one: the next key must not
-      // replace it.
+      // If another token is being typed meanwhile, do not select it: the next key
+      // would replace it.
       if (this.token.value === sent) this.token.select();
       else this.token.focus();
       return;

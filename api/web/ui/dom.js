@@ -1,5 +1,5 @@
-// Making and changing elements. Text and attributes only, never HTML: what a
-// caller put into a stream ID stays text.
+// Creates and changes elements. It sets text and attributes only, never HTML: what a caller
+// put into a stream ID stays text.
 
 const svgSpace = "http://www.w3.org/2000/svg";
 
@@ -26,14 +26,14 @@ function fitted(node, classes, attributes, children) {
   return node;
 }
 
-// printable writes what is not to be seen, or turns the direction of writing, as
+// printable escapes characters that are invisible or change the direction of writing, as
 // the relay does in the names that callers chose; see answer.Escape.
 const unseen = /[\p{C}\p{Zl}\p{Zp}]/gu;
 export const printable = (text) => text.replace(unseen, (c) =>
   (c === "\n" ? c : [...new TextEncoder().encode(c)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join("")));
 
-// The setters below leave alone what is unchanged: most numbers of most rows
-// are, from one second to the next, and the browser then has nothing to do.
+// The setters below do not touch what is unchanged, as most numbers are from one second to
+// the next. Then the browser has nothing to do.
 
 export function setText(node, raw) {
   const text = printable(String(raw));
@@ -53,9 +53,8 @@ export function setStyle(node, property, value) {
   if (node.style.getPropertyValue(property) !== value) node.style.setProperty(property, value);
 }
 
-// keyed brings the children of a host into line with a list: make builds a
-// child, fill writes an item into it. Children keep their identity, and so
-// focus and selection.
+// keyed makes the children of a host match a list: make builds a child, fill writes an item
+// into it. An item keeps its child, and so focus and selection.
 export function keyed(host, list, key, make, fill) {
   const before = new Map([...host.children].map((child) => [child.dataset.key, child]));
   let place = host.firstElementChild;

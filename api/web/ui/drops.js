@@ -1,10 +1,10 @@
-// Why datagrams went nowhere: every reason that has counted, with what it means.
+// Why datagrams were dropped: every reason with a count, and what it means.
 
 import { el, keyed, setAttribute, setText } from "./dom.js";
 import { count, rate } from "./numbers.js";
 import { Pace } from "./pace.js";
 
-// A reason that this list does not know is shown by its name alone.
+// A reason that is not in this list is shown by its name alone.
 const meanings = {
   kernel_drops: "The kernel's receive buffer was full: the shard could not keep up",
   truncated: "Larger than the receive buffer",
@@ -26,8 +26,8 @@ const meanings = {
   send_failed: "Any other error on sending",
 };
 
-// What comes with every stream that ends, or from anyone on the internet, is
-// no sign of trouble.
+// Drops of these reasons are normal: they come with every stream that ends, or from anyone
+// on the internet.
 const grave = new Set(["kernel_drops", "busy", "send_buffer_full", "send_too_big", "send_unreachable", "send_failed"]);
 
 export class DropTable {
@@ -43,7 +43,7 @@ export class DropTable {
 
   set(total) {
     const all = Object.entries({ kernel_drops: total.kernel_drops, ...total.drops, ...total.send_drops });
-    this.pace.take(all);
+    this.pace.update(all);
     const counted = all.filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
     setAttribute(this.table, "hidden", counted.length === 0);
     setText(this.none, counted.length === 0 ? "Nothing has been dropped."

@@ -1,13 +1,13 @@
-// A list of events: the newest above, with a filter by kind.
+// A list of events, the newest first, with a filter by kind.
 
 import { el, keyed, setAttribute, setText } from "./dom.js";
 import { clock, count, duration, moment } from "./numbers.js";
 import { keyText, sessionLink, streamLink } from "./route.js";
 
-// Elements in the document, at most; the feed remembers more, for filters.
+// The most elements in the document; the feed keeps more events, for filters.
 const shown = 150;
 
-// The chips of the filter: several kinds make one.
+// The chips of the filter, of several kinds each.
 const groups = [
   { name: "begun", title: "Sessions that began", kinds: ["session-begun"] },
   { name: "ended", title: "Sessions that ended", kinds: ["session-ended"] },
@@ -19,7 +19,7 @@ const groups = [
 const groupOf = new Map(groups.flatMap((g) => g.kinds.map((kind) => [kind, g.name])));
 
 export class EventList {
-  // of(event) says whether the list is about this event at all.
+  // of(event) returns whether the event belongs in this list.
   constructor(host, { of = () => true } = {}) {
     this.of = of;
     this.off = new Set();
@@ -50,12 +50,12 @@ export class EventList {
     }
     setAttribute(this.none, "hidden", list.length > 0);
     setText(this.none, this.off.size > 0 ? "No event of these kinds." : "Nothing has happened lately.");
-    // Events do not change: what is in the document stays as it is.
+    // Events do not change, so their elements do not either.
     keyed(this.list, list, identity, entry, () => {});
   }
 }
 
-// Who ended a session, as a part of a sentence; other causes say it themselves.
+// Who ended a session, as a part of a sentence. Other causes are shown as they are.
 const causes = { caller: "by the caller", backend: "by the backend" };
 
 let unnamed = 0;
@@ -66,7 +66,7 @@ function identity(event) {
 }
 
 function entry(event) {
-  const [what, detail] = told(event);
+  const [what, detail] = describe(event);
   const link = event.session && event.kind === "session-begun" ? sessionLink(event.session) : null;
   return el("li.event", { "data-group": groupOf.get(event.kind) ?? "relay", "data-kind": event.kind, title: full(event) },
     el("time", { datetime: event.time, title: moment(event.time) }, clock(event.time)),
@@ -76,15 +76,15 @@ function entry(event) {
       detail ? el("span.detail", {}, detail) : null));
 }
 
-// told is what happened in a few words, and what else there is to say.
-function told(e) {
+// describe returns what happened, in a few words, and the details.
+function describe(e) {
   const took = e.took_ms ? duration(e.took_ms / 1000) : "";
   const parts = (...all) => all.filter(Boolean).join(" · ");
   switch (e.kind) {
     case "session-begun": return [`${e.role ?? "caller"} began`, parts(e.caller, e.backend, took && `handshake ${took}`)];
     case "session-ended": return [`${e.role ?? "caller"} ended`, parts(causes[e.cause] ?? e.cause, e.caller, took && `after ${took}`)];
     case "caller-rejected": return ["rejected", parts([e.code, e.reason].filter(Boolean).join(" "), e.caller)];
-    case "more-rejected": return ["more rejected", `${count(e.lost)} not told one by one`];
+    case "more-rejected": return ["more rejected", `${count(e.lost)} without an event of their own`];
     case "backend-gone": return ["backend gone", parts(e.backend, e.address, e.cause)];
     case "backend-registered": return ["backend registered", parts(e.backend, e.address)];
     case "backend-changed": return ["backend changed", parts(e.backend, e.cause)];

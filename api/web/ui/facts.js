@@ -1,4 +1,4 @@
-// Facts of what the handshakes settled, as names and values.
+// What the handshakes have negotiated, as names and values.
 
 import { el, keyed, setText } from "./dom.js";
 import { count } from "./numbers.js";
@@ -9,7 +9,7 @@ export class Facts {
     host.append(this.list);
   }
 
-  // set takes pairs of name and text; those without text are left out.
+  // set takes pairs of a name and a text. Pairs without text are left out.
   set(pairs) {
     keyed(this.list, pairs.filter(([, text]) => text), ([name]) => name,
       ([name]) => el("div", {}, el("dt", {}, name), el("dd")), (node, [, text]) => setText(node.lastElementChild, text));
@@ -23,8 +23,8 @@ export function encryption(srt) {
 
 export const latency = (milliseconds) => (milliseconds ? `${milliseconds} ms` : "");
 
-// tally is each different text of a list with how many have it, the most
-// frequent first: "1.5.3 (11), 1.4.4".
+// tally returns the different texts of a list with their counts, the most frequent first:
+// "1.5.3 (11), 1.4.4".
 export function tally(list, text) {
   const found = new Map();
   for (const item of list) {
@@ -36,8 +36,8 @@ export function tally(list, text) {
   return all.map(([value, n]) => `${value} (${count(n)})`).join(", ");
 }
 
-// settled are the facts that sessions share, over one session or many.
-export function settled(sessions) {
+// negotiated returns the facts of one or more sessions.
+export function negotiated(sessions) {
   const of = (text) => tally(sessions, text);
   return [
     ["Encryption", of((s) => encryption(s.srt))],

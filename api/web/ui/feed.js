@@ -1,10 +1,9 @@
-// The relay's events, as they come. One connection for the whole page; lists
-// that show events register here.
+// The relay's events. The whole page has one connection; lists of events subscribe here.
 
 import { root } from "./relay.js";
 
-// A kind that is not named here would not be heard: the browser gives named
-// events to their own listeners only.
+// Events of other kinds would be lost: the browser passes a named event to the listeners of
+// its name only.
 export const kinds = [
   "session-begun", "session-ended", "caller-rejected", "more-rejected", "backend-gone",
   "backend-registered", "backend-changed", "backend-removed", "rules-changed", "lost",
@@ -12,7 +11,7 @@ export const kinds = [
 
 // How many events the page remembers. The relay itself keeps the last 4096.
 const remembered = 1000;
-// Readers see a burst of events together, so that it costs one drawing.
+// Readers get a burst of events together, and draw once.
 const drawEvery = 250;
 const retryAfter = 2000;
 
@@ -31,15 +30,15 @@ export class Feed {
     reader(this.events);
   }
 
-  // open connects unless connected, and asks for what the relay still has of
-  // the time since the newest event seen. The browser itself comes back after a break
-  // and asks for what it missed; only a refusal makes it give up.
+  // open connects unless it is connected, and asks for the events since the newest one that
+  // it has. The browser itself reconnects and asks for what it missed. It gives up only
+  // if the relay refuses.
   open() {
     if (this.source && this.source.readyState !== EventSource.CLOSED) return;
     clearTimeout(this.retry);
     const source = new EventSource(root(`api/v1/events?after=${this.seen}`));
     this.source = source;
-    for (const kind of kinds) source.addEventListener(kind, (message) => this.take(message));
+    for (const kind of kinds) source.addEventListener(kind, (message) => this.receive(message));
     source.addEventListener("error", () => {
       if (this.source !== source || source.readyState !== EventSource.CLOSED) return;
       this.retry = setTimeout(() => this.open(), retryAfter);
@@ -52,9 +51,9 @@ export class Feed {
     this.source = null;
   }
 
-  take(message) {
+  receive(message) {
     const event = JSON.parse(message.data);
-    // After a break the relay tells again what came last.
+    // After a reconnect the relay may send the last event again.
     if (event.kind !== "lost" && event.id <= this.seen) return;
     this.seen = Math.max(this.seen, event.id ?? 0);
     this.add(event);
@@ -71,7 +70,7 @@ export class Feed {
     }
   }
 
-  // restarted marks in the list that the relay is another process now.
+  // restarted adds an event that says that the relay has been restarted.
   restarted(version) {
     this.add({ time: new Date().toISOString(), kind: "relay-restarted", cause: version });
   }

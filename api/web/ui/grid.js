@@ -1,22 +1,20 @@
-// A table of any length that keeps a bounded number of rows in the document:
-// those in sight and a few around them. It is worked with the keyboard as one
-// control: arrows move the active row, Enter opens it.
+// A table of any length that keeps only the visible rows, and a few around them, in the
+// document. For the keyboard it is one control: arrows move the active row, Enter opens it.
 
 import { el, setAttribute, setStyle } from "./dom.js";
 
-// Rows above and below what is in sight, so that a turn of the wheel shows
-// rows at once.
+// Rows above and below the visible ones, so that scrolling shows rows at once.
 const margin = 8;
 
 let grids = 0;
 
 export class Grid {
-  // columns: {id, title, hint, sort, className}; make(row) builds a row's cells
-  // and returns what fill(parts, item) needs; open(item) follows Enter and
-  // click; key(item) names an item; look() is called when the rows in sight
-  // change; sorted(id) when a column's head is pressed.
-  constructor(host, { label, columns, make, fill, open, key, look = () => {}, sorted = null }) {
-    Object.assign(this, { host, make, fill, open, key, look });
+  // columns: {id, title, hint, sort, className}; make(row) builds a row's cells and returns
+  // the parts for fill(parts, item); open(item) is called for Enter and click; key(item)
+  // returns an item's name; viewed() is called when the visible rows change; sorted(id)
+  // when a column's head is pressed.
+  constructor(host, { label, columns, make, fill, open, key, viewed = () => {}, sorted = null }) {
+    Object.assign(this, { host, make, fill, open, key, viewed });
     this.name = `grid${++grids}`;
     this.items = new Map(); // by index
     this.total = 0;
@@ -52,7 +50,7 @@ export class Grid {
     for (const [id, cell] of this.heads) setAttribute(cell, "aria-sort", id === by ? direction : "none");
   }
 
-  // The style sheet says how tall a row is; it differs by the width of the page.
+  // The height of a row is in the style sheet, and depends on the width of the page.
   resized() {
     const height = parseFloat(getComputedStyle(this.host).getPropertyValue("--row"));
     this.rowHeight = Number.isFinite(height) && height > 0 ? height : 40;
@@ -61,7 +59,7 @@ export class Grid {
     this.draw();
   }
 
-  // inSight is the first index and the number of rows to have at hand.
+  // inSight returns the first index and the number of the rows to keep.
   inSight() {
     const height = this.rowHeight ?? 40;
     const first = Math.max(0, Math.floor(this.host.scrollTop / height) - margin);
@@ -69,7 +67,7 @@ export class Grid {
     return { first, count: Math.max(1, wanted, this.pool.length) };
   }
 
-  // set replaces all items: list begins at offset of total.
+  // set replaces all items: list is the part of total that begins at offset.
   set(list, offset, total) {
     this.items.clear();
     list.forEach((item, i) => this.items.set(offset + i, item));
@@ -102,7 +100,7 @@ export class Grid {
     for (let i = first; i < first + size; i++) this.place(this.pool[i % size], i);
     const active = this.active >= first && this.active < first + size && this.active < this.total;
     setAttribute(this.host, "aria-activedescendant", active ? `${this.name}-${this.active}` : null);
-    this.look();
+    this.viewed();
   }
 
   slot() {
@@ -154,7 +152,7 @@ export class Grid {
     event.preventDefault();
   }
 
-  // move makes a row the active one and brings it into sight.
+  // move makes a row the active one and scrolls to it.
   move(to, scroll) {
     if (this.total === 0) return;
     this.active = Math.max(0, Math.min(this.total - 1, to));
@@ -170,7 +168,7 @@ export class Grid {
     this.draw();
   }
 
-  // enter opens the active row; one that has not come yet, when it comes.
+  // enter opens the active row, as soon as it is loaded.
   enter() {
     const item = this.items.get(this.active);
     this.entering = !item && this.active >= 0;

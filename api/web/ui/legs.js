@@ -1,5 +1,5 @@
-// The path of a stream's media: caller, the caller's network, relay, your
-// network, backend, and above them the verdict.
+// The path of a stream's media: caller, the caller's network, relay, your network, backend.
+// Above it is the verdict.
 
 import { el, setAttribute, setText } from "./dom.js";
 import { millis, percent } from "./numbers.js";

@@ -1,5 +1,5 @@
-// The one place where a number becomes text, so that every place on the page
-// rounds alike: three figures, a unit, and a dash for what is not known.
+// Formats all numbers of the page, so that they are rounded alike: three figures, a unit,
+// and a dash for an unknown one.
 
 export const unknown = "–";
 
@@ -15,7 +15,8 @@ function figures(value) {
   return value.toFixed(decimals(value));
 }
 
-// Steps through units of a thousand; what would round to 1000 takes the next.
+// Chooses a unit, each a thousand times the one before. What would round to 1000 gets the
+// next.
 function scaled(value, units) {
   let unit = 0;
   while (unit < units.length - 1 && Math.abs(value) >= 999.5) {
@@ -44,7 +45,7 @@ export function percent(value) {
   return `${figures(value)} %`;
 }
 
-// A rate of things: whole below a thousand, then 12.3k.
+// A number per second: whole below a thousand, then 12.3k.
 export function rate(value) {
   if (missing(value)) return unknown;
   return scaled(value, ["", "k", "M", "G"]).join("");
@@ -52,7 +53,7 @@ export function rate(value) {
 
 export const packets = (value) => (missing(value) ? unknown : `${rate(value)} packets/s`);
 
-// What was counted is shown whole: an operator compares it with other tools.
+// A count is exact, so that an operator can compare it with other tools.
 export function count(value) {
   if (missing(value)) return unknown;
   return Math.trunc(value).toString().replace(/\B(?=(\d{3})+$)/g, ",");

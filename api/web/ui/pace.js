@@ -1,7 +1,7 @@
-// Counters become rates by comparing two answers.
+// Computes rates from the counters of two answers.
 
-// Pace remembers the last answer of one source. Rates are per second, and
-// missing for a counter that is new or has begun again.
+// Pace keeps the last answer of one source. Rates are per second. A counter that is new, or
+// has begun again, has none.
 export class Pace {
   constructor() {
     this.at = 0;
@@ -9,12 +9,12 @@ export class Pace {
     this.rates = new Map();
   }
 
-  // take reads the counters of one answer: pairs of name and number.
-  take(pairs, now = performance.now()) {
+  // update takes the counters of one answer: pairs of name and number.
+  update(pairs, now = performance.now()) {
     const seconds = (now - this.at) / 1000;
     const next = new Map(pairs);
     this.rates = new Map();
-    // After a pause the mean would hide what happens now.
+    // After a pause the mean would hide the present rate.
     if (this.at > 0 && seconds > 0.05 && seconds < 20) {
       for (const [name, value] of next) {
         const before = this.last.get(name);

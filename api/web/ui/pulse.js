@@ -1,23 +1,23 @@
-// The page's heartbeat: asks once a second while the tab is seen, more and more
-// rarely while the relay is away, and not at all while the tab is hidden.
+// Makes the page's rounds of calls: once a second while the tab is visible, less and less
+// often while the relay is away, and not at all while the tab is hidden.
 
 import { Away, Refused } from "./relay.js";
 
 const period = 1000;
 const longestPause = 15_000;
 
-// Pulse calls ask(signal) and reports how it goes with told({state, text, left, status}):
-// state is live, away, refused or paused, and status the HTTP status of a refusal.
+// Pulse calls ask(signal) for each round, and report({state, text, left, status}) with the
+// result: state is live, away, refused or paused, status the HTTP status of a refusal.
 export class Pulse {
-  constructor(ask, told) {
+  constructor(ask, report) {
     this.ask = ask;
-    this.told = told;
+    this.report = report;
     this.failures = 0;
     this.running = null; // AbortController of the round under way
     this.timer = 0;
     document.addEventListener("visibilitychange", () => this.visible());
     addEventListener("online", () => this.now());
-    // A page that the browser kept comes back with its old numbers.
+    // A page that the browser kept in its cache has old numbers.
     addEventListener("pageshow", (event) => { if (event.persisted) this.now(); });
     this.visible();
   }
@@ -25,7 +25,7 @@ export class Pulse {
   visible() {
     if (document.hidden) {
       this.stop();
-      this.told({ state: "paused", text: "paused" });
+      this.report({ state: "paused", text: "paused" });
     } else {
       this.now();
     }
@@ -37,7 +37,7 @@ export class Pulse {
     this.running = null;
   }
 
-  // now starts a round at once: the view has changed, or the user said retry.
+  // now starts a round at once, because the view has changed or the user wants to retry.
   now() {
     this.stop();
     if (!document.hidden) this.round();
@@ -51,7 +51,7 @@ export class Pulse {
       await this.ask(running.signal);
       if (running.signal.aborted) return;
       this.failures = 0;
-      this.told({ state: "live", text: "live" });
+      this.report({ state: "live", text: "live" });
       this.again(Math.max(100, period - (performance.now() - begun)));
     } catch (error) {
       if (running.signal.aborted) return;
@@ -65,7 +65,7 @@ export class Pulse {
 
   failed(error) {
     if (!(error instanceof Away) && !(error instanceof Refused)) {
-      console.error(error); // a fault of this page
+      console.error(error); // a bug of this page
     }
     this.failures++;
     const wanted = error instanceof Refused ? error.pause * 1000 : 0;
@@ -79,7 +79,7 @@ export class Pulse {
       }
       const state = error instanceof Away ? "away" : "refused";
       const text = error instanceof Away ? "relay away, retrying" : `relay says: ${error.message}`;
-      this.told({ state, text, left, status: error.status });
+      this.report({ state, text, left, status: error.status });
       this.timer = setTimeout(count, 500);
     };
     count();

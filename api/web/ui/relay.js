@@ -1,7 +1,7 @@
-// Asking the relay. Addresses are relative, so that the page works behind a
-// proxy that gives the API another path.
+// Calls the relay's API. URLs are relative, so that the page works behind a proxy that
+// gives the API another path.
 
-// Away: nobody answered. Refused: the relay did, and said no.
+// Away: the relay did not answer. Refused: it answered with an error.
 export class Away extends Error {}
 export class Refused extends Error {
   constructor(status, text, pause) {
@@ -11,7 +11,7 @@ export class Refused extends Error {
   }
 }
 
-// An answer is made from memory; one that takes this long is not coming.
+// The relay answers from memory: an answer that takes so long will not come.
 const patience = 10_000;
 
 export const root = (path) => new URL(path, document.baseURI).href;
@@ -51,5 +51,5 @@ export const streams = async (parameters, signal) => (await call(`api/v1/streams
 export const session = async (id, signal) => (await call(`api/v1/sessions/${encodeURIComponent(id)}`, { signal })).data;
 export const closeSession = (id) => call(`api/v1/sessions/${encodeURIComponent(id)}`, { method: "DELETE" });
 
-// The default route's key is empty and must be said all the same.
+// The key of the default route is empty, and must be in the query all the same.
 export const stream = async (key, signal) => (await call(`api/v1/streams/one?key=${encodeURIComponent(key)}`, { signal })).data;

@@ -1,5 +1,5 @@
-// The address after the # says what the page shows: nothing for the overview,
-// #/stream/KEY or #/session/ID.
+// The fragment of the URL says what the page shows: #/stream/KEY, #/session/ID, or nothing
+// for the overview.
 
 export function read() {
   const [, view, ...rest] = location.hash.split("/");
@@ -8,7 +8,7 @@ export function read() {
   try {
     name = decodeURIComponent(name);
   } catch {
-    // Not encoded as this page does it; take it as it stands.
+    // It is not encoded as this page encodes it: use it as it is.
   }
   return { view, name };
 }
@@ -20,10 +20,10 @@ export const streamLink = (key) => `#/stream/${encoded(key)}`;
 export const sessionLink = (id) => `#/session/${encoded(id)}`;
 export const overviewLink = "#/";
 
-// What SRS puts before a key without a virtual host tells nobody anything.
+// SRS's default virtual host, which says nothing.
 const defaultHost = "__defaultVhost__/";
 
-// keyText is a key as it is shown; titles have it whole.
+// keyText returns a key as it is shown. Titles have the whole key.
 export function keyText(key) {
   if (key === "") return "(default route)";
   return key.startsWith(defaultHost) && key.length > defaultHost.length ? key.slice(defaultHost.length) : key;

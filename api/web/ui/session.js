@@ -1,9 +1,9 @@
-// A session's own page: both legs, both ways with every counter, and the button
-// that closes it.
+// The page of one session: both legs, both ways with every counter, and the button that
+// closes the session.
 
 import { byID, el, setAttribute, setText } from "./dom.js";
 import { Closing } from "./closing.js";
-import { Facts, settled } from "./facts.js";
+import { Facts, negotiated } from "./facts.js";
 import { Legs } from "./legs.js";
 import { bitrate, bytes, count, duration, millis, moment, packets, percent } from "./numbers.js";
 import * as relay from "./relay.js";
@@ -81,7 +81,7 @@ export class SessionPage {
       session = await relay.session(id, signal);
     } catch (error) {
       if (error.status !== 404) throw error;
-      // An ID is never used again: what ended stays ended.
+      // An ID is never used again, so the session does not come back.
       if (id !== this.id) return;
       setText(this.gone, this.session ? "This session has ended." : "There is no session with this ID: it has ended, or never was.");
       this.found(false);
@@ -117,7 +117,7 @@ export class SessionPage {
       ["Stream ID as sent", s.stream_id], ["Begun", moment(s.opened_at)],
       ["Handshake took", s.handshake_ms ? millis(s.handshake_ms) : ""], ["Idle", duration(s.idle_seconds)],
       ["Loss in all, caller’s network", percent(s.caller_leg.total_loss_percent)], ["Loss in all, yours", percent(s.backend_leg.total_loss_percent)],
-      ...settled([s]),
+      ...negotiated([s]),
       ["Socket IDs", !s.caller_socket_id ? "for who brings the token" : [s.caller_socket_id, s.backend_socket_id].filter(Boolean).join(" at the caller, ") + (s.backend_socket_id ? " at the backend" : " at the caller")],
     ]);
   }

@@ -1,4 +1,4 @@
-// The sessions of one stream, as a table that bears a thousand.
+// The table of one stream's sessions, which may be a thousand.
 
 import { el, setAttribute, setStyle, setText } from "./dom.js";
 import { Grid } from "./grid.js";
@@ -6,7 +6,7 @@ import { bitrate, count, duration, millis, percent } from "./numbers.js";
 import { sessionLink } from "./route.js";
 import { level } from "./verdict.js";
 
-// mediaWay is the way of a session's media.
+// mediaWay returns the way of a session that carries its media.
 export const mediaWay = (s) => (s.role === "publisher" ? s.to_backend : s.to_caller);
 
 const columns = [
@@ -52,7 +52,7 @@ export class SessionTable {
     const sorted = list.slice().sort(orders[this.by]);
     if (this.reverse) sorted.reverse();
     this.grid.setSort(this.by, (this.by === "caller") === this.reverse ? "descending" : "ascending");
-    // As tall as it must be, up to the style sheet's bound.
+    // As tall as its rows, up to the limit in the style sheet.
     setStyle(this.grid.host, "--rows", String(Math.max(3, sorted.length)));
     this.grid.set(sorted, 0, sorted.length);
   }

@@ -1,12 +1,12 @@
-// The shards as a heat strip: one cell each, the warmer the more it carries.
+// The shards as a heat strip: one cell each, the warmer the more traffic it has.
 
 import { el, keyed, setAttribute, setStyle, setText } from "./dom.js";
 import { bitrate, count, counted, packets, rate } from "./numbers.js";
 import { Pace } from "./pace.js";
 
-// Below this many packets a second no shard is warm: an idle relay looks idle.
+// Packets per second below which no shard is warm, so that an idle relay looks idle.
 const warmFrom = 2000;
-// A drop stays marked for so long, in ms; it must not be missed for a blink.
+// How long a drop stays marked, in ms, so that it is not overlooked.
 const markedFor = 10_000;
 
 const dropped = (n) => n.kernel_drops + sum(n.drops) + sum(n.send_drops);
@@ -20,12 +20,12 @@ export class ShardStrip {
     host.setAttribute("role", "list");
   }
 
-  // set takes the answer of /shards and returns the rates of all together.
+  // set takes the answer of /shards and returns the total rates.
   set(list) {
     const now = performance.now();
     const pairs = [["packets", list.total.packets], ["bytes", list.total.bytes]];
     for (const s of list.shards) pairs.push([`${s.shard} packets`, s.packets], [`${s.shard} bytes`, s.bytes], [`${s.shard} dropped`, dropped(s)]);
-    this.pace.take(pairs, now);
+    this.pace.update(pairs, now);
     const rates = list.shards.map((s) => this.pace.of(`${s.shard} packets`) ?? 0);
     const hottest = Math.max(warmFrom, ...rates);
     keyed(this.host, list.shards, (s) => s.shard, () => this.cell(), (node, s) => this.fill(node, s, hottest, now));

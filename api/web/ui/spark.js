@@ -1,5 +1,4 @@
-// Sparklines: a minute of one or two lines, without axes, beside the number
-// that they lead to.
+// Sparklines: a minute of one or two lines without axes, beside their present value.
 
 import { setAttribute, svg } from "./dom.js";
 
@@ -13,16 +12,16 @@ export function spark(...lines) {
   return { node, paths };
 }
 
-// drawSpark draws the lists on one scale from 0 to their highest value, or to
-// least where all are below.
+// drawSpark draws the lists on one scale from 0 to their highest value, or to least if all
+// are below it.
 export function drawSpark({ paths }, lists, least) {
   let top = least;
   for (const list of lists) for (const value of list ?? []) if (value > top) top = value;
   paths.forEach((path, i) => setAttribute(path, "d", line(lists[i] ?? [], top, width, height, rim)));
 }
 
-// line is the path of a list over the whole width. Seconds without a value are
-// gaps; a lone value between two gaps is a dot.
+// line returns the path of a list over the whole width. Seconds without a value are gaps. A
+// single value between two gaps is a dot.
 export function line(list, top, wide, high, edge = 0) {
   const step = list.length > 1 ? wide / (list.length - 1) : 0;
   let text = "";

@@ -1,10 +1,10 @@
-// A stream's own page: both networks side by side, two minutes of history, what
-// its handshakes settled, its sessions and its events.
+// The page of one stream: both networks side by side, two minutes of history, what its
+// handshakes have negotiated, its sessions and its events.
 
 import { byID, setAttribute, setText } from "./dom.js";
 import { Chart } from "./chart.js";
 import { EventList } from "./events.js";
-import { Facts, settled } from "./facts.js";
+import { Facts, negotiated } from "./facts.js";
 import { Legs } from "./legs.js";
 import { bitrate, bytes, count, counted, millis, moment, percent } from "./numbers.js";
 import * as relay from "./relay.js";
@@ -43,7 +43,7 @@ export class StreamPage {
     feed.subscribe((all) => this.events.set(all));
   }
 
-  // show makes the page another stream's.
+  // show shows another stream.
   show(key) {
     this.key = key;
     setText(this.title, keyText(key));
@@ -66,7 +66,8 @@ export class StreamPage {
       stream = await relay.stream(key, signal);
     } catch (error) {
       if (error.status !== 404) throw error;
-      // It may come back: a publisher reconnects, and so does the page.
+      // The stream may come back, when a publisher reconnects. Then the page shows it
+    // again.
       this.found(false);
       setText(this.about, " ");
       return;
@@ -103,14 +104,14 @@ export class StreamPage {
     this.facts.set([
       ["Bytes in", bytes(s.bytes_in)], ["Bytes out", bytes(s.bytes_out)],
       ["Retransmitted", `${count(s.retransmitted)} packets`], ["Dropped as too late", `${count(s.dropped)} packets`],
-      ...settled(list),
+      ...negotiated(list),
     ]);
     setText(this.tally, list.length < s.sessions ? `${count(list.length)} of ${count(s.sessions)}` : count(s.sessions));
     this.sessions.set(list);
   }
 }
 
-// callers names the only one, or says how many there are.
+// callers returns the name of the only caller, or the number of callers.
 function callers(s, list) {
   if (list.length === 1) return list[0].caller;
   return [s.publishers ? counted(s.publishers, "publisher") : "", s.players ? counted(s.players, "player") : ""].filter(Boolean).join(", ") || "–";

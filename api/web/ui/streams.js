@@ -1,6 +1,6 @@
-// The table of streams. The relay sorts and filters; the page asks for the rows
-// in sight with a minute of their history, so that ten thousand streams cost no
-// more than fifty.
+// The table of streams. The relay sorts and filters. The page asks only for the visible
+// rows, with a minute of their history, so that ten thousand streams cost no more than
+// fifty.
 
 import { byID, el, setAttribute, setText } from "./dom.js";
 import { Grid } from "./grid.js";
@@ -11,9 +11,9 @@ import { drawSpark, spark } from "./spark.js";
 import { level } from "./verdict.js";
 
 const historySeconds = 60;
-// The relay's own bound on one answer.
+// The relay's limit for one answer.
 const mostRows = 1000;
-// While typing, the relay is asked when the word is likely complete.
+// How long after a key the relay is asked, when the word is probably complete.
 const typing = 150;
 
 const columns = [
@@ -25,11 +25,12 @@ const columns = [
   { id: "loss", title: "Loss caller / backend", sort: "loss", hint: "Sort by loss of the worst session; caller’s network / yours", className: "c-loss" },
 ];
 
-// What the relay's order begins with; the other way round is counted from the end.
+// The direction of each of the relay's orders. The page reverses one by counting from the
+// end.
 const natural = { key: "ascending", bitrate: "descending", rtt: "descending", loss: "descending", sessions: "descending" };
 
 export class StreamTable {
-  // again() is called when what is asked for has changed: ask soon.
+  // again() is called when the query has changed, to ask soon.
   constructor(again) {
     this.again = again;
     this.sort = "bitrate";
@@ -43,7 +44,7 @@ export class StreamTable {
       label: "Streams", columns, make, fill,
       key: (s) => s.key,
       open: (s) => { location.hash = streamLink(s.key); },
-      look: () => this.looked(),
+      viewed: () => this.viewed(),
       sorted: (by) => this.sortBy(by),
     });
     this.showSort();
@@ -54,7 +55,7 @@ export class StreamTable {
     });
   }
 
-  // show changes what is asked for and goes back to the top.
+  // show changes the query and scrolls to the top.
   show(change) {
     Object.assign(this, change);
     this.grid.host.scrollTop = 0;
@@ -74,9 +75,9 @@ export class StreamTable {
     this.grid.setSort(this.sort, this.reverse ? other : direction);
   }
 
-  // looked asks at once for rows that have come into sight; the next beat
-  // would be late for the eye.
-  looked() {
+  // viewed asks at once for rows that have become visible, without waiting for the next
+  // round.
+  viewed() {
     if (!this.grid) return;
     const { first, count: wanted } = this.grid.inSight();
     const last = Math.min(first + wanted, this.grid.total);
@@ -85,7 +86,7 @@ export class StreamTable {
     this.again();
   }
 
-  // refresh asks for the rows in sight and draws them.
+  // refresh asks for the visible rows and draws them.
   async refresh(signal) {
     this.asking = true;
     try {
@@ -103,8 +104,8 @@ export class StreamTable {
     }
   }
 
-  // ask turns the order round, if wanted, by counting from the end: for that
-  // the length must be known, and be the same still in the answer.
+  // ask asks for rows. To reverse the order it counts from the end, for which the length of
+  // the list must be known and must not have changed in the answer.
   async ask(asked, first, signal) {
     if (!this.reverse) {
       const list = await relay.streams({ ...asked, offset: first }, signal);
@@ -125,7 +126,7 @@ export class StreamTable {
   }
 }
 
-// pair is two numbers, a divider and a sparkline of both.
+// pair returns two numbers, a divider and a sparkline of both.
 function pair(className, first, second) {
   const line = spark(first, second);
   const a = el("span.a");

@@ -1,22 +1,22 @@
-// "Is it the caller's network or mine?": one sentence, from the loss and the RTT
-// of the two networks beside the relay.
+// Answers in one sentence whether the caller's network or the operator's own is at fault,
+// from the loss and the RTT of both.
 
 import { millis, percent } from "./numbers.js";
 
-// Below this share, in percent, loss is nothing to look into; from the second
-// on, repeating it costs what viewers notice.
+// Loss in percent. Below the first value it is harmless, from the second on viewers notice
+// it.
 const noticed = 0.1;
 const heavy = 1;
-// SRT's rule of thumb: a lost packet is asked for and repeated in time if the
-// latency is three round trips at least.
+// SRT's rule of thumb: lost packets are retransmitted in time if the latency is at least
+// three round trips.
 const roundTrips = 3;
-// With so much more loss on one side, that one is named: the relay can only
-// guess which of several repetitions arrived, and so blames the other a little.
+// If one side has so many times the loss of the other, only that side is named: the relay can
+// only guess which of several retransmissions arrived, and so counts a little for the other.
 const mostly = 4;
 
 const known = (value) => value !== undefined && value !== null;
 
-// level of one network: unknown, good, some or bad.
+// level returns the level of one network: unknown, good, some or bad.
 export function level(loss) {
   if (!known(loss)) return "unknown";
   if (loss < noticed) return "good";
@@ -27,7 +27,7 @@ export const levelText = { unknown: "no media at present", good: "clean", some: 
 
 const worst = (a, b) => ["bad", "some", "good", "unknown"].find((l) => l === a || l === b);
 
-// verdict takes percent, and what tightest found.
+// verdict takes loss in percent and the result of tightest.
 export function verdict({ callerLoss, backendLoss, tight }) {
   const caller = level(callerLoss);
   const backend = level(backendLoss);
@@ -65,8 +65,8 @@ function lossText(caller, backend, callerLoss, backendLoss) {
   return "Both networks are clean.";
 }
 
-// tightest is the session whose latency is shortest for its round trips over
-// both networks, if it is too short: {latency, rtt}, or null.
+// tightest returns {latency, rtt} of the session whose latency is shortest for its round
+// trips over both networks, if it is too short; otherwise null.
 export function tightest(sessions) {
   let found = null;
   for (const s of sessions) {
