@@ -2,6 +2,7 @@ package srtrelay_test
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"go/ast"
 	"go/constant"
@@ -16,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"srtrelay/config"
 )
 
 // numbers is the list of the numbers in the docs; its head says how it is read.
@@ -138,6 +141,8 @@ func (n number) text(unit string) (string, error) {
 		return group(v/size) + " " + unit, nil
 	case unit == "plain":
 		return strconv.FormatInt(v, 10), nil
+	case unit == "ms" && n.duration:
+		return group(v / int64(time.Millisecond)), nil
 	case unit != "":
 		return "", fmt.Errorf("%d is no whole number of %s", v, unit)
 	case n.duration:
@@ -185,6 +190,11 @@ func (all constants) expand(line string, tests []string) (text string, err error
 			}
 			return value
 		}
+		if name, ok := strings.CutPrefix(found, "--"); ok {
+			value, failed := settingDefault(strings.CutSuffix(name, "|raw"))
+			err = cmp.Or(err, failed)
+			return value
+		}
 		source, unit, _ := strings.Cut(found, "|")
 		e, failed := parser.ParseExpr(source)
 		if failed != nil {
@@ -201,6 +211,20 @@ func (all constants) expand(line string, tests []string) (text string, err error
 		return found
 	})
 	return text, err
+}
+
+// settingDefault is the default of a flag.
+func settingDefault(name string, raw bool) (string, error) {
+	for _, s := range config.Settings() {
+		if s.Name != name {
+			continue
+		}
+		if d, err := time.ParseDuration(s.Default); err == nil && d > 0 && !raw {
+			return durationText(d), nil
+		}
+		return s.Default, nil
+	}
+	return "", fmt.Errorf("no flag --%s", name)
 }
 
 // testNames are the functions of all test files.
