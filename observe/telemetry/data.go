@@ -19,10 +19,10 @@ const (
 	copyAge = 10 * time.Millisecond
 )
 
-// data handles a data packet.
-func (r *record) data(now time.Duration, p wire.Packet) {
+// data handles a data packet of a length in bytes; p may be its header only.
+func (r *record) data(now time.Duration, p wire.Packet, length int) {
 	r.Packets++
-	r.Bytes += uint64(len(p) - wire.HeaderSize)
+	r.Bytes += uint64(length - wire.HeaderSize)
 	r.last = now
 	seq, word := p.Sequence(), p.TypeInfo()
 	message := word & ((wire.MessageMask | wire.RexmitBit) &^ r.rexmit)

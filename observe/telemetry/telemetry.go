@@ -54,7 +54,7 @@ func (s *Slab) Observe(m *Meter, way Way, now time.Duration, p wire.Packet) (ter
 		if m.place[way] == 0 {
 			s.allocate(m, way)
 		}
-		s.at(m.place[way]).data(now, p)
+		s.at(m.place[way]).data(now, p, len(p))
 		return false
 	}
 	return s.control(m, way, now, p)

@@ -1,0 +1,75 @@
+package telemetry
+
+import (
+	"time"
+
+	"srtrelay/wire"
+)
+
+// Sequence is how far the data packets of a way have come: what somebody else must know to
+// tell the expected packet from others.
+type Sequence struct {
+	Next   uint32 // sequence number after the newest
+	Expect uint32 // key bits of an ordinary packet, as they stand in its message word
+	Strays uint8  // packets in a row from behind the window
+	Rexmit bool   // bit 26 marks retransmissions
+}
+
+// Sequence returns how far a way has come. Where datagrams do not pass the shard, the
+// kernel's program follows the sequence numbers by the same rules (shard/kernelpath/bpf),
+// and the meter is told by InOrder and ObserveHead.
+func (s *Slab) Sequence(m *Meter, way Way) Sequence {
+	if m.place[way] == 0 {
+		return Sequence{Next: m.isn, Rexmit: m.rexmit[way]}
+	}
+	r := s.at(m.place[way])
+	return Sequence{Next: r.next, Expect: r.expect, Strays: r.strays, Rexmit: m.rexmit[way]}
+}
+
+// InOrder handles data packets that have passed elsewhere, all of them expected: up to the
+// sequence number before next, with so many bytes of payload in all, the newest at last.
+func (s *Slab) InOrder(m *Meter, way Way, next uint32, bytes uint64, last time.Duration) {
+	if m.place[way] == 0 {
+		if next == m.isn && bytes == 0 {
+			return
+		}
+		s.allocate(m, way)
+	}
+	r := s.at(m.place[way])
+	r.inOrder(next)
+	r.Bytes += bytes
+	r.last = max(r.last, last)
+}
+
+// ObserveHead handles a datagram of a length that has passed elsewhere, of which only the
+// head is known. next is the sequence number that was expected then. It returns true if
+// the datagram holds terms, as Observe does.
+func (s *Slab) ObserveHead(m *Meter, way Way, now time.Duration, head wire.Packet, length int, next uint32) (terms bool) {
+	if head.IsControl() {
+		return s.control(m, way, now, head)
+	}
+	s.InOrder(m, way, next, 0, 0)
+	if m.place[way] == 0 {
+		s.allocate(m, way)
+	}
+	s.at(m.place[way]).data(now, head, length)
+	return false
+}
+
+// inOrder marks the packets before next as passed. One that lies behind is ignored: the
+// record has been restarted meanwhile.
+func (r *record) inOrder(next uint32) {
+	n := wire.Ahead(next, r.next)
+	if n <= 0 {
+		return
+	}
+	r.Packets += uint64(n)
+	if n >= windowSize {
+		r.seen.fill()
+	} else {
+		for seq := r.next; seq != next; seq = (seq + 1) & wire.SequenceMask {
+			r.seen.mark(seq)
+		}
+	}
+	r.next, r.strays = next, 0
+}
