@@ -133,11 +133,18 @@ func completeFlag(c *cobra.Command, name string, by cobra.CompletionFunc) {
 
 // completeSettings completes the flags of serve, which package config reads.
 func completeSettings(_ *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
-	if len(args) > 0 && (args[len(args)-1] == "--config" || args[len(args)-1] == "--rules" || args[len(args)-1] == "--session-ledger") {
-		return nil, cobra.ShellCompDirectiveDefault
+	const nothing = cobra.ShellCompDirectiveNoFileComp
+	flag, value, joined := strings.Cut(begun, "=")
+	if !joined && len(args) > 0 {
+		flag, value = args[len(args)-1], begun
 	}
-	if !strings.HasPrefix(begun, "-") {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+	switch setting := settingOf(flag); {
+	case slices.Contains(fileFlags, flag):
+		return nil, cobra.ShellCompDirectiveDefault
+	case joined || setting.Arg != "":
+		return beginningWith(value, slices.Clone(setting.Values)), nothing
+	case !strings.HasPrefix(begun, "-"):
+		return nil, nothing
 	}
 	found := []cobra.Completion{
 		cobra.CompletionWithDesc("--config", "YAML file of settings"), cobra.CompletionWithDesc("--version", "print the version"),
@@ -146,5 +153,21 @@ func completeSettings(_ *cobra.Command, args []string, begun string) ([]cobra.Co
 	for _, setting := range config.Settings() {
 		found = append(found, cobra.CompletionWithDesc("--"+setting.Name, setting.Help))
 	}
-	return slices.DeleteFunc(found, func(text cobra.Completion) bool { return !strings.HasPrefix(text, begun) }), cobra.ShellCompDirectiveNoFileComp
+	return beginningWith(begun, found), nothing
+}
+
+// fileFlags are the flags of serve whose values are files.
+var fileFlags = []string{"--config", "--rules", "--session-ledger"}
+
+// settingOf returns the setting of a flag, the zero Setting if it has none.
+func settingOf(flag string) config.Setting {
+	all := config.Settings()
+	if i := slices.IndexFunc(all, func(s config.Setting) bool { return "--"+s.Name == flag }); i >= 0 {
+		return all[i]
+	}
+	return config.Setting{}
+}
+
+func beginningWith(begun string, found []cobra.Completion) []cobra.Completion {
+	return slices.DeleteFunc(found, func(text cobra.Completion) bool { return !strings.HasPrefix(text, begun) })
 }

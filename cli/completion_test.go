@@ -1,11 +1,15 @@
 package cli
 
 import (
+	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/creack/pty"
 
 	"srtrelay/config"
 	"srtrelay/internal/clocale"
@@ -40,10 +44,6 @@ func TestCompletionScripts(t *testing.T) {
 // A real bash completes what the program offers.
 func TestBashCompletes(t *testing.T) {
 	bash, file, r := need.Tool(t, "bash"), scripted(t, "bash"), newFakeRelay(t)
-	bin := t.TempDir()
-	if err := os.Symlink(os.Args[0], filepath.Join(bin, "srtrelay")); err != nil {
-		t.Fatal(err)
-	}
 	// What bash-completion gives; the script needs no more of it.
 	const frame = `_get_comp_words_by_ref() { cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=("${COMP_WORDS[@]}") cword=$COMP_CWORD; }
 __ltrim_colon_completions() { :; }
@@ -65,12 +65,15 @@ printf '%s\n' "${COMPREPLY[@]}"`
 		{[]string{"sessions", "close", "0"}, []string{"0-17-42"}},
 		{[]string{"--list"}, []string{"--listen"}},
 		{[]string{"serve", "--max-s"}, []string{"--max-sessions", "--max-sessions-per-source"}},
+		{[]string{"--policy", ""}, []string{"least-sessions", "hash", "random"}},
+		{[]string{"serve", "--log-level=w"}, []string{"warn"}},
+		{[]string{"check", "--shards", ""}, nil},
 		{[]string{"completion", "z"}, []string{"zsh"}},
 		{[]string{"shards", "--ex"}, []string{"--exact"}},
 		{[]string{"help", "backends", "for"}, []string{"forget"}},
 	} {
 		command := clocale.Command(bash, append([]string{"--norc", "--noprofile", "-c", frame, "bash", file, "srtrelay"}, c.words...)...)
-		command.Env = []string{asCommand + "=1", "PATH=" + bin + ":" + os.Getenv("PATH"), "SRTRELAY_API=" + r.Listener.Addr().String(), "LC_ALL=C.UTF-8"}
+		command.Env = append(asProgram(t), "SRTRELAY_API="+r.Listener.Addr().String())
 		out, err := command.CombinedOutput()
 		var got []string
 		for line := range strings.Lines(string(out)) {
@@ -82,6 +85,65 @@ printf '%s\n' "${COMPREPLY[@]}"`
 			t.Errorf("%q: %v\n%swant %q", c.words, err, out, c.want)
 		}
 	}
+}
+
+// asProgram returns variables with which a shell finds this test binary as srtrelay.
+func asProgram(t *testing.T) []string {
+	t.Helper()
+	bin := t.TempDir()
+	if err := os.Symlink(os.Args[0], filepath.Join(bin, "srtrelay")); err != nil {
+		t.Fatal(err)
+	}
+	return []string{asCommand + "=1", "PATH=" + bin + ":" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "HOME=" + bin, "TERM=dumb"}
+}
+
+// A real fish offers the values of a setting.
+func TestFishCompletesValues(t *testing.T) {
+	fish, file := need.Tool(t, "fish"), scripted(t, "fish")
+	for line, want := range map[string][]string{
+		"srtrelay --policy ":         {"hash", "least-sessions", "random"},
+		"srtrelay serve --policy=ra": {"--policy=random"},
+		"srtrelay check --gso ":      {"auto", "off"},
+	} {
+		command := clocale.Command(fish, "--no-config", "-c", `source $argv[1]; complete -C $argv[2]`, file, line)
+		command.Env = asProgram(t)
+		out, err := command.CombinedOutput()
+		got := strings.Fields(string(out))
+		slices.Sort(got)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v\n%swant %q", line, err, out, want)
+		}
+	}
+}
+
+// A real zsh, on a terminal, lists the values of a setting at the Tab key.
+func TestZshCompletesValues(t *testing.T) {
+	zsh, file := need.Tool(t, "zsh"), scripted(t, "zsh")
+	command := clocale.Command(zsh, "-f", "-i")
+	command.Env = asProgram(t)
+	terminal, err := pty.StartWithSize(command, &pty.Winsize{Rows: 24, Cols: 80})
+	if err != nil {
+		t.Skipf("no terminal to be had: %v", err)
+	}
+	output, kept := readAll(terminal), bytes.Buffer{}
+	write := func(text string) {
+		if _, err := io.WriteString(terminal, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("autoload -U compinit; compinit -D -u; source " + file + "; echo rea\"\"dy\n")
+	seen(t, output, &kept, "ready")
+	write("srtrelay --policy \t")
+	seen(t, output, &kept, "hash            least-sessions  random")
+	write("ra\t")
+	seen(t, output, &kept, "random")
+	write("\x15exit\n") // Ctrl-U takes the line away
+	for range output {
+	}
+	if err := command.Wait(); err != nil {
+		t.Errorf("%v\n%q", err, kept.String())
+	}
+	_ = terminal.Close()
 }
 
 // Without a relay a completion offers nothing, and says nothing.

@@ -37,6 +37,25 @@ func seen(t *testing.T, from <-chan []byte, kept *bytes.Buffer, text string) {
 	}
 }
 
+// readAll reads a terminal until its other end is closed.
+func readAll(terminal io.Reader) <-chan []byte {
+	output := make(chan []byte)
+	go func() {
+		defer close(output)
+		for {
+			buffer := make([]byte, 4096)
+			n, err := terminal.Read(buffer)
+			if n > 0 {
+				output <- buffer[:n]
+			}
+			if err != nil {
+				return // EIO: the other end is closed
+			}
+		}
+	}()
+	return output
+}
+
 // The live view on a real terminal of 80x24: it shows the streams, opens one
 // and a session, and leaves the terminal as it was.
 func TestTopOnTerminal(t *testing.T) {
@@ -51,20 +70,7 @@ func TestTopOnTerminal(t *testing.T) {
 		if err != nil {
 			t.Skipf("no terminal to be had: %v", err)
 		}
-		output := make(chan []byte)
-		go func() {
-			defer close(output)
-			for {
-				buffer := make([]byte, 4096)
-				n, err := terminal.Read(buffer)
-				if n > 0 {
-					output <- buffer[:n]
-				}
-				if err != nil {
-					return // EIO: the other end is closed
-				}
-			}
-		}()
+		output := readAll(terminal)
 		var kept bytes.Buffer
 		seen(t, output, &kept, "live/football")
 		for _, step := range []struct{ keys, text string }{{"\r", "0-17-42"}, {"\r", "measured"}, {"G", "capacity"}} {

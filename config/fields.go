@@ -34,6 +34,7 @@ type field struct {
 	shown   string // default in the usage text where def is ""
 	help    string
 	aliases []string
+	values  []string // all values that there are, nil if they are no closed list
 	set     func(c *Config, text string) error
 	reset   func(c *Config)          // lists only: a higher layer replaces the list
 	show    func(text string) string // hides secrets of a value before it is quoted; nil if there are none
@@ -139,8 +140,9 @@ var fields = []field{
 	},
 	{
 		name: "policy", group: groupBack, arg: "NAME", def: "least-sessions",
-		help: "how a backend is chosen for a new stream: least-sessions, hash (rendezvous) or random",
-		set:  setChoice(func(c *Config) *string { return &c.Policy }, "least-sessions", "hash", "random"),
+		help:   "how a backend is chosen for a new stream: least-sessions, hash (rendezvous) or random",
+		values: []string{"least-sessions", "hash", "random"},
+		set:    setText(func(c *Config) *string { return &c.Policy }),
 	},
 	{
 		name: "players-create", group: groupBack, def: "true",
@@ -149,8 +151,9 @@ var fields = []field{
 	},
 	{
 		name: "outlier-detection", group: groupBack, arg: "MODE", def: "on",
-		help: "give no new streams for a while to backends that fail their callers as others do not: on or off",
-		set:  setEither(func(c *Config) *bool { return &c.OutlierDetection }, "on", "off"),
+		help:   "give no new streams for a while to backends that fail their callers as others do not: on or off",
+		values: []string{"on", "off"},
+		set:    setEither(func(c *Config) *bool { return &c.OutlierDetection }, "on"),
 	},
 	{
 		name: "affinity", group: groupBack, arg: "TIME", def: "15s",
@@ -161,7 +164,8 @@ var fields = []field{
 		name: "state", group: groupBack, arg: "NAME", def: "memory",
 		help:    "where the choices are kept: memory, or redis to share them with other relays and SRS's proxy",
 		aliases: []string{"PROXY_LOAD_BALANCER_TYPE"},
-		set:     setChoice(func(c *Config) *string { return &c.State }, "memory", "redis"),
+		values:  []string{"memory", "redis"},
+		set:     setText(func(c *Config) *string { return &c.State }),
 	},
 	{
 		name: "redis", group: groupBack, arg: "URL", def: "redis://127.0.0.1:6379/0",
@@ -198,23 +202,27 @@ var fields = []field{
 	},
 	{
 		name: "steer", group: groupWorkers, arg: "BY", def: "flow",
-		help: "which shard gets a caller: flow (by hash) or cpu, that of the CPU it comes in on",
-		set:  setEither(func(c *Config) *bool { return &c.SteerByCPU }, "cpu", "flow"),
+		help:   "which shard gets a caller: flow (by hash) or cpu, that of the CPU it comes in on",
+		values: []string{"cpu", "flow"},
+		set:    setEither(func(c *Config) *bool { return &c.SteerByCPU }, "cpu"),
 	},
 	{
 		name: "telemetry", group: groupWorkers, arg: "MODE", def: "on",
-		help: "passive SRT quality per session: on or off",
-		set:  setEither(func(c *Config) *bool { return &c.Telemetry }, "on", "off"),
+		help:   "passive SRT quality per session: on or off",
+		values: []string{"on", "off"},
+		set:    setEither(func(c *Config) *bool { return &c.Telemetry }, "on"),
 	},
 	{
 		name: "gro", group: groupWorkers, arg: "MODE", def: "auto",
-		help: "let the kernel join received datagrams: auto or off",
-		set:  setEither(func(c *Config) *bool { return &c.GRO }, "auto", "off"),
+		help:   "let the kernel join received datagrams: auto or off",
+		values: []string{"auto", "off"},
+		set:    setEither(func(c *Config) *bool { return &c.GRO }, "auto"),
 	},
 	{
 		name: "gso", group: groupWorkers, arg: "MODE", def: "auto",
-		help: "let the kernel cut sent superpackets: auto or off",
-		set:  setEither(func(c *Config) *bool { return &c.GSO }, "auto", "off"),
+		help:   "let the kernel cut sent superpackets: auto or off",
+		values: []string{"auto", "off"},
+		set:    setEither(func(c *Config) *bool { return &c.GSO }, "auto"),
 	},
 	{
 		name: "rcvbuf", group: groupWorkers, arg: "SIZE", def: "16MiB",
@@ -276,13 +284,15 @@ var fields = []field{
 	},
 	{
 		name: "log-level", group: groupLog, arg: "LEVEL", def: "info",
-		help: "debug, info, warn or error",
-		set:  setLevel,
+		help:   "debug, info, warn or error",
+		values: []string{"debug", "info", "warn", "error"},
+		set:    setLevel,
 	},
 	{
 		name: "log-format", group: groupLog, arg: "FORMAT", def: "text",
-		help: "text or json",
-		set:  setChoice(func(c *Config) *string { return &c.LogFormat }, "text", "json"),
+		help:   "text or json",
+		values: []string{"text", "json"},
+		set:    setText(func(c *Config) *string { return &c.LogFormat }),
 	},
 }
 

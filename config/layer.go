@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -39,7 +41,7 @@ func (l layer) apply(c *Config, from origins) error {
 			f.reset(c)
 		}
 		for _, text := range v.texts {
-			if err := f.set(c, text); err != nil {
+			if err := f.read(c, text); err != nil {
 				if f.show != nil {
 					text = f.show(text)
 				}
@@ -49,6 +51,17 @@ func (l layer) apply(c *Config, from origins) error {
 		from[f.name] = v
 	}
 	return nil
+}
+
+// read sets a value that is one of the field's values, if they are a closed list.
+func (f *field) read(c *Config, text string) error {
+	switch {
+	case f.values == nil || slices.Contains(f.values, text):
+		return f.set(c, text)
+	case len(f.values) == 2:
+		return errors.New("not " + f.values[0] + " or " + f.values[1])
+	}
+	return errors.New("not one of " + strings.Join(f.values, ", "))
 }
 
 // bad returns the error for an invalid value.

@@ -121,10 +121,10 @@ func TestRefusals(t *testing.T) {
 
 		// Choices.
 		{flags("--policy best"), `config: --policy: "best": not one of least-sessions, hash, random`},
-		{flags("--state disk"), `config: --state: "disk": not one of memory, redis`},
+		{flags("--state disk"), `config: --state: "disk": not memory or redis`},
 		{
 			source{env: env{"PROXY_LOAD_BALANCER_TYPE": "none"}},
-			`config: PROXY_LOAD_BALANCER_TYPE: "none": not one of memory, redis`,
+			`config: PROXY_LOAD_BALANCER_TYPE: "none": not memory or redis`,
 		},
 		{flags("--players-create=si"), `config: --players-create: "si": not true or false`},
 		{flags("--affinity 15"), `config: --affinity: "15": not a duration, write it like "30s"`},
@@ -132,7 +132,7 @@ func TestRefusals(t *testing.T) {
 		{flags("--gro on"), `config: --gro: "on": not auto or off`},
 		{flags("--gso 1"), `config: --gso: "1": not auto or off`},
 		{flags("--log-level loud"), `config: --log-level: "loud": not one of debug, info, warn, error`},
-		{flags("--log-format xml"), `config: --log-format: "xml": not one of text, json`},
+		{flags("--log-format xml"), `config: --log-format: "xml": not text or json`},
 
 		// Numbers.
 		{flags("--shards 0"), `config: --shards: "0": out of range 1 to 1024`},

@@ -53,6 +53,7 @@ type Setting struct {
 	Arg     string // placeholder of the value, "" for a switch
 	Default string
 	Help    string
+	Values  []string // all values that there are, nil if they are no closed list
 	Env     []string // variables; the first is the SRTRELAY_ one
 }
 
@@ -62,7 +63,7 @@ func Settings() []Setting {
 	for i := range fields {
 		f := &fields[i]
 		all = append(all, Setting{
-			Name: f.name, Group: f.group, Arg: f.arg, Default: cmp.Or(f.def, f.shown), Help: f.help,
+			Name: f.name, Group: f.group, Arg: f.arg, Default: cmp.Or(f.def, f.shown), Help: f.help, Values: f.values,
 			Env: slices.Concat([]string{envName(f.name)}, f.aliases),
 		})
 	}
