@@ -26,6 +26,7 @@ type apiCommand struct {
 	readToken string
 	json      bool
 	exact     bool
+	wide      bool
 }
 
 // newAPICommand adds the flags that name the relay.
@@ -43,6 +44,13 @@ func (s *Shell) newAPICommand(c *cobra.Command) *apiCommand {
 func (a *apiCommand) withOutputFlags(c *cobra.Command) *apiCommand {
 	c.Flags().BoolVar(&a.json, "json", false, "print the API's data as it is")
 	c.Flags().BoolVar(&a.exact, "exact", false, "print exact numbers in base units")
+	return a
+}
+
+// withListFlags adds the flags of a command that prints tables.
+func (a *apiCommand) withListFlags(c *cobra.Command) *apiCommand {
+	a.withOutputFlags(c)
+	c.Flags().BoolVar(&a.wide, "wide", false, "all columns and whole keys, however wide; else as wide as the terminal, or 80 columns")
 	return a
 }
 
@@ -125,7 +133,11 @@ func (a *apiCommand) run(ask func(ctx context.Context, c *client.Client, args []
 }
 
 func (a *apiCommand) formatter() term.Formatter {
-	return term.Formatter{Exact: a.exact, Now: time.Now()}
+	f := term.Formatter{Exact: a.exact, Colors: term.Colors(a.shell.Stdout, a.shell.Environ()), Now: time.Now()}
+	if !a.wide {
+		f.Width = term.Width(a.shell.Stdout)
+	}
+	return f
 }
 
 // printAnswer makes the call and prints its data as JSON, or as text.

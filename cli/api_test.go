@@ -129,17 +129,17 @@ func TestAskingCommands(t *testing.T) {
 		stdout string // part of it
 		stderr string // all of it
 	}{
-		{"shards", "GET /api/v1/shards", kept(t, "shards"), ""},
-		{"backends", "GET /api/v1/backends", "origin-d  [2001:db8::1]:10080  late", ""},
+		{"shards --wide", "GET /api/v1/shards", kept(t, "shards"), ""},
+		{"backends", "GET /api/v1/backends", "origin-d  late             0", ""},
 		{"backends origin-b", "GET /api/v1/backends", "carries      600 sessions of 311 streams, 999 kbit/s", ""},
-		{"streams --limit 4", "GET /api/v1/streams?limit=4", "__defaultVhost__/live/football  origin-a        41", "4 of 1011 streams shown; --limit 0 shows all\n"},
+		{"streams --limit 4", "GET /api/v1/streams?limit=4", "\nlive/football                  5.12 Mbit/s  205 Mbit/s 4.83 %", "4 of 1011 streams shown; --limit 0 shows all\n"},
 		{
 			"streams --exact --sort=rtt --match foot --backend b --limit 4", "GET /api/v1/streams?backend=b&limit=4&q=foot&sort=rtt",
 			"204,938,271 bit/s", "4 of 1011 streams shown; --limit 0 shows all\n",
 		},
 		{"streams v/live/x", "GET /api/v1/streams/one?key=v%2Flive%2Fx", "sessions     41: 1 publisher, 40 players", ""},
 		{"sessions 0-17-42", "GET /api/v1/sessions/0-17-42", "lost before the relay            24,382         487", ""},
-		{"sessions --limit 2 --caller [::1] --role player", "GET /api/v1/sessions?caller=%3A%3A1&limit=2&role=player", "closing (kicked)", "2 sessions shown; --limit 0 shows all\n"},
+		{"sessions --wide --limit 2 --caller [::1] --role player", "GET /api/v1/sessions?caller=%3A%3A1&limit=2&role=player", "closing (kicked)", "2 sessions shown; --limit 0 shows all\n"},
 		{"sessions --stream= --limit 0", "GET /api/v1/sessions?cursor=abc&limit=1000&stream=", "1-1-1", ""},
 		{"sessions close 1 2", "DELETE /api/v1/sessions/2", "session 1 closed\nsession 2 closed\n", ""},
 		{"backends drain a", "POST /api/v1/backends/a/drain", "backend a drained\n", ""},

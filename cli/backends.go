@@ -17,7 +17,7 @@ func (s *Shell) backendsCommand() *cobra.Command {
 		Long: "List the backends of a running relay, or show one: health, source, load.",
 		Args: argCount(0, 1, "at most one ID"),
 	}
-	a := s.newAPICommand(c).withOutputFlags(c)
+	a := s.newAPICommand(c).withListFlags(c)
 	c.ValidArgsFunction = a.complete(1, backendIDs)
 	c.RunE = a.run(func(ctx context.Context, c *client.Client, args []string) error {
 		if len(args) == 0 {

@@ -33,7 +33,7 @@ func (s *Shell) sessionsCommand() *cobra.Command {
 	stringFlag(c, &q.Role, "role", "ROLE", either(answer.Roles))
 	stringFlag(c, &q.State, "state", "STATE", either(states))
 	limitFlag(c, &q.Limit)
-	a.withOutputFlags(c)
+	a.withListFlags(c)
 	c.ValidArgsFunction = a.complete(1, sessionIDs)
 	completeFlag(c, "stream", a.complete(-1, streamKeys))
 	completeFlag(c, "backend", a.complete(-1, backendIDs))

@@ -29,7 +29,7 @@ func (s *Shell) streamsCommand() *cobra.Command {
 	stringFlag(c, &q.Match, "match", "TEXT", "only streams whose key contains TEXT")
 	sortFlag(c, &q.Sort)
 	limitFlag(c, &q.Limit)
-	a.withOutputFlags(c)
+	a.withListFlags(c)
 	c.ValidArgsFunction = a.complete(1, streamKeys)
 	completeFlag(c, "backend", a.complete(-1, backendIDs))
 	c.RunE = a.run(func(ctx context.Context, c *client.Client, args []string) error {

@@ -144,7 +144,12 @@ func (t *top) backendLines() []string {
 	}
 	columns := backendColumns(t.now)
 	columns[0].title = caption
-	return grid[answer.Backend]{t.figures, columns, items, t.width, -1}.lines()
+	return liveGrid(t, columns, items, -1)
+}
+
+// liveGrid returns the lines of a table as wide as the screen.
+func liveGrid[T any](t *top, columns []column[T], items []T, selected int) []string {
+	return grid[T]{figures: t.figures, columns: columns, items: items, width: t.width, live: true, colors: true, selected: selected}.lines()
 }
 
 func (t *top) footer() string {
@@ -204,9 +209,7 @@ func (t *top) streamList(room int) []string {
 		}
 		return append(lines, faint.Render("no streams"))
 	}
-	return append(lines, grid[answer.Stream]{
-		t.figures, streamColumns(t.now), all[from:to], t.width, t.cursor.at - from,
-	}.lines()...)
+	return append(lines, liveGrid(t, streamColumns(t.now, shortKey), all[from:to], t.cursor.at-from)...)
 }
 
 // streamDetail returns one stream: its numbers and the list of its sessions.
@@ -221,9 +224,7 @@ func (t *top) streamDetail(room int) []string {
 	}
 	lines = append(lines, "")
 	from, to := t.cursor.window(room-len(lines)-1, len(d.SessionList))
-	return append(lines, grid[answer.Session]{
-		t.figures, sessionColumns(false), d.SessionList[from:to], t.width, t.cursor.at - from,
-	}.lines()...)
+	return append(lines, liveGrid(t, sessionColumns(nil), d.SessionList[from:to], t.cursor.at-from)...)
 }
 
 // sessionText returns one session in full, with all lines.

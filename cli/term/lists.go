@@ -1,6 +1,8 @@
 package term
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"srtrelay/api/answer"
@@ -24,18 +26,12 @@ func lossSeverity(percent *float64) severity {
 }
 
 // streamColumns returns the columns of a list of streams; the first is the key.
-func streamColumns(now time.Time) []column[answer.Stream] {
+func streamColumns(now time.Time, shown func(key string) string) []column[answer.Stream] {
 	type s = answer.Stream
 	return []column[s]{
-		{title: "STREAM", left: true, text: func(_ figures, v s) string { return shownKey(v.Key) }},
-		{title: "BACKEND", left: true, dropRank: 6, minWidth: 12, text: func(_ figures, v s) string { return answer.Printable(v.Backend.ID) }},
-		{title: "SESSIONS", short: "SESS", dropRank: 2, minWidth: 4, text: func(f figures, v s) string { return f.count(uint64(v.Sessions)) }},
-		{title: "PUBLISHERS", short: "PUB", dropRank: 5, minWidth: 3, text: func(f figures, v s) string { return f.count(uint64(v.Publishers)) }},
-		{title: "PLAYERS", short: "PLAY", dropRank: 4, minWidth: 4, text: func(f figures, v s) string { return f.count(uint64(v.Players)) }},
+		{title: "STREAM", left: true, text: func(_ figures, v s) string { return shown(v.Key) }},
 		{title: "IN", minWidth: 11, text: func(f figures, v s) string { return f.bitrate(v.BitrateIn) }},
 		{title: "OUT", minWidth: 11, text: func(f figures, v s) string { return f.bitrate(v.BitrateOut) }},
-		{title: "CALLER RTT", short: "C-RTT", minWidth: 7, text: func(f figures, v s) string { return f.millis(v.CallerRTT) }},
-		{title: "BACKEND RTT", short: "B-RTT", minWidth: 7, text: func(f figures, v s) string { return f.millis(v.BackendRTT) }},
 		{
 			title: "CALLER LOSS", short: "C-LOSS", minWidth: 6, text: func(f figures, v s) string { return f.percent(v.CallerLoss) },
 			severity: func(v s) severity { return lossSeverity(v.CallerLoss) },
@@ -44,25 +40,26 @@ func streamColumns(now time.Time) []column[answer.Stream] {
 			title: "BACKEND LOSS", short: "B-LOSS", minWidth: 6, text: func(f figures, v s) string { return f.percent(v.BackendLoss) },
 			severity: func(v s) severity { return lossSeverity(v.BackendLoss) },
 		},
-		{title: "RETRANSMITTED", short: "RETRANS", dropRank: 8, minWidth: 7, text: func(f figures, v s) string { return f.count(v.Retransmitted) }},
-		{title: "SINCE", dropRank: 7, minWidth: 11, text: func(f figures, v s) string { return f.since(v.Since, now) }},
+		{title: "CALLER RTT", short: "C-RTT", minWidth: 7, text: func(f figures, v s) string { return f.millis(v.CallerRTT) }},
+		{title: "BACKEND RTT", short: "B-RTT", minWidth: 7, text: func(f figures, v s) string { return f.millis(v.BackendRTT) }},
+		{title: "SESSIONS", short: "SESS", minWidth: 4, text: func(f figures, v s) string { return f.count(uint64(v.Sessions)) }},
+		{title: "PUBLISHERS", short: "PUB", minWidth: 3, text: func(f figures, v s) string { return f.count(uint64(v.Publishers)) }},
+		{title: "PLAYERS", short: "PLAY", minWidth: 4, text: func(f figures, v s) string { return f.count(uint64(v.Players)) }},
+		{title: "BACKEND", left: true, minWidth: 12, text: func(_ figures, v s) string { return answer.Printable(v.Backend.ID) }},
+		{title: "SINCE", minWidth: 11, text: func(f figures, v s) string { return f.since(v.Since, now) }},
+		{title: "RETRANSMITTED", short: "RETRANS", minWidth: 7, text: func(f figures, v s) string { return f.count(v.Retransmitted) }},
 	}
 }
 
-// sessionColumns returns the columns of a list of sessions; in a list of many streams the last
-// is the stream.
-func sessionColumns(manyStreams bool) []column[answer.Session] {
+// sessionColumns returns the columns of a list of sessions. shown formats the stream of each, and
+// is nil for a list of one stream's sessions.
+func sessionColumns(shown func(key string) string) []column[answer.Session] {
 	type s = answer.Session
 	columns := []column[s]{
 		{title: "ID", left: true, minWidth: 8, text: func(_ figures, v s) string { return v.ID }},
-		{title: "ROLE", left: true, dropRank: 3, minWidth: 9, text: func(_ figures, v s) string { return v.Role }},
 		{title: "CALLER", left: true, text: func(_ figures, v s) string { return v.Caller }},
-		{title: "BACKEND", left: true, dropRank: 6, minWidth: 8, text: func(_ figures, v s) string { return answer.Printable(v.Backend.ID) }},
-		{title: "STATE", left: true, dropRank: 5, minWidth: 11, text: func(_ figures, v s) string { return state(v) }},
 		{title: "TO BACKEND", short: "TO-BACK", minWidth: 11, text: func(f figures, v s) string { return f.bitrate(v.ToBackend.Bitrate) }},
 		{title: "TO CALLER", short: "TO-CALL", minWidth: 11, text: func(f figures, v s) string { return f.bitrate(v.ToCaller.Bitrate) }},
-		{title: "CALLER RTT", short: "C-RTT", dropRank: 1, minWidth: 7, text: func(f figures, v s) string { return f.millis(v.CallerLeg.RTTMillis) }},
-		{title: "BACKEND RTT", short: "B-RTT", dropRank: 2, minWidth: 7, text: func(f figures, v s) string { return f.millis(v.BackendLeg.RTTMillis) }},
 		{
 			title: "CALLER LOSS", short: "C-LOSS", minWidth: 6, text: func(f figures, v s) string { return f.percent(v.CallerLeg.LossPercent) },
 			severity: func(v s) severity { return lossSeverity(v.CallerLeg.LossPercent) },
@@ -71,10 +68,16 @@ func sessionColumns(manyStreams bool) []column[answer.Session] {
 			title: "BACKEND LOSS", short: "B-LOSS", minWidth: 6, text: func(f figures, v s) string { return f.percent(v.BackendLeg.LossPercent) },
 			severity: func(v s) severity { return lossSeverity(v.BackendLeg.LossPercent) },
 		},
-		{title: "AGE", dropRank: 4, minWidth: 11, text: func(f figures, v s) string { return f.seconds(v.AgeSeconds) }},
+		{title: "CALLER RTT", short: "C-RTT", minWidth: 7, text: func(f figures, v s) string { return f.millis(v.CallerLeg.RTTMillis) }},
+		{title: "BACKEND RTT", short: "B-RTT", minWidth: 7, text: func(f figures, v s) string { return f.millis(v.BackendLeg.RTTMillis) }},
+		{title: "ROLE", left: true, minWidth: 9, text: func(_ figures, v s) string { return v.Role }},
+		{title: "AGE", minWidth: 11, text: func(f figures, v s) string { return f.seconds(v.AgeSeconds) }},
+		{title: "STATE", left: true, minWidth: 11, text: func(_ figures, v s) string { return state(v) }},
+		{title: "BACKEND", left: true, minWidth: 8, text: func(_ figures, v s) string { return answer.Printable(v.Backend.ID) }},
 	}
-	if manyStreams {
-		columns = append(columns, column[s]{title: "STREAM", left: true, text: func(_ figures, v s) string { return shownKey(v.Stream) }})
+	if shown != nil {
+		stream := column[s]{title: "STREAM", left: true, leastWidth: 16, text: func(_ figures, v s) string { return shown(v.Stream) }}
+		columns = slices.Insert(columns, 6, stream) // behind the losses
 	}
 	return columns
 }
@@ -86,8 +89,20 @@ func state(v answer.Session) string {
 	return v.State
 }
 
-// shownKey returns a stream's key as text. "" is the key of the default route.
-func shownKey(key string) string {
+// defaultVhost begins the keys of streams that name no virtual host.
+const defaultVhost = "__defaultVhost__/"
+
+// shortKey returns a stream's key for a table: without the default virtual host, which tells
+// nobody anything. The web page does the same (api/web/ui/route.js).
+func shortKey(key string) string {
+	if rest, found := strings.CutPrefix(key, defaultVhost); found && rest != "" {
+		key = rest
+	}
+	return wholeKey(key)
+}
+
+// wholeKey returns a stream's key as text. "" is the key of the default route.
+func wholeKey(key string) string {
 	if key == "" {
 		return "(default route)"
 	}
@@ -99,14 +114,14 @@ func backendColumns(now time.Time) []column[answer.Backend] {
 	type b = answer.Backend
 	return []column[b]{
 		{title: "BACKEND", left: true, text: func(_ figures, v b) string { return answer.Printable(v.ID) }},
-		{title: "ADDRESS", left: true, dropRank: 4, minWidth: 15, text: func(_ figures, v b) string { return v.Address }},
 		{title: "HEALTH", left: true, minWidth: 8, text: func(_ figures, v b) string { return health(v) }, severity: backendSeverity},
-		{title: "SOURCE", left: true, dropRank: 5, minWidth: 10, text: func(_ figures, v b) string { return v.Source }},
 		{title: "SESSIONS", minWidth: 8, text: func(f figures, v b) string { return f.count(uint64(v.Sessions)) }},
-		{title: "STREAMS", dropRank: 1, minWidth: 7, text: func(f figures, v b) string { return f.count(uint64(v.Streams)) }},
 		{title: "BITRATE", minWidth: 11, text: func(f figures, v b) string { return f.bitrate(v.Bitrate) }},
-		{title: "WEIGHT", dropRank: 3, minWidth: 6, text: func(f figures, v b) string { return f.count(uint64(v.Weight)) }},
-		{title: "SEEN", dropRank: 2, minWidth: 11, text: func(f figures, v b) string { return f.since(v.UpdatedAt, now) }},
+		{title: "STREAMS", minWidth: 7, text: func(f figures, v b) string { return f.count(uint64(v.Streams)) }},
+		{title: "SEEN", minWidth: 11, text: func(f figures, v b) string { return f.since(v.UpdatedAt, now) }},
+		{title: "WEIGHT", minWidth: 6, text: func(f figures, v b) string { return f.count(uint64(v.Weight)) }},
+		{title: "ADDRESS", left: true, minWidth: 15, text: func(_ figures, v b) string { return v.Address }},
+		{title: "SOURCE", left: true, minWidth: 10, text: func(_ figures, v b) string { return v.Source }},
 	}
 }
 
@@ -145,14 +160,14 @@ func shardColumns() []column[shardRow] {
 	}
 	return []column[r]{
 		{title: "SHARD", left: true, text: func(_ figures, v r) string { return v.name }},
-		{title: "SESSIONS", text: number(func(n answer.Numbers) uint64 { return n.Sessions })},
-		{title: "HALF-OPEN", text: number(func(n answer.Numbers) uint64 { return n.HalfOpen })},
+		{title: "SESSIONS", short: "SESS", text: number(func(n answer.Numbers) uint64 { return n.Sessions })},
 		{title: "PACKETS", text: number(func(n answer.Numbers) uint64 { return n.Packets })},
 		{title: "BYTES", text: func(f figures, v r) string { return f.bytes(v.Bytes) }},
-		{title: "BATCH FILL", text: func(_ figures, v r) string { return three(v.BatchFill) }},
 		{title: "DROPS", text: number(func(n answer.Numbers) uint64 { return sum(n.Drops) })},
-		{title: "SEND DROPS", text: number(func(n answer.Numbers) uint64 { return sum(n.SendDrops) })},
-		{title: "KERNEL DROPS", text: number(func(n answer.Numbers) uint64 { return n.KernelDrops })},
+		{title: "SEND DROPS", short: "SEND", text: number(func(n answer.Numbers) uint64 { return sum(n.SendDrops) })},
+		{title: "KERNEL DROPS", short: "KERNEL", text: number(func(n answer.Numbers) uint64 { return n.KernelDrops })},
+		{title: "HALF-OPEN", short: "HALF", text: number(func(n answer.Numbers) uint64 { return n.HalfOpen })},
+		{title: "BATCH FILL", short: "FILL", text: func(_ figures, v r) string { return three(v.BatchFill) }},
 	}
 }
 

@@ -21,7 +21,7 @@ func (s Formatter) sessionFacts(v answer.Session) []string {
 	f := s.figures()
 	var p pairs
 	p.add("session", fmt.Sprintf("%s, %s, %s, shard %d", v.ID, v.Role, state(v), v.Shard))
-	p.add("stream", shownKey(v.Stream))
+	p.add("stream", wholeKey(v.Stream))
 	p.add("stream ID", answer.Printable(v.StreamID))
 	p.add("caller", v.Caller+socket(v.CallerSocketID)+srt(v.SRT.CallerVersion))
 	p.add("backend", backendName(v.Backend)+socket(v.BackendSocketID)+srt(v.SRT.BackendVersion))

@@ -20,24 +20,42 @@ import (
 // otherwise they have three figures.
 type Formatter struct {
 	Exact bool
-	Now   time.Time
+	// Width is what tables fit into; 0 for all columns and whole keys.
+	Width int
+	// Colors is true where what is not well is coloured.
+	Colors bool
+	Now    time.Time
 }
 
 func (s Formatter) figures() figures { return figures{s.Exact} }
 
+// key returns how tables show a stream's key.
+func (s Formatter) key() func(string) string {
+	if s.Width == 0 {
+		return wholeKey
+	}
+	return shortKey
+}
+
+// tabulate writes items below the columns' titles, aligned.
+func tabulate[T any](s Formatter, columns []column[T], items []T) string {
+	g := grid[T]{figures: s.figures(), columns: columns, items: items, width: s.Width, colors: s.Colors, selected: -1}
+	return strings.Join(g.lines(), "\n") + "\n"
+}
+
 // Streams returns a table of streams.
 func (s Formatter) Streams(list []answer.Stream) string {
-	return tabulate(s.figures(), streamColumns(s.Now), list)
+	return tabulate(s, streamColumns(s.Now, s.key()), list)
 }
 
 // Sessions returns a table of sessions.
 func (s Formatter) Sessions(list []answer.Session) string {
-	return tabulate(s.figures(), sessionColumns(true), list)
+	return tabulate(s, sessionColumns(s.key()), list)
 }
 
 // Backends returns a table of backends.
 func (s Formatter) Backends(list answer.BackendList) string {
-	return tabulate(s.figures(), backendColumns(s.Now), list.Backends)
+	return tabulate(s, backendColumns(s.Now), list.Backends)
 }
 
 // Shards returns a table of shards with their total, and all drops by reason.
@@ -47,7 +65,7 @@ func (s Formatter) Shards(list answer.ShardList) string {
 		rows = append(rows, shardRow{strconv.Itoa(shard.Shard), shard.Numbers})
 	}
 	rows = append(rows, shardRow{"total", list.Total})
-	text := tabulate(s.figures(), shardColumns(), rows)
+	text := tabulate(s, shardColumns(), rows)
 	drops := slices.Concat(reasons("drop", list.Total.Drops), reasons("send drop", list.Total.SendDrops))
 	if len(drops) == 0 {
 		return text
@@ -72,13 +90,13 @@ func reasons(kind string, counts map[string]uint64) [][]string {
 
 // Stream returns one stream with its sessions.
 func (s Formatter) Stream(d answer.StreamDetail) string {
-	return strings.Join(s.streamFacts(d), "\n") + "\n\n" + tabulate(s.figures(), sessionColumns(false), d.SessionList)
+	return strings.Join(s.streamFacts(d), "\n") + "\n\n" + tabulate(s, sessionColumns(nil), d.SessionList)
 }
 
 func (s Formatter) streamFacts(d answer.StreamDetail) []string {
 	f := s.figures()
 	var p pairs
-	p.add("stream", shownKey(d.Key))
+	p.add("stream", wholeKey(d.Key))
 	p.add("backend", backendName(d.Backend))
 	encrypted := "no"
 	if d.Encrypted {
@@ -162,9 +180,13 @@ func (p *pairs) lines() []string { return align(p.rows, true, true) }
 // Event returns an event as one line: time, kind, and the fields that are set.
 func (s Formatter) Event(e answer.Event) string {
 	f := s.figures()
-	at := e.Time.Local().Format(time.TimeOnly)
+	// The feed keeps events for days, and many happen within one second.
+	at := e.Time.Local().Format(time.DateTime + ".000")
+	stream := e.Stream
 	if s.Exact {
 		at = f.moment(e.Time)
+	} else if stream != "" {
+		stream = shortKey(stream)
 	}
 	parts := []string{at, pad(answer.Printable(e.Kind), len("backend-registered"), true)}
 	add := func(name, value string) {
@@ -172,7 +194,7 @@ func (s Formatter) Event(e answer.Event) string {
 			parts = append(parts, name+"="+answer.Printable(value))
 		}
 	}
-	add("stream", e.Stream)
+	add("stream", stream)
 	add("role", e.Role)
 	add("caller", e.Caller)
 	add("backend", e.Backend)

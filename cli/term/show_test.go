@@ -50,12 +50,15 @@ var takenAt = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func TestTables(t *testing.T) {
 	show, exact := Formatter{Now: takenAt}, Formatter{Exact: true, Now: takenAt}
+	narrow := Formatter{Width: 80, Now: takenAt}
 	streams := fixture[answer.StreamList](t, "streams").Streams
 	sessions := fixture[answer.SessionList](t, "sessions").Sessions
 	backends := fixture[answer.BackendList](t, "backends")
 	for name, text := range map[string]string{
 		"streams":       show.Streams(streams),
 		"streams-exact": exact.Streams(streams),
+		"streams-80":    narrow.Streams(streams),
+		"sessions-80":   narrow.Sessions(sessions),
 		"stream":        show.Stream(fixture[answer.StreamDetail](t, "stream")),
 		"sessions":      show.Sessions(sessions),
 		"session":       show.Session(sessions[0]),
@@ -80,17 +83,17 @@ func TestTables(t *testing.T) {
 func TestEventLines(t *testing.T) {
 	shard := 1
 	for want, e := range map[string]answer.Event{
-		"03:04:05  session-begun       stream=v/live/x  role=publisher  caller=192.0.2.7:1  backend=a  address=10.0.0.1:2  took=31.3 ms  session=0-1-2": {
+		"2026-01-02 03:04:05.006  session-begun       stream=v/live/x  role=publisher  caller=192.0.2.7:1  backend=a  address=10.0.0.1:2  took=31.3 ms  session=0-1-2": {
 			Kind: "session-begun", Shard: &shard, Session: "0-1-2", Stream: "v/live/x", Role: "publisher", Caller: "192.0.2.7:1",
 			Backend: "a", Address: "10.0.0.1:2", TookMillis: 31.25,
 		},
-		`03:04:05  session-ended       stream=a\x0ab  backend=10.0.0.1:2  cause=idle  took=1 min 30 s`: {
+		`2026-01-02 03:04:05.006  session-ended       stream=a\x0ab  backend=10.0.0.1:2  cause=idle  took=1 min 30 s`: {
 			Kind: "session-ended", Stream: "a\nb", Backend: "10.0.0.1:2", Address: "10.0.0.1:2", Cause: "idle", TookMillis: 90_000,
 		},
-		"03:04:05  caller-rejected     code=2503  reason=down": {Kind: "caller-rejected", Code: 2503, Reason: "down"},
-		"03:04:05  lost                lost=1,234":             {Kind: "lost", Lost: 1234},
+		"2026-01-02 03:04:05.006  caller-rejected     code=2503  reason=down": {Kind: "caller-rejected", Code: 2503, Reason: "down"},
+		"2026-01-02 03:04:05.006  lost                lost=1,234":             {Kind: "lost", Lost: 1234},
 	} {
-		e.Time = takenAt
+		e.Time = takenAt.Add(6 * time.Millisecond)
 		if got := (Formatter{}).Event(e); got != want {
 			t.Errorf("%q\nwant %q", got, want)
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+	"github.com/charmbracelet/colorprofile"
 	"github.com/charmbracelet/x/term"
 
 	"srtrelay/api/answer"
@@ -49,6 +50,25 @@ func Top(ctx context.Context, c *client.Client, o TopOptions) error {
 func IsTerminal(stream any) bool {
 	file, ok := stream.(*os.File)
 	return ok && term.IsTerminal(file.Fd())
+}
+
+// plainWidth is the width of output that goes to no terminal.
+const plainWidth = 80
+
+// Width returns the width of the terminal that a stream is, plainWidth if it is none.
+func Width(stream any) int {
+	if file, ok := stream.(*os.File); ok {
+		if width, _, err := term.GetSize(file.Fd()); err == nil && width > 0 {
+			return width
+		}
+	}
+	return plainWidth
+}
+
+// Colors reports whether a stream shows colours: a terminal does, unless the variables (NO_COLOR,
+// TERM) say that it must not or cannot.
+func Colors(stream io.Writer, env []string) bool {
+	return colorprofile.Detect(stream, env) >= colorprofile.ANSI
 }
 
 // screen is the content of the lower part.

@@ -69,7 +69,7 @@ func TestTopShowsTheRelaysNumbers(t *testing.T) {
 	w.Update(tea.WindowSizeMsg{Width: 240, Height: 50})
 	for _, s := range fixture[answer.StreamList](t, "streams").Streams {
 		f := figures{exact: true}
-		w.sees(shownKey(s.Key), f.bitrate(s.BitrateIn), f.bitrate(s.BitrateOut), f.millis(s.CallerRTT), f.millis(s.BackendRTT),
+		w.sees(shortKey(s.Key), f.bitrate(s.BitrateIn), f.bitrate(s.BitrateOut), f.millis(s.CallerRTT), f.millis(s.BackendRTT),
 			f.percent(s.CallerLoss), f.percent(s.BackendLoss), f.count(s.Retransmitted))
 	}
 	shards := fixture[answer.ShardList](t, "shards")
