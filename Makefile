@@ -21,30 +21,8 @@ demo: build ## show streams going through the relay, and one survive its origin
 	@./scripts/setup.sh demo
 	@$(GO) run ./scripts/demo
 
-define RUN_HINT
-The relay listens for SRT on UDP port 20080; its API is http://127.0.0.1:12025/api/v1/shards.
-It stores and plays nothing itself: every caller is passed on to a backend, an SRT server such as SRS.
-Without one callers are refused. Name one, or several:
-
-  make run ARGS="--backend srt://127.0.0.1:10080"
-
-Then publish with one of
-
-  ffmpeg -re -i in.mp4 -c copy -f mpegts 'srt://127.0.0.1:20080?streamid=#!::r=live/livestream,m=publish'
-  srt-live-transmit udp://:1234 'srt://127.0.0.1:20080?streamid=#!::r=live/livestream,m=publish'
-  OBS: Settings, Stream, Custom, Server: srt://127.0.0.1:20080?streamid=#!::r=live/livestream,m=publish
-
-and play with
-
-  ffplay 'srt://127.0.0.1:20080?streamid=#!::r=live/livestream,m=request'
-
-Ctrl-C lets sessions drain, a second one stops at once. All flags: bin/srtrelay help
-
-endef
-
 run: build ## start the relay alone; ARGS="--backend srt://host:port" adds flags
-	$(info $(RUN_HINT))
-	@exec bin/srtrelay $(ARGS)
+	@exec ./scripts/run.sh bin/srtrelay $(ARGS)
 
 # Says every half minute how far a step is.
 STEP = $(GO) run ./scripts/step
