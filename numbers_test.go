@@ -174,7 +174,9 @@ func durationText(d time.Duration) string {
 }
 
 var (
-	braces = regexp.MustCompile(`\{([^}]*)\}`)
+	// comment is what begins a line of a comment in a script or a Go file.
+	comment = regexp.MustCompile("(?m)^\\s*//")
+	braces  = regexp.MustCompile(`\{([^}]*)\}`)
 	// named is what has digits and is no number: code, a link, a prefix length, a
 	// version of IP.
 	named = regexp.MustCompile("`[^`]*`|\\[[^]]*\\]\\([^)]*\\)|/64|IPv6")
@@ -252,7 +254,7 @@ func TestNumbers(t *testing.T) {
 		case line == "" || strings.HasPrefix(line, "# "):
 			continue
 		case found:
-			page, text = name, strings.Join(strings.Fields(read(t, name)), " ")
+			page, text = name, strings.Join(strings.Fields(comment.ReplaceAllString(read(t, name), "")), " ")
 			continue
 		}
 		if rest := named.ReplaceAllString(braces.ReplaceAllString(line, ""), ""); strings.ContainsAny(rest, "0123456789") {

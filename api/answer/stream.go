@@ -41,7 +41,7 @@ type Stream struct {
 }
 
 // StreamDetail is the answer to GET /api/v1/streams/one?key=KEY: a stream with
-// all its history and its sessions, at most 1000 of them.
+// all its history and its sessions, at most MaxLimit of them.
 type StreamDetail struct {
 	Stream
 	SessionList []Session `json:"session_list"`

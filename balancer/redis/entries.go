@@ -21,8 +21,8 @@ const (
 	// maxRecord is the longest entry of a server that is read, in bytes: more than the
 	// longest one that passes Registration.Check.
 	maxRecord = 32 << 10
-	// maxArray is the longest array of servers that is read, in bytes. 5,000 keys of
-	// SRS's proxy fit.
+	// maxArray is the longest array of servers that is read, in bytes. The keys of some
+	// thousand servers fit.
 	maxArray = 512 << 10
 	// maxKey is the longest key of a server that is read, in bytes: more than the
 	// three values of a registration that make its name.

@@ -15,8 +15,8 @@ const (
 	// maxNotice is the longest notice that is read, in bytes: more than maxBindings of
 	// the longest keys to as many servers have.
 	maxNotice = 512 << 10
-	// maxStreamKey is the longest key of a stream that is read, in bytes: a stream ID
-	// has 512, and a vhost may be added to it.
+	// maxStreamKey is the longest key of a stream that is read, in bytes: twice the
+	// longest stream ID, because a vhost may be added to it.
 	maxStreamKey = 1024
 
 	noticeVersion = 1

@@ -15,7 +15,7 @@ const (
 	// historySize is the memory of a history: its samples, in a size class of 3 KiB,
 	// and the stream's key, struct and map entry.
 	historySize = 3072 + 128
-	// historyBudget is the memory of all histories: of more than 10,000 streams.
+	// historyBudget is the memory of all histories.
 	historyBudget = 32 << 20
 	maxHistories  = historyBudget / historySize
 )

@@ -9,7 +9,7 @@ export const kinds = [
   "backend-registered", "backend-changed", "backend-removed", "rules-changed", "lost",
 ];
 
-// How many events the page remembers. The relay itself keeps the last 4096.
+// How many events the page remembers. The relay keeps the last 4,096.
 const remembered = 1000;
 // Readers get a burst of events together, and draw once.
 const drawEvery = 250;
