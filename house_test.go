@@ -299,3 +299,46 @@ func receiver(d *ast.FuncDecl) string {
 		}
 	}
 }
+
+// A doc comment that begins with a name begins with that of what it documents:
+// whoever renames a function must not forget its comment.
+func TestDocCommentsNameWhatTheyDocument(t *testing.T) {
+	check := func(s source, doc *ast.CommentGroup, names ...string) {
+		first, _, _ := strings.Cut(doc.Text(), " ")
+		first = strings.TrimRight(first, ":,.;'s\n")
+		if first == "" || first[0] < 'a' || first[0] > 'z' {
+			return // a sentence
+		}
+		named := func(name string) bool { return strings.TrimRight(name, "s") == first }
+		if !slices.ContainsFunc(names, named) {
+			t.Errorf("%s: the comment on %s begins with %q", s.file, strings.Join(names, ", "), first)
+		}
+	}
+	for _, s := range sources(t) {
+		for _, decl := range s.ast.Decls {
+			switch d := decl.(type) {
+			case *ast.FuncDecl:
+				if !strings.HasPrefix(d.Name.Name, "Test") {
+					check(s, d.Doc, d.Name.Name)
+				}
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					var names []string
+					switch v := spec.(type) {
+					case *ast.TypeSpec:
+						names = append(names, v.Name.Name)
+						check(s, v.Doc, names...)
+					case *ast.ValueSpec:
+						for _, n := range v.Names {
+							names = append(names, n.Name)
+						}
+						check(s, v.Doc, names...)
+					}
+					if len(d.Specs) == 1 && len(names) > 0 {
+						check(s, d.Doc, names...)
+					}
+				}
+			}
+		}
+	}
+}

@@ -65,7 +65,7 @@ func (g *addrFilter) isLocal(ip netip.Addr) bool {
 	return slices.Contains(g.hostAddrs, ip.WithZone(""))
 }
 
-// localAddrs returns the host's addresses, none if the kernel does not say.
+// readHostAddrs returns the host's addresses, none if the kernel does not say.
 func readHostAddrs() []netip.Addr {
 	all, err := net.InterfaceAddrs()
 	if err != nil {

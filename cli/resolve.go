@@ -44,7 +44,7 @@ func (s *Shell) resolveCommand() *cobra.Command {
 	return c
 }
 
-// resolved is the relay's answer; see package api.
+// resolveReply is the relay's answer; see package api.
 type resolveReply struct {
 	Code  int    `json:"code"`
 	Error string `json:"error"`

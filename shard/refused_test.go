@@ -27,7 +27,7 @@ func (r *rig) wantFates(l backend.Lease, want ...backend.Fate) {
 	}
 }
 
-// reject has the rig's backend reject the CONCLUSION that it gets next.
+// rejectNext has the rig's backend reject the CONCLUSION that it gets next.
 func (r *rig) rejectNext(code handshake.Code) {
 	r.t.Helper()
 	h, upstream := r.answerInduction()

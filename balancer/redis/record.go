@@ -149,7 +149,7 @@ func (n *names) setAliases(all map[string]backend.ID, written map[backend.ID]str
 	n.aliases, n.written, n.snap = all, written, nil
 }
 
-// of returns the key to write for a backend.
+// keyOf returns the key to write for a backend.
 func (n *names) keyOf(b backend.Backend) string {
 	if b.Registration != nil {
 		return serverKey(b.Registration.ID())

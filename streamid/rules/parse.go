@@ -64,7 +64,7 @@ func (s *Set) parse(root position, check Check) error {
 	})
 }
 
-// fallbackOf reads the default, which may be the stream ID alone.
+// parseDefault reads the default, which may be the stream ID alone.
 func (s *Set) parseDefault(a position, check Check) (*entry, error) {
 	e := new(entry)
 	if !a.mapping() {
