@@ -12,7 +12,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 20s
 ARGS ?=
 
-.PHONY: dist install pgo hostile soak help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
+.PHONY: dist chart install pgo hostile soak help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
 
 help: ## print this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,10 @@ install: build ## install binary, manual, completions, unit and sample settings 
 dist: ## make the files of a release in dist/ and check them: tar.gz, Debian package, container image; root checks more
 	@./scripts/setup.sh dist
 	@./scripts/dist.sh
+
+chart: ## make the manifests in deploy/kubernetes from the Helm chart, and check both
+	$(GO) -C scripts/chart run .
+	$(GO) -C scripts/chart test -pgo=off .
 
 # -pgo=off, here and for tests: with the profile the go command compiles every
 # package below cmd/srtrelay a second time.

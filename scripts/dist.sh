@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the files of a release in dist/: for amd64 and arm64 a static tar.gz, a
-# Debian package and a container image, each with what they say of themselves,
-# and SHA256SUMS. Then it checks what this machine can check of them.
+# Debian package and a container image, each with what they say of themselves, a
+# Helm chart, and SHA256SUMS. Then it checks what this machine can check of them.
 set -euo pipefail
 # What is printed is parsed, and decimals have a point.
 export LC_ALL=C
@@ -64,6 +64,9 @@ for ARCH in amd64 arm64; do
 		-arch "$ARCH" -version "$version" -revision "$revision" -created "$SOURCE_DATE_EPOCH" \
 		-out "$out/srtrelay-$version-$ARCH.oci.tar"
 done
+say 'packing the Helm chart'
+"$go" -C scripts/chart run . -pack "$out"
+"$go" -C scripts/chart test -pgo=off .
 (cd "$out" && sha256sum -- * >SHA256SUMS)
 
 say 'checking'
