@@ -38,7 +38,7 @@ func main() {
 	}
 }
 
-// errUsage is a wrong command line, of which the flag package has told.
+// errUsage means a wrong command line, which the flag package has reported.
 var errUsage = errors.New("usage")
 
 func run(ctx context.Context, args []string) error {
@@ -73,8 +73,8 @@ func run(ctx context.Context, args []string) error {
 	return suite.Run(ctx, o, os.Stdout)
 }
 
-// told maps an error of the flag package, which has printed it.
-func told(err error) error {
+// flagError returns errUsage for an error of the flag package, which has printed it.
+func flagError(err error) error {
 	if errors.Is(err, flag.ErrHelp) {
 		return err
 	}
@@ -105,7 +105,7 @@ func with[C any](args []string, name string, declare func(*flag.FlagSet) *C, run
 	fs := flag.NewFlagSet("bench "+name, flag.ContinueOnError)
 	c := declare(fs)
 	if err := fs.Parse(args); err != nil {
-		return told(err)
+		return flagError(err)
 	}
 	if fs.NArg() > 0 {
 		return fmt.Errorf("%s: %q: unexpected argument", name, fs.Arg(0))

@@ -100,7 +100,7 @@ func (l *eventLog) run(ctx context.Context, events <-chan shard.Event) {
 
 // handle counts an event, and logs and publishes it within the limits.
 func (l *eventLog) handle(e shard.Event) {
-	l.sinks.counted.Take(e)
+	l.sinks.counted.Count(e)
 	line := true
 	switch e.Kind {
 	case shard.EventCallerRejected:

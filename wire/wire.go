@@ -39,7 +39,7 @@ const (
 const controlBit = 1 << 15
 
 // Packet is a UDP payload of at least HeaderSize bytes. The methods do not
-// check the length; whoever makes a Packet has.
+// check the length: the code that makes a Packet does.
 type Packet []byte
 
 // IsControl reports whether bit 31 of the first word is set.

@@ -97,7 +97,7 @@ func (n *Namespace) Run(ctx context.Context, args ...string) (string, error) {
 	cmd := clocale.CommandContext(ctx, args[0], args[1:]...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	// Not killed with the namespace's thread: whoever runs it waits.
+	// It must not be killed with the thread of the namespace; its parent waits for it.
 	if err := n.Do(cmd.Start); err != nil {
 		return "", fmt.Errorf("run %s: %w", args[0], err)
 	}

@@ -64,7 +64,7 @@ func Serve(ctx context.Context, c ServerConfig, in io.Reader, out io.Writer) (er
 	return s.serve(ctx, commands, json.NewEncoder(out))
 }
 
-// readCommands passes on lines until the input ends, which is as good as quit.
+// readCommands passes lines on until the input ends, which means quit.
 func readCommands(ctx context.Context, in io.Reader, to chan<- string) {
 	defer close(to)
 	for lines := bufio.NewScanner(in); lines.Scan(); {

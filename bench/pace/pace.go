@@ -1,7 +1,7 @@
 // Package pace says which session's datagram is due when: a schedule fixed in
 // advance, which nothing that happens while it runs can slow down.
 //
-// It must not know clocks: whoever asks says what time it is.
+// It must not know clocks: its caller passes the time.
 package pace
 
 import "math/bits"

@@ -1,6 +1,6 @@
-// Package asynclog decouples those who log from the reader of the log: lines wait in
-// a bounded queue for one goroutine that writes them. Lines that do not fit are lost
-// and counted, and a line in their place says how many.
+// Package asynclog decouples the goroutines that log from the reader of the log: lines
+// wait in a bounded queue for one goroutine that writes them. Lines that do not fit are
+// lost and counted, and a line in their place says how many.
 //
 // If the output stalls (a terminal with Ctrl-S, a container runtime in blocking
 // mode) or fails (a closed pipe, a full disk), the goroutine waits or tries again;
@@ -67,8 +67,7 @@ type line struct {
 	missed uint64 // lines that were lost before it
 }
 
-// Stats is what became of lines. Lost counts those that nobody will see,
-// WriteErrors the writes that failed.
+// Stats counts the lines that were lost, and the writes that failed.
 type Stats struct {
 	Lost, WriteErrors uint64
 	// Since is when the write under way, or the first of those that fail one
@@ -97,16 +96,15 @@ func open(w io.Writer, format Format, most bounds) *Log {
 // for the writer.
 func (l *Log) Handler() slog.Handler { return l.handler }
 
-// Stats returns what became of lines so far.
+// Stats returns the present counts.
 func (l *Log) Stats() Stats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.stats
 }
 
-// Close takes no more lines and waits until those in the queue are written, for
-// at most wait. It reports whether they are. A writer that is stuck keeps its
-// goroutine.
+// Close refuses further lines and waits until those in the queue are written, for at most
+// wait. It reports whether they are written. A writer that is stuck keeps its goroutine.
 func (l *Log) Close(wait time.Duration) bool {
 	l.mu.Lock()
 	if !l.closed {
@@ -185,8 +183,7 @@ func (l *Log) next() []byte {
 	return chunk
 }
 
-// noticeOf is the line that stands where lines are missing. It is valid until
-// the next call.
+// noticeOf returns the line in place of missing ones. It is valid until the next call.
 func (l *Log) noticeOf(missing uint64) []byte {
 	l.scratch.Reset()
 	r := slog.NewRecord(time.Now(), slog.LevelWarn, "log lines lost", 0)

@@ -35,8 +35,8 @@ func (l *Log) last() bool {
 	return len(l.queue) > 0 || l.lost > 0
 }
 
-// put writes all of chunk, however often that takes. False: the log was closed
-// and the writer fails.
+// put writes all of chunk, in as many writes as it takes. It is false if the log was
+// closed and the writer fails.
 func (l *Log) put(chunk []byte) bool {
 	l.began(time.Now())
 	for wait := minRetry; ; wait = min(2*wait, maxRetry) {
@@ -53,8 +53,8 @@ func (l *Log) put(chunk []byte) bool {
 	}
 }
 
-// write is one call of the writer. What panics there is a write that failed:
-// the log must not end what it is the log of.
+// write calls the writer once. A panic there counts as a failed write, because the log
+// must not end the process.
 func (l *Log) write(b []byte) (n int, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -68,7 +68,7 @@ func (l *Log) write(b []byte) (n int, err error) {
 	return min(max(n, 0), len(b)), err
 }
 
-// pause waits before the next try, which comes at once when the log is closed.
+// pause waits before the next attempt, or until the log is closed.
 func (l *Log) pause(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -100,8 +100,8 @@ func (l *Log) failed(err error) bool {
 	return !l.closed
 }
 
-// WriteWithin writes b to w, and waits for that for at most wait. A writer that
-// is stuck keeps its goroutine, and gets b when it goes on.
+// WriteWithin writes b to w, for which it waits at most wait. A writer that is stuck keeps
+// its goroutine, and gets b when it goes on.
 func WriteWithin(w io.Writer, b []byte, wait time.Duration) error {
 	done := make(chan error, 1)
 	go func() {

@@ -13,8 +13,8 @@ import (
 	"strings"
 )
 
-// Environ is the environment of this process, with LC_ALL=C in place of what it
-// says of language and locale, and then what is added.
+// Environ returns the environment of this process without variables of language and
+// locale, with LC_ALL=C, and then the added variables.
 func Environ(added ...string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")

@@ -22,7 +22,7 @@ type Contract struct {
 	router routers.Router
 }
 
-// Bodies that are no JSON are strings to the document.
+// The document describes bodies that are not JSON as strings.
 func init() {
 	for _, typ := range []string{"application/x-pcapng", "application/yaml", "text/event-stream", "text/html"} {
 		openapi3filter.RegisterBodyDecoder(typ, openapi3filter.FileBodyDecoder)
@@ -43,7 +43,7 @@ func Parse(text []byte) (*Contract, error) {
 	return &Contract{doc, router}, nil
 }
 
-// Operations are the responses that the document has, as "GET /path 200".
+// Operations returns the responses in the document, as "GET /path 200".
 func (c *Contract) Operations() (all []string) {
 	for path, item := range c.doc.Paths.Map() {
 		for method, op := range item.Operations() {
@@ -55,7 +55,7 @@ func (c *Contract) Operations() (all []string) {
 	return all
 }
 
-// Path is the document's template for the path of a request, "" for none.
+// Path returns the document's template for the path of a request, "" for none.
 func (c *Contract) Path(r *http.Request) string {
 	route, _, err := c.router.FindRoute(r)
 	if err != nil {
@@ -64,8 +64,8 @@ func (c *Contract) Path(r *http.Request) string {
 	return route.Path
 }
 
-// CheckRequest says what of a request the document does not allow. It reads
-// the body.
+// CheckRequest returns an error if the document does not allow a request. It reads the
+// body.
 func (c *Contract) CheckRequest(r *http.Request) error {
 	in, err := c.input(r)
 	if err != nil {
@@ -74,8 +74,7 @@ func (c *Contract) CheckRequest(r *http.Request) error {
 	return openapi3filter.ValidateRequest(context.Background(), in)
 }
 
-// CheckResponse says what of the response to a request the document does not
-// allow.
+// CheckResponse returns an error if the document does not allow the response to a request.
 func (c *Contract) CheckResponse(r *http.Request, status int, header http.Header, body []byte) error {
 	in, err := c.input(r)
 	if err != nil {

@@ -1,11 +1,10 @@
-// Package srsfake is an SRS server as far as the relay's API sees one: it sends
-// SRS's heartbeat byte for byte, as SRS 7.0.18 does (SrsHttpHeartbeat and
-// SrsHttpClient), over a TCP connection of its own each time. Its SRT listener
-// is somebody else's: a fake of internal/srttest or the libsrt of
+// Package srsfake plays an SRS server towards the relay's API: it sends the same bytes as
+// the heartbeat of SRS 7.0.18 (SrsHttpHeartbeat and SrsHttpClient), each over a new TCP
+// connection. The SRT listener that it announces is one of internal/srttest or
 // internal/origin.
 //
-// It is for tests only. A client of net/http would send other headers in
-// another order, keep its connections, and send the query that SRS drops.
+// It does not use net/http, which would send other headers in another order, keep its
+// connections, and send the query that SRS drops. It is for tests only.
 package srsfake
 
 import (
@@ -28,8 +27,8 @@ const userAgent = "SRS/7.0.18(Kai)"
 // timeout is SRS_HTTP_HEARTBEAT_TIMEOUT: for the connect, the write and the read.
 const timeout = 30 * time.Second
 
-// Server is what an SRS process says of itself. Its zero strings are SRS's own
-// defaults where SRS has some.
+// Server is the content of an SRS process's heartbeat. An empty string means SRS's default
+// if SRS has one.
 type Server struct {
 	DeviceID string // heartbeat.device_id
 	IP       string // of the network card that stats.network counts, may be private
@@ -50,7 +49,7 @@ type Server struct {
 	starts int
 }
 
-// New is the nth server of a test, with its SRT listener at an address.
+// New returns the nth server of a test, with its SRT listener at an address.
 func New(n int, at netip.AddrPort) Server {
 	return Server{
 		DeviceID: "origin1", IP: at.Addr().String(), Port: at.Port(),
@@ -61,7 +60,7 @@ func New(n int, at netip.AddrPort) Server {
 // ID is the name under which relays and SRS's proxy know the process.
 func (s Server) ID() string { return fmt.Sprintf("%s-%s-%d", s.Server, s.Service, s.PID) }
 
-// Restarted is the server after a restart: the same server, another process.
+// Restarted returns the server after a restart: the same server, another process.
 func (s Server) Restarted() Server {
 	s.starts++
 	s.PID += 1000
@@ -69,8 +68,8 @@ func (s Server) Restarted() Server {
 	return s
 }
 
-// Body is the heartbeat's JSON. SRS's dumps write no blanks, and the keys in the
-// order in which they were set.
+// Body returns the heartbeat's JSON. SRS writes no blanks, and the keys in the order in
+// which it sets them.
 func (s Server) Body() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `{"device_id":%q,"ip":%q,"server":%q,"service":%q,"pid":"%d"`, s.DeviceID, s.IP, s.Server, s.Service, s.PID)
@@ -91,10 +90,9 @@ func (s Server) Body() string {
 	return b.String()
 }
 
-// Request is every byte that SRS sends for a heartbeat with this url in its
-// srs.conf. Only the path of the url is posted: its query is dropped. The
-// headers are a std::map, and so in the order of their names. Host has the port
-// unless it is 80.
+// Request returns the bytes that SRS sends for a heartbeat with this url in its srs.conf.
+// SRS drops the query of the url. It sorts the headers by name, and writes the port to
+// Host unless it is 80.
 func (s Server) Request(heartbeatURL string) (string, error) {
 	u, err := parse(heartbeatURL)
 	if err != nil {
@@ -128,9 +126,9 @@ func parse(heartbeatURL string) (*url.URL, error) {
 	return u, nil
 }
 
-// Beat sends one heartbeat: a connection, one write, the answer read whole, and
-// closed by SRS although it has said Keep-Alive. SRS looks neither at the
-// status nor at the answer; both are for the test.
+// Beat sends one heartbeat in one write over a new connection, reads the whole answer, and
+// closes the connection, as SRS does although it asks for Keep-Alive. SRS ignores the
+// status and the answer; they are for the test.
 func (s Server) Beat(heartbeatURL string) (status int, answer string, err error) {
 	text, err := s.Request(heartbeatURL)
 	if err != nil {

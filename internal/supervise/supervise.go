@@ -117,7 +117,7 @@ func (s *Supervisor) register(name string) {
 	s.of(name)
 }
 
-// of is called with mu held.
+// of returns the record of a name. Called with mu held.
 func (s *Supervisor) of(name string) *taskRecord {
 	r := s.tasks[name]
 	if r == nil {

@@ -144,8 +144,8 @@ func TestBackendsAreBounded(t *testing.T) {
 func TestRejectionsAreBounded(t *testing.T) {
 	e := NewEvents()
 	for code := range uint32(5000) {
-		e.Take(shard.Event{Kind: shard.EventCallerRejected, Code: handshake.Code(code)})
-		e.Take(shard.Event{Kind: shard.EventCallerRejected, Code: handshake.Code(code * 838_861)})
+		e.Count(shard.Event{Kind: shard.EventCallerRejected, Code: handshake.Code(code)})
+		e.Count(shard.Event{Kind: shard.EventCallerRejected, Code: handshake.Code(code * 838_861)})
 	}
 	text := scrape(t, Handler(Sources{Shards: twoShards{}, Events: e}, discard))
 	if n := seriesIn(text, "srtrelay_callers_rejected_total{"); n > 32 {
@@ -159,7 +159,7 @@ func TestRejectionsAreBounded(t *testing.T) {
 func TestEveryCauseIsCounted(t *testing.T) {
 	e := NewEvents()
 	for c := range shard.Cause(len(shard.Causes())) {
-		e.Take(shard.Event{Kind: shard.EventSessionEnded, Cause: c + 1})
+		e.Count(shard.Event{Kind: shard.EventSessionEnded, Cause: c + 1})
 	}
 	text := scrape(t, Handler(Sources{Shards: twoShards{}, Events: e}, discard))
 	for _, c := range shard.Causes() {

@@ -70,8 +70,8 @@ func codeLabels(c handshake.Code) []string {
 	return []string{number, strings.ReplaceAll(strings.ToLower(name), " ", "_")}
 }
 
-// Take counts one event.
-func (e *Events) Take(ev shard.Event) {
+// Count counts one event.
+func (e *Events) Count(ev shard.Event) {
 	switch ev.Kind {
 	case shard.EventSessionBegun:
 		e.handshakes.Observe(ev.Took.Seconds())

@@ -45,11 +45,11 @@ func (twoShards) Stats() []shard.Stats {
 func full() Sources {
 	events := NewEvents()
 	for _, c := range shard.Causes() {
-		events.Take(shard.Event{Kind: shard.EventSessionEnded, Cause: c, Took: 90 * time.Second})
+		events.Count(shard.Event{Kind: shard.EventSessionEnded, Cause: c, Took: 90 * time.Second})
 	}
-	events.Take(shard.Event{Kind: shard.EventSessionBegun, Took: 20 * time.Millisecond})
+	events.Count(shard.Event{Kind: shard.EventSessionBegun, Took: 20 * time.Millisecond})
 	for _, c := range []handshake.Code{handshake.CodeDown, handshake.CodeNotFound, 1010, 2777, 4_000_000_000} {
-		events.Take(shard.Event{Kind: shard.EventCallerRejected, Code: c})
+		events.Count(shard.Event{Kind: shard.EventCallerRejected, Code: c})
 	}
 	quality := NewQuality()
 	quality.ObserveRTT("caller", .03)
