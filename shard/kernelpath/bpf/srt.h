@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR MIT)
+
+/* The SRT header (draft section 3). */
+
+#define SRT_HEADER 16
+
+/* Bits of the first two words of an SRT header (draft section 3). */
+#define CONTROL 0x80000000u
+#define SEQUENCE_MASK 0x7fffffffu
+#define KEY_MASK 0x18000000u
+#define REXMIT_BIT 0x04000000u
+#define MESSAGE_MASK 0x03ffffffu
+
+/* Control types (draft section 3.2), with the control bit. */
+#define TYPE_KEEPALIVE 0x8001
+#define TYPE_ACK 0x8002
+#define TYPE_NAK 0x8003
+#define TYPE_ACKACK 0x8006
+#define TYPE_DROPREQ 0x8007
+#define TYPE_USER 0xffff
+
+/* Of observe/telemetry; a test compares them. */
+#define MAX_GAP 25600
+#define WINDOW_SIZE 4096
+#define MAX_STRAYS 32
+
+struct datagram {
+	__u32 words[4]; /* of the SRT header, in host order */
+	__u32 offset;   /* of the SRT header in the packet */
+	__u32 length;   /* SRT header included */
+};
+
+/* A datagram, or a train of them that the kernel has made one packet of. */
+struct packet {
+	struct datagram first;
+	__u32 total;    /* bytes of all */
+	__u32 segments; /* 1 if it is no train */
+};
+
+static __always_inline bool is_control(const __u32 *words) { return words[0] & CONTROL; }
+
+/* Whether a datagram may pass without user space. */
+static __always_inline bool may_pass(const __u32 *words)
+{
+	if (!is_control(words))
+		return true;
+	switch (words[0] >> 16) {
+	case TYPE_KEEPALIVE:
+	case TYPE_ACK:
+	case TYPE_NAK:
+	case TYPE_ACKACK:
+	case TYPE_DROPREQ:
+	case TYPE_USER:
+		return true;
+	}
+	return false;
+}
+
+/* Whether user space must see a control packet that passes. */
+static __always_inline bool is_report(const __u32 *words)
+{
+	return words[0] >> 16 != TYPE_KEEPALIVE;
+}
+

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR MIT)
+
+/* Trains: datagrams of one size that the kernel has made one packet of (GRO). */
+
+/* Reads the SRT header at d->offset. */
+static __always_inline bool read_header(struct __sk_buff *skb, struct datagram *d)
+{
+	if (bpf_skb_load_bytes(skb, d->offset, d->words, SRT_HEADER) < 0)
+		return false;
+	for (int i = 0; i < 4; i++)
+		d->words[i] = bpf_ntohl(d->words[i]);
+	return true;
+}
+
+/* A walk over the segments of a train, by bpf_loop (Linux 5.17). */
+struct train {
+	struct __sk_buff *skb;
+	const struct packet *packet;
+	const struct target *to;
+	struct way *way;
+	__u64 now;
+	__u32 done; /* bytes */
+	int why;    /* the reason why the train goes up, -1 for none */
+};
+
+/* Reads the next segment. False at the end, or if it has no SRT header. */
+static __always_inline bool next_segment(struct train *t, struct datagram *d)
+{
+	__u32 left = t->packet->total - t->done;
+
+	d->offset = t->packet->first.offset + t->done;
+	d->length = t->packet->first.length < left ? t->packet->first.length : left;
+	t->done += d->length;
+	return d->length >= SRT_HEADER && read_header(t->skb, d);
+}
+
+static long check_segment(__u32 i, struct train *t)
+{
+	struct datagram d;
+
+	t->why = UP_MIXED;
+	if (!next_segment(t, &d) || d.words[3] != t->packet->first.words[3])
+		return 1;
+	t->why = UP_TYPE;
+	if (!may_pass(d.words))
+		return 1;
+	t->why = -1;
+	return 0;
+}
+
+/* Returns why a train goes up: a segment is of another session, or may not pass. */
+static __always_inline int check_train(struct __sk_buff *skb, const struct packet *p)
+{
+	struct train t = { .skb = skb, .packet = p, .why = UP_MIXED };
+
+	bpf_loop(p->segments, check_segment, &t, 0);
+	return t.why;
+}
+
+static long account_segment(__u32 i, struct train *t)
+{
+	struct datagram d;
+
+	if (!next_segment(t, &d))
+		return 1;
+	account(t->skb, t->to, t->way, &d, t->now);
+	return 0;
+}
+
+static __always_inline void account_train(struct __sk_buff *skb, const struct packet *p,
+					  const struct target *to, struct way *w, __u64 now)
+{
+	struct train t = { .skb = skb, .packet = p, .to = to, .way = w, .now = now };
+
+	bpf_loop(p->segments, account_segment, &t, 0);
+}
+

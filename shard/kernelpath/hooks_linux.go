@@ -1,0 +1,174 @@
+package kernelpath
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// loopback is the index of lo in every network namespace (LOOPBACK_IFINDEX, Linux 3.7).
+const loopback = 1
+
+// device is what the path knows of a network device.
+type device struct {
+	name string
+	mtu  int
+	// ethernet says that frames have an Ethernet header, virtual that the device checks a
+	// COMPLETE checksum (see the program), owner that it has an address.
+	ethernet, virtual, owner bool
+}
+
+// hook is the program at one device.
+type hook struct {
+	link link.Link
+	name string
+	err  error // why it is not attached
+}
+
+// hooks are the devices that the program is attached to: the ingress of all that have an
+// address, and the egress of lo.
+type hooks struct {
+	program *ebpf.Program
+	handle  *netlink.Handle
+	devices atomic.Pointer[map[int]device]
+
+	mu       sync.Mutex
+	attached map[int]hook
+}
+
+// open attaches the program. That of lo must succeed: it shows that the kernel can.
+func (h *hooks) open(p *Path) (err error) {
+	h.program, h.attached = p.objects.Relay, make(map[int]hook)
+	if h.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return fmt.Errorf("open netlink socket: %w", err)
+	}
+	if _, err = h.refresh(); err != nil {
+		return err
+	}
+	return h.attached[loopback].err
+}
+
+// refresh reads the host's devices, attaches the program to those that have become owners
+// of an address, and detaches it from those that are none any more. It returns what has
+// changed, for the log.
+func (h *hooks) refresh() (changes []string, err error) {
+	devices, err := h.listDevices()
+	if err != nil {
+		return nil, err
+	}
+	h.devices.Store(&devices)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for index, old := range h.attached {
+		if d, ok := devices[index]; !ok || !d.hooked(index) || old.link == nil || !h.isAttached(old.link) {
+			changes = append(changes, "detached from "+old.name)
+			old.close()
+			delete(h.attached, index)
+		}
+	}
+	for _, index := range slices.Sorted(maps.Keys(devices)) {
+		d := devices[index]
+		if _, has := h.attached[index]; has || !d.hooked(index) {
+			continue
+		}
+		one := h.attach(index, d)
+		h.attached[index] = one
+		if one.err != nil {
+			changes = append(changes, fmt.Sprintf("not attached to %s: %v", d.name, one.err))
+		} else {
+			changes = append(changes, "attached to "+d.name)
+		}
+	}
+	return changes, nil
+}
+
+// hooked reports whether the program belongs to a device.
+func (d device) hooked(index int) bool { return index == loopback || d.owner && d.ethernet }
+
+// attach attaches the program before those of others: one that accepts a datagram hides
+// it from those behind.
+func (h *hooks) attach(index int, d device) hook {
+	kind := ebpf.AttachTCXIngress
+	if index == loopback {
+		kind = ebpf.AttachTCXEgress
+	}
+	l, err := link.AttachTCX(link.TCXOptions{
+		Interface: index, Program: h.program, Attach: kind, Anchor: link.Head(),
+	})
+	return hook{link: l, name: d.name, err: err}
+}
+
+// isAttached reports whether a link still has its device: an operator may have detached
+// it, and a device that is removed takes it along.
+func (h *hooks) isAttached(l link.Link) bool {
+	info, err := l.Info()
+	if err != nil {
+		return false
+	}
+	tcx := info.TCX()
+	return tcx != nil && tcx.Ifindex != 0
+}
+
+func (o hook) close() {
+	if o.link != nil {
+		_ = o.link.Close()
+	}
+}
+
+func (h *hooks) listDevices() (map[int]device, error) {
+	links, err := h.handle.LinkList()
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("list devices: %w", err)
+	}
+	addresses, err := h.handle.AddrList(nil, unix.AF_UNSPEC)
+	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	devices := make(map[int]device, len(links))
+	for _, l := range links {
+		a := l.Attrs()
+		devices[a.Index] = device{
+			name: a.Name, mtu: a.MTU, ethernet: a.EncapType == "ether", virtual: l.Type() != "device",
+		}
+	}
+	for i := range addresses {
+		if d, ok := devices[addresses[i].LinkIndex]; ok {
+			d.owner = true
+			devices[addresses[i].LinkIndex] = d
+		}
+	}
+	return devices, nil
+}
+
+// report returns the devices that the program belongs to, and their places by index.
+func (h *hooks) report() (devices []Device, byIndex map[int]int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	byIndex = make(map[int]int, len(h.attached))
+	for _, index := range slices.Sorted(maps.Keys(h.attached)) {
+		one := h.attached[index]
+		byIndex[index] = len(devices)
+		devices = append(devices, Device{Name: one.name, Err: one.err, Up: make([]uint64, len(reasonNames))})
+	}
+	return devices, byIndex
+}
+
+func (h *hooks) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, one := range h.attached {
+		one.close()
+	}
+	clear(h.attached)
+	if h.handle != nil {
+		h.handle.Close()
+	}
+}

@@ -1,0 +1,114 @@
+package kernelpath
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// settle is for how long nothing must change before routes are resolved again, and
+	// settleMost how long that is put off.
+	settle     = 50 * time.Millisecond
+	settleMost = 500 * time.Millisecond
+	// recheck is how often the hooks are looked at though nothing has been reported: an
+	// operator may have detached the program.
+	recheck = 10 * time.Second
+)
+
+// changeGroups are the kernel's notices of what a route depends on.
+var changeGroups = []uint{
+	unix.RTNLGRP_LINK, unix.RTNLGRP_NEXTHOP,
+	unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_ROUTE, unix.RTNLGRP_IPV4_RULE,
+	unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE,
+}
+
+// Follow follows the changes of devices, addresses, routes and rules until ctx ends. At
+// each it has all datagrams go up, calls reroute, which is to call Shard.Update for every
+// session, and then lets datagrams pass again.
+func (p *Path) Follow(ctx context.Context, reroute func(context.Context) error) {
+	notices, err := nl.Subscribe(unix.NETLINK_ROUTE, changeGroups...)
+	if err != nil {
+		p.cfg.Log.Error("kernel path: changes of routes are not followed", "error", err)
+		p.pause() // for good: user space finds its routes itself
+		return
+	}
+	changed := make(chan struct{}, 1)
+	receiver := p.cfg.Supervisor.Tasks()
+	receiver.Go("notices of routes", func() { receiveNotices(ctx, notices, changed) })
+	defer func() {
+		notices.Close()
+		receiver.Wait()
+	}()
+	again := time.NewTicker(recheck)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-again.C:
+			p.refreshHooks()
+		case <-changed:
+			p.onChange(ctx, changed, reroute)
+		}
+	}
+}
+
+// receiveNotices reports that there were notices. Their content does not matter, and one
+// that is lost is reported by the error.
+func receiveNotices(ctx context.Context, from *nl.NetlinkSocket, changed chan<- struct{}) {
+	for ctx.Err() == nil {
+		_, _, err := from.Receive()
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil && !isTransient(err) {
+			return
+		}
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// isTransient reports whether an error of a netlink socket passes: ENOBUFS says that
+// notices were lost.
+func isTransient(err error) bool { return errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EINTR) }
+
+// onChange handles a change, and those that follow it closely.
+func (p *Path) onChange(ctx context.Context, changed <-chan struct{}, reroute func(context.Context) error) {
+	p.pause()
+	defer p.resume()
+	latest := time.After(settleMost)
+	for quiet := false; !quiet; {
+		select {
+		case <-changed:
+		case <-time.After(settle):
+			quiet = true
+		case <-latest:
+			quiet = true
+		case <-ctx.Done():
+			return
+		}
+	}
+	p.refreshHooks()
+	p.epoch.Add(1)
+	if err := reroute(ctx); err != nil && ctx.Err() == nil {
+		p.cfg.Log.Warn("kernel path: sessions stay in user space", "error", err)
+	}
+}
+
+// refreshHooks follows the host's devices.
+func (p *Path) refreshHooks() {
+	changes, err := p.hooks.refresh()
+	if err != nil {
+		p.cfg.Log.Warn("kernel path: devices not followed", "error", err)
+	}
+	for _, change := range changes {
+		p.cfg.Log.Info("kernel path: " + change)
+	}
+}
