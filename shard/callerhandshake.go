@@ -183,6 +183,7 @@ func (s *Shard) inductionOfSession(i uint32, ss *session, d *udp.Datagram, h wir
 	if ss.state != StateEstablished || s.draining {
 		return DropDuplicate
 	}
+	s.refresh(i, ss)
 	if s.callerSilent(ss) {
 		s.counters.inc(CountInductions)
 		s.sendInductionReply(ss.front, d, h)

@@ -167,6 +167,7 @@ func (s *Shard) startCapture(t *capture.Tap, f capture.Filter) (k int, err error
 		}
 		if ss.captures&(1<<k) == 0 {
 			ss.captures |= 1 << k
+			s.leaveKernel(named.Index, ss)
 			one.named++
 		}
 	}
@@ -184,6 +185,7 @@ func (s *Shard) markCapture(k int, t *capture.Tap, from int) int {
 	return s.sessions.slice(from, captureChunks, func(i uint32, ss *session) {
 		if one.wants(s.sessions.cold(i).key) {
 			ss.captures |= 1 << k
+			s.leaveKernel(i, ss)
 		}
 	})
 }
@@ -191,7 +193,12 @@ func (s *Shard) markCapture(k int, t *capture.Tap, from int) int {
 // unmarkCapture removes a capture's mark from the sessions, from a chunk on, and
 // returns the next chunk, 0 at the end.
 func (s *Shard) unmarkCapture(k, from int) int {
-	next := s.sessions.slice(from, captureChunks, func(_ uint32, ss *session) { ss.captures &^= 1 << k })
+	next := s.sessions.slice(from, captureChunks, func(i uint32, ss *session) {
+		ss.captures &^= 1 << k
+		if ss.state == StateEstablished {
+			s.enterKernel(i, ss, false)
+		}
+	})
 	if next == 0 {
 		s.captures.drop(k)
 	}

@@ -83,13 +83,23 @@ const (
 	CountUpstreamsFailed    // upstream sockets that could not be opened
 	CountOffloadLost        // destinations to which superpackets were given up
 
+	// The kernel path. What passes there is counted above as well.
+	CountKernelToBackend   // datagrams forwarded in the kernel, of CountForwardedToBackend
+	CountKernelToCaller    // ... of CountForwardedToCaller
+	CountKernelBytes       // ... of both
+	CountKernelRecords     // records that were read
+	CountKernelRecordsLost // records for which there was no space
+	CountKernelHandovers   // ways handed over while datagrams passed
+	CountKernelNotEntered  // sessions that could not enter
+
 	// Gauges.
-	CountSessions      // sessions in any state
-	CountHalfOpen      // sessions resolving or connecting
-	CountTombstones    // ended sessions not yet freed
-	CountReceiveQueued // bytes of kernel memory of what waits to be received
-	CountSendQueued    // ... and to leave
-	CountBatchBytes    // memory of the batch
+	CountSessions       // sessions in any state
+	CountHalfOpen       // sessions resolving or connecting
+	CountTombstones     // ended sessions not yet freed
+	CountReceiveQueued  // bytes of kernel memory of what waits to be received
+	CountSendQueued     // ... and to leave
+	CountBatchBytes     // memory of the batch
+	CountKernelSessions // sessions in the kernel path
 
 	NumCounters
 )
@@ -153,12 +163,20 @@ var counterNames = [NumCounters]string{
 	CountKernelDrops:             "kernel_drops",
 	CountUpstreamsFailed:         "upstream_failed",
 	CountOffloadLost:             "offload_lost",
+	CountKernelToBackend:         "kernel_to_backend",
+	CountKernelToCaller:          "kernel_to_caller",
+	CountKernelBytes:             "kernel_bytes",
+	CountKernelRecords:           "kernel_records",
+	CountKernelRecordsLost:       "kernel_records_lost",
+	CountKernelHandovers:         "kernel_handovers",
+	CountKernelNotEntered:        "kernel_not_entered",
 	CountSessions:                "sessions",
 	CountHalfOpen:                "half_open",
 	CountTombstones:              "tombstones",
 	CountReceiveQueued:           "receive_queued_bytes",
 	CountSendQueued:              "send_queued_bytes",
 	CountBatchBytes:              "batch_bytes",
+	CountKernelSessions:          "kernel_sessions",
 }
 
 // String returns the counter's name in the API and in metrics.
@@ -195,6 +213,16 @@ func (c *counterSet) add(k Counter, n uint64) { c.local[k] += n }
 // inc counts one. Loop only.
 func (c *counterSet) inc(k Counter) { c.local[k]++ }
 
+// received returns how many datagrams the shard itself has received. Loop only.
+func (c *counterSet) received() uint64 {
+	return c.local[CountReceivedFront] + c.local[CountReceivedBack] - c.local[CountKernelToBackend] - c.local[CountKernelToCaller]
+}
+
+// forwardedBytes returns what the shard itself has forwarded, in bytes. Loop only.
+func (c *counterSet) forwardedBytes() uint64 {
+	return c.local[CountForwardedToBackendBytes] + c.local[CountForwardedToCallerBytes] - c.local[CountKernelBytes]
+}
+
 // publish makes the local numbers visible. Loop only. An unchanged number is
 // not stored again: its cache line stays shared with the readers.
 func (c *counterSet) publish() {
@@ -221,6 +249,7 @@ func (s *Shard) updateGauges() {
 	c.local[CountHalfOpen] = uint64(s.admission.halfOpen)
 	c.local[CountTombstones] = uint64(s.sessions.tombstones)
 	c.local[CountBatchBytes] = uint64(s.batch.Bytes())
+	c.local[CountKernelSessions] = uint64(s.kernel.sessions)
 }
 
 // ratesEvery is how often a shard publishes its backends' rates: often enough for the

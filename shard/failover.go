@@ -199,6 +199,7 @@ func (s *Shard) endLostSlice() (left int) {
 			i := p.nextToEnd - 1
 			ss, cold := s.sessions.at(i), s.sessions.cold(i)
 			p.nextToEnd = cold.next
+			s.refresh(i, ss)
 			switch {
 			case !p.proof.appliesTo(ss, cold):
 			case ss.state == StateEstablished:

@@ -28,6 +28,9 @@ func (s *Shard) toBackend(i uint32, ss *session, p wire.Packet) Counter {
 		s.handleLateFromCaller(ss)
 		return DropClosed
 	}
+	if ss.inKernel {
+		s.relayedUp(i, ss, telemetry.ToBackend, p)
+	}
 	ss.responseUsed = true
 	ss.callerSeen = s.now
 	if ss.unansweredSince == 0 {
@@ -71,7 +74,11 @@ func (s *Shard) toCaller(i uint32, ss *session, p wire.Packet) Counter {
 		s.capture(ss, capture.ToCaller|capture.Received, p)
 		s.handleLateFromBackend(ss, p)
 		return DropClosed
-	case p.Is(wire.TypeHandshake) && repeatsHandshake(ss, p):
+	}
+	if ss.inKernel {
+		s.relayedUp(i, ss, telemetry.ToCaller, p)
+	}
+	if p.Is(wire.TypeHandshake) && repeatsHandshake(ss, p) {
 		s.capture(ss, capture.ToCaller|capture.Received, p)
 		return DropDuplicate
 	}

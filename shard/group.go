@@ -13,6 +13,7 @@ import (
 	"srtrelay/backend"
 	"srtrelay/handshake"
 	"srtrelay/internal/supervise"
+	"srtrelay/shard/kernelpath"
 	"srtrelay/streamid/rules"
 	"srtrelay/udp"
 )
@@ -67,10 +68,16 @@ type Config struct {
 	Events chan<- Event
 	// Log receives what happens to the shards themselves, never to a datagram.
 	Log *slog.Logger
+	// Kernel relays the datagrams of established sessions in the kernel, with a part for
+	// each shard and Places sessions to each. Nil has all relayed by the shards.
+	Kernel *kernelpath.Path
 	// Supervisor recovers panics of what runs in the background for the shards, not
 	// those of the shards. Nil recovers none.
 	Supervisor *supervise.Supervisor
 }
+
+// Places is how many sessions a shard may have memory for.
+func (c *Config) Places() int { return (c.MaxSessions + chunkSize - 1) &^ chunkMask }
 
 // endpointLimit is the most sockets of one side, because a session keeps the index in
 // one byte.
@@ -128,6 +135,11 @@ func Open(cfg Config) (*Group, error) {
 	}
 	g := &Group{cfg: cfg, broken: make(chan error, 1)}
 	origin := time.Now()
+	if cfg.Kernel != nil {
+		if err := cfg.Kernel.SetOrigin(origin); err != nil {
+			return nil, err
+		}
+	}
 	for id := range cfg.Shards {
 		s, err := newShard(id, &g.cfg, origin)
 		if err != nil {
@@ -136,6 +148,9 @@ func Open(cfg Config) (*Group, error) {
 		}
 		s.broken = g.broken
 		s.background = g.background
+		if cfg.Kernel != nil {
+			s.kernel.path = cfg.Kernel.Shard(id)
+		}
 		g.shards = append(g.shards, s)
 	}
 	for _, s := range g.shards {

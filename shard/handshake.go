@@ -193,6 +193,7 @@ func (s *Shard) establish(i uint32, ss *session, response wire.Handshake) {
 	s.noteTerms(i, ss, response)
 	s.counters.inc(CountEstablished)
 	s.outcomes.report(backend.Outcome{Lease: ss.lease, Fate: backend.FateBegan})
+	s.enterKernel(i, ss, true)
 	s.answerCaller(i, ss)
 	s.wheel.Set(i, s.checkDue(i, ss))
 	e := s.sessionEvent(EventSessionBegun, i, ss)
@@ -238,6 +239,7 @@ func (s *Shard) finishRejected(i uint32, ss *session, f backend.Fate) {
 // repeatedConclusion handles a CONCLUSION that repeats one: a retry or a duplicate.
 func (s *Shard) repeatedConclusion(i uint32, ss *session, h wire.Handshake) Counter {
 	s.capture(ss, capture.ToBackend|capture.Received, h)
+	s.refresh(i, ss)
 	cold := s.sessions.cold(i)
 	switch {
 	case ss.state == StateClosing:

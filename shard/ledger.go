@@ -30,9 +30,7 @@ type sessionLedger struct {
 }
 
 // LedgerPlaces is how many records a shard may need.
-func (g *Group) LedgerPlaces() int {
-	return (g.cfg.MaxSessions + chunkSize - 1) &^ chunkMask
-}
+func (g *Group) LedgerPlaces() int { return g.cfg.Places() }
 
 // UseLedger has the shards keep records of their established sessions in a
 // mapped file, which has h's layout and LedgerPlaces to a shard. reserve gives

@@ -39,6 +39,7 @@ func (s *Shard) onTimeout(i uint32) {
 // checkSession ends an established session that is idle or whose backend is silent,
 // and frees what it no longer needs.
 func (s *Shard) checkSession(i uint32, ss *session) {
+	s.refresh(i, ss)
 	cold := s.sessions.cold(i)
 	if cold.replay != nil && s.now >= ss.establishedAt+handshake.ResponseTTL {
 		cold.dropReplay()
@@ -131,6 +132,7 @@ func (s *Shard) silenceDue(since time.Duration, p *peer) time.Duration {
 // endSession makes an established session a tombstone: the one place where it ends.
 // A side that does not know yet gets a SHUTDOWN.
 func (s *Shard) endSession(i uint32, ss *session, cause Cause) {
+	s.leaveKernel(i, ss)
 	ss.toClosing(s.now, cause)
 	s.sessions.cold(i).ended = s.now
 	s.clearRecord(i)

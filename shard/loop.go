@@ -53,11 +53,12 @@ func (s *Shard) turn() bool {
 	if stalled {
 		s.afterStall()
 	}
-	s.admission.budget.begin(s.now, s.counters.local[CountForwardedToBackendBytes]+s.counters.local[CountForwardedToCallerBytes], s.counters.local[CountHandshakes])
-	s.gather.begin(s.now, s.counters.local[CountReceivedFront]+s.counters.local[CountReceivedBack])
+	s.admission.budget.begin(s.now, s.counters.forwardedBytes(), s.counters.local[CountHandshakes])
+	s.gather.begin(s.now, s.counters.received())
 	s.batchFull = false
 	s.snapshot = s.cfg.Registry.Snapshot()
 	s.counters.inc(CountTurns)
+	s.kernelTurn()
 	s.runTasks()
 	busy := false
 	if gap < drainAfter {
@@ -76,6 +77,7 @@ func (s *Shard) turn() bool {
 	s.measure()
 	s.resizeBatch()
 	s.flush()
+	s.offerPending()
 	s.captures.commit()
 	s.updateGauges()
 	s.counters.publish()
@@ -278,6 +280,9 @@ func (s *Shard) nextDue() (time.Duration, bool) {
 		}
 	}
 	if later := s.peers.ratesAt + ratesEvery; len(s.peers.byAddr) > 0 && (!ok || later < due) {
+		due, ok = later, true
+	}
+	if later, runs := s.kernelDue(); runs && (!ok || later < due) {
 		due, ok = later, true
 	}
 	if later, shrinks := s.sizing.due(); shrinks && (!ok || later < due) {

@@ -216,6 +216,7 @@ func (s *Shard) activeSince(ss *session, since time.Duration) bool {
 
 // fillView copies a session.
 func (s *Shard) fillView(i uint32, ss *session, v *View) {
+	s.refresh(i, ss)
 	cold := s.sessions.cold(i)
 	*v = View{
 		ID: SessionID{s.id, i, ss.gen}, State: ss.state.String(),

@@ -90,9 +90,8 @@ func (ss *session) toClosing(now time.Duration, cause Cause) {
 type Flow struct{ Packets, Bytes uint64 }
 
 // session is one caller's connection through the relay. It has no pointers, so that
-// the garbage collector does not scan a hundred thousand of them, and an
-// when it was established one can be handed to another process as plain values. It belongs to
-// its shard.
+// the garbage collector does not scan a hundred thousand of them, and an established one
+// can be handed to another process as plain values. It belongs to its shard.
 //
 // It takes three cache lines: one that datagrams of both directions use, one that
 // the caller's use, and the rest. Among many sessions each line is a cache miss.
@@ -110,6 +109,7 @@ type session struct {
 	inPeer       bool   // the peer has this session: from dial to end
 	publisher    bool   // the caller is a publisher
 	captures     uint8  // a bit for each capture that this session belongs to
+	inKernel     bool   // it is in the kernel path
 	meter        telemetry.Meter
 	isn          uint32
 

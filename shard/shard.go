@@ -71,6 +71,7 @@ type Shard struct {
 	captures          captures
 	ledger            sessionLedger
 	outcomes          outcomes
+	kernel            kernel
 	random            *rand.Rand
 
 	scratch  []byte // the relay's own datagrams, until the next flush

@@ -58,7 +58,11 @@ func (s *Shard) openUpstream(ipv6 bool) error {
 	if ipv6 {
 		ip = netip.IPv6Unspecified()
 	}
-	sock, err := udp.OpenBack(ip, s.cfg.Sockets)
+	options := s.cfg.Sockets
+	if s.kernel.path != nil {
+		options.GRO = false // a train of several sessions would have to go up
+	}
+	sock, err := udp.OpenBack(ip, options)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,372 @@
+package shard
+
+import (
+	"context"
+	"time"
+
+	"srtrelay/addr"
+	"srtrelay/observe/telemetry"
+	"srtrelay/shard/kernelpath"
+	"srtrelay/wire"
+)
+
+// The shard's side of the kernel path (ADR 20). An established session enters it and
+// leaves it with leaveKernel, and what passes there is added to the session, to the
+// counters and to the telemetry by refresh.
+
+const (
+	// sweepEvery is how often what has passed in the kernel is added up: timers, rates
+	// and lists are as old as that.
+	sweepEvery = time.Second
+	// handoverPatience is how long a way may be pending while datagrams come. After that
+	// one has been lost between the program and the shard, and the handover begins anew.
+	handoverPatience = time.Second
+	// recordsPerTurn limits the records that a turn reads: some 0.2 ms.
+	recordsPerTurn = 4096
+	// The time between two reads of the records adapts to their number.
+	recordsSoon, recordsSeldom = 2 * time.Millisecond, 100 * time.Millisecond
+	// recordsFew and recordsMany are how many records of a read make the next one later
+	// or sooner. A ring of 256 KiB has space for 2,900.
+	recordsFew, recordsMany = 256, 1024
+)
+
+// kernel is what a shard keeps for the sessions in the kernel path. It belongs to the
+// loop.
+type kernel struct {
+	path     *kernelpath.Shard // nil without the kernel path
+	sessions int
+	chunks   []*[chunkSize]kernelState
+	pending  []kernelRef // ways of which datagrams have gone up
+
+	sweepAt  time.Duration // when the next chunk of sessions is refreshed
+	chunk    int
+	readAt   time.Duration // when the records are read next
+	readWait time.Duration // the time between reads
+	warnedAt time.Duration // when a session that cannot enter was last logged
+}
+
+// kernelRef names one way of a session.
+type kernelRef struct {
+	index uint32
+	gen   uint32
+	way   telemetry.Way
+}
+
+// kernelState is what a session in the kernel path needs beside its own fields.
+type kernelState struct {
+	entry     kernelpath.Session
+	ways      [2]kernelWay // by telemetry.Way
+	refreshed time.Duration
+}
+
+// kernelWay is what is known of one way of a session.
+type kernelWay struct {
+	taken      kernelpath.Passed // what has been added up
+	data       uint64            // ... of the payloads of data packets
+	exceptions uint32            // records of data packets that have been read
+	handover   kernelpath.Handover
+	waiting    bool          // it is in kernel.pending
+	since      time.Duration // since when
+}
+
+func (k *kernel) state(i uint32) *kernelState {
+	for int(i>>chunkBits) >= len(k.chunks) {
+		k.chunks = append(k.chunks, new([chunkSize]kernelState))
+	}
+	return &k.chunks[i>>chunkBits][i&chunkMask]
+}
+
+// enterKernel has the kernel relay an established session. fresh says that the caller has
+// no answer yet, so that none of its datagrams can be under way. A session that cannot
+// enter stays in user space.
+func (s *Shard) enterKernel(i uint32, ss *session, fresh bool) {
+	k := &s.kernel
+	if k.path == nil || ss.inKernel || ss.captures != 0 {
+		return
+	}
+	if int(i) >= k.path.Places() {
+		s.notEntered(kernelpath.ErrFull)
+		return
+	}
+	st := k.state(i)
+	*st = kernelState{refreshed: s.now, entry: kernelpath.Session{
+		Place: i, Gen: ss.gen,
+		Caller: ss.caller, Front: localEnd(&s.fronts[ss.front]),
+		Upstream: addr.AddrPort{Port: s.backs[ss.upstream].sock.Local().Port()}, Backend: ss.backend,
+		CallerID: ss.callerID, BackendID: ss.backendID,
+	}}
+	if ss.local != (addr.IP{}) {
+		st.entry.Front.IP = ss.local
+	}
+	k.path.Reset(i, ss.gen)
+	for way := range telemetry.Way(2) {
+		s.setSequence(i, ss, way)
+	}
+	if err := k.path.Enter(&st.entry, fresh); err != nil {
+		s.notEntered(err)
+		return
+	}
+	ss.inKernel = true
+	k.sessions++
+}
+
+// notEntered counts a session that stays in user space, and logs why at most once a
+// minute.
+func (s *Shard) notEntered(err error) {
+	s.counters.inc(CountKernelNotEntered)
+	if k := &s.kernel; k.warnedAt == 0 || s.now-k.warnedAt >= time.Minute {
+		k.warnedAt = s.now
+		s.background(func() {
+			s.cfg.Log.Warn("kernel path: a session stays in user space", "shard", s.id, "error", err)
+		})
+	}
+}
+
+// leaveKernel has user space relay a session again, from its next datagram on.
+func (s *Shard) leaveKernel(i uint32, ss *session) {
+	if !ss.inKernel {
+		return
+	}
+	st := s.kernel.state(i)
+	var on [2]bool
+	for way := range st.ways {
+		w := s.kernel.path.Way(i, way)
+		on[way] = w.Mode() == kernelpath.On || st.ways[way].handover.Fresh(w)
+	}
+	s.kernel.path.Leave(&st.entry)
+	s.readRecords()
+	s.refresh(i, ss)
+	for way := range telemetry.Way(2) {
+		if on[way] {
+			s.takeData(ss, &st.ways[way], s.kernel.path.Way(i, int(way)), way)
+		}
+	}
+	ss.inKernel = false
+	s.kernel.sessions--
+}
+
+// setSequence tells the program how far the data packets of a way have come. The way must
+// not be on.
+func (s *Shard) setSequence(i uint32, ss *session, way telemetry.Way) {
+	s.kernel.path.Way(i, int(way)).SetSequence(s.meters.Sequence(&ss.meter, way), s.cfg.Telemetry)
+}
+
+// relayedUp handles a datagram of a session in the kernel path that has come up and is
+// about to be relayed. It must be called before the telemetry sees the datagram.
+func (s *Shard) relayedUp(i uint32, ss *session, way telemetry.Way, p wire.Packet) {
+	w := s.kernel.path.Way(i, int(way))
+	if w.Mode() == kernelpath.On {
+		return // a SHUTDOWN or the like, which goes up by itself
+	}
+	one := &s.kernel.state(i).ways[way]
+	if one.handover.Fresh(w) {
+		s.readRecords()
+		s.takeData(ss, one, w, way)
+	}
+	one.handover.Sent(w, p)
+	if !one.waiting {
+		one.waiting, one.since = true, s.now
+		s.kernel.pending = append(s.kernel.pending, kernelRef{i, ss.gen, way})
+	}
+}
+
+// offerPending offers to the program the ways of which nothing is under way. The outboxes
+// must have been flushed.
+func (s *Shard) offerPending() {
+	k := &s.kernel
+	left := k.pending[:0]
+	for _, ref := range k.pending {
+		ss := s.sessions.at(ref.index)
+		if ss.gen != ref.gen || !ss.inKernel {
+			continue
+		}
+		w, one := k.path.Way(ref.index, int(ref.way)), &k.state(ref.index).ways[ref.way]
+		switch {
+		case one.handover.Complete(w):
+			s.setSequence(ref.index, ss, ref.way)
+			one.handover.Offer(w)
+			s.counters.inc(CountKernelHandovers)
+			one.waiting = false
+			continue
+		case s.now-one.since >= handoverPatience:
+			one.handover.Restart(w)
+			one.since = s.now
+		}
+		left = append(left, ref)
+	}
+	k.pending = left
+}
+
+// kernelTurn reads the records and refreshes sessions, when either is due.
+func (s *Shard) kernelTurn() {
+	k := &s.kernel
+	if k.sessions == 0 {
+		return
+	}
+	if s.cfg.Telemetry && s.now >= k.readAt {
+		s.readRecords()
+	}
+	if s.now < k.sweepAt {
+		return
+	}
+	// A chunk at a time, all of them once per sweepEvery.
+	if k.chunk >= len(s.sessions.chunks) {
+		k.chunk = 0
+	}
+	s.sessions.slice(k.chunk, 1, s.refresh)
+	k.chunk++
+	k.sweepAt = s.now + sweepEvery/time.Duration(len(s.sessions.chunks))
+}
+
+// kernelDue returns when kernelTurn has something to do though nothing arrives.
+func (s *Shard) kernelDue() (time.Duration, bool) {
+	k := &s.kernel
+	if k.sessions == 0 {
+		return 0, false
+	}
+	if s.cfg.Telemetry {
+		return min(k.readAt, k.sweepAt), true
+	}
+	return k.sweepAt, true
+}
+
+// readRecords shows the telemetry the datagrams that have passed in the kernel and are not
+// just the next data packet.
+func (s *Shard) readRecords() {
+	k := &s.kernel
+	n := k.path.Read(recordsPerTurn, s.onRecord)
+	s.counters.add(CountKernelRecords, uint64(n))
+	switch {
+	case n >= recordsMany:
+		k.readWait = max(k.readWait/2, recordsSoon)
+	case n < recordsFew:
+		k.readWait = min(max(2*k.readWait, recordsSoon), recordsSeldom)
+	}
+	k.readAt = s.now + k.readWait
+}
+
+// onRecord handles one record.
+func (s *Shard) onRecord(r *kernelpath.Record) {
+	ss := s.sessions.find(r.Place, r.Gen)
+	if ss == nil || !ss.inKernel {
+		return
+	}
+	way := telemetry.Way(r.Way)
+	if !r.Head.IsControl() {
+		s.kernel.state(r.Place).ways[way].exceptions++
+	}
+	if !s.meters.ObserveHead(&ss.meter, way, r.At, r.Head, r.Length, r.Next) {
+		return
+	}
+	before := s.meters.Sequence(&ss.meter, way.Opposite()).Rexmit
+	s.updateTerms(r.Place, ss, way, r.Head)
+	if s.meters.Sequence(&ss.meter, way.Opposite()).Rexmit != before {
+		// HSv4 negotiates after the handshake. The program learns it with the next offer.
+		s.kernel.path.Way(r.Place, int(way.Opposite())).SetPending()
+	}
+}
+
+// refresh adds what has passed in the kernel to a session.
+func (s *Shard) refresh(i uint32, ss *session) {
+	if !ss.inKernel {
+		return
+	}
+	st := s.kernel.state(i)
+	seen := [2]*time.Duration{telemetry.ToBackend: &ss.callerSeen, telemetry.ToCaller: &ss.backendSeen}
+	for way := range telemetry.Way(2) {
+		w, one := s.kernel.path.Way(i, int(way)), &st.ways[way]
+		now := w.Passed()
+		s.addPassed(ss, way, uint64(now.Packets-one.taken.Packets), now.Bytes-one.taken.Bytes)
+		*seen[way] = max(*seen[way], now.Last)
+		if lost := now.Lost - one.taken.Lost; lost > 0 {
+			s.counters.add(CountKernelRecordsLost, uint64(lost))
+		}
+		one.taken = now
+		if w.Mode() == kernelpath.On || one.handover.Fresh(w) {
+			s.takeData(ss, one, w, way)
+		}
+	}
+	if ss.backendSeen >= ss.callerSeen {
+		ss.unansweredSince = 0
+	} else if ss.unansweredSince <= ss.backendSeen {
+		// The caller has sent since, at the earliest after the last look.
+		ss.unansweredSince = max(ss.backendSeen, st.refreshed)
+	}
+	ss.responseUsed = ss.responseUsed || st.ways[telemetry.ToBackend].taken.Packets > 0
+	st.refreshed = s.now
+}
+
+// addPassed counts datagrams that have passed in the kernel where those are counted that
+// pass the shard.
+func (s *Shard) addPassed(ss *session, way telemetry.Way, packets, bytes uint64) {
+	if packets == 0 {
+		return
+	}
+	c := &s.counters
+	flow := &ss.toBackend
+	counts := [...]Counter{CountReceivedFront, CountForwardedToBackend, CountKernelToBackend}
+	sums := [...]Counter{CountReceivedFrontBytes, CountForwardedToBackendBytes}
+	if way == telemetry.ToCaller {
+		flow = &ss.toCaller
+		counts = [...]Counter{CountReceivedBack, CountForwardedToCaller, CountKernelToCaller}
+		sums = [...]Counter{CountReceivedBackBytes, CountForwardedToCallerBytes}
+	}
+	for _, k := range counts {
+		c.add(k, packets)
+	}
+	for _, k := range sums {
+		c.add(k, bytes)
+	}
+	c.add(CountSent, packets)
+	c.add(CountSentBytes, bytes)
+	c.add(CountKernelBytes, bytes)
+	flow.Packets += packets
+	flow.Bytes += bytes
+	s.peers.slots[ss.peerSlot].bytes += bytes
+}
+
+// takeData shows the telemetry the data packets that have passed in order since the last
+// record. While there are records that have not been read it does nothing.
+func (s *Shard) takeData(ss *session, one *kernelWay, w kernelpath.Way, way telemetry.Way) {
+	if !s.cfg.Telemetry {
+		return
+	}
+	next, bytes, last, exceptions := w.Data()
+	if exceptions != one.exceptions {
+		if w.Passed().Lost == one.taken.Lost {
+			return
+		}
+		one.exceptions = exceptions // some have been lost
+	}
+	s.meters.InOrder(&ss.meter, way, next, bytes-one.data, last)
+	one.data = bytes
+}
+
+// Reroute has every shard resolve the routes of its sessions in the kernel path again,
+// and try again to enter those that could not. It returns when all have.
+func (g *Group) Reroute(ctx context.Context) error {
+	for _, s := range g.shards {
+		for next, again := 0, true; again; again = next != 0 {
+			if err := s.inbox.do(ctx, func(s *Shard) { next = s.rerouteSlice(next) }); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// rerouteSlice handles a chunk of sessions and returns the next one, 0 at the end.
+func (s *Shard) rerouteSlice(from int) int {
+	return s.sessions.slice(from, 1, func(i uint32, ss *session) {
+		switch {
+		case ss.state != StateEstablished:
+		case !ss.inKernel:
+			s.enterKernel(i, ss, false)
+		default:
+			if err := s.kernel.path.Update(&s.kernel.state(i).entry); err != nil {
+				s.leaveKernel(i, ss)
+				s.notEntered(err)
+			}
+		}
+	})
+}
