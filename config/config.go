@@ -84,6 +84,10 @@ type Config struct {
 	SteerByCPU bool
 	// Telemetry turns on the measurement of every session's quality.
 	Telemetry bool
+	// KernelPath says whether established sessions are relayed in the kernel.
+	KernelPath KernelPath
+	// KernelPathAccept passes datagrams to backends of this host on without a redirect.
+	KernelPathAccept bool
 	// GRO and GSO are true for auto: used where the kernel has them.
 	GRO, GSO bool
 	// Rcvbuf and Sndbuf are the socket buffer sizes to ask for, in bytes.

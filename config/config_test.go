@@ -93,6 +93,8 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		{"telemetry", "off"},
 		{"gro", "off"},
 		{"gso", "off"},
+		{"kernel-path", "require"},
+		{"kernel-path-local", "accept"},
 		{"rcvbuf", "512KiB"},
 		{"sndbuf", "4MB"},
 		{"upstream-ports", "64"},
@@ -138,7 +140,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		Redis: Redis{
 			Mode: "single", Addrs: []string{"redis.example:6379"}, DB: 2, Username: "relay", Password: "secret", TLS: true,
 		},
-		Shards: 3, Batch: 1024, BatchWait: 250 * time.Microsecond, Pin: Pin{CPUs: []int{0, 2, 3, 4, 5}}, SteerByCPU: true,
+		Shards: 3, Batch: 1024, BatchWait: 250 * time.Microsecond, Pin: Pin{CPUs: []int{0, 2, 3, 4, 5}}, KernelPath: KernelPathRequire, KernelPathAccept: true, SteerByCPU: true,
 		Rcvbuf: 512 << 10, Sndbuf: 4e6, UpstreamPorts: 64,
 		MaxSessions: 7, MaxSessionsPerSource: 8, MaxHandshakes: 6, MaxHandshakesPerSource: 5,
 		IdleTimeout: time.Minute, BackendSilence: 1500 * time.Millisecond,

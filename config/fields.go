@@ -225,6 +225,16 @@ var fields = []field{
 		set:    setEither(func(c *Config) *bool { return &c.GSO }, "auto"),
 	},
 	{
+		name: "kernel-path", group: groupWorkers, arg: "MODE", def: "off",
+		help: "relay established sessions in the kernel (Linux 6.6): auto, off or require",
+		set:  setKernelPath,
+	},
+	{
+		name: "kernel-path-local", group: groupWorkers, arg: "WAY", def: "redirect",
+		help: "how it reaches backends of this host: redirect, or accept (needs accept_local)",
+		set:  setEither(func(c *Config) *bool { return &c.KernelPathAccept }, "accept", "redirect"),
+	},
+	{
 		name: "rcvbuf", group: groupWorkers, arg: "SIZE", def: "16MiB",
 		help: "receive buffer asked of the kernel per socket",
 		set:  setSize(func(c *Config) *int { return &c.Rcvbuf }, minBuffer, maxBuffer),

@@ -22,6 +22,7 @@ import (
 	"srtrelay/observe/metrics"
 	"srtrelay/observe/streams"
 	"srtrelay/shard"
+	"srtrelay/shard/kernelpath"
 	"srtrelay/udp"
 )
 
@@ -61,6 +62,7 @@ type relay struct {
 	resolver    *balancer.Resolver
 	events      chan shard.Event
 	group       *shard.Group
+	kernel      *kernelpath.Path // nil without the kernel path
 	sinks       eventSinks
 	quality     *metrics.Quality
 	watch       *streams.Watch
@@ -90,6 +92,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	r.startGroup(background)
 	err := r.wait(ctx, drain)
 	r.group.Stop()
+	r.closeKernelPath()
 	select {
 	case late := <-r.group.Broken(): // while it stopped
 		if err == nil {
@@ -126,11 +129,12 @@ func (r *relay) open() (err error) {
 	r.prober.Supervisor = r.supervisor
 	r.resolver = balancer.NewResolver(r.balancer, r.backendRefused, r.prober.Revive, r.supervisor)
 	r.events = make(chan shard.Event, eventQueueSize)
-	if r.group, err = openGroup(r.config, r.registry, r.resolver, r.rules.live(), r.events, r.process); err != nil {
+	if r.group, r.kernel, err = openGroup(r.config, r.registry, r.resolver, r.rules.live(), r.events, r.process); err != nil {
 		return err
 	}
 	if err := r.openAPI(); err != nil {
 		r.group.Close()
+		r.closeKernelPath()
 		return err
 	}
 	return nil
@@ -153,6 +157,13 @@ func (r *relay) openAPI() error {
 	r.connections = api.NewConnections(r.files.apiConnections())
 	r.server = r.newServer()
 	return r.server.Listen(r.config.API)
+}
+
+// closeKernelPath detaches the program. The shards must have ended.
+func (r *relay) closeKernelPath() {
+	if r.kernel != nil {
+		r.kernel.Close()
+	}
 }
 
 // close closes the parts that have no context.
@@ -230,6 +241,9 @@ func (r *relay) tuneRuntime(background context.Context) {
 func (r *relay) startGroup(background context.Context) {
 	r.ledger = openLedger(r.config.SessionLedger, r.group, r.log)
 	r.group.Start()
+	if r.kernel != nil {
+		r.tasks.Loop(background, "kernel path", func(ctx context.Context) { r.kernel.Follow(ctx, r.group.Reroute) })
+	}
 	r.ledger.start(background, r.tasks, r.group)
 	r.state.started.Store(true)
 	c := r.config
