@@ -14,6 +14,13 @@ import (
 	"time"
 )
 
+// The values of Config.KernelPath.
+const (
+	KernelPathAuto    = "auto" // where kernel and rights allow it
+	KernelPathOff     = "off"
+	KernelPathRequire = "require" // the relay does not start without it
+)
+
 // Config holds the settings of a relay. Load returns it; from then on it is read-only,
 // including its slices.
 type Config struct {
@@ -84,8 +91,9 @@ type Config struct {
 	SteerByCPU bool
 	// Telemetry turns on the measurement of every session's quality.
 	Telemetry bool
-	// KernelPath says whether established sessions are relayed in the kernel.
-	KernelPath KernelPath
+	// KernelPath says whether established sessions are relayed in the kernel: auto, off or
+	// require.
+	KernelPath string
 	// KernelPathAccept passes datagrams to backends of this host on without a redirect.
 	KernelPathAccept bool
 	// GRO and GSO are true for auto: used where the kernel has them.

@@ -226,13 +226,15 @@ var fields = []field{
 	},
 	{
 		name: "kernel-path", group: groupWorkers, arg: "MODE", def: "off",
-		help: "relay established sessions in the kernel (Linux 6.6): auto, off or require",
-		set:  setKernelPath,
+		help:   "relay established sessions in the kernel (Linux 6.6): auto, off or require",
+		values: []string{KernelPathAuto, KernelPathOff, KernelPathRequire},
+		set:    setText(func(c *Config) *string { return &c.KernelPath }),
 	},
 	{
 		name: "kernel-path-local", group: groupWorkers, arg: "WAY", def: "redirect",
-		help: "how it reaches backends of this host: redirect, or accept (needs accept_local)",
-		set:  setEither(func(c *Config) *bool { return &c.KernelPathAccept }, "accept", "redirect"),
+		help:   "how it reaches backends of this host: redirect, or accept (needs accept_local)",
+		values: []string{"accept", "redirect"},
+		set:    setEither(func(c *Config) *bool { return &c.KernelPathAccept }, "accept"),
 	},
 	{
 		name: "rcvbuf", group: groupWorkers, arg: "SIZE", def: "16MiB",

@@ -111,26 +111,6 @@ func setFile(at func(*Config) *string) func(*Config, string) error {
 	}
 }
 
-// KernelPath is a value of --kernel-path.
-type KernelPath uint8
-
-// The values of --kernel-path.
-const (
-	KernelPathOff KernelPath = iota
-	KernelPathAuto
-	KernelPathRequire
-)
-
-func setKernelPath(c *Config, text string) error {
-	modes := map[string]KernelPath{"off": KernelPathOff, "auto": KernelPathAuto, "require": KernelPathRequire}
-	mode, ok := modes[text]
-	if !ok {
-		return errors.New("not auto, off or require")
-	}
-	c.KernelPath = mode
-	return nil
-}
-
 func setLevel(c *Config, text string) error {
 	return c.LogLevel.UnmarshalText([]byte(text))
 }
