@@ -37,7 +37,7 @@ var floors = map[string]int{
 
 // tools are tests and tools. They may import anything; nothing of the product
 // imports them, except its tests.
-var tools = []string{"internal/clocale", "internal/need", "internal/openapi", "internal/srsfake", "internal/srttest", "internal/testcert", "e2e", "bench", "scripts"}
+var tools = []string{"internal/clocale", "internal/dnstest", "internal/need", "internal/openapi", "internal/srsfake", "internal/srttest", "internal/testcert", "e2e", "bench", "scripts"}
 
 // owners are imports that stay in one room, by prefix; or in two, with a space
 // between.

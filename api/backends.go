@@ -46,7 +46,7 @@ func DescribeBackends(k BackendStates) []answer.Backend {
 		}
 		late := b.Late(k.Now)
 		e := answer.Backend{
-			ID: string(b.ID), Address: addressOf(b), Problem: b.Problem, Alive: !b.Down && !late, Late: late,
+			ID: string(b.ID), Address: addressOf(b), Name: nameOf(b), Left: !b.LeftAt.IsZero(), Backup: int(b.Backup), Problem: b.Problem, Alive: !b.Down && !late, Late: late,
 			Draining: b.Draining, Source: string(b.Source),
 			RegisteredAt: b.Added.UTC(), UpdatedAt: updated.UTC(), ExpiresAt: b.Expires.UTC(),
 			Sessions: k.Loads[b.ID].Sessions, Streams: k.Loads[b.ID].Streams, Bitrate: k.Bitrates[b.ID],
@@ -62,6 +62,15 @@ func DescribeBackends(k BackendStates) []answer.Backend {
 		all = append(all, e)
 	}
 	return all
+}
+
+// nameOf returns the name of the configuration that a backend belongs to, "" for one
+// that was given by its address or not at all.
+func nameOf(b backend.Backend) string {
+	if b.Source != backend.SourceStatic || b.Addr.IsValid() && b.Host == string(b.ID) {
+		return ""
+	}
+	return b.Host
 }
 
 // addressOf returns a backend's address, "" while its name does not resolve.

@@ -40,14 +40,22 @@ type Registration struct {
 type Backend struct {
 	ID     ID
 	Source Source
-	// Host is the operator's host:port; a name is resolved to Addr.
+	// Host is the operator's host:port or srv://NAME. Addr is one of a name's
+	// addresses.
 	Host string
-	// Addr is where handshakes and datagrams go. It is the zero AddrPort while
-	// a static backend's name does not resolve; then the backend is down.
+	// Addr is where handshakes and datagrams go. It is the zero AddrPort of the
+	// backend that stands for a name without addresses, which is down.
 	Addr netip.AddrPort
-	// Problem says why there is no Addr, or why the relay does not use the
-	// name's present address; "" for none.
+	// Problem says why there is no Addr, or why the name could not be looked up
+	// again; "" for none.
 	Problem string
+	// LeftAt is when its name ceased to have Addr, zero while the name has it. Such
+	// a backend keeps its streams, and gets new ones only if there is no other.
+	LeftAt time.Time
+	// Backup is 0 for a backend that takes part in every choice. One of 1 gets new
+	// streams only if none of 0 can take them, and so on: the order of the
+	// priorities of SRV records.
+	Backup uint8
 	// KeyLen is the key length that the backend advertises in its INDUCTION
 	// reply: 2, 3 or 4 for AES-128, 192 or 256, 0 for none or not yet known.
 	KeyLen uint16

@@ -115,12 +115,13 @@ func (r *Registry) FindOwn() (b Backend, found bool) {
 
 // Recheck checks the addresses of all backends again, because the host may have
 // got another address, and returns the backends that do not pass any more. It
-// removes them; a static one stays without an address until a look-up finds one
-// that passes.
+// removes them; a static address, and a name without another one, stays without an
+// address until one passes.
 func (r *Registry) Recheck() []Backend {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var refused, left []Backend
+	standIns := make(map[string]Backend) // for names that lose an address
 	for _, b := range r.Snapshot().Backends {
 		err := r.filter.check(b.Addr)
 		if err != nil {
@@ -129,9 +130,16 @@ func (r *Registry) Recheck() []Backend {
 		switch {
 		case err == nil:
 			left = append(left, b)
-		case b.Source == SourceStatic:
+		case b.Source == SourceStatic && string(b.ID) == b.Host:
 			b.Problem = b.Addr.String() + " " + err.Error()
 			b.Addr, b.Down = netip.AddrPort{}, true
+			left = append(left, b)
+		case b.Source == SourceStatic:
+			standIns[b.Host] = r.standIn(b.Host, b.Addr.String()+" "+err.Error(), b.Added)
+		}
+	}
+	for host, b := range standIns {
+		if !slices.ContainsFunc(left, func(b Backend) bool { return b.Host == host }) {
 			left = append(left, b)
 		}
 	}

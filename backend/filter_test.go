@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 )
@@ -67,17 +68,16 @@ func TestOwnAddressIsNoBackend(t *testing.T) {
 	}
 	r := NewRegistry()
 	r.SetOwnAddrs(netip.MustParseAddrPort("0.0.0.0:10080"))
-	b := Backend{ID: "name.test:10080", Source: SourceStatic, Host: "name.test:10080", Down: true}
-	if err := r.Put(b); err != nil {
+	if err := r.AddStatic([]string{"name.test:10080"}, noon); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	r.ResolveNames(ctx, ResolveOptions{
-		Lookup: func(context.Context, string, string) ([]netip.Addr, error) { return []netip.Addr{lo}, nil },
-		OnMove: func(b Backend) { t.Errorf("a name moved to %s", b.Addr); cancel() },
-		OnFail: func(b Backend) {
-			if b.Problem != "name resolves to 127.0.0.1:10080, which is the relay itself" {
-				t.Error(b.Problem)
+		Lookup:  func(context.Context, string, string) ([]netip.Addr, error) { return []netip.Addr{lo}, nil },
+		OnFound: func(b Backend) { t.Errorf("a name is at %s", b.Addr); cancel() },
+		OnFail: func(_, problem string, _ int) {
+			if problem != "name resolves to 127.0.0.1:10080, which is the relay itself" {
+				t.Error(problem)
 			}
 			cancel()
 		},
@@ -147,5 +147,30 @@ func TestLocalAddressesAreRemembered(t *testing.T) {
 	}
 	if _, err := net.InterfaceAddrs(); err == nil && len(g.hostAddrs) == 0 {
 		t.Error("knows no address of this machine")
+	}
+}
+
+// A name whose address becomes the machine's own has its other addresses, or none.
+func TestRecheckOfNames(t *testing.T) {
+	r := statics(t, "one.test:10080", "two.test:10080")
+	r.SetOwnAddrs(netip.MustParseAddrPort("0.0.0.0:10080"))
+	r.filter.hostAddrs, r.filter.readAt = nil, time.Now().Add(time.Hour)
+	found := func(ips ...string) (all []foundAt) {
+		for _, ip := range ips {
+			all = append(all, foundAt{addr: netip.AddrPortFrom(netip.MustParseAddr(ip), 10080)})
+		}
+		return all
+	}
+	r.follow("one.test:10080", found("192.0.2.1"), noon)
+	r.follow("two.test:10080", found("192.0.2.2", "192.0.2.3"), noon)
+	r.filter.hostAddrs = []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")}
+	if refused := r.Recheck(); len(refused) != 2 {
+		t.Errorf("%+v", refused)
+	}
+	if got, want := listed(r), []string{"192.0.2.3:10080", "one.test:10080"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if b := find(t, r, "one.test:10080"); !b.Down || b.Problem != "192.0.2.1:10080 is the relay itself" {
+		t.Errorf("%+v", b)
 	}
 }

@@ -101,9 +101,10 @@ func (r *Registry) Expire(now time.Time, keep time.Duration) []Backend {
 	return gone
 }
 
-// RunExpiry calls Expire and Recheck periodically until ctx ends, and gone for
-// each backend that they removed, with the reason.
-func (r *Registry) RunExpiry(ctx context.Context, gone func(b Backend, why string)) {
+// RunExpiry calls Expire, ExpireLeft and Recheck periodically until ctx ends, and gone
+// for each backend that they removed, with the reason. inUse reports whether a backend
+// has sessions.
+func (r *Registry) RunExpiry(ctx context.Context, inUse func(ID) bool, gone func(b Backend, why string)) {
 	tick := time.NewTicker(expireInterval)
 	defer tick.Stop()
 	for {
@@ -113,6 +114,9 @@ func (r *Registry) RunExpiry(ctx context.Context, gone func(b Backend, why strin
 		case now := <-tick.C:
 			for _, b := range r.Expire(now, keepLate) {
 				gone(b, "no heartbeat")
+			}
+			for _, b := range r.ExpireLeft(now, inUse) {
+				gone(b, "its name no longer has its address")
 			}
 			for _, b := range r.Recheck() {
 				gone(b, ErrSelf.Error())

@@ -77,7 +77,7 @@ func TestAge(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var loop sync.WaitGroup
 		gone := make(chan time.Duration)
-		loop.Go(func() { r.RunExpiry(ctx, func(Backend, string) { gone <- time.Since(begin) }) })
+		loop.Go(func() { r.RunExpiry(ctx, notInUse, func(Backend, string) { gone <- time.Since(begin) }) })
 		if after := <-gone; after <= ttl+keepLate || after > ttl+keepLate+expireInterval {
 			t.Errorf("gone after %v", after)
 		}

@@ -15,8 +15,7 @@ import (
 // locked for nobody, and the loop goes on.
 func TestPanicOfAFollower(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := NewRegistry()
-		r.Put(Backend{ID: "a", Source: SourceStatic, Host: "a.test:1", Addr: netip.MustParseAddrPort("10.0.0.1:1")})
+		r := statics(t, "a.test:1")
 		r.Put(Backend{ID: "late", Source: SourceRegistered, Expires: time.Now()})
 		s := supervise.New(slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -30,16 +29,16 @@ func TestPanicOfAFollower(t *testing.T) {
 					}
 					return []netip.Addr{netip.MustParseAddr("10.0.0.2")}, nil
 				},
-				OnMove:     func(Backend) { moves++; panic("moved") },
-				OnFail:     func(Backend) {},
+				OnFound:    func(Backend) { moves++; panic("found") },
+				OnFail:     func(string, string, int) {},
 				OnFirst:    func() { tried++ },
 				Supervisor: s,
 			})
 		})
-		tasks.Loop(ctx, "heartbeats", func(ctx context.Context) { r.RunExpiry(ctx, func(Backend, string) { panic("gone") }) })
+		tasks.Loop(ctx, "heartbeats", func(ctx context.Context) { r.RunExpiry(ctx, notInUse, func(Backend, string) { panic("gone") }) })
 		time.Sleep(keepLate + 3*refreshInterval)
 		synctest.Wait()
-		if b := find(t, r, "a"); b.Addr.String() != "10.0.0.2:1" || moves != 1 || tried != 1 {
+		if b := find(t, r, "10.0.0.2:1"); b.Addr.String() != "10.0.0.2:1" || moves != 1 || tried != 1 {
 			t.Errorf("at %v after %d moves, tried %d times", b.Addr, moves, tried)
 		}
 		if _, known := r.Snapshot().Find("late"); known {

@@ -45,6 +45,7 @@ type Registry struct {
 	// replaced is when another registration replaced a process.
 	replaced map[ID]time.Time
 	watchers map[*Watcher]struct{}
+	names    map[string]*named // by Host
 	filter   addrFilter
 }
 
@@ -54,6 +55,7 @@ func NewRegistry() *Registry {
 		liveness: make(map[ID]*liveness),
 		replaced: make(map[ID]time.Time),
 		watchers: make(map[*Watcher]struct{}),
+		names:    make(map[string]*named),
 	}
 	r.current.Store(new(Snapshot))
 	return r
@@ -146,18 +148,42 @@ func (r *Registry) MarkDownQuiet(id ID) (fell bool) {
 	return fell
 }
 
-// SetDraining sets whether the operator wants no new streams on a backend. It
-// reports whether the backend is known. A server that restarts is not draining any
-// more, because it registers anew; a static backend stays as it was set.
+// SetDraining sets whether the operator wants no new streams on a backend, or on all
+// backends of a name. It reports whether there are any. A server that restarts is not
+// draining any more, because it registers anew; a static backend stays as it was set.
 func (r *Registry) SetDraining(id ID, draining bool) (known bool) {
-	r.update(id, func(b *Backend) { known, b.Draining = true, draining })
-	return known
+	return r.updateNamed(id, func(b *Backend) { b.Draining = draining })
 }
 
-// SetWeight sets a backend's share of new streams, at least 1. It reports whether
-// the backend is known.
+// SetWeight sets a backend's share of new streams, at least 1, or that of each backend
+// of a name. It reports whether there are any.
 func (r *Registry) SetWeight(id ID, weight int) (known bool) {
-	r.update(id, func(b *Backend) { known, b.Weight = true, max(weight, 1) })
+	r.mu.Lock()
+	if n := r.names[string(id)]; n != nil {
+		n.weight = max(weight, 1)
+	}
+	r.mu.Unlock()
+	return r.updateNamed(id, func(b *Backend) { b.Weight = max(weight, 1) })
+}
+
+// updateNamed changes the backend of an ID and the backends of a name. It reports
+// whether there are any.
+func (r *Registry) updateNamed(id ID, fn func(*Backend)) (known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all, changed := slices.Clone(r.Snapshot().Backends), false
+	for i := range all {
+		b := &all[i]
+		if b.ID != id && (b.Source != SourceStatic || b.Host != string(id)) {
+			continue
+		}
+		was := *b
+		fn(b)
+		known, changed = true, changed || *b != was
+	}
+	if changed {
+		r.publish(all)
+	}
 	return known
 }
 

@@ -1,17 +1,20 @@
 package backend
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 	"time"
 )
 
-// AddStatic adds the backends of the configuration, each a host:port, as down: they
-// get streams once they have answered a probe. A backend whose host is a name has
-// no address until ResolveNames has looked it up. An error means a wrong
-// configuration: no host:port, or an address that no backend can have.
+// AddStatic adds the backends of the configuration as down: they get streams once they
+// have answered a probe. Each is a host:port or srv://NAME. An address is one backend.
+// A name is a backend without an address until ResolveNames has looked it up, and then
+// one for each of its addresses. An error means a wrong configuration: none of these
+// forms, or an address that no backend can have.
 func (r *Registry) AddStatic(hosts []string, now time.Time) error {
 	for _, host := range hosts {
 		e, err := parseEndpoint(host)
@@ -25,19 +28,31 @@ func (r *Registry) AddStatic(hosts []string, now time.Time) error {
 		if err := r.Put(b); err != nil {
 			return fmt.Errorf("backend %q: %w", host, err)
 		}
+		if !e.ip.IsValid() {
+			r.addName(host)
+		}
 	}
 	return nil
 }
 
-// endpoint is a host:port of the configuration.
+// srvScheme stands before a name whose SRV records name the backends.
+const srvScheme = "srv://"
+
+// endpoint is a host:port of the configuration, or a name with SRV records.
 type endpoint struct {
 	name string     // "" for an address
 	ip   netip.Addr // invalid for a name
-	port uint16
+	port uint16     // 0 for a name with SRV records
 }
 
-func parseEndpoint(hostport string) (endpoint, error) {
-	host, portText, err := net.SplitHostPort(hostport)
+func parseEndpoint(text string) (endpoint, error) {
+	if name, ok := strings.CutPrefix(text, srvScheme); ok {
+		if name == "" {
+			return endpoint{}, errors.New("name missing")
+		}
+		return endpoint{name: name}, nil
+	}
+	host, portText, err := net.SplitHostPort(text)
 	if err != nil {
 		return endpoint{}, err
 	}

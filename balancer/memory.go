@@ -194,6 +194,13 @@ func (m *Memory) Bindings() []Binding {
 	return all
 }
 
+// InUse reports whether a backend has sessions.
+func (m *Memory) InUse(id backend.ID) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.load[id] > 0
+}
+
 // Loads returns the loads of the backends that have any.
 func (m *Memory) Loads() map[backend.ID]Load {
 	m.mu.Lock()

@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"srtrelay/backend"
@@ -14,6 +15,7 @@ type standing uint8
 const (
 	standingSound       standing = iota
 	standingSuspect              // it did not answer somebody
+	standingLeft                 // its name ceased to have its address
 	standingEjected              // it fails its callers as others do not
 	standingFailed               // this caller has just failed there
 	standingUnavailable          // it takes no streams
@@ -23,6 +25,8 @@ func (s standing) why() string {
 	switch s {
 	case standingSuspect:
 		return ", among backends in doubt, for there are no others"
+	case standingLeft:
+		return ", among backends whose name has other addresses now, for none of these takes it"
 	case standingEjected:
 		return ", among ejected backends, for there are no others"
 	case standingFailed:
@@ -39,17 +43,20 @@ func (m *Memory) standing(b *backend.Backend, q backend.Query, failures *callerF
 		return standingFailed
 	case m.isBarred(b.ID, now.Sub(m.origin)):
 		return standingEjected
+	case !b.LeftAt.IsZero():
+		return standingLeft
 	case b.Suspect:
 		return standingSuspect
 	}
 	return standingSound
 }
 
-// gatherCandidates sets candidates to the backends of the best standing. It returns
-// that standing, and a text about a backend that was skipped because it is ejected.
+// gatherCandidates sets candidates to the backends of the best standing, and of these to
+// the ones that are no backups, if there are any. It returns that standing, and a text
+// about a backend that was skipped because it is ejected.
 func (m *Memory) gatherCandidates(snap *backend.Snapshot, q backend.Query, who identity) (best standing, skipped string) {
 	now, failures := m.now(), m.evidence.failuresOf(who)
-	best = standingUnavailable
+	best, backup := standingUnavailable, uint8(math.MaxUint8)
 	m.candidates = m.candidates[:0]
 	for i := range snap.Backends {
 		b := &snap.Backends[i]
@@ -57,15 +64,18 @@ func (m *Memory) gatherCandidates(snap *backend.Snapshot, q backend.Query, who i
 		if s == standingEjected {
 			skipped = fmt.Sprintf("; %s is ejected", b.ID)
 		}
-		if s < best {
-			best, m.candidates = s, m.candidates[:0]
+		if s < best || s == best && b.Backup < backup {
+			best, backup, m.candidates = s, b.Backup, m.candidates[:0]
 		}
-		if s == best && s != standingUnavailable {
+		if s == best && b.Backup == backup && s != standingUnavailable {
 			m.candidates = append(m.candidates, b)
 		}
 	}
 	if best == standingEjected {
 		skipped = ""
+	}
+	if backup > 0 && len(m.candidates) > 0 {
+		skipped = ", a backup by its SRV record, for no other takes it" + skipped
 	}
 	return best, skipped
 }

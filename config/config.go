@@ -53,7 +53,8 @@ type Config struct {
 	ReadToken string
 	// MetricsStreams is the number of streams with metrics of their own.
 	MetricsStreams int
-	// Backends are the static backends as host:port. Names are not resolved.
+	// Backends are the static backends as host:port or srv://NAME. Names are not
+	// resolved.
 	Backends []string
 	// Weights are the weights of static backends other than 1.
 	Weights map[string]int

@@ -121,7 +121,7 @@ var fields = []field{
 	},
 	{
 		name: "backend", group: groupBack, arg: "URL", shown: "none",
-		help:    "static backend, srt://host:port, with ?weight=N for N times the streams of others; repeatable",
+		help:    "static backend, srt://host:port, ?weight=N for N times the streams, or srv://NAME of SRV records; repeatable",
 		aliases: []string{"PROXY_DEFAULT_BACKEND_{ENABLED,IP,SRT}"}, // see readDefaultBackend
 		set:     setBackend,
 		reset:   func(c *Config) { c.Backends, c.Weights = nil, nil },

@@ -119,8 +119,15 @@ func parseAPI(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(ip, e.port), nil
 }
 
-// parseBackend reads a backend as host:port, the host a name or an address.
+// srvScheme stands before a name whose SRV records name the backends.
+const srvScheme = "srv://"
+
+// parseBackend reads a backend as host:port, the host a name or an address, or as
+// srv://NAME.
 func parseBackend(text string) (string, error) {
+	if len(text) >= len(srvScheme) && strings.EqualFold(text[:len(srvScheme)], srvScheme) {
+		return parseSRV(text)
+	}
 	e, err := parseEndpoint(text, "srt", "udp")
 	if err != nil {
 		return "", err
@@ -146,6 +153,25 @@ func parseBackend(text string) (string, error) {
 		return "", errors.New("not a host name")
 	}
 	return net.JoinHostPort(host, strconv.Itoa(int(e.port))), nil
+}
+
+// defaultService is put before a name of SRV records that has no service of its own.
+const defaultService = "_srt._udp."
+
+// parseSRV reads srv://NAME. A name with neither service nor protocol means those of SRT.
+func parseSRV(text string) (string, error) {
+	name := strings.TrimSuffix(strings.ToLower(text[len(srvScheme):]), "/")
+	switch {
+	case name == "":
+		return "", errors.New("name missing")
+	case strings.ContainsAny(name, ":/?#@ "):
+		return "", errors.New("takes a name only: the ports are in its SRV records")
+	case !isHostname(name):
+		return "", errors.New("not a host name")
+	case !strings.HasPrefix(name, "_"):
+		name = defaultService + name
+	}
+	return srvScheme + name, nil
 }
 
 // isHostname reports whether s can be a host name. Container networks use underscores.

@@ -44,6 +44,9 @@ func setBackend(c *Config, text string) error {
 	if !weighted {
 		return nil
 	}
+	if strings.HasPrefix(b, srvScheme) {
+		return errors.New("the weights of SRV records count, not one here")
+	}
 	n, err := strconv.Atoi(weight)
 	if err != nil || n < 1 || n > maxWeight {
 		return fmt.Errorf("weight is not a number from 1 to %d", maxWeight)

@@ -67,22 +67,27 @@ func addStaticBackends(r *backend.Registry, c config.Config) error {
 func resolveNames(ctx context.Context, r *backend.Registry, p process, tried func()) {
 	log := p.log
 	r.ResolveNames(ctx, backend.ResolveOptions{
-		Lookup:  net.DefaultResolver.LookupNetIP,
-		OnFirst: tried,
+		Lookup:    net.DefaultResolver.LookupNetIP,
+		LookupSRV: net.DefaultResolver.LookupSRV,
+		OnFirst:   tried,
 
 		Supervisor: p.supervisor,
-		OnMove: func(b backend.Backend) {
-			log.Info("backend has a new address", "backend", string(b.ID), "address", b.Addr)
+		OnFound: func(b backend.Backend) {
+			log.Info("backend name has an address", "name", b.Host, "backend", string(b.ID))
 		},
-		OnFail: func(b backend.Backend) {
-			log.Warn("backend name of no use", "backend", string(b.ID), "error", b.Problem, "address_kept", shownAddr(b.Addr))
+		OnLeft: func(b backend.Backend) {
+			log.Info("backend name has an address no more", "name", b.Host, "backend", string(b.ID))
+		},
+		OnFail: func(host, problem string, kept int) {
+			log.Warn("backend name of no use", "name", host, "error", problem, "addresses_kept", kept)
 		},
 	})
 }
 
-// expireBackends removes backends whose heartbeat is long overdue, until ctx ends.
-func expireBackends(ctx context.Context, r *backend.Registry, log *slog.Logger) {
-	r.RunExpiry(ctx, func(b backend.Backend, why string) {
+// expireBackends removes backends whose heartbeat is long overdue, or whose name has
+// another address, until ctx ends.
+func expireBackends(ctx context.Context, r *backend.Registry, inUse func(backend.ID) bool, log *slog.Logger) {
+	r.RunExpiry(ctx, inUse, func(b backend.Backend, why string) {
 		log.Info("backend forgotten", "backend", string(b.ID), "address", b.Addr, "reason", why)
 	})
 }

@@ -198,7 +198,9 @@ func (r *relay) startTasks(ctx, background context.Context) {
 		followChanges(ctx, r.registry, r.balancer.memory.Ejections, r.sinks.feed.Publish, r.log)
 	})
 	r.tasks.Loop(background, "samples", r.watch.Run)
-	r.tasks.Loop(background, "heartbeats", func(ctx context.Context) { expireBackends(ctx, r.registry, r.log) })
+	r.tasks.Loop(background, "heartbeats", func(ctx context.Context) {
+		expireBackends(ctx, r.registry, r.balancer.memory.InUse, r.log)
+	})
 	r.tasks.Loop(background, "rules", func(ctx context.Context) { r.rules.watch(ctx, r.sinks.publishRulesReload, r.log) })
 	r.tasks.Loop(background, "backend rates", func(ctx context.Context) { r.bitrates.follow(ctx, r.group) })
 	if r.certificate != nil {

@@ -17,10 +17,17 @@ type BackendList struct {
 // Backend is an SRT server.
 type Backend struct {
 	ID string `json:"id"`
-	// Address is "" while the backend's name does not resolve.
+	// Address is "" for a name without addresses.
 	Address string `json:"address"`
-	// Problem says why there is no address, or why the name's present address is not
-	// used; "" for no problem.
+	// Name is the name of the configuration to which the address belongs, "" for
+	// none. Left is true after the name has ceased to have the address.
+	Name string `json:"name,omitempty"`
+	Left bool   `json:"left,omitempty"`
+	// Backup is 0 for a backend that takes part in every choice; of the others, those
+	// with the least are the first to step in.
+	Backup int `json:"backup,omitempty"`
+	// Problem says why there is no address, or why the name could not be looked up
+	// again; "" for no problem.
 	Problem  string `json:"problem,omitempty"`
 	Alive    bool   `json:"alive"`
 	Late     bool   `json:"late"`

@@ -24,8 +24,8 @@ const (
 	probeKey     = "srtrelay-try"
 )
 
-// The name of a static backend is staticPrefix and its host, so that relays with the same
-// --backend share one entry.
+// The name of a static backend is staticPrefix and its ID, which is its address, so that
+// relays with the same --backend share one entry.
 const (
 	staticServer = "srtrelay"
 	staticPrefix = staticServer + "-static-"
@@ -62,7 +62,7 @@ func recordOf(b backend.Backend, now time.Time) record {
 	g := b.Registration
 	if g == nil {
 		return record{
-			IP: b.Addr.Addr().String(), Server: staticServer, Service: "static", PID: b.Host,
+			IP: b.Addr.Addr().String(), Server: staticServer, Service: "static", PID: string(b.ID),
 			SRT: []string{strconv.Itoa(int(b.Addr.Port()))}, UpdateAt: now,
 		}
 	}
@@ -168,7 +168,7 @@ func ownKey(b backend.Backend) string {
 	case b.Registration != nil:
 		return serverKey(b.Registration.ID())
 	case b.Source == backend.SourceStatic:
-		return serverKey(staticPrefix + backend.ID(b.Host))
+		return serverKey(staticPrefix + b.ID)
 	}
 	return serverKey(b.ID)
 }

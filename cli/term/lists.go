@@ -138,6 +138,8 @@ func health(v answer.Backend) string {
 		return "returning"
 	case v.Ejected:
 		return "ejected"
+	case v.Left:
+		return "left"
 	}
 	return "alive"
 }
@@ -146,7 +148,7 @@ func backendSeverity(v answer.Backend) severity {
 	switch {
 	case !v.Alive:
 		return severityCritical
-	case v.Draining, v.Ejected:
+	case v.Draining, v.Ejected, v.Left:
 		return severityWarning
 	}
 	return severityNone

@@ -135,6 +135,12 @@ func (s Formatter) Backend(b answer.Backend) string {
 	var p pairs
 	p.add("backend", answer.Printable(b.ID))
 	p.add("address", b.Address)
+	switch {
+	case b.Left:
+		p.add("name", answer.Printable(b.Name)+", which has other addresses now")
+	case b.Name != "":
+		p.add("name", answer.Printable(b.Name))
+	}
 	p.add("health", health(b))
 	if b.Problem != "" {
 		p.add("problem", answer.Printable(b.Problem))
