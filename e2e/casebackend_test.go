@@ -42,7 +42,7 @@ func TestCase04SilentBackend(t *testing.T) {
 	c.await("handshake freed", func(st stats) bool { return st["half_open"] == 0 })
 }
 
-// The second leg repeats itself: a gosrt caller sends nothing twice.
+// The backend leg repeats itself: a gosrt caller sends nothing twice.
 func TestCase05FirstLegDatagramLost(t *testing.T) {
 	t.Parallel()
 	for name, dir := range map[string]struct {

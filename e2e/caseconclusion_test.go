@@ -114,8 +114,8 @@ func TestCase06DuplicateConclusionIsReplayedOnce(t *testing.T) {
 	}
 }
 
-// However often a caller asks while the second leg is pending, there is one
-// second leg.
+// However often a caller asks while the backend leg is pending, there is one
+// backend leg.
 func TestCase07DuplicateConclusionWhilePending(t *testing.T) {
 	t.Parallel()
 	l := startEcho(t)
@@ -145,7 +145,7 @@ func TestCase07DuplicateConclusionWhilePending(t *testing.T) {
 		}
 	}
 	if len(sources) != 1 {
-		t.Errorf("second legs from %v", sources)
+		t.Errorf("backend legs from %v", sources)
 	}
 }
 

@@ -86,7 +86,7 @@ func TestCase32TimestampsAdvance(t *testing.T) {
 		}
 		return all
 	}
-	await(t, l, "second copy of the second leg", func() bool { return len(conclusions()) >= 3 })
+	await(t, l, "second copy of the backend leg", func() bool { return len(conclusions()) >= 3 })
 	l.SilentConclusion(false)
 	first, second := conclusions()[0], conclusions()[2] // 500 ms apart
 	grown := stamp(second.Packet) - stamp(first.Packet)

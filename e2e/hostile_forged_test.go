@@ -56,7 +56,7 @@ func (g *siege) forged(v victim) (from, to netip.AddrPort, b []byte) {
 		return caller, g.addr, h
 	case 3: // from the caller, its own handshake from the start
 		return caller, g.addr, v.s.Induction()
-	case 4: // from the backend, a reply of the second leg that comes again
+	case 4: // from the backend, a reply of the backend leg that comes again
 		h := v.s.Induction()
 		h.Packet().SetDestID(v.s.ID())
 		return backend, v.conn.Source, h

@@ -91,7 +91,7 @@ func (l *leg) phase(want Phase) {
 	}
 }
 
-// dial starts leg 2 and takes the INDUCTION.
+// dial starts the leg and takes the INDUCTION.
 func (l *leg) dial(now time.Duration) {
 	l.Helper()
 	l.x.Dial(now, backend4, nonce)

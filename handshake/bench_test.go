@@ -42,7 +42,7 @@ func BenchmarkConclusion(b *testing.B) {
 	}
 }
 
-// A whole second leg: what is kept of the caller, INDUCTION and CONCLUSION
+// A whole backend leg: what is kept of the caller, INDUCTION and CONCLUSION
 // towards the backend, and its answer.
 func BenchmarkBackendLeg(b *testing.B) {
 	for name, known := range map[string]bool{"cookie known": true, "cookie asked for": false} {

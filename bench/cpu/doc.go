@@ -1,5 +1,5 @@
 // Package cpu reads from /proc how much CPU the machine and single processes
-// have used, and what passed between two readings.
+// have used between two readings.
 //
 // It must not know what is measured.
 package cpu

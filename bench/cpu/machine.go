@@ -17,13 +17,12 @@ type Times struct {
 	User, Nice, System, Idle, IOWait, IRQ, SoftIRQ, Steal time.Duration
 }
 
-// Ticked is what the kernel's accounting assigned to work. Where the kernel
-// accounts by timer tick this is a sample: whoever runs when the tick comes
-// is charged a whole one.
+// Ticked is the time that the kernel's accounting assigned to work. If the kernel accounts
+// by timer tick, this is a sample: the thread that runs at the tick gets a whole one.
 func (t Times) Ticked() time.Duration { return t.User + t.Nice + t.System + t.IRQ + t.SoftIRQ }
 
-// Quiet is what was no work of this machine: idle, waiting for a disk, or
-// taken by the hypervisor. With NO_HZ the kernel measures idle time by the
+// Quiet is the time in which this machine did no work: it was idle, waited for a disk, or
+// the hypervisor took it. With NO_HZ the kernel measures idle time by the
 // clock, so that wall time less Quiet is exact where Ticked is sampled.
 func (t Times) Quiet() time.Duration { return t.Idle + t.IOWait + t.Steal }
 

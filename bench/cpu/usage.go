@@ -2,15 +2,15 @@ package cpu
 
 import "time"
 
-// Reading is one look at the machine and at some processes.
+// Reading is the CPU time of the machine and of some processes at one moment.
 type Reading struct {
 	At    time.Time
 	CPUs  []Times
 	Procs map[string]time.Duration
 }
 
-// Read looks at the machine and at the processes, which are named by the
-// caller. A process that is gone counts as none.
+// Read reads the CPU time of the machine and of the processes, by the caller's names for
+// them. A process that is gone has none.
 func Read(procs map[string][]int) (Reading, error) {
 	r := Reading{Procs: map[string]time.Duration{}}
 	for name, pids := range procs {
@@ -26,7 +26,7 @@ func Read(procs map[string][]int) (Reading, error) {
 	return r, err
 }
 
-// Usage is what happened between two readings.
+// Usage is the CPU time between two readings.
 type Usage struct {
 	Wall time.Duration
 	// Busy is wall time of all CPUs less what was idle, waiting or stolen.
@@ -40,7 +40,7 @@ type Usage struct {
 	Procs   map[string]time.Duration
 }
 
-// Between returns what passed from the first to the second reading.
+// Between returns the usage from the first to the second reading.
 func Between(a, b Reading) Usage {
 	u := Usage{Wall: b.At.Sub(a.At), Procs: map[string]time.Duration{}}
 	for i := range min(len(a.CPUs), len(b.CPUs)) {

@@ -1,5 +1,5 @@
-// Package goproxy is a plain SRT proxy in the shape of SRS's own: what a
-// straightforward Go program costs per packet.
+// Package goproxy is a plain SRT proxy like SRS's own, to measure what a straightforward Go
+// program costs per packet.
 //
 // The shape, kept on purpose: one goroutine reads the listener, one datagram
 // per call into a fresh 4 KiB slice; INDUCTION is answered with a constant

@@ -22,14 +22,14 @@ import (
 const (
 	// readSize is the slice that is made for every datagram.
 	readSize = 4096
-	// cookie is the same for everybody, as in the model.
+	// cookie is the same for all callers, as in the model.
 	cookie = 0x418d5e4e
 	// backendPatience bounds the wait for a backend's answer. The model has
 	// no bound; the bench needs to end.
 	backendPatience = 3 * time.Second
 )
 
-// Config says where to listen and what stands behind.
+// Config has the addresses of the proxy and of its backends.
 type Config struct {
 	Listen   string
 	Backends string
@@ -53,8 +53,8 @@ type session struct {
 	backend net.Conn
 }
 
-// newSession makes a session with a name of its own, as the model does for
-// every datagram of a caller, because it does not look before it makes one.
+// newSession makes a session with its own name. The model does so for every datagram of a
+// caller, before it looks whether there is one.
 func newSession(packet []byte) *session {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand, Go 1.24)
@@ -137,15 +137,15 @@ func (p *proxy) fromCaller(b []byte, from *net.UDPAddr) {
 	}
 }
 
-// connect does the whole second leg in the reader's goroutine: nobody else is
-// served meanwhile.
+// connect does the whole handshake with the backend in the reader's goroutine, so that
+// nobody else is served meanwhile.
 func (p *proxy) connect(h wire.Handshake, from *net.UDPAddr) {
 	to := p.backends[p.next.Add(1)%uint64(len(p.backends))]
 	conn, err := net.DialUDP("udp", nil, to)
 	if err != nil {
 		return
 	}
-	reply, err := secondLeg(conn, h, to)
+	reply, err := backendHandshake(conn, h, to)
 	if err != nil {
 		_ = conn.Close()
 		return
@@ -158,8 +158,8 @@ func (p *proxy) connect(h wire.Handshake, from *net.UDPAddr) {
 	p.readers.Go(func() { p.readBack(s) })
 }
 
-// secondLeg inducts and concludes with the backend and returns its response.
-func secondLeg(conn *net.UDPConn, h wire.Handshake, to *net.UDPAddr) ([]byte, error) {
+// backendHandshake does the handshake with the backend and returns its response.
+func backendHandshake(conn *net.UDPConn, h wire.Handshake, to *net.UDPAddr) ([]byte, error) {
 	if err := conn.SetDeadline(time.Now().Add(backendPatience)); err != nil {
 		return nil, fmt.Errorf("set deadline: %w", err)
 	}

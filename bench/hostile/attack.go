@@ -32,16 +32,16 @@ var (
 const (
 	// perAddress is the ports that an attacker sends from.
 	perAddress = 16
-	// attackRate is hostile datagrams per second: enough to matter, and little
-	// enough that what is lost is lost by decision, not for want of CPU.
+	// attackRate is hostile datagrams per second: many, but few enough that the relay
+	// drops them by decision and not for lack of CPU.
 	attackRate = 12_000
-	// attackTick is between two bursts.
+	// attackTick is the time between two bursts.
 	attackTick = 2 * time.Millisecond
 	// cookieEvery is how often attackers ask for good cookies.
 	cookieEvery = 5 * time.Second
 )
 
-// attacks are phases in which somebody means harm.
+// attacks returns the phases with an attack.
 func (r *run) attacks() []step {
 	return []step{
 		{"hostile datagrams", fmt.Sprintf("%d malformed and forged datagrams to all of the relay's ports", r.options.Datagrams), nothing, r.attack},
@@ -49,7 +49,7 @@ func (r *run) attacks() []step {
 	}
 }
 
-// attacker is the sockets of those who mean harm.
+// attacker is the sockets of all attackers.
 type attacker struct {
 	front, back []int
 	upstream    []netip.AddrPort
@@ -65,7 +65,7 @@ func (a *attacker) close() {
 func (r *run) openAttacker(ctx context.Context) (a *attacker, err error) {
 	a = &attacker{}
 	open := func(n *lab.Namespace, ip netip.Addr, ports int, to *[]int) error {
-		// Again in a later phase it is there already.
+		// In a later phase it exists already.
 		_, _ = n.Run(ctx, "ip", "addr", "add", ip.String()+"/24", "dev", "veth0")
 		return n.Do(func() error {
 			for range ports {
@@ -141,7 +141,7 @@ func (r *run) attack(ctx context.Context) error {
 	return nil
 }
 
-// ask sends an INDUCTION from each socket, for its cookie.
+// ask sends an INDUCTION from each socket, to get a cookie.
 func (f *forge) ask(a *attacker, front unix.Sockaddr) {
 	f.cookies = f.cookies[:0]
 	for _, fd := range a.front {
@@ -158,7 +158,7 @@ func (f *forge) ask(a *attacker, front unix.Sockaddr) {
 	}
 }
 
-// listen takes the cookies out of what the relay answers.
+// listen reads the cookies from the relay's answers.
 func (f *forge) listen(a *attacker) {
 	b := make([]byte, 2048)
 	for _, fd := range a.front {
@@ -175,14 +175,14 @@ func (f *forge) listen(a *attacker) {
 }
 
 const (
-	// halfOpen is connections of which half never send a whole request.
+	// halfOpen is how many connections are open, of which half never send a whole request.
 	halfOpen = 300
-	// honestEvery is how often an operator asks meanwhile.
+	// honestEvery is the interval of an operator's requests meanwhile.
 	honestEvery = 2 * time.Second
 )
 
-// abuse holds connections to the API that want nothing, and asks like an
-// operator in between.
+// abuse keeps useless connections to the API open, and makes an operator's requests
+// meanwhile.
 func (r *run) abuse(ctx context.Context) error {
 	api := r.rig.Relay.API
 	var held []net.Conn

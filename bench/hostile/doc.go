@@ -1,8 +1,8 @@
 //go:build linux
 
-// Package hostile puts faults and attacks to a relay while hundreds of sessions
-// carry numbered datagrams through it, and says what they lost: nothing, where
-// the relay was not the one that was stopped.
+// Package hostile injects faults and attacks while hundreds of sessions carry numbered
+// datagrams through a relay, and reports what the sessions lost. They must lose nothing
+// unless the relay itself was stopped.
 //
-// Everything happens in network namespaces of its own.
+// Everything happens in the package's own network namespaces.
 package hostile

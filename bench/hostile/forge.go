@@ -9,7 +9,7 @@ import (
 	"srtrelay/internal/srttest"
 )
 
-// longest is the longest forged datagram: above every MTU's.
+// longest is the longest forged datagram, above every MTU.
 const longest = 1600
 
 // forge makes hostile datagrams for these victims.
@@ -25,7 +25,7 @@ func newForge(seed uint64, victims []live.Pair) *forge {
 	return f
 }
 
-// id is a socket ID that is nobody's, a victim's in either direction, or 0.
+// id returns a socket ID: a random one, a victim's of either end, or 0.
 func (f *forge) id() uint32 {
 	if len(f.victims) > 0 {
 		victim := f.victims[f.IntN(len(f.victims))]
@@ -42,8 +42,8 @@ func (f *forge) id() uint32 {
 	return f.Uint32() | 1
 }
 
-// request is an INDUCTION or a CONCLUSION as callers send them, with a good, a
-// stale or a bad cookie, often damaged.
+// request returns an INDUCTION or a CONCLUSION with a good, a stale or a bad cookie, often
+// damaged.
 func (f *forge) request() []byte {
 	id := f.Uint32()>>2 | 1
 	if f.IntN(4) == 0 {
@@ -54,8 +54,8 @@ func (f *forge) request() []byte {
 		return f.Mutate(handshake.AppendInduction(nil, id, handshake.Nonce(isn), rigAddr))
 	}
 	cookie := f.Uint32()
-	// Most are refused by their cookie: a good one makes work for servers,
-	// which are the generator's.
+	// Most have a bad cookie: a good one makes work for the servers, which belong to
+	// the generator.
 	if len(f.cookies) > 0 && f.IntN(20) == 0 {
 		cookie = f.cookies[f.IntN(len(f.cookies))]
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Options are how a run is made.
+// Options are the options of a run.
 type Options struct {
 	Relay     string
 	Seed      uint64
@@ -70,7 +70,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	return o
 }
 
-// actNames are all acts, in their order.
+// actNames are all acts in the order in which they run.
 var actNames = []string{"single", "sentinel", "cluster"}
 
 // acts are the chosen ones.
@@ -105,7 +105,7 @@ func (o Options) hold(long time.Duration) time.Duration {
 	return long
 }
 
-// rounds is how often what a phase does again and again is done.
+// rounds is how often a phase repeats its fault.
 func (o Options) rounds() int {
 	if o.Short {
 		return 3

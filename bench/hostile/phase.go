@@ -11,19 +11,19 @@ import (
 	"srtrelay/bench/rig"
 )
 
-// allow is what a phase may cost.
+// allow is what a phase may lose.
 type allow uint8
 
 const (
 	// nothing: no session, no datagram, no connect.
 	nothing allow = iota
-	// connects may fail: a server is away for a while.
+	// connects may fail, because a server is away for a while.
 	connects
-	// datagrams may be lost, and connects fail: the relay itself stood still.
+	// datagrams may be lost, and connects may fail, because the relay itself was stopped.
 	datagrams
 )
 
-// phase runs f under watch and judges what happened meanwhile.
+// phase runs f and judges what the sessions lost meanwhile.
 func (r *run) phase(ctx context.Context, name, what string, may allow, f func(ctx context.Context) error) error {
 	r.say.line("%s: %s: %s", r.act, name, what)
 	if _, err := r.rig.Settle(ctx); err != nil {
@@ -73,10 +73,10 @@ func (r *run) phase(ctx context.Context, name, what string, may allow, f func(ct
 	return nil
 }
 
-// watchEvery is between two lines of progress.
+// watchEvery is the time between two lines of progress.
 const watchEvery = 10 * time.Second
 
-// watch prints a line of progress now and then.
+// watch prints a line of progress every watchEvery.
 func (r *run) watch(ctx context.Context, before live.Counts) {
 	begun, last, at := time.Now(), before, time.Now()
 	for rig.Pause(ctx, watchEvery) == nil {

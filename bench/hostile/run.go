@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// rate is data per second of a session, each way: 500 sessions are 10,000
-	// data/s, which a machine with two cores carries beside the attacks.
+	// rate is data per second of a session, each way: as much as a machine with two
+	// cores carries beside the attacks.
 	rate = 10
 	// churn is short sessions per second, each of shortCount data each way.
 	churn      = 20
@@ -27,11 +27,11 @@ const (
 	shortCount = 20
 	// servers is how many there are.
 	servers = 8
-	// reconnectFor is for sessions of a server that died.
+	// reconnectFor is how long the sessions of a dead server may take to reconnect.
 	reconnectFor = 40 * time.Second
 )
 
-// errFailed says that something did not hold; the table says what.
+// errFailed means that a phase failed; the table says which.
 var errFailed = errors.New("hostile: not everything held")
 
 // run is one run. It belongs to one goroutine.
@@ -47,7 +47,7 @@ type run struct {
 	failed  bool
 }
 
-// Run runs the chosen acts and prints a table of what held.
+// Run runs the chosen acts and prints a table of their results.
 func Run(ctx context.Context, o Options, out io.Writer) error {
 	acts, err := o.acts()
 	if err != nil {
@@ -94,7 +94,7 @@ func (r *run) play(ctx context.Context, name string) error {
 	})
 }
 
-// open starts a relay with this Redis, and connects everybody.
+// open starts a relay with this Redis, and connects all sessions.
 func (r *run) open(ctx context.Context, redis string) (err error) {
 	flags := append([]string{
 		"--state", "redis", "--redis", redis, "--shards", "2", "--log-format", "json", "--log-level", "debug",
@@ -113,7 +113,7 @@ func (r *run) open(ctx context.Context, redis string) (err error) {
 	return nil
 }
 
-// churn begins the short sessions, or lets no more begin.
+// churn starts short sessions, or stops starting them.
 func (r *run) churn(on bool) {
 	n := 0.0
 	if on {
@@ -122,7 +122,7 @@ func (r *run) churn(on bool) {
 	r.rig.Callers.Churn(n, live.Spec{Prefix: "live/c", Rate: shortRate, Count: shortCount})
 }
 
-// finish ends an act: everything must be as if nothing had been.
+// finish ends an act. The relay must hold as little as before it.
 func (r *run) finish(ctx context.Context, before rig.Gauges) error {
 	// Sessions that attackers opened must be gone before memory is compared.
 	after, err := r.rig.Relay.Gauges()
@@ -148,16 +148,16 @@ func (r *run) finish(ctx context.Context, before rig.Gauges) error {
 }
 
 const (
-	// Growth that is no leak: the shards' batches, which an attack unfolds (16
-	// MiB each), two minutes of history, the runtime's arenas, connections of
-	// the API that wait for more. Leaks are the soak's to find.
+	// Growth that is no leak: the shards' batches, which grow under an attack (16 MiB
+	// each), two minutes of history, the runtime's arenas, idle connections of the API.
+	// The soak finds leaks.
 	moreRSS        = 80 << 20
 	moreFDs        = 12
 	moreGoroutines = 16
 	moreThreads    = 12
 )
 
-// flat compares what the relay holds with the same sessions before and after.
+// flat compares the relay's gauges with the same sessions before and after.
 func flat(before, after rig.Gauges) row {
 	r := row{phase: "gauges", what: fmt.Sprintf("RSS %d -> %d MiB, descriptors %d -> %d, goroutines %d -> %d, threads %d -> %d",
 		before.RSS>>20, after.RSS>>20, before.FDs, after.FDs, before.Goroutines, after.Goroutines, before.Threads, after.Threads)}

@@ -54,7 +54,7 @@ func (r *run) sentinel(ctx context.Context) (err error) {
 	})
 }
 
-// after is the line behind one that says word.
+// after returns the line behind the line that is word.
 func after(text, word string) string {
 	_, rest, _ := strings.Cut(text, word+"\n")
 	value, _, _ := strings.Cut(rest, "\n")
@@ -97,7 +97,7 @@ func (r *run) cluster(ctx context.Context) (err error) {
 		}
 	}
 	return r.failover(ctx, "redis+cluster://"+strings.Join(addresses, ","), nodes[0], func(ctx context.Context) error {
-		// The state falls before it rises again.
+		// The relay loses Redis before it has it again.
 		if err := rig.Pause(ctx, 3*time.Second); err != nil {
 			return err
 		}

@@ -35,7 +35,7 @@ func (r *run) steps(ctx context.Context, all []step) error {
 	return nil
 }
 
-// wait is a phase in which nothing is done.
+// wait returns a phase that only waits.
 func (r *run) wait(d time.Duration) func(context.Context) error {
 	return func(ctx context.Context) error { return rig.Pause(ctx, r.options.hold(d)) }
 }
@@ -64,7 +64,7 @@ func (r *run) single(ctx context.Context) (err error) {
 	return r.finish(ctx, before)
 }
 
-// closing ends a rig behind whatever happened.
+// closing closes a rig and joins its error to err.
 func closing(err error, r *rig.Rig) error {
 	if closeErr := r.Close(); err == nil {
 		return closeErr
@@ -72,7 +72,7 @@ func closing(err error, r *rig.Rig) error {
 	return err
 }
 
-// stalls are phases in which somebody stands still or dies.
+// stalls returns the phases in which a process is stopped or killed.
 func (r *run) stalls() []step {
 	return []step{
 		{"relay stopped", "SIGSTOP for 6 s", datagrams, r.relayStops},
@@ -82,8 +82,8 @@ func (r *run) stalls() []step {
 	}
 }
 
-// logFaults are phases in which nobody reads the log. They come last: what
-// follows upon a log reader's death has no log to look into.
+// logFaults returns the phases in which nobody reads the log. They come last, because after
+// the death of the log's reader there is no log to check.
 func (r *run) logFaults() []step {
 	return []step{
 		{"log reader stalls", "the pipe of the log is full, sessions come and go", nothing, r.logStalls},
@@ -98,7 +98,7 @@ func (r *run) logFaults() []step {
 	}
 }
 
-// logStalls also asks whether the control plane goes on: leases must not leak.
+// logStalls also checks that the control plane goes on: leases must not leak.
 func (r *run) logStalls(ctx context.Context) error {
 	relay := r.rig.Relay
 	relay.Log.Stall(true)
@@ -163,7 +163,7 @@ func (r *run) serverDies(ctx context.Context) error {
 	return rig.Pause(ctx, r.options.hold(12*time.Second))
 }
 
-// redisFaults are phases in which Redis fails or holds nonsense.
+// redisFaults returns the phases in which Redis fails or has invalid values.
 func (r *run) redisFaults(redis *rig.Redis) []step {
 	return []step{
 		{"Redis killed", "SIGKILL of Redis, back empty after 12 s", nothing, func(ctx context.Context) error {
@@ -207,7 +207,7 @@ func (r *run) storeReturns(ctx context.Context, err error) error {
 // storePatience is far more than a relay should take.
 const storePatience = 30 * time.Second
 
-// wrongTypes makes hashes of strings and lists of all others.
+// wrongTypes replaces the strings in Redis by hashes and all other values by lists.
 func (r *run) wrongTypes(ctx context.Context, redis *rig.Redis) error {
 	const atOnce = 200
 	for range r.options.rounds() {

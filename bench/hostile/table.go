@@ -36,13 +36,13 @@ func (w row) fail(why string) row {
 	return w
 }
 
-// count takes what callers did from one look to the next.
+// count adds what the callers did between two counts.
 func (w *row) count(before, after live.Counts) {
 	w.tried = after.Connected + after.Failed - before.Connected - before.Failed
 	w.failedConnects = after.Failed - before.Failed
 }
 
-// judge says whether a phase held.
+// judge returns the row with the verdict on the phase.
 func (w row) judge(may allow) row {
 	lost := w.losses.Datagrams()
 	if w.losses.Sessions > 0 {
@@ -79,7 +79,7 @@ func (p *progress) line(format string, args ...any) {
 	fmt.Fprintf(p.out, "%5.0f s  %s\n", time.Since(p.begun).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// row prints what a phase has shown.
+// row prints the result of a phase.
 func (p *progress) row(w row) {
 	p.line("%s: %s: %s: %s; %d sessions and %d datagrams lost, %d sessions of faulted servers ended, %d of %d connects failed",
 		w.act, w.phase, w.mark(), w.verdict, w.losses.Sessions, w.losses.Datagrams(), w.losses.Excused, w.failedConnects, w.tried)
@@ -122,7 +122,7 @@ func (p *progress) table(rows []row) {
 	_ = t.Flush()
 }
 
-// write puts the table into hostile.md.
+// write writes the table to hostile.md.
 func (r *run) write() error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Faults and attacks\n\n%s, seed %d, %d sessions, %d hostile datagrams, %.0f s.\n\n", r.say.begun.UTC().Format("2006-01-02 15:04 MST"),

@@ -50,7 +50,7 @@ func (c *Callers) begin(k *caller) {
 	c.handshake(k)
 }
 
-// handshake sends, or sends again, what the caller's phase wants.
+// handshake sends the INDUCTION or the CONCLUSION, by the caller's phase.
 func (c *Callers) handshake(k *caller) {
 	b := c.buffer[:0]
 	peer := c.config.Target.Addr()
@@ -102,10 +102,10 @@ func (c *Callers) visit(k *caller, sent *int) {
 	}
 }
 
-// took handles a datagram for a caller.
-func (c *Callers) took(k *caller, b []byte) {
+// handle handles a datagram for a caller.
+func (c *Callers) handle(k *caller, b []byte) {
 	if h, ok := wire.AsHandshake(b); ok {
-		c.answered(k, h)
+		c.handleHandshake(k, h)
 		return
 	}
 	if k.phase != connected {
@@ -118,14 +118,14 @@ func (c *Callers) took(k *caller, b []byte) {
 			k.ledger.Server = int(stamp.Session)
 		}
 	}
-	over := k.take(p, c.timestamp(), c.now, func(write func([]byte) []byte) { c.send(k, write(c.buffer)) })
+	over := k.handle(p, c.timestamp(), c.now, func(write func([]byte) []byte) { c.send(k, write(c.buffer)) })
 	if over {
 		c.end(k, HungUp)
 	}
 }
 
-// answered takes a handshake.
-func (c *Callers) answered(k *caller, h wire.Handshake) {
+// handleHandshake handles a handshake for a caller.
+func (c *Callers) handleHandshake(k *caller, h wire.Handshake) {
 	switch {
 	case k.phase == inducting && h.Type() == wire.HandshakeInduction && h.Version() == 5 && h.Extension() == wire.MagicCode:
 		k.cookie, k.phase = h.Cookie(), concluding

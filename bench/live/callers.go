@@ -20,27 +20,28 @@ import (
 
 const (
 	second = int64(time.Second)
-	// tick is between two turns of a loop.
+	// tick is the time between two turns of a loop.
 	tick = int64(time.Millisecond)
-	// burst is how many data packets a turn sends at most: a loop that was
-	// held up must not fill the queues of others at once.
+	// burst is how many data packets a turn sends at most, so that a loop that was held
+	// up does not fill queues all at once.
 	burst = 64
-	// keepAlive is how long a session says nothing at most, as libsrt's.
+	// keepAlive is how long a session sends nothing at most, as with libsrt.
 	keepAlive = second
-	// repeatAfter is how libsrt's asynchronous callers repeat a handshake.
+	// repeatAfter is the interval of retries, as of libsrt's asynchronous callers.
 	repeatAfter = 250 * int64(time.Millisecond)
-	// connectFor is how long a caller tries, as libsrt's do.
+	// connectFor is how long a caller tries to connect, as with libsrt.
 	connectFor = 3 * second
-	// againAfter is between a failure and the next try of a session that stays.
+	// againAfter is the time between a failure and the next attempt of a session that
+	// stays.
 	againAfter = 500 * int64(time.Millisecond)
-	// restFor is how long a caller waits for what it was to receive, beyond
-	// the time that it takes.
+	// restFor is how much longer than necessary a caller waits for the data that it must
+	// receive.
 	restFor = 5 * second
-	// socketBuffer takes in what arrives while the loop is held up for seconds.
+	// socketBuffer holds what arrives while the loop is held up for seconds.
 	socketBuffer = 16 << 20
-	// longestPacket is above every packet that is sent here.
+	// longestPacket is longer than every packet of this package.
 	longestPacket = 2048
-	// idMask keeps socket IDs below 2^30, where libsrt's end.
+	// idMask keeps socket IDs below 2^30, as those of libsrt.
 	idMask = 1<<30 - 1
 )
 
@@ -52,7 +53,7 @@ type Spec struct {
 	Count  uint64  // of them in all, each way; 0 for a session that stays
 }
 
-// CallersConfig is how the callers run.
+// CallersConfig is the callers' settings.
 type CallersConfig struct {
 	Target netip.AddrPort
 	Local  netip.Addr
@@ -160,7 +161,7 @@ func (c *Callers) close() error {
 	return err
 }
 
-// Close ends the loop without a word to the other side.
+// Close ends the loop. It sends nothing to the other side.
 func (c *Callers) Close() error {
 	close(c.stop)
 	<-c.gone
@@ -175,7 +176,7 @@ func (c *Callers) Keep(n int, s Spec) {
 		s := s
 		s.Count = 0
 		k := &caller{spec: s, stays: true, stream: fmt.Sprintf("%s%d", s.Prefix, len(c.slots))}
-		// Not all at once: a carrier's worth of callers is another test.
+		// Not all at once, which would be another test.
 		k.again = c.clock.Now() + int64(len(c.slots))*int64(2*time.Millisecond)
 		c.slots = append(c.slots, k)
 	}
@@ -191,7 +192,7 @@ func (c *Callers) Churn(rate float64, s Spec) {
 	}
 }
 
-// Silence ends the data of all callers, or lets it go on.
+// Silence stops the data of all callers, or lets it go on.
 func (c *Callers) Silence(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -201,7 +202,7 @@ func (c *Callers) Silence(on bool) {
 	}
 }
 
-// Leave ends all sessions by a SHUTDOWN, and lets nobody connect again.
+// Leave ends all sessions by a SHUTDOWN. None connects again.
 func (c *Callers) Leave() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -213,7 +214,7 @@ func (c *Callers) Leave() {
 	}
 }
 
-// Counts says what was counted so far.
+// Counts returns the present counts.
 func (c *Callers) Counts() Counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -256,8 +257,8 @@ func (c *Callers) Ledgers() (open, ended []Ledger) {
 	return open, ended
 }
 
-// Pair is the socket IDs of an open session: what an attacker would have to
-// know to forge its datagrams.
+// Pair is the socket IDs of an open session, which an attacker must know to forge its
+// datagrams.
 type Pair struct{ Caller, Server uint32 }
 
 // Pairs returns those of the open sessions.
@@ -292,9 +293,9 @@ func (c *Callers) run() {
 	}
 }
 
-// rest waits until the next tick. However late a loop is, it lets others run:
-// unlike bench's load it must not take CPU from the relay, whose losses are
-// counted; what waits meanwhile fits into the sockets' buffers.
+// rest waits until the next tick, also if the loop is late: unlike package load it must not
+// take CPU from the relay, whose losses are counted. What arrives meanwhile fits into the
+// sockets' buffers.
 func rest(c *socket.Clock, begun int64) {
 	time.Sleep(max(time.Duration(begun+tick-c.Now()), time.Duration(tick)/4))
 }
@@ -350,7 +351,7 @@ func (c *Callers) drain(port int) {
 			c.counts.Unknown++
 			continue
 		}
-		c.took(k, b)
+		c.handle(k, b)
 	}
 }
 

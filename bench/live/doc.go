@@ -1,13 +1,12 @@
 //go:build linux
 
-// Package live plays SRT callers and servers whose sessions come and go while a
-// relay between them is put under stress. Every session carries numbered data
-// both ways and has a ledger at each end, so that two ledgers tell exactly
-// which datagrams were lost.
+// Package live plays SRT callers and servers whose sessions come and go while faults are
+// injected. Every session carries numbered data both ways and has a ledger at each end.
+// The two ledgers show exactly which datagrams were lost.
 //
-// Bench's load and sink measure what a packet costs and hold their sessions
-// still; live's sessions connect again when they are ended, as encoders do.
-// What is lost is reported (NAK) and never sent again.
+// Packages load and sink measure what a packet costs, with sessions that stay. Sessions of
+// this package connect again when they are ended, as encoders do. It reports lost datagrams
+// by NAK but never sends any again.
 //
-// It must not know which faults are put to the relay.
+// It must not know which faults are injected.
 package live

@@ -35,11 +35,10 @@ type End string
 
 // The ends.
 const (
-	// Planned is a SHUTDOWN of the caller, after all that it had to send and
-	// to receive.
+	// Planned is a SHUTDOWN of the caller, which has sent and received everything.
 	Planned End = "planned"
-	// Incomplete is the same after a caller has waited in vain for the rest of
-	// what it was to receive.
+	// Incomplete is a SHUTDOWN of a caller that has waited in vain for the rest of its
+	// data.
 	Incomplete End = "incomplete"
 	// HungUp is a SHUTDOWN from the other side.
 	HungUp End = "hung up"
@@ -96,9 +95,9 @@ func (f *flow) put(b []byte, timestamp, mark uint32, now int64) []byte {
 	return b[:srt.DataSize]
 }
 
-// take handles a packet of an established session, and appends the answers
-// that it asks for. over is true with a SHUTDOWN.
-func (f *flow) take(p wire.Packet, timestamp uint32, now int64, answer func(write func(b []byte) []byte)) (over bool) {
+// handle handles a packet of an established session, and appends the answers to it. over is
+// true for a SHUTDOWN.
+func (f *flow) handle(p wire.Packet, timestamp uint32, now int64, answer func(write func(b []byte) []byte)) (over bool) {
 	f.heard = now
 	if !p.IsControl() {
 		f.data(p, timestamp, now, answer)
@@ -134,7 +133,7 @@ func (f *flow) data(p wire.Packet, timestamp uint32, now int64, answer func(writ
 		l.Duplicated++
 		l.Received--
 	}
-	if number, due := f.acks.Take(); due {
+	if number, due := f.acks.Count(); due {
 		f.spoke = now
 		answer(func(b []byte) []byte { return srt.PutACK(b, f.peer, timestamp, number, f.check.Next()) })
 	}

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// ServerConfig is how a server runs.
+// ServerConfig is a server's settings.
 type ServerConfig struct {
 	Listen string
 	Number int           // that its data bears, and tells it from others
@@ -50,7 +50,7 @@ func Flags(fs *flag.FlagSet) *ServerConfig {
 	return c
 }
 
-// Serve runs a server until ctx ends, the input ends, or it is told to quit.
+// Serve runs a server until ctx ends, the input ends, or the command is quit.
 func Serve(ctx context.Context, c ServerConfig, in io.Reader, out io.Writer) (err error) {
 	s, err := newServer(c)
 	if err != nil {
@@ -88,7 +88,7 @@ func (s *server) serve(ctx context.Context, commands <-chan string, out *json.En
 			if !more {
 				return nil
 			}
-			r, done := s.obey(command)
+			r, done := s.execute(command)
 			if err := out.Encode(r); err != nil {
 				return fmt.Errorf("server: answer: %w", err)
 			}

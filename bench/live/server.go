@@ -41,8 +41,7 @@ type Report struct {
 	Ended []Ledger `json:"ended,omitempty"`
 }
 
-// attempt names one connection attempt of a caller, as libsrt tells them
-// apart.
+// attempt identifies one connection attempt of a caller, as libsrt does.
 type attempt struct {
 	caller   socket.Address
 	socketID uint32
@@ -155,18 +154,18 @@ func (s *server) receive() {
 		n := s.in.Receive(s.fd)
 		for i := range n {
 			b, _, _ := s.in.Message(i)
-			s.took(b, s.in.From(i))
+			s.handle(b, s.in.From(i))
 		}
 		if n < socket.ReceiveMessages {
 			return
 		}
-		// A stalled server goes on where it was: time has not passed for it
-		// until its backlog is read.
+		// For a server that was stopped, time has not passed until its backlog is
+		// read.
 		s.out.Flush()
 	}
 }
 
-func (s *server) took(b []byte, from *socket.Address) {
+func (s *server) handle(b []byte, from *socket.Address) {
 	if len(b) < wire.HeaderSize {
 		return
 	}
@@ -181,7 +180,7 @@ func (s *server) took(b []byte, from *socket.Address) {
 	if ss == nil || ss.caller != *from {
 		return
 	}
-	over := ss.take(p, s.timestamp(), s.now, func(write func([]byte) []byte) {
+	over := ss.handle(p, s.timestamp(), s.now, func(write func([]byte) []byte) {
 		s.out.Put(len(write(s.out.Next())), &ss.caller)
 	})
 	if over {
@@ -216,7 +215,7 @@ func (s *server) request(h wire.Handshake, from *socket.Address) {
 	}
 }
 
-// accept opens a session; nil if its stream ID makes no sense.
+// accept opens a session. It returns nil if the stream ID is invalid.
 func (s *server) accept(a attempt, h wire.Handshake) *session {
 	wish, err := srt.ReadRequest(srt.StreamIDOf(h))
 	if err != nil {
@@ -227,7 +226,7 @@ func (s *server) accept(a attempt, h wire.Handshake) *session {
 	}
 	ss := &session{flow: newFlow(a.socketID, a.socketID, a.isn, s.now), attempt: a, id: s.id}
 	ss.ledger.Stream, ss.ledger.Server = wish.Stream, s.config.Number
-	// A stranger's stream ID must not make this server a source of floods.
+	// The stream ID of an unknown caller must not make this server flood it.
 	ss.pace(min(wish.Rate, maxRate), wish.Count, s.now)
 	s.byID[ss.id], s.attempts[a] = ss, ss
 	s.all = append(s.all, ss)
@@ -254,8 +253,8 @@ func (*server) add(r *Report, l Ledger) {
 	r.Reordered += l.Reordered
 }
 
-// obey does what a command asks for and answers.
-func (s *server) obey(command string) (r Report, done bool) {
+// execute executes a command and returns the answer.
+func (s *server) execute(command string) (r Report, done bool) {
 	switch command {
 	case "look", "all":
 	case "silence":

@@ -22,8 +22,8 @@ type Plan struct {
 	running  bool
 }
 
-// New makes a plan that stands still. A rate or number of sessions of 0 has
-// nothing due, ever.
+// New returns a plan that has not started. With a rate or number of sessions of 0 nothing
+// is ever due.
 func New(rate float64, sessions int) Plan {
 	p := Plan{sessions: sessions}
 	if rate > 0 && sessions > 0 {
@@ -49,9 +49,9 @@ func (p *Plan) Due() int64 {
 	return p.start + int64(hi<<32|lo>>32)
 }
 
-// Next returns the session of the next datagram and when that is due, and goes
-// on to the one after it; false if none is due at now. Who comes late gets all
-// that was due in the meantime, one by one.
+// Next returns the session of the next datagram and when that is due, and goes on to the
+// one after it; false if none is due at now. A late caller gets all that were due in the
+// meantime, one by one.
 func (p *Plan) Next(now int64) (session int, due int64, ok bool) {
 	if !p.running {
 		return 0, 0, false
@@ -67,8 +67,8 @@ func (p *Plan) Next(now int64) (session int, due int64, ok bool) {
 	return session, due, true
 }
 
-// Round visits every one of a number of things once per interval, evenly, as
-// keepalives want it. It belongs to one loop.
+// Round visits a number of things once per interval each, evenly spread, as for keepalives.
+// Only one loop uses it.
 type Round struct {
 	interval int64
 	begun    int64

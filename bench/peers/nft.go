@@ -33,8 +33,8 @@ func NFTRules(backends []netip.AddrPort) string {
 
 type nft struct{}
 
-// NFT is the kernel's own address translation: no process, no socket, and
-// nothing that knows SRT. What a kernel fast path would have to beat.
+// NFT is the kernel's own address translation, without a process, a socket or knowledge of
+// SRT: what a path in the kernel would have to beat.
 func NFT() Peer { return nft{} }
 
 // Name implements Peer.
@@ -46,7 +46,7 @@ func (nft) Start(s Site) (*Running, error) {
 	if err := s.Origin.Do(func() error { return nftCommand(rules) }); err != nil {
 		return nil, err
 	}
-	// Long enough that no session is forgotten between two keepalives.
+	// Long enough that no session expires between two keepalives.
 	for _, name := range []string{"net.netfilter.nf_conntrack_udp_timeout", "net.netfilter.nf_conntrack_udp_timeout_stream"} {
 		if err := s.Origin.SetSysctl(name, "3600"); err != nil {
 			return nil, err

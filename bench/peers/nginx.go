@@ -32,8 +32,8 @@ type NginxConfig struct {
 	Backends    []netip.AddrPort
 }
 
-// nginxText carries a reason for each line, so that nobody can say that nginx
-// was hobbled. What else was tried stands in bench/notes/tried.md.
+// nginxText has a reason for each line, which shows that nginx has its best settings. What
+// else was tried is in bench/notes/tried.md.
 var nginxText = template.Must(template.New("nginx").Parse(`# nginx as a UDP proxy for SRT, tuned as far as its stream module goes.
 {{- if .Module}}
 # The stream module comes as a file of its own in Debian.
@@ -165,7 +165,7 @@ func children(pid int) []int {
 	return pids
 }
 
-// NginxVersion is what the program calls itself, or why there is none.
+// NginxVersion returns the program's version, or why there is none.
 func NginxVersion() string {
 	out, err := clocale.Command("nginx", "-v").CombinedOutput()
 	if err != nil {

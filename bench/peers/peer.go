@@ -16,7 +16,7 @@ import (
 // Port is where every relayed path listens.
 const Port = 20080
 
-// Site is where and for how much a peer is to be started.
+// Site is where a peer is started, and for which load.
 type Site struct {
 	Origin   *lab.Namespace
 	Backends []netip.AddrPort
@@ -44,7 +44,7 @@ type Running struct {
 	stop    func() error
 }
 
-// Stop ends the peer and takes back what it changed.
+// Stop ends the peer and undoes what it changed.
 func (r *Running) Stop() error {
 	if r.stop == nil {
 		return nil
@@ -52,10 +52,11 @@ func (r *Running) Stop() error {
 	return r.stop()
 }
 
-// direct is the path without anything in between.
+// direct is the path without a relay.
 type direct struct{}
 
-// Direct is the path straight to the backends: what a packet costs anyway.
+// Direct is the path straight to the backends, which shows what a packet costs without a
+// relay.
 func Direct() Peer { return direct{} }
 
 // Name implements Peer.
@@ -103,18 +104,17 @@ func (goproxyPeer) Start(s Site) (*Running, error) {
 }
 
 const (
-	// startPatience is for a slow machine; all peers start within a second.
+	// startPatience is enough for a slow machine; all peers start within a second.
 	startPatience = 15 * time.Second
 	startPoll     = 5 * time.Millisecond
 )
 
-// awaitPort waits until somebody has bound the front's UDP port.
+// awaitPort waits until the front's UDP port is bound.
 func awaitPort(n *lab.Namespace, p *lab.Process) error {
 	return await(p, func() bool { return portTaken(n, front()) })
 }
 
-// await waits for a condition that nothing announces, or for the process's
-// end.
+// await polls a condition until it holds or the process ends.
 func await(p *lab.Process, ready func() bool) error {
 	deadline := time.NewTimer(startPatience)
 	defer deadline.Stop()

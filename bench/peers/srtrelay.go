@@ -19,7 +19,7 @@ import (
 const (
 	// APIAddr is where a relay's API is, inside its namespace.
 	APIAddr = "127.0.0.1:12025"
-	// stopPatience is for the relay to end its sessions.
+	// stopPatience is how long the relay may take to end its sessions.
 	stopPatience = 3 * time.Second
 )
 
@@ -66,13 +66,13 @@ func (r Relay) Start(s Site) (*Running, error) {
 	}, nil
 }
 
-// API asks a relay in its namespace.
+// API calls the API of a relay in its namespace.
 type API struct {
 	client *http.Client
 	origin *lab.Namespace
 }
 
-// NewAPI makes one for the relay of a namespace. Nothing is asked yet.
+// NewAPI returns an API for the relay of a namespace. It makes no call.
 func NewAPI(n *lab.Namespace) *API {
 	a := &API{origin: n}
 	dial := func(context.Context, string, string) (net.Conn, error) { return a.Dial() }
@@ -80,7 +80,7 @@ func NewAPI(n *lab.Namespace) *API {
 	return a
 }
 
-// Close ends the connections that wait for the next question.
+// Close closes idle connections.
 func (a *API) Close() { a.client.CloseIdleConnections() }
 
 // Dial opens a bare connection to the relay's API.
@@ -111,7 +111,7 @@ func (a *API) Get(path string) ([]byte, error) {
 	return read(path, resp)
 }
 
-// Post does the same with JSON to be taken in.
+// Post posts JSON, and returns the body of an answer with status 200.
 func (a *API) Post(path, body string) ([]byte, error) {
 	resp, err := a.client.Post("http://"+APIAddr+path, "application/json", strings.NewReader(body))
 	if err != nil {
@@ -120,7 +120,7 @@ func (a *API) Post(path, body string) ([]byte, error) {
 	return read(path, resp)
 }
 
-// Open returns the body of an endless answer, which the end of ctx ends.
+// Open returns the body of an endless answer, which ends with ctx.
 func (a *API) Open(ctx context.Context, path string) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+APIAddr+path, nil)
 	if err != nil {

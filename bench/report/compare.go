@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// compared is a figure of which two reports are held side by side.
+// compared is a figure by which two reports are compared.
 type compared struct {
 	name   string
 	digits int

@@ -1,6 +1,5 @@
-// Package report is what a bench leaves behind: every run as JSON, the medians
-// and verdicts as Markdown, and one page of HTML with plots. It also compares
-// two reports.
+// Package report writes the results of a bench: every run as JSON, the medians and verdicts
+// as Markdown, and one page of HTML with plots. It also compares two reports.
 //
 // It draws its charts itself. gonum.org/v1/plot was tried and looked worse: its
 // SVG has fixed colours on white, where the page follows the reader's dark mode;

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Document is a whole report: what report.json holds.
+// Document is a whole report, the content of report.json.
 type Document struct {
 	Machine  Machine   `json:"machine"`
 	Started  time.Time `json:"started"`
@@ -105,7 +105,7 @@ type Memory struct {
 	FDs        int     `json:"fds"`
 }
 
-// Verdict holds a figure against what it must be.
+// Verdict compares a figure with its limit.
 type Verdict struct {
 	Scenario string  `json:"scenario"`
 	Text     string  `json:"text"` // what is compared
@@ -126,7 +126,7 @@ func AtLeast(scenario, text string, value, limit float64) Verdict {
 	return Verdict{Scenario: scenario, Text: text, Value: value, Sign: ">=", Limit: limit, Pass: value >= limit}
 }
 
-// Note is something that a reader must know about a scenario.
+// Note is a remark on a scenario.
 type Note struct {
 	Scenario string `json:"scenario"`
 	Text     string `json:"text"`

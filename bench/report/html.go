@@ -14,7 +14,7 @@ var pages embed.FS
 // templates are page.html and timeline.html, and parts.html, which they share.
 var templates = template.Must(template.ParseFS(pages, "*.html"))
 
-// htmlTable is a table with what belongs under it.
+// htmlTable is a table with its notes.
 type htmlTable struct {
 	Title string
 	Head  []string
@@ -27,7 +27,7 @@ type htmlPanel struct {
 	Charts []template.HTML
 }
 
-// HTML renders the report as one page that needs nothing else.
+// HTML renders the report as one page without other files.
 func HTML(d Document) ([]byte, error) {
 	view := struct {
 		Intro    string
@@ -47,7 +47,7 @@ func HTML(d Document) ([]byte, error) {
 	for _, p := range panels(d) {
 		h := htmlPanel{Title: p.title}
 		for _, c := range p.charts {
-			// The drawing escapes what it is given.
+			// The drawing has escaped its texts.
 			h.Charts = append(h.Charts, template.HTML(c.render()))
 		}
 		view.Panels = append(view.Panels, h)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// intro tells what the figures mean, once for Markdown and HTML.
+// intro says what the figures mean, in Markdown and HTML.
 const intro = "CPU per packet is what the whole machine was busy (load, sinks, peer and kernel), less what it is when idle, " +
 	"divided by the datagrams that arrived: data and control, both ways. Added is the same less the direct path's of the " +
 	"same round. Figures are medians of the rounds, with the lowest and the highest."

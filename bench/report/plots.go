@@ -8,8 +8,8 @@ type panel struct {
 	charts          []chart
 }
 
-// fixedColours keep a peer's colour the same in all reports; others take what
-// follows.
+// fixedColours keep a peer's colour the same in all reports. Other peers get the next
+// colours.
 var fixedColours = []string{"direct", "srtrelay", "nft", "nginx", "goproxy"}
 
 // colours in the page's palette.
@@ -59,7 +59,7 @@ const (
 	addLabel  = "added CPU, us per datagram"
 )
 
-// panels are the plots that the document has figures for.
+// panels returns the plots for which the document has figures.
 func panels(d Document) []panel {
 	all := []panel{
 		{"rates", "Cost against rate", []chart{

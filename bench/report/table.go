@@ -16,7 +16,7 @@ type table struct {
 	rows            [][]string
 }
 
-// group is the runs that make one row.
+// group is the runs of one row.
 type group struct {
 	peer                   string
 	rate, sessions, shards int
@@ -31,7 +31,7 @@ func groups(d Document, scenario string) []group {
 		if r.Scenario != scenario || r.Trial {
 			continue
 		}
-		// The search's rate is its result, no row of its own.
+		// The rate of a search is its result and makes no row.
 		rate := r.Rate
 		if r.Found {
 			rate = 0
@@ -52,7 +52,7 @@ func groups(d Document, scenario string) []group {
 	return all
 }
 
-// rank keeps peers in one order everywhere: that of the document.
+// rank returns a peer's place in the document, which orders peers everywhere.
 func rank(d Document, peer string) int {
 	return slices.IndexFunc(d.Peers, func(p Peer) bool { return p.Name == peer })
 }
@@ -115,7 +115,7 @@ func thousands(n int) string {
 	return s
 }
 
-// tables are all that the document has figures for.
+// tables returns the tables for which the document has figures.
 func tables(d Document) []table {
 	all := []table{
 		costTable(d, "publish", "CPU per packet, publishers only, one shard"),
@@ -161,7 +161,7 @@ func (g group) found() string {
 	return g.spread(rate).in(func(v float64) string { return thousands(int(v)) })
 }
 
-// limit says whose limit most of these searches have found.
+// limit returns whose limit most of the searches have found.
 func (g group) limit() string {
 	unreached := 0
 	for _, r := range g.runs {
@@ -277,7 +277,7 @@ func handshakesTable(d Document) table {
 	return t
 }
 
-// facts are what stands at the head of the report.
+// facts returns the table at the head of the report.
 func facts(d Document) table {
 	m := d.Machine
 	quick := ""

@@ -9,8 +9,7 @@ import (
 	"path/filepath"
 )
 
-// Timeline is the report of one long run: what was asked of it, and how it went
-// over time.
+// Timeline is the report of one long run: its options, its verdicts and plots over time.
 type Timeline struct {
 	Title, Subtitle, Intro string
 	Verdicts               []Verdict
@@ -70,7 +69,7 @@ func (t Timeline) Markdown() []byte {
 	return b.Bytes()
 }
 
-// HTML renders it as one page that needs nothing else.
+// HTML renders it as one page without other files.
 func (t Timeline) HTML() ([]byte, error) {
 	view := struct {
 		Title, Subtitle, Intro string
@@ -83,7 +82,7 @@ func (t Timeline) HTML() ([]byte, error) {
 		Verdicts: asHTML(Document{}, t.verdicts()), Facts: asHTML(Document{}, t.facts()),
 	}
 	for _, p := range t.Plots {
-		// The drawing escapes what it is given.
+		// The drawing has escaped its texts.
 		view.Charts = append(view.Charts, template.HTML(p.chart().render()))
 	}
 	var b bytes.Buffer
@@ -93,7 +92,7 @@ func (t Timeline) HTML() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Write puts NAME.md, NAME.html, and data as NAME.json into a directory.
+// Write writes NAME.md, NAME.html, and data as NAME.json to a directory.
 func (t Timeline) Write(dir, name string, data any) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write report: %w", err)

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// Write puts report.json, report.md and report.html into a directory.
+// Write writes report.json, report.md and report.html to a directory.
 func Write(d Document, dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("write report: %w", err)

@@ -15,14 +15,14 @@ type fault struct {
 	from, to int64 // CLOCK_MONOTONIC in ns; to is 0 while it lasts
 }
 
-// afterFault is how long after a fault its consequences may still come: a
-// relay finds a silent server within 6 s, and callers wait for what is gone.
+// afterFault is how long after a fault its consequences may still come: a relay finds a
+// silent server within 6 s, and callers wait for data that is lost.
 const afterFault = int64(10 * time.Second)
 
-// maxDetails bounds the sentences about single sessions.
+// maxDetails is how many lines about single sessions are kept.
 const maxDetails = 12
 
-// Losses are what sessions lost that no fault excuses.
+// Losses are the losses that no fault excuses.
 type Losses struct {
 	Sessions   uint64 `json:"sessions"`   // ended, and not by their caller
 	Up         uint64 `json:"up"`         // datagrams from callers
@@ -31,12 +31,12 @@ type Losses struct {
 	Reordered  uint64 `json:"reordered"`
 	// Excused is sessions whose server was stopped or killed.
 	Excused uint64 `json:"excused"`
-	// Paired is sessions of which both ledgers were held against each other.
+	// Paired is how many sessions had both ledgers compared.
 	Paired  uint64   `json:"paired"`
 	Details []string `json:"details,omitempty"`
 }
 
-// Datagrams is what was lost both ways.
+// Datagrams returns how many datagrams were lost both ways.
 func (l Losses) Datagrams() uint64 { return l.Up + l.Down }
 
 func (l *Losses) detail(format string, args ...any) {
@@ -61,24 +61,23 @@ func (l *Losses) Add(o Losses) {
 
 // side is the ledgers of one end.
 type side struct {
-	// seen is what was counted of open sessions so far.
+	// seen are the last ledgers of open sessions.
 	seen map[end]live.Ledger
-	// ended wait for the ledger of the other end.
+	// ended are ledgers that wait for that of the other end.
 	ended map[uint32]live.Ledger
 }
 
-// end is one end of a session. A handshake that went on to another server may
-// have left an end at the first one: servers' ends have their server.
+// end identifies one end of a session. After a failover within the handshake two servers
+// may have an end of it, so servers' ends have the server.
 type end struct {
 	caller uint32
 	server int
 }
 
-// pauses are times in which the relay itself stood still.
+// pauses are the times in which the relay itself was stopped.
 type pauses []fault
 
-// during reports whether the relay stood still when a session ended, or just
-// before.
+// during reports whether the relay was stopped when a session ended, or just before.
 func (p pauses) during(at int64) bool {
 	for _, f := range p {
 		if at >= f.from && (f.to == 0 || at <= f.to+afterFault) {
@@ -88,8 +87,7 @@ func (p pauses) during(at int64) bool {
 	return false
 }
 
-// accounts hold the ledgers of both ends against each other. They belong to
-// the goroutine that settles.
+// accounts compare the ledgers of both ends. Only the goroutine that settles uses them.
 type accounts struct {
 	callers, servers side
 	home             map[uint32]int      // server of an open session
@@ -138,12 +136,11 @@ func (a *accounts) over(server int, now int64) {
 	}
 }
 
-// forgetAfter is when nothing more is heard of what has ended.
+// forgetAfter is how long after its end something may still be reported of a session.
 const forgetAfter = int64(time.Minute)
 
-// forget drops faults that can excuse nothing any more, ledgers that no other
-// will match (of servers that died, and of callers whose answer was lost), and
-// what is known of those.
+// forget drops faults that can excuse nothing any more, and ledgers without another end: of
+// servers that died, and of callers whose answer was lost.
 func (a *accounts) forget(now int64) {
 	for id, l := range a.callers.ended {
 		if now-l.At > forgetAfter && a.excused(l, l.At) {
@@ -164,7 +161,7 @@ func (a *accounts) forget(now int64) {
 	a.faults = kept
 }
 
-// fromServer takes in what a server says.
+// fromServer adds the report of a server.
 func (a *accounts) fromServer(r live.Report, now int64, l *Losses) {
 	for _, s := range r.Sessions {
 		a.home[s.Caller] = s.Server
@@ -174,8 +171,8 @@ func (a *accounts) fromServer(r live.Report, now int64, l *Losses) {
 		a.home[s.Caller] = s.Server
 		a.gaps(&a.servers, end{s.Caller, s.Server}, s, s.At, &l.Up, l)
 		delete(a.servers.seen, end{s.Caller, s.Server})
-		// A handshake that went on to another server leaves a session without a
-		// caller, which its server forgets: the other one's ledger is meant.
+		// After a failover within the handshake the first server has a session
+		// without a caller. The other one's ledger counts.
 		if before, has := a.servers.ended[s.Caller]; has && before.Received > s.Received {
 			continue
 		}
@@ -187,7 +184,7 @@ func (a *accounts) fromServer(r live.Report, now int64, l *Losses) {
 	}
 }
 
-// fromCallers takes in what the callers say.
+// fromCallers adds the ledgers of the callers.
 func (a *accounts) fromCallers(open, ended []live.Ledger, now int64, l *Losses) {
 	for _, s := range open {
 		a.gaps(&a.callers, end{caller: s.Caller}, s, now, &l.Down, l)
@@ -208,7 +205,7 @@ func (a *accounts) fromCallers(open, ended []live.Ledger, now int64, l *Losses) 
 	}
 }
 
-// gaps counts what a ledger has lost since it was last looked at.
+// gaps counts the losses of a ledger since the last call.
 func (a *accounts) gaps(s *side, e end, l live.Ledger, at int64, lost *uint64, sum *Losses) {
 	before := s.seen[e]
 	s.seen[e] = l
@@ -219,8 +216,8 @@ func (a *accounts) gaps(s *side, e end, l live.Ledger, at int64, lost *uint64, s
 	if a.excused(l, at) {
 		return
 	}
-	// A late datagram takes back what was counted before: the sum may wrap for
-	// a moment, and is right in the end.
+	// A late datagram reduces the count: the sum may wrap for a moment, and is right in
+	// the end.
 	*lost += l.Lost - before.Lost
 	sum.Duplicated += l.Duplicated - before.Duplicated
 	if l.Lost > before.Lost {
@@ -228,8 +225,7 @@ func (a *accounts) gaps(s *side, e end, l live.Ledger, at int64, lost *uint64, s
 	}
 }
 
-// pair holds both ends of an ended session against each other: what was lost at
-// the very end leaves no gap.
+// pair compares both ends of an ended session: losses at its very end leave no gap.
 func (a *accounts) pair(id uint32, l *Losses) {
 	c, one := a.callers.ended[id]
 	s, two := a.servers.ended[id]
@@ -262,8 +258,8 @@ func (a *accounts) drop(id uint32) {
 	delete(a.spared, id)
 }
 
-// unpaired are sessions whose caller has ended and of which no server has said
-// so, though none of them died.
+// unpaired counts the sessions that ended at their caller and at no server, although none
+// of the servers died.
 func (a *accounts) unpaired() (n int) {
 	for id, l := range a.callers.ended {
 		if _, spared := a.spared[id]; !spared && !a.excused(l, l.At) {

@@ -13,7 +13,7 @@ import (
 	"srtrelay/bench/peers"
 )
 
-// Gauges are what a relay holds of the machine.
+// Gauges are the resources that a relay uses.
 type Gauges struct {
 	RSS        uint64 // bytes
 	FDs        int
@@ -21,8 +21,8 @@ type Gauges struct {
 	Goroutines int
 }
 
-// Gauges reads them. A number that cannot be read is an error: it would look
-// flat.
+// Gauges reads them. A number that cannot be read is an error, because it would seem not to
+// grow.
 func (r *Relay) Gauges() (g Gauges, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.PID))
 	if err != nil {
@@ -50,8 +50,7 @@ func (r *Relay) StoreUp() bool {
 	return err == nil && numberOf(string(metrics), "srtrelay_store_up") == 1
 }
 
-// numberOf is the number behind a word at the beginning of a line, 0 if there
-// is none.
+// numberOf returns the number after a word at the beginning of a line, 0 if there is none.
 func numberOf(text, word string) uint64 {
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
@@ -65,7 +64,7 @@ func numberOf(text, word string) uint64 {
 	return 0
 }
 
-// Drops are datagrams that the kernel dropped, by whose they were.
+// Drops are the datagrams that the kernel dropped, by owner of the queue.
 type Drops struct {
 	Callers uint64 // at the callers' sockets: the generator's own fault
 	Servers uint64 // at the servers' sockets: the generator's, too
@@ -75,15 +74,15 @@ type Drops struct {
 	Host uint64
 }
 
-// Generator is what was not the relay's fault.
+// Generator returns the drops that were not the relay's.
 func (d Drops) Generator() uint64 { return d.Callers + d.Servers + d.Host }
 
-// Minus is what came since o.
+// Minus returns the drops since o.
 func (d Drops) Minus(o Drops) Drops {
 	return Drops{d.Callers - o.Callers, d.Servers - o.Servers, d.Relay - o.Relay, d.Host - o.Host}
 }
 
-// readDrops looks at all UDP sockets of the lab.
+// readDrops reads the drops of all UDP sockets of the lab.
 func readDrops(l *lab.Lab) (d Drops, err error) {
 	callers, err := socketDrops(l.Callers)
 	if err != nil {

@@ -14,13 +14,12 @@ import (
 const (
 	// logKept is how much of the end of a log is kept.
 	logKept = 64 << 10
-	// smallPipe is filled by a few dozen lines: the smallest that the kernel
-	// makes.
+	// smallPipe is the smallest pipe that the kernel makes: a few dozen lines fill it.
 	smallPipe = 4 << 10
 )
 
-// LogReader reads a process's log at the other end of a pipe, and can be told
-// to stall or to die, as a terminal or a log collector does.
+// LogReader reads a process's log from a pipe. It can stall or die, as a terminal or a log
+// collector does.
 type LogReader struct {
 	w, r *os.File
 	gone chan struct{}
@@ -105,7 +104,7 @@ func (l *LogReader) Lines() int {
 	return l.lines
 }
 
-// Bad is a word that stands in the log and must not, or "".
+// Bad returns a word in the log that must not be there, or "".
 func (l *LogReader) Bad() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

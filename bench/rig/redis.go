@@ -24,8 +24,8 @@ type Redis struct {
 	proc   *lab.Process // nil while dead
 }
 
-// NewRedis is one at a port, which does not run yet. It keeps nothing on disk
-// but what a cluster or a sentinel must, in dir.
+// NewRedis returns a Redis at a port, which does not run yet. It has nothing on disk except
+// what a cluster or a sentinel needs, in dir.
 func NewRedis(origin *lab.Namespace, dir string, port int, args ...string) *Redis {
 	own := filepath.Join(dir, "redis-"+strconv.Itoa(port))
 	base := []string{
@@ -35,7 +35,7 @@ func NewRedis(origin *lab.Namespace, dir string, port int, args ...string) *Redi
 	return &Redis{Port: port, origin: origin, args: append(base, args...)}
 }
 
-// NewSentinel is one that watches a master by the name of "relays".
+// NewSentinel returns a sentinel that watches a master by the name of "relays".
 func NewSentinel(origin *lab.Namespace, dir string, port, master, quorum int) (*Redis, error) {
 	own := filepath.Join(dir, "redis-"+strconv.Itoa(port))
 	if err := os.MkdirAll(own, 0o755); err != nil {
@@ -95,7 +95,7 @@ func (r *Redis) Keys(ctx context.Context) ([]string, error) {
 	return strings.Fields(text), err
 }
 
-// Await waits for a condition that nothing announces.
+// Await polls a condition until it holds.
 func Await(ctx context.Context, patience time.Duration, what string, done func() bool) error {
 	deadline := time.Now().Add(patience)
 	for !done() {

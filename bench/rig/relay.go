@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// startPatience is for a slow machine; a relay starts within a second.
+	// startPatience is enough for a slow machine; a relay starts within a second.
 	startPatience = 20 * time.Second
-	// poll is for what nothing announces.
+	// poll is the interval at which conditions are polled.
 	poll = 50 * time.Millisecond
 	// idleTimeout is longer than every stall that sessions must survive, and
 	// short enough to wait for.
@@ -65,7 +65,7 @@ func startRelay(ctx context.Context, origin *lab.Namespace, binary string, serve
 	return r, nil
 }
 
-// await waits for a condition that nothing announces, or for the relay's end.
+// await polls a condition until it holds or the relay ends.
 func (r *Relay) await(ctx context.Context, patience time.Duration, what string, done func() bool) error {
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
@@ -143,7 +143,7 @@ func (r *Relay) Backends() ([]answer.Backend, error) {
 	return list.Backends, err
 }
 
-// Books are a relay's fates of datagrams, of all shards.
+// Books are the sums of all shards' counters: datagrams received, and datagrams by fate.
 type Books struct {
 	Received, Fates  uint64
 	Dropped          uint64
@@ -199,8 +199,8 @@ func (r *Relay) Books() (b Books, err error) {
 	return b, nil
 }
 
-// AwaitEmpty waits until the relay has no session any more, of whatever kind,
-// and its books are still, and returns them.
+// AwaitEmpty waits until the relay has no session in any state and its counters do not
+// change, and returns them.
 func (r *Relay) AwaitEmpty(ctx context.Context, patience time.Duration) (b Books, err error) {
 	err = r.await(ctx, patience, "become empty", func() bool {
 		b, err = r.Books()

@@ -16,23 +16,23 @@ import (
 	"srtrelay/bench/socket"
 )
 
-// Rig is a relay between callers and servers, in a lab. Its methods belong to
-// one goroutine, but for those of its parts.
+// Rig is a relay between callers and servers, in a lab. One goroutine calls its methods, but
+// any may call those of its parts.
 type Rig struct {
 	Lab     *lab.Lab
 	Relay   *Relay
 	Callers *live.Callers
 	Servers []*Server
 
-	accounts *accounts
-	clock    *socket.Clock
-	hearts   *hearts
-	config   Config
-	early    Losses // settled before the next Settle
+	accounts   *accounts
+	clock      *socket.Clock
+	heartbeats *heartbeats
+	config     Config
+	early      Losses // settled before the next Settle
 }
 
-// callersPatience is longer than the relay may be stopped: what ends a session
-// then is the relay's doing.
+// callersPatience is longer than the relay is ever stopped, so that a session that ends then
+// was ended by the relay.
 const callersPatience = 20 * time.Second
 
 // Open starts servers, relay and callers in a lab, which stays the caller's.
@@ -62,7 +62,7 @@ func Open(ctx context.Context, l *lab.Lab, c Config) (r *Rig, err error) {
 	if r.Relay, err = startRelay(ctx, l.Origin, c.Relay, static, c.Flags); err != nil {
 		return r, err
 	}
-	r.hearts = startHearts(r.Relay)
+	r.heartbeats = startHeartbeats(r.Relay)
 	if err := r.Relay.await(ctx, startPatience, "find its backends alive", func() bool { return r.alive() >= c.Static }); err != nil {
 		return r, err
 	}
@@ -85,16 +85,16 @@ func (r *Rig) alive() (n int) {
 	return n
 }
 
-// Close ends all of it at once; Finish is for the end of a run.
+// Close ends everything at once. Finish ends a run in order.
 func (r *Rig) Close() error {
 	var errs []error
 	if r.Callers != nil {
 		errs = append(errs, r.Callers.Close())
 		r.Callers = nil
 	}
-	if r.hearts != nil {
-		r.hearts.stop()
-		r.hearts = nil
+	if r.heartbeats != nil {
+		r.heartbeats.stop()
+		r.heartbeats = nil
 	}
 	if r.Relay != nil {
 		_ = r.Relay.Signal(syscall.SIGCONT)
@@ -109,7 +109,7 @@ func (r *Rig) Close() error {
 }
 
 // Beat begins the heartbeats of a server, or ends them.
-func (r *Rig) Beat(n int, on bool) { r.hearts.set(r.Servers[n], on) }
+func (r *Rig) Beat(n int, on bool) { r.heartbeats.set(r.Servers[n], on) }
 
 // Stop stops a server as SIGSTOP does. A lasting stop excuses its sessions: the
 // relay will find it dead.
@@ -128,8 +128,7 @@ func (r *Rig) Continue(n int) error {
 	return r.Servers[n].signal(syscall.SIGCONT)
 }
 
-// StopRelay stops the relay itself as SIGSTOP does: what sessions lose then is
-// nobody's fault.
+// StopRelay stops the relay itself as SIGSTOP does. What sessions lose then is excused.
 func (r *Rig) StopRelay() error {
 	r.accounts.paused = append(r.accounts.paused, fault{from: r.clock.Now()})
 	return r.Relay.Signal(syscall.SIGSTOP)
@@ -148,7 +147,7 @@ func (r *Rig) Kill(ctx context.Context, n int) error {
 	if err := r.excuse(ctx, n); err != nil {
 		return err
 	}
-	r.hearts.set(r.Servers[n], false)
+	r.heartbeats.set(r.Servers[n], false)
 	r.Servers[n].kill()
 	return nil
 }
@@ -162,8 +161,7 @@ func (r *Rig) Revive(ctx context.Context, n int) error {
 	return nil
 }
 
-// excuse notes whose sessions a fault takes; what their server knows until then
-// is settled.
+// excuse notes which sessions a fault ends, after it has settled their server's accounts.
 func (r *Rig) excuse(ctx context.Context, n int) error {
 	report, err := r.Servers[n].ask(ctx, "all")
 	if err != nil {
@@ -171,7 +169,7 @@ func (r *Rig) excuse(ctx context.Context, n int) error {
 	}
 	now := r.clock.Now()
 	r.accounts.began(n, now, report.Sessions)
-	// Those that ended just before are not: their ledgers are kept.
+	// Sessions that ended just before are not excused: their ledgers are kept.
 	report.Sessions = nil
 	var l Losses
 	r.accounts.fromServer(report, now, &l)
@@ -184,7 +182,7 @@ func (r *Rig) excuse(ctx context.Context, n int) error {
 func (r *Rig) Settle(ctx context.Context) (l Losses, err error) {
 	l, r.early = r.early, Losses{}
 	now := r.clock.Now()
-	// Servers first: a session's home must be known when its caller complains.
+	// Servers first: a caller's ledger needs the session's server.
 	for _, s := range r.Servers {
 		report, err := s.ask(ctx, "all")
 		if errors.Is(err, errAway) {
@@ -201,8 +199,8 @@ func (r *Rig) Settle(ctx context.Context) (l Losses, err error) {
 	return l, nil
 }
 
-// Look sums up what all servers have counted, without their sessions.
-func (r *Rig) Look(ctx context.Context) (sum live.Report, err error) {
+// Totals returns the sum of what all servers have counted, without their sessions.
+func (r *Rig) Totals(ctx context.Context) (sum live.Report, err error) {
 	for _, s := range r.Servers {
 		report, err := s.ask(ctx, "look")
 		if errors.Is(err, errAway) {
@@ -230,8 +228,8 @@ const (
 	quietFor = 500 * time.Millisecond
 	// drainFor bounds that.
 	drainFor = 15 * time.Second
-	// emptyFor is for sessions of which the relay has to find out that nobody
-	// is there any more.
+	// emptyFor is how long the relay may take to find that sessions have no peers any
+	// more.
 	emptyFor = 60 * time.Second
 )
 
@@ -268,7 +266,7 @@ func (r *Rig) drain(ctx context.Context) error {
 	deadline := time.Now().Add(drainFor)
 	var before uint64
 	for quiet := time.Now(); time.Since(quiet) < quietFor && time.Now().Before(deadline); {
-		sum, err := r.Look(ctx)
+		sum, err := r.Totals(ctx)
 		if err != nil {
 			return err
 		}

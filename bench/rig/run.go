@@ -14,7 +14,7 @@ import (
 	"srtrelay/bench/lab"
 )
 
-// Config is what a rig is made of.
+// Config is the settings of a rig.
 type Config struct {
 	Relay  string   // the relay's binary
 	Flags  []string // of the relay
@@ -24,8 +24,8 @@ type Config struct {
 	Seed   uint64
 }
 
-// InLab runs fn in a lab and a directory of its own: what a Redis of another
-// run has left on disk would be this one's.
+// InLab runs fn in a new lab and a new directory, so that no Redis reads the files of
+// another run.
 func InLab(name string, fn func(l *lab.Lab, dir string) error) (err error) {
 	dir, err := os.MkdirTemp("", "srt"+name+"-")
 	if err != nil {
@@ -40,7 +40,7 @@ func InLab(name string, fn func(l *lab.Lab, dir string) error) (err error) {
 	return fn(l, dir)
 }
 
-// Seed is the one asked for, or another in each run.
+// Seed returns the seed asked for, or a random one for 0.
 func Seed(asked uint64) uint64 {
 	if asked != 0 {
 		return asked

@@ -23,7 +23,7 @@ const (
 	// FirstServer is the first server's port; the others follow it.
 	FirstServer = 10001
 	maxServers  = 64
-	// answerPatience is for a busy machine.
+	// answerPatience is enough for a busy machine.
 	answerPatience = 20 * time.Second
 )
 
@@ -138,8 +138,7 @@ func (s *Server) alive() bool {
 	return s.proc != nil && !s.stopped
 }
 
-// heartbeat is what SRS posts with `ports on`. A restart is another service and
-// pid.
+// heartbeat returns what SRS posts with `ports on`. A restart changes service and pid.
 func (s *Server) heartbeat() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Config is how the sinks run.
+// Config is the sinks' settings.
 type Config struct {
 	Listen    string        // first address; the ports of the others follow it
 	Count     int           // of ports

@@ -1,9 +1,8 @@
 //go:build linux
 
-// Package sink plays SRT servers behind a relay: it accepts every caller, takes
-// what publishers send and checks it, and streams to players what they asked
-// for. All ports are served by one thread, which measures little else than
-// system calls.
+// Package sink plays SRT servers behind a relay: it accepts every caller, checks what
+// publishers send, and streams to players what they asked for. One thread serves all ports,
+// and does little else than system calls.
 //
-// It must not know whether a relay stands in front of it, or which.
+// It must not know whether there is a relay before it, or which.
 package sink

@@ -11,8 +11,8 @@ import (
 	"srtrelay/bench/pace"
 )
 
-// regroup bounds how often callers that come and go change the schedule: a
-// hundred thousand sessions are looked through each time.
+// regroup is the least time between two changes of the schedule by callers that come and go,
+// because each visits all sessions.
 const regroup = int64(100 * time.Millisecond)
 
 // class is the players that want the same rate, and their schedule.
@@ -21,7 +21,7 @@ type class struct {
 	members []uint32 // indexes into the table
 }
 
-// streams is what flows to players. It belongs to the loop.
+// streams is the schedule of what flows to players. Only the loop uses it.
 type streams struct {
 	classes []class
 	running bool
@@ -36,7 +36,7 @@ func (s *streams) start(t *table, now int64) {
 
 func (s *streams) stop() { s.running, s.classes = false, nil }
 
-// refresh takes in players that came while it runs.
+// refresh adds players that have come since the start.
 func (s *streams) refresh(t *table, now int64) {
 	if s.running && s.dirty && now-s.grouped >= regroup {
 		s.group(t, now)

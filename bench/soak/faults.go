@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// The servers' parts.
+// The roles of the servers.
 const (
 	static   = 4                // the relay is told of them
 	others   = 4                // these register themselves
@@ -22,7 +22,7 @@ const (
 	rulesGap = 10 * time.Second // between two changes of the rules
 )
 
-// plan is what is to be done when.
+// plan says when which fault is due.
 type plan struct {
 	nextFault, nextRules time.Duration
 	faults, rules        int
@@ -30,7 +30,7 @@ type plan struct {
 	dead                 int
 }
 
-// faults does what is due.
+// faults injects the faults that are due.
 func (r *run) faults(ctx context.Context) error {
 	p, now := &r.plan, r.elapsed()
 	if now >= p.nextRules {
@@ -67,10 +67,10 @@ func (r *run) faults(ctx context.Context) error {
 	return r.rig.Kill(ctx, p.dead)
 }
 
-// rulesFile is what the relay reads.
+// rulesFile is the file of the relay's rules.
 func (r *run) rulesFile() string { return filepath.Join(r.dir, "rules.yaml") }
 
-// writeRules changes a rule that no session meets: nothing may be lost by it.
+// writeRules changes a rule that matches no session.
 func (r *run) writeRules(n int) error {
 	text := fmt.Sprintf("default: \"#!::r=live/default%d,m=publish\"\naccess:\n  publish:\n    deny: [198.51.100.%d]\n", n, n%256)
 	name := r.rulesFile() + ".new"

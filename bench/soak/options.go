@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Options are how a run is made.
+// Options are the options of a run.
 type Options struct {
 	Relay    string
 	Duration time.Duration
@@ -57,7 +57,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	return o
 }
 
-// shortest is what a cycle of dying servers takes.
+// shortest is how long a cycle of dying servers takes.
 const shortest = 15 * time.Second
 
 func (o Options) check() error {
@@ -72,10 +72,10 @@ func (o Options) check() error {
 	return nil
 }
 
-// warm is what is left out of the fits.
+// warm is how long the beginning is, which the fits leave out.
 func (o Options) warm() time.Duration { return o.Duration / 6 }
 
-// sampleEvery is between two samples, and lines.
+// sampleEvery is the time between two samples.
 func (o Options) sampleEvery() time.Duration {
 	return min(10*time.Second, max(o.Duration/60, time.Second))
 }

@@ -14,8 +14,7 @@ import (
 	"srtrelay/bench/rig"
 )
 
-// readers are the operators and their tools, who ask the relay's API all the
-// time.
+// readers play operators and their tools, which call the relay's API all the time.
 type readers struct {
 	api                                    *peers.API
 	answered, unanswered, events, captured atomic.Uint64
@@ -23,7 +22,7 @@ type readers struct {
 	stop                                   context.CancelFunc
 }
 
-// askEvery is between two questions, of each kind.
+// askEvery is the interval of each kind of request.
 const askEvery = time.Second
 
 // capturePath captures three of the streams that stay, 5 s at a time.
@@ -40,8 +39,8 @@ func startReaders(ctx context.Context, api *peers.API) *readers {
 			}
 		})
 	}
-	r.loops.Go(func() { r.again(ctx, "/api/v1/events", &r.events, []byte("\n\n")) })
-	r.loops.Go(func() { r.again(ctx, capturePath, &r.captured, nil) })
+	r.loops.Go(func() { r.follow(ctx, "/api/v1/events", &r.events, []byte("\n\n")) })
+	r.loops.Go(func() { r.follow(ctx, capturePath, &r.captured, nil) })
 	return r
 }
 
@@ -53,9 +52,9 @@ func (r *readers) count(_ []byte, err error) {
 	r.answered.Add(1)
 }
 
-// again reads an endless answer, and asks anew when it ends; it counts what
-// the pieces contain of a word, or bytes.
-func (r *readers) again(ctx context.Context, path string, count *atomic.Uint64, word []byte) {
+// follow reads an endless answer, and calls again when it ends. It counts a word in the
+// answer, or bytes.
+func (r *readers) follow(ctx context.Context, path string, count *atomic.Uint64, word []byte) {
 	piece := make([]byte, 32<<10)
 	for rig.Pause(ctx, askEvery) == nil {
 		body, err := r.api.Open(ctx, path)

@@ -12,23 +12,21 @@ import (
 )
 
 const (
-	// What may seem to grow within a run though nothing leaks: the fit's own
-	// error.
+	// The error of the fit: growth that may appear although nothing leaks.
 	mostRSS = 8 // MiB
-	// A run of less than half an hour is over before the relay's tables, its
-	// two minutes of history among them, and the runtime's heap are full.
+	// In less than half an hour the relay's tables, including the history, and the
+	// runtime's heap do not reach their final size.
 	mostRSSYoung   = 64 // MiB
 	mostFDs        = 4
 	mostGoroutines = 8
 	mostThreads    = 4
-	// mostFailed is the share of connects that may fail while servers die,
-	// in percent: each of those would have waited for a server that is gone.
+	// mostFailed is the share of connects in percent that may fail, because they waited
+	// for a server that died.
 	mostFailed = 1
 	// mostUnanswered is the share of questions to the API, captures among
 	// them, that may stay without an answer, in percent.
 	mostUnanswered = 1
-	// leastRate is the share of the planned sessions that there must be: else
-	// the load was not what it was meant to be.
+	// leastRate is the share of the planned sessions that must have connected.
 	leastRate = 95
 )
 
@@ -36,7 +34,7 @@ const intro = "Streams that stay, sessions that come and go, servers that die an
 	"for as long as the page shows. A datagram or a session counts as lost if no death of its server explains it. " +
 	"Growth is the median slope between all pairs of samples (Theil and Sen) after the first sixth of the time, times that time."
 
-// after is a gauge over the time that counts.
+// after returns a gauge's samples without those of the beginning.
 func (r *run) after(gauge func(Sample) float64) (points [][2]float64) {
 	for _, s := range r.doc.Samples {
 		if s.Seconds >= r.options.warm().Seconds() {

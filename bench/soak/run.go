@@ -21,16 +21,16 @@ const (
 	rate = 10
 	// A short session lasts about a second and carries shortCount data each way.
 	shortRate, shortCount = 10, 10
-	// ports is how many the callers share: fewer than sessions, as behind a
-	// carrier's address.
+	// ports is how many ports the callers share: fewer than sessions, as behind a
+	// carrier-grade NAT.
 	ports = 256
-	// connectFor is for all streams at the beginning.
+	// connectFor is how long all streams may take to connect at the beginning.
 	connectFor = 60 * time.Second
-	// step is between two looks at what is due.
+	// step is the time between two checks for what is due.
 	step = 200 * time.Millisecond
 )
 
-// errFailed says that something did not hold; the verdicts say what.
+// errFailed means that a verdict failed.
 var errFailed = errors.New("soak: not everything held")
 
 // run is one run. It belongs to one goroutine.
@@ -100,7 +100,7 @@ func (r *run) open(ctx context.Context, l *lab.Lab) (err error) {
 	return nil
 }
 
-// live is the time that is measured.
+// live runs the measured time.
 func (r *run) live(ctx context.Context) error {
 	r.begun = time.Now()
 	r.plan = plan{nextFault: r.options.cycle() / 2, nextRules: rulesGap}
@@ -152,7 +152,7 @@ func (r *run) settleAndSample(ctx context.Context) error {
 	return nil
 }
 
-// end ends all traffic, if the run has lived until then, and all processes.
+// end ends all traffic, unless the run has failed, and all processes.
 func (r *run) end(ctx context.Context, lived error) (err error) {
 	r.readers.end()
 	r.doc.Seconds = r.elapsed().Seconds()

@@ -7,7 +7,7 @@ import (
 	"srtrelay/bench/rig"
 )
 
-// Sample is one look at all of it.
+// Sample is all gauges and counts at one time.
 type Sample struct {
 	Seconds    float64 `json:"seconds"` // since the beginning
 	RSS        uint64  `json:"rss"`     // bytes
@@ -38,7 +38,7 @@ type Sample struct {
 	CapturedBytes uint64 `json:"captured_bytes"`
 }
 
-// Document is what soak.json holds.
+// Document is the content of soak.json.
 type Document struct {
 	Seed     uint64     `json:"seed"`
 	Seconds  float64    `json:"seconds"`
@@ -53,7 +53,7 @@ type Document struct {
 	Error    string     `json:"error,omitempty"`
 }
 
-// sample looks.
+// sample takes a sample.
 func (r *run) sample() (s Sample, err error) {
 	g, err := r.rig.Relay.Gauges()
 	if err != nil {

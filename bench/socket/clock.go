@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clockTries is how often two clocks are read together; the try with the
-// shortest time in between counts, and one of these has no interrupt in it.
+// clockTries is how often two clocks are read together. The shortest try counts, which no
+// interrupt has lengthened.
 const clockTries = 32
 
 // Clock reads CLOCK_MONOTONIC, which all processes and network namespaces of a
@@ -23,7 +23,7 @@ type Clock struct {
 	ahead int64
 }
 
-// NewClock makes a clock.
+// NewClock returns a clock.
 func NewClock() *Clock {
 	c := &Clock{base: time.Now()}
 	c.at = c.offset(unix.CLOCK_MONOTONIC)

@@ -22,15 +22,15 @@ const (
 	etherSize = 14
 	ipSize    = 20
 	udpSize   = 8
-	// frameSize is all that stands in front of a UDP payload.
+	// frameSize is the size of all headers before a UDP payload.
 	frameSize = etherSize + ipSize + udpSize
 
 	timeToLive   = 64
 	dontFragment = 1 << 14
 )
 
-// Path is how frames leave for an IPv4 host: past this host's IP stack, which
-// in a load generator stands for many hosts and is not what is measured.
+// Path sends frames to an IPv4 host, past this host's IP stack: a load generator stands for
+// many hosts, and its IP stack is not what is measured.
 type Path struct {
 	fd     int
 	source [6]byte // hardware address of the interface
@@ -85,7 +85,7 @@ func (p *Path) bind(link int) error {
 // Outbox makes an outbox of frames.
 func (p *Path) Outbox(c *Clock, stamp int) *Outbox { return newOutbox(p.fd, c, stamp, frameSize) }
 
-// Close gives the socket back.
+// Close closes the socket.
 func (p *Path) Close() error { return unix.Close(p.fd) }
 
 // route finds the interface and the next hop for ip.
@@ -171,8 +171,8 @@ func readNeighbours(r io.Reader, ip netip.Addr, device string) (mac [6]byte, err
 	return mac, fmt.Errorf("hardware address of %s on %s is not known", ip, device)
 }
 
-// Head is what stands in front of the payloads from one port to another. It
-// does not change but for lengths and their checksum.
+// Head is the headers of the datagrams from one port to another. Only the lengths and their
+// checksum change.
 type Head struct {
 	b   [frameSize]byte
 	sum uint32 // of the IP header's words with length and checksum 0
@@ -204,7 +204,7 @@ func putIP(b []byte, from, to netip.Addr) {
 	copy(b[16:], target[:])
 }
 
-// write puts the headers for n bytes of payload in front of them.
+// write writes the headers for n bytes of payload.
 func (h *Head) write(b []byte, n int) {
 	copy(b, h.b[:])
 	length := ipSize + udpSize + n

@@ -48,7 +48,7 @@ func (a *Address) AddrPort() netip.AddrPort {
 type Options struct {
 	// Local is where it is bound; an invalid one leaves that to the kernel.
 	Local netip.AddrPort
-	// Remote, if valid, is whom it is connected to.
+	// Remote, if valid, is the address to which it is connected.
 	Remote netip.AddrPort
 	// Buffer is the wanted size of both buffers; the kernel may give less.
 	Buffer int
@@ -133,8 +133,7 @@ func Local(fd int) (netip.AddrPort, error) {
 	return netip.AddrPort{}, fmt.Errorf("read local address: family of %T is not IP", sa)
 }
 
-// Raise lifts this process's limit of open files to the hard one and returns
-// it.
+// Raise raises this process's limit of open files to the hard limit and returns it.
 func Raise() uint64 {
 	var l unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {

@@ -13,14 +13,14 @@ import (
 // readyAtOnce is how many readable sockets one call names.
 const readyAtOnce = 256
 
-// Ready knows which of many sockets are readable. It belongs to one loop.
+// Ready reports which of many sockets are readable. Only one loop uses it.
 type Ready struct {
 	fd     int
 	events [readyAtOnce]unix.EpollEvent
 	wait   unix.Timespec
 }
 
-// NewReady makes one without sockets.
+// NewReady returns a Ready without sockets.
 func NewReady() (*Ready, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
@@ -38,8 +38,7 @@ func (r *Ready) Add(fd, number int) error {
 	return nil
 }
 
-// Wait returns how many sockets are readable, and waits for the first of them
-// for so many ns, not at all if that is not positive.
+// Wait returns how many sockets are readable. It waits at most ns for the first.
 func (r *Ready) Wait(ns int64) int {
 	r.wait = unix.NsecToTimespec(max(ns, 0))
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(r.fd), uintptr(unsafe.Pointer(&r.events[0])),
@@ -56,5 +55,5 @@ func Full(n int) bool { return n == readyAtOnce }
 // Number is the number of the i-th readable socket.
 func (r *Ready) Number(i int) int { return int(r.events[i].Fd) }
 
-// Close ends it; the sockets stay open.
+// Close closes it. The sockets stay open.
 func (r *Ready) Close() error { return unix.Close(r.fd) }

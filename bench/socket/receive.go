@@ -12,15 +12,15 @@ import (
 const (
 	// ReceiveMessages is how many datagrams one call returns at most.
 	ReceiveMessages = 64
-	// bufferSize holds every SRT packet; groSize what GRO puts together.
+	// bufferSize holds every SRT packet, groSize every GRO packet.
 	bufferSize = 2048
 	groSize    = 1 << 16
 	// controlSize holds an arrival time and a GRO size.
 	controlSize = 64
 )
 
-// Receiver is the buffers of a receive call. It belongs to one loop; what it
-// returned is good until the next call.
+// Receiver is the buffers of a receive call. Only one loop uses it; what it returns is valid
+// until the next call.
 type Receiver struct {
 	headers  [ReceiveMessages]unix.Mmsghdr
 	vectors  [ReceiveMessages]unix.Iovec
@@ -32,8 +32,8 @@ type Receiver struct {
 	named    bool
 }
 
-// NewReceiver makes the buffers. named asks for the senders' addresses, gro
-// makes room for what GRO puts together.
+// NewReceiver makes the buffers. named asks for the senders' addresses, gro makes room for
+// GRO packets.
 func NewReceiver(c *Clock, named, gro bool) *Receiver {
 	r := &Receiver{size: bufferSize, clock: c, named: named}
 	if gro {
@@ -56,8 +56,7 @@ func NewReceiver(c *Clock, named, gro bool) *Receiver {
 	return r
 }
 
-// Receive takes what waits at a socket and returns how many messages that
-// are; 0 if there are none.
+// Receive receives from a socket and returns the number of messages, 0 for none.
 func (r *Receiver) Receive(fd int) int { return r.receive(fd, ReceiveMessages) }
 
 // ReceiveOne is Receive of one message at most.
@@ -67,8 +66,8 @@ func (r *Receiver) receive(fd int, most uintptr) int {
 	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), uintptr(unsafe.Pointer(&r.headers[0])),
 		most, unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
-		// A refusal that the kernel reports here says nothing about what
-		// waits behind it.
+		// An ICMP error that the kernel reports here says nothing about the
+		// datagrams behind it.
 		return 0
 	}
 	return int(n)
@@ -106,5 +105,5 @@ func (r *Receiver) Message(i int) (b []byte, stride int, at int64) {
 	return b, max(stride, 1), at
 }
 
-// From is who sent message i, after Message.
+// From returns the sender of message i, after Message.
 func (r *Receiver) From(i int) *Address { return &r.names[i] }

@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// refusals is how often a send is repeated because an ICMP error came back for
-// an earlier one: the kernel reports that instead of sending.
+// refusals is how often a send is repeated because the kernel reports the ICMP error of an
+// earlier one instead of sending.
 const refusals = 2
 
-// Send sends b by a connected socket. It is false if the kernel took it not.
+// Send sends b on a connected socket. It is false if the kernel refuses.
 func Send(fd int, b []byte) bool {
 	for range refusals {
 		_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)), 0, 0, 0)
@@ -27,12 +27,12 @@ func Send(fd int, b []byte) bool {
 	return false
 }
 
-// OutboxMessages is how many datagrams leave with one call. More save little,
-// and all bear the time of the call, which the last of them leaves 20 µs after.
+// OutboxMessages is how many datagrams are sent by one call. More would save little, and all
+// bear the time of the call, 20 µs after which the last one leaves.
 const OutboxMessages = 8
 
-// Outbox gathers datagrams of one socket until the flush, which sends them in
-// order. It belongs to one loop.
+// Outbox collects datagrams of one socket until the flush, which sends them in order. Only
+// one loop uses it.
 type Outbox struct {
 	fd      int
 	clock   *Clock
@@ -48,8 +48,8 @@ type Outbox struct {
 	lag     func(ns int64)
 }
 
-// NewOutbox makes an outbox for a socket that is not connected. stamp is where
-// in a timed payload the time of sending is written.
+// NewOutbox returns an outbox for a socket that is not connected. stamp is the offset in a
+// timed payload at which the time of sending is written.
 func NewOutbox(fd int, c *Clock, stamp int) *Outbox {
 	o := newOutbox(fd, c, stamp, 0)
 	for i := range o.headers {
@@ -69,26 +69,23 @@ func newOutbox(fd int, c *Clock, stamp, head int) *Outbox {
 	return o
 }
 
-// Fill writes b into all places, to be what stands there before anything is
-// put.
+// Fill writes b to all places, as their first content.
 func (o *Outbox) Fill(b []byte) {
 	for i := range o.slab {
 		copy(o.slab[i][o.head:], b)
 	}
 }
 
-// OnLag tells for each timed datagram by how much it is sent late.
+// OnLag has lag called for each timed datagram with how late it is sent.
 func (o *Outbox) OnLag(lag func(ns int64)) { o.lag = lag }
 
-// Next is where the next datagram is to be written; what it held before is
-// still in it. A Put sends it.
+// Next returns the place of the next datagram, with its old content. A Put sends it.
 func (o *Outbox) Next() []byte { return o.slab[o.used][o.head:] }
 
-// Put gives the first n bytes of Next to be sent. A full outbox is flushed.
+// Put queues the first n bytes of Next. A full outbox is flushed.
 func (o *Outbox) Put(n int, to *Address) { o.PutTimed(n, to, 0) }
 
-// PutTimed does the same for a datagram that was due at a time and bears the
-// time of its sending.
+// PutTimed is Put for a datagram that was due at a time and bears the time of its sending.
 func (o *Outbox) PutTimed(n int, to *Address, due int64) {
 	i := o.used
 	o.names[i] = *to
@@ -96,7 +93,7 @@ func (o *Outbox) PutTimed(n int, to *Address, due int64) {
 	o.put(n, due)
 }
 
-// PutFrame does the same by a packet socket. due is 0 for what bears no time.
+// PutFrame is PutTimed for a packet socket. due is 0 for a datagram without a time.
 func (o *Outbox) PutFrame(n int, h *Head, due int64) {
 	h.write(o.slab[o.used][:], n)
 	o.put(n, due)
@@ -110,7 +107,7 @@ func (o *Outbox) put(n int, due int64) {
 	}
 }
 
-// Flush sends what was put. A datagram that the kernel refuses is passed over.
+// Flush sends what is queued. It skips a datagram that the kernel refuses.
 func (o *Outbox) Flush() {
 	o.time()
 	for done := 0; done < o.used; {

@@ -13,17 +13,17 @@ import (
 )
 
 const (
-	// memoryLimit keeps a process whose collector is off from growing without
-	// end; the loops allocate nothing, so that it is never reached.
+	// memoryLimit bounds a process whose garbage collector is off. The loops allocate
+	// nothing, so that it is never reached.
 	memoryLimit = 2 << 30
-	// processors leaves room beside the one that a sleeping loop holds.
+	// processors is more than the one that a sleeping loop holds.
 	processors = 4
 	// realtime is the lowest priority above all normal threads.
 	realtime = 1
 )
 
-// Quiet keeps the runtime out of a measuring process: no collections, few
-// threads. It returns what undoes that.
+// Quiet turns garbage collection off and keeps the runtime to few threads. It returns a
+// function that undoes it.
 func Quiet() (undo func()) {
 	percent, limit := debug.SetGCPercent(-1), debug.SetMemoryLimit(memoryLimit)
 	procs := runtime.GOMAXPROCS(processors)
@@ -34,12 +34,11 @@ func Quiet() (undo func()) {
 	}
 }
 
-// Thread gives the calling goroutine a thread for itself, on a CPU (any if
-// negative). The thread ends with the goroutine.
+// Thread gives the calling goroutine its own thread, on a CPU (any if negative). The thread
+// ends with the goroutine.
 //
-// With the right to it the thread runs as soon as its sleep ends, whatever
-// else wants the CPU: it has a schedule to keep. Several such threads take
-// turns where they sleep or Yield.
+// If the process may, the thread gets a realtime priority, so that it runs as soon as its
+// sleep ends. Several such threads take turns when they sleep or Yield.
 func Thread(cpu int) error {
 	runtime.LockOSThread()
 	if cpu >= 0 {
@@ -52,8 +51,7 @@ func Thread(cpu int) error {
 	// The default of 50 µs is a quarter of a tick.
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
 	attr := &unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_FIFO, Priority: realtime}
-	// A courtesy to the measurement, not a need: without the right to it the
-	// loop runs all the same and reports its lag.
+	// Without the right to it the loop runs all the same, and reports its lag.
 	_ = unix.SchedSetAttr(0, attr, 0)
 	return nil
 }
@@ -66,11 +64,10 @@ func Sleep(at int64) {
 		uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
 }
 
-// Yield lets another such thread of this CPU go first.
+// Yield lets another such thread of this CPU run.
 func Yield() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
-// Pause waits until at, and lets others go first when it is too late for
-// that.
+// Pause waits until at. If that is past, it yields.
 func Pause(c *Clock, at int64) {
 	if at > c.Now() {
 		Sleep(at)

@@ -1,21 +1,21 @@
 package srt
 
-// ACKEvery is how many data packets there are to a full ACK: one each 10 ms of
-// a stream of 600 packets per second, which is 6.3 Mb/s.
+// ACKEvery is how many data packets there are per full ACK: with 600 packets per second,
+// which is 6.3 Mb/s, it makes one every 10 ms as libsrt does.
 const ACKEvery = 6
 
-// ACKs numbers a receiver's full ACKs and tells when one is due.
+// ACKs numbers a receiver's full ACKs and says when one is due.
 type ACKs struct {
 	number  uint32
 	unacked uint8
 }
 
-// NewACKs begins somewhere between two of them, by the session's ID: of many
-// sessions some acknowledge from the beginning on, as they will later.
+// NewACKs begins somewhere between two ACKs, by the session's ID, so that the ACKs of many
+// sessions are spread from the beginning.
 func NewACKs(id uint32) ACKs { return ACKs{unacked: uint8(id % ACKEvery)} }
 
-// Take counts a data packet in. If an ACK is due with it, number is the ACK's.
-func (a *ACKs) Take() (number uint32, due bool) {
+// Count counts a data packet. If an ACK is due with it, number is the ACK's.
+func (a *ACKs) Count() (number uint32, due bool) {
 	if a.unacked++; a.unacked < ACKEvery {
 		return 0, false
 	}

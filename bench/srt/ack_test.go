@@ -7,7 +7,7 @@ func TestACKsAreDueEvenly(t *testing.T) {
 		a := NewACKs(id)
 		last := uint32(0)
 		for packet := 1; packet <= 10*ACKEvery; packet++ {
-			number, due := a.Take()
+			number, due := a.Count()
 			if want := (packet+int(id))%ACKEvery == 0; due != want {
 				t.Fatalf("session %d, packet %d: due %v", id, packet, due)
 			}

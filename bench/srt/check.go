@@ -1,6 +1,6 @@
 package srt
 
-// Verdict is what a sequence number meant.
+// Verdict is the meaning of a sequence number.
 type Verdict uint8
 
 // The verdicts of Check.See.
@@ -12,7 +12,7 @@ const (
 	Stale              // too far back to tell; what it may fill stays lost
 )
 
-// checkWindow is how far back a packet can be told to be late or a copy.
+// checkWindow is how far back a late packet can be distinguished from a copy.
 const checkWindow = 64
 
 // Check follows the sequence numbers of one session, from the initial one on,
@@ -26,11 +26,11 @@ type Check struct {
 // NewCheck expects isn first.
 func NewCheck(isn uint32) Check { return Check{next: isn & MaxSequence, seen: ^uint64(0)} }
 
-// Next is the number after the highest one seen: what an ACK says.
+// Next returns the number after the highest one seen, which an ACK reports.
 func (c *Check) Next() uint32 { return c.next }
 
-// See takes a sequence number. With Gap, missing is how many numbers before
-// it have not been seen.
+// See notes a sequence number. With Gap, missing is how many numbers before it have not been
+// seen.
 func (c *Check) See(sequence uint32) (v Verdict, missing uint32) {
 	ahead := (sequence - c.next) & MaxSequence
 	switch {

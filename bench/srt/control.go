@@ -16,7 +16,7 @@ const (
 	MaxControl = ACKSize
 )
 
-// What a receiver in a local network tells, as libsrt would.
+// What a receiver in a local network reports, as with libsrt.
 const (
 	rtt        = 1000  // µs
 	rttVar     = 500   // µs

@@ -21,7 +21,7 @@ const (
 	// solo marks a message of one packet, in clear, sent for the first time.
 	solo       = 3 << 30
 	maxMessage = 1<<26 - 1
-	// stampMagic tells our payloads from those of real streams. Its first
+	// stampMagic distinguishes the bench's payloads from those of real streams. Its first
 	// byte is the one that a transport stream begins with.
 	stampMagic = 0x47_53_52_54
 )
@@ -49,8 +49,8 @@ func NewSource(isn uint32) Source { return Source{next: isn & MaxSequence} }
 func (s *Source) Sent() uint64 { return s.sent }
 
 // Put writes the next data packet's header and stamp into b, of DataSize
-// bytes, and leaves the rest of the payload as it is. Whoever knows the time of
-// sending only later writes it at SentOffset.
+// bytes, and leaves the rest of the payload as it is. If the time of sending is known
+// later, it is written at SentOffset.
 func (s *Source) Put(b []byte, destID, timestamp, session uint32, sent, due int64) {
 	_ = b[wire.HeaderSize+36]
 	// Message number 0 would be a packet of the packet filter.

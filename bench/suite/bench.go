@@ -23,17 +23,17 @@ const (
 	quickRounds = 1
 	// warmTime lets queues, caches and the relay's batches settle.
 	warmTime = 700 * time.Millisecond
-	// windowTime gives 360,000 datagrams at 60,000/s both ends counted, and
-	// makes /proc's 10 ms less than a percent of what is measured.
+	// windowTime is long enough for /proc's resolution of 10 ms to be less than a percent
+	// of what is measured.
 	windowTime = 3 * time.Second
-	// idleTime is for the machine's own load, which is small and noisy.
+	// idleTime is the window for the machine's own load, which is small and noisy.
 	idleTime = 3 * time.Second
-	// quietCores is what an idle machine may do: more would be a tenth of the
-	// added cost that is to be told apart.
+	// quietCores is how many cores may be busy on an idle machine: more would be a tenth
+	// of the added cost to be measured.
 	quietCores = 0.03
 	// idleTries bounds the wait for a quiet machine to about half a minute.
 	idleTries = 10
-	// settleTime is between the last run and the idle window.
+	// settleTime is the time between the last run and the idle window.
 	settleTime = 200 * time.Millisecond
 )
 
@@ -113,7 +113,7 @@ func (b *Bench) close() error {
 	return errors.Join(b.lab.Close(), os.RemoveAll(b.dir))
 }
 
-// peersOf are the peers that take part, variants of the relay behind it.
+// peersOf returns the chosen peers, with the relay's variants behind it.
 func peersOf(o Options) []peers.Peer {
 	var all []peers.Peer
 	for _, name := range peers.Names() {
@@ -139,8 +139,7 @@ func peersOf(o Options) []peers.Peer {
 	return all
 }
 
-// among are the taking-part peers of these names; "srtrelay" includes its
-// variants.
+// among returns the chosen peers with these names; "srtrelay" includes its variants.
 func (b *Bench) among(names ...string) []peers.Peer {
 	return slices.DeleteFunc(slices.Clone(b.peers), func(p peers.Peer) bool {
 		if _, relay := p.(peers.Relay); relay {
@@ -150,8 +149,8 @@ func (b *Bench) among(names ...string) []peers.Peer {
 	})
 }
 
-// idle measures what the machine does by itself. It waits a while for a quiet
-// machine, because everybody's work would be charged to the peers.
+// idle measures what the machine does by itself. It waits for a quiet machine for a while,
+// because other work would be counted as the peers'.
 func (b *Bench) idle(ctx context.Context) error {
 	for try := 0; ; try++ {
 		busy, err := idleCores(ctx)

@@ -26,13 +26,12 @@ const (
 type ceiling struct {
 	rate int
 	last report.Run // the last confirming run
-	// byGenerator: what did not hold above was the generator, not the peer.
+	// byGenerator means that the generator was the limit, not the peer.
 	byGenerator bool
 }
 
-// climb searches a peer's highest rate without loss, from a guess in such
-// steps. All steps are kept as trials, the last confirmation as the result of
-// the case's round.
+// climb searches a peer's highest rate without loss, from a guess by a factor. All steps are
+// kept as trials, the last confirmation as the result of the case's round.
 func (b *Bench) climb(ctx context.Context, c Case, guess int, by float64) (ceiling, error) {
 	var found ceiling
 	step, round := 0, c.Round
@@ -76,8 +75,8 @@ func (b *Bench) climb(ctx context.Context, c Case, guess int, by float64) (ceili
 	return found, nil
 }
 
-// most is the highest rate that is asked of a peer: the direct path's, where it
-// is known. What a peer holds above that is the generator's luck.
+// most returns the highest rate to try with a peer: that of the direct path, if it is known.
+// Above that the generator is the limit.
 func (b *Bench) most(p peers.Peer) int {
 	if direct := b.ceilings["direct"].rate; direct > 0 && p.Name() != "direct" {
 		return direct

@@ -28,9 +28,9 @@ const (
 	floodTime   = 10 * time.Second
 )
 
-// connectFlags lift the bound on one address's half-open handshakes, because
-// all callers of the bench come from one, and that on sessions: each that
-// ended holds its keys for three seconds more.
+// connectFlags lift the bound on half-open handshakes of one address, because all callers of
+// the bench have the same, and the bound on sessions, because each ended one holds its keys
+// for a while.
 var connectFlags = []string{"--max-handshakes-per-source", "4096", "--max-sessions-per-source", "1000000", "--max-sessions", "500000"}
 
 var handshakes = Scenario{
@@ -57,7 +57,7 @@ var handshakes = Scenario{
 	},
 }
 
-// connects measures a load that does nothing but connect; beside it, a flood.
+// connects measures a load that only connects, with a flood beside it if there is one.
 func (b *Bench) connects(ctx context.Context, c Case, flood *traffic.Plan) (run report.Run, err error) {
 	r, err := b.begin(ctx, c)
 	if err != nil {
@@ -92,8 +92,7 @@ func (b *Bench) connects(ctx context.Context, c Case, flood *traffic.Plan) (run 
 	return run, nil
 }
 
-// refusals are the relay's own counts of refused and failed handshakes, in
-// words.
+// refusals returns the relay's counts of refused and failed handshakes as text.
 func refusals(api *peers.API) string {
 	text, err := api.Get("/api/v1/shards")
 	if err != nil {

@@ -13,11 +13,11 @@ import (
 	"srtrelay/bench/traffic"
 )
 
-// prompt is the relay as who wants the lowest latency runs it: it passes a
-// datagram on at once, where the default lets some gather under load.
+// prompt is the relay with the lowest latency: it forwards a datagram at once, where by
+// default some gather under load.
 const prompt = "prompt"
 
-// latencyPeers adds that relay to those that take part in latencies.
+// latencyPeers returns the chosen peers and prompt.
 func (b *Bench) latencyPeers() []peers.Peer {
 	among := b.among("direct", relay, "nginx")
 	for i, p := range among {

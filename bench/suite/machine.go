@@ -26,7 +26,7 @@ var sysctls = []string{
 	"net.core.optmem_max", "net.netfilter.nf_conntrack_max",
 }
 
-// checkTools finds out before anything is built what is missing.
+// checkTools returns an error if a tool is missing.
 func checkTools(o Options) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the bench needs root, for network namespaces; `bench load` alone does not")
@@ -96,7 +96,7 @@ func kernel() string {
 	return unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:]) + " " + unix.ByteSliceToString(u.Machine[:])
 }
 
-// commit is what git calls the tree that the bench runs in, if there is one.
+// commit returns git's description of the tree in which the bench runs, if it is one.
 func commit() string {
 	out, err := clocale.Command("git", "describe", "--tags", "--always", "--dirty").Output()
 	if err != nil {

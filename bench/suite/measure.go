@@ -17,7 +17,7 @@ import (
 	"srtrelay/bench/traffic"
 )
 
-// Case is one run to be made.
+// Case describes one run.
 type Case struct {
 	Scenario string
 	Peer     peers.Peer
@@ -37,7 +37,7 @@ type running struct {
 	connected  tally.Report
 }
 
-// stop ends what runs; it is safe with half of it missing.
+// stop ends everything that was started.
 func (r *running) stop() error {
 	traffic.Quit(r.load)
 	var err error
@@ -48,7 +48,7 @@ func (r *running) stop() error {
 	return err
 }
 
-// site is where the case's peer goes.
+// site returns the site of the case's peer.
 func (b *Bench) site(c Case) (peers.Site, error) {
 	dir := filepath.Join(b.dir, c.Peer.Name())
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -150,7 +150,7 @@ func (b *Bench) watch(ctx context.Context, r *running, window time.Duration) (cp
 	return cpu.Between(before, after), nil
 }
 
-// blank is the case's run before it was made.
+// blank returns the case's run without figures.
 func (c Case) blank() report.Run {
 	return report.Run{
 		Scenario: c.Scenario, Peer: c.Peer.Name(), Round: c.Round, Rate: c.Plan.Rate, Sessions: c.Plan.Sessions,
@@ -161,7 +161,7 @@ func (c Case) blank() report.Run {
 func fillTraffic(run *report.Run, atSink, atLoad tally.Report) {
 	run.Sent = atSink.Sent.Data + atLoad.Sent.Data
 	got := atSink.Received.Data + atLoad.Received.Data
-	// The receivers count gaps; what is missing at the end has none.
+	// The receivers count gaps. A loss at the end makes none.
 	run.Lost = max(atSink.Lost+atLoad.Lost, run.Sent-min(run.Sent, got))
 	run.Duplicated = atSink.Duplicated + atLoad.Duplicated
 	run.Reordered = atSink.Reordered + atLoad.Reordered
@@ -173,14 +173,14 @@ func fillTraffic(run *report.Run, atSink, atLoad tally.Report) {
 	run.Latency = latency(atSink, atLoad)
 }
 
-// latency takes the end that received more; with traffic both ways the worse
-// percentiles of both, because one average would hide a slow direction.
+// latency returns the percentiles of the end that received more; with traffic both ways the
+// worse percentiles of both, because an average would hide a slow direction.
 func latency(a, b tally.Report) *report.Percentiles {
 	if a.Latency.Count < b.Latency.Count {
 		a, b = b, a
 	}
 	p, q := a.Latency, b.Latency
-	// A tenth of the datagrams is enough to speak for a direction.
+	// A direction counts with a tenth of the datagrams or more.
 	if q.Count*10 > p.Count {
 		p.P50, p.P90, p.P99 = max(p.P50, q.P50), max(p.P90, q.P90), max(p.P99, q.P99)
 		p.P999, p.Max = max(p.P999, q.P999), max(p.Max, q.Max)
@@ -203,7 +203,7 @@ func (b *Bench) fillCPU(run *report.Run, u cpu.Usage) {
 	}
 }
 
-// pause waits for a time or for the end.
+// pause waits for d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

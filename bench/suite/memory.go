@@ -17,11 +17,11 @@ import (
 
 const (
 	manySessions = 100_000
-	// quickSessions shows the same within a quick bench.
+	// quickSessions is the number of sessions of a quick bench.
 	quickSessions = 10_000
-	// idlePorts is "a few hundred": what sessions share as SRT allows.
+	// idlePorts is how many ports the sessions share.
 	idlePorts = 400
-	// restTime lets two rounds of keepalives pass.
+	// restTime is as long as two rounds of keepalives.
 	restTime = 2*quietKeepalive + time.Second
 )
 

@@ -35,7 +35,7 @@ type Options struct {
 	Sessions   int
 }
 
-// texts are the flags before they are read.
+// texts are the values of the flags before they are parsed.
 type texts struct {
 	only, peers, relayFlags, loadCPUs, peerCPUs string
 	variants, binaries                          list
@@ -83,11 +83,11 @@ func Parse(args []string, out io.Writer, usage string) (Options, error) {
 	if fs.NArg() > 0 {
 		return o, fmt.Errorf("%q: unexpected argument; see -help", fs.Arg(0))
 	}
-	return o, o.take(t)
+	return o, o.parse(t)
 }
 
-// take reads the texts and checks all values.
-func (o *Options) take(t texts) (err error) {
+// parse parses the texts and checks all values.
+func (o *Options) parse(t texts) (err error) {
 	if o.Rounds < 1 {
 		return fmt.Errorf("-rounds: %d is less than 1", o.Rounds)
 	}
@@ -111,12 +111,11 @@ func (o *Options) take(t texts) (err error) {
 	}
 	o.Binary = peers.Local(o.Binary)
 	o.RelayFlags = strings.Fields(strings.ReplaceAll(t.relayFlags, ",", " "))
-	return o.takeVariants(t)
+	return o.parseVariants(t)
 }
 
-// takeVariants reads name=--flag,--flag2 and name=path; both of one name make
-// one variant.
-func (o *Options) takeVariants(t texts) error {
+// parseVariants parses name=--flag,--flag2 and name=path; both of one name make one variant.
+func (o *Options) parseVariants(t texts) error {
 	variant := func(flag, text string) (*peers.Relay, string, error) {
 		name, value, ok := strings.Cut(text, "=")
 		if !ok || name == "" || slices.Contains(peers.Names(), name) {

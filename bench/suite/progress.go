@@ -10,8 +10,7 @@ import (
 	"srtrelay/bench/report"
 )
 
-// progress tells on the terminal what happens: a line per finished run, with
-// how much is left.
+// progress prints a line per finished run, with the time that is left.
 type progress struct {
 	out     io.Writer
 	now     func() time.Time
@@ -49,7 +48,7 @@ func (p *progress) left() time.Duration {
 	return max(0, p.total-p.done-inPart).Round(time.Second)
 }
 
-// run tells of a finished run; step and of count the scenario's.
+// run prints a finished run.
 func (p *progress) run(r report.Run, of string) {
 	mark := ""
 	if r.Late*100 > r.Sent {

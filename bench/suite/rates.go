@@ -17,8 +17,8 @@ const (
 	rateRounds = 2
 	// rateTime is shorter than other windows: there are many points.
 	rateTime = 2 * time.Second
-	// tooMuchLoss ends a peer's row: beyond it cost per delivered datagram
-	// says nothing.
+	// tooMuchLoss is the loss at which a peer's row ends, because the cost per delivered
+	// datagram means nothing beyond.
 	tooMuchLoss = 0.01
 )
 

@@ -21,7 +21,7 @@ type Scenario struct {
 	estimate func(*Bench) time.Duration
 }
 
-// Scenarios are all questions, in the order of the report.
+// Scenarios returns all scenarios, in the order of the report.
 func Scenarios() []Scenario {
 	return []Scenario{publish, mixed, ceilings, latencies, rates, shards, sessions, memory, handshakes}
 }
@@ -35,7 +35,7 @@ func IDs() []string {
 	return ids
 }
 
-// chosen are the scenarios that -only leaves.
+// chosen returns the scenarios of -only.
 func (b *Bench) chosen() []Scenario {
 	return slices.DeleteFunc(Scenarios(), func(s Scenario) bool {
 		return len(b.opts.Only) > 0 && !slices.Contains(b.opts.Only, s.ID)
@@ -59,13 +59,13 @@ const overhead = warmTime + 1300*time.Millisecond
 
 func (b *Bench) runTime() time.Duration { return b.window() + overhead }
 
-// alternate measures the peers in turn, round by round: what drifts on the
-// machine meets all of them.
+// alternate measures the peers in turn, round by round, so that a drift of the machine
+// affects all of them.
 func (b *Bench) alternate(ctx context.Context, id string, among []peers.Peer, plan traffic.Plan, shards, rounds int) error {
 	for round := 1; round <= rounds; round++ {
 		for i := range among {
-			// Another one begins each round: what comes first after a pause
-			// is no one's privilege.
+			// Another peer begins each round, because the first after a pause has an
+			// advantage.
 			p := among[(i+round-1)%len(among)]
 			c := Case{Scenario: id, Peer: p, Plan: plan, Round: round, Shards: shards, Warm: warmTime, Window: b.window()}
 			run, err := b.measure(ctx, c)
@@ -87,7 +87,7 @@ const (
 	mixedSessions = 1000
 )
 
-// or takes the operator's figure where there is one.
+// or returns the operator's figure, or the usual one for 0.
 func or(flag, usual int) int {
 	if flag > 0 {
 		return flag

@@ -7,23 +7,23 @@ import "math"
 const (
 	// searchStep is how far the bracket grows at a time.
 	searchStep = 1.5
-	// nearStep is the same where an earlier search has found the guess.
+	// nearStep is searchStep if the guess is from an earlier search.
 	nearStep = 1.12
-	// searchEnd is the ratio of the bracket's ends at which halving stops:
-	// finer than what two runs of one rate differ by makes no sense.
+	// searchEnd is the ratio of the bracket's ends at which halving stops, which is about
+	// the difference of two runs with one rate.
 	searchEnd = 1.04
 	// searchDown is how far a rate that was not confirmed is lowered.
 	searchDown = 0.96
-	// searchFloor and searchCeiling bound the search; nothing that is
-	// compared here is slower, no generator on one core is faster.
+	// searchFloor and searchCeiling bound the search: no peer is slower, no generator on
+	// one core is faster.
 	searchFloor   = 2_000
 	searchCeiling = 1_000_000
 	// confirmations that a found rate must hold in a row.
 	confirmations = 2
 )
 
-// bounds are where a search begins, by what factor it brackets, and the highest
-// rate that it asks for.
+// bounds are the first rate of a search, the factor by which it brackets, and its highest
+// rate.
 type bounds struct {
 	guess int
 	step  float64
@@ -70,8 +70,8 @@ func search(in bounds, holds func(rate int, confirming bool) (bool, error)) (int
 	return confirm(low, holds)
 }
 
-// twice gives a rate that did not hold a second try: on a shared machine the
-// better of two runs tells more of the peer, and the worse more of strangers.
+// twice tries a rate that did not hold again: on a shared machine the worse of two runs says
+// more about other load than about the peer.
 func twice(holds func(int, bool) (bool, error)) func(int, bool) (bool, error) {
 	return func(rate int, confirming bool) (bool, error) {
 		if ok, err := holds(rate, confirming); ok || err != nil {

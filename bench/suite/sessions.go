@@ -14,21 +14,19 @@ import (
 var sessionSteps = []int{100, 1_000, 10_000, 100_000}
 
 const (
-	// sessionRounds are as many as the comparison of two small differences
-	// wants.
+	// sessionRounds is enough to compare two small differences.
 	sessionRounds = 5
 	// connectRate is how many sessions connect per second: below what the
 	// slowest peer here manages, so that nobody has to try again.
 	connectRate = 8_000
 	// quietKeepalive replaces the usual second where sessions are idle.
 	quietKeepalive = 3 * time.Second
-	// rareKeepalive makes keepalives few beside data: 100,000 sessions would
-	// send more of them than data, and what is asked is what a packet costs
-	// among many sessions, not what another kind of traffic costs.
+	// rareKeepalive keeps keepalives few beside data, of which many sessions would send
+	// less: the question is what a data packet costs among many sessions.
 	rareKeepalive = 30 * time.Second
 )
 
-// patientFlags keep sessions that hear of their peer every few seconds only.
+// patientFlags keep sessions whose peers send only every few seconds.
 var patientFlags = []string{"--max-sessions", "110000", "--idle-timeout", "120s", "--backend-silence", "120s", "--max-handshakes-per-source", "4096", "--max-sessions-per-source", "1000000"}
 
 // steps leaves out what takes longest in a quick bench.
@@ -76,8 +74,8 @@ var sessions = Scenario{
 	},
 }
 
-// eachTwice lets every session send twice: what a session's first datagrams
-// bring about is no part of what a packet costs.
+// eachTwice is how long every session takes to send twice: the first datagrams of a session
+// cost more than the others.
 func eachTwice(p traffic.Plan) time.Duration {
 	return 2 * time.Duration(p.Sessions) * time.Second / time.Duration(p.Rate)
 }

@@ -19,8 +19,8 @@ var shardSteps = []int{1, 2, 8, 32, 128}
 
 const (
 	mostShardRounds = 3
-	// settledTime is until the collections are over that follow a start: they
-	// stop all loops, and with many on one CPU for long.
+	// settledTime is how long after a start garbage collections are frequent. They stop
+	// all loops, for long if many share a CPU.
 	settledTime = 15 * time.Second
 )
 
@@ -105,7 +105,7 @@ func (b *Bench) searchShards(ctx context.Context, p peers.Peer, round int, found
 	return nil
 }
 
-// compareShards holds the medians of the searches against each other.
+// compareShards compares the medians of the searches.
 func (b *Bench) compareShards(found map[int][]float64) {
 	lowest, highest := math.Inf(1), 0.0
 	for _, rates := range found {
@@ -181,7 +181,6 @@ func (b *Bench) keepProfiles(r *running) error {
 	return nil
 }
 
-// mostWaiting is how long, in microseconds, all loops together may wait for
-// others in the time of a profile: to hand a letter over takes a lock, once a
-// second.
+// mostWaiting is how long, in microseconds, all loops together may wait for locks in the time
+// of a profile: handing a task over takes one, once a second.
 const mostWaiting = 1000

@@ -8,8 +8,8 @@ import (
 	"srtrelay/bench/report"
 )
 
-// relay is the name of the peer that the verdicts are about; its variants are
-// in the tables only.
+// relay is the name of the peer that the verdicts are about. Its variants are in the tables
+// only.
 const relay = "srtrelay"
 
 // of chooses the results of a scenario's peer.
@@ -24,7 +24,7 @@ func (b *Bench) added(scenario, peer string) report.Spread {
 		func(r report.Run) float64 { return r.AddedMicros })
 }
 
-// compareAdded holds the relay's added cost against another peer's.
+// compareAdded compares the relay's added cost with another peer's.
 func (b *Bench) compareAdded(scenario, other string, limit float64) {
 	ours, theirs := b.added(scenario, relay), b.added(scenario, other)
 	text := fmt.Sprintf("added CPU per packet of srtrelay / %s", other)

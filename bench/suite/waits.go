@@ -22,7 +22,7 @@ import (
 // shares of a profile's samples, in percent.
 type shares struct{ futex, other float64 }
 
-// profileSeconds of the relay's work are looked at.
+// profileSeconds is how long the relay is profiled.
 const profileSeconds = "3"
 
 var (
@@ -79,12 +79,12 @@ func parseShares(text string) (shares, error) {
 // waiting is what a mutex or block profile holds.
 type waiting struct{ all, loops time.Duration }
 
-// loopSymbol is what every stack of a shard's loop goes through. Others have
-// methods of shards in theirs as well: they wait for a letter's answer.
+// loopSymbol is in every stack of a shard's loop. Other stacks have methods of shards too,
+// while they wait for a task.
 const loopSymbol = "srtrelay/shard.(*Shard).run"
 
-// parseWaiting sums up a profile: what was waited for in all, and by the shards'
-// loops. In a mutex profile a stack is that of who held the lock.
+// parseWaiting sums up a profile: all waiting, and that of the shards' loops. In a mutex
+// profile a stack is that of the holder of the lock.
 func parseWaiting(raw []byte) (w waiting, err error) {
 	p, err := profile.ParseData(raw)
 	if err != nil {

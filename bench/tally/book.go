@@ -11,22 +11,21 @@ import (
 )
 
 const (
-	// lateAfter is a lag that changes what is measured: from there on a
-	// scheduled datagram counts as late. Five ticks of 200 µs.
+	// lateAfter is the lag from which a scheduled datagram counts as late, because the
+	// measurement is no longer what was planned.
 	lateAfter = time.Millisecond
 	// Times are kept in ns, from 1 to a minute, with three digits.
 	longest = int64(time.Minute)
 	digits  = 3
 )
 
-// Book is all that one end counts. It belongs to the end's loop; nothing in it
-// allocates but Report.
+// Book has all counts of one end. Only the end's loop uses it; only Report allocates.
 type Book struct {
 	Sent, Received Flow
 
 	Lost, Duplicated, Reordered, Stale uint64
-	// Unknown datagrams fit no session; Foreign ones come from another address
-	// than their session's; Unsent ones the kernel refused.
+	// Unknown counts datagrams without a session, Foreign those from another address than
+	// their session's, Unsent those that the kernel refused.
 	Unknown, Foreign, Unsent uint64
 
 	Attempted, Completed, Failed uint64 // handshakes
@@ -49,13 +48,13 @@ type mark struct {
 	completed, failed uint64
 }
 
-// NewBook makes an empty book.
+// NewBook returns an empty book.
 func NewBook() *Book {
 	h := func() *hdrhistogram.Histogram { return hdrhistogram.New(1, longest, digits) }
 	return &Book{lag: h(), latency: h(), connect: h()}
 }
 
-// See takes a check's verdict on a data packet.
+// See counts a check's verdict on a data packet.
 func (b *Book) See(v srt.Verdict, missing uint32) {
 	switch v {
 	case srt.Gap:

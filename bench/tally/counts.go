@@ -3,7 +3,7 @@ package tally
 // Kind is a kind of datagram.
 type Kind uint8
 
-// The kinds. Other is handshakes, SHUTDOWNs and what nobody understands.
+// The kinds. Other is handshakes, SHUTDOWNs and unknown datagrams.
 const (
 	Data Kind = iota
 	ACK
@@ -17,7 +17,7 @@ const (
 // Counts are datagrams by kind.
 type Counts [kinds]uint64
 
-// Total is all of them.
+// Total returns the number of all kinds.
 func (c *Counts) Total() (n uint64) {
 	for _, v := range c {
 		n += v
@@ -44,8 +44,8 @@ func (f *Flow) Add(k Kind, size int) {
 	f.Bytes += uint64(size)
 }
 
-// Traffic is the datagrams that the traffic consists of: no keepalives, which
-// never end, and no handshakes.
+// Traffic returns the number of datagrams without keepalives, which never end, and
+// handshakes.
 func (f *Flow) Traffic() uint64 {
 	return f.Counts[Data] + f.Counts[ACK] + f.Counts[ACKACK] + f.Counts[NAK]
 }

@@ -1,5 +1,5 @@
-// Package tally counts what the load generator and the sinks send and receive,
-// and puts it into the report that is their answer.
+// Package tally counts what the load generator and the sinks send and receive, and makes
+// their reports.
 //
 // It must not know how the datagrams travel.
 package tally

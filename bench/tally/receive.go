@@ -11,13 +11,13 @@ type Receiver struct {
 	acks  srt.ACKs
 }
 
-// NewReceiver expects the initial sequence number first; the socket ID decides
-// when the first ACK is due.
+// NewReceiver returns a receiver that expects the initial sequence number. The socket ID
+// decides when the first ACK is due.
 func NewReceiver(isn, id uint32) Receiver {
 	return Receiver{check: srt.NewCheck(isn), acks: srt.NewACKs(id)}
 }
 
-// Due is what a receiver has to send after a data packet.
+// Due is what a receiver must send after a data packet.
 type Due struct {
 	NAK         bool
 	First, Last uint32 // lost sequence numbers, for the NAK
@@ -36,7 +36,7 @@ func (b *Book) ReceiveData(r *Receiver, p wire.Packet, at int64) (due Due) {
 		b.Latency(at - stamp.Sent)
 	}
 	due.NAK, due.Last = verdict == srt.Gap, (due.First+missing-1)&srt.MaxSequence
-	due.Number, due.ACK = r.acks.Take()
+	due.Number, due.ACK = r.acks.Count()
 	due.Next = r.check.Next()
 	return due
 }

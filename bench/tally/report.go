@@ -12,7 +12,7 @@ type ByKind struct {
 	ACKACK    uint64 `json:"ackack"`
 	NAK       uint64 `json:"nak"`
 	Keepalive uint64 `json:"keepalive"`
-	// Other is handshakes, SHUTDOWNs and what was not understood.
+	// Other is handshakes, SHUTDOWNs and unknown datagrams.
 	Other uint64 `json:"other"`
 	// Bytes of UDP payload of all of them.
 	Bytes uint64 `json:"bytes"`
@@ -68,9 +68,9 @@ type Report struct {
 	Sent     ByKind `json:"sent"`
 	Received ByKind `json:"received"`
 
-	// Lost is the sequence numbers missing below the highest that came, of all
-	// sessions. What is lost at a session's very end leaves no gap: only Sent
-	// at the other end tells of it.
+	// Lost is the sequence numbers missing below the highest that came, of all sessions.
+	// A loss at the very end of a session leaves no gap: only Sent at the other end shows
+	// it.
 	Lost       uint64 `json:"lost"`
 	Duplicated uint64 `json:"duplicated"`
 	Reordered  uint64 `json:"reordered"` // came late and are not lost
@@ -99,7 +99,7 @@ type Report struct {
 	CPUSeconds float64 `json:"cpu_seconds"`
 }
 
-// Report makes the report out of the book.
+// Report returns the report of a book.
 func (b *Book) Report() (Report, error) {
 	r := Report{
 		Sent: byKind(b.Sent), Received: byKind(b.Received),
@@ -146,7 +146,7 @@ func byKind(f Flow) ByKind {
 	return ByKind{c[Data], c[ACK], c[ACKACK], c[NAK], c[Keepalive], c[Other], f.Bytes}
 }
 
-// Total is datagrams of all kinds.
+// Total returns the datagrams of all kinds.
 func (k ByKind) Total() uint64 {
 	return k.Data + k.ACK + k.ACKACK + k.NAK + k.Keepalive + k.Other
 }

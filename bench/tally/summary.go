@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Summary writes the report for people.
+// Summary writes the report as text.
 func (r Report) Summary(out io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d sessions, measured for %.1f s\n", r.Role, r.Sessions, r.Window.Seconds)

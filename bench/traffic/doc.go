@@ -1,8 +1,7 @@
 //go:build linux
 
-// Package traffic drives the load generator and the sinks, which run as
-// processes of their own in the lab's two namespaces: it starts them, gives
-// them their commands and reads what they report.
+// Package traffic controls the load generator and the sinks, which run as processes in the
+// lab's two namespaces: it starts them, sends commands and reads their reports.
 //
-// It must not know which peer stands between them.
+// It must not know which peer is between them.
 package traffic

@@ -16,15 +16,15 @@ import (
 )
 
 const (
-	// answerPatience is for commands that do little.
+	// answerPatience is enough for commands that do little.
 	answerPatience = 10 * time.Second
-	// drainPatience is for stop, which waits for what is in flight.
+	// drainPatience is enough for stop, which waits for datagrams in flight.
 	drainPatience = 20 * time.Second
 	// FirstBackend is the first sink's port; the others follow it.
 	FirstBackend = 10001
 )
 
-// Mode is what the load does.
+// Mode is the load's mode.
 type Mode string
 
 // The load's modes.
@@ -83,7 +83,7 @@ func (e Ends) StartLoad(ctx context.Context, p Plan, targets []netip.AddrPort) (
 	if err != nil {
 		return nil, tally.Report{}, err
 	}
-	// 1,000 handshakes per second is less than any peer manages.
+	// Fewer handshakes per second than any peer manages.
 	r, err := w.await(ctx, answerPatience+time.Duration(p.Sessions)*time.Millisecond)
 	if err != nil {
 		w.proc.Kill()
@@ -106,8 +106,8 @@ func (e Ends) loadArgs(p Plan, targets []netip.AddrPort) []string {
 		args = append(args, "-mode", string(p.Mode))
 	}
 	if p.Mode == Steady || p.Mode == Idle {
-		// The lab is one Ethernet link to one host, which is all that sending
-		// whole frames asks for: it takes a quarter off the generator's cost.
+		// The lab is one Ethernet link to one host, so that whole frames can be
+		// sent, which saves a quarter of the generator's cost.
 		args = append(args, "-frames")
 	}
 	if p.Players > 0 {
@@ -145,7 +145,7 @@ func ready(ctx context.Context, n *lab.Namespace, p lab.Program, patience time.D
 	return w, nil
 }
 
-// Quit ends workers; nil ones are passed over.
+// Quit ends workers, which may be nil.
 func Quit(workers ...*Worker) {
 	for _, w := range workers {
 		if w != nil {
@@ -173,8 +173,8 @@ func both(ctx context.Context, command string, workers ...*Worker) error {
 	return nil
 }
 
-// Stop ends the traffic at both ends and reads the reports. Both are told at
-// once: each goes on receiving while it drains.
+// Stop ends the traffic at both ends at the same time and reads the reports. Each end goes on
+// receiving while it drains.
 func Stop(ctx context.Context, sink, load *Worker) (atSink, atLoad tally.Report, err error) {
 	if err := errors.Join(load.send("stop"), sink.send("stop")); err != nil {
 		return atSink, atLoad, err
@@ -186,7 +186,7 @@ func Stop(ctx context.Context, sink, load *Worker) (atSink, atLoad tally.Report,
 	return atSink, atLoad, err
 }
 
-// Ask gives one worker one command; for those that run alone.
+// Ask sends one command to one worker, which runs alone.
 func (w *Worker) Ask(ctx context.Context, command string) (tally.Report, error) {
 	return w.ask(ctx, command, drainPatience)
 }

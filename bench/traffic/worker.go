@@ -14,15 +14,15 @@ import (
 	"srtrelay/bench/tally"
 )
 
-// Worker is a load generator or a sink that is being driven: commands go in
-// by line, each is answered by one line of JSON. It belongs to one run.
+// Worker is a load generator or a sink. A command is a line, which it answers by one line of
+// JSON. It belongs to one run.
 type Worker struct {
 	proc    *lab.Process
 	answers chan []byte // closed at the end of the output
 }
 
-// start runs a worker; its first line, which says that it is ready, has not
-// been awaited yet.
+// start starts a worker. It does not wait for the first line, which says that the worker is
+// ready.
 func start(n *lab.Namespace, p lab.Program) (*Worker, error) {
 	p.Stdin = true
 	proc, err := n.Start(p)
@@ -34,8 +34,8 @@ func start(n *lab.Namespace, p lab.Program) (*Worker, error) {
 	return w, nil
 }
 
-// answersKept is more than any worker says unasked; what is beyond it is lost
-// rather than waited with.
+// answersKept is more answers than a worker sends unasked. Further ones are lost, so that
+// reading never blocks.
 const answersKept = 64
 
 func (w *Worker) read() {
@@ -76,7 +76,7 @@ func (w *Worker) await(ctx context.Context, patience time.Duration) (tally.Repor
 	}
 }
 
-// send gives a command without waiting for the answer.
+// send sends a command without waiting for the answer.
 func (w *Worker) send(command string) error {
 	if _, err := io.WriteString(w.proc.Stdin, command+"\n"); err != nil {
 		return fmt.Errorf("%s: send %s: %w: %s", w.proc.Label, command, err, w.proc.Said())
@@ -84,7 +84,7 @@ func (w *Worker) send(command string) error {
 	return nil
 }
 
-// ask gives a command and reads its answer.
+// ask sends a command and reads its answer.
 func (w *Worker) ask(ctx context.Context, command string, patience time.Duration) (tally.Report, error) {
 	if err := w.send(command); err != nil {
 		return tally.Report{}, err
@@ -95,7 +95,7 @@ func (w *Worker) ask(ctx context.Context, command string, patience time.Duration
 // PID is the worker's process.
 func (w *Worker) PID() int { return w.proc.PID }
 
-// quit lets the worker end, and kills it if it does not.
+// quit has the worker end, and kills it if it does not.
 func (w *Worker) quit() {
 	_ = w.send("quit")
 	w.proc.Stop(2 * time.Second)

@@ -10,8 +10,8 @@ import (
 // heartbeatEvery is SRS's shortest interval.
 const heartbeatEvery = time.Second
 
-// hearts post the heartbeats of servers to the relay.
-type hearts struct {
+// heartbeats post the heartbeats of servers to the relay.
+type heartbeats struct {
 	relay *Relay
 
 	mu      sync.Mutex
@@ -22,8 +22,8 @@ type hearts struct {
 	loop  sync.WaitGroup
 }
 
-func startHearts(r *Relay) *hearts {
-	h := &hearts{relay: r, beating: map[*Server]bool{}, ended: make(chan struct{})}
+func startHeartbeats(r *Relay) *heartbeats {
+	h := &heartbeats{relay: r, beating: map[*Server]bool{}, ended: make(chan struct{})}
 	h.loop.Go(func() {
 		tick := time.NewTicker(heartbeatEvery)
 		defer tick.Stop()
@@ -41,7 +41,7 @@ func startHearts(r *Relay) *hearts {
 	return h
 }
 
-func (h *hearts) all() (all []*Server) {
+func (h *heartbeats) all() (all []*Server) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for s := range h.beating {
@@ -50,7 +50,7 @@ func (h *hearts) all() (all []*Server) {
 	return all
 }
 
-func (h *hearts) beat(s *Server) {
+func (h *heartbeats) beat(s *Server) {
 	if !s.alive() {
 		return
 	}
@@ -62,7 +62,7 @@ func (h *hearts) beat(s *Server) {
 }
 
 // set begins the heartbeats of a server, or ends them.
-func (h *hearts) set(s *Server, on bool) {
+func (h *heartbeats) set(s *Server, on bool) {
 	h.mu.Lock()
 	if on {
 		h.beating[s] = true
@@ -75,7 +75,7 @@ func (h *hearts) set(s *Server, on bool) {
 	}
 }
 
-func (h *hearts) stop() {
+func (h *heartbeats) stop() {
 	close(h.ended)
 	h.loop.Wait()
 }
