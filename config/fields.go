@@ -83,7 +83,7 @@ var fields = []field{
 	},
 	{
 		name: "api-host", group: groupFront, arg: "NAME", shown: "none",
-		help:  "name of this host by which the API may be asked without the token, beside addresses and localhost; repeatable",
+		help:  "name of this host for API calls without the token, besides addresses and localhost; repeatable",
 		set:   setAPIHost,
 		reset: func(c *Config) { c.APIHosts = nil },
 	},
@@ -99,19 +99,19 @@ var fields = []field{
 	},
 	{
 		name: "register-token", group: groupFront, arg: "TOKEN", shown: "none",
-		help: "asked of registration and changing API calls: bearer, ?token= or register/TOKEN; safer in a variable or the file",
+		help: "token of registration and changing API calls: bearer, ?token=, register/TOKEN; safer in a variable or file",
 		show: func(string) string { return "***" },
 		set:  setToken(func(c *Config) *string { return &c.RegisterToken }),
 	},
 	{
 		name: "read-token", group: groupFront, arg: "TOKEN", shown: "none",
-		help: "asked of calls that only read, such as lists, metrics and the page's, unless they bring --register-token",
+		help: "token for API calls that only read, such as lists, metrics and the page; --register-token works too",
 		show: func(string) string { return "***" },
 		set:  setToken(func(c *Config) *string { return &c.ReadToken }),
 	},
 	{
 		name: "ready-without-backends", group: groupFront, def: "false",
-		help: "let /ready say 200 while no backend can take a stream: for backends that register only after that",
+		help: "let /ready answer 200 while no backend can take a stream: for backends that register only then",
 		set:  setBool(func(c *Config) *bool { return &c.ReadyWithoutBackends }),
 	},
 	{
@@ -128,7 +128,7 @@ var fields = []field{
 	},
 	{
 		name: "backend-ttl", group: groupBack, arg: "TIME", def: "30s",
-		help:    "a registered backend without heartbeat for so long gets no new streams",
+		help:    "how long a registered backend without a heartbeat still gets new streams",
 		aliases: []string{"PROXY_ORIGIN_SERVER_TTL"},
 		// SRS's shortest heartbeat is 1 s, and each may be late.
 		set: setDuration(func(c *Config) *time.Duration { return &c.BackendTTL }, 2*time.Second),
@@ -151,7 +151,7 @@ var fields = []field{
 	},
 	{
 		name: "outlier-detection", group: groupBack, arg: "MODE", def: "on",
-		help:   "give no new streams for a while to backends that fail their callers as others do not: on or off",
+		help:   "give no new streams for a while to backends that fail callers whom others serve: on or off",
 		values: []string{"on", "off"},
 		set:    setEither(func(c *Config) *bool { return &c.OutlierDetection }, "on"),
 	},
@@ -162,7 +162,7 @@ var fields = []field{
 	},
 	{
 		name: "state", group: groupBack, arg: "NAME", def: "memory",
-		help:    "where the choices are kept: memory, or redis to share them with other relays and SRS's proxy",
+		help:    "where it is kept which backend has which stream: memory, or redis to share it with other relays and SRS's proxy",
 		aliases: []string{"PROXY_LOAD_BALANCER_TYPE"},
 		values:  []string{"memory", "redis"},
 		set:     setText(func(c *Config) *string { return &c.State }),
@@ -179,17 +179,17 @@ var fields = []field{
 	},
 	{
 		name: "shards", group: groupWorkers, arg: "N", shown: "usable CPUs, or as many as --pin lists",
-		help: "worker count, fixed for the life of the process",
+		help: "number of workers, fixed for the life of the process",
 		set:  setInt(func(c *Config) *int { return &c.Shards }, 1, maxShards),
 	},
 	{
 		name: "batch", group: groupWorkers, arg: "N", def: "256",
-		help: "datagrams per receive call",
+		help: "most datagrams per receive call",
 		set:  setInt(func(c *Config) *int { return &c.Batch }, 1, maxBatch),
 	},
 	{
 		name: "batch-wait", group: groupWorkers, arg: "TIME", def: "2ms",
-		help: "longest time datagrams may gather under load before the next receive call; 0s for never",
+		help: "longest time for which datagrams gather under load before the next receive call; 0s for never",
 		set:  setWait,
 	},
 	{
@@ -202,13 +202,13 @@ var fields = []field{
 	},
 	{
 		name: "steer", group: groupWorkers, arg: "BY", def: "flow",
-		help:   "which shard gets a caller: flow (by hash) or cpu, that of the CPU it comes in on",
+		help:   "which shard gets a caller: flow (by its hash) or cpu (the one that receives it)",
 		values: []string{"cpu", "flow"},
 		set:    setEither(func(c *Config) *bool { return &c.SteerByCPU }, "cpu"),
 	},
 	{
 		name: "telemetry", group: groupWorkers, arg: "MODE", def: "on",
-		help:   "passive SRT quality per session: on or off",
+		help:   "measure the SRT quality of each session: on or off",
 		values: []string{"on", "off"},
 		set:    setEither(func(c *Config) *bool { return &c.Telemetry }, "on"),
 	},
@@ -220,7 +220,7 @@ var fields = []field{
 	},
 	{
 		name: "gso", group: groupWorkers, arg: "MODE", def: "auto",
-		help:   "let the kernel cut sent superpackets: auto or off",
+		help:   "let the kernel split sent superpackets: auto or off",
 		values: []string{"auto", "off"},
 		set:    setEither(func(c *Config) *bool { return &c.GSO }, "auto"),
 	},
@@ -238,12 +238,12 @@ var fields = []field{
 	},
 	{
 		name: "rcvbuf", group: groupWorkers, arg: "SIZE", def: "16MiB",
-		help: "receive buffer asked of the kernel per socket",
+		help: "receive buffer per socket, as asked of the kernel",
 		set:  setSize(func(c *Config) *int { return &c.Rcvbuf }, minBuffer, maxBuffer),
 	},
 	{
 		name: "sndbuf", group: groupWorkers, arg: "SIZE", def: "16MiB",
-		help: "send buffer asked of the kernel per socket",
+		help: "send buffer per socket, as asked of the kernel",
 		set:  setSize(func(c *Config) *int { return &c.Sndbuf }, minBuffer, maxBuffer),
 	},
 	{
@@ -253,32 +253,32 @@ var fields = []field{
 	},
 	{
 		name: "max-sessions", group: groupLimits, arg: "N", def: "100000",
-		help: "sessions per shard; above it callers are refused with 2402",
+		help: "most sessions per shard; further callers are rejected with 2402",
 		set:  setInt(func(c *Config) *int { return &c.MaxSessions }, 1, maxSessions),
 	},
 	{
 		name: "max-sessions-per-source", group: groupLimits, arg: "N", def: "5000",
-		help: "sessions per caller IP address (IPv6: per /64) and shard; above it callers are refused with 2402",
+		help: "most sessions per caller IP address (IPv6: per /64) and shard; further ones are rejected with 2402",
 		set:  setInt(func(c *Config) *int { return &c.MaxSessionsPerSource }, 1, maxSessions),
 	},
 	{
 		name: "max-handshakes", group: groupLimits, arg: "N", def: "8192",
-		help: "half-open handshakes per shard; above it a CONCLUSION is dropped, which the caller repeats",
+		help: "most half-open handshakes per shard; a further CONCLUSION is dropped, which the caller repeats",
 		set:  setInt(func(c *Config) *int { return &c.MaxHandshakes }, 1, maxSessions),
 	},
 	{
 		name: "max-handshakes-per-source", group: groupLimits, arg: "N", def: "4096",
-		help: "half-open handshakes per caller IP address (IPv6: per /64) and shard",
+		help: "most half-open handshakes per caller IP address (IPv6: per /64) and shard",
 		set:  setInt(func(c *Config) *int { return &c.MaxHandshakesPerSource }, 1, maxSessions),
 	},
 	{
 		name: "idle-timeout", group: groupLimits, arg: "TIME", def: "30s",
-		help: "end a session without a datagram either way",
+		help: "end a session without a datagram either way for this time",
 		set:  setDuration(func(c *Config) *time.Duration { return &c.IdleTimeout }, time.Second),
 	},
 	{
 		name: "backend-silence", group: groupLimits, arg: "TIME", def: "6s",
-		help: "end a session whose backend says nothing for so long while its caller sends",
+		help: "end a session whose backend sends nothing for this time while its caller sends",
 		// An idle SRT peer still sends a KEEPALIVE each second: less than
 		// that would end healthy sessions.
 		set: setDuration(func(c *Config) *time.Duration { return &c.BackendSilence }, time.Second),
@@ -291,7 +291,7 @@ var fields = []field{
 	},
 	{
 		name: "session-ledger", group: groupLimits, arg: "PATH", shown: "session-ledger in RUNTIME_DIRECTORY, else off",
-		help: "file on a tmpfs by which the next start tells the callers of a killed relay; off for none",
+		help: "file on a tmpfs from which the next process tells the callers of a killed one; off for none",
 		set:  setLedger,
 	},
 	{
