@@ -40,6 +40,8 @@
 
 #define LINK_HEADER 14
 
+#define HOP_LIMIT 64 /* as of a datagram that the host sends (net.ipv4.ip_default_ttl) */
+
 #include "srt.h"
 #include "shared.h"
 #include "account.h"
@@ -230,7 +232,7 @@ static __always_inline int relay4(struct __sk_buff *skb, bool egress)
 		goto broken;
 	ip->saddr = hop->saddr;
 	ip->daddr = hop->daddr;
-	ip->ttl = 64;
+	ip->ttl = HOP_LIMIT;
 	if (ip->frag_off) {
 		/* User space lets its datagrams be fragmented (IP_PMTUDISC_DONT). */
 		ip->frag_off = 0;
@@ -313,7 +315,9 @@ static __always_inline int relay6(struct __sk_buff *skb, bool egress)
 		goto broken;
 	__builtin_memcpy(&ip->saddr, hop->saddr, 16);
 	__builtin_memcpy(&ip->daddr, hop->daddr, 16);
-	ip->hop_limit = 64;
+	/* A COMPLETE checksum covers it, and IPv6 has no header checksum that makes up for it. */
+	bpf_csum_update(skb, bpf_htons((__u16)~ip->hop_limit) + bpf_htons(HOP_LIMIT));
+	ip->hop_limit = HOP_LIMIT;
 	udp->source = hop->to.sport;
 	udp->dest = hop->to.dport;
 
