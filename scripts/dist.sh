@@ -22,6 +22,16 @@ v[0-9]*) DEB_VERSION=${version#v} DEB_VERSION=${DEB_VERSION/-/+} ;;
 *) DEB_VERSION=0.0.0~git$version ;;
 esac
 
+# Who holds the license maintains the package, unless Debian's own variables name
+# somebody. The home page is where the module is, if its path says so.
+HOLDER=$(sed -n 's/^Copyright (c) [0-9]* //p' LICENSE)
+MAINTAINER=${DEBFULLNAME:-$HOLDER}${DEBEMAIL:+ <$DEBEMAIL>}
+HOMEPAGE=$("$go" list -m)
+case "${HOMEPAGE%%/*}" in
+*.*) HOMEPAGE=https://$HOMEPAGE ;;
+*) HOMEPAGE='' ;;
+esac
+
 say() { echo "dist: $*"; }
 
 say 'building the tools of a release'
@@ -50,14 +60,16 @@ for ARCH in amd64 arm64; do
 	gzip -9nc CHANGELOG.md >"$ROOT/changelog.gz"
 	{
 		printf 'srtrelay (%s-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n' "$DEB_VERSION"
-		printf ' -- The srtrelay authors <srtrelay@localhost>  %s\n' "$(date -uRd "@$SOURCE_DATE_EPOCH")"
+		# The format wants brackets, also around no address.
+		printf ' -- %s <%s>  %s\n' "${DEBFULLNAME:-$HOLDER}" "${DEBEMAIL:-}" "$(date -uRd "@$SOURCE_DATE_EPOCH")"
 	} | gzip -9n >"$ROOT/changelog.Debian.gz"
 	{
 		printf 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n'
-		printf 'Upstream-Name: srtrelay\n\nFiles: *\nCopyright: 2026 The srtrelay authors\nLicense: Expat\n'
+		printf 'Upstream-Name: srtrelay\n\nFiles: *\n%s\nLicense: Expat\n' "$(sed -n 's/^Copyright (c)/Copyright:/p' LICENSE)"
 		sed '1,/^Permission/{/^Permission/!d};s/^$/./;s/^/ /' LICENSE
 	} >"$ROOT/copyright"
-	sed "s,\${ROOT},$ROOT,g; s,\${ARCH},$ARCH,; s,\${DEB_VERSION},$DEB_VERSION," deploy/debian/nfpm.yaml >"$work/nfpm.yaml"
+	sed "s,\${ROOT},$ROOT,g; s,\${ARCH},$ARCH,; s,\${DEB_VERSION},$DEB_VERSION,
+		s,\${MAINTAINER},$MAINTAINER,; s,\${HOMEPAGE},$HOMEPAGE," deploy/debian/nfpm.yaml >"$work/nfpm.yaml"
 	"$work/nfpm" package -f "$work/nfpm.yaml" -p deb -t "$out"
 
 	"$work/image" -binary "$work/$ARCH/srtrelay" -license LICENSE -sbom "$out/srtrelay-$version-$ARCH.cdx.json" \
