@@ -15,9 +15,9 @@ type Policy string
 const (
 	// PolicyLeastSessions chooses the backend with the fewest sessions per weight.
 	// Placements that ended soon count for a while. Ties go to the least bitrate, if
-	// it is known, and then to the highest Rank.
+	// it is known, and then to the highest rank.
 	PolicyLeastSessions Policy = "least-sessions"
-	// PolicyHash chooses the backend with the highest Rank.
+	// PolicyHash chooses the backend with the highest rank.
 	PolicyHash Policy = "hash"
 	// PolicyRandom chooses at random, in proportion to the weights.
 	PolicyRandom Policy = "random"
@@ -45,7 +45,7 @@ func weightOf(b *backend.Backend) int { return max(b.Weight, 1) }
 func highestRank(key string, all []*backend.Backend) (best *backend.Backend) {
 	top := -1.0
 	for _, b := range all {
-		if rank := Rank(key, b.ID, weightOf(b)); rank > top {
+		if rank := rankOf(key, b.ID, weightOf(b)); rank > top {
 			best, top = b, rank
 		}
 	}
@@ -102,18 +102,18 @@ func keepLeast(all []*backend.Backend, load func(*backend.Backend) float64) []*b
 	return all[:n]
 }
 
-// The seeds of Rank are constants, because relays that share nothing but the list of
+// The seeds of ranks are constants, because relays that share nothing but the list of
 // backends must agree. The numbers are arbitrary and must not change.
 const (
 	rankSeed0 = 0x7372742d72656c61
 	rankSeed1 = 0x79206261636b656e
 )
 
-// Rank is the rank of a backend for a key: the backend with the highest rank serves
+// rankOf returns the rank of a backend for a key: the backend with the highest rank serves
 // the key (rendezvous hashing). When a backend joins or leaves, only the keys move that
 // it wins or had. A backend wins keys in proportion to its weight; a weight below 1
 // counts as 1.
-func Rank(key string, id backend.ID, weight int) float64 {
+func rankOf(key string, id backend.ID, weight int) float64 {
 	text := make([]byte, 0, 256)
 	text = append(text, key...)
 	text = append(text, 0) // "a"+"bc" is not "ab"+"c"

@@ -31,11 +31,11 @@ func TestRankIsTheSameEverywhere(t *testing.T) {
 		{"__defaultVhost__/live/livestream", "vid-abc1234-k3j9x2ab-4321", 1, 1.1889434650751385},
 		{"", "", 3, 1.2111652591042883},
 	} {
-		if got := Rank(c.key, c.id, c.weight); math.Abs(got/c.want-1) > 1e-12 {
+		if got := rankOf(c.key, c.id, c.weight); math.Abs(got/c.want-1) > 1e-12 {
 			t.Errorf("%q on %q, weight %d: %v", c.key, c.id, c.weight, got)
 		}
 	}
-	if Rank("ab", "c", 1) == Rank("a", "bc", 1) {
+	if rankOf("ab", "c", 1) == rankOf("a", "bc", 1) {
 		t.Error("key and backend run into each other")
 	}
 }

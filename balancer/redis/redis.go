@@ -23,7 +23,7 @@
 // of a balancer.Memory. Every second sync.go learns the servers of others, publish.go
 // writes this relay's, and exchange.go tells which bindings have sessions. While Redis is
 // away (circuit.go), streams stay where the Memory or the announcements of other relays
-// have them, and new ones go by balancer.Rank, on which relays agree without
+// have them, and new ones go by balancer.PolicyHash, on which relays agree without
 // communication.
 //
 // It must not know SRT, sockets or shards, and it is the only package that imports
