@@ -93,8 +93,8 @@ func TestTwoRelaysShareRedis(t *testing.T) {
 	const streams = 1000
 	s := startStore(t)
 	a, b := startRelay(t, append(s.at(), "--policy", "random")...), startRelay(t, append(s.at(), "--policy", "random")...)
-	a.awaitReadiness(http.StatusOK, "")
-	b.awaitReadiness(http.StatusOK, "")
+	a.awaitShared(1)
+	b.awaitShared(1)
 	servers, listeners, _ := startServers(t, a, 5)
 	b.awaitAlive(servers...)
 	for id, l := range b.listing() {
