@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"srtrelay/bench/peers"
 	"srtrelay/bench/report"
 	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
@@ -76,6 +78,11 @@ func TestSuite(t *testing.T) {
 	for _, name := range []string{"direct", "srtrelay", "plain", "nft", "nginx", "goproxy"} {
 		if !seen[name] {
 			t.Errorf("%s did not run: %s", name, out)
+		}
+	}
+	for _, name := range []string{peers.KernelPathName, peers.KernelPathAcceptName} {
+		if !seen[name] && !bytes.Contains(out, []byte(name+" takes no part")) {
+			t.Errorf("%s did not run, and nothing says why: %s", name, out)
 		}
 	}
 	for _, name := range []string{"report.md", "report.html"} {

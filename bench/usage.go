@@ -23,7 +23,7 @@ Usage:
 The suite makes two network namespaces joined by a veth pair. Callers send from
 one; the relay and its backends are in the other:
 
-  load 10.77.0.1 ---- veth ---- 10.77.0.2:20080 peer -> 10.77.0.2:10001... sinks
+  load 10.77.0.1 ---- veth ---- 10.77.0.2:20080 peer -> 127.0.0.1:10001... sinks
 
 Each run starts sinks, peer and load afresh, waits until all sessions are
 connected, warms up and measures a window. Peers take turns within a round, so
@@ -37,7 +37,13 @@ An operator's own relay, without root:
 
 Peers:
   direct    the callers send straight to the backends: what a packet costs anyway
-  srtrelay  -relay, with one shard unless the scenario varies them
+  srtrelay  -relay in user space, with one shard unless the scenario varies them
+  kernel-path
+            the same with --kernel-path=require: "srtrelay, kernel path". Takes no
+            part, and the report says why, where the kernel refuses it
+  kernel-path-accept
+            the same with --kernel-path-local=accept and the kernel parameters
+            that this asks for; in few scenarios
   nft       address translation by nftables, in the kernel
   nginx     nginx stream, one worker
   goproxy   a plain Go proxy: one goroutine, one socket per session, one datagram
@@ -73,6 +79,8 @@ Flags:
                       a further srtrelay from another binary; repeatable, and with
                       -variant of the same NAME
   -sinks N            backends (default 4)
+  -backends ADDR      where relays and proxies reach them: 127.0.0.1 (default) or
+                      10.77.0.2, the address that callers of the direct path use
   -load-cpus LIST     CPUs of load and sinks: 0, 0,2-3 or all (default 0)
   -peer-cpus LIST     CPUs of the peer (default 1)
   -no-wait            measure on a busy machine, too, and say so in the report

@@ -22,6 +22,9 @@ var (
 	OriginAddr = netip.MustParseAddr("10.77.0.2")
 )
 
+// OriginDevice is the origin's link to the callers.
+const OriginDevice = "veth0"
+
 // Lab owns two namespaces and all processes in them.
 type Lab struct {
 	Callers *Namespace
@@ -59,13 +62,13 @@ func (l *Lab) build(mark string) (err error) {
 	}
 	a, b := l.Callers.Name, l.Origin.Name
 	for _, line := range []string{
-		"link add veth0 netns " + a + " type veth peer name veth0 netns " + b,
+		"link add veth0 netns " + a + " type veth peer name " + OriginDevice + " netns " + b,
 		"-n " + a + " addr add " + CallersAddr.String() + "/24 dev veth0",
-		"-n " + b + " addr add " + OriginAddr.String() + "/24 dev veth0",
+		"-n " + b + " addr add " + OriginAddr.String() + "/24 dev " + OriginDevice,
 		"-n " + a + " link set lo up",
 		"-n " + b + " link set lo up",
 		"-n " + a + " link set veth0 up",
-		"-n " + b + " link set veth0 up",
+		"-n " + b + " link set " + OriginDevice + " up",
 	} {
 		if err := ip(strings.Fields(line)...); err != nil {
 			return err

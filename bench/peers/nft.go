@@ -34,7 +34,8 @@ func NFTRules(backends []netip.AddrPort) string {
 type nft struct{}
 
 // NFT is the kernel's own address translation, without a process, a socket or knowledge of
-// SRT: what a path in the kernel would have to beat.
+// SRT: what the kernel path has to beat. It leads to the exposed addresses, because towards
+// 127.0.0.1 the kernel translates only with route_localnet, and no faster.
 func NFT() Peer { return nft{} }
 
 // Name implements Peer.
@@ -42,7 +43,7 @@ func (nft) Name() string { return "nft" }
 
 // Start implements Peer.
 func (nft) Start(s Site) (*Running, error) {
-	rules := NFTRules(s.Backends)
+	rules := NFTRules(s.Exposed)
 	if err := s.Origin.Do(func() error { return nftCommand(rules) }); err != nil {
 		return nil, err
 	}

@@ -19,11 +19,12 @@ const Port = 20080
 // Site is where a peer is started, and for which load.
 type Site struct {
 	Origin   *lab.Namespace
-	Backends []netip.AddrPort
-	CPUs     []int  // those of the peer's worker
-	Dir      string // for configuration, the peer's alone
-	Sessions int    // how many will come
-	Bench    string // this program, to run its subcommands
+	Backends []netip.AddrPort // as the peer reaches them, if it is a process
+	Exposed  []netip.AddrPort // the same backends as callers reach them
+	CPUs     []int            // those of the peer's worker
+	Dir      string           // for configuration, the peer's alone
+	Sessions int              // how many will come
+	Bench    string           // this program, to run its subcommands
 	Flags    []string
 }
 
@@ -64,7 +65,7 @@ func (direct) Name() string { return "direct" }
 
 // Start implements Peer.
 func (direct) Start(s Site) (*Running, error) {
-	return &Running{Targets: s.Backends}, nil
+	return &Running{Targets: s.Exposed}, nil
 }
 
 func front() netip.AddrPort { return netip.AddrPortFrom(lab.OriginAddr, Port) }
@@ -155,4 +156,4 @@ func Local(path string) string {
 // Names lists the peers that the suite knows, in the order of its tables.
 func Names() []string { return slices.Clone(names) }
 
-var names = []string{"direct", "srtrelay", "nft", "nginx", "goproxy"}
+var names = []string{"direct", "srtrelay", "kernel-path", "kernel-path-accept", "nft", "nginx", "goproxy"}

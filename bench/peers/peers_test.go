@@ -72,7 +72,7 @@ func TestPeersComeAndGo(t *testing.T) {
 	defer l.Close()
 	for _, p := range []Peer{Direct(), Nginx(), NFT()} {
 		for range 2 {
-			r, err := p.Start(Site{Origin: l.Origin, Backends: backends, Dir: t.TempDir(), Sessions: 10})
+			r, err := p.Start(Site{Origin: l.Origin, Backends: backends, Exposed: backends, Dir: t.TempDir(), Sessions: 10})
 			if err != nil {
 				t.Fatalf("%s: %v", p.Name(), err)
 			}
@@ -87,6 +87,47 @@ func TestPeersComeAndGo(t *testing.T) {
 					t.Errorf("%s: process %d is still there", p.Name(), pid)
 				}
 			}
+		}
+	}
+}
+
+// The parameters that a relay needs are set while it runs, and only then.
+func TestSysctlsAreRestored(t *testing.T) {
+	needPeers(t, "ip")
+	l, err := lab.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	values := KernelPathAccept("").Sysctls
+	before := map[string]string{}
+	for name := range values {
+		before[name] = l.Origin.Sysctl(name)
+	}
+	undo, err := setSysctls(l.Origin, values)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range values {
+		if got := l.Origin.Sysctl(name); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+	if err := undo(); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range before {
+		if got := l.Origin.Sysctl(name); got != want {
+			t.Errorf("afterwards %s is %q, want %q", name, got, want)
+		}
+	}
+	values["net.ipv4.conf.veth9.accept_local"] = "1"
+	if _, err := setSysctls(l.Origin, values); err == nil {
+		t.Error("a device that is not there was accepted")
+	}
+	for name, want := range before {
+		if got := l.Origin.Sysctl(name); got != want {
+			t.Errorf("after the failure %s is %q, want %q", name, got, want)
 		}
 	}
 }

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,12 +25,45 @@ const (
 	stopPatience = 3 * time.Second
 )
 
+// Names of the relay whose established sessions the kernel carries.
+const (
+	KernelPathName       = "srtrelay, kernel path"
+	KernelPathAcceptName = "srtrelay, kernel path, accept"
+)
+
 // Relay is srtrelay, or a variant of it with a binary or flags of its own.
 type Relay struct {
 	Label  string
 	Binary string
 	Flags  []string
 	Env    []string
+	// Sysctls are the kernel parameters of the origin that it needs, which are set while it
+	// runs.
+	Sysctls map[string]string
+}
+
+// UserSpace is the relay without its kernel path. The setting is a variable of the environment,
+// because a binary without a kernel path ignores that, and a variant's flag overrides it.
+func UserSpace(label, binary string) Relay {
+	return Relay{Label: label, Binary: binary, Env: []string{"SRTRELAY_KERNEL_PATH=off"}}
+}
+
+// KernelPath is the relay whose established sessions never reach user space.
+func KernelPath(binary string) Relay {
+	return Relay{Label: KernelPathName, Binary: binary, Flags: []string{"--kernel-path=require"}}
+}
+
+// KernelPathAccept is KernelPath with the cheaper way to local backends, for which the host
+// accepts packets from outside with its own addresses as their source.
+func KernelPathAccept(binary string) Relay {
+	r := KernelPath(binary)
+	r.Label, r.Flags = KernelPathAcceptName, append(r.Flags, "--kernel-path-local=accept")
+	device := "net.ipv4.conf." + lab.OriginDevice + "."
+	r.Sysctls = map[string]string{
+		device + "accept_local": "1", device + "route_localnet": "1",
+		device + "rp_filter": "0", "net.ipv4.conf.all.rp_filter": "0",
+	}
+	return r
 }
 
 // Name implements Peer.
@@ -41,29 +76,62 @@ func (r Relay) Start(s Site) (*Running, error) {
 		"--backend", join(s.Backends, "srt://", ","),
 	}
 	args = append(append(args, s.Flags...), r.Flags...)
-	p, err := s.Origin.Start(lab.Program{Label: r.Label, Args: args, Env: r.Env, CPUs: s.CPUs})
+	undo, err := setSysctls(s.Origin, r.Sysctls)
 	if err != nil {
 		return nil, err
+	}
+	p, err := s.Origin.Start(lab.Program{Label: r.Label, Args: args, Env: r.Env, CPUs: s.CPUs})
+	if err != nil {
+		return nil, errors.Join(err, undo())
 	}
 	api := NewAPI(s.Origin)
 	if err := await(p, api.ready); err != nil {
 		p.Kill()
-		return nil, err
+		return nil, errors.Join(err, undo())
 	}
 	return &Running{
-		Targets: []netip.AddrPort{front()}, PIDs: []int{p.PID}, API: api,
-		Config: strings.Join(append([]string{"srtrelay"}, args[1:]...), " "),
+		Targets: []netip.AddrPort{front()}, PIDs: []int{p.PID}, API: api, Config: r.config(args[1:]),
 		stop: func() error {
 			api.Close()
 			select {
 			case <-p.Done:
-				return p.Failure() // it should have lived until now
+				return errors.Join(p.Failure(), undo()) // it should have lived until now
 			default:
 			}
 			p.Stop(stopPatience)
-			return nil
+			return undo()
 		},
 	}, nil
+}
+
+// config is how an operator would start it.
+func (r Relay) config(args []string) string {
+	var lines []string
+	for _, name := range slices.Sorted(maps.Keys(r.Sysctls)) {
+		lines = append(lines, "sysctl -w "+name+"="+r.Sysctls[name])
+	}
+	words := slices.Concat(r.Env, []string{"srtrelay"}, args)
+	return strings.Join(append(lines, strings.Join(words, " ")), "\n")
+}
+
+// setSysctls sets kernel parameters of a namespace; undo restores them.
+func setSysctls(n *lab.Namespace, values map[string]string) (undo func() error, err error) {
+	before := map[string]string{}
+	undo = func() error {
+		var failed error
+		for name, value := range before {
+			failed = errors.Join(failed, n.SetSysctl(name, value))
+		}
+		return failed
+	}
+	for name, value := range values {
+		was := n.Sysctl(name)
+		if err := n.SetSysctl(name, value); err != nil {
+			return undo, errors.Join(err, undo())
+		}
+		before[name] = was
+	}
+	return undo, nil
 }
 
 // API calls the API of a relay in its namespace.

@@ -10,7 +10,7 @@ type panel struct {
 
 // fixedColours keep a peer's colour the same in all reports. Other peers get the next
 // colours.
-var fixedColours = []string{"direct", "srtrelay", "nft", "nginx", "goproxy"}
+var fixedColours = []string{"direct", "srtrelay", "nft", "nginx", "goproxy", "srtrelay, kernel path"}
 
 // colours in the page's palette.
 const colours = 9

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -60,6 +61,9 @@ func Run(ctx context.Context, o Options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
+	if err := b.tryKernelPath(ctx); err != nil {
+		return err
+	}
 	if err := b.idle(ctx); err != nil {
 		return err
 	}
@@ -123,11 +127,15 @@ func peersOf(o Options) []peers.Peer {
 		switch name {
 		case "direct":
 			all = append(all, peers.Direct())
-		case "srtrelay":
-			all = append(all, peers.Relay{Label: name, Binary: o.Binary})
+		case relay:
+			all = append(all, peers.UserSpace(name, o.Binary))
 			for _, v := range o.Variants {
 				all = append(all, v)
 			}
+		case "kernel-path":
+			all = append(all, peers.KernelPath(o.Binary))
+		case "kernel-path-accept":
+			all = append(all, peers.KernelPathAccept(o.Binary))
 		case "nginx":
 			all = append(all, peers.Nginx())
 		case "nft":
@@ -141,12 +149,21 @@ func peersOf(o Options) []peers.Peer {
 
 // among returns the chosen peers with these names; "srtrelay" includes its variants.
 func (b *Bench) among(names ...string) []peers.Peer {
-	return slices.DeleteFunc(slices.Clone(b.peers), func(p peers.Peer) bool {
-		if _, relay := p.(peers.Relay); relay {
-			return !slices.Contains(names, "srtrelay")
-		}
-		return !slices.Contains(names, p.Name())
-	})
+	return slices.DeleteFunc(slices.Clone(b.peers), func(p peers.Peer) bool { return !slices.Contains(names, family(p)) })
+}
+
+// usual returns the peers that take part everywhere: all but the kernel path with
+// --kernel-path-local=accept, of which only the cost is measured.
+func (b *Bench) usual() []peers.Peer {
+	return slices.DeleteFunc(slices.Clone(b.peers), func(p peers.Peer) bool { return p.Name() == kernelPathAccept })
+}
+
+// family returns the name by which -peers and among choose a peer.
+func family(p peers.Peer) string {
+	if _, isRelay := p.(peers.Relay); isRelay && !isKernelPath(p) {
+		return relay
+	}
+	return p.Name()
 }
 
 // idle measures what the machine does by itself. It waits for a quiet machine for a while,
@@ -199,9 +216,20 @@ func (b *Bench) note(scenario, text string) {
 	b.doc.Notes = append(b.doc.Notes, report.Note{Scenario: scenario, Text: text})
 }
 
+// verdict adds a verdict. On a busy machine a ratio may have no value, and JSON has no NaN.
 func (b *Bench) verdict(v report.Verdict) {
+	if v.Missing == "" && (math.IsNaN(v.Value-v.Limit) || math.IsInf(v.Value-v.Limit, 0)) {
+		v.Value, v.Limit, v.Missing = 0, finite(v.Limit), "the machine was too busy to tell"
+	}
 	b.doc.Verdicts = append(b.doc.Verdicts, v)
 	b.say.verdict(v)
+}
+
+func finite(v float64) float64 {
+	if math.IsNaN(v) || math.IsInf(v, 0) {
+		return 0
+	}
+	return v
 }
 
 func (b *Bench) write() error {

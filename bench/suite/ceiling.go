@@ -100,7 +100,7 @@ func (b *Bench) ceilingOf(ctx context.Context, p peers.Peer) (ceiling, error) {
 	c, err := b.climb(ctx, Case{Scenario: "ceiling", Peer: p, Plan: plan, Round: 1, Shards: 1}, usualRate, searchStep)
 	if err == nil {
 		b.ceilings[p.Name()] = c
-		b.say.line("%-11s %-10s %d/s without loss", "ceiling", p.Name(), c.rate)
+		b.say.line("%-11s %-21s %d/s without loss", "ceiling", p.Name(), c.rate)
 	}
 	return c, err
 }
@@ -108,7 +108,7 @@ func (b *Bench) ceilingOf(ctx context.Context, p peers.Peer) (ceiling, error) {
 var ceilings = Scenario{
 	ID: "ceiling", Title: "highest rate without loss, one core",
 	run: func(ctx context.Context, b *Bench) error {
-		for _, p := range b.peers {
+		for _, p := range b.usual() {
 			c, err := b.ceilingOf(ctx, p)
 			if err != nil {
 				return err
@@ -119,9 +119,48 @@ var ceilings = Scenario{
 		}
 		b.compareCeilings("goproxy", 3)
 		b.compareCeilings("nginx", 1)
-		return nil
+		return b.ceilingsInKernel(ctx)
 	},
-	estimate: func(b *Bench) time.Duration { return time.Duration(len(b.peers)) * b.searchTime() },
+	estimate: func(b *Bench) time.Duration {
+		again := len(b.among(kernelPath, "nft")) * (min(b.opts.Rounds, mostCeilingRounds) - 1)
+		return time.Duration(len(b.usual())+again) * b.searchTime()
+	},
+}
+
+// mostCeilingRounds is how many searches the kernel path and nftables get: one search is off by
+// a tenth, and the two are close to each other.
+const mostCeilingRounds = 3
+
+// ceilingsInKernel compares the kernel path's highest rate with nftables', by the medians of
+// several searches in turn.
+func (b *Bench) ceilingsInKernel(ctx context.Context) error {
+	found := map[string][]float64{}
+	among := b.among(kernelPath, "nft")
+	for _, p := range among {
+		found[p.Name()] = []float64{float64(b.ceilings[p.Name()].rate)}
+	}
+	plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions)}
+	for round := 2; round <= min(b.opts.Rounds, mostCeilingRounds); round++ {
+		for _, p := range among {
+			guess := max(searchFloor, int(report.SpreadOf(found[p.Name()]).Median))
+			c, err := b.climb(ctx, Case{Scenario: "ceiling", Peer: p, Plan: plan, Round: round, Shards: 1}, guess, nearStep)
+			if err != nil {
+				return err
+			}
+			b.say.line("%-11s %-21s round %d: %d/s without loss", "ceiling", p.Name(), round, c.rate)
+			found[p.Name()] = append(found[p.Name()], float64(c.rate))
+		}
+	}
+	ours, theirs := report.SpreadOf(found[kernelPath]), report.SpreadOf(found["nft"])
+	text := fmt.Sprintf("highest lossless rate of %s / nft, medians", kernelPath)
+	// Searches end within this ratio of each other: less is no difference.
+	const limit = 1 / searchEnd
+	if ours.N == 0 || theirs.N == 0 || theirs.Median == 0 {
+		b.missing("ceiling", text, ">=", limit, "no lossless rate was found for both")
+		return nil
+	}
+	b.verdict(report.AtLeast("ceiling", text, ours.Median/theirs.Median, limit))
+	return nil
 }
 
 func (b *Bench) searchTime() time.Duration {

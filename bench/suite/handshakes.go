@@ -38,22 +38,22 @@ var handshakes = Scenario{
 	run: func(ctx context.Context, b *Bench) error {
 		plan := traffic.Plan{Mode: traffic.Connects, Sessions: dialling}
 		for round := 1; round <= min(b.opts.Rounds, handshakeRounds); round++ {
-			for _, p := range b.among("direct", "srtrelay", "goproxy") {
+			for _, p := range b.among("direct", relay, kernelPath, "goproxy") {
 				c := Case{Scenario: "handshakes", Peer: p, Plan: plan, Round: round, Shards: 1, Flags: connectFlags, Warm: warmTime, Window: b.window()}
 				run, err := b.connects(ctx, c, nil)
 				if err != nil {
 					return err
 				}
 				b.doc.Runs = append(b.doc.Runs, run)
-				b.say.line("%-11s %-10s round %d: %.0f handshakes/s, %d failed", "handshakes", p.Name(), round, run.PerSecond, run.Failed)
+				b.say.line("%-11s %-21s round %d: %.0f handshakes/s, %d failed", "handshakes", p.Name(), round, run.PerSecond, run.Failed)
 			}
 		}
 		b.compareHandshakes()
 		return b.floods(ctx)
 	},
 	estimate: func(b *Bench) time.Duration {
-		rounds := min(b.opts.Rounds, handshakeRounds) * len(b.among("direct", "srtrelay", "goproxy"))
-		return time.Duration(rounds)*b.runTime() + time.Duration(len(b.among("srtrelay")))*(floodTime+overhead)
+		rounds := min(b.opts.Rounds, handshakeRounds) * len(b.among("direct", relay, kernelPath, "goproxy"))
+		return time.Duration(rounds)*b.runTime() + time.Duration(len(b.among(relay, kernelPath)))*(floodTime+overhead)
 	},
 }
 
@@ -159,14 +159,14 @@ func (b *Bench) floods(ctx context.Context) error {
 	if b.opts.Quick {
 		window = floodTime / 3
 	}
-	for _, p := range b.among("srtrelay") {
+	for _, p := range b.among(relay, kernelPath) {
 		plan := traffic.Plan{Mode: traffic.Connects, Sessions: dialling, Rate: besideFlood}
 		run, err := b.connects(ctx, Case{Scenario: "flood", Peer: p, Plan: plan, Round: 1, Shards: 1, Warm: warmTime, Window: window}, &flood)
 		if err != nil {
 			return err
 		}
 		b.doc.Runs = append(b.doc.Runs, run)
-		b.say.line("%-11s %-10s %.1f connects/s beside the flood, %d failed, p99 %.0f us", "flood", p.Name(), run.PerSecond, run.Failed, run.Connect.P99)
+		b.say.line("%-11s %-21s %.1f connects/s beside the flood, %d failed, p99 %.0f us", "flood", p.Name(), run.PerSecond, run.Failed, run.Connect.P99)
 		if r, isRelay := p.(peers.Relay); isRelay && r.Label == relay {
 			b.verdict(report.AtMost("handshakes", "failed connects beside a flood of forged conclusions", float64(run.Failed), 0))
 		}

@@ -19,7 +19,7 @@ const prompt = "prompt"
 
 // latencyPeers returns the chosen peers and prompt.
 func (b *Bench) latencyPeers() []peers.Peer {
-	among := b.among("direct", relay, "nginx")
+	among := b.among("direct", relay, kernelPath, "nft", "nginx")
 	for i, p := range among {
 		if r, ok := p.(peers.Relay); ok && r.Label == relay {
 			r.Label, r.Flags = prompt, append(slices.Clone(r.Flags), "--batch-wait=0s")
@@ -34,7 +34,7 @@ var latencies = Scenario{
 	run: func(ctx context.Context, b *Bench) error {
 		among := b.latencyPeers()
 		seen := map[int]bool{}
-		for _, p := range b.among("srtrelay", "nginx") {
+		for _, p := range b.among(relay, "nginx") {
 			if r, variant := p.(peers.Relay); variant && r.Label != relay {
 				continue
 			}
@@ -54,6 +54,7 @@ var latencies = Scenario{
 			for _, ours := range []string{relay, prompt} {
 				b.compareLatency(ours, rate, "half of "+p.Name()+"'s highest rate")
 			}
+			b.judgeLatency(rate)
 		}
 		return nil
 	},
@@ -69,12 +70,7 @@ var latencies = Scenario{
 // compareLatency holds a relay's added percentiles against nginx's.
 func (b *Bench) compareLatency(who string, rate int, where string) {
 	added := func(peer string, figure func(report.Percentiles) float64) report.Spread {
-		median := func(name string) report.Spread {
-			chosen := of("latency", name)
-			return report.Over(b.doc.Runs, func(r report.Run) bool { return chosen(r) && r.Rate == rate && r.Latency != nil },
-				func(r report.Run) float64 { return figure(*r.Latency) })
-		}
-		s, base := median(peer), median("direct")
+		s, base := b.latency("latency", peer, rate, figure), b.latency("latency", "direct", rate, figure)
 		s.Median -= base.Median
 		s.N = min(s.N, base.N)
 		return s

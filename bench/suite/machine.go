@@ -39,7 +39,7 @@ func checkTools(o Options) error {
 			}
 		}
 	}
-	if slices.Contains(o.Peers, "srtrelay") {
+	if slices.ContainsFunc(o.Peers, func(name string) bool { return name == relay || strings.HasPrefix(name, "kernel-path") }) {
 		if _, err := os.Stat(o.Binary); err != nil {
 			return fmt.Errorf("-relay: %w; `make build` builds it", err)
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"srtrelay/bench/cpu"
+	"srtrelay/bench/lab"
 	"srtrelay/bench/peers"
 	"srtrelay/bench/report"
 	"srtrelay/bench/tally"
@@ -55,7 +56,7 @@ func (b *Bench) site(c Case) (peers.Site, error) {
 		return peers.Site{}, fmt.Errorf("make directory of peer: %w", err)
 	}
 	s := peers.Site{
-		Origin: b.lab.Origin, Backends: b.ends.Backends(), CPUs: b.opts.PeerCPUs, Dir: dir,
+		Origin: b.lab.Origin, Backends: b.ends.Backends(b.opts.Backends), Exposed: b.ends.Backends(lab.OriginAddr), CPUs: b.opts.PeerCPUs, Dir: dir,
 		Sessions: c.Plan.Sessions, Bench: b.self, Flags: append([]string{}, b.opts.RelayFlags...),
 	}
 	if c.Shards > 0 {

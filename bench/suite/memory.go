@@ -28,7 +28,7 @@ const (
 var memory = Scenario{
 	ID: "memory", Title: "memory per idle session",
 	run: func(ctx context.Context, b *Bench) error {
-		for _, p := range b.among("srtrelay") {
+		for _, p := range b.among(relay, kernelPath) {
 			n := manySessions
 			rest := restTime
 			if b.opts.Quick {
@@ -40,7 +40,7 @@ var memory = Scenario{
 				return fmt.Errorf("memory, %s: %w", p.Name(), err)
 			}
 			b.doc.Runs = append(b.doc.Runs, run)
-			b.say.line("%-11s %-10s %d sessions: %.0f bytes each, %d fds", "memory", p.Name(), run.Sessions, run.Memory.PerSession, run.Memory.FDs)
+			b.say.line("%-11s %-21s %d sessions: %.0f bytes each, %d fds", "memory", p.Name(), run.Sessions, run.Memory.PerSession, run.Memory.FDs)
 			if p.Name() == relay {
 				b.verdict(report.AtMost("memory", "resident bytes per idle session", run.Memory.PerSession, 1024))
 				b.verdict(report.AtMost("memory", "open files", float64(run.Memory.FDs), 299))
@@ -49,7 +49,7 @@ var memory = Scenario{
 		return nil
 	},
 	estimate: func(b *Bench) time.Duration {
-		return time.Duration(len(b.among("srtrelay"))) * (restTime + manySessions*time.Second/connectRate + 5*time.Second)
+		return time.Duration(len(b.among(relay, kernelPath))) * (restTime + manySessions*time.Second/connectRate + 5*time.Second)
 	},
 }
 

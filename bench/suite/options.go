@@ -7,13 +7,18 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"srtrelay/bench/lab"
 	"srtrelay/bench/peers"
 )
+
+// loopback is where an origin host's own backends are.
+const loopback = "127.0.0.1"
 
 // Options are the suite's flags.
 type Options struct {
@@ -28,6 +33,7 @@ type Options struct {
 	RelayFlags []string
 	Variants   []peers.Relay
 	Sinks      int
+	Backends   netip.Addr // where relays and proxies reach the sinks
 	LoadCPUs   []int
 	PeerCPUs   []int
 	Window     time.Duration
@@ -37,8 +43,8 @@ type Options struct {
 
 // texts are the values of the flags before they are parsed.
 type texts struct {
-	only, peers, relayFlags, loadCPUs, peerCPUs string
-	variants, binaries                          list
+	only, peers, relayFlags, backends, loadCPUs, peerCPUs string
+	variants, binaries                                    list
 }
 
 // list is a flag that may be repeated.
@@ -68,6 +74,7 @@ func Parse(args []string, out io.Writer, usage string) (Options, error) {
 	fs.Var(&t.variants, "variant", "")
 	fs.Var(&t.binaries, "relay-binary", "")
 	fs.IntVar(&o.Sinks, "sinks", 4, "")
+	fs.StringVar(&t.backends, "backends", loopback, "")
 	fs.StringVar(&t.loadCPUs, "load-cpus", "0", "")
 	fs.StringVar(&t.peerCPUs, "peer-cpus", "1", "")
 	fs.DurationVar(&o.Window, "window", 0, "")
@@ -103,6 +110,10 @@ func (o *Options) parse(t texts) (err error) {
 	if o.Peers, err = choice("-peers", t.peers, peers.Names()); err != nil {
 		return err
 	}
+	if t.backends != loopback && t.backends != lab.OriginAddr.String() {
+		return fmt.Errorf("-backends: %q is neither %s nor %s", t.backends, loopback, lab.OriginAddr)
+	}
+	o.Backends = netip.MustParseAddr(t.backends)
 	if o.LoadCPUs, err = cpuList("-load-cpus", t.loadCPUs); err != nil {
 		return err
 	}
@@ -123,7 +134,7 @@ func (o *Options) parseVariants(t texts) error {
 		}
 		i := slices.IndexFunc(o.Variants, func(r peers.Relay) bool { return r.Label == name })
 		if i < 0 {
-			o.Variants = append(o.Variants, peers.Relay{Label: name, Binary: o.Binary})
+			o.Variants = append(o.Variants, peers.UserSpace(name, o.Binary))
 			i = len(o.Variants) - 1
 		}
 		return &o.Variants[i], value, nil

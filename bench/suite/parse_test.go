@@ -40,6 +40,9 @@ func TestOptions(t *testing.T) {
 	if !slices.Equal(names, []string{"direct", "srtrelay", "a", "old"}) {
 		t.Errorf("peers: %v", names)
 	}
+	if o.Backends.String() != "127.0.0.1" {
+		t.Errorf("backends at %s", o.Backends)
+	}
 }
 
 // Every refusal names the flag.
@@ -50,6 +53,7 @@ func TestWrongOptions(t *testing.T) {
 		{"-rounds", "0"},
 		{"-rounds", "x"},
 		{"-sinks", "0"},
+		{"-backends", "10.0.0.1"},
 		{"-load-cpus", "3-1"},
 		{"-peer-cpus", "x"},
 		{"-variant", "noname"},

@@ -54,7 +54,7 @@ func (p *progress) run(r report.Run, of string) {
 	if r.Late*100 > r.Sent {
 		mark = fmt.Sprintf("; LATE %d", r.Late)
 	}
-	fmt.Fprintf(p.out, "%-11s %-10s %-11s %6d/s %6d sessions  cost %6.3f us  lost %-6d peer %.2f load %.2f sink %.2f cores%s; left %s\n",
+	fmt.Fprintf(p.out, "%-11s %-21s %-11s %6d/s %6d sessions  cost %6.3f us  lost %-6d peer %.2f load %.2f sink %.2f cores%s; left %s\n",
 		r.Scenario, r.Peer, of, r.Rate, r.Sessions, r.CostMicros, r.Lost, r.PeerCores, r.LoadCores, r.SinkCores, mark, p.left())
 }
 

@@ -28,7 +28,7 @@ var rates = Scenario{
 		over := map[string]bool{}
 		for _, rate := range rateSteps {
 			for round := 1; round <= min(b.opts.Rounds, rateRounds); round++ {
-				for _, p := range b.peers {
+				for _, p := range b.usual() {
 					if over[p.Name()] {
 						continue
 					}
@@ -49,6 +49,6 @@ var rates = Scenario{
 	},
 	estimate: func(b *Bench) time.Duration {
 		// Most peers do not reach the last rates.
-		return time.Duration((len(rateSteps)-2)*min(b.opts.Rounds, rateRounds)*len(b.peers)) * (min(rateTime, b.window()) + overhead)
+		return time.Duration((len(rateSteps)-2)*min(b.opts.Rounds, rateRounds)*len(b.usual())) * (min(rateTime, b.window()) + overhead)
 	},
 }

@@ -102,9 +102,12 @@ var publish = Scenario{
 		if err := b.alternate(ctx, "publish", b.peers, plan, 1, b.opts.Rounds); err != nil {
 			return err
 		}
-		b.compareAdded("publish", "nginx", 0.30)
-		b.compareAdded("publish", "goproxy", 0.20)
-		b.lossless("publish")
+		b.compareAdded("publish", relay, "nginx", 0.30)
+		b.compareAdded("publish", relay, "goproxy", 0.20)
+		b.lossless("publish", relay)
+		b.judgeCost("publish")
+		b.compareAdded("publish", kernelPathAccept, "nginx", acceptOfNginx)
+		b.judgeProcess("publish")
 		return nil
 	},
 	estimate: func(b *Bench) time.Duration {
@@ -116,14 +119,15 @@ var mixed = Scenario{
 	ID: "mixed", Title: "CPU per packet, half of the data towards players, one shard",
 	run: func(ctx context.Context, b *Bench) error {
 		plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, mixedSessions), Rate: or(b.opts.Rate, usualRate), Players: 0.5, Singly: true}
-		if err := b.alternate(ctx, "mixed", b.peers, plan, 1, b.opts.Rounds); err != nil {
+		if err := b.alternate(ctx, "mixed", b.usual(), plan, 1, b.opts.Rounds); err != nil {
 			return err
 		}
-		b.compareAdded("mixed", "nginx", 0.60)
-		b.lossless("mixed")
+		b.compareAdded("mixed", relay, "nginx", 0.60)
+		b.lossless("mixed", relay)
+		b.judgeCost("mixed")
 		return nil
 	},
 	estimate: func(b *Bench) time.Duration {
-		return time.Duration(b.opts.Rounds*len(b.peers)) * b.runTime()
+		return time.Duration(b.opts.Rounds*len(b.usual())) * b.runTime()
 	},
 }

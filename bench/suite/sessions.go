@@ -43,7 +43,7 @@ var sessions = Scenario{
 		steps := b.steps(sessionSteps)
 		for round := 1; round <= min(b.opts.Rounds, sessionRounds); round++ {
 			for _, n := range steps {
-				for _, p := range b.among("direct", "srtrelay") {
+				for _, p := range b.among("direct", relay, kernelPath) {
 					plan := traffic.Plan{
 						Mode: traffic.Steady, Sessions: n, Rate: or(b.opts.Rate, usualRate),
 						Keepalive: rareKeepalive, ConnectRate: connectRate,
@@ -62,7 +62,9 @@ var sessions = Scenario{
 			}
 		}
 		report.FillAdded(b.doc.Runs)
-		b.compareSessions(steps[0], steps[len(steps)-1])
+		for _, who := range []string{relay, kernelPath} {
+			b.compareSessions(who, steps[0], steps[len(steps)-1])
+		}
 		return nil
 	},
 	estimate: func(b *Bench) time.Duration {
@@ -70,7 +72,7 @@ var sessions = Scenario{
 		for _, n := range b.steps(sessionSteps) {
 			total += b.runTime() + time.Duration(n)*time.Second/connectRate + eachTwice(traffic.Plan{Sessions: n, Rate: or(b.opts.Rate, usualRate)})
 		}
-		return total * time.Duration(min(b.opts.Rounds, sessionRounds)*len(b.among("direct", "srtrelay")))
+		return total * time.Duration(min(b.opts.Rounds, sessionRounds)*len(b.among("direct", relay, kernelPath)))
 	},
 }
 
@@ -80,16 +82,16 @@ func eachTwice(p traffic.Plan) time.Duration {
 	return 2 * time.Duration(p.Sessions) * time.Second / time.Duration(p.Rate)
 }
 
-func (b *Bench) compareSessions(few, many int) {
+func (b *Bench) compareSessions(who string, few, many int) {
 	at := func(n int) report.Spread {
-		chosen := of("sessions", relay)
+		chosen := of("sessions", who)
 		return report.Over(b.doc.Runs, func(r report.Run) bool { return chosen(r) && r.Sessions == n && r.HasAdded },
 			func(r report.Run) float64 { return r.AddedMicros })
 	}
 	a, z := at(few), at(many)
-	text := fmt.Sprintf("added CPU per packet of srtrelay with %d / with %d sessions", many, few)
+	text := fmt.Sprintf("added CPU per packet of %s with %d / with %d sessions", who, many, few)
 	if a.N == 0 || z.N == 0 {
-		b.missing("sessions", text, "<=", 1.25, "srtrelay and the direct path must take part")
+		b.missing("sessions", text, "<=", 1.25, who+" and the direct path must take part")
 		return
 	}
 	b.verdict(report.AtMost("sessions", text, z.Median/a.Median, 1.25))

@@ -36,7 +36,7 @@ var shards = Scenario{
 		return b.waits(ctx)
 	},
 	estimate: func(b *Bench) time.Duration {
-		runs := b.shardRounds() * (1 + len(shardSteps))
+		runs := b.shardRounds() * (1 + len(b.among(relay, kernelPath))*len(shardSteps))
 		return time.Duration(runs)*b.runTime() + time.Duration(1+b.shardRounds()*len(shardSteps))*b.searchTime() + settledTime + 15*time.Second
 	},
 }
@@ -45,7 +45,7 @@ var shards = Scenario{
 func (b *Bench) costByShards(ctx context.Context) error {
 	plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions), Rate: or(b.opts.Rate, usualRate)}
 	for round := 1; round <= b.shardRounds(); round++ {
-		for _, p := range b.among("direct", "srtrelay") {
+		for _, p := range b.among("direct", relay, kernelPath) {
 			steps := shardSteps
 			if p.Name() == "direct" {
 				steps = []int{0}
@@ -71,7 +71,7 @@ func (b *Bench) ceilingByShards(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, p := range b.among("srtrelay") {
+	for _, p := range b.among(relay) {
 		found := map[int][]float64{}
 		for round := 1; round <= b.shardRounds(); round++ {
 			if err := b.searchShards(ctx, p, round, found); err != nil {
@@ -98,7 +98,7 @@ func (b *Bench) searchShards(ctx context.Context, p peers.Peer, round int, found
 		if err != nil {
 			return err
 		}
-		b.say.line("%-11s %-10s round %d, %d shards: %d/s without loss", "shards", p.Name(), round, n, c.rate)
+		b.say.line("%-11s %-21s round %d, %d shards: %d/s without loss", "shards", p.Name(), round, n, c.rate)
 		found[n] = append(found[n], float64(c.rate))
 		guess = c.rate
 	}
@@ -124,7 +124,7 @@ func (b *Bench) shardRounds() int { return min(b.opts.Rounds, mostShardRounds) }
 
 // waits looks for waiting on locks while the relay with most shards is busy.
 func (b *Bench) waits(ctx context.Context) (err error) {
-	relays := b.among("srtrelay")
+	relays := b.among(relay)
 	if len(relays) == 0 {
 		return nil
 	}

@@ -5,12 +5,16 @@ package suite
 import (
 	"fmt"
 
+	"srtrelay/bench/peers"
 	"srtrelay/bench/report"
 )
 
-// relay is the name of the peer that the verdicts are about. Its variants are in the tables
-// only.
-const relay = "srtrelay"
+// The peers that the verdicts are about. The relay's variants are in the tables only.
+const (
+	relay            = "srtrelay" // in user space
+	kernelPath       = peers.KernelPathName
+	kernelPathAccept = peers.KernelPathAcceptName
+)
 
 // of chooses the results of a scenario's peer.
 func of(scenario, peer string) func(report.Run) bool {
@@ -24,10 +28,10 @@ func (b *Bench) added(scenario, peer string) report.Spread {
 		func(r report.Run) float64 { return r.AddedMicros })
 }
 
-// compareAdded compares the relay's added cost with another peer's.
-func (b *Bench) compareAdded(scenario, other string, limit float64) {
-	ours, theirs := b.added(scenario, relay), b.added(scenario, other)
-	text := fmt.Sprintf("added CPU per packet of srtrelay / %s", other)
+// compareAdded compares a relay's added cost with another peer's.
+func (b *Bench) compareAdded(scenario, who, other string, limit float64) {
+	ours, theirs := b.added(scenario, who), b.added(scenario, other)
+	text := fmt.Sprintf("added CPU per packet of %s / %s", who, other)
 	if ours.N == 0 || theirs.N == 0 {
 		b.missing(scenario, text, "<=", limit, "both and the direct path must take part")
 		return
@@ -35,14 +39,15 @@ func (b *Bench) compareAdded(scenario, other string, limit float64) {
 	b.verdict(report.AtMost(scenario, text, ours.Median/theirs.Median, limit))
 }
 
-// lossless demands that the relay has lost nothing in any round.
-func (b *Bench) lossless(scenario string) {
-	lost := report.Over(b.doc.Runs, of(scenario, relay), func(r report.Run) float64 { return float64(r.Lost) })
+// lossless requires that a relay has lost nothing in any round.
+func (b *Bench) lossless(scenario, who string) {
+	lost := report.Over(b.doc.Runs, of(scenario, who), func(r report.Run) float64 { return float64(r.Lost) })
+	text := fmt.Sprintf("datagrams lost by %s, worst round", who)
 	if lost.N == 0 {
-		b.missing(scenario, "datagrams lost by srtrelay, worst round", "<=", 0, "srtrelay must take part")
+		b.missing(scenario, text, "<=", 0, who+" must take part")
 		return
 	}
-	b.verdict(report.AtMost(scenario, "datagrams lost by srtrelay, worst round", lost.Max, 0))
+	b.verdict(report.AtMost(scenario, text, lost.Max, 0))
 }
 
 func (b *Bench) missing(scenario, text, sign string, limit float64, why string) {

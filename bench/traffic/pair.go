@@ -55,18 +55,20 @@ type Ends struct {
 	Sinks int
 }
 
-// Backends are the addresses of the sinks.
-func (e Ends) Backends() []netip.AddrPort {
+// Backends are the sinks as they are reached at one of the origin's addresses:
+// they listen on all of them.
+func (e Ends) Backends(at netip.Addr) []netip.AddrPort {
 	var all []netip.AddrPort
 	for i := range e.Sinks {
-		all = append(all, netip.AddrPortFrom(lab.OriginAddr, uint16(FirstBackend+i)))
+		all = append(all, netip.AddrPortFrom(at, uint16(FirstBackend+i)))
 	}
 	return all
 }
 
 // StartSink opens the backends for a plan's sessions.
 func (e Ends) StartSink(ctx context.Context, p Plan) (*Worker, error) {
-	args := []string{e.Bench, "sink", "-listen", e.Backends()[0].String(), "-count", strconv.Itoa(e.Sinks)}
+	first := netip.AddrPortFrom(netip.IPv4Unspecified(), FirstBackend)
+	args := []string{e.Bench, "sink", "-listen", first.String(), "-count", strconv.Itoa(e.Sinks)}
 	if p.Keepalive > 0 {
 		args = append(args, "-keepalive", p.Keepalive.String())
 	}
