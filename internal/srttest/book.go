@@ -2,9 +2,9 @@ package srttest
 
 import "srtrelay/wire"
 
-// book counts a packet of an established session and answers what SRT answers
-// by itself: a full ACK, a stray handshake, and a KEEPALIVE if told to. It
-// reports whether the packet is data that was not there before. mu is held.
+// book counts a packet of an established session and answers as SRT does: a full ACK, a
+// stray handshake, and a KEEPALIVE if so set. It reports whether the packet is new data.
+// Called with mu held.
 func (e *endpoint) book(b []byte) (fresh bool) {
 	p, c := wire.Packet(b), &e.counters
 	if !p.IsControl() {

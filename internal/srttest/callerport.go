@@ -52,7 +52,7 @@ func NewCallerPort(local netip.AddrPort) (*CallerPort, error) {
 // Addr is the port's own address.
 func (p *CallerPort) Addr() netip.AddrPort { return localAddr(p.conn) }
 
-// Stats is a snapshot.
+// Stats returns the present counts.
 func (p *CallerPort) Stats() PortStats {
 	return PortStats{Unknown: p.unknown.Load(), Foreign: p.foreign.Load(), Short: p.short.Load()}
 }
@@ -60,7 +60,7 @@ func (p *CallerPort) Stats() PortStats {
 // SendRaw sends b to any address as it is.
 func (p *CallerPort) SendRaw(to netip.AddrPort, b []byte) error { return writeTo(p.conn, b, to) }
 
-// Sessions is a snapshot of those not yet closed.
+// Sessions returns the sessions that are not closed.
 func (p *CallerPort) Sessions() []*Session {
 	p.mu.RLock()
 	defer p.mu.RUnlock()

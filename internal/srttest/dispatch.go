@@ -8,10 +8,10 @@ import (
 	"srtrelay/wire"
 )
 
-// dispatch sorts what arrives: destination ID 0 is for the listening socket,
-// everything else for a connection from that very source, or for nobody.
+// dispatch finds the receiver of a datagram: the listening socket for destination ID 0,
+// otherwise a connection from that source, or none.
 func (l *Listener) dispatch(from netip.AddrPort, b []byte) {
-	defer l.bell.ring()
+	defer l.notifier.notify()
 	l.stats.datagrams.Add(1)
 	if l.cfg.Observe != nil {
 		l.cfg.Observe(from, b)
@@ -40,9 +40,9 @@ func (l *Listener) dispatch(from netip.AddrPort, b []byte) {
 		return
 	}
 	if d := time.Duration(l.slow.Load()); d > 0 {
-		l.agenda.after(d, func() {
+		l.scheduler.after(d, func() {
 			l.handshake(from, h)
-			l.bell.ring()
+			l.notifier.notify()
 		})
 		return
 	}
@@ -78,7 +78,7 @@ func (l *Listener) note(from netip.AddrPort, h wire.Handshake) {
 	}
 }
 
-// remove takes a connection out of dispatch. It stays in Connections.
+// remove removes a connection from dispatch. It stays in Connections.
 func (l *Listener) remove(c *Connection) {
 	l.mu.Lock()
 	if l.live[route{c.Source, c.ID}] == c {
@@ -91,6 +91,6 @@ func (l *Listener) remove(c *Connection) {
 	c.mu.Lock()
 	c.finish()
 	c.mu.Unlock()
-	c.bell.ring()
-	l.bell.ring()
+	c.notifier.notify()
+	l.notifier.notify()
 }

@@ -48,10 +48,10 @@ const (
 // Connection. Everything is sent under mu, so that the order of sequence
 // numbers is the order on the wire.
 type endpoint struct {
-	send  func(b []byte, to netip.AddrPort) error
-	bell  bell
-	start time.Time // of the SRT clock
-	done  chan struct{}
+	send     func(b []byte, to netip.AddrPort) error
+	notifier notifier
+	start    time.Time // of the SRT clock
+	done     chan struct{}
 
 	mu             sync.Mutex
 	peer           netip.AddrPort
@@ -85,14 +85,14 @@ func (e *endpoint) PeerID() uint32 {
 	return e.peerID
 }
 
-// Counters is a snapshot.
+// Counters returns the present counts.
 func (e *endpoint) Counters() Counters {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.counters
 }
 
-// NextSequence is the number of the next data packet to send.
+// NextSequence returns the number of the next data packet to send.
 func (e *endpoint) NextSequence() uint32 {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -102,10 +102,10 @@ func (e *endpoint) NextSequence() uint32 {
 // Done is closed when a SHUTDOWN arrived or the session broke.
 func (e *endpoint) Done() <-chan struct{} { return e.done }
 
-// Await returns when cond holds, looking after each packet of this session, or
-// when ctx ends.
+// Await returns when cond holds, which it checks after each packet of this session, or when
+// ctx ends.
 func (e *endpoint) Await(ctx context.Context, cond func() bool) error {
-	return e.bell.await(ctx, cond)
+	return e.notifier.await(ctx, cond)
 }
 
 // SendRaw sends b to the peer's address as it is.
@@ -176,9 +176,8 @@ func (e *endpoint) SendKeepalive() error { return e.SendControl(wire.TypeKeepali
 // SendShutdown sends a SHUTDOWN. The session stays as it is: close it yourself.
 func (e *endpoint) SendShutdown() error { return e.SendControl(wire.TypeShutdown, 0, padding) }
 
-// sendAck acknowledges everything up to the newest packet: the fakes never ask
-// for a retransmission. A peer breaks on an ACK of what it did not send, so
-// nothing beyond is claimed.
+// sendAck acknowledges everything up to the newest packet, because the fakes never ask for a
+// retransmission, and nothing beyond it, which would break the peer.
 func (e *endpoint) sendAck() {
 	e.ackNumber++
 	var cif [fullAckSize - wire.HeaderSize]byte

@@ -7,21 +7,21 @@ import (
 	"srtrelay/wire"
 )
 
-// noiseSize is how many random bytes a Fuzzer makes once, to take from: making
-// them anew for each datagram would be slower than sending it.
+// noiseSize is how many random bytes a Fuzzer makes at once. Making them for each datagram
+// would be slower than sending it.
 const noiseSize = 1 << 20
 
 // Fuzzer makes hostile datagrams, the same ones for the same seed and socket
 // IDs. It belongs to one goroutine.
 type Fuzzer struct {
 	*rand.Rand
-	// ID returns a destination ID, nobody's or a victim's.
+	// ID returns a destination ID, a random one or a victim's.
 	ID      func() uint32
 	longest int // bytes of a datagram
 	noise   []byte
 }
 
-// NewFuzzer makes datagrams of at most so many bytes. ID is to be set.
+// NewFuzzer returns a Fuzzer of datagrams up to a length. The caller must set ID.
 func NewFuzzer(seed uint64, longest int) *Fuzzer {
 	var key [32]byte
 	binary.LittleEndian.PutUint64(key[:], seed)
@@ -102,7 +102,7 @@ func (f *Fuzzer) Mutate(good []byte) []byte {
 	return b[:min(len(b), f.longest)]
 }
 
-// ToListener is what an attacker sends to a relay's listener; request makes a
+// ToListener returns a datagram that an attacker sends to a relay's listener; request makes a
 // caller's handshake.
 func (f *Fuzzer) ToListener(request func() []byte) []byte {
 	switch f.IntN(6) {
@@ -120,7 +120,7 @@ func (f *Fuzzer) ToListener(request func() []byte) []byte {
 	return request()
 }
 
-// ToUpstream is what an attacker sends to a relay's upstream ports, as if it
+// ToUpstream returns a datagram that an attacker sends to a relay's upstream ports as if it
 // were a backend.
 func (f *Fuzzer) ToUpstream() []byte {
 	switch f.IntN(4) {

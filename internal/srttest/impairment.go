@@ -32,7 +32,7 @@ type Impairment struct {
 	// Delay is constant. Jitter adds up to its value at random per packet, so
 	// that packets closer together than Jitter change places, as with netem.
 	Delay, Jitter time.Duration
-	// BlackHole swallows everything.
+	// BlackHole drops everything.
 	BlackHole bool
 }
 
@@ -68,7 +68,7 @@ type Hook func(dir Direction, b []byte) Action
 type LinkStats struct {
 	Received, Forwarded         uint64
 	Lost, Duplicated, Reordered uint64
-	// Overflowed were dropped because a bound of the Link itself was reached.
+	// Overflowed were dropped at a bound of the Link itself.
 	Overflowed uint64
 	// Failed were refused by the kernel.
 	Failed uint64

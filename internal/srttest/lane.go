@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// heldLimit bounds what one lane keeps back for packets that never come.
+// heldLimit bounds the packets that one lane holds back.
 const heldLimit = 1024
 
 // lane is one client's traffic in one direction: the unit within which order
@@ -30,7 +30,7 @@ type heldPacket struct {
 	b     []byte
 }
 
-// arrive decides the fate of one datagram; b is borrowed.
+// arrive decides what happens to one datagram; b is borrowed.
 func (l *lane) arrive(b []byte) {
 	w := l.way
 	w.received.Add(1)
@@ -92,7 +92,7 @@ func (l *lane) forward(b []byte, t ticket) {
 		return
 	}
 	kept := slices.Clone(b)
-	if !l.link.agenda.after(t.wait, func() { l.pass(kept, t) }) {
+	if !l.link.scheduler.after(t.wait, func() { l.pass(kept, t) }) {
 		l.way.overflowed.Add(1)
 	}
 }
@@ -101,7 +101,7 @@ func (l *lane) forward(b []byte, t ticket) {
 // those that waited for it.
 func (l *lane) pass(b []byte, t ticket) {
 	l.mu.Lock()
-	defer l.link.bell.ring()
+	defer l.link.notifier.notify()
 	defer l.mu.Unlock()
 	if t.after > 0 {
 		l.hold(b, t)
@@ -140,7 +140,7 @@ func (l *lane) hold(b []byte, t ticket) {
 	l.held = append(l.held, heldPacket{nth: nth, after: t.after, b: slices.Clone(b)})
 	l.way.reordered.Add(1)
 	if t.patience > 0 {
-		l.link.agenda.after(t.patience, func() {
+		l.link.scheduler.after(t.patience, func() {
 			l.release(func(h heldPacket) bool { return h.nth == nth })
 		})
 	}
@@ -149,7 +149,7 @@ func (l *lane) hold(b []byte, t ticket) {
 // release sends the held packets that are chosen, oldest first.
 func (l *lane) release(chosen func(heldPacket) bool) {
 	l.mu.Lock()
-	defer l.link.bell.ring()
+	defer l.link.notifier.notify()
 	defer l.mu.Unlock()
 	l.held = slices.DeleteFunc(l.held, func(h heldPacket) bool {
 		if !chosen(h) {
@@ -160,7 +160,7 @@ func (l *lane) release(chosen func(heldPacket) bool) {
 	})
 }
 
-// emit counts first: who has seen a packet arrive must find it counted.
+// emit counts before it sends, so that a packet that has arrived is counted.
 func (l *lane) emit(b []byte) {
 	l.way.forwarded.Add(1)
 	if err := l.write(b); err != nil {

@@ -13,7 +13,7 @@ import (
 // clientLimit bounds a Link's sockets: one per client.
 const clientLimit = 8192
 
-// LinkConfig says where a Link lies and what it does.
+// LinkConfig has the addresses and the impairments of a Link.
 type LinkConfig struct {
 	Listen netip.AddrPort // port 0 picks one; see Link.Addr
 	Target netip.AddrPort // may be of the other address family
@@ -27,12 +27,12 @@ type LinkConfig struct {
 // clients and one target, each client from a port of its own, for life. It is
 // safe for use by several goroutines, and runs one per client and two more.
 type Link struct {
-	target netip.AddrPort
-	front  *net.UDPConn
-	seed   uint64
-	ways   [2]way
-	agenda *agenda
-	bell   bell
+	target    netip.AddrPort
+	front     *net.UDPConn
+	seed      uint64
+	ways      [2]way
+	scheduler *scheduler
+	notifier  notifier
 
 	hook   atomic.Pointer[Hook]
 	hookMu sync.Mutex // a hook's own variables need no lock
@@ -57,8 +57,8 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 	}
 	l := &Link{
 		target: netip.AddrPortFrom(cfg.Target.Addr().Unmap(), cfg.Target.Port()), front: front, seed: cfg.Seed,
-		agenda:  newAgenda(),
-		clients: make(map[netip.AddrPort]*client),
+		scheduler: newScheduler(),
+		clients:   make(map[netip.AddrPort]*client),
 	}
 	l.ways[Down].dir = Down
 	l.Impair(Up, cfg.Up)
@@ -68,7 +68,7 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 	return l, nil
 }
 
-// Addr is where clients send to.
+// Addr returns the address to which clients send.
 func (l *Link) Addr() netip.AddrPort { return localAddr(l.front) }
 
 // Impair changes a direction. Packets already under way keep their fate.
@@ -83,17 +83,17 @@ func (l *Link) SetHook(h Hook) {
 	l.hook.Store(&h)
 }
 
-// Stats counts one direction so far.
+// Stats returns the present counts of one direction.
 func (l *Link) Stats(d Direction) LinkStats { return l.ways[d].stats() }
 
-// Await returns when cond holds, looking after each forwarded datagram, or
-// when ctx ends.
+// Await returns when cond holds, which it checks after each forwarded datagram, or when ctx
+// ends.
 func (l *Link) Await(ctx context.Context, cond func() bool) error {
-	return l.bell.await(ctx, cond)
+	return l.notifier.await(ctx, cond)
 }
 
-// ClientPort is the local address from which a client's datagrams leave
-// towards the target: how the target knows that client.
+// ClientPort returns the local address from which a client's datagrams are sent to the
+// target.
 func (l *Link) ClientPort(from netip.AddrPort) (addr netip.AddrPort, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -117,7 +117,7 @@ func (l *Link) Release(d Direction) {
 	}
 }
 
-// Close ends the Link; what is held or delayed is gone.
+// Close ends the Link and drops what is held or delayed.
 func (l *Link) Close() error {
 	l.mu.Lock()
 	l.closed = true
@@ -127,7 +127,7 @@ func (l *Link) Close() error {
 	}
 	l.mu.Unlock()
 	l.readers.Wait()
-	l.agenda.close()
+	l.scheduler.close()
 	return err
 }
 
@@ -149,7 +149,7 @@ func (l *Link) fromClient(from netip.AddrPort, b []byte) {
 		return
 	}
 	c.up.arrive(b)
-	l.bell.ring()
+	l.notifier.notify()
 }
 
 // client finds or makes the client; nil if there are too many, or at the end.
@@ -184,7 +184,7 @@ func (l *Link) client(from netip.AddrPort) *client {
 		receive(back, func(source netip.AddrPort, b []byte) {
 			if source == l.target { // a path has two ends
 				c.down.arrive(b)
-				l.bell.ring()
+				l.notifier.notify()
 			}
 		})
 	})

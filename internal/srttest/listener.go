@@ -15,7 +15,7 @@ import (
 	"srtrelay/wire"
 )
 
-// ListenerConfig is what a Listener keeps for life; the rest is Behaviour.
+// ListenerConfig is the settings of a Listener that do not change; Behaviour has the others.
 type ListenerConfig struct {
 	Local   netip.AddrPort // port 0 picks one; see Listener.Addr
 	Latency uint16         // ms; 0 = 120
@@ -33,26 +33,26 @@ type ListenerConfig struct {
 }
 
 // Listener is a fake backend on one UDP socket. It is safe for use by several
-// goroutines and runs two: its reader, and an agenda for what comes later.
+// goroutines and runs two: its reader, and an scheduler for what comes later.
 type Listener struct {
 	Behaviour
-	cfg    ListenerConfig
-	conn   *net.UDPConn
-	other  *net.UDPConn // for AnswerFromOtherPort
-	start  time.Time
-	seed   maphash.Seed
-	agenda *agenda
-	bell   bell
-	reader sync.WaitGroup
-	mode   atomic.Int32
-	stop   sync.Once
+	cfg       ListenerConfig
+	conn      *net.UDPConn
+	other     *net.UDPConn // for AnswerFromOtherPort
+	start     time.Time
+	seed      maphash.Seed
+	scheduler *scheduler
+	notifier  notifier
+	reader    sync.WaitGroup
+	mode      atomic.Int32
+	stop      sync.Once
 
 	stats struct {
 		datagrams, dropped, unknown, inductions, conclusions atomic.Uint64
 		badCookies, rejected, ignored, repeated              atomic.Uint64
 	}
 
-	// answering is held for a whole handshake: the reader and the agenda must
+	// answering is held for a whole handshake: the reader and the scheduler must
 	// not both accept one caller.
 	answering sync.Mutex
 
@@ -123,8 +123,8 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 	}
 	l := &Listener{
 		cfg: cfg, conn: conn, other: other, start: time.Now(), seed: maphash.MakeSeed(),
-		agenda: newAgenda(),
-		live:   make(map[route]*Connection), accepted: make(map[origin]*Connection),
+		scheduler: newScheduler(),
+		live:      make(map[route]*Connection), accepted: make(map[origin]*Connection),
 		groups: make(map[uint32]uint32), lastID: 1 + rand.Uint32N(libsrtIDs),
 	}
 	l.mode.Store(int32(cfg.Mode))
@@ -132,10 +132,10 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 	return l, nil
 }
 
-// Addr is where callers send to.
+// Addr returns the address to which callers send.
 func (l *Listener) Addr() netip.AddrPort { return localAddr(l.conn) }
 
-// SetMode changes what is done on all connections, old and new.
+// SetMode changes the mode of all connections, old and new.
 func (l *Listener) SetMode(m Mode) {
 	l.mode.Store(int32(m))
 	if m != Source {
@@ -146,7 +146,7 @@ func (l *Listener) SetMode(m Mode) {
 	}
 }
 
-// Stats is a snapshot.
+// Stats returns the present counts.
 func (l *Listener) Stats() ListenerStats {
 	s := &l.stats
 	return ListenerStats{
@@ -157,22 +157,22 @@ func (l *Listener) Stats() ListenerStats {
 	}
 }
 
-// Connections is a snapshot of all that were ever accepted and not forgotten,
-// oldest first.
+// Connections returns all connections that were accepted and not forgotten, the oldest
+// first.
 func (l *Listener) Connections() []*Connection {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return slices.Clone(l.all)
 }
 
-// Count is the number of connections that Connections would return.
+// Count returns the number of these connections.
 func (l *Listener) Count() int {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return len(l.all)
 }
 
-// Live is the number of connections that are still open.
+// Live returns the number of open connections.
 func (l *Listener) Live() int {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -194,16 +194,16 @@ func (l *Listener) Forget() {
 	})
 }
 
-// Handshakes is the log of handshakes, limited to the first few thousand.
+// Handshakes returns the log of handshakes, up to logLimit.
 func (l *Listener) Handshakes() []Handshake {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	return slices.Clone(l.log)
 }
 
-// Await returns when cond holds, looking after each datagram, or when ctx ends.
+// Await returns when cond holds, which it checks after each datagram, or when ctx ends.
 func (l *Listener) Await(ctx context.Context, cond func() bool) error {
-	return l.bell.await(ctx, cond)
+	return l.notifier.await(ctx, cond)
 }
 
 // AwaitConnections returns the connections as soon as there are n.
@@ -226,7 +226,7 @@ func (l *Listener) Kill() {
 		l.conn.Close()
 		l.other.Close()
 		l.reader.Wait()
-		l.agenda.close()
+		l.scheduler.close()
 	})
 }
 

@@ -97,7 +97,7 @@ func (s *Session) Target() netip.AddrPort { return s.peer }
 // Port is the port that carries the session.
 func (s *Session) Port() *CallerPort { return s.port }
 
-// Seen is a snapshot.
+// Seen returns what the session has seen so far.
 func (s *Session) Seen() Seen {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,10 +121,10 @@ func (s *Session) Close() {
 	s.mu.Lock()
 	s.end(ErrClosed)
 	s.mu.Unlock()
-	s.bell.ring()
+	s.notifier.notify()
 }
 
-// end is where a session ends, once; mu is held.
+// end ends the session, once. Called with mu held.
 func (s *Session) end(err error) {
 	if s.phase == ended {
 		return
@@ -140,12 +140,12 @@ func (s *Session) noteForeign() {
 	s.mu.Lock()
 	s.seen.Foreign++
 	s.mu.Unlock()
-	s.bell.ring()
+	s.notifier.notify()
 }
 
-// receive takes one datagram from the port's reader; b is borrowed.
+// receive handles one datagram from the port's reader; b is borrowed.
 func (s *Session) receive(b []byte) {
-	defer s.bell.ring()
+	defer s.notifier.notify()
 	s.mu.Lock()
 	established := s.phase == connected
 	switch s.phase {

@@ -28,7 +28,7 @@ func (c *Connection) startSource() {
 	}
 }
 
-// pace sends what is due and makes the next appointment.
+// pace sends what is due and schedules the next call.
 func (c *Connection) pace() {
 	cfg := &c.listener.cfg
 	payload := make([]byte, cfg.PayloadSize)
@@ -50,7 +50,7 @@ func (c *Connection) pace() {
 		return
 	}
 	tick := max(time.Second/time.Duration(cfg.Rate), sourceTick)
-	c.sourcing = c.listener.agenda.after(tick, c.pace)
+	c.sourcing = c.listener.scheduler.after(tick, c.pace)
 }
 
 // spoil makes an answer lie. The answer is a copy that may be changed.

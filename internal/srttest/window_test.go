@@ -57,9 +57,9 @@ func TestWindowCountsEveryPacketOnce(t *testing.T) {
 	}
 }
 
-func TestAgendaKeepsTimeAndOrder(t *testing.T) {
+func TestSchedulerKeepsTimeAndOrder(t *testing.T) {
 	t.Parallel()
-	a := newAgenda()
+	a := newScheduler()
 	got := make(chan int, 4)
 	a.after(300*time.Millisecond, func() { got <- 3 })
 	a.after(0, func() { got <- 1 })
@@ -72,6 +72,6 @@ func TestAgendaKeepsTimeAndOrder(t *testing.T) {
 	a.after(time.Hour, func() { t.Error("ran after close") })
 	a.close()
 	if a.after(0, func() {}) {
-		t.Error("took an appointment after close")
+		t.Error("accepted a job after close")
 	}
 }
