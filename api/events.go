@@ -29,7 +29,12 @@ type eventFilter struct {
 	kinds   []string // none for all
 	streams []string // keys; none for any stream
 	after   string   // ID of the last event seen; "" for new events only
+	since   time.Time
+	once    bool // only events that are kept already
 }
+
+// keptSince is the header that says since when the answer could have all events.
+const keptSince = "Events-Kept-Since"
 
 func (q *eventFilter) matches(e *answer.Event) bool {
 	return (len(q.streams) == 0 || slices.Contains(q.streams, e.Stream)) && (len(q.kinds) == 0 || slices.Contains(q.kinds, e.Kind))
@@ -38,8 +43,11 @@ func (q *eventFilter) matches(e *answer.Event) bool {
 // eventQuery reads the filter. A browser that reconnects sends Last-Event-ID by
 // itself; after is the same for other clients, and 0 asks for all events kept.
 func eventQuery(r *http.Request) (eventFilter, error) {
-	p := parseQuery(r.URL.RawQuery, "kind", "stream", "after")
-	q := eventFilter{kinds: p.values["kind"], after: p.text("after")}
+	p := parseQuery(r.URL.RawQuery, "kind", "stream", "after", "since", "follow")
+	q := eventFilter{
+		kinds: p.values["kind"], after: p.text("after"), since: p.since("since", time.Now()),
+		once: p.word("follow", []string{"true", "false"}) == "false",
+	}
 	if p.values.Has("stream") {
 		q.streams = streamNames(answer.Unescape(p.text("stream")))
 	}
@@ -56,6 +64,37 @@ func eventQuery(r *http.Request) (eventFilter, error) {
 		}
 	}
 	return q, p.err
+}
+
+// since returns a time, given as such or as how long ago; the zero Time if it is
+// missing.
+func (p *parameters) since(name string, now time.Time) time.Time {
+	text := p.text(name)
+	if text == "" {
+		return time.Time{}
+	}
+	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
+		return now.Add(-ago)
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		p.invalid(name, strconv.Quote(text)+" is neither a duration like 10m nor a time like 2006-01-02T15:04:05Z")
+	}
+	return at
+}
+
+// resume moves a reader to where the answer begins. It returns since when the feed has
+// all events.
+func (q *eventFilter) resume(reader *feedReader) (whole time.Time) {
+	switch {
+	case q.after != "":
+		whole = reader.resumeSince(time.Time{})
+		id, _ := strconv.ParseUint(q.after, 10, 64) // eventQuery has checked it
+		reader.resumeAfter(id)
+	case q.once || !q.since.IsZero():
+		whole = reader.resumeSince(q.since)
+	}
+	return whole
 }
 
 // nameStream leaves only the exact name if there is a stream of it. Otherwise one may
@@ -90,17 +129,20 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer reader.unsubscribe()
-	if q.after != "" {
-		id, _ := strconv.ParseUint(q.after, 10, 64) // eventQuery has checked it
-		reader.resumeAfter(id)
-	}
 	header := w.Header()
+	if whole := q.resume(reader); !whole.IsZero() {
+		header.Set(keptSince, whole.UTC().Format(time.RFC3339Nano))
+	}
 	header.Set("Content-Type", "text/event-stream")
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("X-Accel-Buffering", "no") // else nginx buffers the events
 	f := feedWriter{q: q, reader: reader, w: w, control: http.NewResponseController(w)}
 	if !f.send([]byte(feedHello)) {
+		return
+	}
+	if q.once {
+		f.writePending()
 		return
 	}
 	heart := time.NewTicker(heartbeatEvery)

@@ -24,6 +24,7 @@ type Feed struct {
 	kept []answer.Event // by ID, modulo feedSize
 	// first is the ID of the first event ever, next that of the next one.
 	first, next uint64
+	began       time.Time
 	readers     map[*feedReader]struct{}
 }
 
@@ -39,7 +40,7 @@ type feedReader struct {
 // below 2^53, the largest integer of JavaScript.
 func NewFeed(now time.Time) *Feed {
 	id := uint64(max(now.UnixMicro(), 1))
-	return &Feed{kept: make([]answer.Event, 0, feedSize), first: id, next: id, readers: make(map[*feedReader]struct{})}
+	return &Feed{kept: make([]answer.Event, 0, feedSize), first: id, next: id, began: now, readers: make(map[*feedReader]struct{})}
 }
 
 // Publish gives the event its ID and wakes the readers.
@@ -95,6 +96,24 @@ func (r *feedReader) resumeAfter(id uint64) {
 		r.next = id + 1
 	}
 }
+
+// resumeSince moves the reader to the first event kept that is not before a time. It
+// returns since when the feed has all events.
+func (r *feedReader) resumeSince(at time.Time) (whole time.Time) {
+	f := r.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	oldest := f.oldest()
+	for r.next = oldest; r.next < f.next && f.at(r.next).Time.Before(at); r.next++ {
+	}
+	if oldest == f.first {
+		return f.began
+	}
+	return f.at(oldest).Time
+}
+
+// at returns the event of an ID that is kept. Called with mu held.
+func (f *Feed) at(id uint64) *answer.Event { return &f.kept[(id-f.first)%feedSize] }
 
 // read copies the next events into dst. It returns their number, and how many before
 // them were overwritten.

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // fakeRelay is a relay's API with the answers that package terminal is tested
@@ -53,9 +54,17 @@ func (r *fakeRelay) answer(w http.ResponseWriter, q *http.Request) {
 		_, _ = io.WriteString(w, `{"code":0}`)
 	case path == "events":
 		w.Header().Set("Content-Type", "text/event-stream")
+		if q.URL.Query().Get("follow") == "false" {
+			w.Header().Set("Events-Kept-Since", "2026-01-02T03:04:00Z")
+			if q.URL.Query().Get("stream") == "quiet" {
+				return
+			}
+		}
 		_, _ = io.WriteString(w, "id: 1\ndata: {\"id\":1,\"time\":\"2026-01-02T03:04:05Z\",\"kind\":\"backend-gone\",\"backend\":\"a\\nb\"}\n\n")
 		_ = http.NewResponseController(w).Flush()
-		<-q.Context().Done()
+		if q.URL.Query().Get("follow") != "false" {
+			<-q.Context().Done()
+		}
 	case path == "capture" && q.URL.Query().Get("stream") == "empty":
 		w.Header().Set("Content-Type", "application/x-pcapng")
 		_, _ = w.Write(emptyCapture)
@@ -290,6 +299,36 @@ func TestEventsUntilInterrupted(t *testing.T) {
 		}
 		if got := r.asked[len(r.asked)-1]; got != "GET /api/v1/events?kind=backend-gone&kind=lost&kind=session-begun&stream=x" {
 			t.Errorf("asked %s", got)
+		}
+	}
+}
+
+// Past events end with the last one, and the command says how far back the relay knows.
+func TestPastEvents(t *testing.T) {
+	r := newFakeRelay(t)
+	const event = "2026-01-02T03:04:05Z  backend-gone        backend=a\\x0ab\n"
+	older := "the relay has no events from before " + time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC).Local().Format(time.DateTime) + "\n"
+	for _, c := range []struct {
+		args           []string
+		code           int
+		stdout, stderr string
+		asked          string
+	}{
+		{[]string{"--since", "10m"}, exitClean, event, "", "?follow=false&since=10m"},
+		{[]string{"--since", "2026-01-02T03:03:59Z"}, exitClean, event, older, "?follow=false&since=2026-01-02T03%3A03%3A59Z"},
+		{[]string{"--since=2026-01-02T04:04:05+01:00"}, exitClean, event, "", "?follow=false&since=2026-01-02T03%3A04%3A05Z"},
+		{[]string{"--since", time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).Local().Format(time.DateTime)}, exitClean, event, "", "?follow=false&since=2026-01-02T03%3A04%3A05Z"},
+		{nil, exitClean, event, older, "?follow=false"},
+		{[]string{"--stream=quiet"}, exitFailed, "", older + "srtrelay: events: no event of stream quiet\n", "?follow=false&stream=quiet"},
+		{[]string{"--since=soon"}, exitCannotStart, "", `srtrelay: events: --since: "soon": not like 10m, 2006-01-02T15:04:05Z or "2006-01-02 15:04:05"` + "\n", ""},
+	} {
+		r.asked = nil
+		code, stdout, stderr := r.run(append([]string{"events", "--no-follow", "--exact"}, c.args...)...)
+		if code != c.code || stdout != c.stdout || stderr != c.stderr {
+			t.Errorf("%q: exit %d\n%s%swant exit %d\n%s%s", c.args, code, stdout, stderr, c.code, c.stdout, c.stderr)
+		}
+		if want := "GET /api/v1/events" + c.asked; c.asked != "" && (len(r.asked) != 1 || r.asked[0] != want) {
+			t.Errorf("%q: asked %q, want %s", c.args, r.asked, want)
 		}
 	}
 }

@@ -68,3 +68,28 @@ func TestStreamsAsPeopleNameThem(t *testing.T) {
 	}
 	f.finish(l)
 }
+
+// What happened can be asked for afterwards.
+func TestPastEvents(t *testing.T) {
+	t.Parallel()
+	l := startMirror(t)
+	r := startRelay(t, backendAt(l.Addr()))
+	s := mustDial(t, r.addr, srttest.CallerOptions{StreamID: "#!::r=live/x,m=publish"})
+	must(t, s.SendShutdown())
+	r.awaitEmpty()
+	for _, c := range []struct {
+		code int
+		want string
+		args []string
+	}{
+		{0, "session-ended", []string{"--since", "10m", "--stream", "live/x"}},
+		{0, "session-begun", nil},
+		{1, "no event of stream live/y", []string{"--stream", "live/y"}},
+		{0, "the relay has no events from before", []string{"--since", "24h", "--kind", "session-ended"}},
+	} {
+		code, stdout, stderr := r.command(append([]string{"events", "--no-follow"}, c.args...)...)
+		if code != c.code || !strings.Contains(stdout+stderr, c.want) {
+			t.Errorf("%q: exit code %d, want %d and %q\n%s%s", c.args, code, c.code, c.want, stdout, stderr)
+		}
+	}
+}

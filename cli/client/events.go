@@ -28,12 +28,36 @@ const (
 type EventQuery struct {
 	Kinds  []string
 	Stream string
+	// Since begins with past events: how long ago, or a time in RFC 3339.
+	Since string
+	// Once ends Follow after the events that the relay has kept.
+	Once bool
+}
+
+func (q EventQuery) values() url.Values {
+	all := url.Values{}
+	if len(q.Kinds) > 0 {
+		all["kind"] = q.Kinds
+	}
+	if q.Stream != "" {
+		all.Set("stream", q.Stream)
+	}
+	if q.Since != "" {
+		all.Set("since", q.Since)
+	}
+	if q.Once {
+		all.Set("follow", "false")
+	}
+	return all
 }
 
 // Feed are the callbacks of Follow. One goroutine makes all calls.
 type Feed struct {
 	// Event is called with each event and its JSON. An error ends Follow.
 	Event func(e answer.Event, raw []byte) error
+	// KeptSince is called before the first event, if there are to be past ones, with
+	// the time since when the relay has all events; nil for no call.
+	KeptSince func(time.Time)
 	// Away is called when the connection is lost; Follow reconnects. Back is called when
 	// the relay answers again.
 	Away func(err error)
@@ -81,10 +105,10 @@ type follower struct {
 	wait            time.Duration
 }
 
-// stopped wraps the error of Feed.Event.
+// stopped ends Follow: with the error of Feed.Event, or with none after the last event.
 type stopped struct{ cause error }
 
-func (s *stopped) Error() string { return s.cause.Error() }
+func (s *stopped) Error() string { return fmt.Sprint(s.cause) }
 
 // read reads one connection to its end, which is always an error.
 func (f *follower) read(ctx context.Context) error {
@@ -98,24 +122,23 @@ func (f *follower) read(ctx context.Context) error {
 	if f.last != "" {
 		header.Set("Last-Event-ID", f.last)
 	}
-	query := url.Values{}
-	if len(f.query.Kinds) > 0 {
-		query["kind"] = f.query.Kinds
-	}
-	if f.query.Stream != "" {
-		query.Set("stream", f.query.Stream)
-	}
-	response, err := f.client.openStream(ctx, "/api/v1/events", query, header, "text/event-stream")
+	response, err := f.client.openStream(ctx, "/api/v1/events", f.query.values(), header, "text/event-stream")
 	if err != nil {
 		return causeOf(ctx, err)
 	}
 	defer response.Body.Close()
+	if kept, err := time.Parse(time.RFC3339, response.Header.Get("Events-Kept-Since")); err == nil && !f.connected && f.feed.KeptSince != nil {
+		f.feed.KeptSince(kept)
+	}
 	f.connected = true
 	if f.away {
 		f.away, f.wait = false, retryFirst
 		f.feed.Back()
 	}
 	err = readFrames(response.Body, func() { silence.Reset(feedSilence) }, f.handle)
+	if err == nil && f.query.Once {
+		return &stopped{nil}
+	}
 	if err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("%s has closed the feed", f.client.api)
 	}
