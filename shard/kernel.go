@@ -333,10 +333,7 @@ func (s *Shard) takeData(ss *session, one *kernelWay, w kernelpath.Way, way tele
 	}
 	next, bytes, last, exceptions := w.Data()
 	if exceptions != one.exceptions {
-		if w.Passed().Lost == one.taken.Lost {
-			return
-		}
-		one.exceptions = exceptions // some have been lost
+		return
 	}
 	s.meters.InOrder(&ss.meter, way, next, bytes-one.data, last)
 	one.data = bytes

@@ -2,8 +2,6 @@ package kernelpath
 
 import (
 	"encoding/binary"
-	"errors"
-	"os"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -21,7 +19,7 @@ type Record struct {
 	Gen   uint32 // generation of the session
 	// Next is the sequence number that was expected on the way.
 	Next uint32
-	// Head is the datagram, or its first 64 bytes (of a NAK 1,456); Length is how long it
+	// Head is the datagram, or its first 64 bytes (of a NAK 1,472); Length is how long it
 	// was, in bytes.
 	Head   wire.Packet
 	Length int
@@ -30,7 +28,8 @@ type Record struct {
 // ringReader reads the records of one shard.
 type ringReader struct {
 	reader *ringbuf.Reader
-	record ringbuf.Record
+	raw    ringbuf.Record
+	record Record
 }
 
 func (r *ringReader) open(ring *ebpf.Map) (err error) {
@@ -60,18 +59,18 @@ const (
 // Read calls fn for the records that wait, oldest first, at most so many. It returns how
 // many there were. A record is valid until fn returns.
 func (s *Shard) Read(most int, fn func(*Record)) (n int) {
-	var one Record
+	one := &s.ring.record
 	for ; n < most; n++ {
-		if err := s.ring.reader.ReadInto(&s.ring.record); errors.Is(err, os.ErrDeadlineExceeded) || err != nil {
-			return n
+		if err := s.ring.reader.ReadInto(&s.ring.raw); err != nil {
+			return n // os.ErrDeadlineExceeded: there are no more
 		}
-		b := s.ring.record.RawSample
+		b := s.ring.raw.RawSample
 		if len(b) < recordSize+wire.HeaderSize {
 			continue
 		}
 		order := binary.NativeEndian
 		way := order.Uint32(b[recordWay:])
-		one = Record{
+		*one = Record{
 			At: s.path.loopTime(order.Uint64(b[recordAt:])), Place: way/2 - s.base, Way: int(way % 2),
 			Gen: order.Uint32(b[recordGen:]), Next: order.Uint32(b[recordNext:]),
 			Length: int(order.Uint16(b[recordLength:])),
@@ -81,7 +80,7 @@ func (s *Shard) Read(most int, fn func(*Record)) (n int) {
 			continue
 		}
 		one.Head = b[recordSize : recordSize+head]
-		fn(&one)
+		fn(one)
 	}
 	return n
 }

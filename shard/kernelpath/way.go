@@ -83,8 +83,8 @@ func (w Way) Passed() Passed {
 
 // Data returns how far the data packets have come that the program has taken no record
 // of: the sequence number after the newest, the bytes of their payloads in all, and when
-// the last data packet passed. exceptions is how many records it has taken of others, which
-// are to be read first; it wraps.
+// the last data packet passed. exceptions is how many records of others are in the ring
+// or have been read, which is to be done first; it wraps.
 func (w Way) Data() (next uint32, bytes uint64, last time.Duration, exceptions uint32) {
 	for {
 		exceptions = atomic.LoadUint32(&w.shared.Exceptions)

@@ -103,9 +103,14 @@ static __always_inline void account(struct __sk_buff *skb, const struct target *
 		w->data_bytes += d->length - SRT_HEADER;
 		return;
 	}
-	if (!take_down(skb, to, w, d))
+	if (take_down(skb, to, w, d)) {
+		/* Before next changes: user space reads both without a lock. With its result used, it is a barrier. */
+		__u32 n = __sync_fetch_and_add(&w->exceptions, 1);
+
+		OPAQUE(n);
+	} else {
 		w->lost++;
+	}
 	follow(w, d->words);
-	w->exceptions++;
 }
 

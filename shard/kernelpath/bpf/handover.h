@@ -2,6 +2,12 @@
 
 /* How a way comes into the kernel without a datagram being overtaken. */
 
+/* Changes a mode unless user space has done so meanwhile. */
+static __always_inline void set_mode(struct way *w, __u32 from, __u32 to)
+{
+	__sync_val_compare_and_swap(&w->mode, from, to);
+}
+
 /* Has this datagram, and all that follow, go up until user space has sent them. */
 static __always_inline void mark(struct handover *h, const struct packet *p)
 {

@@ -75,14 +75,16 @@ static __always_inline int decide(struct __sk_buff *skb, const struct packet *p,
 	struct handover *h = bpf_map_lookup_elem(&handovers, &place);
 	struct control *c = bpf_map_lookup_elem(&controls, &zero);
 	__u32 headers = p->first.offset - LINK_HEADER;
+	__u32 mode;
 	int why = -1;
 	__u64 now;
 
 	if (!w || !h || !c || w->gen != to->gen)
 		return UP_REUSED;
-	if (w->mode == MODE_OFF)
+	mode = *(volatile __u32 *)&w->mode;
+	if (mode == MODE_OFF)
 		return UP_OFF;
-	if (w->mode == MODE_PENDING && !is_ready(h, p))
+	if (mode == MODE_PENDING && !is_ready(h, p))
 		return UP_PENDING;
 	if (c->paused)
 		why = UP_PAUSED;
@@ -96,16 +98,17 @@ static __always_inline int decide(struct __sk_buff *skb, const struct packet *p,
 		why = UP_TYPE;
 	if (why == UP_TYPE && p->segments == 1) {
 		/* Media does not depend on it: the way stays as it is. A pending one goes on to count. */
-		if (w->mode == MODE_PENDING)
+		if (mode == MODE_PENDING)
 			__sync_fetch_and_add(&h->up, 1);
 		return why;
 	}
 	if (why >= 0) {
 		mark(h, p);
-		w->mode = MODE_PENDING;
+		set_mode(w, MODE_ON, MODE_PENDING);
 		return why;
 	}
-	w->mode = MODE_ON;
+	if (mode == MODE_PENDING)
+		set_mode(w, MODE_PENDING, MODE_ON);
 	now = bpf_ktime_get_coarse_ns();
 	w->last = now;
 	__sync_fetch_and_add(&w->packets, p->segments);
@@ -167,8 +170,10 @@ static __always_inline int send_on(struct __sk_buff *skb, const struct target *t
 		return bpf_redirect_neigh(to->ifindex, next, sizeof(*next), 0);
 	if (to->action == TO_LOCAL || egress)
 		return PASS_ON; /* on lo's egress it is on its way there */
-	if (clear_link(skb, zero_sum) < 0)
+	if (clear_link(skb, zero_sum) < 0) {
+		up(skb, BROKEN, 1);
 		return TC_ACT_SHOT;
+	}
 	return bpf_redirect_neigh(LOOPBACK, NULL, 0, 0);
 }
 

@@ -82,7 +82,7 @@ struct way {
 	__u32 gen;
 	__u32 next;       /* sequence number after the newest */
 	__u32 expect;     /* key bits of an ordinary packet */
-	__u32 exceptions; /* records about data packets, written or lost */
+	__u32 exceptions; /* records about data packets */
 	__u32 lost;       /* records for which the ring had no space */
 	__u32 mode;
 	__u8 strays;   /* packets in a row from behind the window */
@@ -118,7 +118,7 @@ struct record {
 const struct record *record_type __attribute__((unused));
 
 #define HEAD_SHORT 64
-#define HEAD_LONG 1456 /* a NAK that names many losses */
+#define HEAD_LONG 1472 /* a NAK that names as many losses as it can: wire.MaxPayload */
 
 struct control {
 	__u32 paused; /* every datagram goes up */

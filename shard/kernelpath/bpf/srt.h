@@ -19,8 +19,7 @@
 #define TYPE_DROPREQ 0x8007
 #define TYPE_USER 0xffff
 
-/* Of observe/telemetry; a test compares them. */
-#define MAX_GAP 25600
+/* Of observe/telemetry; a test compares how they work. */
 #define WINDOW_SIZE 4096
 #define MAX_STRAYS 32
 
