@@ -175,7 +175,7 @@ func durationText(d time.Duration) string {
 
 var (
 	// comment is what begins a line of a comment in a script or a Go file.
-	comment = regexp.MustCompile("(?m)^\\s*//")
+	comment = regexp.MustCompile(`(?m)^\s*//`)
 	braces  = regexp.MustCompile(`\{([^}]*)\}`)
 	// named is what has digits and is no number: code, a link, a prefix length, a
 	// version of IP.
