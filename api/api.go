@@ -42,6 +42,11 @@ type Shards interface {
 	Stats() []shard.Stats
 }
 
+// Kernel describes the kernel path, but for its sessions.
+type Kernel interface {
+	KernelPath() answer.KernelPath
+}
+
 // Backends returns every backend that the relay knows, sorted by ID; see
 // DescribeBackends.
 type Backends interface {
@@ -89,6 +94,7 @@ type Deps struct {
 	// Name is the relay's name for operators, "" for none.
 	Name      string
 	Shards    Shards
+	Kernel    Kernel
 	Backends  Backends
 	Streams   Streams
 	State     State

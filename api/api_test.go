@@ -39,6 +39,13 @@ type relay struct {
 }
 
 func (r *relay) Stats() []shard.Stats       { return r.stats }
+func (r *relay) KernelPath() answer.KernelPath {
+	return answer.KernelPath{On: true, Devices: []answer.KernelDevice{
+		{Name: "lo", Up: map[string]uint64{"pending": 7}},
+		{Name: "eth0", Problem: "no space left on device", Up: map[string]uint64{}},
+	}}
+}
+
 func (r *relay) Backends() []answer.Backend { return r.backends }
 func (r *relay) Ready() (bool, string)      { return r.reason == "", r.reason + r.amiss }
 func (r *relay) Draining() bool             { return r.draining }
@@ -60,7 +67,7 @@ func (r *relay) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (r *relay) deps() Deps {
-	return Deps{Shards: r, Backends: r, Streams: &r.spoken, State: r, Metrics: r, Feed: NewFeed(time.Unix(1, 0))}
+	return Deps{Shards: r, Kernel: r, Backends: r, Streams: &r.spoken, State: r, Metrics: r, Feed: NewFeed(time.Unix(1, 0))}
 }
 
 // ask sends one request past the network.
@@ -174,8 +181,11 @@ func TestShards(t *testing.T) {
 			r.stats[i].Values[k] = uint64(k) + 1
 		}
 		r.stats[i].Values[shard.CountReceiveCalls] = 2
-		r.stats[i].Values[shard.CountReceivedFront] = 10
-		r.stats[i].Values[shard.CountReceivedBack] = 5
+		r.stats[i].Values[shard.CountReceivedFront] = 110
+		r.stats[i].Values[shard.CountReceivedBack] = 55
+		r.stats[i].Values[shard.CountKernelToBackend] = 100
+		r.stats[i].Values[shard.CountKernelToCaller] = 50
+		r.stats[i].Values[shard.CountKernelSessions] = 70
 		r.stats[i].Values[shard.CountSessions] = 100
 		r.stats[i].Values[shard.CountHalfOpen] = 10
 		r.stats[i].Values[shard.CountTombstones] = 7
@@ -188,11 +198,15 @@ func TestShards(t *testing.T) {
 		t.Fatalf("shards %+v", got.Data.Shards)
 	}
 	one, sum := got.Data.Shards[0], got.Data.Total
-	if one.Packets != 15 || sum.Packets != 30 || one.BatchFill != 7.5 || sum.BatchFill != 7.5 {
+	// What the kernel has relayed itself was in no batch.
+	if one.Packets != 165 || sum.Packets != 330 || one.BatchFill != 7.5 || sum.BatchFill != 7.5 {
 		t.Errorf("packets %d of %d, fill %v of %v", one.Packets, sum.Packets, one.BatchFill, sum.BatchFill)
 	}
 	if n := len(one.Drops) + len(one.SendDrops) + len(one.Counters); n != int(shard.NumCounters) {
 		t.Errorf("%d counters shown, there are %d", n, shard.NumCounters)
+	}
+	if k := got.Data.KernelPath; !k.On || k.Sessions != 140 || k.Devices[0].Up["pending"] != 7 || k.Devices[1].Problem == "" {
+		t.Errorf("kernel path %+v", k)
 	}
 	value := uint64(shard.DropCookie) + 1
 	if one.Drops["cookie"] != value || sum.Drops["cookie"] != 2*value {

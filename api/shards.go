@@ -18,6 +18,8 @@ func (h *handler) shards(w http.ResponseWriter, _ *http.Request) {
 		}
 	}
 	list.Total = count(sum)
+	list.KernelPath = h.deps.Kernel.KernelPath()
+	list.KernelPath.Sessions = sum.Values[shard.CountKernelSessions]
 	writeReply(w, http.StatusOK, reply{Data: list})
 }
 
@@ -43,7 +45,8 @@ func count(s shard.Stats) answer.Numbers {
 		Counters:    map[string]uint64{},
 	}
 	if calls := v[shard.CountReceiveCalls]; calls > 0 {
-		n.BatchFill = float64(n.Packets) / float64(calls)
+		itself := n.Packets - v[shard.CountKernelToBackend] - v[shard.CountKernelToCaller]
+		n.BatchFill = float64(itself) / float64(calls)
 	}
 	for c := range shard.NumCounters {
 		switch {

@@ -25,6 +25,7 @@ func (r *relay) newServer() *api.Server {
 	return api.New(r.version, api.Deps{
 		Name:        nameOf(r.config),
 		Shards:      r.group,
+		Kernel:      &r.kernel,
 		Backends:    r,
 		Streams:     r.watch,
 		State:       r.state,
@@ -58,7 +59,7 @@ func nameOf(c config.Config) string {
 // metricsHandler makes the handler of /metrics.
 func (r *relay) metricsHandler() http.Handler {
 	s := metrics.Sources{
-		Version: r.version, Shards: r.group, Backends: r, Events: r.sinks.counted, Quality: r.quality,
+		Version: r.version, Shards: r.group, Kernel: &r.kernel, Backends: r, Events: r.sinks.counted, Quality: r.quality,
 		Streams: r.watch, StreamsShown: r.config.MetricsStreams,
 		Histories: r.watch.Histories,
 	}

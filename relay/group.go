@@ -9,18 +9,17 @@ import (
 	"srtrelay/balancer"
 	"srtrelay/config"
 	"srtrelay/shard"
-	"srtrelay/shard/kernelpath"
 	"srtrelay/streamid/rules"
 	"srtrelay/udp"
 )
 
 // openGroup opens the shards of the configuration.
-func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.Resolver, live *rules.Live, events chan<- shard.Event, p process) (*shard.Group, *kernelpath.Path, error) {
+func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.Resolver, live *rules.Live, events chan<- shard.Event, p process) (*shard.Group, kernelPath, error) {
 	cpus := c.Pin.CPUs
 	if c.Pin.Auto {
 		usable, err := udp.UsableCPUs()
 		if err != nil {
-			return nil, nil, fmt.Errorf("read the CPU affinity: %w", err)
+			return nil, kernelPath{}, fmt.Errorf("read the CPU affinity: %w", err)
 		}
 		// With more shards than CPUs the scheduler does better than a fixed
 		// assignment.
@@ -31,7 +30,7 @@ func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.R
 	sockets := udp.Options{RecvBuf: c.Rcvbuf, SendBuf: c.Sndbuf, GRO: c.GRO, GSO: c.GSO}
 	if c.SteerByCPU {
 		if c.Shards > len(cpus) {
-			return nil, nil, fmt.Errorf("--steer cpu: every shard needs a CPU of its own, there are too few for %d", c.Shards)
+			return nil, kernelPath{}, fmt.Errorf("--steer cpu: every shard needs a CPU of its own, there are too few for %d", c.Shards)
 		}
 		sockets.Steer = cpus[:c.Shards]
 	}
@@ -60,32 +59,14 @@ func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.R
 	_, _ = rand.Read(cfg.Secret[:]) // never fails (crypto/rand, Go 1.24)
 	kernel, err := openKernelPath(c, cfg.Places(), p)
 	if err != nil {
-		return nil, nil, err
+		return nil, kernelPath{}, err
 	}
-	cfg.Kernel = kernel
+	cfg.Kernel = kernel.path
 	group, err := shard.Open(cfg)
-	if err != nil && kernel != nil {
-		kernel.Close()
+	if err != nil {
+		kernel.close()
 	}
 	return group, kernel, err
-}
-
-// openKernelPath opens the kernel path, nil if it is off or, with auto, cannot be used.
-func openKernelPath(c config.Config, places int, p process) (*kernelpath.Path, error) {
-	if c.KernelPath == config.KernelPathOff {
-		return nil, nil
-	}
-	path, err := kernelpath.Open(kernelpath.Config{
-		Shards: c.Shards, Places: places, AcceptLocal: c.KernelPathAccept, Log: p.log, Supervisor: p.supervisor,
-	})
-	if err != nil && c.KernelPath == config.KernelPathRequire {
-		return nil, fmt.Errorf("--kernel-path require: %w", err)
-	}
-	if err != nil {
-		p.log.Info("kernel path off", "reason", err)
-		return nil, nil
-	}
-	return path, nil
 }
 
 // warnBuffers logs a warning if the kernel grants smaller socket buffers than asked.

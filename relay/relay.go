@@ -22,7 +22,6 @@ import (
 	"srtrelay/observe/metrics"
 	"srtrelay/observe/streams"
 	"srtrelay/shard"
-	"srtrelay/shard/kernelpath"
 	"srtrelay/udp"
 )
 
@@ -62,7 +61,7 @@ type relay struct {
 	resolver    *balancer.Resolver
 	events      chan shard.Event
 	group       *shard.Group
-	kernel      *kernelpath.Path // nil without the kernel path
+	kernel      kernelPath
 	sinks       eventSinks
 	quality     *metrics.Quality
 	watch       *streams.Watch
@@ -92,7 +91,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	r.startGroup(background)
 	err := r.wait(ctx, drain)
 	r.group.Stop()
-	r.closeKernelPath()
+	r.kernel.close()
 	select {
 	case late := <-r.group.Broken(): // while it stopped
 		if err == nil {
@@ -134,7 +133,7 @@ func (r *relay) open() (err error) {
 	}
 	if err := r.openAPI(); err != nil {
 		r.group.Close()
-		r.closeKernelPath()
+		r.kernel.close()
 		return err
 	}
 	return nil
@@ -157,13 +156,6 @@ func (r *relay) openAPI() error {
 	r.connections = api.NewConnections(r.files.apiConnections())
 	r.server = r.newServer()
 	return r.server.Listen(r.config.API)
-}
-
-// closeKernelPath detaches the program. The shards must have ended.
-func (r *relay) closeKernelPath() {
-	if r.kernel != nil {
-		r.kernel.Close()
-	}
 }
 
 // close closes the parts that have no context.
@@ -243,8 +235,8 @@ func (r *relay) tuneRuntime(background context.Context) {
 func (r *relay) startGroup(background context.Context) {
 	r.ledger = openLedger(r.config.SessionLedger, r.group, r.log)
 	r.group.Start()
-	if r.kernel != nil {
-		r.tasks.Loop(background, "kernel path", func(ctx context.Context) { r.kernel.Follow(ctx, r.group.Reroute) })
+	if r.kernel.path != nil {
+		r.tasks.Loop(background, "kernel path", func(ctx context.Context) { r.kernel.follow(ctx, r.group) })
 	}
 	r.ledger.start(background, r.tasks, r.group)
 	r.state.started.Store(true)

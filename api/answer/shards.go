@@ -6,6 +6,8 @@ import "time"
 type ShardList struct {
 	Shards []Shard `json:"shards"`
 	Total  Numbers `json:"total"`
+	// KernelPath is what the kernel relays itself.
+	KernelPath KernelPath `json:"kernel_path"`
 	// TakenAt is when the counters were read.
 	TakenAt time.Time `json:"taken_at"`
 }

@@ -6,6 +6,7 @@
 package term
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -68,13 +69,38 @@ func (s Formatter) Shards(list answer.ShardList) string {
 	text := tabulate(s, shardColumns(), rows)
 	drops := slices.Concat(reasons("drop", list.Total.Drops), reasons("send drop", list.Total.SendDrops))
 	if len(drops) == 0 {
-		return text
+		return text + "\n" + s.kernelPath(list.KernelPath)
 	}
 	for i := range drops {
 		drops[i][2] = group(drops[i][2])
 	}
 	titles := [][]string{{"", "REASON", "COUNT"}}
-	return text + "\n" + strings.Join(align(append(titles, drops...), true, true, false), "\n") + "\n"
+	text += "\n" + strings.Join(align(append(titles, drops...), true, true, false), "\n") + "\n"
+	return text + "\n" + s.kernelPath(list.KernelPath)
+}
+
+// kernelPath returns what the kernel relays itself, and why some datagrams were left to the
+// shards.
+func (s Formatter) kernelPath(k answer.KernelPath) string {
+	if !k.On {
+		return "kernel path: " + cmp.Or(k.Reason, "off") + "\n"
+	}
+	text := "kernel path: on, " + plural(s.figures(), int(k.Sessions), "session") + "\n"
+	rows := [][]string{{"DEVICE", "LEFT TO THE SHARDS", "DATAGRAMS"}}
+	for _, d := range k.Devices {
+		up := reasons(d.Name, d.Up)
+		switch {
+		case d.Problem != "":
+			rows = append(rows, []string{d.Name, "not attached: " + d.Problem, ""})
+		case len(up) == 0:
+			rows = append(rows, []string{d.Name, "nothing", ""})
+		}
+		for i := range up {
+			up[i][2] = group(up[i][2])
+		}
+		rows = append(rows, up...)
+	}
+	return text + "\n" + strings.Join(align(rows, true, true, false), "\n") + "\n"
 }
 
 // reasons returns the counts other than 0, by name.

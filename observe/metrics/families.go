@@ -16,13 +16,14 @@ type series struct {
 
 // Families of several counters.
 var (
-	received       = family{"datagrams_received_total", "Datagrams received, by the side they came from.", "side"}
-	receivedBytes  = family{"received_bytes_total", "UDP payload bytes received, by the side they came from.", "side"}
-	forwarded      = family{"datagrams_forwarded_total", "Datagrams passed on unchanged, by direction.", "direction"}
-	forwardedBytes = family{"forwarded_bytes_total", "UDP payload bytes passed on unchanged, by direction.", "direction"}
-	dropped        = family{"dropped_datagrams_total", "Datagrams received that went nowhere, by reason.", "reason"}
-	sendDropped    = family{"send_dropped_datagrams_total", "Datagrams that could not be sent, by reason.", "reason"}
-	capped         = family{"handshakes_capped_total", "Handshakes refused at a cap, by the cap.", "reason"}
+	received        = family{"datagrams_received_total", "Datagrams received, by the side they came from.", "side"}
+	receivedBytes   = family{"received_bytes_total", "UDP payload bytes received, by the side they came from.", "side"}
+	forwarded       = family{"datagrams_forwarded_total", "Datagrams passed on unchanged, by direction.", "direction"}
+	forwardedBytes  = family{"forwarded_bytes_total", "UDP payload bytes passed on unchanged, by direction.", "direction"}
+	dropped         = family{"dropped_datagrams_total", "Datagrams received that went nowhere, by reason.", "reason"}
+	kernelForwarded = family{"kernel_path_datagrams_total", "Datagrams forwarded by the kernel path, which srtrelay_datagrams_forwarded_total counts too, by direction.", "direction"}
+	sendDropped     = family{"send_dropped_datagrams_total", "Datagrams that could not be sent, by reason.", "reason"}
+	capped          = family{"handshakes_capped_total", "Handshakes refused at a cap, by the cap.", "reason"}
 )
 
 // Label values of sides and directions.
@@ -76,25 +77,33 @@ var described = map[string]series{
 	"gatherings":    alone("loop_gatherings_total", "Turns after which datagrams were left to gather."),
 	"stalls":        alone("loop_stalls_total", "Times that a shard was stopped for 250 ms or longer."),
 
-	"inductions":            alone("inductions_total", "INDUCTION requests answered."),
-	"reinductions":          alone("reinductions_total", "INDUCTION replies to a stale cookie."),
-	"handshakes":            alone("handshakes_total", "CONCLUSION requests that opened a handshake."),
-	"established":           alone("handshakes_established_total", "Handshakes that became a session."),
-	"rejected":              alone("handshakes_rejected_total", "Rejections sent to callers, the relay's own and those of backends."),
-	"replays":               alone("handshake_replays_total", "Handshake responses sent again to a caller that asked again."),
-	"leg_retries":           alone("backend_handshake_retries_total", "Handshake datagrams sent again to a backend."),
-	"failovers":             alone("handshake_failovers_total", "Handshakes moved to another backend because the first did not answer."),
-	"shutdowns_made":        alone("shutdowns_made_total", "SHUTDOWN packets made by the relay."),
-	"refusals":              alone("refusals_total", "ICMP errors about datagrams sent."),
-	"backends_lost":         alone("backends_lost_total", "Backends found to refuse datagrams."),
-	"at_session_cap":        {capped, "sessions"},
-	"at_source_session_cap": {capped, "source_sessions"},
-	"at_handshake_cap":      {capped, "half_open"},
-	"at_source_cap":         {capped, "source"},
-	"events_lost":           alone("events_lost_total", "Events lost because their queue was full."),
-	"kernel_drops":          alone("kernel_drops_total", "Datagrams that the kernel dropped at a full receive buffer."),
-	"upstream_failed":       alone("upstream_failed_total", "Upstream sockets that could not be opened, for example for lack of descriptors: their callers were refused with 2402."),
-	"offload_lost":          alone("offload_lost_total", "Destinations for which superpackets were given up: datagrams go there one by one until the next attempt."),
+	"inductions":               alone("inductions_total", "INDUCTION requests answered."),
+	"reinductions":             alone("reinductions_total", "INDUCTION replies to a stale cookie."),
+	"handshakes":               alone("handshakes_total", "CONCLUSION requests that opened a handshake."),
+	"established":              alone("handshakes_established_total", "Handshakes that became a session."),
+	"rejected":                 alone("handshakes_rejected_total", "Rejections sent to callers, the relay's own and those of backends."),
+	"replays":                  alone("handshake_replays_total", "Handshake responses sent again to a caller that asked again."),
+	"leg_retries":              alone("backend_handshake_retries_total", "Handshake datagrams sent again to a backend."),
+	"failovers":                alone("handshake_failovers_total", "Handshakes moved to another backend because the first did not answer."),
+	"shutdowns_made":           alone("shutdowns_made_total", "SHUTDOWN packets made by the relay."),
+	"refusals":                 alone("refusals_total", "ICMP errors about datagrams sent."),
+	"backends_lost":            alone("backends_lost_total", "Backends found to refuse datagrams."),
+	"at_session_cap":           {capped, "sessions"},
+	"at_source_session_cap":    {capped, "source_sessions"},
+	"at_handshake_cap":         {capped, "half_open"},
+	"at_source_cap":            {capped, "source"},
+	"events_lost":              alone("events_lost_total", "Events lost because their queue was full."),
+	"kernel_path_to_backend":   {kernelForwarded, toBackend},
+	"kernel_path_to_caller":    {kernelForwarded, toCaller},
+	"kernel_path_bytes":        alone("kernel_path_bytes_total", "UDP payload bytes that the kernel path has forwarded, both directions."),
+	"kernel_path_records":      alone("kernel_path_records_total", "Heads of datagrams that the kernel path has reported for the telemetry."),
+	"kernel_path_records_lost": alone("kernel_path_records_lost_total", "Heads of datagrams for which there was no space: the telemetry misses them."),
+	"kernel_path_handovers":    alone("kernel_path_handovers_total", "Directions of sessions handed over to the kernel path while datagrams passed."),
+	"kernel_path_not_entered":  alone("kernel_path_not_entered_total", "Attempts of sessions to enter the kernel path that failed; the shard relays them."),
+	"kernel_path_sessions":     alone("kernel_path_sessions", "Sessions that the kernel path relays."),
+	"kernel_drops":             alone("kernel_drops_total", "Datagrams that the kernel dropped at a full receive buffer."),
+	"upstream_failed":          alone("upstream_failed_total", "Upstream sockets that could not be opened, for example for lack of descriptors: their callers were refused with 2402."),
+	"offload_lost":             alone("offload_lost_total", "Destinations for which superpackets were given up: datagrams go there one by one until the next attempt."),
 
 	"sessions":   alone("sessions", "Sessions in any state."),
 	"half_open":  alone("half_open_handshakes", "Sessions whose handshake is not complete."),

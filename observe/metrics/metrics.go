@@ -38,6 +38,7 @@ type Sources struct {
 	Version  string
 	Shards   Shards
 	Backends Backends
+	Kernel   Kernel
 	// Streams lists the streams; the oldest StreamsShown have metrics of their own.
 	Streams      Streams
 	StreamsShown int
@@ -80,6 +81,9 @@ func (from Sources) collectors(log *slog.Logger) []prometheus.Collector {
 	all := []prometheus.Collector{newShardCollector(from.Version, from.Shards)}
 	if from.Backends != nil {
 		all = append(all, newBackendCollector(from.Backends))
+	}
+	if from.Kernel != nil {
+		all = append(all, newKernelCollector(from.Kernel))
 	}
 	if from.Streams != nil && from.StreamsShown > 0 {
 		all = append(all, newStreamCollector(from.Streams, from.StreamsShown, log))

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"srtrelay/api/answer"
 	"srtrelay/handshake"
 	"srtrelay/internal/asynclog"
 	"srtrelay/internal/supervise"
@@ -42,6 +43,16 @@ func (twoShards) Stats() []shard.Stats {
 }
 
 // full has something of everything to show.
+// fixedKernel is a kernel path at one device of two.
+type fixedKernel struct{}
+
+func (fixedKernel) KernelPath() answer.KernelPath {
+	return answer.KernelPath{On: true, Devices: []answer.KernelDevice{
+		{Name: "lo", Up: map[string]uint64{"pending": 7, "type": 2}},
+		{Name: "wg0", Problem: "its packets have no Ethernet header"},
+	}}
+}
+
 func full() Sources {
 	events := NewEvents()
 	for _, c := range shard.Causes() {
@@ -62,6 +73,7 @@ func full() Sources {
 	return Sources{
 		Supervisor: supervisor, Log: func() asynclog.Stats { return asynclog.Stats{Lost: 9, WriteErrors: 2} },
 		Version: "v1.2.3", Shards: twoShards{}, Events: events, Quality: quality, Store: fixedStore(true),
+		Kernel: fixedKernel{},
 		Backends: backends{
 			{ID: "b", Address: "10.0.0.2:10080", Source: "registered", Late: true, Draining: true, Weight: 3},
 			{ID: "a", Address: "10.0.0.1:10080", Source: "static", Alive: true, Weight: 1, Sessions: 3, Streams: 2, Bitrate: 8e6},

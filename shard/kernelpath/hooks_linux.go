@@ -68,7 +68,8 @@ func (h *hooks) refresh() (changes []string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for index, old := range h.attached {
-		if d, ok := devices[index]; !ok || !d.hooked(index) || old.link == nil || !h.isAttached(old.link) {
+		d, exists := devices[index]
+		if !exists || !d.hooked(index) || old.link != nil && !h.isAttached(old.link) {
 			changes = append(changes, "detached from "+old.name)
 			old.close()
 			delete(h.attached, index)
@@ -76,29 +77,37 @@ func (h *hooks) refresh() (changes []string, err error) {
 	}
 	for _, index := range slices.Sorted(maps.Keys(devices)) {
 		d := devices[index]
-		if _, has := h.attached[index]; has || !d.hooked(index) {
+		old, has := h.attached[index]
+		if !d.hooked(index) || has && old.err == nil {
 			continue
 		}
 		one := h.attach(index, d)
 		h.attached[index] = one
-		if one.err != nil {
-			changes = append(changes, fmt.Sprintf("not attached to %s: %v", d.name, one.err))
-		} else {
+		switch {
+		case one.err == nil:
 			changes = append(changes, "attached to "+d.name)
+		case !has || one.err.Error() != old.err.Error():
+			changes = append(changes, fmt.Sprintf("not attached to %s: %v", d.name, one.err))
 		}
 	}
 	return changes, nil
 }
 
 // hooked reports whether the program belongs to a device.
-func (d device) hooked(index int) bool { return index == loopback || d.owner && d.ethernet }
+func (d device) hooked(index int) bool { return index == loopback || d.owner }
+
+// errNoEthernet says that the program cannot read a device's packets.
+var errNoEthernet = errors.New("its packets have no Ethernet header")
 
 // attach attaches the program before those of others: one that accepts a datagram hides
 // it from those behind.
 func (h *hooks) attach(index int, d device) hook {
 	kind := ebpf.AttachTCXIngress
-	if index == loopback {
+	switch {
+	case index == loopback:
 		kind = ebpf.AttachTCXEgress
+	case !d.ethernet:
+		return hook{name: d.name, err: errNoEthernet}
 	}
 	l, err := link.AttachTCX(link.TCXOptions{
 		Interface: index, Program: h.program, Attach: kind, Anchor: link.Head(),

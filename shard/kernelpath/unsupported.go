@@ -1,0 +1,31 @@
+//go:build !linux
+
+package kernelpath
+
+import (
+	"context"
+
+	"srtrelay/addr"
+)
+
+// Off Linux this package only compiles, for editors and for tools that read code.
+
+type (
+	hooks      struct{}
+	routeCache struct{}
+	hop        struct {
+		action pathAction
+		flags  uint8
+		mtu    uint16
+		device uint32
+		next   addr.IP
+	}
+)
+
+func (h *hooks) open(*Path) error                           { return ErrUnavailable }
+func (h *hooks) report() ([]Device, map[int]int)            { return nil, nil }
+func (h *hooks) close()                                     {}
+func (c *routeCache) close()                                {}
+func (s *Shard) resolve(_, _ addr.IP) (hop, addr.IP, error) { return hop{}, addr.IP{}, ErrNoRoute }
+
+func (p *Path) Follow(context.Context, func(context.Context) error) {}
