@@ -42,7 +42,6 @@ func (twoShards) Stats() []shard.Stats {
 	return stats
 }
 
-// full has something of everything to show.
 // fixedKernel is a kernel path at one device of two.
 type fixedKernel struct{}
 
@@ -53,6 +52,7 @@ func (fixedKernel) KernelPath() answer.KernelPath {
 	}}
 }
 
+// full has something of everything to show.
 func full() Sources {
 	events := NewEvents()
 	for _, c := range shard.Causes() {
