@@ -62,7 +62,7 @@ type flow struct {
 
 func newFlow(caller, peer, isn uint32, now int64) flow {
 	return flow{
-		ledger: Ledger{Caller: caller, Server: -1}, check: srt.NewCheck(isn), source: srt.NewSource(isn), acks: srt.NewACKs(caller),
+		ledger: Ledger{Caller: caller, Server: -1}, check: srt.NewCheck(isn), source: srt.NewSource(isn), acks: srt.NewACKs(caller, srt.ACKEvery),
 		peer: peer, heard: now, spoke: now,
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"srtrelay/bench/srt"
 )
 
 // Mode is what the load does.
@@ -46,6 +48,7 @@ type Config struct {
 	Local       string // address that callers come from
 	Raw         bool   // flood from random ports
 	Frames      bool   // send by a packet socket
+	Train       int    // data datagrams of a session that leave together
 	Duration    time.Duration
 }
 
@@ -98,6 +101,7 @@ func Flags(fs *flag.FlagSet) *Config {
 	fs.StringVar(&c.Local, "local", "", "`address` that callers come from, without port")
 	fs.BoolVar(&c.Raw, "raw", true, "flood from random ports, if the right to raw sockets is there (IPv4)")
 	fs.BoolVar(&c.Frames, "frames", false, "send by a packet socket, past this host's IP stack: much cheaper; needs root, IPv4 and Ethernet")
+	fs.IntVar(&c.Train, "train", 1, "`number` of data datagrams of a session that leave together, as one message (UDP_SEGMENT)")
 	fs.DurationVar(&c.Duration, "duration", 0, "measure for this `time`, then print a summary and end")
 	fs.Usage = func() {
 		fmt.Fprint(fs.Output(), help)
@@ -108,6 +112,9 @@ func Flags(fs *flag.FlagSet) *Config {
 
 // maxSessions leaves room for the socket IDs of a long run of connects.
 const maxSessions = 1 << 22
+
+// maxTrain datagrams are what one message holds.
+const maxTrain = (1<<16 - 1) / srt.DataSize
 
 // check refuses values that make no sense.
 func (c Config) check() error {
@@ -130,6 +137,10 @@ func (c Config) check() error {
 		return fmt.Errorf("load: -connect-rate: %v: not from 0 to 1e8", c.ConnectRate)
 	case !(c.Players >= 0 && c.Players <= 1):
 		return fmt.Errorf("load: -players: %v: not a share from 0 to 1", c.Players)
+	case c.Train < 1 || c.Train > maxTrain:
+		return fmt.Errorf("load: -train: %d: not from 1 to %d", c.Train, maxTrain)
+	case c.Train > 1 && c.Frames:
+		return errors.New("load: -train: not with -frames")
 	case c.Ports < 1 || c.Ports > 60000:
 		return fmt.Errorf("load: -ports: %d: not from 1 to 60000", c.Ports)
 	}

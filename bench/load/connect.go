@@ -58,7 +58,7 @@ func (l *Load) begin(i int) {
 	s.id = l.nextID(s.id)
 	s.isn = rand.Uint32N(srt.MaxSequence)
 	s.begun, s.due, s.phase = now, now+retryAfter, inducting
-	s.receiver, s.source = tally.NewReceiver(s.isn, s.id), srt.NewSource(s.isn)
+	s.receiver, s.source = tally.NewReceiver(s.isn, s.id, srt.ACKEvery), srt.NewSource(s.isn)
 	l.book.Attempted++
 	l.handshake(i)
 }

@@ -57,7 +57,7 @@ type Load struct {
 	path       *socket.Path   // nil while the ports' own sockets send
 	frames     *socket.Outbox // by the path
 	buffer     []byte         // for what is not data
-	payload    []byte         // one data packet, constant behind the stamp
+	payload    []byte         // a train of data packets, constant behind their stamps
 	base       uint32         // socket ID of the first session
 	open       int            // connected sessions
 	hungUp     int            // sessions ended by the other side
@@ -148,7 +148,7 @@ func (l *Load) turn(now int64) {
 }
 
 func (l *Load) sendDue() {
-	for range maxBurst {
+	for range max(maxBurst/l.config.Train, 1) {
 		i, due, ok := l.plan.Next(l.now)
 		if !ok {
 			return

@@ -26,7 +26,7 @@ func open(c Config, targets []netip.AddrPort) (*Load, error) {
 	l := &Load{
 		config: c, clock: clock, ready: ready, receiver: socket.NewReceiver(clock, false, false),
 		sessions: make([]session, c.Sessions), book: tally.NewBook(),
-		buffer: make([]byte, bufferSize), payload: make([]byte, srt.DataSize),
+		buffer: make([]byte, bufferSize), payload: make([]byte, c.Train*srt.DataSize),
 		base: firstID + rand.Uint32N(idRange), begun: clock.Now(),
 	}
 	l.now = l.begun
@@ -65,9 +65,13 @@ func (l *Load) openPorts(targets []netip.AddrPort) error {
 	if err != nil {
 		return err
 	}
+	segment := 0
+	if l.config.Train > 1 {
+		segment = srt.DataSize
+	}
 	for i := range n {
 		to := targets[targetOf(i, len(targets))]
-		fd, err := socket.Open(socket.Options{Local: local, Remote: to, Buffer: l.config.Buffer})
+		fd, err := socket.Open(socket.Options{Local: local, Remote: to, Buffer: l.config.Buffer, Segment: segment})
 		if err != nil {
 			return err
 		}
@@ -92,7 +96,7 @@ func (l *Load) prepare() {
 			l.publishers = append(l.publishers, uint32(i))
 		}
 	}
-	l.plan = pace.New(l.config.Rate*float64(len(l.publishers))/float64(n), len(l.publishers))
+	l.plan = pace.New(l.config.Rate*float64(len(l.publishers))/float64(n)/float64(l.config.Train), len(l.publishers))
 	c := &l.connector
 	c.limit = l.config.InFlight
 	rate := l.config.ConnectRate

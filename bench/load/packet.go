@@ -77,7 +77,7 @@ func (l *Load) send(s *session, kind tally.Kind, b []byte) {
 	}
 }
 
-// publish sends the next data packet of a session.
+// publish sends the next data packet of a session, or the next train of them.
 func (l *Load) publish(i int, due int64) {
 	s := &l.sessions[i]
 	if l.path != nil {
@@ -87,10 +87,16 @@ func (l *Load) publish(i int, due int64) {
 		l.frames.PutFrame(srt.DataSize, &l.ports[s.port].head, due)
 		return
 	}
+	s.sent = true
 	now := l.clock.Now()
-	s.source.Put(l.payload, s.peer, uint32((now-l.begun)/1000), uint32(i), now, due)
-	l.send(s, tally.Data, l.payload)
-	l.book.Lag(now - due)
+	for b := l.payload; len(b) > 0; b = b[srt.DataSize:] {
+		s.source.Put(b, s.peer, uint32((now-l.begun)/1000), uint32(i), now, due)
+		l.book.Sent.Add(tally.Data, srt.DataSize)
+		l.book.Lag(now - due)
+	}
+	if !socket.Send(l.ports[s.port].fd, l.payload) {
+		l.book.Unsent += uint64(l.config.Train)
+	}
 }
 
 // timestamp is that of a control packet of this turn.

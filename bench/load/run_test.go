@@ -169,6 +169,7 @@ func TestSteady(t *testing.T) {
 	}{
 		{"publishers", []string{"-sessions", "12", "-rate", "3000"}, false},
 		{"players too", []string{"-sessions", "12", "-rate", "3000", "-players", "0.5"}, true},
+		{"trains", []string{"-sessions", "12", "-rate", "3000", "-train", "16"}, false},
 		{"shared ports", []string{"-sessions", "60", "-ports", "7", "-rate", "3000", "-players", "0.5"}, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -282,6 +283,8 @@ func TestBadFlags(t *testing.T) {
 		"-target x:1 -players 1.5":        "load: -players: 1.5: not a share from 0 to 1",
 		"-target x:1 -rate -1":            "load: -rate: -1: not from 0 to 1e8",
 		"-target x:1 -rate NaN":           "load: -rate: NaN: not from 0 to 1e8",
+		"-target x:1 -train 50":           "load: -train: 50: not from 1 to 49",
+		"-target x:1 -train 2 -frames":    "load: -train: not with -frames",
 		"-target x:1 -tick 0s":            "load: -tick: 0s: must be positive",
 		"-target x:1 -ports 70000":        "load: -ports: 70000: not from 1 to 60000",
 		"-target 127.0.0.1:1 -local here": `load: -local: ParseAddr("here"): unable to parse IP`,
@@ -296,6 +299,7 @@ func TestBadFlags(t *testing.T) {
 		"-listen 127.0.0.1":                     "sink: -listen",
 		"-count 0":                              "sink: -count",
 		"-listen 127.0.0.1:65534 -count 3":      "sink: -count",
+		"-ack-every 256":                        "sink: -ack-every",
 		"-keepalive 0s":                         "sink: -keepalive",
 		"-listen 127.0.0.1:0 -cpu 4000":         "pin thread to CPU 4000",
 		"-listen 192.0.2.1:1 -count 1 -cpu 999": "bind to 192.0.2.1:1",

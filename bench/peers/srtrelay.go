@@ -104,6 +104,29 @@ func (r Relay) Start(s Site) (*Running, error) {
 	}, nil
 }
 
+// beside is the direct path on a host where an idle relay runs.
+type beside struct{ relay Relay }
+
+// BesideKernelPath is the direct path on a host whose kernel path is on and carries no session:
+// what its hooks cost other traffic.
+func BesideKernelPath(binary string) Peer { return beside{KernelPath(binary)} }
+
+// BesideName is the name of that path.
+const BesideName = "direct, hooks attached"
+
+// Name implements Peer.
+func (beside) Name() string { return BesideName }
+
+// Start implements Peer.
+func (b beside) Start(s Site) (*Running, error) {
+	r, err := b.relay.Start(s)
+	if err != nil {
+		return nil, err
+	}
+	r.Targets = s.Exposed
+	return r, nil
+}
+
 // config is how an operator would start it.
 func (r Relay) config(args []string) string {
 	var lines []string

@@ -120,6 +120,9 @@ func tables(d Document) []table {
 	all := []table{
 		costTable(d, "publish", "CPU per packet, publishers only, one shard"),
 		costTable(d, "mixed", "CPU per packet, half of the data towards players, one shard"),
+		costTable(d, "polling", "CPU per packet, backends that poll"),
+		costTable(d, "trains", "CPU per packet, publishers that send trains of 16 datagrams"),
+		costTable(d, "hooks", "CPU per packet of the direct path beside hooks that carry no session"),
 		ceilingTable(d), latencyTable(d), ratesTable(d), shardsTable(d), sessionsTable(d), memoryTable(d), handshakesTable(d),
 	}
 	return slices.DeleteFunc(all, func(t table) bool { return len(t.rows) == 0 })

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"srtrelay/bench/srt"
 )
 
 // Config is the sinks' settings.
@@ -18,6 +20,7 @@ type Config struct {
 	Tick      time.Duration // between two looks at the sockets under load
 	Keepalive time.Duration // of sessions that send nothing, unless they ask otherwise
 	Idle      time.Duration // after which a silent session is forgotten
+	ACKEvery  int           // data packets per ACK
 	GRO       bool
 	Singly    bool          // receive as libsrt does
 	Buffer    int           // wanted socket buffers, in bytes
@@ -50,6 +53,7 @@ func Flags(fs *flag.FlagSet) *Config {
 	fs.DurationVar(&c.Tick, "tick", DefaultTick, "`time` between two looks at the sockets under load")
 	fs.DurationVar(&c.Keepalive, "keepalive", time.Second, "`interval` of keepalives in sessions that send nothing else")
 	fs.DurationVar(&c.Idle, "idle-timeout", 10*time.Second, "`time` after which a silent session is forgotten")
+	fs.IntVar(&c.ACKEvery, "ack-every", srt.ACKEvery, "`number` of data packets per ACK; libsrt sends one every 10 ms")
 	fs.BoolVar(&c.Singly, "singly", false, "receive as libsrt does: woken by each arrival, one datagram per call")
 	fs.BoolVar(&c.GRO, "gro", false, "receive with UDP_GRO, which SRS does not")
 	fs.IntVar(&c.Buffer, "buffer", 16<<20, "socket buffers in `bytes`; without root the kernel's limit holds")
@@ -77,6 +81,9 @@ func (c Config) addresses() ([]netip.AddrPort, error) {
 	}
 	if c.Count < 1 || int(first.Port())+c.Count-1 > 0xffff {
 		return nil, fmt.Errorf("sink: -count: %d: must be positive and end at port 65535", c.Count)
+	}
+	if c.ACKEvery < 1 || c.ACKEvery > 0xff {
+		return nil, fmt.Errorf("sink: -ack-every: %d: not from 1 to 255", c.ACKEvery)
 	}
 	if c.Buffer < 1 {
 		return nil, errors.New("sink: -buffer: must be positive")

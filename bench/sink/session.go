@@ -54,10 +54,11 @@ type table struct {
 	open     int
 	closed   []uint32 // oldest first
 	attempts map[attempt]uint32
+	ackEvery uint8 // data packets per ACK of new sessions
 }
 
-func newTable(random uint32) *table {
-	return &table{turn: 1 + random%turns, attempts: map[attempt]uint32{}}
+func newTable(random uint32, ackEvery uint8) *table {
+	return &table{turn: 1 + random%turns, attempts: map[attempt]uint32{}, ackEvery: ackEvery}
 }
 
 func (t *table) at(i int) *session { return &t.pages[i/pageSize][i%pageSize] }
@@ -102,7 +103,7 @@ func (t *table) add(a attempt) *session {
 	s := t.at(i)
 	*s = session{
 		caller: a.caller, peer: a.peer, isn: a.isn, id: turn<<placeBits | uint32(i), open: true,
-		receiver: tally.NewReceiver(a.isn, uint32(i)), source: srt.NewSource(a.isn),
+		receiver: tally.NewReceiver(a.isn, uint32(i), t.ackEvery), source: srt.NewSource(a.isn),
 	}
 	t.attempts[a] = uint32(i)
 	t.open++

@@ -2,12 +2,16 @@
 
 package sink
 
-import "testing"
+import (
+	"testing"
+
+	"srtrelay/bench/srt"
+)
 
 // A socket ID that has ended names nobody for a long time, though its place is
 // used again.
 func TestSocketIDsRest(t *testing.T) {
-	table := newTable(turns - 1) // the last turn, so that they begin anew
+	table := newTable(turns-1, srt.ACKEvery) // the last turn, so that they begin anew
 	seen := map[uint32]bool{}
 	for i := range uint32(5 * maxClosed) {
 		s := table.add(attempt{peer: i})
@@ -34,7 +38,7 @@ func TestSocketIDsRest(t *testing.T) {
 }
 
 func TestTableEnds(t *testing.T) {
-	table := newTable(0)
+	table := newTable(0, srt.ACKEvery)
 	for i := range uint32(1 << placeBits) {
 		if table.add(attempt{peer: i}) == nil {
 			t.Fatalf("no place for session %d", i)

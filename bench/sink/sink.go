@@ -93,7 +93,7 @@ func open(c Config, addresses []netip.AddrPort) (*Sink, error) {
 	}
 	s := &Sink{
 		config: c, clock: clock, ready: ready, receiver: socket.NewReceiver(clock, true, c.GRO),
-		table: newTable(mathrand.Uint32()), book: tally.NewBook(), jar: handshake.NewCookieGenerator(secret),
+		table: newTable(mathrand.Uint32(), uint8(c.ACKEvery)), book: tally.NewBook(), jar: handshake.NewCookieGenerator(secret),
 		begun: clock.Now(),
 	}
 	s.now = s.begun

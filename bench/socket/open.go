@@ -52,6 +52,9 @@ type Options struct {
 	Remote netip.AddrPort
 	// Buffer is the wanted size of both buffers; the kernel may give less.
 	Buffer int
+	// Segment, if positive, is the size of the datagrams that a longer message is sent as:
+	// they leave as one train (UDP_SEGMENT).
+	Segment int
 	// GRO lets the kernel deliver several datagrams of a flow as one.
 	GRO bool
 }
@@ -96,6 +99,11 @@ func (o Options) apply(fd int) error {
 	if o.GRO {
 		if err := unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1); err != nil {
 			return fmt.Errorf("switch GRO on: %w", os.NewSyscallError("setsockopt", err))
+		}
+	}
+	if o.Segment > 0 {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_UDP, unix.UDP_SEGMENT, o.Segment); err != nil {
+			return fmt.Errorf("switch GSO on: %w", os.NewSyscallError("setsockopt", err))
 		}
 	}
 	if o.Local.IsValid() {

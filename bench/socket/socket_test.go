@@ -124,6 +124,26 @@ func TestSendAfterRefusal(t *testing.T) {
 	}
 }
 
+// A message that is longer than a segment leaves as one train; a shorter one by itself.
+func TestTrainsStayWhole(t *testing.T) {
+	const segment, segments = 1000, 16
+	server := openSocket(t, Options{Local: netip.MustParseAddrPort("127.0.0.1:0"), Buffer: 1 << 20, GRO: true})
+	client := openSocket(t, Options{Remote: localOf(t, server), Buffer: 1 << 20, Segment: segment})
+	r := NewReceiver(NewClock(), false, true)
+	for _, want := range []struct{ size, stride int }{{segments * segment, segment}, {20, 20}} {
+		if !Send(client, make([]byte, want.size)) {
+			t.Fatalf("%d bytes were not sent", want.size)
+		}
+		awaitReadable(t, server)
+		if n := r.Receive(server); n != 1 {
+			t.Fatalf("%d bytes came as %d messages", want.size, n)
+		}
+		if b, stride, _ := r.Message(0); len(b) != want.size || stride != want.stride {
+			t.Errorf("%d bytes came as %d in datagrams of %d", want.size, len(b), stride)
+		}
+	}
+}
+
 // A datagram without a stamp must not cost the next one its own.
 func TestStampAfterNone(t *testing.T) {
 	server := openSocket(t, Options{Local: netip.MustParseAddrPort("127.0.0.1:0")})

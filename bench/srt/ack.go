@@ -8,15 +8,18 @@ const ACKEvery = 6
 type ACKs struct {
 	number  uint32
 	unacked uint8
+	every   uint8
 }
 
-// NewACKs begins somewhere between two ACKs, by the session's ID, so that the ACKs of many
-// sessions are spread from the beginning.
-func NewACKs(id uint32) ACKs { return ACKs{unacked: uint8(id % ACKEvery)} }
+// NewACKs makes an ACK per every data packets. It begins somewhere between two ACKs, by the
+// session's ID, so that the ACKs of many sessions are spread from the beginning.
+func NewACKs(id uint32, every uint8) ACKs {
+	return ACKs{unacked: uint8(id % uint32(every)), every: every}
+}
 
 // Count counts a data packet. If an ACK is due with it, number is the ACK's.
 func (a *ACKs) Count() (number uint32, due bool) {
-	if a.unacked++; a.unacked < ACKEvery {
+	if a.unacked++; a.unacked < a.every {
 		return 0, false
 	}
 	a.unacked = 0

@@ -119,3 +119,38 @@ func TestPeersAreChosen(t *testing.T) {
 		t.Errorf("in the kernel: %s, want %s", got, want)
 	}
 }
+
+// Hooks may cost what the direct path's own rounds differ by.
+func TestHooksAreJudged(t *testing.T) {
+	for _, c := range []struct {
+		direct, beside []float64
+		want           string
+	}{
+		{[]float64{10, 11, 12}, []float64{10, 11, 12}, "PASS"},
+		{[]float64{10, 11, 12}, []float64{10.9, 11.9, 12.9}, "PASS"},
+		{[]float64{10, 11, 12}, []float64{11.1, 12.1, 13.1}, "FAIL"},
+		{[]float64{10, 10, 10}, []float64{10.1, 10.1, 10.1}, "PASS"},
+		{[]float64{10, 10, 10}, []float64{10.3, 10.3, 10.3}, "FAIL"},
+		{[]float64{10, 10, 10}, nil, "-"},
+	} {
+		b := bench(map[string][]float64{"direct": c.direct, peers.BesideName: c.beside})
+		for i := range b.doc.Runs {
+			b.doc.Runs[i].Scenario = "hooks"
+		}
+		report.FillAdded(b.doc.Runs)
+		b.judgeHooks()
+		if got := outcomes(b); got != c.want {
+			t.Errorf("%v beside %v: %s, want %s: %v", c.beside, c.direct, got, c.want, b.doc.Verdicts)
+		}
+	}
+}
+
+func TestAddedIsJudged(t *testing.T) {
+	b := bench(map[string][]float64{"direct": {2, 3}, kernelPath: {2.25, 3.25}})
+	b.judgeAdded("publish", 0.3)
+	b.judgeAdded("publish", 0.2)
+	b.judgeAdded("trains", 0.3)
+	if got := outcomes(b); got != "PASS FAIL -" {
+		t.Errorf("%s: %v", got, b.doc.Verdicts)
+	}
+}

@@ -11,10 +11,10 @@ type Receiver struct {
 	acks  srt.ACKs
 }
 
-// NewReceiver returns a receiver that expects the initial sequence number. The socket ID
-// decides when the first ACK is due.
-func NewReceiver(isn, id uint32) Receiver {
-	return Receiver{check: srt.NewCheck(isn), acks: srt.NewACKs(id)}
+// NewReceiver returns a receiver that expects the initial sequence number and makes an ACK per
+// ackEvery data packets. The socket ID decides when the first is due.
+func NewReceiver(isn, id uint32, ackEvery uint8) Receiver {
+	return Receiver{check: srt.NewCheck(isn), acks: srt.NewACKs(id, ackEvery)}
 }
 
 // Due is what a receiver must send after a data packet.

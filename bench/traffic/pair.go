@@ -42,6 +42,8 @@ type Plan struct {
 	Players     float64 // share of the data that flows to callers
 	Rate        int     // data datagrams (connects, bogus conclusions) per second; 0 in the last two modes: as many as possible
 	Singly      bool    // sinks receive as libsrt does: woken by each arrival, one datagram per call
+	Train       int     // data datagrams of a session that the load sends together, 0 for one
+	ACKEvery    int     // data datagrams per ACK of the sinks, 0 for the usual number
 	Ports       int     // callers' UDP ports at most, 0 for the load's default
 	Keepalive   time.Duration
 	ConnectRate int // sessions connected per second at most, 0 for the load's default
@@ -75,6 +77,9 @@ func (e Ends) StartSink(ctx context.Context, p Plan) (*Worker, error) {
 	if p.Singly {
 		args = append(args, "-singly")
 	}
+	if p.ACKEvery > 0 {
+		args = append(args, "-ack-every", strconv.Itoa(p.ACKEvery))
+	}
 	args = append(args, cpuFlag(e.CPUs)...)
 	return ready(ctx, e.Lab.Origin, lab.Program{Label: "sink", Args: args, CPUs: e.CPUs}, answerPatience)
 }
@@ -107,7 +112,9 @@ func (e Ends) loadArgs(p Plan, targets []netip.AddrPort) []string {
 	if p.Mode != Steady {
 		args = append(args, "-mode", string(p.Mode))
 	}
-	if p.Mode == Steady || p.Mode == Idle {
+	if p.Train > 1 {
+		args = append(args, "-train", strconv.Itoa(p.Train))
+	} else if p.Mode == Steady || p.Mode == Idle {
 		// The lab is one Ethernet link to one host, so that whole frames can be
 		// sent, which saves a quarter of the generator's cost.
 		args = append(args, "-frames")
