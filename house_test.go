@@ -1,10 +1,11 @@
-// Package srtrelay_test holds the rules of the house: where packages stand,
-// what they may import and what every file owes its reader. The rules
-// themselves are told in docs/architecture.md.
+// Package srtrelay_test checks the rules of the repository: on which floor a package is,
+// what it may import, what must be documented, and that the docs are true.
+// docs/architecture.md explains them.
 package srtrelay_test
 
 import (
 	"bytes"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -20,8 +21,8 @@ import (
 
 const module = "srtrelay"
 
-// floors places every package of the product. Imports point to a lower floor
-// only: packages of one floor do not know each other.
+// floors has every package of the product. A package imports packages of lower floors
+// only.
 var floors = map[string]int{
 	"internal/supervise": -1, // for all others
 	"wire":               0, "addr": 0, "pool": 0, "backend": 0, "config": 0, "streamid/rules": 0,
@@ -39,8 +40,7 @@ var floors = map[string]int{
 // imports them, except its tests.
 var tools = []string{"internal/clocale", "internal/dnstest", "internal/need", "internal/openapi", "internal/srsfake", "internal/srttest", "internal/testcert", "e2e", "bench", "scripts"}
 
-// owners are imports that stay in one room, by prefix; or in two, with a space
-// between.
+// owners are the packages that may import something, by prefix; two have a space between.
 var owners = map[string]string{
 	"unsafe":                            "udp shard/kernelpath",
 	"golang.org/x/sys/":                 "udp shard/kernelpath",
@@ -57,12 +57,12 @@ var owners = map[string]string{
 	"github.com/gopacket/":              "observe/capture/pcapng",
 }
 
-// vague are package names that tell nothing, and so collect everything.
+// vague are package names that say nothing, and so collect everything.
 var vague = []string{
 	"helper", "helpers", "util", "utils", "common", "manager", "core", "types", "base", "data", "info", "process", "misc", "shared",
 }
 
-// maxLines is the hard end of a file of the product; the house aims at 300.
+// maxLines is the most lines of a file of the product. The aim is 300.
 const maxLines = 400
 
 // source is one parsed Go file.
@@ -83,7 +83,7 @@ func sources(t *testing.T) []source {
 			return err
 		}
 		if d.IsDir() {
-			// What the go command does not look into is no part of the house.
+			// The go command ignores these.
 			hidden := strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_")
 			if name != "." && (hidden || d.Name() == "testdata" || d.Name() == "bin") {
 				return fs.SkipDir
@@ -114,7 +114,7 @@ func sources(t *testing.T) []source {
 	return all
 }
 
-// product is every file of a package on a floor, without its tests.
+// product returns the files of all packages on a floor, without tests.
 func product(t *testing.T) []source {
 	t.Helper()
 	return slices.DeleteFunc(sources(t), func(s source) bool {
@@ -151,9 +151,9 @@ func wrongImport(dir, p string) string {
 	case isTool(to):
 		return "it is for tests and tools only"
 	case !placed:
-		return "it stands on no floor"
+		return "it is on no floor"
 	case floor == floors[dir]:
-		return "both stand on floor " + strconv.Itoa(floor) + ", which do not know each other"
+		return "both are on floor " + strconv.Itoa(floor) + ", whose packages do not import each other"
 	case floor > floors[dir]:
 		return "imports point down only, from floor " + strconv.Itoa(floors[dir]) + " not up to " + strconv.Itoa(floor)
 	}
@@ -170,7 +170,7 @@ func TestImportsPointDown(t *testing.T) {
 	}
 }
 
-// The rules must bite: a rule that never fires looks like one that holds.
+// The rules must find mistakes: a rule that never fails looks like one that holds.
 func TestWrongImportsAreFound(t *testing.T) {
 	for _, c := range []struct {
 		dir, imports string
@@ -247,7 +247,7 @@ func TestFilesEnd(t *testing.T) {
 
 func TestExportedNamesAreDocumented(t *testing.T) {
 	for _, s := range sources(t) {
-		// What stands in for Linux elsewhere is documented where it works.
+		// The file for Linux has the documentation.
 		if s.test || bytes.HasPrefix(s.text, []byte("//go:build !linux")) {
 			continue
 		}
@@ -341,6 +341,23 @@ func TestDocCommentsNameWhatTheyDocument(t *testing.T) {
 					}
 				}
 			}
+		}
+	}
+}
+
+// The table of packages has every package on its floor.
+func TestTableOfPackages(t *testing.T) {
+	text := read(t, "docs/architecture.md")
+	for dir, floor := range floors {
+		if row := fmt.Sprintf("\n| %d | `%s` | ", floor, dir); !strings.Contains(text, row) {
+			t.Errorf("docs/architecture.md has no row %q", row)
+		}
+	}
+	_, last, _ := strings.Cut(text, "\n| - | ")
+	last, _, _ = strings.Cut(last, "\n")
+	for _, tool := range tools {
+		if !strings.Contains(last, "`"+tool+"`") {
+			t.Errorf("docs/architecture.md does not name the tool %s", tool)
 		}
 	}
 }
