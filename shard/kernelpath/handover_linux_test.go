@@ -1,0 +1,336 @@
+package kernelpath
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"srtrelay/wire"
+)
+
+// userSpace relays what goes up of one way, as the shard does: it counts a datagram, puts
+// it into an outbox, flushes that, and offers the way.
+type userSpace struct {
+	t        testing.TB
+	r        *rig
+	e        Session
+	w        Way
+	handover Handover
+	queue    []wire.Packet // has gone up, and is not received yet
+	outbox   []uint32
+	sent     []uint32 // by kernel and user space: what the backend receives
+	next     uint32
+}
+
+func newUserSpace(t testing.TB, r *rig) *userSpace {
+	r.t = t
+	e := r.enter(session4(), r.toDevice("198.51.100.2", 1000), toLoopback())
+	u := &userSpace{t: t, r: r, e: e, w: r.shard.Way(e.Place, 0), next: 1}
+	u.w.SetPending()
+	return u
+}
+
+// arrive has a train of n datagrams arrive, each with so many bytes of payload.
+func (u *userSpace) arrive(n, payload int) (passed bool) {
+	u.t.Helper()
+	var all []byte
+	var ps []wire.Packet
+	for range n {
+		p := dataOf(u.next, plain, backendID, payload)
+		u.next++
+		all, ps = append(all, p...), append(ps, p)
+	}
+	action, _ := u.r.run(frameOf(u.e.Caller, u.e.Front, all), segments(wire.HeaderSize+payload), 0)
+	if action != redirect {
+		u.queue = append(u.queue, ps...)
+		return false
+	}
+	for _, p := range ps {
+		u.sent = append(u.sent, p.Sequence())
+	}
+	return true
+}
+
+// shutdown has a datagram arrive that goes up by itself.
+func (u *userSpace) shutdown() {
+	u.t.Helper()
+	u.next++
+	p := wire.Packet(wire.AppendShutdown(nil, u.next, backendID))
+	if action, _ := u.r.run(frameOf(u.e.Caller, u.e.Front, p), skb{}, 0); action != next {
+		u.t.Fatalf("a SHUTDOWN passes: %d", action)
+	}
+	u.queue = append(u.queue, p)
+}
+
+// receive takes n datagrams that have gone up.
+func (u *userSpace) receive(n int) {
+	for range min(n, len(u.queue)) {
+		p := u.queue[0]
+		u.queue = u.queue[1:]
+		if u.w.Mode() != On {
+			u.handover.Sent(u.w, p)
+		}
+		if !p.IsControl() {
+			u.outbox = append(u.outbox, p.Sequence())
+		}
+	}
+}
+
+func (u *userSpace) flush() { u.sent, u.outbox = append(u.sent, u.outbox...), nil }
+
+// offer offers the way if it may, and reports whether it has.
+func (u *userSpace) offer() bool {
+	if !u.handover.Complete(u.w) {
+		return false
+	}
+	u.w.SetSequence(sequence(u.next), true)
+	u.handover.Offer(u.w)
+	return true
+}
+
+// turn is a turn of the shard.
+func (u *userSpace) turn() bool {
+	u.receive(len(u.queue))
+	u.flush()
+	return u.offer()
+}
+
+// wantOrder checks that the backend has received all datagrams but so many, in order.
+func (u *userSpace) wantOrder(lost int) {
+	u.t.Helper()
+	if !slices.IsSorted(u.sent) {
+		u.t.Errorf("out of order: %v", u.sent)
+	}
+	if n := len(u.sent) + len(u.outbox) + len(u.queue) + lost; n != int(u.next)-1 {
+		u.t.Errorf("%d datagrams, %d arrived", n, u.next-1)
+	}
+}
+
+func (u *userSpace) want(what string, got, want any) {
+	u.t.Helper()
+	if got != want {
+		u.t.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
+
+func TestHandover(t *testing.T) {
+	u := newUserSpace(t, newRig(t))
+	u.want("an offer before any datagram", u.turn(), false)
+	u.want("the first one passes", u.arrive(1, 100), false)
+	u.want("fresh", u.handover.Fresh(u.w), true)
+	u.want("the second one passes", u.arrive(1, 100), false)
+	u.receive(1)
+	u.want("fresh", u.handover.Fresh(u.w), false)
+	u.want("an offer while one is under way", u.offer(), false)
+	u.receive(1)
+	u.flush()
+	u.want("an offer", u.offer(), true)
+	u.want("mode", u.w.Mode(), Pending)
+	u.want("the third one passes", u.arrive(1, 100), true)
+	u.want("mode", u.w.Mode(), On)
+	u.want("a train passes", u.arrive(3, 100), true)
+	u.wantOrder(0)
+}
+
+// A datagram that goes up after the offer puts it out of force, until the next offer.
+func TestHandoverOvertaken(t *testing.T) {
+	u := newUserSpace(t, newRig(t))
+	u.arrive(2, 100)
+	u.receive(2)
+	complete := u.handover.Complete(u.w)
+	u.want("complete", complete, true)
+	u.arrive(1, 100)
+	u.handover.Offer(u.w) // of what was complete before
+	u.want("a datagram passes another one", u.arrive(1, 100), false)
+	u.want("an offer", u.turn(), true)
+	u.want("the next one passes", u.arrive(1, 100), true)
+	u.wantOrder(0)
+}
+
+// One that is lost on the way to user space leaves the way pending, until Restart.
+func TestHandoverOfLost(t *testing.T) {
+	u := newUserSpace(t, newRig(t))
+	for _, lost := range []int{0, 1, 2} {
+		u.t.Logf("the datagram at %d is lost", lost)
+		u.w.SetPending()
+		u.sent, u.next = nil, 1
+		u.arrive(3, 100)
+		u.queue = slices.Delete(u.queue, lost, lost+1)
+		u.want("an offer", u.turn(), false)
+		u.want("a datagram passes", u.arrive(1, 100), false)
+		u.want("an offer", u.turn(), false)
+		u.handover.Restart(u.w)
+		u.want("an offer after the restart", u.turn(), false)
+		u.want("a datagram passes", u.arrive(1, 100), false)
+		u.want("an offer", u.turn(), true)
+		u.want("a datagram passes", u.arrive(1, 100), true)
+		u.wantOrder(1)
+	}
+}
+
+// Restart while datagrams are under way: they are not counted, and not overtaken.
+func TestHandoverRestartedTooEarly(t *testing.T) {
+	u := newUserSpace(t, newRig(t))
+	u.arrive(4, 100)
+	u.receive(2)
+	u.handover.Restart(u.w)
+	u.receive(1)
+	u.arrive(1, 100) // is marked
+	u.want("fresh", u.handover.Fresh(u.w), true)
+	u.receive(1)
+	u.flush()
+	u.want("an offer", u.offer(), false)
+	u.want("a datagram passes", u.arrive(1, 100), false)
+	u.want("an offer", u.turn(), true)
+	u.want("a datagram passes", u.arrive(1, 100), true)
+	u.wantOrder(0)
+}
+
+// A way that is on goes back with a datagram that cannot pass, and begins a new count. What
+// was offered before is not taken.
+func TestHandoverAfterException(t *testing.T) {
+	for name, leave := range map[string]func(u *userSpace){
+		"longer than the MTU": func(u *userSpace) { u.arrive(1, 1200) },
+		"paused": func(u *userSpace) {
+			u.r.pause()
+			u.arrive(1, 100)
+			u.r.resume()
+		},
+		"paused, a train": func(u *userSpace) {
+			u.r.pause()
+			u.arrive(2, 100)
+			u.r.resume()
+		},
+		"pending again": func(u *userSpace) {
+			u.w.SetPending()
+			u.arrive(1, 100)
+		},
+		"off and pending": func(u *userSpace) {
+			u.w.SetOff()
+			u.w.SetPending()
+			u.arrive(1, 100)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := newUserSpace(t, newRig(t))
+			u.arrive(1, 100)
+			u.turn()
+			u.want("a datagram passes", u.arrive(1, 100), true)
+			leave(u)
+			u.want("mode", u.w.Mode(), Pending)
+			u.want("fresh", u.handover.Fresh(u.w), true)
+			u.want("a datagram passes", u.arrive(1, 100), false)
+			u.handover.Offer(u.w) // what is long over
+			u.want("a datagram passes", u.arrive(1, 100), false)
+			u.want("an offer", u.turn(), true)
+			u.want("a datagram passes", u.arrive(1, 100), true)
+			u.wantOrder(0)
+		})
+	}
+}
+
+// A SHUTDOWN that goes up is counted while the way is pending, and changes nothing of a
+// way that is on.
+func TestHandoverBesideShutdown(t *testing.T) {
+	u := newUserSpace(t, newRig(t))
+	u.shutdown()
+	u.arrive(1, 100)
+	u.turn()
+	u.shutdown() // after the offer
+	u.want("a datagram passes", u.arrive(1, 100), false)
+	u.want("an offer", u.turn(), true)
+	u.want("a datagram passes", u.arrive(1, 100), true)
+	u.shutdown()
+	u.want("mode", u.w.Mode(), On)
+	u.want("a datagram passes", u.arrive(1, 100), true)
+	u.want("an offer", u.turn(), true) // the old one
+	u.want("a datagram passes", u.arrive(1, 100), true)
+}
+
+// A place's next session begins a new count, whatever the last one has left behind.
+func TestHandoverOfNextSession(t *testing.T) {
+	r := newRig(t)
+	u := newUserSpace(t, r)
+	u.arrive(2, 100)
+	u.receive(1)
+	old := u.handover
+	u = newUserSpace(t, r)
+	old.Offer(u.w)
+	u.arrive(1, 100)
+	old.Offer(u.w)
+	u.want("a datagram passes", u.arrive(1, 100), false)
+	u.want("an offer", u.turn(), true)
+	u.want("a datagram passes", u.arrive(1, 100), true)
+	u.wantOrder(0)
+}
+
+// Whatever user space does in between: no datagram passes in the kernel while an earlier
+// one has not been sent, and once all have been sent the way is on again.
+func TestHandoverKeepsOrder(t *testing.T) {
+	r := newRig(t)
+	for seed := range uint64(60) {
+		random := rand.New(rand.NewPCG(14, seed))
+		u := newUserSpace(t, r)
+		lost, script := 0, ""
+		for range 60 {
+			step := random.IntN(12)
+			script += fmt.Sprintf(" %d", step)
+			lost += u.randomStep(step, random)
+		}
+		u.wantOrder(lost)
+		u.turn()
+		u.handover.Restart(u.w)
+		u.arrive(1, 100)
+		u.turn()
+		if !u.arrive(1, 100) {
+			t.Error("the way does not become on")
+		}
+		u.wantOrder(lost)
+		if t.Failed() {
+			t.Fatalf("seed %d:%s", seed, script)
+		}
+	}
+}
+
+// randomStep returns how many datagrams it has lost.
+func (u *userSpace) randomStep(step int, random *rand.Rand) (lost int) {
+	switch step {
+	case 0, 1:
+		u.arrive(1, 100)
+	case 2:
+		u.arrive(1+random.IntN(4), 100)
+	case 3:
+		u.arrive(1, 1200) // longer than the MTU
+	case 4:
+		u.r.pause()
+		u.arrive(1, 100)
+		u.r.resume()
+	case 5, 6:
+		u.receive(1 + random.IntN(4))
+	case 7:
+		u.flush()
+		u.offer()
+	case 8:
+		u.turn()
+	case 9: // something goes up between two steps of the offer
+		u.flush()
+		if u.handover.Complete(u.w) {
+			u.arrive(1, 100)
+			u.handover.Offer(u.w)
+		}
+	case 10:
+		if random.IntN(3) == 0 {
+			u.handover.Restart(u.w)
+		} else if random.IntN(3) == 0 {
+			u.w.SetPending()
+		}
+	case 11:
+		if n := len(u.queue); n > 0 && random.IntN(3) == 0 {
+			i := random.IntN(n)
+			u.queue = slices.Delete(u.queue, i, i+1)
+			return 1
+		}
+	}
+	return 0
+}
