@@ -24,8 +24,12 @@ type userSpace struct {
 }
 
 func newUserSpace(t testing.TB, r *rig) *userSpace {
+	return newUserSpaceOf(t, r, session4(), r.toDevice("198.51.100.2", 1000))
+}
+
+func newUserSpaceOf(t testing.TB, r *rig, e Session, toBackend hop) *userSpace {
 	r.t = t
-	e := r.enter(session4(), r.toDevice("198.51.100.2", 1000), toLoopback())
+	e = r.enter(e, toBackend, toLoopback())
 	u := &userSpace{t: t, r: r, e: e, w: r.shard.Way(e.Place, 0), next: 1}
 	u.w.SetPending()
 	return u
@@ -34,14 +38,8 @@ func newUserSpace(t testing.TB, r *rig) *userSpace {
 // arrive has a train of n datagrams arrive, each with so many bytes of payload.
 func (u *userSpace) arrive(n, payload int) (passed bool) {
 	u.t.Helper()
-	var all []byte
-	var ps []wire.Packet
-	for range n {
-		p := dataOf(u.next, plain, backendID, payload)
-		u.next++
-		all, ps = append(all, p...), append(ps, p)
-	}
-	action, _ := u.r.run(frameOf(u.e.Caller, u.e.Front, all), segments(wire.HeaderSize+payload), 0)
+	ps := u.packets(n, payload)
+	action, _ := u.r.run(frameOf(u.e.Caller, u.e.Front, train(ps...)), segments(wire.HeaderSize+payload), 0)
 	if action != redirect {
 		u.queue = append(u.queue, ps...)
 		return false
@@ -50,6 +48,15 @@ func (u *userSpace) arrive(n, payload int) (passed bool) {
 		u.sent = append(u.sent, p.Sequence())
 	}
 	return true
+}
+
+// packets returns the next n datagrams.
+func (u *userSpace) packets(n, payload int) (ps []wire.Packet) {
+	for range n {
+		ps = append(ps, dataOf(u.next, plain, u.e.BackendID, payload))
+		u.next++
+	}
+	return ps
 }
 
 // shutdown has a datagram arrive that goes up by itself.
@@ -333,4 +340,74 @@ func (u *userSpace) randomStep(step int, random *rand.Rand) (lost int) {
 		}
 	}
 	return 0
+}
+
+// A train whose first datagram is of no session in the path may have some of others.
+func TestHandoverOfMixedTrainBehindForeign(t *testing.T) {
+	for _, id := range []uint32{0, backendID + 7} {
+		for _, session := range []func() Session{session4, session6} {
+			r := newRig(t)
+			u := newUserSpaceOf(t, r, session(), toLoopback())
+			u.arrive(1, 84)
+			u.turn()
+			u.want("a datagram passes", u.arrive(1, 84), true)
+			before := r.up(t)
+			u.queue = u.packets(2, 84)
+			frame := frameOf(u.e.Caller, u.e.Front, train(dataOf(1, plain, id, 84), u.queue[0], u.queue[1]))
+			action, _ := r.run(frame, segments(100), 0)
+			u.want("the program returns", action, int32(next))
+			u.want("counted as mixed", r.up(t)[pathReasonUP_MIXED]-before[pathReasonUP_MIXED], uint64(2))
+			u.want("a datagram passes", u.arrive(1, 84), false)
+			u.want("an offer", u.turn(), true)
+			u.want("a datagram passes", u.arrive(1, 84), true)
+			u.wantOrder(0)
+		}
+	}
+}
+
+// A train of several sessions goes up. A datagram of any of them that comes behind does
+// not overtake it, and each way is handed over again by what it has counted.
+func TestHandoverOfMixedTrain(t *testing.T) {
+	for name, first := range map[string]func(u, other *userSpace){
+		"on":      func(*userSpace, *userSpace) {},
+		"pending": func(u, _ *userSpace) { u.w.SetPending() },
+		"off":     func(u, _ *userSpace) { u.w.SetOff() },
+		"paused":  func(u, _ *userSpace) { u.r.pause() },
+	} {
+		for _, session := range []func() Session{session4, session6} {
+			t.Run(name, func(t *testing.T) {
+				r := newRig(t)
+				u := newUserSpaceOf(t, r, session(), toLoopback())
+				e := session()
+				e.Place, e.BackendID, e.CallerID = 1, backendID+1, callerID+1
+				other := newUserSpaceOf(t, r, e, toLoopback())
+				for _, one := range []*userSpace{u, other} {
+					one.arrive(1, 84)
+					one.turn()
+					one.want("a datagram passes", one.arrive(1, 84), true)
+				}
+				first(u, other)
+				a, b := u.packets(2, 84), other.packets(2, 84)
+				runt := make([]byte, wire.HeaderSize-1)
+				frame := frameOf(u.e.Caller, u.e.Front, append(train(a[0], b[0], a[1], b[1]), runt...))
+				action, _ := r.run(frame, segments(100), 0)
+				u.want("the program returns", action, int32(next))
+				u.queue, other.queue = a, b
+				u.want("mode of the other way", other.w.Mode(), Pending)
+				u.want("a datagram of the other session passes", other.arrive(1, 84), false)
+				u.want("a datagram of the first one passes", u.arrive(1, 84), false)
+				if name == "off" {
+					u.w.SetPending()
+					u.arrive(1, 84)
+				} else if name == "paused" {
+					r.resume()
+				}
+				for _, one := range []*userSpace{u, other} {
+					one.want("an offer", one.turn(), true)
+					one.want("a datagram passes", one.arrive(1, 84), true)
+					one.wantOrder(0)
+				}
+			})
+		}
+	}
 }

@@ -42,8 +42,8 @@
 
 #define HOP_LIMIT 64 /* as of a datagram that the host sends (net.ipv4.ip_default_ttl) */
 
-#include "srt.h"
 #include "shared.h"
+#include "srt.h"
 #include "account.h"
 #include "handover.h"
 #include "train.h"
@@ -75,35 +75,43 @@ static __always_inline int decide(struct __sk_buff *skb, const struct packet *p,
 	struct handover *h = bpf_map_lookup_elem(&handovers, &place);
 	struct control *c = bpf_map_lookup_elem(&controls, &zero);
 	__u32 headers = p->first.offset - LINK_HEADER;
+	int why = -1, type = -1;
 	__u32 mode;
-	int why = -1;
 	__u64 now;
 
+	if (p->segments > 1)
+		type = check_train(skb, p);
+	else if (!may_pass(p->first.words))
+		type = UP_TYPE;
+	if (type == UP_MIXED) {
+		raise_mixed(skb, p);
+		return type;
+	}
 	if (!w || !h || !c || w->gen != to->gen)
 		return UP_REUSED;
 	mode = *(volatile __u32 *)&w->mode;
 	if (mode == MODE_OFF)
 		return UP_OFF;
-	if (mode == MODE_PENDING && !is_ready(h, p))
+	if (mode == MODE_PENDING && !is_ready(h)) {
+		count_up(h, p->first.words, p->segments);
 		return UP_PENDING;
+	}
 	if (c->paused)
 		why = UP_PAUSED;
 	else if (p->first.length + headers > to->mtu)
 		why = UP_LENGTH;
 	else if (to->action == TO_DEVICE && to->flags & HOP_SOFT && bpf_csum_update(skb, 0) >= 0)
 		why = UP_CHECKSUM;
-	else if (p->segments > 1)
-		why = check_train(skb, p);
-	else if (!may_pass(p->first.words))
-		why = UP_TYPE;
+	else
+		why = type;
 	if (why == UP_TYPE && p->segments == 1) {
 		/* Media does not depend on it: the way stays as it is. A pending one goes on to count. */
 		if (mode == MODE_PENDING)
-			__sync_fetch_and_add(&h->up, 1);
+			count_up(h, p->first.words, 1);
 		return why;
 	}
 	if (why >= 0) {
-		mark(h, p);
+		mark(h, p->first.words, p->segments);
 		set_mode(w, MODE_ON, MODE_PENDING);
 		return why;
 	}
@@ -162,6 +170,14 @@ static __always_inline void read_words(struct datagram *d, const __be32 *srt)
 		d->words[i] = bpf_ntohl(srt[i]);
 }
 
+/* Passes a packet on whose first datagram is of no session. Others in a train may be. */
+static __always_inline int pass_on(struct __sk_buff *skb, const struct packet *p)
+{
+	__u32 n = p->segments > 1 ? raise_mixed(skb, p) : 0;
+
+	return n ? up(skb, UP_MIXED, n) : PASS_ON;
+}
+
 /* Sends a rewritten datagram of one family on. */
 static __always_inline int send_on(struct __sk_buff *skb, const struct target *to, bool egress,
 				   struct bpf_redir_neigh *next, __be16 zero_sum)
@@ -191,8 +207,8 @@ static __always_inline __u16 ip_checksum(const struct iphdr *ip)
 
 static __always_inline int relay4(struct __sk_buff *skb, bool egress)
 {
-	struct packet p = { .first.offset = HEADERS4 };
 	struct key4 key;
+	struct packet p = { .first.offset = HEADERS4, .key4 = &key };
 	struct hop4 *hop;
 	struct iphdr *ip;
 	struct udphdr *udp;
@@ -212,16 +228,15 @@ static __always_inline int relay4(struct __sk_buff *skb, bool egress)
 	    skb->len < HEADERS4 + p.total || !measure(skb, &p))
 		return PASS_ON;
 	read_words(&p.first, (void *)(udp + 1));
-	if (p.first.words[3] == 0)
-		return PASS_ON; /* to a listener */
 	key.peer = ip->saddr;
 	key.local = ip->daddr;
 	key.peer_port = udp->source;
 	key.local_port = udp->dest;
 	key.id = bpf_htonl(p.first.words[3]);
-	hop = bpf_map_lookup_elem(&sessions4, &key);
+	/* ID 0 is a listener's. */
+	hop = p.first.words[3] ? bpf_map_lookup_elem(&sessions4, &key) : NULL;
 	if (!hop)
-		return PASS_ON;
+		return pass_on(skb, &p);
 	why = decide(skb, &p, &hop->to);
 	if (why >= 0)
 		return up(skb, why, p.segments);
@@ -276,8 +291,8 @@ static __always_inline int replace_pseudo6(struct __sk_buff *skb, __u32 delta)
 
 static __always_inline int relay6(struct __sk_buff *skb, bool egress)
 {
-	struct packet p = { .first.offset = HEADERS6 };
 	struct key6 key;
+	struct packet p = { .first.offset = HEADERS6, .key6 = &key };
 	struct hop6 *hop;
 	struct ipv6hdr *ip;
 	struct udphdr *udp;
@@ -296,16 +311,14 @@ static __always_inline int relay6(struct __sk_buff *skb, bool egress)
 	    skb->len < HEADERS6 + p.total || !measure(skb, &p))
 		return PASS_ON;
 	read_words(&p.first, (void *)(udp + 1));
-	if (p.first.words[3] == 0)
-		return PASS_ON;
 	__builtin_memcpy(key.peer, &ip->saddr, 16);
 	__builtin_memcpy(key.local, &ip->daddr, 16);
 	key.peer_port = udp->source;
 	key.local_port = udp->dest;
 	key.id = bpf_htonl(p.first.words[3]);
-	hop = bpf_map_lookup_elem(&sessions6, &key);
+	hop = p.first.words[3] ? bpf_map_lookup_elem(&sessions6, &key) : NULL;
 	if (!hop)
-		return PASS_ON;
+		return pass_on(skb, &p);
 	why = decide(skb, &p, &hop->to);
 	if (why >= 0)
 		return up(skb, why, p.segments);

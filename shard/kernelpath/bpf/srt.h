@@ -32,8 +32,10 @@ struct datagram {
 /* A datagram, or a train of them that the kernel has made one packet of. */
 struct packet {
 	struct datagram first;
-	__u32 total;    /* bytes of all */
-	__u32 segments; /* 1 if it is no train */
+	__u32 total;       /* bytes of all */
+	__u32 segments;    /* 1 if it is no train */
+	struct key4 *key4; /* by which its session is found; one of the two is NULL */
+	struct key6 *key6;
 };
 
 static __always_inline bool is_control(const __u32 *words) { return words[0] & CONTROL; }

@@ -19,7 +19,8 @@ struct train {
 	const struct target *to;
 	struct way *way;
 	__u64 now;
-	__u32 done; /* bytes */
+	__u32 done;   /* bytes */
+	__u32 raised; /* segments of sessions that go up */
 	int why;    /* the reason why the train goes up, -1 for none */
 };
 
@@ -48,13 +49,75 @@ static long check_segment(__u32 i, struct train *t)
 	return 0;
 }
 
-/* Returns why a train goes up: a segment is of another session, or may not pass. */
+/* Returns why a train has to go up: a segment is of another session, or may not pass. */
 static __always_inline int check_train(struct __sk_buff *skb, const struct packet *p)
 {
 	struct train t = { .skb = skb, .packet = p, .why = UP_MIXED };
 
 	bpf_loop(p->segments, check_segment, &t, 0);
 	return t.why;
+}
+
+/* Returns what is known of the session of another ID between the same ends. */
+static __always_inline const struct target *other_target(const struct packet *p, __u32 id)
+{
+	if (p->key4) {
+		struct hop4 *hop;
+
+		p->key4->id = bpf_htonl(id);
+		hop = bpf_map_lookup_elem(&sessions4, p->key4);
+		return hop ? &hop->to : NULL;
+	}
+	if (p->key6) {
+		struct hop6 *hop;
+
+		p->key6->id = bpf_htonl(id);
+		hop = bpf_map_lookup_elem(&sessions6, p->key6);
+		return hop ? &hop->to : NULL;
+	}
+	return NULL;
+}
+
+static long raise_segment(__u32 i, struct train *t)
+{
+	const struct target *to;
+	struct handover *h;
+	struct datagram d;
+	struct way *w;
+	__u32 place;
+
+	if (!next_segment(t, &d))
+		return 1; /* no datagram of a session */
+	to = other_target(t->packet, d.words[3]);
+	if (!to)
+		return 0;
+	place = to->way;
+	w = bpf_map_lookup_elem(&ways, &place);
+	h = bpf_map_lookup_elem(&handovers, &place);
+	if (!w || !h || w->gen != to->gen)
+		return 0;
+	t->raised++;
+	switch (*(volatile __u32 *)&w->mode) {
+	case MODE_ON:
+		mark(h, d.words, 1);
+		set_mode(w, MODE_ON, MODE_PENDING);
+		break;
+	case MODE_PENDING:
+		count_up(h, d.words, 1);
+	}
+	return 0;
+}
+
+/*
+ * Has a train of several sessions go up, so that none of its datagrams is overtaken.
+ * Returns how many segments are of sessions.
+ */
+static __always_inline __u32 raise_mixed(struct __sk_buff *skb, const struct packet *p)
+{
+	struct train t = { .skb = skb, .packet = p };
+
+	bpf_loop(p->segments, raise_segment, &t, 0);
+	return t.raised;
 }
 
 static long account_segment(__u32 i, struct train *t)
