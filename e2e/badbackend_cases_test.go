@@ -24,7 +24,7 @@ var badCases = []badCase{
 	{"silent to INDUCTION", func(l *srttest.Listener) { l.SilentInduction(true) }, 2503},
 	{"silent to CONCLUSION", func(l *srttest.Listener) { l.SilentConclusion(true) }, 2503},
 	{"slow, in time", func(l *srttest.Listener) { l.SlowBy(600 * time.Millisecond) }, 0},
-	// Both legs together take 3 s; the callers are told after 2.2 s.
+	// Both replies together take 3 s; the callers are rejected after 2.2 s.
 	{slowTooLate, func(l *srttest.Listener) { l.SlowBy(1500 * time.Millisecond) }, 2503},
 	{"rejects for good", func(l *srttest.Listener) { l.Reject(1010) }, 1010},
 	{"backlog for ever", func(l *srttest.Listener) { l.Reject(1005) }, 1005},
@@ -91,8 +91,8 @@ func TestBadBackends(t *testing.T) {
 		}
 	}
 	for i, bad := range badCases {
-		// A connection that opens after its caller was told otherwise is of
-		// no use to anyone: the relay ends it.
+		// A connection that opens after its caller was rejected is useless: the
+		// relay ends it.
 		if l := f.bad[i]; bad.name == slowTooLate {
 			await(t, l, "late connection", func() bool { return l.Count() > 1 })
 			l.SlowBy(0)
@@ -143,7 +143,7 @@ func TestBadBackendDiesMeanwhile(t *testing.T) {
 	if cause := ended.text("cause"); cause != "backend lost" || ended.number("caller_id") != int64(anchor.ID()) {
 		t.Errorf("first session ended: %v", ended)
 	}
-	// Whoever connects again finds the backend that is left.
+	// Callers that connect again reach the backend that is left.
 	f.undrain(f.good.Addr().String())
 	s := mustDial(t, f.addr, srttest.CallerOptions{StreamID: f.streams[0]})
 	connectionOf(t, s, f.good)

@@ -122,7 +122,7 @@ func (f *fleet) dial(dials *sync.WaitGroup, i, n int) *attempt {
 	return a
 }
 
-// leases are the sessions that the balancer has on its books.
+// leases returns how many sessions the balancer counts.
 func (f *fleet) leases() (n int) {
 	f.t.Helper()
 	var data struct{ Backends []struct{ Sessions int } }

@@ -10,9 +10,8 @@ import (
 	"srtrelay/wire"
 )
 
-// A black hole takes only its own callers, and where no other backend may have
-// them they are told before they give up by themselves, which the fake caller
-// does after 3 s as libsrt does.
+// A silent backend affects only its own callers. If no other backend can take them, they are
+// rejected before they give up, which the fake caller does after 3 s as libsrt does.
 func TestCase04SilentBackend(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -42,7 +41,7 @@ func TestCase04SilentBackend(t *testing.T) {
 	c.await("handshake freed", func(st stats) bool { return st["half_open"] == 0 })
 }
 
-// The backend leg repeats itself: a gosrt caller sends nothing twice.
+// The relay repeats the datagrams of the backend leg: a gosrt caller sends nothing twice.
 func TestCase05FirstLegDatagramLost(t *testing.T) {
 	t.Parallel()
 	for name, dir := range map[string]struct {

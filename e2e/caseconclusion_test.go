@@ -75,8 +75,8 @@ func TestCase03WrongCookieIsNotForwarded(t *testing.T) {
 	}
 }
 
-// After the connect a retry gets the response once more, a copy made by the
-// network gets nothing, and the backend hears of neither.
+// After the connect a retry gets the response once more, a copy made by the network gets
+// nothing, and the backend gets neither.
 func TestCase06DuplicateConclusionIsReplayedOnce(t *testing.T) {
 	t.Parallel()
 	l := startEcho(t)

@@ -41,8 +41,8 @@ func wantOwnEcho(t *testing.T, sessions ...*srttest.Session) {
 	}
 }
 
-// Equal socket IDs from two addresses meet at one backend, which could tell
-// them apart by nothing but the relay's port.
+// Two callers with the same socket ID reach one backend, which can distinguish them by the
+// relay's port only.
 func TestCase19SameSocketIDTwoAddresses(t *testing.T) {
 	t.Parallel()
 	l := startEcho(t)
@@ -90,7 +90,7 @@ func TestCase20CallerIDEqualsBackendID(t *testing.T) {
 	wantOwnEcho(t, one, two, same)
 }
 
-// Whoever knows an ID but is not the peer is not heard, on either side.
+// A datagram with a known ID from another address is dropped, on either side.
 func TestCase21ForgedSource(t *testing.T) {
 	t.Parallel()
 	l := startEcho(t)

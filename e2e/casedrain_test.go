@@ -44,7 +44,7 @@ func TestDrainingLetsSessionsGoOn(t *testing.T) {
 	}
 }
 
-// Whoever is the last to leave need not wait for the grace.
+// Draining ends with the last session, before the grace is over.
 func TestDrainingEndsWithTheLastSession(t *testing.T) {
 	t.Parallel()
 	r := startRelay(t, "--grace=1h", backendAt(startEcho(t).Addr()))

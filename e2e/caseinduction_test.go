@@ -60,8 +60,8 @@ func TestCase10InductionWithCookie(t *testing.T) {
 	}
 }
 
-// Whoever has a passphrase but no key length must get the backend's, not
-// AES-128; whoever has one keeps it.
+// A caller with a passphrase but no key length must get the backend's, not AES-128; a caller
+// with one keeps it.
 func TestCase27KeyLengthIsAdvertised(t *testing.T) {
 	t.Parallel()
 	l := startEcho(t)
@@ -78,7 +78,7 @@ func TestCase27KeyLengthIsAdvertised(t *testing.T) {
 	}
 }
 
-// A rendezvous peer shakes hands with nobody here, whatever it knows.
+// The handshakes of a rendezvous peer are dropped.
 func TestCase34RendezvousIsDropped(t *testing.T) {
 	t.Parallel()
 	l := startEcho(t)

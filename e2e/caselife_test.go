@@ -29,7 +29,7 @@ func keepSending(t *testing.T, s *srttest.Session) {
 	}
 }
 
-// endOf waits for the log to tell how a session ended.
+// endOf waits for the log line of a session's end.
 func endOf(r *relay, s *srttest.Session) logLine {
 	r.t.Helper()
 	return r.awaitLog("session ended", func(l logLine) bool { return l.number("caller_id") == int64(s.ID()) })
@@ -87,8 +87,8 @@ func TestCase23EndedSessionsAreFreed(t *testing.T) {
 	}
 }
 
-// A backend that dies under its callers: they are told, by the evidence of the
-// kernel and not by a timeout, and find the other one.
+// A backend dies: its callers get a SHUTDOWN because of the kernel's refusals, not of a
+// timeout, and connect to the other one.
 func TestCase24BackendDies(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)

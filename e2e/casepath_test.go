@@ -27,7 +27,7 @@ func needIPv6(t *testing.T) {
 	_ = conn.Close()
 }
 
-// The peer IP of 16 bytes is rewritten whole, whichever families meet.
+// All 16 bytes of the peer IP are rewritten, for both families on both sides.
 func TestCase30IPv6Caller(t *testing.T) {
 	t.Parallel()
 	needIPv6(t)
@@ -118,10 +118,9 @@ func stamp(b []byte) time.Duration {
 	return time.Duration(wire.Packet(b).Timestamp()) * time.Microsecond
 }
 
-// A gosrt caller says everything once and dies of a response that it hears
-// twice. The path to the backend repeats and reorders all handshakes, the path
-// from the caller repeats them and brings them all once more when they are long
-// answered.
+// A gosrt caller sends everything once, and its connection breaks if it gets a response
+// twice. The path to the backend repeats and reorders all handshakes, and the path from the
+// caller repeats them, also long after they were answered.
 func TestCase29GosrtCallerSurvives(t *testing.T) {
 	t.Parallel()
 	l := startEcho(t)

@@ -64,8 +64,8 @@ func TestCase12MalformedStreamID(t *testing.T) {
 	}
 }
 
-// Whoever names no stream gets SRS's default one, and so meets on one backend
-// those who name it.
+// A caller without a stream ID gets SRS's default stream, on the same backend as the callers
+// that name it.
 func TestCase13MissingStreamID(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -83,7 +83,7 @@ func TestCase13MissingStreamID(t *testing.T) {
 	}
 }
 
-// An old caller, of whom no stream ID can come, works all the way.
+// An HSv4 caller, which cannot send a stream ID, is relayed.
 func TestHSv4CallerTakesDefaultRoute(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)
@@ -172,9 +172,8 @@ func TestCase18ImpossibleStreamIDLength(t *testing.T) {
 	}
 }
 
-// MediaMTX's own form: who publishes and who reads one path meet, whatever
-// their credentials and whichever form they use, and nobody is shown a
-// password.
+// MediaMTX's own form: publishers and players of one path reach the same backend, whatever
+// their credentials and form, and no password is shown.
 func TestMediaMTXPublisherAndPlayerMeet(t *testing.T) {
 	t.Parallel()
 	c := startCluster(t)

@@ -54,8 +54,8 @@ func sendUntilDone(s *srttest.Session) time.Time {
 	}
 }
 
-// survivor is a caller whose backend is killed: when it was told, and when the
-// first packet from its next one came.
+// survivor is a caller whose backend is killed: when it got the SHUTDOWN, and when the first
+// packet from its next backend came.
 type survivor struct {
 	stream     string
 	s, next    *srttest.Session
@@ -78,15 +78,15 @@ func (v *survivor) live(t *testing.T, r *relay) {
 	v.back = time.Now()
 }
 
-// kill -9 of a server under fifty streams: all callers are told, and connect
-// again to others; the server comes back under a new name and takes streams.
+// kill -9 of a server under fifty streams: all callers get a SHUTDOWN and connect to other
+// servers. The server returns under a new name and gets streams.
 func TestBackendKilledUnder50Streams(t *testing.T) {
 	t.Parallel()
 	const streams = 50
 	victim := startOrigin(t, "127.0.0.1")
 	r := startRelay(t, "--shards", "2", "--backend-silence", "60s", "--idle-timeout", "60s")
 	dead := serverAt(0, victim.addr)
-	h := startHearts(t, r, dead)
+	h := startHeartbeats(t, r, dead)
 	r.awaitAlive(dead)
 	all := make([]*survivor, streams)
 	for i := range all {
@@ -166,7 +166,7 @@ func TestRealPublisherSurvivesItsOrigin(t *testing.T) {
 	origins := []*origin{startOrigin(t, "127.0.0.1"), startOrigin(t, "127.0.0.1")}
 	r := startRelay(t, "--shards", "2")
 	servers := []server{serverAt(0, origins[0].addr), serverAt(1, origins[1].addr)}
-	h := startHearts(t, r, servers...)
+	h := startHeartbeats(t, r, servers...)
 	r.awaitAlive(servers...)
 	pub := startProgram(t, need.Tool(t, "stdbuf"), "-i0", "-o0", need.Tool(t, "srt-live-transmit"), "-a:yes", "-chunk:1316",
 		"-buffering:1", "file://con", srtURL(r.addr, "#!::r="+resource+",m=publish"))

@@ -27,7 +27,7 @@ func (s server) id() string { return s.ID() }
 // serverAt is the n-th server, at an address.
 func serverAt(n int, addr netip.AddrPort) server { return server{srsfake.New(n, addr), addr} }
 
-// heartbeatURL is what srs.conf names for its heartbeats, without a token.
+// heartbeatURL is the url of the heartbeats in srs.conf, without a token.
 func (r *relay) heartbeatURL() string { return r.api + "/api/v1/srs/register" }
 
 // call asks the API to change something, and returns its status and answer.
@@ -136,18 +136,18 @@ func (r *relay) begunBy(s *srttest.Session) logLine {
 	})
 }
 
-// hearts are the heartbeats of some servers, one a second from each.
-type hearts struct {
+// heartbeats are those of some servers, one a second from each.
+type heartbeats struct {
 	mu      sync.Mutex
 	servers map[string]server
 	rounds  int
 	rung    chan struct{} // closed and replaced after every round
 }
 
-// startHearts beats for servers at a relay until the test ends.
-func startHearts(t *testing.T, r *relay, servers ...server) *hearts {
+// startHeartbeats beats for servers at a relay until the test ends.
+func startHeartbeats(t *testing.T, r *relay, servers ...server) *heartbeats {
 	t.Helper()
-	h := &hearts{servers: map[string]server{}, rung: make(chan struct{})}
+	h := &heartbeats{servers: map[string]server{}, rung: make(chan struct{})}
 	for _, s := range servers {
 		h.servers[s.id()] = s
 		r.beat(s)
@@ -179,7 +179,7 @@ func startHearts(t *testing.T, r *relay, servers ...server) *hearts {
 	return h
 }
 
-func (h *hearts) all() (all []server) {
+func (h *heartbeats) all() (all []server) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, s := range h.servers {
@@ -189,7 +189,7 @@ func (h *hearts) all() (all []server) {
 }
 
 // add begins to beat for a server.
-func (h *hearts) add(r *relay, s server) {
+func (h *heartbeats) add(r *relay, s server) {
 	r.t.Helper()
 	r.beat(s)
 	h.mu.Lock()
@@ -198,14 +198,14 @@ func (h *hearts) add(r *relay, s server) {
 }
 
 // stop ends the heartbeats of a server, as its death does.
-func (h *hearts) stop(s server) {
+func (h *heartbeats) stop(s server) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.servers, s.id())
 }
 
 // beatOn waits for n rounds more.
-func (h *hearts) beatOn(n int) {
+func (h *heartbeats) beatOn(n int) {
 	for range n {
 		h.mu.Lock()
 		rung := h.rung
@@ -215,14 +215,14 @@ func (h *hearts) beatOn(n int) {
 }
 
 // startServers opens n fake backends that register as servers and live.
-func startServers(t *testing.T, r *relay, n int) (servers []server, listeners []*srttest.Listener, h *hearts) {
+func startServers(t *testing.T, r *relay, n int) (servers []server, listeners []*srttest.Listener, h *heartbeats) {
 	t.Helper()
 	for i := range n {
 		l := startMirror(t)
 		listeners = append(listeners, l)
 		servers = append(servers, serverAt(i, l.Addr()))
 	}
-	h = startHearts(t, r, servers...)
+	h = startHeartbeats(t, r, servers...)
 	r.awaitAlive(servers...)
 	return servers, listeners, h
 }

@@ -29,9 +29,8 @@ func (r *relay) cpuTime() time.Duration {
 	return time.Duration(user+system) * time.Second / ticksPerSecond
 }
 
-// Two hundred servers that register by heartbeat every second, and thousands
-// of streams: they spread evenly, and who asks for a stream again finds it
-// where it was.
+// Two hundred servers that register by heartbeat every second, and thousands of streams: the
+// streams spread evenly, and later callers of a stream reach its server.
 func TestClusterOf200Backends(t *testing.T) {
 	const backends = 200
 	ports, perPort := 100, 100

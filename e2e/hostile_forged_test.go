@@ -93,8 +93,8 @@ func (f *forge) toNobody(v victim) []byte {
 	return f.Mutate(v.s.Conclusion(f.Uint32()))
 }
 
-// forged makes a datagram of the session's own, for all that can be told, but
-// of no sense.
+// forged returns a datagram that is indistinguishable from the session's own but makes no
+// sense.
 func (v victim) forged(f *forge, backend, relay netip.AddrPort) (from, to netip.AddrPort, b []byte) {
 	if f.IntN(2) == 0 {
 		if b = f.addressed(v.conn.ID); f.IntN(4) == 0 {

@@ -73,8 +73,7 @@ func (r *rawSocket) send(from, to netip.AddrPort, payload []byte) {
 	r.sendTo(r.udp, to)
 }
 
-// portUnreachable tells the sender of a datagram to a backend that nobody
-// listens there.
+// portUnreachable sends an ICMP port unreachable to the sender of a datagram to a backend.
 func (r *rawSocket) portUnreachable(sender, backend netip.AddrPort, quoted []byte) {
 	const unreachable, port = 3, 3
 	r.buf = append(r.buf[:0], unreachable, port, 0, 0, 0, 0, 0, 0)

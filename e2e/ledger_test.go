@@ -45,8 +45,8 @@ func again(t *testing.T, before *relay, args ...string) *relay {
 	return startRelay(t, args...)
 }
 
-// awaitTold waits until a caller has ended because of a SHUTDOWN.
-func awaitTold(t *testing.T, s *srttest.Session) {
+// awaitShutdown waits until a caller has ended because of a SHUTDOWN.
+func awaitShutdown(t *testing.T, s *srttest.Session) {
 	t.Helper()
 	select {
 	case <-s.Done():
@@ -55,9 +55,9 @@ func awaitTold(t *testing.T, s *srttest.Session) {
 	}
 }
 
-// After SIGKILL the next start tells every caller of the old process, over both
-// address families and from the address that it had dialled, and nobody else:
-// not those that had left.
+// After SIGKILL the next process sends a SHUTDOWN to every caller of the old one, over both
+// address families and from the address that the caller had dialled, and to no caller that
+// had left.
 func TestCallersOfAKilledRelayAreTold(t *testing.T) {
 	t.Parallel()
 	path := ledgerPath(t)
@@ -85,7 +85,7 @@ func TestCallersOfAKilledRelayAreTold(t *testing.T) {
 		t.Errorf("told: %v, want %d", told, len(sessions))
 	}
 	for _, s := range sessions {
-		awaitTold(t, s)
+		awaitShutdown(t, s)
 	}
 	if st := r.stats(); st["shutdowns_made"] != uint64(len(sessions)) || st["send_failed"]+st["send_unreachable"] != 0 {
 		t.Errorf("counters %v", st)
@@ -94,14 +94,13 @@ func TestCallersOfAKilledRelayAreTold(t *testing.T) {
 	s := mustDial(t, targets[0], srttest.CallerOptions{StreamID: "#!::r=live/x,m=request"})
 	r.kill()
 	r = again(t, r, args...)
-	awaitTold(t, s)
+	awaitShutdown(t, s)
 	if told := r.awaitLog("callers of a killed process told", func(logLine) bool { return true }); told.number("sent") != 1 {
 		t.Errorf("told: %v, want one", told)
 	}
 }
 
-// A relay that ends in good order removes its ledger; the next one has nobody
-// to tell.
+// A relay that stops in order removes its ledger, and the next one sends no SHUTDOWN.
 func TestLedgerOfACleanStopIsRemoved(t *testing.T) {
 	t.Parallel()
 	path := ledgerPath(t)
@@ -113,7 +112,7 @@ func TestLedgerOfACleanStopIsRemoved(t *testing.T) {
 	}
 	r.signal(syscall.SIGTERM)
 	r.awaitExit()
-	awaitTold(t, s)
+	awaitShutdown(t, s)
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
 		t.Errorf("the ledger is still there: %v", err)
 	}
@@ -142,11 +141,11 @@ func TestLedgerOfALiveRelayIsLeftAlone(t *testing.T) {
 	echo(t, s, 1)
 	r.kill()
 	again(t, r, args...)
-	awaitTold(t, s)
+	awaitShutdown(t, s)
 }
 
-// What is not this host's, this boot's, this address's or whole is ignored with
-// one line, and its callers are told nothing.
+// A ledger of another host, boot or address, or a damaged one, is ignored with one line, and
+// its callers get nothing.
 func TestLedgersThatAreIgnored(t *testing.T) {
 	t.Parallel()
 	path := ledgerPath(t)
@@ -211,7 +210,7 @@ func TestLedgersThatAreIgnored(t *testing.T) {
 			if st := r.stats(); st["shutdowns_made"] != 0 {
 				t.Errorf("%d SHUTDOWNs made", st["shutdowns_made"])
 			}
-			// In good order, or the next case would find the port taken.
+			// Stopped in order, or the port would be in use for the next case.
 			r.signal(syscall.SIGTERM)
 			r.awaitExit()
 		})

@@ -195,10 +195,9 @@ func TestLostProbesPartNobodyFromTheirPublisher(t *testing.T) {
 	f.finish(backends...)
 }
 
-// A backend rejects for want of resources, and the only other one is down and
-// silent. It is asked whether it is back before anybody is told that there is
-// none, yet each caller hears the code, as the backend said it, before it gives
-// up after 3 s.
+// A backend rejects for lack of resources, and the only other one is down and silent. That
+// one is probed before the caller is rejected, yet each caller gets the backend's code
+// before it gives up after 3 s.
 func TestRejectionIsPassedOnWhileOthersAreDown(t *testing.T) {
 	t.Parallel()
 	rejecting, down := startMirror(t), startMirror(t)

@@ -82,8 +82,8 @@ func mustDial(t *testing.T, to netip.AddrPort, o srttest.CallerOptions) *srttest
 	return s
 }
 
-// manual is a caller on a port of its own that sends only what the test tells
-// it to, with a cookie for to already in its hand.
+// manual returns a caller on its own port that sends only what the test has it send, and that
+// already has a cookie of to.
 func manual(t *testing.T, to netip.AddrPort, o srttest.CallerOptions) *srttest.Session {
 	t.Helper()
 	o.Manual = true

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// Two players and the publisher of a stream meet on one of two origins, and
-// another stream goes to the other one. A player who is there from the start
-// gets all that the publisher sent; one who comes later, all from then on.
+// Two players and the publisher of a stream reach one of two origins, and another stream
+// goes to the other one. A player that is there from the start gets all that the publisher
+// sends; one that comes later, all from then on.
 func TestRealPlayersMeetTheirPublisher(t *testing.T) {
 	t.Parallel()
 	const resource, other = "live/meeting", "live/elsewhere"

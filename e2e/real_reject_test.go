@@ -23,8 +23,8 @@ func rejectionSeen(code *atomic.Uint32) srttest.Hook {
 	}
 }
 
-// A real caller is told why it is refused, at once: the backend's own code
-// unchanged, and the relay's where there is no backend.
+// A real caller gets the reason of its rejection at once: the backend's own code unchanged,
+// and the relay's if there is no backend.
 func TestRealCallerIsRejected(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -56,8 +56,8 @@ func (st *streamTest) add(s *stream) {
 	st.streams = append(st.streams, s)
 }
 
-// startRelay starts a relay in front of one backend; if the test fails it tells
-// its side.
+// startRelay starts a relay in front of one backend, whose counters are logged if the test
+// fails.
 func (st *streamTest) startRelay(backend netip.AddrPort) *relay {
 	r := startRelay(st.t, append(st.args, backendAt(backend))...)
 	st.t.Cleanup(func() {

@@ -22,8 +22,8 @@ type meeting struct {
 	errs     []error
 }
 
-// meet lets the publisher of each of n new streams dial the first relay, and a
-// player every other one, all at the same time. The callers allow 3 s.
+// meet has the publisher of each of n new streams dial the first relay, and a player every
+// other one, all at the same time. The callers give up after 3 s.
 func meet(t *testing.T, name string, n int, relays ...*relay) []*meeting {
 	t.Helper()
 	ports := make([]*srttest.CallerPort, len(relays))
@@ -149,8 +149,9 @@ func TestEntriesOfSRSProxy(t *testing.T) {
 	}
 }
 
-// Redis hangs, dies and comes back empty while streams run through two relays:
-// they lose nothing, new ones connect and still meet, and are written back.
+// Redis hangs, dies and comes back empty while streams run through two relays: they lose
+// nothing, and players of new streams still reach their publishers, whose bindings are
+// written back.
 func TestRedisAwayUnderLoad(t *testing.T) {
 	t.Parallel()
 	s := startStore(t)

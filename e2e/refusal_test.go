@@ -12,8 +12,8 @@ import (
 	"srtrelay/wire"
 )
 
-// sendUntilTold lets a caller go on sending until a SHUTDOWN reaches it.
-func sendUntilTold(t *testing.T, s *srttest.Session) {
+// sendUntilShutdown has a caller send until it gets a SHUTDOWN.
+func sendUntilShutdown(t *testing.T, s *srttest.Session) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -53,7 +53,7 @@ func TestBackendDiesUnderSessions(t *testing.T) {
 	c.checkClean(l)
 	l.Kill()
 	for _, s := range c.sessions {
-		sendUntilTold(t, s)
+		sendUntilShutdown(t, s)
 	}
 	if causes := endings(r, len(c.sessions)); causes["backend lost"] != len(c.sessions) {
 		t.Errorf("want %d sessions ended because the backend was lost, got %v", len(c.sessions), causes)
@@ -131,10 +131,10 @@ func TestBackendFallsSilent(t *testing.T) {
 	}
 	l.Silent(true)
 	must(t, idle.SendData([]byte("the last for a while")))
-	sendUntilTold(t, first)
-	// By the time that the second one is told as well, the idle one has been
-	// unanswered for twice the limit.
-	sendUntilTold(t, second)
+	sendUntilShutdown(t, first)
+	// When the second one gets its SHUTDOWN too, the idle one has been unanswered for twice
+	// the limit.
+	sendUntilShutdown(t, second)
 	if causes := endings(r, 2); causes["backend silent"] != 2 || len(causes) != 1 {
 		t.Errorf("want two sessions ended by silence, got %v", causes)
 	}
@@ -171,7 +171,7 @@ func TestLostShutdownIsRepeated(t *testing.T) {
 	if s.Err() != nil {
 		t.Fatalf("the SHUTDOWN was not lost: %v", s.Err())
 	}
-	sendUntilTold(t, s)
+	sendUntilShutdown(t, s)
 	if causes := endings(r, 1); causes["backend"] != 1 {
 		t.Errorf("cause of the end: %v", causes)
 	}

@@ -331,10 +331,9 @@ func (r *relay) awaitEmpty() {
 	r.await("all sessions freed", func(st stats) bool { return st["sessions"] == 0 && st["half_open"] == 0 })
 }
 
-// checkFates holds the relay's books: what was received was forwarded,
-// answered, parked, consumed or dropped for a named reason, once each. The
-// counters of one shard are published one by one, so a moment without traffic
-// is waited for.
+// checkFates checks the relay's counters: every datagram that was received was forwarded,
+// answered, parked, consumed or dropped for a reason, once. A shard publishes its counters
+// one by one, so checkFates waits for a moment without traffic.
 func (r *relay) checkFates() {
 	r.t.Helper()
 	var received, fates uint64

@@ -156,7 +156,7 @@ func TestHashAgreesWithoutSharedState(t *testing.T) {
 	const streams = 50
 	a, b := startRelay(t, "--policy", "hash"), startRelay(t, "--policy", "hash")
 	servers, listeners, _ := startServers(t, a, 5)
-	startHearts(t, b, servers...)
+	startHeartbeats(t, b, servers...)
 	b.awaitAlive(servers...)
 	each := checkMet(t, meet(t, "h", streams, a, b), listeners...)
 	used := 0

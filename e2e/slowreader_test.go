@@ -105,7 +105,7 @@ func TestSlowReadersCostNothing(t *testing.T) {
 	seen, leave := quickReader(t, r)
 	defer leave()
 
-	// Much to tell while they stand still: traffic, and sessions that come and go.
+	// Much to log while they do not read: traffic, and sessions that come and go.
 	for range 3 {
 		c.exchange(8, 1316)
 		comeAndGo(t, r)
