@@ -93,6 +93,38 @@ func TestSuite(t *testing.T) {
 	}
 }
 
+// The scenarios with other backends and other senders carry traffic too.
+func TestBackendsAndTrains(t *testing.T) {
+	needSuite(t)
+	need.Tool(t, "cc")
+	if _, err := os.Stat("/usr/include/srt/srt.h"); err != nil {
+		need.Skip(t, "libsrt's headers are not installed; `make setup` installs them")
+	}
+	dir := t.TempDir()
+	cmd := suiteCommand(t, dir, "-only", "polling,libsrt,trains,hooks", "-peers", "direct,srtrelay")
+	cmd.Dir = ".."
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	d, err := report.Load(filepath.Join(dir, "report.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for _, r := range d.Runs {
+		seen[r.Scenario]++
+		if r.Delivered == 0 || r.Sent == 0 || (r.RTT > 0) != (r.Scenario == "libsrt") {
+			t.Errorf("%s, %s: %+v", r.Scenario, r.Peer, r)
+		}
+	}
+	for _, scenario := range []string{"polling", "libsrt", "trains"} {
+		if seen[scenario] != 2 {
+			t.Errorf("%d runs of %s: %s", seen[scenario], scenario, out)
+		}
+	}
+}
+
 // Ctrl-C in the middle takes everything down and still writes the report.
 func TestInterrupt(t *testing.T) {
 	needSuite(t)

@@ -53,6 +53,7 @@ Scenarios:
   publish     60,000 data/s, 100 publishers: added CPU per packet
   mixed       60,000 data/s, 1,000 sessions, half of the data towards players
   polling     as publish, with backends that poll instead of being woken
+  libsrt      20,000 data/s to backends of the real libsrt
   trains      60,000 data/s, 10 publishers that send 16 datagrams at a time (GSO)
   hooks       the direct path beside a kernel path that carries no session
   ceiling     highest rate without loss on one core
@@ -70,8 +71,8 @@ Flags:
   -rounds N           rounds (default 5; some scenarios take fewer)
   -quick              one round of short windows: under four minutes, rough figures
   -window TIME        length of a measured window (default 3s)
-  -rate N             data datagrams per second of publish, mixed, shards, sessions
-                      (default 60000)
+  -rate N             data datagrams per second, where a scenario does not vary or
+                      search them (default 60000, libsrt 20000)
   -sessions N         sessions, where a scenario does not vary them
   -out DIR            where report.md, .json and .html go (default bench/out)
   -relay FILE         the relay's binary (default bin/srtrelay)

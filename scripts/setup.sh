@@ -28,7 +28,14 @@ tests | bench | demo | dist | stress) ;;
 	;;
 esac
 
+# For internal/origin, an SRT server that uses the real libsrt.
+need_origin() {
+	need gcc gcc
+	need libc6-dev /usr/include/stdio.h
+	need libsrt-openssl-dev /usr/include/srt/srt.h
+}
 need_bench() {
+	need_origin
 	need iproute2 ip
 	need nginx nginx
 	# If the file is missing, the module may be built in.
@@ -41,10 +48,7 @@ need_bench() {
 need_demo() {
 	need ffmpeg ffmpeg
 	need srt-tools srt-live-transmit
-	# For internal/origin, an SRT server that uses the real libsrt.
-	need gcc gcc
-	need libc6-dev /usr/include/stdio.h
-	need libsrt-openssl-dev /usr/include/srt/srt.h
+	need_origin
 }
 need_dist() {
 	need lintian lintian

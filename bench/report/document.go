@@ -77,6 +77,7 @@ type Run struct {
 	Late      uint64       `json:"late"` // datagrams that the load sent too late
 	LagP99    float64      `json:"lag_p99_us"`
 	Latency   *Percentiles `json:"latency_us,omitempty"`
+	RTT       float64      `json:"rtt_us,omitempty"`     // as libsrt measures it, mean of the sessions
 	PerSecond float64      `json:"per_second,omitempty"` // handshakes
 	Failed    uint64       `json:"failed,omitempty"`     // handshakes
 	Connect   *Percentiles `json:"connect_us,omitempty"`

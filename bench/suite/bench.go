@@ -40,14 +40,15 @@ const (
 
 // Bench is one run of the suite. It owns the lab.
 type Bench struct {
-	opts  Options
-	lab   *lab.Lab
-	ends  traffic.Ends
-	dir   string // peers' configurations
-	self  string // this program
-	doc   report.Document
-	say   *progress
-	peers []peers.Peer // by name and variants
+	opts   Options
+	lab    *lab.Lab
+	ends   traffic.Ends
+	dir    string // peers' configurations
+	self   string // this program
+	origin string // internal/origin, once it is built
+	doc    report.Document
+	say    *progress
+	peers  []peers.Peer // by name and variants
 	// ceilings are the highest lossless rates that were found, by peer.
 	ceilings map[string]ceiling
 }

@@ -34,6 +34,7 @@ type Case struct {
 // running is everything that a case has started.
 type running struct {
 	sink, load *traffic.Worker
+	origins    *traffic.Origins // in place of the sink
 	peer       *peers.Running
 	connected  tally.Report
 }
@@ -46,6 +47,7 @@ func (r *running) stop() error {
 		err = r.peer.Stop()
 	}
 	traffic.Quit(r.sink)
+	r.origins.Kill()
 	return err
 }
 
@@ -78,7 +80,12 @@ func (b *Bench) begin(ctx context.Context, c Case) (r *running, err error) {
 	if err != nil {
 		return r, err
 	}
-	if r.sink, err = b.ends.StartSink(ctx, c.Plan); err != nil {
+	if c.Plan.Libsrt {
+		r.origins, err = b.ends.StartOrigins(ctx, b.origin)
+	} else {
+		r.sink, err = b.ends.StartSink(ctx, c.Plan)
+	}
+	if err != nil {
 		return r, err
 	}
 	if r.peer, err = c.Peer.Start(site); err != nil {
@@ -114,7 +121,15 @@ func (b *Bench) steady(ctx context.Context, c Case) (run report.Run, err error) 
 		return run, err
 	}
 	run = c.blank()
-	fillTraffic(&run, atSink, atLoad)
+	if r.origins == nil {
+		fillTraffic(&run, atSink, atLoad)
+	} else {
+		counts, err := r.origins.Stop()
+		if err != nil {
+			return run, err
+		}
+		fillOrigins(&run, counts, atLoad)
+	}
 	b.fillCPU(&run, usage)
 	return run, nil
 }
@@ -136,7 +151,12 @@ func (b *Bench) through(ctx context.Context, r *running, c Case) (cpu.Usage, err
 
 // watch reads the CPU over a window.
 func (b *Bench) watch(ctx context.Context, r *running, window time.Duration) (cpu.Usage, error) {
-	procs := map[string][]int{"peer": r.peer.PIDs, "sink": {r.sink.PID()}, "load": {r.load.PID()}}
+	procs := map[string][]int{"peer": r.peer.PIDs, "load": {r.load.PID()}}
+	if r.origins != nil {
+		procs["sink"] = r.origins.PIDs()
+	} else {
+		procs["sink"] = []int{r.sink.PID()}
+	}
 	before, err := cpu.Read(procs)
 	if err != nil {
 		return cpu.Usage{}, fmt.Errorf("watch: %w", err)
@@ -172,6 +192,22 @@ func fillTraffic(run *report.Run, atSink, atLoad tally.Report) {
 	}
 	run.Late, run.LagP99 = atLoad.Late, atLoad.Lag.P99
 	run.Latency = latency(atSink, atLoad)
+}
+
+// fillOrigins takes the traffic from the load and from libsrt's counters. These have no window:
+// what the load has sent in it counts as arrived, and Lost says what did not arrive in all.
+func fillOrigins(run *report.Run, counts traffic.Counts, atLoad tally.Report) {
+	run.Sent = atLoad.Sent.Data
+	run.Lost = run.Sent - min(run.Sent, counts.Data)
+	w := atLoad.Window
+	run.Delivered = w.Sent.Total() + w.Received.Total()
+	if w.Seconds > 0 {
+		run.DataPerSec = float64(w.Sent.Data) / w.Seconds
+	}
+	run.Late, run.LagP99 = atLoad.Late, atLoad.Lag.P99
+	if counts.Sessions > 0 {
+		run.RTT = counts.RTT / float64(counts.Sessions)
+	}
 }
 
 // latency returns the percentiles of the end that received more; with traffic both ways the

@@ -41,6 +41,7 @@ type Plan struct {
 	Sessions    int
 	Players     float64 // share of the data that flows to callers
 	Rate        int     // data datagrams (connects, bogus conclusions) per second; 0 in the last two modes: as many as possible
+	Libsrt      bool    // origins take the place of the sinks
 	Singly      bool    // sinks receive as libsrt does: woken by each arrival, one datagram per call
 	Train       int     // data datagrams of a session that the load sends together, 0 for one
 	ACKEvery    int     // data datagrams per ACK of the sinks, 0 for the usual number
@@ -175,6 +176,9 @@ func Mark(ctx context.Context, sink, load *Worker) error {
 
 func both(ctx context.Context, command string, workers ...*Worker) error {
 	for _, w := range workers {
+		if w == nil {
+			continue
+		}
 		if _, err := w.ask(ctx, command, answerPatience); err != nil {
 			return err
 		}
@@ -183,8 +187,12 @@ func both(ctx context.Context, command string, workers ...*Worker) error {
 }
 
 // Stop ends the traffic at both ends at the same time and reads the reports. Each end goes on
-// receiving while it drains.
+// receiving while it drains. sink is nil if there are origins in its place.
 func Stop(ctx context.Context, sink, load *Worker) (atSink, atLoad tally.Report, err error) {
+	if sink == nil {
+		atLoad, err = load.Ask(ctx, "stop")
+		return atSink, atLoad, err
+	}
 	if err := errors.Join(load.send("stop"), sink.send("stop")); err != nil {
 		return atSink, atLoad, err
 	}

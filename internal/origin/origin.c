@@ -7,11 +7,12 @@
  *   listening address=127.0.0.1:40001
  *   accepted id=.. role=publisher resource=live/x peer=127.0.0.1:50001 keylen=32
  *   closed   id=.. role=.. resource=.. peer=.. keylen=.. packets=.. bytes=.. unsent=..
- *            lost=.. retransmitted=.. late=.. srt_packets=.. ms=..
+ *            lost=.. retransmitted=.. late=.. srt_packets=.. rtt_us=.. ms=..
  *
  * packets and bytes are messages that this program was given or handed over;
- * lost, retransmitted, late (dropped because too late) and srt_packets
- * (datagrams with payload, retransmissions among them) are libsrt's counters.
+ * lost, retransmitted, late (dropped because too late), srt_packets (datagrams
+ * with payload, retransmissions among them) and rtt_us (smoothed round trip) are
+ * libsrt's counters.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -155,11 +156,11 @@ static void close_client(struct client *c)
 	const SRT_TRACEBSTATS *s = &c->stats;
 	print("closed", c);
 	printf(" packets=%" PRIu64 " bytes=%" PRIu64 " unsent=%" PRIu64 " lost=%d retransmitted=%d late=%d"
-	       " srt_packets=%" PRId64 " ms=%" PRId64 "\n",
+	       " srt_packets=%" PRId64 " rtt_us=%.0f ms=%" PRId64 "\n",
 	       c->packets, c->bytes, c->unsent, c->publishes ? s->pktRcvLossTotal : s->pktSndLossTotal,
 	       c->publishes ? s->pktRcvRetrans : s->pktRetransTotal,
 	       c->publishes ? s->pktRcvDropTotal : s->pktSndDropTotal,
-	       c->publishes ? s->pktRecvTotal : s->pktSentTotal, now_ms() - c->since);
+	       c->publishes ? s->pktRecvTotal : s->pktSentTotal, s->msRTT * 1000, now_ms() - c->since);
 	if (c->file)
 		fclose(c->file);
 	srt_close(c->sock);
