@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 
 	"srtrelay/internal/clocale"
 )
@@ -25,11 +26,16 @@ var (
 // OriginDevice is the origin's link to the callers.
 const OriginDevice = "veth0"
 
-// Lab owns two namespaces and all processes in them.
+// Lab owns two namespaces, those that were added to them, and all processes in them.
 type Lab struct {
 	Callers *Namespace
 	Origin  *Namespace
+	added   []*Namespace
+	mark    string // begins the names of its namespaces
 }
+
+// labs counts those of this process, so that several may be open.
+var labs atomic.Uint32
 
 // Open builds a lab, after sweeping those of dead processes.
 func Open() (*Lab, error) {
@@ -42,22 +48,22 @@ func Open() (*Lab, error) {
 	if _, err := Sweep(); err != nil {
 		return nil, err
 	}
-	mark, err := ownMark()
+	owner, err := ownMark()
 	if err != nil {
 		return nil, err
 	}
-	l := &Lab{}
-	if err := l.build(mark); err != nil {
+	l := &Lab{mark: fmt.Sprintf("%s%s-%d", namespacePrefix, owner, labs.Add(1))}
+	if err := l.build(); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-func (l *Lab) build(mark string) (err error) {
-	if l.Callers, err = addNamespace(namespacePrefix + mark + "-callers"); err != nil {
+func (l *Lab) build() (err error) {
+	if l.Callers, err = addNamespace(l.mark + "callers"); err != nil {
 		return err
 	}
-	if l.Origin, err = addNamespace(namespacePrefix + mark + "-origin"); err != nil {
+	if l.Origin, err = addNamespace(l.mark + "origin"); err != nil {
 		return err
 	}
 	a, b := l.Callers.Name, l.Origin.Name
@@ -79,10 +85,20 @@ func (l *Lab) build(mark string) (err error) {
 	return l.Callers.SetSysctl("net.ipv4.ip_local_port_range", "1024 65535")
 }
 
+// Add makes another namespace, for a role that no other has. It is not connected to any.
+func (l *Lab) Add(role string) (*Namespace, error) {
+	n, err := addNamespace(l.mark + role)
+	if err != nil {
+		return nil, err
+	}
+	l.added = append(l.added, n)
+	return n, nil
+}
+
 // Close ends the processes and removes the namespaces.
 func (l *Lab) Close() error {
 	var errs []error
-	for _, n := range []*Namespace{l.Callers, l.Origin} {
+	for _, n := range append([]*Namespace{l.Callers, l.Origin}, l.added...) {
 		if n != nil {
 			errs = append(errs, n.close())
 		}
