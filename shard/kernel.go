@@ -2,6 +2,7 @@ package shard
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"srtrelay/addr"
@@ -29,6 +30,10 @@ const (
 	// or sooner. A ring of 256 KiB has space for 2,900.
 	recordsFew, recordsMany = 256, 1024
 )
+
+// errPassedBy says that data packets have come that the program has not seen. They could be
+// overtaken by those that it sees.
+var errPassedBy = errors.New("its datagrams come in fragments, or by a device that the program is not attached to")
 
 // kernel is what a shard keeps for the sessions in the kernel path. It belongs to the
 // loop.
@@ -156,7 +161,12 @@ func (s *Shard) setSequence(i uint32, ss *session, way telemetry.Way) {
 func (s *Shard) relayedUp(i uint32, ss *session, way telemetry.Way, p wire.Packet) {
 	w := s.kernel.path.Way(i, int(way))
 	if w.Mode() == kernelpath.On {
-		return // a SHUTDOWN or the like, which goes up by itself
+		// A SHUTDOWN or the like goes up by itself.
+		if !p.IsControl() {
+			s.leaveKernel(i, ss)
+			s.notEntered(errPassedBy)
+		}
+		return
 	}
 	one := &s.kernel.state(i).ways[way]
 	if one.handover.Fresh(w) {

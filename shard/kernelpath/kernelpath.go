@@ -115,10 +115,10 @@ func (p *Path) open() error {
 	}
 	for k := range p.cfg.Shards {
 		s := &Shard{path: p, index: k, base: uint32(k * p.places)}
-		if err := s.ring.open(p.rings[k]); err != nil {
+		p.shards = append(p.shards, s)
+		if err := errors.Join(s.ring.open(p.rings[k]), s.cache.open()); err != nil {
 			return err
 		}
-		p.shards = append(p.shards, s)
 	}
 	return p.hooks.open(p)
 }

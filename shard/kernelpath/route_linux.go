@@ -67,12 +67,6 @@ func (s *Shard) resolve(to, from addr.IP) (hop, addr.IP, error) {
 
 // askRoute asks the kernel.
 func (s *Shard) askRoute(to, from addr.IP) (h hop, source addr.IP, err error) {
-	if s.cache.handle == nil {
-		if s.cache.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
-			return hop{}, addr.IP{}, fmt.Errorf("open netlink socket: %w", err)
-		}
-		_ = s.cache.handle.SetSocketTimeout(routeTimeout) // cannot fail
-	}
 	options := &netlink.RouteGetOptions{}
 	if from != (addr.IP{}) {
 		options.SrcAddr = net.IP(from.Netip().AsSlice())
@@ -130,6 +124,14 @@ func (p *Path) hopOf(r *netlink.Route, to addr.IP) (hop, error) {
 	}
 	h.mtu = uint16(min(mtu, math.MaxUint16))
 	return h, nil
+}
+
+func (c *routeCache) open() (err error) {
+	if c.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
+		return fmt.Errorf("open netlink socket: %w", err)
+	}
+	_ = c.handle.SetSocketTimeout(routeTimeout) // cannot fail
+	return nil
 }
 
 func (c *routeCache) close() {

@@ -50,7 +50,9 @@ func (p *Path) Follow(ctx context.Context, reroute func(context.Context) error) 
 		case <-ctx.Done():
 			return
 		case <-again.C:
-			p.refreshHooks()
+			if p.refreshHooks() {
+				p.onChange(ctx, changed, reroute)
+			}
 		case <-changed:
 			p.onChange(ctx, changed, reroute)
 		}
@@ -102,8 +104,8 @@ func (p *Path) onChange(ctx context.Context, changed <-chan struct{}, reroute fu
 	}
 }
 
-// refreshHooks follows the host's devices.
-func (p *Path) refreshHooks() {
+// refreshHooks follows the host's devices, and reports whether anything has changed.
+func (p *Path) refreshHooks() bool {
 	changes, err := p.hooks.refresh()
 	if err != nil {
 		p.cfg.Log.Warn("kernel path: devices not followed", "error", err)
@@ -111,4 +113,5 @@ func (p *Path) refreshHooks() {
 	for _, change := range changes {
 		p.cfg.Log.Info("kernel path: " + change)
 	}
+	return len(changes) > 0
 }
