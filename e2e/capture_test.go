@@ -39,7 +39,9 @@ type running struct {
 // capture starts a capture. When it returns, what it is for is copied.
 func (r *relay) capture(query string) *running {
 	r.t.Helper()
-	response, err := http.Get(r.api + "/api/v1/capture?" + query)
+	client := r.client()
+	client.Timeout = 0 // it lasts as long as the capture
+	response, err := client.Get(r.api + "/api/v1/capture?" + query)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -16,12 +16,15 @@ func TestCase08LateInductionStartsNoLoop(t *testing.T) {
 	r := startRelay(t, backendAt(startEcho(t).Addr()))
 	s := mustDial(t, r.addr, srttest.CallerOptions{})
 	echo(t, s, 1)
-	before := counted(r, "echo counted", func(st stats) bool { return st["forwarded_to_caller"] == 1 })
+	echoed := func(n uint64) func(stats) bool {
+		return func(st stats) bool { return st["forwarded_to_backend"] == n && st["forwarded_to_caller"] == n }
+	}
+	before := counted(r, "echo counted", echoed(1))
 	must(t, s.ResendInduction())
 	r.await("the late INDUCTION dropped", func(st stats) bool { return st["duplicate"] == 1 })
 	const traffic = 100
 	echo(t, s, traffic)
-	after := counted(r, "traffic counted", func(st stats) bool { return st["forwarded_to_caller"] == 1+traffic })
+	after := counted(r, "traffic counted", echoed(1+traffic))
 	// Nothing but the one INDUCTION and the traffic may have passed meanwhile.
 	for name, n := range map[string]uint64{
 		"received_front": 1 + traffic, "received_back": traffic, "sent": 2 * traffic,

@@ -5,9 +5,11 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -19,6 +21,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/bench/lab"
 	"srtrelay/internal/clocale"
 )
 
@@ -34,7 +37,13 @@ var binary string
 // a browser's and an API validator's libraries to compile a second time.
 var raced = os.Getenv("SRTRELAY_TEST_RACE") != ""
 
+// kernelPath is the --kernel-path of every relay for which a test names none.
+var kernelPath = os.Getenv("SRTRELAY_TEST_KERNEL_PATH")
+
 func TestMain(m *testing.M) {
+	if kernelPath != "" {
+		os.Setenv("SRTRELAY_KERNEL_PATH", kernelPath)
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "srtrelay-e2e")
 		if err != nil {
@@ -70,7 +79,8 @@ type relay struct {
 	cmd  *exec.Cmd
 	addr netip.AddrPort // the first listen address
 	all  []netip.AddrPort
-	api  string // http://host:port
+	api  string          // http://host:port
+	http *http.Transport // to there; nil for the default one
 	done chan struct{}
 	err  error // of the process; valid after done
 
@@ -105,11 +115,23 @@ func (l logLine) number(key string) int64 {
 // every datagram it received met exactly one fate.
 func startRelay(t *testing.T, args ...string) *relay {
 	t.Helper()
+	return startRelayIn(t, nil, args...)
+}
+
+// startRelayIn is startRelay in a network namespace, nil for the test's own.
+func startRelayIn(t *testing.T, at *lab.Namespace, args ...string) *relay {
+	t.Helper()
 	base := []string{"--api", "127.0.0.1:0", "--log-format", "json", "--log-level", "debug", "--grace", "100ms"}
 	if !strings.Contains(strings.Join(args, " "), "--listen") {
 		base = append(base, "--listen", "127.0.0.1:0")
 	}
 	r := &relay{t: t, done: make(chan struct{}), rung: make(chan struct{}), strict: true}
+	start := func() error { return r.cmd.Start() }
+	if at != nil {
+		start = func() error { return at.Do(r.cmd.Start) }
+		r.http = transportIn(at)
+		t.Cleanup(r.http.CloseIdleConnections)
+	}
 	r.cmd = clocale.Command(binary, append(base, args...)...)
 	r.cmd.Env = clocale.Environ("GORACE=halt_on_error=0 exitcode=66 atexit_sleep_ms=0")
 	// A test that is killed must not leave its relay behind.
@@ -118,7 +140,7 @@ func startRelay(t *testing.T, args ...string) *relay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := r.cmd.Start(); err != nil {
+	if err := start(); err != nil {
 		t.Fatal(err)
 	}
 	go r.read(stderr)
@@ -130,6 +152,27 @@ func startRelay(t *testing.T, args ...string) *relay {
 	r.addr = r.all[0]
 	r.api = "http://" + started.text("api")
 	return r
+}
+
+// transportIn reaches servers in a network namespace.
+func transportIn(at *lab.Namespace) *http.Transport {
+	dial := func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		err = at.Do(func() (err error) {
+			conn, err = new(net.Dialer).DialContext(ctx, network, address)
+			return err
+		})
+		return conn, err
+	}
+	return &http.Transport{DialContext: dial}
+}
+
+// client reaches the API.
+func (r *relay) client() *http.Client {
+	c := &http.Client{Timeout: patience}
+	if r.http != nil {
+		c.Transport = r.http
+	}
+	return c
 }
 
 // read collects the log until the process ends.
@@ -253,8 +296,7 @@ type stats map[string]uint64
 // get asks the API for a path and decodes the answer's data.
 func (r *relay) get(path string, into any) {
 	r.t.Helper()
-	client := http.Client{Timeout: patience}
-	res, err := client.Get(r.api + path)
+	res, err := r.client().Get(r.api + path)
 	if err != nil {
 		r.t.Fatal(err)
 	}
