@@ -14,6 +14,7 @@ import (
 
 	"srtrelay/handshake"
 	"srtrelay/shard"
+	"srtrelay/shard/kernelpath"
 )
 
 // operations is the operators' reference.
@@ -62,6 +63,7 @@ func TestOperations(t *testing.T) {
 		"Why sessions end":          endCauses(),
 		"Alerts":                    alertNames(t),
 		"Metrics":                   metricFamilies(t),
+		"The kernel path":           kernelpath.Reasons(),
 	} {
 		t.Run(heading, func(t *testing.T) {
 			if len(names) == 0 {

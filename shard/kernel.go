@@ -11,7 +11,7 @@ import (
 	"srtrelay/wire"
 )
 
-// The shard's side of the kernel path (ADR 20). An established session enters it and
+// The shard's side of the kernel path (ADR 21). An established session enters it and
 // leaves it with leaveKernel, and what passes there is added to the session, to the
 // counters and to the telemetry by refresh.
 
@@ -22,6 +22,8 @@ const (
 	// handoverPatience is how long a way may be pending while datagrams come. After that
 	// one has been lost between the program and the shard, and the handover begins anew.
 	handoverPatience = time.Second
+	// routesPerTurn limits the sessions whose routes a turn resolves again: some 2 ms.
+	routesPerTurn = 128
 	// recordsPerTurn limits the records that a turn reads: some 0.2 ms.
 	recordsPerTurn = 4096
 	// The time between two reads of the records adapts to their number.
@@ -353,7 +355,7 @@ func (s *Shard) takeData(ss *session, one *kernelWay, w kernelpath.Way, way tele
 // and try again to enter those that could not. It returns when all have.
 func (g *Group) Reroute(ctx context.Context) error {
 	for _, s := range g.shards {
-		for next, again := 0, true; again; again = next != 0 {
+		for next, again := uint64(0), true; again; again = next != 0 {
 			if err := s.inbox.do(ctx, func(s *Shard) { next = s.rerouteSlice(next) }); err != nil {
 				return err
 			}
@@ -362,10 +364,11 @@ func (g *Group) Reroute(ctx context.Context) error {
 	return nil
 }
 
-// rerouteSlice handles a chunk of sessions and returns the next one, 0 at the end.
-func (s *Shard) rerouteSlice(from int) int {
-	return s.sessions.slice(from, 1, func(i uint32, ss *session) {
-		switch {
+// rerouteSlice handles the sessions of some places and returns the next one, 0 at the end.
+func (s *Shard) rerouteSlice(from uint64) uint64 {
+	end := min(from+routesPerTurn, s.sessions.places())
+	for i := uint32(from); uint64(i) < end; i++ {
+		switch ss := s.sessions.at(i); {
 		case ss.state != StateEstablished:
 		case !ss.inKernel:
 			s.enterKernel(i, ss, false)
@@ -375,5 +378,9 @@ func (s *Shard) rerouteSlice(from int) int {
 				s.notEntered(err)
 			}
 		}
-	})
+	}
+	if end < s.sessions.places() {
+		return end
+	}
+	return 0
 }

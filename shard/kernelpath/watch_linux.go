@@ -43,6 +43,8 @@ func (p *Path) Follow(ctx context.Context, reroute func(context.Context) error) 
 		notices.Close()
 		receiver.Wait()
 	}()
+	p.refreshHooks() // what has changed since Open
+	p.epoch.Add(1)
 	again := time.NewTicker(recheck)
 	defer again.Stop()
 	for {
