@@ -38,7 +38,7 @@ type relay struct {
 	draining bool
 }
 
-func (r *relay) Stats() []shard.Stats       { return r.stats }
+func (r *relay) Stats() []shard.Stats { return r.stats }
 func (r *relay) KernelPath() answer.KernelPath {
 	return answer.KernelPath{On: true, Devices: []answer.KernelDevice{
 		{Name: "lo", Up: map[string]uint64{"pending": 7}},
