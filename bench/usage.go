@@ -59,6 +59,8 @@ Scenarios:
   ceiling     highest rate without loss on one core
   latency     one-way latency at half of that rate; also of srtrelay with
               --batch-wait=0s, called prompt
+  batch-wait  cost and latency of the relay in user space with --batch-wait from 0
+              to 2ms, before backends that sleep, that poll, and of real libsrt
   rates       cost and latency against the rate, for the plots
   shards      highest rate and cost with 1 to 128 shards; waiting on locks
   sessions    cost with 100 to 100,000 sessions

@@ -128,7 +128,7 @@ func tables(d Document) []table {
 		libsrtTable(d),
 		costTable(d, "trains", "CPU per packet, publishers that send trains of 16 datagrams"),
 		costTable(d, "hooks", "CPU per packet of the direct path beside hooks that carry no session"),
-		ceilingTable(d), latencyTable(d), ratesTable(d), shardsTable(d), sessionsTable(d), memoryTable(d), handshakesTable(d),
+		ceilingTable(d), latencyTable(d), batchWaitTable(d), ratesTable(d), shardsTable(d), sessionsTable(d), memoryTable(d), handshakesTable(d),
 	}
 	return slices.DeleteFunc(all, func(t table) bool { return len(t.rows) == 0 })
 }
@@ -152,17 +152,6 @@ func costTable(d Document, scenario, title string) table {
 			g.peer, thousands(g.rate), thousands(g.sessions), g.spread(cost).text(2), g.added().text(2), ratio, g.lost(),
 			g.latency(p50).text(0), g.latency(p99).text(0), g.spread(func(r Run) float64 { return r.PeerCores }).text(2),
 		})
-	}
-	return t
-}
-
-// libsrtTable has the round trip in place of the latency, which libsrt does not measure.
-func libsrtTable(d Document) table {
-	t := costTable(d, "libsrt", "CPU per packet, backends of the real libsrt")
-	column := slices.Index(t.head, "latency p50, us")
-	t.head = slices.Replace(t.head, column, column+2, "round trip, us")
-	for i, g := range groups(d, "libsrt") {
-		t.rows[i] = slices.Replace(t.rows[i], column, column+2, g.rtt().text(0))
 	}
 	return t
 }

@@ -23,7 +23,7 @@ type Scenario struct {
 
 // Scenarios returns all scenarios, in the order of the report.
 func Scenarios() []Scenario {
-	return []Scenario{publish, mixed, polling, libsrt, trains, hooks, ceilings, latencies, rates, shards, sessions, memory, handshakes}
+	return []Scenario{publish, mixed, polling, libsrt, trains, hooks, ceilings, latencies, batchWait, rates, shards, sessions, memory, handshakes}
 }
 
 // IDs are the scenarios' names.
