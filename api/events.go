@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
@@ -206,11 +205,11 @@ func (f *feedWriter) writePending() bool {
 }
 
 func (f *feedWriter) add(e *answer.Event) {
-	body, err := json.Marshal(sanitizeEvent(*e))
+	line, err := e.Line()
 	if err != nil {
 		return // no field holds what JSON cannot
 	}
 	f.text.WriteString("id: " + strconv.FormatUint(e.ID, 10) + "\nevent: " + e.Kind + "\ndata: ")
-	f.text.Write(answer.EscapeJSON(body))
-	f.text.WriteString("\n\n")
+	f.text.Write(line)
+	f.text.WriteString("\n")
 }

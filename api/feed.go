@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -131,4 +132,46 @@ func (r *feedReader) read(dst []answer.Event) (n int, lost uint64) {
 		n++
 	}
 	return n, lost
+}
+
+// Follower reads a feed within the process. One goroutine uses it.
+type Follower struct {
+	reader *feedReader
+	batch  [feedBatch]answer.Event
+}
+
+// NewFollower returns a follower of all events that the feed has and gets.
+func NewFollower(f *Feed) *Follower {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r := &feedReader{feed: f, next: f.oldest(), wake: make(chan struct{}, 1)}
+	f.readers[r] = struct{}{}
+	return &Follower{reader: r}
+}
+
+// Run passes events on until ctx ends, and then those that there still are. take gets
+// them, and how many before them were overwritten. It must not keep them.
+func (f *Follower) Run(ctx context.Context, take func(events []answer.Event, lost uint64)) {
+	for {
+		for n := feedBatch; n == feedBatch; {
+			var lost uint64
+			if n, lost = f.reader.read(f.batch[:]); n > 0 || lost > 0 {
+				take(f.batch[:n], lost)
+			}
+		}
+		select {
+		case <-f.reader.wake:
+		case <-ctx.Done():
+			if f.reader.done() {
+				return
+			}
+		}
+	}
+}
+
+// done reports whether the reader has had all events.
+func (r *feedReader) done() bool {
+	r.feed.mu.Lock()
+	defer r.feed.mu.Unlock()
+	return r.next == r.feed.next
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"strconv"
 	"testing"
 	"time"
@@ -133,5 +134,40 @@ func TestFeedNeverWaits(t *testing.T) {
 	}
 	for _, r := range readers {
 		<-r.wake
+	}
+}
+
+// A follower gets all events from the first one kept on, learns of those that were
+// overwritten while it was busy, and ends with the last one.
+func TestFollower(t *testing.T) {
+	f := NewFeed(time.Unix(1, 0))
+	tell := func(n int) {
+		for range n {
+			f.Publish(answer.Event{Kind: answer.EventRulesChanged})
+		}
+	}
+	tell(3)
+	follower := NewFollower(f)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var got, missed uint64
+	follower.Run(ctx, func(events []answer.Event, lost uint64) {
+		for _, e := range events {
+			got++
+			if want := f.first + got + missed + lost - 1; e.ID != want {
+				t.Fatalf("event %d, want %d", e.ID, want)
+			}
+		}
+		missed += lost
+		switch {
+		case got == 3 && missed == 0:
+			tell(feedSize + 7)
+		case missed > 0 && ctx.Err() == nil:
+			cancel()
+			tell(1)
+		}
+	})
+	if got != 3+feedSize+1 || missed != 7 {
+		t.Errorf("%d events, %d missed", got, missed)
 	}
 }

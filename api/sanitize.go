@@ -30,12 +30,6 @@ func (h *handler) sanitizeSessions(r *http.Request, list []answer.Session) []ans
 	return shown
 }
 
-// sanitizeEvent escapes the text of an event.
-func sanitizeEvent(e answer.Event) answer.Event {
-	e.Stream, e.Cause = answer.Escape(e.Stream), answer.Printable(e.Cause)
-	return e
-}
-
 // sanitizeResolution escapes the text of a resolution.
 func sanitizeResolution(d resolution) resolution {
 	for _, text := range []*string{&d.StreamID, &d.Rewritten, &d.Vhost, &d.App, &d.Stream, &d.Params, &d.Key} {

@@ -125,6 +125,11 @@ type Config struct {
 	// process that follows a killed one, "" for none.
 	SessionLedger string
 
+	// EventLog is the file to which events are written, - for standard output, ""
+	// for none. It is rotated at EventLogSize bytes.
+	EventLog     string
+	EventLogSize int
+
 	LogLevel slog.Level
 	// LogFormat is text or json.
 	LogFormat string

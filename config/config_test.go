@@ -54,7 +54,7 @@ func TestDefaults(t *testing.T) {
 		Rcvbuf: 16 << 20, Sndbuf: 16 << 20, UpstreamPorts: 4,
 		MaxSessions: 100000, MaxSessionsPerSource: 5000, MaxHandshakes: 8192, MaxHandshakesPerSource: 4096,
 		IdleTimeout: 30 * time.Second, BackendSilence: 6 * time.Second, Grace: 20 * time.Second,
-		LogLevel: slog.LevelInfo, LogFormat: "text",
+		EventLogSize: 64 << 20, LogLevel: slog.LevelInfo, LogFormat: "text",
 		Warnings: []string{"no backend: callers are refused until one registers, or set --backend srt://host:port"},
 	}
 	got.Values = nil // see TestValues
@@ -106,6 +106,8 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		{"backend-silence", "1500ms"},
 		{"grace", "0s"},
 		{"session-ledger", "/run/srtrelay/ledger"},
+		{"event-log", "/var/log/srtrelay/events.json"},
+		{"event-log-size", "1MiB"},
 		{"log-level", "debug"},
 		{"log-format", "json"},
 	}
@@ -145,7 +147,8 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		MaxSessions: 7, MaxSessionsPerSource: 8, MaxHandshakes: 6, MaxHandshakesPerSource: 5,
 		IdleTimeout: time.Minute, BackendSilence: 1500 * time.Millisecond,
 		SessionLedger: "/run/srtrelay/ledger",
-		LogLevel:      slog.LevelDebug, LogFormat: "json",
+		EventLog:      "/var/log/srtrelay/events.json", EventLogSize: 1 << 20,
+		LogLevel: slog.LevelDebug, LogFormat: "json",
 	}
 	for name, s := range map[string]source{"flags": fromFlags, "file": fromFile, "env": fromEnv} {
 		got := mustLoad(t, s)

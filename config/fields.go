@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"slices"
 	"time"
 )
@@ -21,6 +22,8 @@ const (
 	minToken    = 8                    // shorter is guessed
 	maxToken    = 256
 	maxName     = 64 // as a host's name on Linux
+	minEventLog = 64 << 10
+	maxEventLog = 16 << 30
 
 	maxMetricsStreams = 10_000 // a dozen series each; more than Prometheus should be given
 )
@@ -293,6 +296,22 @@ var fields = []field{
 		name: "session-ledger", group: groupLimits, arg: "PATH", shown: "session-ledger in RUNTIME_DIRECTORY, else off",
 		help: "file on a tmpfs from which the next process tells the callers of a killed one; off for none",
 		set:  setLedger,
+	},
+	{
+		name: "event-log", group: groupLog, arg: "FILE", shown: "none",
+		help: "file of all events, one line of JSON each; - for standard output",
+		set: func(c *Config, text string) error {
+			if text == "" {
+				return errors.New("file name missing")
+			}
+			c.EventLog = text
+			return nil
+		},
+	},
+	{
+		name: "event-log-size", group: groupLog, arg: "SIZE", def: "64MiB",
+		help: "size at which the event log becomes FILE.1, FILE.1 becomes FILE.2 and so on, up to FILE.4",
+		set:  setSize(func(c *Config) *int { return &c.EventLogSize }, minEventLog, maxEventLog),
 	},
 	{
 		name: "log-level", group: groupLog, arg: "LEVEL", def: "info",

@@ -73,6 +73,8 @@ func TestRefusals(t *testing.T) {
 		},
 		{flags("--api-allow-remote=si"), `config: --api-allow-remote: "si": not true or false`},
 
+		{flags("--event-log="), `config: --event-log: "": file name missing`},
+		{flags("--event-log-size=1KiB"), `config: --event-log-size: "1KiB": out of range 65536 to 17179869184 bytes`},
 		{flags("--name="), `config: --name: "": not 1 to 64 bytes long`},
 		{flags("--name=" + strings.Repeat("x", 65)), `config: --name: "` + strings.Repeat("x", 65) + `": not 1 to 64 bytes long`},
 		{file("name: ' edge'"), `config: relay.yaml:1: key "name": " edge": begins or ends with a blank, or holds characters that are not printable`},

@@ -67,7 +67,7 @@ func (r *relay) metricsHandler() http.Handler {
 		n := r.connections.Counts()
 		return n.Open, n.Replaced, n.Refused
 	}
-	s.Log, s.Supervisor = r.lines.Stats, r.supervisor
+	s.Log, s.Supervisor, s.EventLog = r.lines.Stats, r.supervisor, r.eventFile.stats()
 	if r.balancer.shared != nil { // not a nil *redis.Balancer in Store
 		s.Store = r.balancer.shared
 	}

@@ -10,8 +10,8 @@ import (
 
 const (
 	// baseFiles are for the process itself: standard streams, the runtime's poller,
-	// the API's listener, the session ledger, the rules file, a name look-up, a
-	// profile.
+	// the API's listener, the session ledger, the rules file, the event log, a name
+	// look-up, a profile.
 	baseFiles = 12
 	// minProbeFiles and minAPIFiles are the fewest that a relay can do with for probes,
 	// and for connections of the API and to Redis.

@@ -63,6 +63,7 @@ type relay struct {
 	group       *shard.Group
 	kernel      kernelPath
 	sinks       eventSinks
+	eventFile   *eventFile
 	quality     *metrics.Quality
 	watch       *streams.Watch
 	state       *readiness
@@ -140,12 +141,15 @@ func (r *relay) open() (err error) {
 }
 
 // openAPI binds the address of the API. It fails if a backend is the relay itself.
-func (r *relay) openAPI() error {
+func (r *relay) openAPI() (err error) {
 	r.registry.SetOwnAddrs(r.group.Addrs()...)
 	if b, found := r.registry.FindOwn(); found {
 		return fmt.Errorf("--backend: %q is %s, where the relay itself listens", b.Host, b.Addr)
 	}
 	r.quality, r.sinks = metrics.NewQuality(), newEventSinks()
+	if r.eventFile, err = openEventFile(r.config, r.log); err != nil {
+		return fmt.Errorf("--event-log: %w", err)
+	}
 	r.watch = streams.New(r.group, r.quality, r.log)
 	r.state = &readiness{
 		registry: r.registry, withoutBackends: r.config.ReadyWithoutBackends, shared: r.balancer.shared, lines: r.lines,
@@ -184,6 +188,7 @@ func (r *relay) backendRefused(id backend.ID, certain bool) {
 // and firstProbesTimeout.
 func (r *relay) startTasks(ctx, background context.Context) {
 	r.tasks, r.eventLog = r.supervisor.Tasks(), r.supervisor.Tasks()
+	r.eventFile.start(r.sinks.feed, r.supervisor)
 	lines := newEventLog(r.log, r.sinks)
 	r.eventLog.Loop(background, "event log", func(ctx context.Context) { lines.run(ctx, r.events) })
 	r.tasks.Loop(background, "backend changes", func(ctx context.Context) {
@@ -254,6 +259,7 @@ func (r *relay) startGroup(background context.Context) {
 // API shuts down, so that the feed has the ends of the last sessions.
 func (r *relay) stopTasks() {
 	r.eventLog.Wait()
+	r.eventFile.stop()
 	limited, cancel := context.WithTimeout(context.Background(), apiShutdownTimeout)
 	defer cancel()
 	_ = r.server.Shutdown(limited) // closes connections that are still in use

@@ -1,6 +1,9 @@
 package answer
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Kinds of events.
 const (
@@ -48,4 +51,16 @@ type Event struct {
 	// TookMillis is how long the handshake, or the session, lasted.
 	TookMillis float64 `json:"took_ms,omitempty"`
 	Lost       uint64  `json:"lost,omitempty"`
+}
+
+// Line returns the event as a line of JSON, as the feed and the event log have it: with
+// the text that callers chose escaped.
+func (e *Event) Line() ([]byte, error) {
+	shown := *e
+	shown.Stream, shown.Cause = Escape(e.Stream), Printable(e.Cause)
+	body, err := json.Marshal(&shown)
+	if err != nil {
+		return nil, err
+	}
+	return append(EscapeJSON(body), '\n'), nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"srtrelay/internal/asynclog"
 	"srtrelay/internal/supervise"
+	"srtrelay/observe/eventlog"
 )
 
 // logCollector exports the losses of the log.
@@ -33,6 +34,35 @@ func (c *logCollector) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *logCollector) Collect(out chan<- prometheus.Metric) {
+	s := c.stats()
+	out <- prometheus.MustNewConstMetric(c.lost, prometheus.CounterValue, float64(s.Lost))
+	out <- prometheus.MustNewConstMetric(c.failed, prometheus.CounterValue, float64(s.WriteErrors))
+}
+
+// eventLogCollector exports the losses of the event log.
+type eventLogCollector struct {
+	stats        func() eventlog.Stats
+	lost, failed *prometheus.Desc
+}
+
+func newEventLogCollector(stats func() eventlog.Stats) *eventLogCollector {
+	return &eventLogCollector{
+		stats: stats,
+		lost: prometheus.NewDesc("srtrelay_event_log_lost_total",
+			"Events that are missing in the event log, because it could not be written, or not fast enough.", nil, nil),
+		failed: prometheus.NewDesc("srtrelay_event_log_write_errors_total",
+			"Writes and rotations of the event log that failed.", nil, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *eventLogCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- c.lost
+	out <- c.failed
+}
+
+// Collect implements prometheus.Collector.
+func (c *eventLogCollector) Collect(out chan<- prometheus.Metric) {
 	s := c.stats()
 	out <- prometheus.MustNewConstMetric(c.lost, prometheus.CounterValue, float64(s.Lost))
 	out <- prometheus.MustNewConstMetric(c.failed, prometheus.CounterValue, float64(s.WriteErrors))

@@ -19,6 +19,7 @@ import (
 
 	"srtrelay/internal/asynclog"
 	"srtrelay/internal/supervise"
+	"srtrelay/observe/eventlog"
 	"srtrelay/shard"
 )
 
@@ -52,6 +53,8 @@ type Sources struct {
 	Quality     *Quality
 	// Log counts lost log lines and failed writes.
 	Log func() asynclog.Stats
+	// EventLog counts what is missing in the event log.
+	EventLog func() eventlog.Stats
 	// Supervisor counts panics of tasks, also those of a scrape.
 	Supervisor *supervise.Supervisor
 	// Store is the state shared by relays.
@@ -102,6 +105,9 @@ func (from Sources) collectors(log *slog.Logger) []prometheus.Collector {
 	}
 	if from.Log != nil {
 		all = append(all, newLogCollector(from.Log))
+	}
+	if from.EventLog != nil {
+		all = append(all, newEventLogCollector(from.EventLog))
 	}
 	if from.Supervisor != nil {
 		all = append(all, newPanicCollector(from.Supervisor))

@@ -20,6 +20,7 @@ import (
 	"srtrelay/handshake"
 	"srtrelay/internal/asynclog"
 	"srtrelay/internal/supervise"
+	"srtrelay/observe/eventlog"
 	"srtrelay/shard"
 )
 
@@ -71,6 +72,7 @@ func full() Sources {
 	supervisor := supervise.New(discard)
 	_ = supervisor.Protect("prober", func() { panic("boom") })
 	return Sources{
+		EventLog:   func() eventlog.Stats { return eventlog.Stats{Lost: 11, WriteErrors: 3} },
 		Supervisor: supervisor, Log: func() asynclog.Stats { return asynclog.Stats{Lost: 9, WriteErrors: 2} },
 		Version: "v1.2.3", Shards: twoShards{}, Events: events, Quality: quality, Store: fixedStore(true),
 		Kernel: fixedKernel{},
