@@ -106,7 +106,7 @@ func shardsAt(n, second int) answer.ShardList {
 		s := answer.Shard{Shard: i, Numbers: answer.Numbers{
 			Sessions: uint64(40 + i*3), HalfOpen: uint64(i % 2), Packets: packets, Bytes: packets * 1344, BatchFill: 11.4 + float64(i),
 			Drops:     map[string]uint64{"foreign_caller": uint64(120 * i), "cookie": uint64(i), "closed": uint64(40 + i), "busy": 0, "short": 0, "duplicate": uint64(7 * i)},
-			SendDrops: map[string]uint64{"send_buffer_full": 0, "send_too_big": 0}, Counters: map[string]uint64{"established": 12},
+			SendDrops: map[string]uint64{"send_buffer_full": 0, "send_too_big": 0}, Counters: map[string]uint64{"established": 12, "tombstones": uint64(i)},
 		}}
 		if i == 3 {
 			s.KernelDrops = uint64(3600+second) / 4
@@ -128,6 +128,9 @@ func add(total *answer.Numbers, n answer.Numbers) {
 	}
 	for name, v := range n.SendDrops {
 		total.SendDrops[name] += v
+	}
+	for name, v := range n.Counters {
+		total.Counters[name] += v
 	}
 }
 

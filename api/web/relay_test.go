@@ -27,27 +27,42 @@ type fakeRelay struct {
 	streams int
 	shards  int
 	second  int
+	huge    bool // addresses and figures are as long as they can be
 	lives   bool // each answer about the shards is a second later
-	pid     string
-	token   string
-	private bool     // even versions are only for who has logged in
-	closed  []string // sessions
-	asked   []string // path and query of every request for streams
-	after   []string // what every reader of events had already
-	events  []answer.Event
-	readers map[chan answer.Event]bool
-	mute    bool   // sessions are closed without an answer
-	failing string // every call is answered with this error
+	answers int  // about the shards; its clock is a second later with each
+	// counters, if it is set, answers about the shards in place of fixtures.
+	counters func() answer.ShardList
+	delay    func() // before and after each answer
+	ready    readiness
+	name     string
+	drained  []string // what was asked about draining
+	pid      string
+	token    string
+	private  bool     // even versions are only for who has logged in
+	closed   []string // sessions
+	asked    []string // path and query of every request for streams
+	after    []string // what every reader of events had already
+	events   []answer.Event
+	readers  map[chan answer.Event]bool
+	mute     bool   // sessions are closed without an answer
+	failing  string // every call is answered with this error
 
 	order map[string][]answer.Stream // of this second, by what was asked for
 	at    int
 }
 
 func startRelay(t *testing.T, streams int) *fakeRelay {
-	r := &fakeRelay{t: t, streams: streams, shards: 8, pid: "100", readers: map[chan answer.Event]bool{}}
+	r := &fakeRelay{t: t, streams: streams, shards: 8, pid: "100", name: "relay-a", ready: readiness{Ready: true}, readers: map[chan answer.Event]bool{}}
 	r.server = httptest.NewServer(r.handler())
 	t.Cleanup(func() { r.stop() })
 	return r
+}
+
+// readiness is what /ready says.
+type readiness struct {
+	Ready    bool   `json:"ready"`
+	Draining bool   `json:"draining"`
+	Reason   string `json:"reason,omitempty"`
 }
 
 // stop ends the server and every connection, streams of events too.
@@ -80,6 +95,10 @@ func (r *fakeRelay) handler() http.Handler {
 	mux.Handle("/ui/", Handler())
 	call := func(pattern string, f func(w http.ResponseWriter, q *http.Request) any) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, q *http.Request) {
+			if r.delay != nil {
+				r.delay()
+				defer r.delay()
+			}
 			r.mu.Lock()
 			defer r.mu.Unlock()
 			if r.failing != "" {
@@ -96,7 +115,7 @@ func (r *fakeRelay) handler() http.Handler {
 			refuse(w, http.StatusUnauthorized, "token: missing")
 			return nil
 		}
-		return map[string]string{"version": "v0.5.0"}
+		return map[string]string{"version": "v0.5.0", "name": r.name}
 	})
 	call("POST /api/v1/login", func(w http.ResponseWriter, q *http.Request) any {
 		if q.Header.Get("Authorization") != "Bearer "+r.token {
@@ -106,13 +125,30 @@ func (r *fakeRelay) handler() http.Handler {
 		http.SetCookie(w, &http.Cookie{Name: loginCookie(q), Value: r.token, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode})
 		return map[string]string{"access": "full"}
 	})
+	call("GET /ready", func(w http.ResponseWriter, _ *http.Request) any {
+		if r.ready.Ready {
+			return r.ready
+		}
+		reply(w, http.StatusServiceUnavailable, answer.Reply[any]{Code: http.StatusServiceUnavailable, Error: "not ready", Data: r.ready})
+		return nil
+	})
 	call("GET /api/v1/shards", func(http.ResponseWriter, *http.Request) any {
+		if r.counters != nil {
+			return r.counters()
+		}
 		if r.lives {
 			r.second++
 		}
-		return shardsAt(r.shards, r.second)
+		r.answers++
+		l := shardsAt(r.shards, r.second)
+		l.TakenAt = noon.Add(time.Duration(r.answers) * time.Second)
+		if r.huge {
+			enlargeShards(&l)
+		}
+		return l
 	})
-	call("GET /api/v1/backends", func(http.ResponseWriter, *http.Request) any { return backendsAt(r.second) })
+	call("GET /api/v1/backends", func(http.ResponseWriter, *http.Request) any { return r.backends() })
+	call("POST /api/v1/backends/{id}/{what}", r.drain)
 	call("GET /api/v1/streams", r.list)
 	call("GET /api/v1/streams/one", r.one)
 	call("GET /api/v1/sessions/{id}", r.session)
@@ -185,7 +221,11 @@ func (r *fakeRelay) list(_ http.ResponseWriter, q *http.Request) any {
 	l := answer.StreamList{Total: len(all), TakenAt: noon, Streams: []answer.Stream{}}
 	from := min(number(q, "offset", 0), len(all))
 	for _, s := range all[from:min(from+number(q, "limit", 100), len(all))] {
-		l.Streams = append(l.Streams, streamAt(s.Publishers, r.second, number(q, "history", 0)))
+		one := streamAt(s.Publishers, r.second, number(q, "history", 0))
+		if r.huge {
+			enlargeStream(&one)
+		}
+		l.Streams = append(l.Streams, one)
 	}
 	return l
 }
@@ -210,8 +250,14 @@ func (r *fakeRelay) one(w http.ResponseWriter, q *http.Request) any {
 	d := answer.StreamDetail{Stream: streamAt(i, r.second, 120), SessionList: []answer.Session{}}
 	for _, s := range sessionsOf(i, r.second) {
 		if !slices.Contains(r.closed, s.ID) {
+			if r.huge {
+				enlargeSession(&s)
+			}
 			d.SessionList = append(d.SessionList, s)
 		}
+	}
+	if r.huge {
+		enlargeStream(&d.Stream)
 	}
 	return d
 }
@@ -221,6 +267,9 @@ func (r *fakeRelay) session(w http.ResponseWriter, q *http.Request) any {
 	for i := range r.streams {
 		for _, s := range sessionsOf(i, r.second) {
 			if s.ID == id && !slices.Contains(r.closed, id) {
+				if r.huge {
+					enlargeSession(&s)
+				}
 				return s
 			}
 		}
@@ -229,9 +278,40 @@ func (r *fakeRelay) session(w http.ResponseWriter, q *http.Request) any {
 	return nil
 }
 
+// backends are those of the fixture, drained as they were asked to be.
+func (r *fakeRelay) backends() answer.BackendList {
+	l := backendsAt(r.second)
+	if r.huge {
+		enlargeBackends(&l)
+	}
+	for _, asked := range r.drained {
+		for i := range l.Backends {
+			if b := &l.Backends[i]; asked == b.ID+" drain" || asked == b.ID+" undrain" {
+				b.Draining = asked == b.ID+" drain"
+			}
+		}
+	}
+	return l
+}
+
+func (r *fakeRelay) drain(w http.ResponseWriter, q *http.Request) any {
+	if !r.authorized(w, q) {
+		return nil
+	}
+	r.drained = append(r.drained, q.PathValue("id")+" "+q.PathValue("what"))
+	return map[string]any{"id": q.PathValue("id"), "draining": q.PathValue("what") == "drain"}
+}
+
+func (r *fakeRelay) authorized(w http.ResponseWriter, q *http.Request) bool {
+	if r.token == "" || r.loggedIn(q) {
+		return true
+	}
+	refuse(w, http.StatusUnauthorized, "token: missing")
+	return false
+}
+
 func (r *fakeRelay) close(w http.ResponseWriter, q *http.Request) any {
-	if r.token != "" && !r.loggedIn(q) {
-		refuse(w, http.StatusUnauthorized, "token: missing")
+	if !r.authorized(w, q) {
 		return nil
 	}
 	r.closed = append(r.closed, q.PathValue("id"))

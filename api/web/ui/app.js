@@ -57,7 +57,7 @@ async function ask(signal) {
 async function totals(signal) {
   const list = await relay.shards(signal);
   const now = shards.set(list);
-  drops.set(list.total);
+  drops.set(list);
   setText(byID("total-sessions"), count(list.total.sessions));
   setText(byID("total-packets"), packets(now.packets));
   setText(byID("total-bitrate"), bitrate(now.bytes === undefined ? undefined : now.bytes * 8));

@@ -41,9 +41,10 @@ export class DropTable {
     host.append(this.table, this.none);
   }
 
-  set(total) {
+  // set takes the answer of /shards.
+  set({ total, taken_at }) {
     const all = Object.entries({ kernel_drops: total.kernel_drops, ...total.drops, ...total.send_drops });
-    this.pace.update(all);
+    this.pace.update(all, taken_at);
     const counted = all.filter(([, n]) => n > 0).sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0]));
     setAttribute(this.table, "hidden", counted.length === 0);
     setText(this.none, counted.length === 0 ? "Nothing has been dropped."

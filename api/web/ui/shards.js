@@ -25,7 +25,7 @@ export class ShardStrip {
     const now = performance.now();
     const pairs = [["packets", list.total.packets], ["bytes", list.total.bytes]];
     for (const s of list.shards) pairs.push([`${s.shard} packets`, s.packets], [`${s.shard} bytes`, s.bytes], [`${s.shard} dropped`, dropped(s)]);
-    this.pace.update(pairs, now);
+    this.pace.update(pairs, list.taken_at);
     const rates = list.shards.map((s) => this.pace.of(`${s.shard} packets`) ?? 0);
     const hottest = Math.max(warmFrom, ...rates);
     keyed(this.host, list.shards, (s) => s.shard, () => this.cell(), (node, s) => this.fill(node, s, hottest, now));
