@@ -60,7 +60,7 @@ func TestOverviewShowsWhatTheAPISays(t *testing.T) {
 
 	list := shardsAt(8, 0)
 	for selector, want := range map[string]string{
-		"#streams-count": "40", "#total-streams": "40", "#total-sessions": countText(list.Total.Sessions), "#version": "v0.5.0",
+		"#streams-count": "40", "#total-streams": "40", "#total-sessions": countText(list.Total.Sessions), "#version": "v0.5.0", "#relay-name": "relay-a",
 		"#backends-count": "3 of 4 alive", "#shards-count": "8",
 	} {
 		if got := p.text(selector); got != want {
@@ -261,4 +261,68 @@ func TestAddressesThatPeopleWrite(t *testing.T) {
 	p.await(`document.querySelectorAll("#stream-events .event").length === 1`)
 	read[int](p, `location.hash = "#/session/9-9-9"; 1`)
 	p.await(`document.querySelector("#session-gone").textContent.startsWith("There is no session")`)
+}
+
+// What is wrong with the relay stands above everything, on every view, while it is so.
+func TestAlarms(t *testing.T) {
+	r := startRelay(t, 3)
+	p := overview(t, r)
+	if !read[bool](p, `document.querySelector("#alarms").hidden`) {
+		t.Error("an alarm of a relay that is well")
+	}
+	for _, c := range []struct {
+		ready       readiness
+		level, text string
+	}{
+		{readiness{Reason: "no backend can take a stream: origin-a is down"}, "bad", "Not ready: no backend can take a stream: origin-a is down. New callers are refused, what runs goes on."},
+		{readiness{Ready: true, Reason: "the log is not read since 2026-05-04T12:00:00Z, 17 lines lost"}, "some", "Ready, but: the log is not read since 2026-05-04T12:00:00Z, 17 lines lost."},
+		{readiness{Draining: true, Reason: "draining"}, "bad", "The relay is stopping: it refuses new callers. What runs goes on until it ends."},
+	} {
+		r.change(func() { r.ready = c.ready })
+		p.await(fmt.Sprintf(`(a => a?.checkVisibility() && a.textContent === %q && a.dataset.level === %q)(document.querySelector("#alarms .alarm"))`, c.text, c.level))
+		p.picture("alarm-" + c.level)
+		read[int](p, `location.hash = location.hash === "#/" ? "#/session/2-200-1" : "#/"; 1`)
+		p.await(`document.body.dataset.state === "live" && document.querySelector("#alarms .alarm").checkVisibility()`)
+	}
+	r.change(func() { r.ready = readiness{Ready: true} })
+	p.await(`document.querySelector("#alarms").hidden && document.querySelectorAll(".alarm").length === 0`)
+}
+
+// Several relays are open in several windows: each says which it is.
+func TestRelayHasItsName(t *testing.T) {
+	r := startRelay(t, 3)
+	p := overview(t, r)
+	p.await(`document.title === "relay-a – srtrelay" && document.querySelector("#relay-name").checkVisibility()`)
+	read[int](p, `location.hash = "#/stream/`+streamAt(1, 0, 0).Key+`"; 1`)
+	p.await(`document.title === "live/studio-01 – relay-a – srtrelay" && document.querySelectorAll("#stream-legs .place strong")[1].textContent === "relay-a"`)
+	r.change(func() { r.name = "" })
+	p.await(`document.title === "live/studio-01 – srtrelay"`)
+}
+
+// A session has its charts, of what the page has seen of it: on its stream's page too.
+func TestSessionCharts(t *testing.T) {
+	r := startRelay(t, 5)
+	s := sessionsOf(2, 0)[0]
+	p := openTab(t, r.server.URL+"/#/stream/"+s.Stream, 1440, 900, "light")
+	p.await(`document.querySelectorAll("#stream-sessions .grid-body .grid-row:not([hidden])").length > 0`)
+	read[int](p, `location.hash = "#/session/`+s.ID+`"; 1`)
+	p.await(`document.querySelectorAll("#session-charts .plot path.line").length === 6`)
+	p.await(`/M.*L/.test(document.querySelector("#session-charts .plot path.in").getAttribute("d"))`)
+	want := []string{bitrateText(s.ToBackend.Bitrate), bitrateText(s.ToCaller.Bitrate), millisText(s.CallerLeg.RTTMillis), millisText(s.BackendLeg.RTTMillis), percentText(s.CallerLeg.LossPercent), percentText(s.BackendLeg.LossPercent)}
+	if got := p.texts("#session-charts .value"); !slices.Equal(got, want) {
+		t.Errorf("charts say %q, want %q", got, want)
+	}
+	p.clean()
+	lists := readLater[[][]*float64](p, `import("/ui/history.js").then(m => {
+		const seen = new m.History(), leg = {rtt_ms: 1}, now = performance.now;
+		for (const second of [10, 10.4, 11, 13, 20]) {
+			performance.now = () => second * 1000;
+			seen.add([{id: "a", to_backend: {bitrate_bps: second}, to_caller: {bitrate_bps: 1}, caller_leg: leg, backend_leg: {}}]);
+		}
+		performance.now = now;
+		return [seen.lists("a")[0].slice(-12), seen.lists("a")[3].slice(-2), [seen.lists("a")[0].length, seen.lists("b")[0].length]];
+	})`)
+	if got, _ := json.Marshal(lists); string(got) != `[[null,10.4,11,11,13,null,null,null,null,null,null,20],[null,null],[30,30]]` {
+		t.Errorf("history %s", got)
+	}
 }

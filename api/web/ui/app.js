@@ -2,10 +2,13 @@
 // which calls are made.
 
 import { byID, setAttribute, setText } from "./dom.js";
+import { Alarms } from "./alarms.js";
 import { BackendList } from "./backends.js";
+import { Confirmation } from "./confirm.js";
 import { DropTable } from "./drops.js";
 import { EventList } from "./events.js";
 import { Feed } from "./feed.js";
+import { History } from "./history.js";
 import { Login } from "./login.js";
 import { bitrate, count, packets } from "./numbers.js";
 import { Pulse } from "./pulse.js";
@@ -21,15 +24,21 @@ const shards = new ShardStrip(byID("shards"));
 const drops = new DropTable(byID("drops"));
 const events = new EventList(byID("events"));
 const streams = new StreamTable(() => pulse?.now());
-const backends = new BackendList(byID("backends"), (id) => chooseBackend(id === streams.backend ? "" : id));
-const streamPage = new StreamPage(feed);
-const sessionPage = new SessionPage(() => pulse.now());
+const alarms = new Alarms(byID("alarms"));
+const confirmation = new Confirmation();
+const backends = new BackendList(byID("backends"), {
+  confirmation, again: () => pulse.now(), chosen: (id) => chooseBackend(id === streams.backend ? "" : id),
+});
+const seen = new History();
+const streamPage = new StreamPage(feed, seen);
+const sessionPage = new SessionPage({ confirmation, again: () => pulse.now(), seen });
 const login = new Login(() => pulse.now());
 const views = { overview: byID("overview"), stream: byID("stream-view"), session: byID("session-view") };
 feed.subscribe((all) => events.set(all));
 
 let shown = route.read();
 let process = ""; // pid of the relay
+let relayName = "";
 let pulse = null;
 let lastFocus = null;
 
@@ -43,7 +52,7 @@ function chooseBackend(id) {
 
 // ask makes the calls of one round.
 async function ask(signal) {
-  const parts = [relay.versions(signal).then(welcome), totals(signal)];
+  const parts = [relay.versions(signal).then(welcome), relay.ready(signal).then((answer) => alarms.set(answer)), totals(signal)];
   if (shown.view === "overview") {
     parts.push(relay.backends(signal).then(showBackends), streams.refresh(signal).then(countStreams));
   } else {
@@ -75,6 +84,13 @@ function countStreams(total) {
 
 function welcome({ pid, data }) {
   setText(byID("version"), data.version);
+  if (relayName !== (data.name ?? "")) {
+    relayName = data.name ?? "";
+    setText(byID("relay-name"), relayName);
+    streamPage.legs.setRelay(relayName);
+    sessionPage.legs.setRelay(relayName);
+    entitle();
+  }
   if (process !== "" && pid !== process) feed.restarted(data.version);
   process = pid;
 }
@@ -91,6 +107,12 @@ function showState({ state, text, left, status }) {
   if (status === 401) login.ask();
 }
 
+// entitle sets the title of the window: the view, and the relay's name.
+function entitle() {
+  const what = { overview: "", stream: route.keyText(shown.name), session: `session ${shown.name}` }[shown.view];
+  document.title = [what, relayName, "srtrelay"].filter(Boolean).join(" – ");
+}
+
 function show() {
   const next = route.read();
   const from = shown;
@@ -98,7 +120,8 @@ function show() {
   for (const [name, node] of Object.entries(views)) setAttribute(node, "hidden", name !== next.view);
   if (next.view === "stream") streamPage.show(next.name);
   if (next.view === "session") sessionPage.show(next.name);
-  document.title = next.view === "overview" ? "srtrelay" : `${next.view === "stream" ? route.keyText(next.name) : `session ${next.name}`} – srtrelay`;
+  confirmation.withdraw();
+  entitle();
   scrollTo(0, 0);
   if (next.view === "overview") {
     if (from.view !== "overview") (lastFocus ?? byID("streams")).focus({ preventScroll: true });

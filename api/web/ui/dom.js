@@ -73,4 +73,14 @@ export function keyed(host, list, key, make, fill) {
   for (const gone of before.values()) gone.remove();
 }
 
+// address returns the two parts of an address: if it is too long, the host is cut and the
+// port is not. setAddress writes an address into an element with these children.
+export const address = () => [el("span.host"), el("span.port")];
+
+export function setAddress(node, text) {
+  const [, host, port] = /^(.*?)(:\d+)?$/s.exec(text);
+  setText(node.firstElementChild, host);
+  setText(node.lastElementChild, port ?? "");
+}
+
 export const byID = (id) => document.getElementById(id);

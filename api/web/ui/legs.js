@@ -15,7 +15,7 @@ function leg(title, hint) {
   const rtt = el("b.rtt");
   const loss = el("b.loss");
   const state = el("span.state");
-  const node = el("section.leg", { "aria-label": title, title: hint }, el("h3", {}, title),
+  const node = el("section.leg", { "aria-label": title, title: hint }, el("h2", {}, title),
     el("div.wire", { "aria-hidden": "true" }),
     el("dl", {}, el("div", {}, el("dt", {}, "Loss"), el("dd", {}, loss)), el("div", {}, el("dt", {}, "RTT"), el("dd", {}, rtt))), state);
   return { node, rtt, loss, state };
@@ -31,7 +31,12 @@ export class Legs {
     this.sentence = el("p.verdict", { role: "status" });
     this.node = el("section.card.legs", { "aria-label": "Where is the loss?" }, this.sentence,
       el("div.path", {}, this.caller.node, this.callerLeg.node, this.relay.node, this.backendLeg.node, this.backend.node));
-    setText(this.relay.name, "srtrelay");
+    this.setRelay("");
+  }
+
+  // setRelay names the relay.
+  setRelay(name) {
+    setText(this.relay.name, name || "srtrelay");
   }
 
   // set takes {caller, backend: {name, detail}, relay: detail, callerLeg,
@@ -39,7 +44,7 @@ export class Legs {
   set({ caller, relay, backend, callerLeg, backendLeg, tight }) {
     for (const [part, value] of [[this.caller, caller], [this.backend, backend]]) {
       setText(part.name, value.name);
-      setText(part.detail, value.detail);
+      setText(part.detail, value.detail === value.name ? "" : value.detail);
     }
     setText(this.relay.detail, relay);
     for (const [part, value] of [[this.callerLeg, callerLeg], [this.backendLeg, backendLeg]]) {

@@ -4,9 +4,10 @@
 // Away: the relay did not answer. Refused: it answered with an error.
 export class Away extends Error {}
 export class Refused extends Error {
-  constructor(status, text, pause) {
-    super(text);
+  constructor(status, body, pause) {
+    super(body.error ?? `status ${status}`);
     this.status = status;
+    this.data = body.data; // of an error that says more
     this.pause = pause; // seconds it asks to wait, or 0
   }
 }
@@ -31,7 +32,7 @@ async function call(path, { method = "GET", signal, headers = {} } = {}) {
     throw new Away("the relay does not answer", { cause });
   }
   if (!response.ok || body.code) {
-    throw new Refused(response.status, body.error ?? response.statusText, Number(response.headers.get("Retry-After")) || 0);
+    throw new Refused(response.status, body, Number(response.headers.get("Retry-After")) || 0);
   }
   return body;
 }
@@ -44,12 +45,23 @@ function query(parameters) {
 // A login is a cookie that no script can read. The token itself is stored nowhere.
 export const login = (token) => call("api/v1/login", { method: "POST", headers: { Authorization: `Bearer ${token}` } });
 
+// ready returns the answer of /ready, which is an error if the relay takes no callers.
+export async function ready(signal) {
+  try {
+    return (await call("ready", { signal })).data;
+  } catch (error) {
+    if (error instanceof Refused && error.data) return error.data;
+    throw error;
+  }
+}
+
 export const versions = (signal) => call("api/v1/versions", { signal });
 export const shards = async (signal) => (await call("api/v1/shards", { signal })).data;
 export const backends = async (signal) => (await call("api/v1/backends", { signal })).data;
 export const streams = async (parameters, signal) => (await call(`api/v1/streams?${query(parameters)}`, { signal })).data;
 export const session = async (id, signal) => (await call(`api/v1/sessions/${encodeURIComponent(id)}`, { signal })).data;
 export const closeSession = (id) => call(`api/v1/sessions/${encodeURIComponent(id)}`, { method: "DELETE" });
+export const drain = (id, is) => call(`api/v1/backends/${encodeURIComponent(id)}/${is ? "drain" : "undrain"}`, { method: "POST" });
 
 // The key of the default route is empty, and must be in the query all the same.
 export const stream = async (key, signal) => (await call(`api/v1/streams/one?key=${encodeURIComponent(key)}`, { signal })).data;

@@ -2,8 +2,9 @@
 // closes the session.
 
 import { byID, el, setAttribute, setText } from "./dom.js";
-import { Closing } from "./closing.js";
+import { Charts } from "./charts.js";
 import { Facts, negotiated } from "./facts.js";
+import { valuesOf } from "./history.js";
 import { Legs } from "./legs.js";
 import { bitrate, bytes, count, duration, millis, moment, packets, percent } from "./numbers.js";
 import * as relay from "./relay.js";
@@ -38,7 +39,10 @@ const rows = [
 ];
 
 export class SessionPage {
-  constructor(again) {
+  // confirmation asks before a session is closed, and again() is called afterwards.
+  // seen is the History that the page keeps of sessions.
+  constructor({ confirmation, again, seen }) {
+    Object.assign(this, { confirmation, again, seen });
     this.id = "";
     this.title = byID("session-title");
     this.about = byID("session-about");
@@ -48,13 +52,24 @@ export class SessionPage {
     this.legs = new Legs();
     byID("session-legs").append(this.legs.node);
     this.facts = new Facts(byID("session-facts"));
-    this.closing = new Closing();
+    this.charts = new Charts(byID("session-charts"), {
+      ways: ["to the backend", "to the caller"], rates: "All datagrams of each way", quality: "Of this session, over the last second",
+    });
     this.close = byID("session-close");
-    this.close.addEventListener("click", () => this.closing.ask(this.session, again));
+    this.close.addEventListener("click", () => this.askToClose());
     this.ways = el("tbody", {}, ...rows.map(([name, , hint]) =>
       el("tr", { title: hint }, el("th", { scope: "row" }, name), el("td.number"), el("td.number"))));
     byID("session-ways").append(el("table.ways", {},
       el("thead", {}, el("tr", {}, el("td"), el("th.number", { scope: "col" }, "To the backend"), el("th.number", { scope: "col" }, "To the caller"))), this.ways));
+  }
+
+  askToClose() {
+    const { id, role, caller } = this.session;
+    this.confirmation.ask({
+      title: "Close this session?", no: "Keep it", yes: "Close session", gone: "The session has ended already.",
+      text: `The ${role} at ${caller} and the backend get a SHUTDOWN. Most callers connect again at once.`,
+      call: () => relay.closeSession(id), done: this.again,
+    });
   }
 
   show(id) {
@@ -64,7 +79,6 @@ export class SessionPage {
     setText(this.about, " ");
     setAttribute(this.stream, "hidden", true);
     this.found(true);
-    this.closing.gone();
     this.close.disabled = true;
   }
 
@@ -85,11 +99,12 @@ export class SessionPage {
       if (id !== this.id) return;
       setText(this.gone, this.session ? "This session has ended." : "There is no session with this ID: it has ended, or never was.");
       this.found(false);
-      this.closing.gone();
+      this.confirmation.withdraw();
       return;
     }
     if (id !== this.id) return;
     this.session = session;
+    this.seen.add([session]);
     this.fill(session);
   }
 
@@ -109,6 +124,7 @@ export class SessionPage {
       callerLeg: network(s.caller_leg), backendLeg: network(s.backend_leg),
       tight: tightest([s]),
     });
+    this.charts.set(this.seen.lists(s.id), valuesOf(s), 1);
     rows.forEach(([, text], i) => {
       setText(this.ways.children[i].children[1], text(s.to_backend));
       setText(this.ways.children[i].children[2], text(s.to_caller));

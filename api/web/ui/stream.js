@@ -2,7 +2,7 @@
 // handshakes have negotiated, its sessions and its events.
 
 import { byID, setAttribute, setText } from "./dom.js";
-import { Chart } from "./chart.js";
+import { Charts } from "./charts.js";
 import { EventList } from "./events.js";
 import { Facts, negotiated } from "./facts.js";
 import { Legs } from "./legs.js";
@@ -13,7 +13,9 @@ import { SessionTable } from "./sessions.js";
 import { tightest } from "./verdict.js";
 
 export class StreamPage {
-  constructor(feed) {
+  // seen is the History that the page keeps of sessions.
+  constructor(feed, seen) {
+    this.seen = seen;
     this.key = "";
     this.title = byID("stream-title");
     this.about = byID("stream-about");
@@ -21,21 +23,9 @@ export class StreamPage {
     this.parts = byID("stream-parts");
     this.legs = new Legs();
     byID("stream-legs").append(this.legs.node);
-    this.charts = [
-      new Chart({
-        title: "Bitrate", text: bitrate, least: 1000, hint: "From publishers, and to players",
-        lines: [{ name: "in", className: "in" }, { name: "out", className: "out" }],
-      }),
-      new Chart({
-        title: "RTT", text: millis, least: 4, hint: "Of the worst session in each second",
-        lines: [{ name: "caller’s network", className: "caller" }, { name: "yours", className: "backend" }],
-      }),
-      new Chart({
-        title: "Loss", text: percent, least: 0.4, hint: "Of the worst session in each second",
-        lines: [{ name: "caller’s network", className: "caller" }, { name: "yours", className: "backend" }],
-      }),
-    ];
-    byID("stream-charts").append(...this.charts.map((c) => c.node));
+    this.charts = new Charts(byID("stream-charts"), {
+      ways: ["in", "out"], rates: "From publishers, and to players", quality: "Of the worst session in each second",
+    });
     this.sessions = new SessionTable(byID("stream-sessions"));
     this.tally = byID("stream-sessions-count");
     this.facts = new Facts(byID("stream-facts"));
@@ -79,6 +69,7 @@ export class StreamPage {
       return;
     }
     this.found(true);
+    this.seen.add(stream.session_list ?? []);
     this.fill(stream);
   }
 
@@ -98,9 +89,9 @@ export class StreamPage {
     });
     const h = s.history;
     const step = h?.step_seconds ?? 1;
-    this.charts[0].set([h?.bitrate_in_bps ?? [], h?.bitrate_out_bps ?? []], [s.bitrate_in_bps, s.bitrate_out_bps], step);
-    this.charts[1].set([h?.caller_rtt_ms ?? [], h?.backend_rtt_ms ?? []], [s.caller_rtt_ms, s.backend_rtt_ms], step);
-    this.charts[2].set([h?.caller_loss_percent ?? [], h?.backend_loss_percent ?? []], [s.caller_loss_percent, s.backend_loss_percent], step);
+    this.charts.set(
+      [h?.bitrate_in_bps ?? [], h?.bitrate_out_bps ?? [], h?.caller_rtt_ms ?? [], h?.backend_rtt_ms ?? [], h?.caller_loss_percent ?? [], h?.backend_loss_percent ?? []],
+      [s.bitrate_in_bps, s.bitrate_out_bps, s.caller_rtt_ms, s.backend_rtt_ms, s.caller_loss_percent, s.backend_loss_percent], step);
     this.facts.set([
       ["Bytes in", bytes(s.bytes_in)], ["Bytes out", bytes(s.bytes_out)],
       ["Retransmitted", `${count(s.retransmitted)} packets`], ["Dropped as too late", `${count(s.dropped)} packets`],

@@ -88,6 +88,47 @@ func TestLogin(t *testing.T) {
 	p.await(`document.activeElement.id === "login-token"`)
 }
 
+// A backend is drained and undrained on the page: it asks first, wants the token, and
+// says what the relay says.
+func TestDrain(t *testing.T) {
+	r := startRelay(t, 5)
+	r.token = "secret"
+	p := overview(t, r)
+	const first = `#backends li:first-child`
+	p.await(`document.querySelector("` + first + ` .drain")?.textContent === "Drain…"`)
+	p.click(first + " .drain")
+	p.await(`document.activeElement.textContent === "Cancel" && document.querySelector("#confirm-title").textContent === "Drain origin-a?"`)
+	p.press(kb.Escape)
+	p.await(`!document.querySelector("dialog").open`)
+	p.click(first + " .drain")
+	p.click("dialog .danger")
+	p.await(`document.activeElement.id === "token" && document.querySelector(".problem").textContent === "The relay wants its token for this."`)
+	p.typeToken("wrong")
+	p.await(`document.querySelector(".problem").textContent === "The relay does not take this token."`)
+	r.change(func() {
+		if len(r.drained) > 0 {
+			t.Errorf("drained without the token: %q", r.drained)
+		}
+	})
+	p.typeToken("secret")
+	p.await(`!document.querySelector("dialog").open && document.querySelector("` + first + ` .health").textContent === "draining" && document.querySelector("` + first + ` .drain").textContent === "Undrain…"`)
+	p.picture("drained")
+	// The login is remembered.
+	p.click(first + " .drain")
+	p.await(`document.querySelector("#confirm-title").textContent === "Give origin-a new streams again?"`)
+	p.click("dialog .danger")
+	p.await(`!document.querySelector("dialog").open && document.querySelector("` + first + ` .health").textContent === "alive"`)
+	r.change(func() {
+		if want := []string{"origin-a drain", "origin-a undrain"}; !slices.Equal(r.drained, want) {
+			t.Errorf("asked for %q, want %q", r.drained, want)
+		}
+		r.failing = "shutting down"
+	})
+	p.click(first + " .drain")
+	p.click("dialog .danger")
+	p.await(`document.querySelector("dialog").open && document.querySelector(".problem").textContent === "shutting down"`)
+}
+
 // What turns the direction of writing, or cannot be seen, is shown as bytes,
 // whoever put it there.
 func TestHostileTextIsShownAsBytes(t *testing.T) {

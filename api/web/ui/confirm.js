@@ -1,37 +1,41 @@
-// The dialog that closes a session. It asks for confirmation, and for the token if the
-// relay needs one.
+// The dialog that asks for confirmation before something is changed, and for the token if
+// the relay needs one. The page has one.
 
 import { el, setAttribute, setText } from "./dom.js";
 import * as relay from "./relay.js";
 
-export class Closing {
+export class Confirmation {
   constructor() {
+    this.title = el("h2", { id: "confirm-title" });
     this.text = el("p");
     this.said = el("p.problem", { role: "alert", hidden: true });
     this.token = el("input", { type: "password", id: "token", autocomplete: "off", spellcheck: "false" });
     this.asked = el("div.field", { hidden: true }, el("label", { for: "token" }, "Token (--register-token)"), this.token);
-    this.no = el("button.plain", { type: "button", onclick: () => this.dialog.close() }, "Keep it");
-    this.yes = el("button.danger", { type: "button", onclick: () => this.close() }, "Close session");
-    this.token.addEventListener("keydown", (event) => { if (event.key === "Enter") this.close(); });
-    this.dialog = el("dialog", { "aria-labelledby": "closing-title" },
-      el("h2", { id: "closing-title" }, "Close this session?"), this.text, this.asked, this.said, el("div.buttons", {}, this.no, this.yes));
+    this.no = el("button.plain", { type: "button", onclick: () => this.dialog.close() });
+    this.yes = el("button.danger", { type: "button", onclick: () => this.confirm() });
+    this.token.addEventListener("keydown", (event) => { if (event.key === "Enter") this.confirm(); });
+    this.dialog = el("dialog", { "aria-labelledby": "confirm-title" },
+      this.title, this.text, this.asked, this.said, el("div.buttons", {}, this.no, this.yes));
     document.body.append(this.dialog);
   }
 
-  // ask opens the dialog; done() is called when the session is closed.
-  ask(session, done) {
-    this.session = session;
-    this.done = done;
-    setText(this.text, `The ${session.role} at ${session.caller} and the backend get a SHUTDOWN. Most callers connect again at once.`);
+  // ask opens the dialog. The question has its texts {title, text, no, yes}, call(), which
+  // makes the change, done(), which is called after it, and gone, the meaning of a 404.
+  ask(question) {
+    this.question = question;
+    setText(this.title, question.title);
+    setText(this.text, question.text);
+    setText(this.no, question.no);
+    setText(this.yes, question.yes);
     this.problem("");
     setAttribute(this.asked, "hidden", true);
     this.dialog.showModal();
     this.no.focus();
   }
 
-  // gone closes the dialog, because the session has ended or the page shows another one.
-  // The session may have been closed by a call whose answer was lost.
-  gone() {
+  // withdraw closes the dialog, because its object is gone or the page shows another one.
+  // The change may have been made by a call whose answer was lost.
+  withdraw() {
     if (this.dialog.open) this.dialog.close();
   }
 
@@ -40,19 +44,19 @@ export class Closing {
     setAttribute(this.said, "hidden", text === "");
   }
 
-  // close makes one call at a time: Enter may be pressed again before the answer.
-  async close() {
+  // confirm makes one call at a time: Enter may be pressed again before the answer.
+  async confirm() {
     if (this.yes.disabled) return;
-    const { session, done } = this;
+    const { question } = this;
     const token = this.token.value;
     this.yes.disabled = true;
     try {
       if (!this.asked.hidden) await relay.login(token);
-      await relay.closeSession(session.id);
-      if (session === this.session) this.gone();
-      done();
+      await question.call();
+      if (question === this.question) this.withdraw();
+      question.done();
     } catch (error) {
-      if (session === this.session && this.dialog.open) this.failed(error, token);
+      if (question === this.question && this.dialog.open) this.failed(error, token);
     } finally {
       this.yes.disabled = false;
     }
@@ -71,10 +75,6 @@ export class Closing {
       else this.token.focus();
       return;
     }
-    if (error.status === 404) {
-      this.problem("The session has ended already.");
-      return;
-    }
-    this.problem(error.message);
+    this.problem(error.status === 404 ? this.question.gone : error.message);
   }
 }
