@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"srtrelay/api/answer"
 )
@@ -103,4 +104,19 @@ func TestEventFeed(t *testing.T) {
 	read[int](p, fmt.Sprintf(`location.hash = "#/stream/%s"; 1`, key))
 	p.await(`document.querySelectorAll("#stream-events .event").length === 3`)
 	p.clean()
+}
+
+// Two events of one second, and of two days, can be told apart.
+func TestEventsHaveTheirTime(t *testing.T) {
+	r := startRelay(t, 1)
+	at := time.Date(2026, 5, 4, 12, 0, 5, 0, time.Local)
+	r.tell(answer.Event{Kind: "rules-changed", Time: at.AddDate(0, 0, -1)})
+	r.tell(answer.Event{Kind: "rules-changed", Time: at.Add(7 * time.Millisecond)})
+	r.tell(answer.Event{Kind: "rules-changed", Time: at.Add(251 * time.Millisecond)})
+	p := overview(t, r)
+	p.await(`document.querySelectorAll("#events .event").length === 3`)
+	want := []string{"2026-05-04", "12:00:05.251", "12:00:05.007", "2026-05-03", "12:00:05.000"}
+	if got := p.texts("#events .day, #events time"); !slices.Equal(got, want) {
+		t.Errorf("times %q, want %q", got, want)
+	}
 }

@@ -29,13 +29,13 @@ func tellSome(r *fakeRelay) {
 	}
 }
 
-// The page as it looks, light and dark, wide and on a phone. What it looks like
+// The page as it looks, light and dark, at four widths. What it looks like
 // is for eyes; that nothing overflows, shifts or is refused is tested.
 func TestLooks(t *testing.T) {
 	for _, screen := range []struct {
 		name          string
 		width, height int64
-	}{{"desktop", 1440, 900}, {"phone", 390, 844}} {
+	}{{"desktop", 1440, 900}, {"laptop", 1024, 768}, {"tablet", 800, 1100}, {"phone", 390, 844}} {
 		for _, scheme := range []string{"light", "dark"} {
 			t.Run(screen.name+"-"+scheme, func(t *testing.T) {
 				r := startRelay(t, 48)

@@ -1,7 +1,7 @@
 // A list of events, the newest first, with a filter by kind.
 
 import { el, keyed, setAttribute, setText } from "./dom.js";
-import { clock, count, duration, moment } from "./numbers.js";
+import { clock, count, day, duration, moment } from "./numbers.js";
 import { keyText, sessionLink, streamLink } from "./route.js";
 
 // The most elements in the document; the feed keeps more events, for filters.
@@ -26,9 +26,10 @@ export class EventList {
     this.all = [];
     this.chips = el("div.chips", { role: "group", "aria-label": "Kinds of events" }, ...groups.map((g) =>
       el("button.chip", { type: "button", "aria-pressed": "true", title: g.title, "data-kind": g.name, onclick: (event) => this.toggle(g.name, event.currentTarget) }, g.name)));
-    this.list = el("ol.events", { role: "log", "aria-live": "off", tabindex: "0", "aria-label": "Events" });
+    this.list = el("ol");
+    this.log = el("div.events", { role: "log", "aria-live": "off", tabindex: "0", "aria-label": "Events" }, this.list);
     this.none = el("p.empty", {}, "Nothing has happened lately.");
-    host.append(this.chips, this.list, this.none);
+    host.append(this.chips, this.log, this.none);
   }
 
   toggle(name, chip) {
@@ -44,9 +45,17 @@ export class EventList {
 
   draw() {
     const list = [];
+    let events = 0;
+    let date = "";
     for (const event of this.all) {
-      if (list.length === shown) break;
-      if (this.of(event) && !this.off.has(groupOf.get(event.kind))) list.push(event);
+      if (events === shown) break;
+      if (!this.of(event) || this.off.has(groupOf.get(event.kind))) continue;
+      if (day(event.time) !== date) {
+        date = day(event.time);
+        list.push({ date });
+      }
+      list.push(event);
+      events++;
     }
     setAttribute(this.none, "hidden", list.length > 0);
     setText(this.none, this.off.size > 0 ? "No event of these kinds." : "Nothing has happened lately.");
@@ -61,15 +70,17 @@ const causes = { caller: "by the caller", backend: "by the backend" };
 let unnamed = 0;
 const names = new WeakMap();
 function identity(event) {
+  if (event.date) return event.date;
   if (!names.has(event)) names.set(event, ++unnamed);
   return names.get(event);
 }
 
 function entry(event) {
+  if (event.date) return el("li.day", {}, event.date);
   const [what, detail] = describe(event);
   const link = event.session && event.kind === "session-begun" ? sessionLink(event.session) : null;
   return el("li.event", { "data-group": groupOf.get(event.kind) ?? "relay", "data-kind": event.kind, title: full(event) },
-    el("time", { datetime: event.time, title: moment(event.time) }, clock(event.time)),
+    el("time", { datetime: event.time, title: moment(event.time) }, clock(event.time, true)),
     el("span.dot", { "aria-hidden": "true" }),
     el("span.said", {}, link ? el("a", { href: link }, what) : el("b", {}, what),
       event.stream !== undefined ? el("a.of", { href: streamLink(event.stream) }, keyText(event.stream)) : null,

@@ -74,14 +74,18 @@ export function duration(seconds) {
 
 const two = (n) => String(n).padStart(2, "0");
 
-export function clock(text) {
+// clock returns the time of day. With millis it has milliseconds: many events happen within
+// one second.
+export function clock(text, millis = false) {
   const at = new Date(text);
   if (Number.isNaN(at.getTime())) return unknown;
-  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  return `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}${millis ? `.${String(at.getMilliseconds()).padStart(3, "0")}` : ""}`;
 }
 
-export function moment(text) {
+export function day(text) {
   const at = new Date(text);
   if (!text || Number.isNaN(at.getTime()) || at.getFullYear() < 1971) return unknown;
-  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock(text)}`;
+  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
 }
+
+export const moment = (text) => (day(text) === unknown ? unknown : `${day(text)} ${clock(text)}`);

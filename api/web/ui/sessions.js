@@ -1,6 +1,6 @@
 // The table of one stream's sessions, which may be a thousand.
 
-import { el, setAttribute, setStyle, setText } from "./dom.js";
+import { address, el, setAddress, setAttribute, setStyle, setText } from "./dom.js";
 import { Grid } from "./grid.js";
 import { bitrate, count, duration, millis, percent } from "./numbers.js";
 import { sessionLink } from "./route.js";
@@ -60,7 +60,7 @@ export class SessionTable {
 
 function make(row) {
   const role = el("span.role");
-  const link = el("a.key", { tabindex: "-1" });
+  const link = el("a.key.address", { tabindex: "-1" }, ...address());
   const cells = columns.slice(1).map((c) => el(`div.cell.${c.className}`));
   const caller = el("span.a");
   const backend = el("span.b");
@@ -74,7 +74,7 @@ function fill(p, s) {
   const way = mediaWay(s);
   setText(p.role, s.role);
   setAttribute(p.role, "data-role", s.role);
-  setText(p.link, s.caller);
+  setAddress(p.link, s.caller);
   setAttribute(p.link, "href", sessionLink(s.id));
   setAttribute(p.link, "title", `Session ${s.id}, ${s.state}, of ${s.caller}`);
   setText(p.age, s.state === "established" ? duration(s.age_seconds) : s.state);

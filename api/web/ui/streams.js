@@ -2,7 +2,7 @@
 // rows, with a minute of their history, so that ten thousand streams cost no more than
 // fifty.
 
-import { byID, el, setAttribute, setText } from "./dom.js";
+import { address, byID, el, setAddress, setAttribute, setText } from "./dom.js";
 import { Grid } from "./grid.js";
 import { bitrate, count, counted, millis, percent } from "./numbers.js";
 import * as relay from "./relay.js";
@@ -137,7 +137,7 @@ function pair(className, first, second) {
 function make(row) {
   const link = el("a.key", { tabindex: "-1" });
   const lock = el("span.lock", { title: "Encrypted", hidden: true }, "AES");
-  const backend = el("div.cell.c-backend");
+  const backend = el("div.cell.c-backend.address", {}, ...address());
   const sessions = el("div.cell.c-sessions");
   const rate = pair("c-bitrate", "in", "out");
   const rtt = pair("c-rtt", "caller", "backend");
@@ -151,7 +151,7 @@ function fill(parts, s) {
   setAttribute(parts.link, "href", streamLink(s.key));
   setAttribute(parts.link, "title", s.key);
   setAttribute(parts.lock, "hidden", !s.encrypted);
-  setText(parts.backend, s.backend.id);
+  setAddress(parts.backend, s.backend.id);
   setAttribute(parts.backend, "title", `${s.backend.id} at ${s.backend.address}`);
   setText(parts.sessions, count(s.sessions));
   setAttribute(parts.sessions, "title", `${counted(s.publishers, "publisher")}, ${counted(s.players, "player")}`);
