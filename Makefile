@@ -52,6 +52,10 @@ chart: ## make the manifests in deploy/kubernetes from the Helm chart, and check
 	$(GO) -C scripts/chart run .
 	$(GO) -C scripts/chart test -pgo=off .
 
+generate: ## compile the kernel path's BPF program again; nobody else needs clang
+	@./scripts/setup.sh generate
+	$(GO) generate ./shard/kernelpath
+
 # -pgo=off, here and for tests: with the profile the go command compiles every
 # package below cmd/srtrelay a second time.
 lint:

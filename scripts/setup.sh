@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the packages that `make test` needs, on systems with apt. With the
-# argument "demo", "bench", "dist" or "stress" it installs only what `make demo`,
-# `make bench`, `make dist`, or `make hostile` and `make soak` need.
+# argument "demo", "bench", "dist", "generate" or "stress" it installs only what
+# `make demo`, `make bench`, `make dist`, `make generate`, or `make hostile` and
+# `make soak` need.
 # Installed tools are left alone. If it cannot install a package it says so and
 # exits with 0, because tests skip what they cannot run; with
 # SRTRELAY_REQUIRE_ALL set it exits with 1.
@@ -21,9 +22,9 @@ need() { # package, a command or file in it
 	esac
 }
 case "${1:-tests}" in
-tests | bench | demo | dist | stress) ;;
+tests | bench | demo | dist | generate | stress) ;;
 *)
-	echo "setup: $1: unknown argument; use none, bench, demo, dist or stress" >&2
+	echo "setup: $1: unknown argument; use none, bench, demo, dist, generate or stress" >&2
 	exit 2
 	;;
 esac
@@ -53,6 +54,12 @@ need_demo() {
 need_dist() {
 	need lintian lintian
 	need debootstrap debootstrap
+}
+# For the kernel path's program. The objects in the repository are of clang 14.
+need_generate() {
+	need clang-14 clang-14
+	need llvm-14 llvm-strip-14
+	need libbpf-dev /usr/include/bpf/bpf_helpers.h
 }
 need_stress() {
 	need iproute2 ip
