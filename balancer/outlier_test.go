@@ -113,7 +113,7 @@ func TestEjectedBackendReturnsByDegrees(t *testing.T) {
 		t.Errorf("%d of 10 new streams, though it is one of the others again", len(got))
 	}
 	if !w.HasSessions(AffinityKey{Stream: w.keyOf(running[0])}, bad) {
-		t.Error("a session that ran through it all is off the books")
+		t.Error("a session that ran all the time is not counted any more")
 	}
 }
 
@@ -127,9 +127,8 @@ func (w *world) keyOf(t backend.Target) string {
 	return h.stream.key.Stream
 }
 
-// A returning backend that fails a caller who then lives elsewhere is ejected
-// again, for longer. One that fails a caller of whom nothing more is heard
-// waits for a moment.
+// A returning backend that fails a caller which then lives elsewhere is ejected
+// again, for longer. One that fails a caller that does not come back waits for a moment.
 func TestReturningBackendThatFailsIsEjectedAgain(t *testing.T) {
 	w := newWorld(t, 5, PolicyHash, nil)
 	w.eject()

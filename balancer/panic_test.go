@@ -41,8 +41,8 @@ func panics(s *supervise.Supervisor, task string) uint64 {
 	return 0
 }
 
-// A balancer that panics fails the caller it was asked for, who is told, and
-// nobody else: more often than there are workers, too.
+// If the balancer panics, only the caller of that pick gets an error, also if it panics more
+// often than there are workers.
 func TestPanicOfAPick(t *testing.T) {
 	b, s := faulty{newSlow(nil)}, supervisor()
 	r := NewResolver(b, func(backend.ID, bool) { panic("lost") }, nil, s)
@@ -72,8 +72,7 @@ func TestPanicOfAPick(t *testing.T) {
 	}
 }
 
-// The books are as they were after a panic in the midst of a pick: no lock is
-// held, and no session counted.
+// After a panic during a pick no lock is held and no session is counted.
 func TestPanicUnderTheLock(t *testing.T) {
 	reg := backend.NewRegistry()
 	reg.Put(backend.Backend{ID: "a", Addr: netip.MustParseAddrPort("10.0.0.1:1"), Weight: 1})

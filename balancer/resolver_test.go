@@ -98,7 +98,7 @@ func TestResolve(t *testing.T) {
 	}
 }
 
-// Nobody is there any more for the answer: the lease goes back.
+// If the answer is refused, the lease is released.
 func TestRefusedAnswerReleasesItsLease(t *testing.T) {
 	b := newSlow(nil)
 	r := NewResolver(b, func(backend.ID, bool) {}, nil, nil)
@@ -214,8 +214,7 @@ func TestSlowPickDoesNotBlockReleases(t *testing.T) {
 	}
 }
 
-// A pick that takes too long ends by its context, in time for the caller to
-// hear of it.
+// A pick that takes too long ends by its context, in time to reject the caller.
 func TestPickHasADeadline(t *testing.T) {
 	deadlines := make(chan time.Duration, 1)
 	r := NewResolver(probe(func(ctx context.Context) {

@@ -188,8 +188,8 @@ func TestOneBadBackendLosesFewCallers(t *testing.T) {
 	for _, p := range policies {
 		for name, bad := range map[string]conduct{"rejects": rejects, "closes": closes, "hangs": hangs} {
 			for network, from := range map[string]func(int) netip.AddrPort{"one": oneNetwork, "many": networks} {
-				// Of a network that nothing else is known of, each caller's own
-				// next try is what tells its backend from its hook.
+				// In a network without other sessions, only the retry of each caller
+				// shows whether the backend or the hook failed it.
 				over := 4 * time.Second
 				if network == "many" {
 					over = 20 * time.Second
@@ -226,10 +226,9 @@ func TestOneBadBackendLosesFewCallers(t *testing.T) {
 	}
 }
 
-// Callers that a hook denies fail everywhere alike. Whoever sends them, of one
-// network, of a few or of the honest ones' own, with keys that all rank one
-// backend highest, and whether each tries again or not, has no backend ejected
-// or avoided.
+// Callers that a hook denies fail at every backend. They eject no backend and have none
+// avoided, whether they come from one network, a few, or that of the honest callers, with
+// keys that all rank one backend highest, and with or without retries.
 func TestDeniedCallersEjectNobody(t *testing.T) {
 	few := func(i int) netip.AddrPort { return networks(60000 + i%5) }
 	for _, p := range policies {

@@ -33,8 +33,8 @@ func TestMain(m *testing.M) {
 // testVersion is the version of a testShell.
 const testVersion = "v0.1.0-test"
 
-// testShell is a shell whose output can be read; serve gets the Config and
-// tells how the relay ended.
+// testShell is a shell whose output can be read; serve gets the Config and returns how the
+// relay ended.
 func testShell(serve func(config.Config) (started bool, err error)) (s *Shell, stdout, stderr *bytes.Buffer, signals chan os.Signal) {
 	stdout, stderr, signals = &bytes.Buffer{}, &bytes.Buffer{}, make(chan os.Signal, 3)
 	return &Shell{

@@ -269,8 +269,8 @@ func TestRemoteAPI(t *testing.T) {
 	}
 }
 
-// SRS's proxy takes a port alone for all interfaces; here it is loopback, which
-// whoever moves from it is told.
+// SRS's proxy reads a port alone as all interfaces. Here it means loopback, and a warning
+// tells operators who come from the proxy.
 func TestProxyAPIIsOnLoopback(t *testing.T) {
 	for text, warnings := range map[string]int{"12025": 1, "localhost:12025": 1, "127.0.0.1:12025": 0} {
 		c := mustLoad(t, source{args: "--backend a:1", env: map[string]string{"PROXY_SYSTEM_API": text}})

@@ -25,15 +25,14 @@ var (
 	backend6 = netip.MustParseAddr("2001:db8:5::5")
 )
 
-// leg is a leg with what a test says to it.
+// leg is a BackendLeg with the datagrams of a test.
 type leg struct {
 	*testing.T
 	x BackendLeg
 	r *Replay
 }
 
-// replay returns what the leg has to hand over, which stays open to be
-// told more.
+// replay returns the leg's Replay, which stays open.
 func (l *leg) replay() *Replay {
 	if l.r == nil {
 		l.r = &Replay{answer: l.x.response, stampedAt: l.x.answeredAt, retries: l.x.retries}
@@ -292,8 +291,8 @@ func TestResponses(t *testing.T) {
 }
 
 // A backend that has rejected the caller is asked no more, also when a stall
-// has moved the deadline on. If nobody else is found, the caller is told at the
-// deadline what that backend said, while it still waits.
+// has moved the deadline. If there is no other backend, the caller gets that backend's code
+// at the deadline, while it still waits.
 func TestRefusingBackendIsAskedNoMore(t *testing.T) {
 	const stalled = 400 * time.Millisecond
 	l := open(t)

@@ -63,7 +63,7 @@ func TestBackendChanges(t *testing.T) {
 	}
 }
 
-// What was there before is no news, and a change is told once.
+// Backends that were there before make no event, and a change makes one.
 func TestChangesAreToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := backend.NewRegistry()

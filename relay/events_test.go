@@ -48,8 +48,7 @@ func feedText(t *testing.T, f *api.Feed) string {
 	return text.String()
 }
 
-// Whoever provokes rejections must not fill the disk, nor the feed; the
-// metrics count them all.
+// Many rejections must not fill the disk or the feed; the metrics count them all.
 func TestRejectionsAreBounded(t *testing.T) {
 	var out bytes.Buffer
 	sinks := newEventSinks()

@@ -47,7 +47,7 @@ func TestHeapIsTrimmedAfterABurst(t *testing.T) {
 	}
 }
 
-// garbage is on the heap, for whoever sees the package may look at it.
+// garbage is on the heap, because it is a variable of the package.
 var garbage []byte
 
 func TestTrimHeap(t *testing.T) {

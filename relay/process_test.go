@@ -36,7 +36,7 @@ func TestSignals(t *testing.T) {
 	}
 }
 
-// A failure to start is told apart from one later, also if it is wrapped.
+// A failure to start is distinguished from a later one, also if it is wrapped.
 func TestFailureToStart(t *testing.T) {
 	boom := errors.New("boom")
 	for _, c := range []struct {
@@ -96,8 +96,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// A relay that hangs while it stops is ended by the third signal, as by a
-// signal that nobody handles.
+// The third signal ends a relay that hangs while it stops, as a signal without a handler
+// does.
 func TestThirdSignalEndsAHangingRelay(t *testing.T) {
 	command := clocale.Command(os.Args[0])
 	command.Env = append(command.Env, hangs+"=1")

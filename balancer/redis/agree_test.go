@@ -114,7 +114,7 @@ func TestTriedBackendIsReplaced(t *testing.T) {
 	if got := b.stream("k"); next.ID == silent.ID || got.ID != next.ID {
 		t.Errorf("silent %s, next %s, for the other relay %s", silent.ID, next.ID, got.ID)
 	}
-	// With a session of somebody else there only the one caller goes on.
+	// If another caller has a session there, only this caller goes elsewhere.
 	a.Report(backend.Outcome{Lease: next.Lease, Fate: backend.FateBegan})
 	lone := a.ask(backend.Query{Key: "k", Tried: [2]backend.ID{next.ID}})
 	if got := s.Get(t.Context(), "srs-proxy-url:k").Val(); lone.ID == next.ID || got != serverKey(staticPrefix+next.ID) {

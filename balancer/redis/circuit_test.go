@@ -45,8 +45,8 @@ func TestFlappingRedis(t *testing.T) {
 		t.Errorf("a minute is told in %d and %d lines", n, m)
 	}
 
-	// One that stays away is told in the end, and an outage after a quiet time
-	// at once; then Redis is looked for at once, too.
+	// A long outage is logged in the end, and one after a quiet time at once; then Redis
+	// is tried at once, too.
 	n, m := log.count("shared state away"), log.count("shared state in use")
 	c.open(slow)
 	for range 12 {

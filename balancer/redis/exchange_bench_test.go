@@ -82,7 +82,7 @@ func ownCPU(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// redisStat is a number that a server tells of itself.
+// redisStat returns a number of a server's INFO.
 func redisStat(b *testing.B, s *server, section, name string) (n float64) {
 	for line := range strings.Lines(s.Info(b.Context(), section).Val()) {
 		if _, err := fmt.Sscanf(line, name+":%f", &n); err == nil {

@@ -71,8 +71,8 @@ func TestFloodOfEntriesIsBounded(t *testing.T) {
 	}
 }
 
-// Values of 10 MB, of other types, and that are no JSON, wherever the relay
-// reads: each costs little, and one line tells of it.
+// Values of 10 MB, of other types, and that are not JSON, at every key that the relay reads:
+// each costs little, and one line is logged.
 func TestRedisThatLies(t *testing.T) {
 	s := startRedis(t)
 	long := strings.Repeat("x", 10<<20)

@@ -25,8 +25,8 @@ func (r *relay) publishers(n int) (at []backend.ID) {
 	return at
 }
 
-// told waits until a relay knows n live bindings.
-func (r *relay) told(n int) {
+// awaitLive waits until a relay knows n live bindings.
+func (r *relay) awaitLive(n int) {
 	r.Helper()
 	until(r.T, fmt.Sprintf("%d live bindings to be known", n), func() bool { return r.announcer.live.len() == n })
 }
@@ -59,8 +59,8 @@ func TestPlayersMeetTheirPublisherWhileRedisIsAway(t *testing.T) {
 			s, servers := start(t)
 			a, b := openWith(t, 2, servers).ready(), openWith(t, 2, servers).ready()
 			published := a.publishers(40)
-			b.told(40)
-			a.told(40)
+			b.awaitLive(40)
+			a.awaitLive(40)
 			s.kill()
 			a.away()
 			b.away()
@@ -80,10 +80,10 @@ func TestLateRelayKnowsLiveBindings(t *testing.T) {
 	s := startRedis(t)
 	a := openWith(t, 3, at(s.addr)).ready()
 	published := a.publishers(30)
-	a.told(30)
+	a.awaitLive(30)
 	wire := newLink(t, s.addr)
 	b := openWith(t, 3, at(wire.addr())).ready()
-	b.told(30)
+	b.awaitLive(30)
 	wire.set(true)
 	b.away()
 	if n := b.met(published); n != 30 {
@@ -97,7 +97,7 @@ func TestExchangeBeginsAnew(t *testing.T) {
 	s := startRedis(t)
 	a, b := openWith(t, 3, at(s.addr)).ready(), openWith(t, 3, at(s.addr)).ready()
 	a.publishers(3)
-	b.told(3)
+	b.awaitLive(3)
 	s.kill()
 	a.away()
 	b.away()
@@ -105,11 +105,11 @@ func TestExchangeBeginsAnew(t *testing.T) {
 	a.ready()
 	b.ready()
 	a.publishers(5)
-	b.told(5)
+	b.awaitLive(5)
 	last := "18446744073709551615-18446744073709551615"
 	must(t, s.XAdd(t.Context(), &goredis.XAddArgs{Stream: liveKey, ID: last, Values: []any{"x", "y"}}).Err())
 	a.publishers(6)
-	b.told(6)
+	b.awaitLive(6)
 	if ok, _, detail := a.State(); !ok {
 		t.Errorf("counts as an outage: %s", detail)
 	}
@@ -120,7 +120,7 @@ func TestOwnSessionsBeforeAnnounced(t *testing.T) {
 	s := startRedis(t)
 	r := openWith(t, 2, at(s.addr)).ready()
 	own := r.publishers(1)[0]
-	r.told(1)
+	r.awaitLive(1)
 	other := static(0).ID
 	if own == other {
 		other = static(1).ID
@@ -200,14 +200,14 @@ func TestEndedBindingIsForgotten(t *testing.T) {
 	a, b := openWith(t, 2, at(s.addr)).ready(), openWith(t, 2, at(s.addr)).ready()
 	lease := a.stream("k").Lease
 	a.Report(backend.Outcome{Lease: lease, Fate: backend.FateBegan})
-	a.told(1)
-	b.told(1)
+	a.awaitLive(1)
+	b.awaitLive(1)
 	a.Release(lease)
 	for _, r := range []*relay{a, b} {
 		for range liveRounds + sweepRounds { // rounds that nobody announces it in
 			r.announcer.live.advance()
 		}
-		r.told(0)
+		r.awaitLive(0)
 	}
 }
 
@@ -217,7 +217,7 @@ func TestUnprovenBindingIsNotAnnounced(t *testing.T) {
 	r := openWith(t, 2, at(s.addr)).ready()
 	r.stream("never")
 	r.publishers(1)
-	r.told(1)
+	r.awaitLive(1)
 	if _, ok := r.announcer.live.find(balancer.AffinityKey{Stream: "never"}); ok {
 		t.Error("it was announced")
 	}
@@ -249,15 +249,15 @@ func TestRedisThatRefusesTheExchange(t *testing.T) {
 	}
 }
 
-// 300,000 bindings of a relay that lies, 10 MB values, keys that are no UTF-8,
-// unknown servers and nonsense: what is kept is bounded, what was known stays,
-// a round reads its share, and one line tells of it.
+// 300,000 false bindings, values of 10 MB, keys that are not UTF-8, unknown servers and
+// garbage: what is kept is bounded, what was known stays, a round reads its share, and one
+// line is logged.
 func TestFloodOfBindingsIsBounded(t *testing.T) {
 	s := startRedis(t)
 	server := serverKey(staticPrefix + static(0).ID)
 	a, b := openWith(t, 2, at(s.addr)).ready(), openWith(t, 2, at(s.addr)).ready()
 	published := a.publishers(20)
-	b.told(20)
+	b.awaitLive(20)
 	add := func(p goredis.Pipeliner, text any) {
 		p.XAdd(context.Background(), &goredis.XAddArgs{Stream: liveKey, Values: []any{liveField, text}})
 	}
@@ -328,7 +328,7 @@ func TestSentinelFailover(t *testing.T) {
 	servers := Servers{Mode: "sentinel", Addrs: []string{sentinel}, Master: "mymaster"}
 	a, b := openWith(t, 3, servers).ready(), openWith(t, 3, servers).ready()
 	published := a.publishers(20)
-	b.told(20)
+	b.awaitLive(20)
 	until(t, "the replica to have it all", func() bool {
 		return master.DBSize(t.Context()).Val() == replica.DBSize(t.Context()).Val()
 	})

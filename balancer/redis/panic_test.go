@@ -14,8 +14,8 @@ import (
 	"srtrelay/internal/supervise"
 )
 
-// hostile is a log that panics at its first lines about Redis, with a lock
-// held by whoever logs.
+// hostile is a log that panics at its first lines about Redis, while the goroutine that logs
+// holds a lock.
 type hostile struct {
 	slog.Handler
 	left *atomic.Int32

@@ -152,7 +152,7 @@ func startSentinel(t *testing.T, s *server, master string, settings ...string) s
 	return net.JoinHostPort("127.0.0.1", own)
 }
 
-// until waits for what no channel tells.
+// until polls a condition until it holds.
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)

@@ -20,8 +20,8 @@ func feedHeader(w http.ResponseWriter) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// A relay that goes away is asked again for what came since, with growing
-// waits, and whoever follows is told.
+// If the relay goes away, Follow asks again for the events since, with growing waits, and
+// reports that it was away.
 func TestFollowReconnects(t *testing.T) {
 	var calls atomic.Int32
 	var queries []string

@@ -47,7 +47,7 @@ func allShown(t *testing.T) shown {
 	return all
 }
 
-// wrong says what of an expression no relay would answer, "" for nothing.
+// wrong returns the part of an expression that no relay exports, "" for none.
 func (s shown) wrong(expr string) string {
 	e, err := metricsql.Parse(strings.ReplaceAll(expr, "$__rate_interval", "5m"))
 	if err != nil {

@@ -7,8 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Ours tells what prometheus's own would, values on a bound and beyond all
-// included.
+// The histogram equals prometheus's own, also for values on a bound and beyond all bounds.
 func TestHistogramIsPrometheus(t *testing.T) {
 	bounds := []float64{0, .5, 1, 2}
 	theirs := prometheus.NewHistogram(prometheus.HistogramOpts{Name: "srtrelay_x", Help: "x", Buckets: bounds})

@@ -33,7 +33,7 @@ func (f *fragile) ObserveLoss(_ string, ratios ...float64) {
 }
 
 // A panic while samples are taken costs a sample: nothing stays locked, and
-// what was gathered for the observer is not told twice.
+// what was collected for the observer is not passed on twice.
 func TestPanicOfAnObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)

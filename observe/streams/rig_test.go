@@ -118,7 +118,7 @@ func flow(v *shard.View, way telemetry.Way, packets uint64) {
 	v.Ways[way].Bytes += packets * 1316
 }
 
-// pass lets a second go by, in which the sessions told carried media.
+// pass lets a second pass, in which the given sessions carried media.
 func (r *rig) pass(active ...*shard.View) {
 	r.t.Helper()
 	r.now = r.now.Add(step)

@@ -263,7 +263,7 @@ func TestOneWalkForAll(t *testing.T) {
 	})
 }
 
-// Whoever cannot wait goes, and a failure is not kept.
+// A caller whose context ends stops waiting, and a failure is not cached.
 func TestAskingInVain(t *testing.T) {
 	r := newRig(t)
 	r.add(1, "live/a", true)

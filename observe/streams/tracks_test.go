@@ -54,7 +54,7 @@ func TestTracks(t *testing.T) {
 	}
 }
 
-// Nobody has the zero ID, so that a place that nobody uses is nobody's.
+// No session has the zero ID, so that an unused track belongs to none.
 func TestNobodysTrack(t *testing.T) {
 	var ts tracks
 	ts.add(shard.SessionID{Index: 1, Gen: 1})
