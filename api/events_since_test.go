@@ -41,9 +41,9 @@ func TestPastEvents(t *testing.T) {
 			"since=0s":  "",
 			"since=99h": "a b c",
 			"since=" + began.Add(time.Minute).UTC().Format(time.RFC3339): "b c",
-			"since=3m&stream=live/x":                                     "a c",
-			"since=3m&kind=backend-gone":                                 "",
-			"after=0":                                                    "a b c",
+			"since=3m&stream=live/x":     "a c",
+			"since=3m&kind=backend-gone": "",
+			"after=0":                    "a b c",
 		} {
 			got, kept := ask(query)
 			if got != want || kept != began.UTC().Format(time.RFC3339Nano) {

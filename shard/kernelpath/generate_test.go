@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"srtrelay/internal/clocale"
 )
 
 // The objects in the repository are those of the source. Where clang is installed ("make
@@ -24,8 +26,8 @@ func TestObjectsAreOfThisSource(t *testing.T) {
 	_, command, _ := strings.Cut(string(source), "//go:generate ")
 	args := strings.Fields(command)
 	dir := t.TempDir()
-	c := exec.Command(args[0], append([]string{"tool", "bpf2go", "-output-dir", dir}, args[3:]...)...)
-	c.Env = append(os.Environ(), "GOPACKAGE=kernelpath")
+	c := clocale.Command(args[0], append([]string{"tool", "bpf2go", "-output-dir", dir}, args[3:]...)...)
+	c.Env = clocale.Environ("GOPACKAGE=kernelpath")
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
