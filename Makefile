@@ -89,7 +89,7 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 	done
 	@echo 'fuzz: passed'
 
-bench: build ## measure the relay beside nginx, nftables and others; needs root, takes half an hour; ARGS="-quick" ten
+bench: build ## measure the relay beside nginx, nftables and others; needs root, takes an hour; ARGS="-quick" 12 minutes
 	@./scripts/setup.sh bench
 	$(GO) run ./bench $(ARGS)
 

@@ -71,7 +71,8 @@ Flags:
   -only LIST          scenarios to run, comma-separated (default all)
   -peers LIST         peers that take part (default all)
   -rounds N           rounds (default 5; some scenarios take fewer)
-  -quick              one round of short windows: under four minutes, rough figures
+  -quick              one round of short windows and fewer peers: 12 minutes, rough
+                      figures
   -window TIME        length of a measured window (default 3s)
   -rate N             data datagrams per second, where a scenario does not vary or
                       search them (default 60000, libsrt 20000)

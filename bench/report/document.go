@@ -104,6 +104,7 @@ type Memory struct {
 	EmptyPSS   uint64  `json:"empty_pss"`
 	PerSession float64 `json:"per_session"`
 	FDs        int     `json:"fds"`
+	Maps       uint64  `json:"bpf_maps,omitempty"` // the kernel's, of the process's BPF maps
 }
 
 // Verdict compares a figure with its limit.

@@ -251,7 +251,7 @@ func sessionsTable(d Document) table {
 func memoryTable(d Document) table {
 	t := table{
 		scenario: "memory", title: "Memory of idle sessions",
-		head: []string{"peer", "sessions", "bytes each (RSS)", "RSS, MiB", "empty, MiB", "PSS, MiB", "empty, MiB", "open files"},
+		head: []string{"peer", "sessions", "bytes each (RSS)", "RSS, MiB", "empty, MiB", "PSS, MiB", "empty, MiB", "BPF maps, MiB", "open files"},
 	}
 	mib := func(n uint64) string { return fmt.Sprintf("%.1f", float64(n)/(1<<20)) }
 	for _, g := range groups(d, "memory") {
@@ -260,7 +260,7 @@ func memoryTable(d Document) table {
 			continue
 		}
 		t.rows = append(t.rows, []string{
-			g.peer, thousands(g.sessions), fmt.Sprintf("%.0f", m.PerSession), mib(m.RSS), mib(m.EmptyRSS), mib(m.PSS), mib(m.EmptyPSS), strconv.Itoa(m.FDs),
+			g.peer, thousands(g.sessions), fmt.Sprintf("%.0f", m.PerSession), mib(m.RSS), mib(m.EmptyRSS), mib(m.PSS), mib(m.EmptyPSS), mib(m.Maps), strconv.Itoa(m.FDs),
 		})
 	}
 	return t

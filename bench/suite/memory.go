@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -28,13 +29,9 @@ const (
 var memory = Scenario{
 	ID: "memory", Title: "memory per idle session",
 	run: func(ctx context.Context, b *Bench) error {
+		n, rest := b.idleSessions()
 		for _, p := range b.among(relay, kernelPath) {
-			n := manySessions
-			rest := restTime
-			if b.opts.Quick {
-				n, rest = quickSessions, time.Second
-			}
-			plan := traffic.Plan{Mode: traffic.Idle, Sessions: or(b.opts.Sessions, n), Ports: idlePorts, Keepalive: quietKeepalive, ConnectRate: connectRate}
+			plan := traffic.Plan{Mode: traffic.Idle, Sessions: n, Ports: idlePorts, Keepalive: quietKeepalive, ConnectRate: connectRate}
 			run, err := b.weigh(ctx, Case{Scenario: "memory", Peer: p, Plan: plan, Round: 1, Shards: 1, Flags: patientFlags, Window: rest})
 			if err != nil {
 				return fmt.Errorf("memory, %s: %w", p.Name(), err)
@@ -49,8 +46,17 @@ var memory = Scenario{
 		return nil
 	},
 	estimate: func(b *Bench) time.Duration {
-		return time.Duration(len(b.among(relay, kernelPath))) * (restTime + manySessions*time.Second/connectRate + 5*time.Second)
+		n, rest := b.idleSessions()
+		return time.Duration(len(b.among(relay, kernelPath))) * (rest + time.Duration(n)*time.Second/connectRate + 5*time.Second)
 	},
+}
+
+// idleSessions returns how many sessions are idle, and for how long.
+func (b *Bench) idleSessions() (n int, rest time.Duration) {
+	if b.opts.Quick {
+		return or(b.opts.Sessions, quickSessions), time.Second
+	}
+	return or(b.opts.Sessions, manySessions), restTime
 }
 
 // weigh compares the relay's memory without and with sessions.
@@ -85,11 +91,9 @@ func (b *Bench) weigh(ctx context.Context, c Case) (run report.Run, err error) {
 	if m.RSS, m.PSS, err = memoryOf(pid); err != nil {
 		return run, err
 	}
-	fds, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))
-	if err != nil {
-		return run, fmt.Errorf("count open files: %w", err)
+	if m.FDs, m.Maps, err = filesOf(pid); err != nil {
+		return run, err
 	}
-	m.FDs = len(fds)
 	m.PerSession = (float64(m.RSS) - float64(m.EmptyRSS)) / float64(c.Plan.Sessions)
 	run = c.blank()
 	run.Memory = &m
@@ -104,6 +108,39 @@ func memoryOf(pid int) (rss, pss uint64, err error) {
 		return 0, 0, fmt.Errorf("read memory of process: %w", err)
 	}
 	return parseRollup(string(text))
+}
+
+// filesOf counts a process's open files, and the kernel's memory of the BPF maps among them.
+func filesOf(pid int) (files int, maps uint64, err error) {
+	dir := fmt.Sprintf("/proc/%d/fdinfo", pid)
+	all, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, 0, fmt.Errorf("count open files: %w", err)
+	}
+	for _, f := range all {
+		text, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // closed in the meantime
+		}
+		if err != nil {
+			return 0, 0, fmt.Errorf("read open files: %w", err)
+		}
+		maps += parseMap(string(text))
+	}
+	return len(all), maps, nil
+}
+
+// parseMap returns the memory of a BPF map, 0 for another file.
+func parseMap(fdinfo string) (bytes uint64) {
+	if !strings.Contains(fdinfo, "map_type:") {
+		return 0
+	}
+	for line := range strings.Lines(fdinfo) {
+		if value, ok := strings.CutPrefix(line, "memlock:"); ok {
+			bytes, _ = strconv.ParseUint(strings.TrimSpace(value), 10, 64) // 0 if it is no number
+		}
+	}
+	return bytes
 }
 
 func parseRollup(text string) (rss, pss uint64, err error) {

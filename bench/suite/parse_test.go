@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"flag"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -139,6 +140,21 @@ func TestParseRollup(t *testing.T) {
 		if _, _, err := parseRollup(wrong); err == nil {
 			t.Errorf("%q was accepted", wrong)
 		}
+	}
+}
+
+func TestParseMap(t *testing.T) {
+	const text = "pos:\t0\nflags:\t02\nmap_type:\t2\nkey_size:\t4\nmemlock:\t4096\nmap_id:\t7\n"
+	if got := parseMap(text); got != 4096 {
+		t.Errorf("%d bytes", got)
+	}
+	for _, other := range []string{"", "pos:\t0\n", "prog_type:\t3\nmemlock:\t4096\n", "map_type:\t2\nmemlock:\tx\n"} {
+		if got := parseMap(other); got != 0 {
+			t.Errorf("%q: %d bytes", other, got)
+		}
+	}
+	if files, _, err := filesOf(os.Getpid()); err != nil || files < 3 {
+		t.Errorf("%d files, %v", files, err)
 	}
 }
 

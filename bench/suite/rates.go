@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"srtrelay/bench/peers"
 	"srtrelay/bench/report"
 	"srtrelay/bench/traffic"
 )
@@ -28,7 +29,7 @@ var rates = Scenario{
 		over := map[string]bool{}
 		for _, rate := range rateSteps {
 			for round := 1; round <= min(b.opts.Rounds, rateRounds); round++ {
-				for _, p := range b.usual() {
+				for _, p := range b.ratePeers() {
 					if over[p.Name()] {
 						continue
 					}
@@ -49,6 +50,14 @@ var rates = Scenario{
 	},
 	estimate: func(b *Bench) time.Duration {
 		// Most peers do not reach the last rates.
-		return time.Duration((len(rateSteps)-2)*min(b.opts.Rounds, rateRounds)*len(b.usual())) * (min(rateTime, b.window()) + overhead)
+		return time.Duration((len(rateSteps)-2)*min(b.opts.Rounds, rateRounds)*len(b.ratePeers())) * (min(rateTime, b.window()) + overhead)
 	},
+}
+
+// ratePeers are the peers of the plots. A quick bench leaves out the other proxies.
+func (b *Bench) ratePeers() []peers.Peer {
+	if b.opts.Quick {
+		return b.among("direct", relay, kernelPath, "nft")
+	}
+	return b.usual()
 }

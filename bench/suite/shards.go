@@ -15,7 +15,11 @@ import (
 	"srtrelay/bench/traffic"
 )
 
-var shardSteps = []int{1, 2, 8, 32, 128}
+// shardSteps are the numbers of shards, and quickShardSteps those of a quick bench.
+var (
+	shardSteps      = []int{1, 2, 8, 32, 128}
+	quickShardSteps = []int{1, 8, 128}
+)
 
 const (
 	mostShardRounds = 3
@@ -36,9 +40,16 @@ var shards = Scenario{
 		return b.waits(ctx)
 	},
 	estimate: func(b *Bench) time.Duration {
-		runs := b.shardRounds() * (1 + len(b.among(relay, kernelPath))*len(shardSteps))
-		return time.Duration(runs)*b.runTime() + time.Duration(1+b.shardRounds()*len(shardSteps))*b.searchTime() + settledTime + 15*time.Second
+		runs := b.shardRounds() * (1 + len(b.among(relay, kernelPath))*len(b.shardSteps()))
+		return time.Duration(runs)*b.runTime() + time.Duration(1+b.shardRounds()*len(b.shardSteps()))*b.searchTime() + settledTime + 15*time.Second
 	},
+}
+
+func (b *Bench) shardSteps() []int {
+	if b.opts.Quick {
+		return quickShardSteps
+	}
+	return shardSteps
 }
 
 // costByShards runs the usual load; the direct path once per round.
@@ -46,7 +57,7 @@ func (b *Bench) costByShards(ctx context.Context) error {
 	plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions), Rate: or(b.opts.Rate, usualRate)}
 	for round := 1; round <= b.shardRounds(); round++ {
 		for _, p := range b.among("direct", relay, kernelPath) {
-			steps := shardSteps
+			steps := b.shardSteps()
 			if p.Name() == "direct" {
 				steps = []int{0}
 			}
@@ -90,7 +101,7 @@ func (b *Bench) ceilingByShards(ctx context.Context) error {
 func (b *Bench) searchShards(ctx context.Context, p peers.Peer, round int, found map[int][]float64) error {
 	plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions)}
 	guess, step := usualRate, searchStep
-	for _, n := range shardSteps {
+	for _, n := range b.shardSteps() {
 		if len(found[n]) > 0 {
 			guess, step = int(report.SpreadOf(found[n]).Median), nearStep
 		}
