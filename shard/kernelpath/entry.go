@@ -96,6 +96,8 @@ func (s *Shard) Update(e *Session) error {
 	if source != old.Upstream.IP {
 		s.Leave(&old)
 		e.Upstream.IP = source
+		s.Way(e.Place, 0).SetPending()
+		s.Way(e.Place, 1).SetPending()
 	}
 	if err := s.put(e, toBackend, toCaller); err != nil {
 		s.Leave(e)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gopacket/gopacket/layers"
 
+	"srtrelay/addr"
 	"srtrelay/wire"
 )
 
@@ -93,14 +94,7 @@ func (c *programCase) run(t *testing.T, r *rig, e Session) {
 	if c.set != nil {
 		c.set(r, &e)
 	}
-	frame := frameOf(e.Caller, e.Front, c.payload, func(ip4 *layers.IPv4, ip6 *layers.IPv6, udp *layers.UDP) {
-		if c.layers != nil {
-			c.layers(ip4, ip6, udp)
-		}
-	})
-	if c.mangle != nil {
-		frame = c.mangle(frame)
-	}
+	frame := c.frame(e.Caller, e.Front, c.payload)
 	before := r.up(t)
 	action, out := r.run(frame, c.ctx, c.flags)
 	if action != c.action {
@@ -126,6 +120,19 @@ func (c *programCase) run(t *testing.T, r *rig, e Session) {
 	if c.after != nil {
 		c.after(r, &e)
 	}
+}
+
+// frame returns the frame with a payload.
+func (c *programCase) frame(from, to addr.AddrPort, payload []byte) []byte {
+	frame := frameOf(from, to, payload, func(ip4 *layers.IPv4, ip6 *layers.IPv6, udp *layers.UDP) {
+		if c.layers != nil {
+			c.layers(ip4, ip6, udp)
+		}
+	})
+	if c.mangle != nil {
+		frame = c.mangle(frame)
+	}
+	return frame
 }
 
 // segments returns how many datagrams the frame is made of.

@@ -1,6 +1,7 @@
 package kernelpath
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -76,6 +77,9 @@ func (s *Shard) askRoute(to, from addr.IP) (h hop, source addr.IP, err error) {
 		return hop{}, addr.IP{}, fmt.Errorf("%w: %s is link-local", ErrNoRoute, to.Netip())
 	}
 	found, err := s.cache.handle.RouteGetWithOptions(net.IP(to.Netip().AsSlice()), options)
+	if errors.Is(err, unix.EINVAL) {
+		return hop{}, addr.IP{}, fmt.Errorf("%w to %s: the route is a blackhole (%w)", ErrNoRoute, to.Netip(), err)
+	}
 	if err != nil {
 		return hop{}, addr.IP{}, fmt.Errorf("%w to %s: %w", ErrNoRoute, to.Netip(), err)
 	}
@@ -106,8 +110,11 @@ func (p *Path) hopOf(r *netlink.Route, to addr.IP) (hop, error) {
 		return hop{}, fmt.Errorf("%w to %s: the route is of type %d", ErrNoRoute, to.Netip(), r.Type)
 	}
 	d, known := (*p.hooks.devices.Load())[r.LinkIndex]
-	if !known || !d.ethernet {
-		return hop{}, fmt.Errorf("%w to %s: device %d has no Ethernet header", ErrNoRoute, to.Netip(), r.LinkIndex)
+	if !known {
+		return hop{}, fmt.Errorf("%w to %s: device %d is new", ErrNoRoute, to.Netip(), r.LinkIndex)
+	}
+	if !d.ethernet {
+		return hop{}, fmt.Errorf("%w to %s: device %s has no Ethernet header", ErrNoRoute, to.Netip(), d.name)
 	}
 	h := hop{action: pathActionTO_DEVICE, device: uint32(r.LinkIndex), next: to}
 	if r.Gw != nil {

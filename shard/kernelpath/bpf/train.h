@@ -39,20 +39,19 @@ static long check_segment(__u32 i, struct train *t)
 {
 	struct datagram d;
 
-	t->why = UP_MIXED;
-	if (!next_segment(t, &d) || d.words[3] != t->packet->first.words[3])
+	if (!next_segment(t, &d) || d.words[3] != t->packet->first.words[3]) {
+		t->why = UP_MIXED;
 		return 1;
-	t->why = UP_TYPE;
+	}
 	if (!may_pass(d.words))
-		return 1;
-	t->why = -1;
+		t->why = UP_TYPE; /* one behind it may be of another session */
 	return 0;
 }
 
 /* Returns why a train has to go up: a segment is of another session, or may not pass. */
 static __always_inline int check_train(struct __sk_buff *skb, const struct packet *p)
 {
-	struct train t = { .skb = skb, .packet = p, .why = UP_MIXED };
+	struct train t = { .skb = skb, .packet = p, .why = -1 };
 
 	bpf_loop(p->segments, check_segment, &t, 0);
 	return t.why;
