@@ -109,8 +109,12 @@ func (a *apiCommand) variable(name string) string {
 	return text
 }
 
-// run returns the function of a command that calls the API. The first signal ends ctx, the
-// second the process.
+// sameSignal is how long after a signal further ones count as the same: Ctrl-C may come
+// twice, from the terminal and from a shell or make that passes it on.
+const sameSignal = time.Second
+
+// run returns the function of a command that calls the API. The first signal ends ctx, a
+// later one the process.
 func (a *apiCommand) run(ask func(ctx context.Context, c *client.Client, args []string) error) func(*cobra.Command, []string) error {
 	return func(command *cobra.Command, args []string) error {
 		c, err := a.client()
@@ -124,8 +128,9 @@ func (a *apiCommand) run(ask func(ctx context.Context, c *client.Client, args []
 			select {
 			case <-ctx.Done():
 			case <-a.shell.Signals:
-				signal.Reset()
 				stop()
+				time.Sleep(sameSignal)
+				signal.Reset()
 			}
 		}()
 		return ask(ctx, c, args)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"syscall"
 	"testing"
+	"time"
 
 	"srtrelay/internal/srttest"
 )
@@ -66,7 +67,14 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	c, _ := connectionOf(t, s, l)
 	r.signal(syscall.SIGTERM)
 	r.awaitLog("draining", func(logLine) bool { return true })
-	echo(t, s, 1)
+	for range 3 { // as make passes Ctrl-C on, which the terminal sends to both
+		r.signal(syscall.SIGINT)
+	}
+	echo(t, s, 100)
+	time.Sleep(1200 * time.Millisecond) // within a second it would be the same
+	if n := len(r.log("stopping at once")); n != 0 {
+		t.Error("signals of one second ended the relay")
+	}
 	r.signal(syscall.SIGTERM)
 	if code := r.awaitExit(); code != 0 {
 		t.Errorf("exit code %d", code)

@@ -70,6 +70,11 @@ func serve(c config.Config, version string, stderr io.Writer, signals <-chan os.
 	return !early, err
 }
 
+// sameSignal is how long after a signal further ones count as the same. Ctrl-C reaches
+// the relay from the terminal and again from a make or a shell that passes it on, and
+// some supervisors signal both the process and its group.
+const sameSignal = time.Second
+
 // watchSignals closes drain at the first signal, calls stop at the second, and ends the
 // process at the third, in case something hangs. It acts before it logs, because the log
 // may be what hangs.
@@ -79,12 +84,7 @@ func watchSignals(ctx context.Context, signals <-chan os.Signal, stop context.Ca
 		do      func()
 	}{
 		{"draining", func() { close(drain) }},
-		{"stopping at once", func() {
-			signal.Reset(syscall.SIGINT, syscall.SIGTERM) // SIGPIPE stays ignored
-			stop()
-		}},
-		// For a third signal that came before the Reset.
-		{"ending", func() { _ = syscall.Kill(syscall.Getpid(), syscall.SIGTERM) }},
+		{"stopping at once", stop},
 	}
 	for _, step := range steps {
 		select {
@@ -93,6 +93,30 @@ func watchSignals(ctx context.Context, signals <-chan os.Signal, stop context.Ca
 		case sig := <-signals:
 			step.do()
 			log.Info(step.message, "signal", sig.String())
+		}
+		if !ignoreSignals(ctx, signals, sameSignal) {
+			return
+		}
+	}
+	signal.Reset(syscall.SIGINT, syscall.SIGTERM) // SIGPIPE stays ignored
+	select {
+	case <-ctx.Done():
+	case <-signals: // it came before the Reset
+		_ = syscall.Kill(syscall.Getpid(), syscall.SIGTERM)
+	}
+}
+
+// ignoreSignals ignores signals for a time. It returns false if ctx ends.
+func ignoreSignals(ctx context.Context, signals <-chan os.Signal, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case <-signals:
 		}
 	}
 }

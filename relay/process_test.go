@@ -13,27 +13,37 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"srtrelay/config"
 	"srtrelay/internal/clocale"
 )
 
-// The first signal drains, the second ends what is left.
+// The first signal drains, the second ends what is left. Signals within a second are one.
 func TestSignals(t *testing.T) {
-	signals := make(chan os.Signal, 3)
-	started, err := serve(config.Config{}, "", io.Discard, signals, func(ctx context.Context, drain <-chan struct{}, _ config.Config, _ process) error {
-		signals <- syscall.SIGTERM
-		<-drain
-		if ctx.Err() != nil {
-			t.Error("the first signal ended all")
+	synctest.Test(t, func(t *testing.T) {
+		signals := make(chan os.Signal, 3)
+		started, err := serve(config.Config{}, "", io.Discard, signals, func(ctx context.Context, drain <-chan struct{}, _ config.Config, _ process) error {
+			signals <- syscall.SIGTERM
+			<-drain
+			for range 3 {
+				signals <- syscall.SIGINT
+				time.Sleep(sameSignal / 4) // the bubble's clock
+			}
+			synctest.Wait()
+			if ctx.Err() != nil {
+				t.Error("signals of one second ended all")
+			}
+			time.Sleep(sameSignal)
+			signals <- syscall.SIGTERM
+			<-ctx.Done()
+			return nil
+		})
+		if !started || err != nil {
+			t.Errorf("started %v, error %v", started, err)
 		}
-		signals <- syscall.SIGTERM
-		<-ctx.Done()
-		return nil
 	})
-	if !started || err != nil {
-		t.Errorf("started %v, error %v", started, err)
-	}
 }
 
 // A failure to start is distinguished from a later one, also if it is wrapped.
@@ -115,6 +125,9 @@ func TestThirdSignalEndsAHangingRelay(t *testing.T) {
 			if !lines.Scan() {
 				t.Fatalf("the relay ended before it logged %s: %v", message, command.Wait())
 			}
+		}
+		if !strings.Contains(message, "hanging") {
+			time.Sleep(sameSignal + 200*time.Millisecond) // a signal of its own
 		}
 		if err := command.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
