@@ -7,8 +7,10 @@ import { BackendList } from "./backends.js";
 import { Confirmation } from "./confirm.js";
 import { DropTable } from "./drops.js";
 import { EventList } from "./events.js";
+import { Facts } from "./facts.js";
 import { Feed } from "./feed.js";
 import { History } from "./history.js";
+import { kernelFacts } from "./kernelpath.js";
 import { Login } from "./login.js";
 import { bitrate, count, packets } from "./numbers.js";
 import { Pulse } from "./pulse.js";
@@ -21,6 +23,7 @@ import { StreamTable } from "./streams.js";
 
 const feed = new Feed();
 const shards = new ShardStrip(byID("shards"));
+const kernel = new Facts(byID("kernel-path"));
 const drops = new DropTable(byID("drops"));
 const events = new EventList(byID("events"));
 const streams = new StreamTable(() => pulse?.now());
@@ -71,6 +74,7 @@ async function totals(signal) {
   setText(byID("total-packets"), packets(now.packets));
   setText(byID("total-bitrate"), bitrate(now.bytes === undefined ? undefined : now.bytes * 8));
   setText(byID("shards-count"), count(list.shards.length));
+  kernel.set(kernelFacts(list.kernel_path));
 }
 
 function showBackends(list) {
