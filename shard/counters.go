@@ -26,7 +26,7 @@ const (
 	CountForwardedToCallerBytes
 	CountAnswered // the relay replied to it
 	CountParked   // a CONCLUSION held until its backend answers
-	CountConsumed // meant for the relay itself: leg-2 replies, probe replies
+	CountConsumed // meant for the relay itself: replies of the backend leg, probe replies
 
 	// Drops: the closed list of reasons why a datagram went nowhere.
 	DropTruncated       // larger than the receive buffer
@@ -70,7 +70,7 @@ const (
 	CountRejected           // rejections sent, the relay's own and relayed ones
 	CountReplays            // cached responses sent again
 	CountFailovers          // handshakes moved to another backend
-	CountLegRetries         // leg-2 datagrams sent again
+	CountLegRetries         // datagrams of the backend leg sent again
 	CountShutdownsMade      // SHUTDOWNs made by the relay
 	CountRefusals           // ICMP errors from the socket error queue
 	CountBackendsLost       // confirmed refusals

@@ -73,7 +73,7 @@ func TestSilentBackendIsReplacedWithinTheHandshake(t *testing.T) {
 	r.wantEmpty()
 }
 
-// Slow is better than none: without another backend leg 2 goes on.
+// Slow is better than none: without another backend the backend leg goes on.
 func TestSlowBackendKeepsItsOnlyChance(t *testing.T) {
 	r := newRig(t)
 	r.send(r.caller, conclusion(callerID, callerISN, r.cookie(r.caller, callerID), 1))

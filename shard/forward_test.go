@@ -7,7 +7,7 @@ import (
 	"srtrelay/wire"
 )
 
-// A rejection that answers a datagram of leg 2 may come when another of them
+// A rejection that answers a datagram of the backend leg may come when another of them
 // has been accepted, as gosrt's of a stale cookie. It used to be relayed, with
 // the backend's address and cookie in it.
 func TestLateRejectionOfLegTwoStaysInside(t *testing.T) {

@@ -101,7 +101,7 @@ func TestCaptureOfStreamFromHandshakeOn(t *testing.T) {
 	r := newRig(t)
 	r.establish(r.caller, callerID, callerISN, backendID)
 	for _, p := range r.peers.byAddr {
-		p.cookies = nil // leg 2 shall be seen whole
+		p.cookies = nil // the backend leg shall be seen whole
 	}
 	key := r.balancer.asked[0].Key
 	c := r.capture(capture.Filter{Streams: []string{"another", key}}, capture.Keep{})
