@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -115,11 +116,18 @@ func (l logLine) number(key string) int64 {
 // every datagram it received met exactly one fate.
 func startRelay(t *testing.T, args ...string) *relay {
 	t.Helper()
-	return startRelayIn(t, nil, args...)
+	return startRelayBy(t, nil, []string{binary}, args...)
 }
 
-// startRelayIn is startRelay in a network namespace, nil for the test's own.
+// startRelayIn is startRelay in a network namespace.
 func startRelayIn(t *testing.T, at *lab.Namespace, args ...string) *relay {
+	t.Helper()
+	return startRelayBy(t, at, []string{binary}, args...)
+}
+
+// startRelayBy is startRelay in a network namespace, nil for the test's own, with a command
+// in front of the arguments that becomes the relay.
+func startRelayBy(t *testing.T, at *lab.Namespace, by []string, args ...string) *relay {
 	t.Helper()
 	base := []string{"--api", "127.0.0.1:0", "--log-format", "json", "--log-level", "debug", "--grace", "100ms"}
 	if !strings.Contains(strings.Join(args, " "), "--listen") {
@@ -132,7 +140,7 @@ func startRelayIn(t *testing.T, at *lab.Namespace, args ...string) *relay {
 		r.http = transportIn(at)
 		t.Cleanup(r.http.CloseIdleConnections)
 	}
-	r.cmd = clocale.Command(binary, append(base, args...)...)
+	r.cmd = clocale.Command(by[0], slices.Concat(by[1:], base, args)...)
 	r.cmd.Env = clocale.Environ("GORACE=halt_on_error=0 exitcode=66 atexit_sleep_ms=0")
 	// A test that is killed must not leave its relay behind.
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
