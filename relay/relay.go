@@ -92,7 +92,6 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	r.startGroup(background)
 	err := r.wait(ctx, drain)
 	r.group.Stop()
-	r.kernel.close()
 	select {
 	case late := <-r.group.Broken(): // while it stopped
 		if err == nil {
@@ -102,6 +101,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	}
 	end()
 	r.stopTasks()
+	r.kernel.close() // which the API has read until now
 	// A shard that panicked has sent no SHUTDOWN: the next process does.
 	_, panicked := errors.AsType[*shard.PanicError](err)
 	r.ledger.close(panicked)
