@@ -6,6 +6,8 @@ import (
 	endian "encoding/binary" // a variable of the harness has its name
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -87,12 +89,7 @@ const flowBuffer = 3000
 func dialFlows(t *testing.T, p *srttest.CallerPort, r *relay, n, rate int) []*numberedFlow {
 	t.Helper()
 	first := len(p.Sessions())
-	to := r.all[0]
-	for _, a := range r.all {
-		if a.Addr().Is4() == p.Addr().Addr().Is4() {
-			to = a
-		}
-	}
+	to := r.all[slices.IndexFunc(r.all, func(a netip.AddrPort) bool { return a.Addr().Is4() == p.Addr().Addr().Is4() })]
 	flows := make([]*numberedFlow, n)
 	var dials sync.WaitGroup
 	errs := make([]error, n)
@@ -104,7 +101,7 @@ func dialFlows(t *testing.T, p *srttest.CallerPort, r *relay, n, rate int) []*nu
 		flows[i] = f
 		dials.Go(func() {
 			f.s, errs[i] = p.Dial(patiently(t), to, srttest.CallerOptions{
-				Timeout: patience, StreamID: fmt.Sprintf("#!::r=live/n%d,m=publish", first+i),
+				Timeout: patience, StreamID: "#!::r=" + streamOf(first+i) + ",m=publish",
 				OnPacket: func(_ *srttest.Session, b []byte) { f.returned.check(b) },
 			})
 		})
@@ -115,6 +112,9 @@ func dialFlows(t *testing.T, p *srttest.CallerPort, r *relay, n, rate int) []*nu
 	}
 	return flows
 }
+
+// streamOf is the stream of a port's i-th flow.
+func streamOf(i int) string { return fmt.Sprintf("live/n%d", i) }
 
 // run begins to send, until stop.
 func (f *numberedFlow) run() {

@@ -4,14 +4,50 @@ package e2e
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
 	"srtrelay/bench/lab"
+	"srtrelay/config"
 	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
+	"srtrelay/shard/kernelpath"
 )
+
+// probeKernelPath says why there is no kernel path here.
+func probeKernelPath() error {
+	p, err := kernelpath.Open(kernelpath.Config{Shards: 1, Places: 1, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	p.Close()
+	return nil
+}
+
+// setKernelPath gives every relay for which a test names none the --kernel-path of
+// SRTRELAY_TEST_KERNEL_PATH. Where there is none to require, no test is run.
+func setKernelPath() (done bool, code int) {
+	mode := os.Getenv("SRTRELAY_TEST_KERNEL_PATH")
+	if mode == "" {
+		return false, 0
+	}
+	os.Setenv("SRTRELAY_KERNEL_PATH", mode)
+	if mode != config.KernelPathRequire {
+		return false, 0
+	}
+	err := probeKernelPath()
+	if err == nil {
+		return false, 0
+	}
+	fmt.Fprintln(os.Stderr, "no test is run with the kernel path:", err)
+	if os.Getenv("SRTRELAY_REQUIRE_ALL") != "" {
+		return true, 1
+	}
+	return true, 0
+}
 
 // kernelLab is callers and a relay in network namespaces of their own, so that a
 // test may change routes and devices. The relay has 10.77.0.2 and fd77::2, the
@@ -29,7 +65,9 @@ var (
 
 func openKernelLab(t *testing.T) *kernelLab {
 	t.Helper()
-	need.Root(t, "the kernel path")
+	if err := probeKernelPath(); err != nil {
+		need.Skip(t, err.Error())
+	}
 	need.Tool(t, "ip")
 	l, err := lab.Open()
 	must(t, err)
@@ -68,18 +106,24 @@ func (k *kernelLab) behind(from *lab.Namespace, role string, net int) *lab.Names
 	k.t.Helper()
 	n, err := k.Add(role)
 	must(k.t, err)
-	k.ip(from, "link add", role, "type veth peer name veth0 netns", n.Name)
+	k.ip(n, "link set lo up")
+	k.link(from, n, role, "veth0", net)
+	return n
+}
+
+// link joins two namespaces by a veth pair with such addresses.
+func (k *kernelLab) link(from, to *lab.Namespace, fromDevice, toDevice string, net int) {
+	k.t.Helper()
+	k.ip(from, "link add", fromDevice, "type veth peer name", toDevice, "netns", to.Name)
 	for _, end := range []struct {
 		at   *lab.Namespace
 		dev  string
 		host int
-	}{{from, role, 1}, {n, "veth0", 2}} {
+	}{{from, fromDevice, 1}, {to, toDevice, 2}} {
 		k.address(end.at, end.dev, net, end.host)
-		k.ip(end.at, "link set lo up")
 		k.ip(end.at, "link set", end.dev, "addrgenmode none")
 		k.ip(end.at, "link set", end.dev, "up")
 	}
-	return n
 }
 
 // address gives a device the addresses of a host of net, and one for finding neighbours.

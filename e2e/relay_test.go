@@ -38,14 +38,11 @@ var binary string
 // a browser's and an API validator's libraries to compile a second time.
 var raced = os.Getenv("SRTRELAY_TEST_RACE") != ""
 
-// kernelPath is the --kernel-path of every relay for which a test names none.
-var kernelPath = os.Getenv("SRTRELAY_TEST_KERNEL_PATH")
-
 func TestMain(m *testing.M) {
-	if kernelPath != "" {
-		os.Setenv("SRTRELAY_KERNEL_PATH", kernelPath)
-	}
 	os.Exit(func() int {
+		if done, code := setKernelPath(); done {
+			return code
+		}
 		dir, err := os.MkdirTemp("", "srtrelay-e2e")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
