@@ -102,20 +102,33 @@ type readiness struct {
 	lines  *asynclog.Log
 }
 
-// logStalled is how long the log's reader must be stalled before /ready says so.
-const logStalled = 5 * time.Second
+const (
+	// logStalled is how long the log's reader must be stalled before /ready says so.
+	logStalled = 5 * time.Second
+	// logLossShown is how long /ready mentions that lines of the log were lost: long
+	// enough for somebody to look.
+	logLossShown = 5 * time.Minute
+)
 
 // Ready implements api.State. A relay whose log is not read is ready all the same.
 func (l *readiness) Ready() (bool, string) {
 	ready, reason := l.takesCallers()
-	if s := l.lines.Stats(); ready && !s.Since.IsZero() && time.Since(s.Since) > logStalled {
+	return ready, joined(reason, logProblem(l.lines.Stats(), time.Now()))
+}
+
+// logProblem returns what is wrong with the log, "" for nothing.
+func logProblem(s asynclog.Stats, now time.Time) string {
+	switch {
+	case !s.Since.IsZero() && now.Sub(s.Since) > logStalled:
 		problem := fmt.Sprintf("the log is not read since %s, %d lines lost", s.Since.UTC().Format(time.RFC3339), s.Lost)
 		if s.Err != nil {
 			problem += ": " + s.Err.Error()
 		}
-		reason = joined(reason, problem)
+		return problem
+	case s.Lost > 0 && now.Sub(s.LastLost) < logLossShown:
+		return fmt.Sprintf("%d lines of the log were lost, the last one at %s", s.Lost, s.LastLost.UTC().Format(time.RFC3339))
 	}
-	return ready, reason
+	return ""
 }
 
 // takesCallers reports whether callers can be served. A relay that has reached the

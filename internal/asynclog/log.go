@@ -70,6 +70,8 @@ type line struct {
 // Stats counts the lines that were lost, and the writes that failed.
 type Stats struct {
 	Lost, WriteErrors uint64
+	// LastLost is when the last line was lost, zero for never.
+	LastLost time.Time
 	// Since is when the write under way, or the first of those that fail one
 	// after the other, began; zero while none is under way.
 	Since time.Time
@@ -137,6 +139,7 @@ func (q queue) Write(text []byte) (int, error) {
 		l.full = l.full || len(text) <= l.most.bytes/2
 		l.lost++
 		l.stats.Lost++
+		l.stats.LastLost = time.Now()
 		l.awake()
 		return len(text), nil
 	}
