@@ -113,6 +113,13 @@ func TestWebPageOfARelay(t *testing.T) {
 		document.querySelector(".backend .rate").textContent === numbers.bitrate(said["/api/v1/backends"].backends[0].bitrate_bps)`)
 	b.await(`document.querySelectorAll('#events [data-kind="session-begun"]').length === 2`)
 
+	// The backend is drained, and gets streams again.
+	b.await(`document.title.endsWith(" – srtrelay") && document.querySelector("#relay-name").textContent !== "" && document.querySelector("#alarms").hidden`)
+	for _, word := range []string{"draining", "alive"} {
+		b.do(chromedp.Click(chromedp.CSS("#backends .drain")), chromedp.Click(chromedp.CSS("dialog[open] .danger")))
+		b.await(`!document.querySelector("dialog[open]") && document.querySelector(".backend .health").textContent === "` + word + `" && document.querySelector("#alarms").hidden === ` + fmt.Sprint(word == "alive"))
+	}
+
 	b.do(chromedp.Click(chromedp.CSS("#streams .grid-body .key")))
 	b.await(`(() => {
 		const s = said["/api/v1/streams/one"], n = numbers, texts = q => [...document.querySelectorAll(q)].map(e => e.textContent).join();
