@@ -37,6 +37,7 @@ type hook struct {
 // address, and the egress of lo.
 type hooks struct {
 	program *ebpf.Program
+	reasons *ebpf.Map
 	handle  *netlink.Handle
 	devices atomic.Pointer[map[int]device]
 
@@ -46,7 +47,7 @@ type hooks struct {
 
 // open attaches the program. That of lo must succeed: it shows that the kernel can.
 func (h *hooks) open(p *Path) (err error) {
-	h.program, h.attached = p.objects.Relay, make(map[int]hook)
+	h.program, h.reasons, h.attached = p.objects.Relay, p.objects.Reasons, make(map[int]hook)
 	if h.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open netlink socket: %w", err)
 	}
@@ -69,10 +70,18 @@ func (h *hooks) refresh() (changes []string, err error) {
 	defer h.mu.Unlock()
 	for index, old := range h.attached {
 		d, exists := devices[index]
-		if !exists || !d.hooked(index) || old.link != nil && !h.isAttached(old.link) {
+		if exists && d.hooked(index) && (old.link == nil || h.isAttached(old.link)) {
+			old.name = d.name // it may have been renamed
+			h.attached[index] = old
+			continue
+		}
+		if old.link != nil {
 			changes = append(changes, "detached from "+old.name)
-			old.close()
-			delete(h.attached, index)
+		}
+		old.close()
+		delete(h.attached, index)
+		if !exists {
+			h.forget(index)
 		}
 	}
 	for _, index := range slices.Sorted(maps.Keys(devices)) {
@@ -124,6 +133,14 @@ func (h *hooks) isAttached(l link.Link) bool {
 	}
 	tcx := info.TCX()
 	return tcx != nil && tcx.Ifindex != 0
+}
+
+// forget deletes the counters of a device that is gone: the table has space for those of
+// some 400, and a host of containers sees many more.
+func (h *hooks) forget(index int) {
+	for reason := range reasonNames {
+		_ = h.reasons.Delete(uint32(index<<8 | reason)) // there are only those that have counted
+	}
 }
 
 func (o hook) close() {

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"srtrelay/internal/need"
+	"srtrelay/internal/supervise"
 )
 
 // namespace is a network namespace and the thread that lives in it.
@@ -147,7 +148,8 @@ func (n *namespace) index(t testing.TB, name string) (index int) {
 // open opens a path of one shard with so many places in the namespace.
 func (n *namespace) open(t testing.TB, change ...func(*Config)) *Path {
 	t.Helper()
-	cfg := Config{Shards: 1, Places: 64, Log: slog.New(slog.DiscardHandler)}
+	log := slog.New(slog.DiscardHandler)
+	cfg := Config{Shards: 1, Places: 64, Log: log, Supervisor: supervise.New(log)}
 	for _, fn := range change {
 		fn(&cfg)
 	}
