@@ -99,9 +99,6 @@ var hooks = Scenario{
 	estimate: func(b *Bench) time.Duration { return time.Duration(b.opts.Rounds*len(b.hookPeers())) * b.runTime() },
 }
 
-// leastNoise is what two runs of one path differ by at least, as a share of a packet's cost.
-const leastNoise = 0.02
-
 // judgeHooks requires that the hooks' cost is not measurable: that it is within what the direct
 // path's own rounds differ from their median.
 func (b *Bench) judgeHooks() {
@@ -112,6 +109,5 @@ func (b *Bench) judgeHooks() {
 		b.missing("hooks", text, "<=", leastNoise, kernelPath+" and the direct path must take part")
 		return
 	}
-	noise := max(direct.Max-direct.Median, direct.Median-direct.Min) / direct.Median
-	b.verdict(report.AtMost("hooks", text, added.Median/direct.Median, max(noise, leastNoise)))
+	b.verdict(report.AtMost("hooks", text, added.Median/direct.Median, noise(direct)/direct.Median))
 }

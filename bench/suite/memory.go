@@ -29,34 +29,45 @@ const (
 var memory = Scenario{
 	ID: "memory", Title: "memory per idle session",
 	run: func(ctx context.Context, b *Bench) error {
-		n, rest := b.idleSessions()
+		n := b.idleSessions()
 		for _, p := range b.among(relay, kernelPath) {
 			plan := traffic.Plan{Mode: traffic.Idle, Sessions: n, Ports: idlePorts, Keepalive: quietKeepalive, ConnectRate: connectRate}
-			run, err := b.weigh(ctx, Case{Scenario: "memory", Peer: p, Plan: plan, Round: 1, Shards: 1, Flags: patientFlags, Window: rest})
+			run, err := b.weigh(ctx, Case{Scenario: "memory", Peer: p, Plan: plan, Round: 1, Shards: 1, Flags: patientFlags, Window: restTime})
 			if err != nil {
 				return fmt.Errorf("memory, %s: %w", p.Name(), err)
 			}
 			b.doc.Runs = append(b.doc.Runs, run)
 			b.say.line("%-11s %-21s %d sessions: %.0f bytes each, %d fds", "memory", p.Name(), run.Sessions, run.Memory.PerSession, run.Memory.FDs)
 			if p.Name() == relay {
-				b.verdict(report.AtMost("memory", "resident bytes per idle session", run.Memory.PerSession, 1024))
-				b.verdict(report.AtMost("memory", "open files", float64(run.Memory.FDs), 299))
+				b.judgeMemory(run)
 			}
 		}
 		return nil
 	},
 	estimate: func(b *Bench) time.Duration {
-		n, rest := b.idleSessions()
-		return time.Duration(len(b.among(relay, kernelPath))) * (rest + time.Duration(n)*time.Second/connectRate + 5*time.Second)
+		n := b.idleSessions()
+		return time.Duration(len(b.among(relay, kernelPath))) * (restTime + time.Duration(n)*time.Second/connectRate + 5*time.Second)
 	},
 }
 
-// idleSessions returns how many sessions are idle, and for how long.
-func (b *Bench) idleSessions() (n int, rest time.Duration) {
-	if b.opts.Quick {
-		return or(b.opts.Sessions, quickSessions), time.Second
+// judgeMemory limits the memory per session, of which few sessions tell nothing: what a relay
+// takes once would be counted as theirs.
+func (b *Bench) judgeMemory(run report.Run) {
+	const text, limit = "resident bytes per idle session", 1024
+	if run.Sessions < manySessions {
+		b.missing("memory", text, "<=", limit, fmt.Sprintf("%d sessions are too few", run.Sessions))
+	} else {
+		b.verdict(report.AtMost("memory", text, run.Memory.PerSession, limit))
 	}
-	return or(b.opts.Sessions, manySessions), restTime
+	b.verdict(report.AtMost("memory", "open files", float64(run.Memory.FDs), 299))
+}
+
+// idleSessions returns how many sessions are idle.
+func (b *Bench) idleSessions() int {
+	if b.opts.Quick {
+		return or(b.opts.Sessions, quickSessions)
+	}
+	return or(b.opts.Sessions, manySessions)
 }
 
 // weigh compares the relay's memory without and with sessions.
