@@ -63,6 +63,9 @@ func (r *relay) metricsHandler() http.Handler {
 		Streams: r.watch, StreamsShown: r.config.MetricsStreams,
 		Histories: r.watch.Histories,
 	}
+	if r.certificate != nil {
+		s.Certificate = r.certificate.NotAfter
+	}
 	s.Connections = func() (open int, replaced, refused uint64) {
 		n := r.connections.Counts()
 		return n.Open, n.Replaced, n.Refused

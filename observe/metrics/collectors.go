@@ -131,6 +131,14 @@ func (c *connectionCollector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(c.capped, prometheus.CounterValue, float64(refused), "refused")
 }
 
+// newCertificateGauge exports when the API's certificate ends.
+func newCertificateGauge(ends func() time.Time) prometheus.GaugeFunc {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "srtrelay_api_certificate_expiration_timestamp_seconds",
+		Help: "Time at which the API's certificate in force ends.",
+	}, func() float64 { return float64(ends().Unix()) })
+}
+
 // historyCollector exports how many streams have a history.
 type historyCollector struct {
 	histories     func() (kept, leftOut int)

@@ -49,6 +49,8 @@ type Sources struct {
 	// Connections counts the API's connections: open, closed while idle for a newer
 	// one, and refused.
 	Connections func() (open int, replaced, refused uint64)
+	// Certificate returns when the API's certificate ends; nil without TLS.
+	Certificate func() time.Time
 	Events      *Events
 	Quality     *Quality
 	// Log counts lost log lines and failed writes.
@@ -96,6 +98,9 @@ func (from Sources) collectors(log *slog.Logger) []prometheus.Collector {
 	}
 	if from.Connections != nil {
 		all = append(all, newConnectionCollector(from.Connections))
+	}
+	if from.Certificate != nil {
+		all = append(all, newCertificateGauge(from.Certificate))
 	}
 	if from.Events != nil {
 		all = append(all, from.Events.collectors()...)

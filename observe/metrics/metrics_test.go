@@ -82,6 +82,7 @@ func full() Sources {
 		},
 		Histories:   func() (int, int) { return 7, 8 },
 		Connections: func() (int, uint64, uint64) { return 3, 5, 4 },
+		Certificate: func() time.Time { return time.Unix(1_800_000_000, 0) },
 		Streams:     &fixedStreams{list: someStreams(3)}, StreamsShown: 2,
 	}
 }
