@@ -6,6 +6,7 @@ import { line } from "./spark.js";
 
 const margins = { top: 10, right: 12, bottom: 22, left: 78 };
 const height = 190;
+const labelWidth = 56; // of a time below the axis, with its distance to the next
 
 // niceTop returns the end of the axis and its step: 1, 2 or 5 times a power of ten.
 function scale(highest) {
@@ -103,7 +104,8 @@ export class Chart {
         svg("text", { x: margins.left - 8, y: y + 4, "text-anchor": "end" }, value === 0 ? "0" : this.text(value)));
     }
     const span = (this.length() - 1) * this.step;
-    for (let back = 0; span > 0 && back <= span + 1; back += 30) {
+    const apart = (wide * 30) / span < labelWidth ? 60 : 30;
+    for (let back = 0; span > 0 && back <= span + 1; back += apart) {
       const x = margins.left + wide - (Math.min(back, span) / span) * wide;
       const anchor = back === 0 ? "end" : back >= span ? "start" : "middle";
       parts.push(svg("text", { x, y: height - 5, "text-anchor": anchor }, ago(back)));
