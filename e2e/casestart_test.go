@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,9 +20,17 @@ import (
 // says why.
 func refuseToStart(t *testing.T, why string, args ...string) {
 	t.Helper()
+	refuseToStartBy(t, []string{binary}, why, args...)
+}
+
+// refuseToStartBy is refuseToStart with a command in front of the arguments that becomes the
+// relay.
+func refuseToStartBy(t *testing.T, by []string, why string, args ...string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	cmd := clocale.CommandContext(ctx, binary, append([]string{"--log-level=error"}, args...)...)
+	command := slices.Concat(by, []string{"--log-level=error"}, args)
+	cmd := clocale.CommandContext(ctx, command[0], command[1:]...)
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

@@ -14,8 +14,6 @@ static __noinline bool take_down(struct __sk_buff *skb, const struct target *to,
 	bool whole;
 	void *ring;
 
-	if (!to || !w || !d)
-		return false;
 	head = d->length;
 	whole = d->words[0] >> 16 == TYPE_NAK && head > HEAD_SHORT;
 	shard = to->ring;

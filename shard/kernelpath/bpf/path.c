@@ -178,6 +178,21 @@ static __always_inline int pass_on(struct __sk_buff *skb, const struct packet *p
 	return n ? up(skb, UP_MIXED, n) : PASS_ON;
 }
 
+/*
+ * A next hop, of whole words: without CAP_PERFMON the verifier does not allow half of one
+ * to be written where the stack has held a pointer.
+ */
+union next_hop {
+	__u64 words[3];
+	struct bpf_redir_neigh neigh;
+};
+
+static __always_inline void clear_hop(union next_hop *next)
+{
+	__builtin_memset(next, 0, sizeof(*next));
+	asm volatile("" : : "r"(next) : "memory"); /* before anything is written into it */
+}
+
 /* Sends a rewritten datagram of one family on. */
 static __always_inline int send_on(struct __sk_buff *skb, const struct target *to, bool egress,
 				   struct bpf_redir_neigh *next, __be16 zero_sum)
@@ -263,10 +278,12 @@ static __always_inline int relay4(struct __sk_buff *skb, bool egress)
 	udp->source = hop->to.sport;
 	udp->dest = hop->to.dport;
 
-	struct bpf_redir_neigh next = { .nh_family = AF_INET };
+	union next_hop next;
 
-	next.ipv4_nh = hop->nexthop;
-	return send_on(skb, &hop->to, egress, &next, bpf_htons(0xf7ff));
+	clear_hop(&next);
+	next.neigh.nh_family = AF_INET;
+	next.neigh.ipv4_nh = hop->nexthop;
+	return send_on(skb, &hop->to, egress, &next.neigh, bpf_htons(0xf7ff));
 broken:
 	up(skb, BROKEN, p.segments);
 	return TC_ACT_SHOT;
@@ -292,7 +309,7 @@ static __always_inline int replace_pseudo6(struct __sk_buff *skb, __u32 delta)
 static __always_inline int relay6(struct __sk_buff *skb, bool egress)
 {
 	struct key6 key;
-	struct packet p = { .first.offset = HEADERS6, .key6 = &key };
+	struct packet p = { .first.offset = HEADERS6, .key6 = &key, .ipv6 = 1 };
 	struct hop6 *hop;
 	struct ipv6hdr *ip;
 	struct udphdr *udp;
@@ -339,10 +356,12 @@ static __always_inline int relay6(struct __sk_buff *skb, bool egress)
 	udp->source = hop->to.sport;
 	udp->dest = hop->to.dport;
 
-	struct bpf_redir_neigh next = { .nh_family = AF_INET6 };
+	union next_hop next;
 
-	__builtin_memcpy(next.ipv6_nh, hop->nexthop, 16);
-	return send_on(skb, &hop->to, egress, &next, bpf_htons(0x7922));
+	clear_hop(&next);
+	next.neigh.nh_family = AF_INET6;
+	__builtin_memcpy(next.neigh.ipv6_nh, hop->nexthop, 16);
+	return send_on(skb, &hop->to, egress, &next.neigh, bpf_htons(0x7922));
 broken:
 	up(skb, BROKEN, p.segments);
 	return TC_ACT_SHOT;

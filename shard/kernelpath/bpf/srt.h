@@ -34,8 +34,9 @@ struct packet {
 	struct datagram first;
 	__u32 total;       /* bytes of all */
 	__u32 segments;    /* 1 if it is no train */
-	struct key4 *key4; /* by which its session is found; one of the two is NULL */
+	struct key4 *key4; /* by which its session is found, one of the two */
 	struct key6 *key6;
+	__u32 ipv6; /* 1 if it is the second one: without CAP_PERFMON no pointer may be compared */
 };
 
 static __always_inline bool is_control(const __u32 *words) { return words[0] & CONTROL; }

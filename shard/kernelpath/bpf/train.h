@@ -60,21 +60,18 @@ static __always_inline int check_train(struct __sk_buff *skb, const struct packe
 /* Returns what is known of the session of another ID between the same ends. */
 static __always_inline const struct target *other_target(const struct packet *p, __u32 id)
 {
-	if (p->key4) {
+	if (!p->ipv6) {
 		struct hop4 *hop;
 
 		p->key4->id = bpf_htonl(id);
 		hop = bpf_map_lookup_elem(&sessions4, p->key4);
 		return hop ? &hop->to : NULL;
 	}
-	if (p->key6) {
-		struct hop6 *hop;
+	struct hop6 *hop;
 
-		p->key6->id = bpf_htonl(id);
-		hop = bpf_map_lookup_elem(&sessions6, p->key6);
-		return hop ? &hop->to : NULL;
-	}
-	return NULL;
+	p->key6->id = bpf_htonl(id);
+	hop = bpf_map_lookup_elem(&sessions6, p->key6);
+	return hop ? &hop->to : NULL;
 }
 
 static long raise_segment(__u32 i, struct train *t)
