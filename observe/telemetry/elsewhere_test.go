@@ -1,0 +1,135 @@
+package telemetry
+
+import (
+	"testing"
+	"time"
+
+	"srtrelay/wire"
+)
+
+// elsewhere is a rig, and a meter that is told of the same packets afterwards: of those in
+// order by number, of others by their heads.
+type elsewhere struct {
+	*rig
+	t     *testing.T
+	slab  Slab
+	m     Meter
+	bytes uint64        // of the payloads that came in order
+	last  time.Duration // of these
+	next  uint32
+}
+
+func newElsewhere(t *testing.T, isn uint32) *elsewhere {
+	return &elsewhere{rig: newRig(isn), t: t, m: Begin(isn, rexmitTerms()), next: isn}
+}
+
+// pass passes one packet to the backend.
+func (e *elsewhere) pass(word uint32, seqs ...uint32) {
+	for _, seq := range seqs {
+		before := e.rig.slab.Sequence(&e.rig.m, ToBackend)
+		e.data(word, seq)
+		p := packetOf(seq, word)
+		if seq&wire.SequenceMask == before.Next && word&(wire.KeyMask|wire.RexmitBit) == before.Expect && word&wire.MessageMask != 0 {
+			e.bytes += uint64(len(p) - wire.HeaderSize)
+			e.last = e.now
+		} else {
+			e.slab.ObserveHead(&e.m, ToBackend, e.now, p[:wire.HeaderSize], len(p), before.Next)
+		}
+		e.next = e.rig.slab.Sequence(&e.rig.m, ToBackend).Next
+	}
+}
+
+// compare has the second meter catch up, and compares it with the first.
+func (e *elsewhere) compare(what string) {
+	e.t.Helper()
+	e.slab.InOrder(&e.m, ToBackend, e.next, e.bytes, e.last)
+	e.bytes = 0
+	if got, want := e.slab.Report(&e.m)[ToBackend], e.quality(); got != want {
+		e.t.Errorf("%s:\ntold %+v\nseen %+v", what, got, want)
+	}
+	if got, want := e.slab.Sequence(&e.m, ToBackend), e.rig.slab.Sequence(&e.rig.m, ToBackend); got != want {
+		e.t.Errorf("%s: told %+v, seen %+v", what, got, want)
+	}
+}
+
+func run(from, n uint32) (seqs []uint32) {
+	for i := range n {
+		seqs = append(seqs, (from+i)&wire.SequenceMask)
+	}
+	return seqs
+}
+
+// A meter that is told of packets says the same as one that has seen them.
+func TestElsewhere(t *testing.T) {
+	for _, isn := range []uint32{firstSeq, wire.SequenceMask - 20} {
+		e := newElsewhere(t, isn)
+		e.compare("nothing")
+		e.pass(plain, run(isn, 10)...)
+		e.compare("in order")
+		e.pass(plain, run(isn+12, 10)...)
+		e.compare("two lost")
+		e.pass(plain, isn+10)
+		e.pass(rexmit, isn+11, isn+15)
+		e.compare("late, retransmitted")
+		e.pass(filter, isn+21)
+		e.pass(odd, run(isn+22, 3)...)
+		e.pass(even, run(isn+25, 3)...)
+		e.compare("FEC, keys")
+		e.pass(plain, isn+26)
+		e.pass(even, run(isn+28, windowSize+3)...)
+		e.compare("more than a window")
+		e.pass(even, isn+100)
+		e.pass(rexmit, isn+windowSize)
+		e.compare("behind the window, and within")
+		e.pass(even, isn+maxGap+windowSize+100)
+		e.compare("a new begin")
+	}
+}
+
+// What is told of a way on which nothing has passed takes no record.
+func TestElsewhereTakesNoRecord(t *testing.T) {
+	var slab Slab
+	m := Begin(firstSeq, rexmitTerms())
+	slab.InOrder(&m, ToBackend, firstSeq, 0, 0)
+	if n := slab.InUse(); n != 0 {
+		t.Errorf("%d records", n)
+	}
+	if q := slab.Sequence(&m, ToCaller); q != (Sequence{Next: firstSeq, Rexmit: true}) {
+		t.Errorf("%+v", q)
+	}
+	slab.InOrder(&m, ToBackend, firstSeq+1, 0, time.Second)
+	if q := slab.Report(&m)[ToBackend]; q.Packets != 1 || q.Last != time.Second {
+		t.Errorf("%+v", q)
+	}
+}
+
+// What comes late is ignored: the meter has seen newer packets meanwhile.
+func TestElsewhereTooLate(t *testing.T) {
+	r := newRig(firstSeq)
+	r.data(plain, run(firstSeq, 10)...)
+	before := r.quality()
+	r.slab.InOrder(&r.m, ToBackend, firstSeq+5, 0, 0)
+	if got := r.quality(); got != before {
+		t.Errorf("%+v, before %+v", got, before)
+	}
+}
+
+// Reports are handled by their heads; the first record of a way may be due to one.
+func TestElsewhereReports(t *testing.T) {
+	r := newRig(firstSeq)
+	see := func(way Way, p wire.Packet) bool {
+		return r.slab.ObserveHead(&r.m, way, r.now, p, len(p), firstSeq)
+	}
+	see(ToCaller, fullACK(1))
+	see(ToBackend, controlOf(wire.TypeACKACK, 0, 1))
+	see(ToCaller, controlOf(wire.TypeNAK, 0, 0, 1<<31|3, 9))
+	if c := r.counts(); c != (Counts{ACKs: 1, NAKs: 1, ACKACKs: 1, LostReported: 7}) {
+		t.Errorf("%+v", c)
+	}
+	if !see(ToBackend, user(wire.SubtypeKMReq, keyMaterial(CipherCTR, 16))) {
+		t.Error("key material holds no terms")
+	}
+	if n := r.slab.InUse(); n != 1 {
+		t.Errorf("%d records", n)
+	}
+}
