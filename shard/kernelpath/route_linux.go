@@ -72,8 +72,8 @@ func (s *Shard) askRoute(to, from addr.IP) (h hop, source addr.IP, err error) {
 	if from != (addr.IP{}) {
 		options.SrcAddr = net.IP(from.Netip().AsSlice())
 	}
-	to, scope := to.Unscoped()
-	if scope != 0 {
+	if to, _ := to.Unscoped(); !to.Is4() && to.Netip().IsLinkLocalUnicast() {
+		// The same address may be on every link, and the program's keys have no scope.
 		return hop{}, addr.IP{}, fmt.Errorf("%w: %s is link-local", ErrNoRoute, to.Netip())
 	}
 	found, err := s.cache.handle.RouteGetWithOptions(net.IP(to.Netip().AsSlice()), options)

@@ -93,7 +93,6 @@ func TestRoutes(t *testing.T) {
 		"multicast":           {to: "224.1.2.3", from: "192.0.2.1", err: "no route for the kernel path to 224.1.2.3"},
 		"no Ethernet":         {to: "10.8.0.7", err: "no route for the kernel path to 10.8.0.7: device tunnel has no Ethernet header"},
 		"gateway of IPv6":     {to: "10.4.0.1", err: "no route for the kernel path to 10.4.0.1: the gateway is of another address family"},
-		"link-local, no zone": {to: "fe80::1", err: "no route for the kernel path to fe80::1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			from := addr.IP{}
@@ -124,13 +123,17 @@ func TestRouteWithAcceptLocal(t *testing.T) {
 	}
 }
 
-// A link-local address has its scope ID inside (addr.IP.Scoped); the program knows none.
+// The same link-local address may be on every link, and the program's keys have no scope.
 func TestRouteOfLinkLocal(t *testing.T) {
 	n := newNamespace(t)
 	p := n.open(t)
-	_, _, err := p.Shard(0).resolve(ip("fe80::1").Scoped(2), addr.IP{})
-	if !errors.Is(err, ErrNoRoute) || err.Error() != "no route for the kernel path: fe80::1 is link-local" {
-		t.Error(err)
+	n.addDevice(t, pair("eth"), "fe80::77/64")
+	n.change(t, "eth-peer", netlink.LinkSetUp)
+	for _, to := range []addr.IP{ip("fe80::1").Scoped(2), endpoint("[fe80::1%2]:1").IP} {
+		_, _, err := p.Shard(0).resolve(to, addr.IP{})
+		if !errors.Is(err, ErrNoRoute) || err.Error() != "no route for the kernel path: fe80::1 is link-local" {
+			t.Error(err)
+		}
 	}
 }
 
