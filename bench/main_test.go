@@ -74,6 +74,9 @@ func TestSuite(t *testing.T) {
 		if r.Delivered == 0 || r.Sent == 0 || r.Latency == nil || r.HasAdded != (r.Peer != "direct") {
 			t.Errorf("%s: %+v", r.Peer, r)
 		}
+		if strings.HasPrefix(r.Peer, peers.KernelPathName) && r.InKernel != uint64(r.Sessions) {
+			t.Errorf("%s: %d of %d sessions were in the kernel", r.Peer, r.InKernel, r.Sessions)
+		}
 	}
 	for _, name := range []string{"direct", "srtrelay", "plain", "nft", "nginx", "goproxy"} {
 		if !seen[name] {
@@ -101,7 +104,7 @@ func TestBackendsAndTrains(t *testing.T) {
 		need.Skip(t, "libsrt's headers are not installed; `make setup` installs them")
 	}
 	dir := t.TempDir()
-	cmd := suiteCommand(t, dir, "-only", "polling,libsrt,trains,hooks", "-peers", "direct,srtrelay")
+	cmd := suiteCommand(t, dir, "-only", "libsrt,trains,hooks", "-peers", "direct,kernel-path", "-window", "500ms")
 	cmd.Dir = ".."
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -111,16 +114,20 @@ func TestBackendsAndTrains(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := map[string]int{}
+	seen := map[string]bool{}
 	for _, r := range d.Runs {
-		seen[r.Scenario]++
+		seen[r.Scenario+", "+r.Peer] = true
 		if r.Delivered == 0 || r.Sent == 0 || (r.RTT > 0) != (r.Scenario == "libsrt") {
 			t.Errorf("%s, %s: %+v", r.Scenario, r.Peer, r)
 		}
 	}
-	for _, scenario := range []string{"polling", "libsrt", "trains"} {
-		if seen[scenario] != 2 {
-			t.Errorf("%d runs of %s: %s", seen[scenario], scenario, out)
+	wanted := []string{"libsrt, direct", "trains, direct"}
+	if !bytes.Contains(out, []byte("takes no part")) {
+		wanted = append(wanted, "libsrt, "+peers.KernelPathName, "trains, "+peers.KernelPathName, "hooks, direct", "hooks, "+peers.BesideName)
+	}
+	for _, run := range wanted {
+		if !seen[run] {
+			t.Errorf("no run of %s: %s", run, out)
 		}
 	}
 }

@@ -82,8 +82,9 @@ type Run struct {
 	Failed    uint64       `json:"failed,omitempty"`     // handshakes
 	Connect   *Percentiles `json:"connect_us,omitempty"`
 	Memory    *Memory      `json:"memory,omitempty"`
-	Trial     bool         `json:"trial,omitempty"` // a step of a search, no result by itself
-	Found     bool         `json:"found,omitempty"` // the result of a search
+	InKernel  uint64       `json:"in_kernel,omitempty"` // sessions that the kernel path relayed
+	Trial     bool         `json:"trial,omitempty"`     // a step of a search, no result by itself
+	Found     bool         `json:"found,omitempty"`     // the result of a search
 	Unreached bool         `json:"unreached,omitempty"`
 }
 

@@ -122,14 +122,21 @@ func describeRefusals(text []byte) string {
 			}
 		}
 	}
-	if len(sum) == 0 {
-		return "none of its caps"
+	return words(sum)
+}
+
+// words lists the counters that are not 0.
+func words(counters map[string]uint64) string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(counters)) {
+		if counters[name] > 0 {
+			list = append(list, fmt.Sprintf("%s %d", name, counters[name]))
+		}
 	}
-	var words []string
-	for _, name := range slices.Sorted(maps.Keys(sum)) {
-		words = append(words, fmt.Sprintf("%s %d", name, sum[name]))
+	if len(list) == 0 {
+		return "none"
 	}
-	return strings.Join(words, ", ")
+	return strings.Join(list, ", ")
 }
 
 // refusal matches the names of counters that tell why a caller was refused.

@@ -4,9 +4,11 @@ package suite
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 
+	"srtrelay/api/answer"
 	"srtrelay/bench/peers"
 	"srtrelay/bench/report"
 	"srtrelay/bench/traffic"
@@ -62,6 +64,43 @@ func (b *Bench) tryPeer(ctx context.Context, p peers.Peer) error {
 		return err
 	}
 	return running.Stop()
+}
+
+// readKernelPath reads how many of a run's sessions the kernel relays. A note names the run if
+// they are not all: its figures are then in part those of user space.
+func (b *Bench) readKernelPath(r *running, c Case, run *report.Run) error {
+	text, err := r.peer.API.Get("/api/v1/shards")
+	if err != nil {
+		return err
+	}
+	sessions, left, err := parseKernelPath(text)
+	if err != nil {
+		return err
+	}
+	run.InKernel = sessions
+	if sessions < uint64(c.Plan.Sessions) {
+		b.note(c.Scenario, fmt.Sprintf("%s, round %d: the kernel relayed %d of %d sessions; datagrams left to the shards: %s",
+			c.Peer.Name(), c.Round, sessions, c.Plan.Sessions, left))
+	}
+	return nil
+}
+
+// parseKernelPath reads the sessions in the kernel, and in words the datagrams of sessions that
+// it has left to the shards, from an answer of the API.
+func parseKernelPath(text []byte) (sessions uint64, left string, err error) {
+	var a struct {
+		Data answer.ShardList `json:"data"`
+	}
+	if err := json.Unmarshal(text, &a); err != nil {
+		return 0, "", fmt.Errorf("read the kernel path's state: %w", err)
+	}
+	sum := map[string]uint64{}
+	for _, device := range a.Data.KernelPath.Devices {
+		for reason, n := range device.Up {
+			sum[reason] += n
+		}
+	}
+	return a.Data.KernelPath.Sessions, words(sum), nil
 }
 
 // judgeCost compares the kernel path's added cost with nftables' and nginx's.

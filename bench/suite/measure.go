@@ -116,11 +116,16 @@ func (b *Bench) steady(ctx context.Context, c Case) (run report.Run, err error) 
 	if err != nil {
 		return run, err
 	}
+	run = c.blank()
+	if isKernelPath(c.Peer) {
+		if err := b.readKernelPath(r, c, &run); err != nil {
+			return run, err
+		}
+	}
 	atSink, atLoad, err := traffic.Stop(ctx, r.sink, r.load)
 	if err != nil {
 		return run, err
 	}
-	run = c.blank()
 	if r.origins == nil {
 		fillTraffic(&run, atSink, atLoad)
 	} else {

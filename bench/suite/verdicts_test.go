@@ -159,3 +159,18 @@ func TestAddedIsJudged(t *testing.T) {
 		t.Errorf("%s: %v", got, b.doc.Verdicts)
 	}
 }
+
+func TestParseKernelPath(t *testing.T) {
+	const text = `{"code":0,"data":{"shards":[],"kernel_path":{"on":true,"sessions":99,"devices":[
+		{"name":"lo","up":{"type":3,"mtu":0}},{"name":"veth0","up":{"type":4,"pending":1}}]}}}`
+	sessions, left, err := parseKernelPath([]byte(text))
+	if err != nil || sessions != 99 || left != "pending 1, type 7" {
+		t.Errorf("%d sessions, left %q, %v", sessions, left, err)
+	}
+	if _, left, err := parseKernelPath([]byte(`{"data":{}}`)); err != nil || left != "none" {
+		t.Errorf("left %q, %v", left, err)
+	}
+	if _, _, err := parseKernelPath([]byte("x")); err == nil {
+		t.Error("something else was accepted")
+	}
+}
