@@ -80,7 +80,8 @@ func (w *network) setOffloads(name string, other *namespace, on bool) {
 	other.do(w.t, func() error { return setChecksumOffload(name+"-peer", on) })
 }
 
-// listen opens a socket that sends with a TTL that the program must change.
+// listen opens a socket with a large buffer, which sends with a TTL that the program must
+// change.
 func (w *network) listen(n *namespace, address string) *net.UDPConn {
 	w.t.Helper()
 	var conn *net.UDPConn
@@ -94,6 +95,7 @@ func (w *network) listen(n *namespace, address string) *net.UDPConn {
 			return err
 		}
 		return errors.Join(err, raw.Control(func(fd uintptr) {
+			_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
 			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_TTL, 50)
 			_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, 50)
 		}))
