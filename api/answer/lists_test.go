@@ -1,6 +1,7 @@
 package answer
 
 import (
+	"fmt"
 	"os"
 	"regexp"
 	"slices"
@@ -40,6 +41,12 @@ func TestWebPageHearsEveryKindOfEvent(t *testing.T) {
 	kinds, _, _ = strings.Cut(kinds, "]")
 	if got := regexp.MustCompile(`[a-z][a-z-]*`).FindAllString(kinds, -1); !slices.Equal(got, EventKinds) {
 		t.Errorf("feed.js hears %v, want %v", got, EventKinds)
+	}
+}
+
+func TestWebPageNoticesTheSameLoss(t *testing.T) {
+	if want := fmt.Sprintf("const noticed = %v;", NoticedLoss); !strings.Contains(read(t, "../web/ui/verdict.js"), want) {
+		t.Errorf("verdict.js has no %q", want)
 	}
 }
 

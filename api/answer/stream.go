@@ -37,8 +37,18 @@ type Stream struct {
 	CallerLoss  *float64 `json:"caller_loss_percent,omitempty"`
 	BackendLoss *float64 `json:"backend_loss_percent,omitempty"`
 
+	// Rated counts the sessions whose loss is known at present, CallerLossy and
+	// BackendLossy those that lose NoticedLoss or more on that leg.
+	Rated        int `json:"rated_sessions"`
+	CallerLossy  int `json:"caller_lossy_sessions"`
+	BackendLossy int `json:"backend_lossy_sessions"`
+
 	History *History `json:"history,omitempty"`
 }
+
+// NoticedLoss is the loss of a leg, in percent, from which on somebody should look into
+// it. The page's verdict.js has the same number.
+const NoticedLoss = 0.1
 
 // StreamDetail is the answer to GET /api/v1/streams/one?key=KEY: a stream with
 // all its history and its sessions, at most MaxLimit of them.

@@ -86,7 +86,9 @@ func TestNumbers(t *testing.T) {
 func TestVerdict(t *testing.T) {
 	const cases = `[
 		{}, {callerLoss: 0, backendLoss: 0.09}, {callerLoss: 4.83, backendLoss: 0}, {callerLoss: 0.5}, {callerLoss: 0, backendLoss: 3.1},
-		{callerLoss: 2, backendLoss: 0.7}, {callerLoss: 6.77, backendLoss: 0.5}, {callerLoss: 0.2, backendLoss: 2}, {callerLoss: 0}, {backendLoss: 0}, {callerLoss: 0, backendLoss: 0, tight: {latency: 120, rtt: 180}}]`
+		{callerLoss: 2, backendLoss: 0.7}, {callerLoss: 6.77, backendLoss: 0.5}, {callerLoss: 0.2, backendLoss: 2}, {callerLoss: 0}, {backendLoss: 0}, {callerLoss: 0, backendLoss: 0, tight: {latency: 120, rtt: 180}},
+		{callerLoss: 4.83, backendLoss: 0, sessions: {all: 12, caller: 3, backend: 0}}, {callerLoss: 0, backendLoss: 3.1, sessions: {all: 12, caller: 0, backend: 12}},
+		{callerLoss: 2, backendLoss: 0.7, sessions: {all: 4, caller: 1, backend: 4}}, {callerLoss: 4.83, backendLoss: 0, sessions: {all: 1, caller: 1, backend: 0}}]`
 	want := []struct{ level, text string }{
 		{"unknown", "No media at present, so there is nothing to judge."},
 		{"good", "Both networks are clean."},
@@ -99,6 +101,10 @@ func TestVerdict(t *testing.T) {
 		{"good", "The caller's network is clean; of yours nothing is known."},
 		{"good", "Your network is clean; of the caller's nothing is known."},
 		{"some", "Both networks are clean. A latency of 120 ms is short for an RTT of 180 ms: what is lost cannot always be repeated in time."},
+		{"bad", "It is the caller's network in 3 of 12 sessions: it loses 4.83 % of the media; yours is clean."},
+		{"bad", "It is your network in all 12 sessions: between relay and backend 3.10 % of the media is lost; the caller's is clean."},
+		{"bad", "Both networks lose media: the caller's 2.00 % in 1 of 4 sessions, yours 0.70 % in all 4 sessions."},
+		{"bad", "It is the caller's network: it loses 4.83 % of the media; yours is clean."},
 	}
 	p := overview(t, startRelay(t, 1))
 	got := readLater[[]struct{ Level, Text string }](p, `import("/ui/verdict.js").then(m => `+cases+`.map(m.verdict))`)

@@ -34,6 +34,13 @@ func streamAt(i, second, history int) answer.Stream {
 	now := quality(i, second, bitrate)
 	s.BitrateIn, s.BitrateOut = now[0], now[0]*float64(s.Players)
 	s.CallerRTT, s.BackendRTT, s.CallerLoss, s.BackendLoss = &now[1], &now[2], &now[3], &now[4]
+	s.Rated = s.Sessions
+	if now[3] >= answer.NoticedLoss {
+		s.CallerLossy = 1
+	}
+	if now[4] >= answer.NoticedLoss {
+		s.BackendLossy = s.Sessions
+	}
 	if i%17 == 13 { // a session without media yet
 		s.CallerRTT, s.BackendRTT, s.CallerLoss, s.BackendLoss = nil, nil, nil, nil
 	}

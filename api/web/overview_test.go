@@ -168,7 +168,7 @@ func TestStreamPageShowsWhatTheAPISays(t *testing.T) {
 	if want := []string{percentText(s.CallerLoss), millisText(s.CallerRTT), percentText(s.BackendLoss), millisText(s.BackendRTT)}; !slices.Equal(legs, want) {
 		t.Errorf("legs %q, want %q", legs, want)
 	}
-	if got := p.text("#stream-legs .verdict"); !strings.HasPrefix(got, "It is the caller's network: it loses "+percentText(s.CallerLoss)) {
+	if got := p.text("#stream-legs .verdict"); !strings.HasPrefix(got, fmt.Sprintf("It is the caller's network in 1 of %d sessions: it loses %s", s.Sessions, percentText(s.CallerLoss))) {
 		t.Errorf("verdict %q", got)
 	}
 	legend := p.texts("#stream-charts .value")

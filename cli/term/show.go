@@ -134,6 +134,7 @@ func (s Formatter) streamFacts(d answer.StreamDetail) []string {
 	p.add("out", f.bitrate(d.BitrateOut)+", "+f.bytes(d.BytesOut)+" in all")
 	p.add("caller leg", "RTT "+f.millis(d.CallerRTT)+", loss "+f.percent(d.CallerLoss)+" (worst session)")
 	p.add("backend leg", "RTT "+f.millis(d.BackendRTT)+", loss "+f.percent(d.BackendLoss)+" (worst session)")
+	p.add("verdict", f.verdict(d.Stream))
 	p.add("repair", f.count(d.Retransmitted)+" retransmitted, "+f.count(d.Dropped)+" given up by senders")
 	return p.lines()
 }

@@ -62,6 +62,9 @@ func TestStreamSumsItsSessions(t *testing.T) {
 	if c, b := shown(s.CallerRTT), shown(s.BackendRTT); c != "200.000" || b != "10.000" {
 		t.Errorf("RTT %s and %s, want that of the worst: 200 and 10", c, b)
 	}
+	if s.Rated != 3 || s.CallerLossy != 1 || s.BackendLossy != 0 {
+		t.Errorf("of %d sessions with media %d lose some before, %d behind", s.Rated, s.CallerLossy, s.BackendLossy)
+	}
 	if c, b := shown(s.CallerLoss), shown(s.BackendLoss); c != "10.000" || b != "0.000" {
 		t.Errorf("loss %s and %s, want 10 and 0", c, b)
 	}

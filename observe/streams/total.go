@@ -45,8 +45,23 @@ func (t *total) add(v *shard.View, r *rates) {
 		t.Dropped += q.Dropped
 	}
 	if *r != (rates{}) {
+		t.countLossy(r)
 		caller, backend := roundTrips(v)
 		t.now.add(v.Publish, r, caller, backend)
+	}
+}
+
+// countLossy counts the legs on which a session loses media.
+func (t *total) countLossy(r *rates) {
+	lossy := func(l ratio) bool { return l.known() && 100*l.share() >= answer.NoticedLoss }
+	if r.caller.known() || r.backend.known() {
+		t.Rated++
+	}
+	if lossy(r.caller) {
+		t.CallerLossy++
+	}
+	if lossy(r.backend) {
+		t.BackendLossy++
 	}
 }
 

@@ -40,8 +40,8 @@ export class Legs {
   }
 
   // set takes {caller, backend: {name, detail}, relay: detail, callerLeg,
-  // backendLeg: {rtt, variance, loss, note}, tight}.
-  set({ caller, relay, backend, callerLeg, backendLeg, tight }) {
+  // backendLeg: {rtt, variance, loss, note}, tight, sessions}.
+  set({ caller, relay, backend, callerLeg, backendLeg, tight, sessions }) {
     for (const [part, value] of [[this.caller, caller], [this.backend, backend]]) {
       setText(part.name, value.name);
       setText(part.detail, value.detail === value.name ? "" : value.detail);
@@ -56,7 +56,7 @@ export class Legs {
       setText(part.state, levelText[found]);
     }
     const found = verdict({
-      callerLoss: callerLeg.loss, backendLoss: backendLeg.loss, tight,
+      callerLoss: callerLeg.loss, backendLoss: backendLeg.loss, tight, sessions,
     });
     setAttribute(this.sentence, "data-level", found.level);
     setText(this.sentence, found.text);

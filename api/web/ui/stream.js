@@ -86,6 +86,7 @@ export class StreamPage {
       callerLeg: { rtt: s.caller_rtt_ms, loss: s.caller_loss_percent },
       backendLeg: { rtt: s.backend_rtt_ms, loss: s.backend_loss_percent },
       tight: tightest(list),
+      sessions: { all: s.rated_sessions, caller: s.caller_lossy_sessions, backend: s.backend_lossy_sessions },
     });
     const h = s.history;
     const step = h?.step_seconds ?? 1;

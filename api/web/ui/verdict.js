@@ -27,11 +27,12 @@ export const levelText = { unknown: "no media at present", good: "clean", some: 
 
 const worst = (a, b) => ["bad", "some", "good", "unknown"].find((l) => l === a || l === b);
 
-// verdict takes loss in percent and the result of tightest.
-export function verdict({ callerLoss, backendLoss, tight }) {
+// verdict takes loss in percent, the result of tightest, and of a stream with several sessions
+// how many of them have media and how many lose some on each side: {all, caller, backend}.
+export function verdict({ callerLoss, backendLoss, tight, sessions }) {
   const caller = level(callerLoss);
   const backend = level(backendLoss);
-  const found = { level: worst(caller, backend), text: lossText(caller, backend, callerLoss, backendLoss) };
+  const found = { level: worst(caller, backend), text: lossText(caller, backend, callerLoss, backendLoss, sessions) };
   if (tight) {
     found.text += ` A latency of ${tight.latency} ms is short for an RTT of ${millis(tight.rtt)}: what is lost cannot always be repeated in time.`;
     if (found.level === "good") found.level = "some";
@@ -39,26 +40,35 @@ export function verdict({ callerLoss, backendLoss, tight }) {
   return found;
 }
 
-function lossText(caller, backend, callerLoss, backendLoss) {
+// concerned says in how many sessions, as " in 3 of 12 sessions".
+function concerned(sessions, side) {
+  if (!sessions || sessions.all < 2) return "";
+  const n = sessions[side];
+  return n === sessions.all ? ` in all ${n} sessions` : ` in ${n} of ${sessions.all} sessions`;
+}
+
+function lossText(caller, backend, callerLoss, backendLoss, sessions) {
+  const inCallers = concerned(sessions, "caller");
+  const inBackends = concerned(sessions, "backend");
   const callers = caller === "some" || caller === "bad";
   const backends = backend === "some" || backend === "bad";
   if (caller === "unknown" && backend === "unknown") return "No media at present, so there is nothing to judge.";
   if (callers && backends && callerLoss >= mostly * backendLoss) {
-    return `It is mostly the caller's network: it loses ${percent(callerLoss)} of the media, yours ${percent(backendLoss)}.`;
+    return `It is mostly the caller's network${inCallers}: it loses ${percent(callerLoss)} of the media, yours ${percent(backendLoss)}.`;
   }
   if (callers && backends && backendLoss >= mostly * callerLoss) {
-    return `It is mostly your network: between relay and backend ${percent(backendLoss)} of the media is lost, on the caller's ${percent(callerLoss)}.`;
+    return `It is mostly your network${inBackends}: between relay and backend ${percent(backendLoss)} of the media is lost, on the caller's ${percent(callerLoss)}.`;
   }
   if (callers && backends) {
-    return `Both networks lose media: the caller's ${percent(callerLoss)}, yours ${percent(backendLoss)}.`;
+    return `Both networks lose media: the caller's ${percent(callerLoss)}${inCallers}, yours ${percent(backendLoss)}${inBackends}.`;
   }
   if (callers) {
     const other = backend === "good" ? "yours is clean" : "of yours nothing is known";
-    return `It is the caller's network: it loses ${percent(callerLoss)} of the media; ${other}.`;
+    return `It is the caller's network${inCallers}: it loses ${percent(callerLoss)} of the media; ${other}.`;
   }
   if (backends) {
     const other = caller === "good" ? "the caller's is clean" : "of the caller's nothing is known";
-    return `It is your network: between relay and backend ${percent(backendLoss)} of the media is lost; ${other}.`;
+    return `It is your network${inBackends}: between relay and backend ${percent(backendLoss)} of the media is lost; ${other}.`;
   }
   if (caller === "unknown") return "Your network is clean; of the caller's nothing is known.";
   if (backend === "unknown") return "The caller's network is clean; of yours nothing is known.";
