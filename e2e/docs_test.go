@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"srtrelay/internal/clocale"
+	"srtrelay/internal/fences"
 	"srtrelay/internal/need"
 )
 
@@ -48,7 +49,7 @@ func TestDocsRun(t *testing.T) {
 	for _, file := range pages(t) {
 		text, err := os.ReadFile(file)
 		must(t, err)
-		found, err := fences(file, string(text))
+		found, err := fences.Read(file, string(text))
 		if err != nil {
 			t.Error(err)
 			continue
@@ -56,7 +57,7 @@ func TestDocsRun(t *testing.T) {
 		t.Run(strings.TrimPrefix(file, "../"), func(t *testing.T) {
 			p := &docPage{T: t, dir: dir}
 			for _, f := range found {
-				if f.skip != "" || f.kind != "sh" && f.kind != "console" {
+				if f.Skip != "" || !f.HasCommands() {
 					continue
 				}
 				if !p.begun {
@@ -96,15 +97,15 @@ type docPage struct {
 }
 
 // run runs a block.
-func (p *docPage) run(f fence) {
+func (p *docPage) run(f fences.Block) {
 	p.Helper()
-	steps, err := f.steps()
+	steps, err := f.Steps()
 	if err != nil {
 		p.Error(err)
 		return
 	}
-	if f.serve {
-		p.serve(f.String(), steps[0].command)
+	if f.Serve {
+		p.serve(f.String(), steps[0].Command)
 		return
 	}
 	for _, s := range steps {
@@ -114,13 +115,13 @@ func (p *docPage) run(f fence) {
 
 // attempt runs a command until it succeeds: what it shows may take a moment, as a probe
 // does, or a rate.
-func (p *docPage) attempt(f fence, s step) {
+func (p *docPage) attempt(f fences.Block, s fences.Step) {
 	p.Helper()
 	for deadline := time.Now().Add(patience); ; {
-		line := p.withRealSessions(s.command)
-		out, err := runShell(p.T, p.dir, p.world.env, line, f.during)
-		missing := s.missing(out)
-		if exitCode(err) == f.exit && missing == "" {
+		line := p.withRealSessions(s.Command)
+		out, err := runShell(p.T, p.dir, p.world.env, line, f.During)
+		missing := s.Missing(out)
+		if exitCode(err) == f.Exit && missing == "" {
 			return
 		}
 		if time.Now().After(deadline) {

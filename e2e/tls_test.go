@@ -3,6 +3,10 @@
 package e2e
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -42,6 +46,9 @@ func TestAPISpeaksTLS(t *testing.T) {
 			t.Errorf("%v: %s, want %s", args, got, want)
 		}
 	}
+	if got := metricsOver(t, at, pem, "battery-staple"); !strings.Contains(got, "\nsrtrelay_api_certificate_expiration_timestamp_seconds 1.") {
+		t.Errorf("no metric of the certificate's end: %.300s", got)
+	}
 	_, other := testcert.Pair(t, "relay.example", time.Now().Add(time.Hour))
 	testcert.Write(t, key, other)
 	line := r.awaitLog("certificate not reloaded, the old one stays in force", func(logLine) bool { return true })
@@ -59,4 +66,22 @@ func TestAPISpeaksTLS(t *testing.T) {
 	if got := ask("--api", at, "--ca", ca, "--register-token", "correct-horse"); !strings.Contains(got, `"shards"`) {
 		t.Errorf("the new certificate is not in force: %s", got)
 	}
+}
+
+// metricsOver scrapes a relay as Prometheus does that trusts a certificate and has a token.
+func metricsOver(t *testing.T, at string, trusted []byte, token string) string {
+	t.Helper()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(trusted)
+	client := http.Client{Timeout: patience, Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	defer client.CloseIdleConnections()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at+"/metrics", nil)
+	must(t, err)
+	r.Header.Set("Authorization", "Bearer "+token)
+	answer, err := client.Do(r)
+	must(t, err)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	must(t, err)
+	return string(text)
 }

@@ -69,7 +69,7 @@ for ARCH in amd64 arm64; do
 		sed '1,/^Permission/{/^Permission/!d};s/^$/./;s/^/ /' LICENSE
 	} >"$ROOT/copyright"
 	sed "s,\${ROOT},$ROOT,g; s,\${ARCH},$ARCH,; s,\${DEB_VERSION},$DEB_VERSION,
-		s,\${MAINTAINER},$MAINTAINER,; s,\${HOMEPAGE},$HOMEPAGE," deploy/debian/nfpm.yaml >"$work/nfpm.yaml"
+		s|\${MAINTAINER}|$MAINTAINER|; s|\${HOMEPAGE}|$HOMEPAGE|" deploy/debian/nfpm.yaml >"$work/nfpm.yaml"
 	"$work/nfpm" package -f "$work/nfpm.yaml" -p deb -t "$out"
 
 	"$work/image" -binary "$work/$ARCH/srtrelay" -license LICENSE -sbom "$out/srtrelay-$version-$ARCH.cdx.json" \
