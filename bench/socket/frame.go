@@ -22,8 +22,20 @@ const (
 	etherSize = 14
 	ipSize    = 20
 	udpSize   = 8
-	// frameSize is the size of all headers before a UDP payload.
-	frameSize = etherSize + ipSize + udpSize
+	// addressesSize is the size of both addresses, which end an IP header.
+	addressesSize = 8
+	// offloadSize is the size of struct virtio_net_hdr, which says what the device has still to
+	// do with a frame.
+	offloadSize = 10
+	// ipAt and udpAt are the offsets of headers, and frameSize is the size of all before a UDP
+	// payload.
+	ipAt      = offloadSize + etherSize
+	udpAt     = ipAt + ipSize
+	frameSize = udpAt + udpSize
+	// udpChecksum is the offset of the checksum in a UDP header.
+	udpChecksum = 6
+	// needsChecksum is VIRTIO_NET_HDR_F_NEEDS_CSUM.
+	needsChecksum = 1
 
 	timeToLive   = 64
 	dontFragment = 1 << 14
@@ -74,6 +86,9 @@ func OpenPath(to netip.Addr) (*Path, error) {
 
 func (p *Path) bind(link int) error {
 	if err := unix.SetsockoptInt(p.fd, unix.SOL_PACKET, unix.PACKET_QDISC_BYPASS, 1); err != nil {
+		return fmt.Errorf("send frames: %w", os.NewSyscallError("setsockopt", err))
+	}
+	if err := unix.SetsockoptInt(p.fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
 		return fmt.Errorf("send frames: %w", os.NewSyscallError("setsockopt", err))
 	}
 	if err := unix.Bind(p.fd, &unix.SockaddrLinklayer{Ifindex: link}); err != nil {
@@ -174,23 +189,31 @@ func readNeighbours(r io.Reader, ip netip.Addr, device string) (mac [6]byte, err
 // Head is the headers of the datagrams from one port to another. Only the lengths and their
 // checksum change.
 type Head struct {
-	b   [frameSize]byte
-	sum uint32 // of the IP header's words with length and checksum 0
+	b      [frameSize]byte
+	sum    uint32 // of the IP header's words with length and checksum 0
+	pseudo uint32 // of UDP's pseudo header without length
 }
 
-// Head makes the headers of datagrams between two IPv4 addresses. They go
-// without a UDP checksum: nothing in memory damages them.
+// Head makes the headers of datagrams between two IPv4 addresses. As for those of a UDP socket,
+// the UDP checksum is left to the device.
 func (p *Path) Head(from, to netip.AddrPort) (h Head) {
-	b := h.b[:]
-	copy(b, p.next[:])
-	copy(b[6:], p.source[:])
-	binary.BigEndian.PutUint16(b[12:], unix.ETH_P_IP)
-	putIP(b[etherSize:], from.Addr(), to.Addr())
-	udp := b[etherSize+ipSize:]
+	h.b[0] = needsChecksum
+	binary.NativeEndian.PutUint16(h.b[6:], udpAt-offloadSize)
+	binary.NativeEndian.PutUint16(h.b[8:], udpChecksum)
+	ether := h.b[offloadSize:]
+	copy(ether, p.next[:])
+	copy(ether[6:], p.source[:])
+	binary.BigEndian.PutUint16(ether[12:], unix.ETH_P_IP)
+	putIP(h.b[ipAt:], from.Addr(), to.Addr())
+	udp := h.b[udpAt:]
 	binary.BigEndian.PutUint16(udp, from.Port())
 	binary.BigEndian.PutUint16(udp[2:], to.Port())
-	for i := etherSize; i < etherSize+ipSize; i += 2 {
-		h.sum += uint32(binary.BigEndian.Uint16(b[i:]))
+	for i := ipAt; i < udpAt; i += 2 {
+		h.sum += uint32(binary.BigEndian.Uint16(h.b[i:]))
+	}
+	h.pseudo = unix.IPPROTO_UDP
+	for i := udpAt - addressesSize; i < udpAt; i += 2 {
+		h.pseudo += uint32(binary.BigEndian.Uint16(h.b[i:]))
 	}
 	return h
 }
@@ -207,11 +230,15 @@ func putIP(b []byte, from, to netip.Addr) {
 // write writes the headers for n bytes of payload.
 func (h *Head) write(b []byte, n int) {
 	copy(b, h.b[:])
-	length := ipSize + udpSize + n
-	sum := h.sum + uint32(length)
+	length := udpSize + n
+	binary.BigEndian.PutUint16(b[ipAt+2:], uint16(ipSize+length))
+	binary.BigEndian.PutUint16(b[ipAt+10:], ^fold(h.sum+uint32(ipSize+length)))
+	binary.BigEndian.PutUint16(b[udpAt+4:], uint16(length))
+	binary.BigEndian.PutUint16(b[udpAt+udpChecksum:], fold(h.pseudo+uint32(length)))
+}
+
+// fold adds the carries of a sum of 16-bit words.
+func fold(sum uint32) uint16 {
 	sum = sum&0xffff + sum>>16
-	sum = sum&0xffff + sum>>16
-	binary.BigEndian.PutUint16(b[etherSize+2:], uint16(length))
-	binary.BigEndian.PutUint16(b[etherSize+10:], ^uint16(sum))
-	binary.BigEndian.PutUint16(b[etherSize+ipSize+4:], uint16(udpSize+n))
+	return uint16(sum&0xffff + sum>>16)
 }

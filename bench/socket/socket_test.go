@@ -227,25 +227,46 @@ func TestHead(t *testing.T) {
 	h := p.Head(netip.MustParseAddrPort("255.255.0.1:4000"), netip.MustParseAddrPort("10.77.0.2:20080"))
 	for _, n := range []int{20, 44, 1332, 1472} {
 		b := make([]byte, frameSize+n)
-		h.write(b, n)
-		sum := uint32(0)
-		for i := etherSize; i < etherSize+ipSize; i += 2 {
-			sum += uint32(binary.BigEndian.Uint16(b[i:]))
+		for i := range n {
+			b[frameSize+i] = byte(i * 7)
 		}
-		if sum = sum&0xffff + sum>>16; sum&0xffff+sum>>16 != 0xffff {
+		h.write(b, n)
+		offload, ether, ip := b[:offloadSize], b[offloadSize:], b[ipAt:]
+		if sum := sumOf(ip[:ipSize]); sum != 0xffff {
 			t.Errorf("%d bytes: the checksum is wrong: %x", n, sum)
 		}
-		if got := int(binary.BigEndian.Uint16(b[16:])); got != 28+n {
+		if got := int(binary.BigEndian.Uint16(ip[2:])); got != 28+n {
 			t.Errorf("%d bytes: IP length %d", n, got)
 		}
-		udp := b[etherSize+ipSize:]
-		if want := []byte{0x0f, 0xa0, 0x4e, 0x70, byte((8 + n) >> 8), byte(8 + n), 0, 0}; !bytes.Equal(udp[:8], want) {
-			t.Errorf("%d bytes: UDP % x, want % x", n, udp[:8], want)
+		if want := []byte{0x0f, 0xa0, 0x4e, 0x70, byte((8 + n) >> 8), byte(8 + n)}; !bytes.Equal(b[udpAt:][:6], want) {
+			t.Errorf("%d bytes: UDP % x, want % x", n, b[udpAt:][:6], want)
 		}
-		if want := []byte{7, 8, 9, 10, 11, 12, 1, 2, 3, 4, 5, 6, 8, 0}; !bytes.Equal(b[:14], want) {
-			t.Errorf("Ethernet % x", b[:14])
+		if want := []byte{7, 8, 9, 10, 11, 12, 1, 2, 3, 4, 5, 6, 8, 0}; !bytes.Equal(ether[:14], want) {
+			t.Errorf("Ethernet % x", ether[:14])
+		}
+		// What the device does: from the start on it sums up, and writes the complement.
+		start, offset := binary.NativeEndian.Uint16(offload[6:]), binary.NativeEndian.Uint16(offload[8:])
+		if offload[0] != 1 {
+			t.Errorf("%d bytes: flags %d", n, offload[0])
+		}
+		binary.BigEndian.PutUint16(ether[start+offset:], ^sumOf(ether[start:]))
+		pseudo := append([]byte{255, 255, 0, 1, 10, 77, 0, 2, 0, 17, byte((8 + n) >> 8), byte(8 + n)}, ip[ipSize:]...)
+		if sum := sumOf(pseudo); sum != 0xffff {
+			t.Errorf("%d bytes: the UDP checksum is wrong: %x", n, sum)
 		}
 	}
+}
+
+// sumOf adds 16-bit words as RFC 1071 does; their number is even here.
+func sumOf(b []byte) uint16 {
+	sum := uint64(0)
+	for ; len(b) > 0; b = b[2:] {
+		sum += uint64(binary.BigEndian.Uint16(b))
+	}
+	for sum > 0xffff {
+		sum = sum&0xffff + sum>>16
+	}
+	return uint16(sum)
 }
 
 func TestPathNeedsEthernet(t *testing.T) {

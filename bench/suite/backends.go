@@ -24,6 +24,8 @@ func (b *Bench) pathPeers() []peers.Peer {
 
 // The backends of all other scenarios of cost sleep until a datagram wakes them. Some paths wake
 // them more often than others, which is a part of their cost. Backends that poll show the rest.
+// They sleep between two looks at their sockets, because a thread that never sleeps takes a whole
+// CPU whatever a packet costs.
 var polling = Scenario{
 	ID: "polling", Title: "CPU per packet as in publish, backends that poll",
 	run: func(ctx context.Context, b *Bench) error {
