@@ -51,6 +51,7 @@ type Path struct {
 	rings   []*ebpf.Map
 	shards  []*Shard
 	hooks   hooks
+	notices notices
 	// epoch counts the changes of routes: what was resolved before is void.
 	epoch atomic.Uint32
 	// clock is what to subtract from CLOCK_MONOTONIC, in ns.
@@ -120,6 +121,9 @@ func (p *Path) open() error {
 			return err
 		}
 	}
+	if err := p.notices.open(); err != nil { // before the first look
+		return err
+	}
 	return p.hooks.open(p)
 }
 
@@ -175,6 +179,7 @@ func (s *Shard) Places() int { return s.path.places }
 // Close detaches the program. The shards must have ended.
 func (p *Path) Close() {
 	p.hooks.close()
+	p.notices.close()
 	for _, s := range p.shards {
 		s.ring.close()
 		s.cache.close()

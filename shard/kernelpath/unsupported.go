@@ -13,6 +13,7 @@ import (
 type (
 	hooks      struct{}
 	routeCache struct{}
+	notices    struct{}
 	hop        struct {
 		action pathAction
 		flags  uint8
@@ -25,6 +26,9 @@ type (
 func (h *hooks) open(*Path) error                           { return ErrUnavailable }
 func (h *hooks) report() ([]Device, map[int]int)            { return nil, nil }
 func (h *hooks) close()                                     {}
+func (n *notices) open() error                              { return ErrUnavailable }
+func (n *notices) close()                                   {}
+func (c *routeCache) open() error                           { return ErrUnavailable }
 func (c *routeCache) close()                                {}
 func (s *Shard) resolve(_, _ addr.IP) (hop, addr.IP, error) { return hop{}, addr.IP{}, ErrNoRoute }
 

@@ -3,6 +3,7 @@ package kernelpath
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -26,25 +27,34 @@ var changeGroups = []uint{
 	unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV6_RULE,
 }
 
+// notices are the kernel's reports of changes.
+type notices struct{ socket *nl.NetlinkSocket }
+
+// open has the kernel report changes from now on.
+func (n *notices) open() (err error) {
+	if n.socket, err = nl.Subscribe(unix.NETLINK_ROUTE, changeGroups...); err != nil {
+		return fmt.Errorf("follow changes of routes: %w", err)
+	}
+	return nil
+}
+
+func (n *notices) close() {
+	if n.socket != nil {
+		n.socket.Close()
+	}
+}
+
 // Follow follows the changes of devices, addresses, routes and rules until ctx ends. At
 // each it has all datagrams go up, calls reroute, which is to call Shard.Update for every
 // session, and then lets datagrams pass again.
 func (p *Path) Follow(ctx context.Context, reroute func(context.Context) error) {
-	notices, err := nl.Subscribe(unix.NETLINK_ROUTE, changeGroups...)
-	if err != nil {
-		p.cfg.Log.Error("kernel path: changes of routes are not followed", "error", err)
-		p.pause() // for good: user space finds its routes itself
-		return
-	}
 	changed := make(chan struct{}, 1)
 	receiver := p.cfg.Supervisor.Tasks()
-	receiver.Go("notices of routes", func() { receiveNotices(ctx, notices, changed) })
+	receiver.Go("notices of routes", func() { receiveNotices(ctx, p.notices.socket, changed) })
 	defer func() {
-		notices.Close()
+		p.notices.close()
 		receiver.Wait()
 	}()
-	p.refreshHooks() // what has changed since Open
-	p.epoch.Add(1)
 	again := time.NewTicker(recheck)
 	defer again.Stop()
 	for {
