@@ -5,48 +5,46 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"srtrelay/internal/clocale"
 )
 
-// The objects in the repository are those of the source. Where clang is installed ("make
-// generate" installs it) the program is compiled again.
-func TestObjectsAreOfThisSource(t *testing.T) {
-	for _, tool := range []string{"clang-14", "llvm-strip-14", "/usr/include/bpf/bpf_helpers.h"} {
-		if _, err := exec.LookPath(tool); err != nil && !exists(tool) {
-			t.Skipf("%s is not installed", tool)
-		}
+// The objects that are committed are those of the sources in bpf/. Nobody needs clang to
+// build or to test the relay, so that its absence is no failure.
+func TestObjectsAreOfTheSources(t *testing.T) {
+	if testing.Short() {
+		t.Skip("compiles the program")
 	}
-	source, err := os.ReadFile("generate.go")
+	_, noClang := exec.LookPath("clang-14")
+	_, noHeaders := os.Stat("/usr/include/bpf/bpf_helpers.h")
+	if noClang != nil || noHeaders != nil {
+		t.Skip("clang-14 or libbpf-dev is not installed; `make generate` installs them")
+	}
+	text, err := os.ReadFile("generate.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, command, _ := strings.Cut(string(source), "//go:generate ")
-	args := strings.Fields(command)
+	_, line, _ := strings.Cut(string(text), "//go:generate ")
+	args := strings.Fields(line)
 	dir := t.TempDir()
-	c := clocale.Command(args[0], append([]string{"tool", "bpf2go", "-output-dir", dir}, args[3:]...)...)
-	c.Env = clocale.Environ("GOPACKAGE=kernelpath")
-	if out, err := c.CombinedOutput(); err != nil {
+	args = slices.Insert(args, slices.Index(args, "bpf2go")+1, "-output-dir", dir)
+	if out, err := clocale.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for _, name := range []string{"path_bpfel.o", "path_bpfeb.o", "path_bpfel.go", "path_bpfeb.go"} {
-		now, err := os.ReadFile(filepath.Join(dir, name))
+	made, err := filepath.Glob(filepath.Join(dir, "path_*"))
+	if err != nil || len(made) != 4 {
+		t.Fatalf("made %q (%v)", made, err)
+	}
+	for _, name := range made {
+		want, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		kept, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Equal(now, kept) {
-			t.Errorf("%s is not of this source: make generate", name)
+		if got, err := os.ReadFile(filepath.Base(name)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s is not what `make generate` makes of bpf/ (%v)", filepath.Base(name), err)
 		}
 	}
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
