@@ -103,6 +103,7 @@ func BenchmarkProgram(b *testing.B) {
 		{"hit", frameOf(e.Caller, e.Front, data), skb{}},
 		{"hit, IPv6", frameOf(e6.Caller, e6.Front, data), skb{}},
 		{"train of 16", frameOf(e.Caller, e.Front, train(sixteen()...)), segments(200)},
+		{"train of 16 of others", frameOf(e.Front, e.Caller, train(sixteen()...)), segments(200)},
 		{"up", frameOf(off.Caller, off.Front, dataOf(1, plain, off.BackendID, 1316)), skb{}},
 	} {
 		b.Run(c.name, func(b *testing.B) {

@@ -84,7 +84,7 @@ static __always_inline int decide(struct __sk_buff *skb, const struct packet *p,
 	else if (!may_pass(p->first.words))
 		type = UP_TYPE;
 	if (type == UP_MIXED) {
-		raise_mixed(skb, p);
+		raise_mixed(skb, p, 0);
 		return type;
 	}
 	if (!w || !h || !c || w->gen != to->gen)
@@ -173,7 +173,7 @@ static __always_inline void read_words(struct datagram *d, const __be32 *srt)
 /* Passes a packet on whose first datagram is of no session. Others in a train may be. */
 static __always_inline int pass_on(struct __sk_buff *skb, const struct packet *p)
 {
-	__u32 n = p->segments > 1 ? raise_mixed(skb, p) : 0;
+	__u32 n = p->segments > 1 ? raise_mixed(skb, p, p->first.words[3]) : 0;
 
 	return n ? up(skb, UP_MIXED, n) : PASS_ON;
 }

@@ -21,6 +21,7 @@ struct train {
 	__u64 now;
 	__u32 done;   /* bytes */
 	__u32 raised; /* segments of sessions that go up */
+	__u32 skip;   /* an ID of no session */
 	int why;    /* the reason why the train goes up, -1 for none */
 };
 
@@ -84,6 +85,8 @@ static long raise_segment(__u32 i, struct train *t)
 
 	if (!next_segment(t, &d))
 		return 1; /* no datagram of a session */
+	if (d.words[3] == t->skip)
+		return 0;
 	to = other_target(t->packet, d.words[3]);
 	if (!to)
 		return 0;
@@ -108,9 +111,9 @@ static long raise_segment(__u32 i, struct train *t)
  * Has a train of several sessions go up, so that none of its datagrams is overtaken.
  * Returns how many segments are of sessions.
  */
-static __always_inline __u32 raise_mixed(struct __sk_buff *skb, const struct packet *p)
+static __always_inline __u32 raise_mixed(struct __sk_buff *skb, const struct packet *p, __u32 skip)
 {
-	struct train t = { .skb = skb, .packet = p };
+	struct train t = { .skb = skb, .packet = p, .skip = skip };
 
 	bpf_loop(p->segments, raise_segment, &t, 0);
 	return t.raised;
