@@ -102,9 +102,6 @@ func (t *top) totals() string {
 	return strings.Join(parts, "  ")
 }
 
-// bars are the cells of the strip, by height.
-var bars = []rune("▁▂▃▄▅▆▇█")
-
 // shardStrip returns a bar per shard: its packets per second relative to the busiest.
 func (t *top) shardStrip() string {
 	shards := t.view.shards.Shards
@@ -115,10 +112,8 @@ func (t *top) shardStrip() string {
 	busiest, idle := slices.Max(append([]float64{0}, t.speed.shardPackets...)), 0
 	var strip, labelled strings.Builder
 	for i, v := range t.speed.shardPackets {
-		bar := " "
-		if v > 0 {
-			bar = string(bars[min(int(v/busiest*float64(len(bars))), len(bars)-1)])
-		} else {
+		bar := barOf(v, busiest)
+		if v <= 0 {
 			idle++
 		}
 		strip.WriteString(bar)
@@ -209,7 +204,7 @@ func (t *top) streamList(room int) []string {
 		}
 		return append(lines, faint.Render("no streams"))
 	}
-	return append(lines, liveGrid(t, streamColumns(t.now, shortKey), all[from:to], t.cursor.at-from)...)
+	return append(lines, liveGrid(t, t.liveStreamColumns(), all[from:to], t.cursor.at-from)...)
 }
 
 // streamDetail returns one stream: its numbers and the list of its sessions.

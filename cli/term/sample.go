@@ -35,6 +35,9 @@ type sample struct {
 // page is how many streams a query reads beyond the screen, to scroll into.
 const page = 100
 
+// historySeconds is the history of each stream, if the screen has room for it.
+const historySeconds = 60
+
 // query makes the calls of the present screen. Answers to earlier queries are ignored.
 func (t *top) query() tea.Cmd {
 	t.asked++
@@ -48,6 +51,10 @@ func (t *top) query() tea.Cmd {
 	query := answer.StreamQuery{
 		Backend: t.backend, Match: t.match, Sort: t.sort,
 		Limit: min(t.cursor.at+t.height+page, answer.MaxLimit),
+	}
+	if t.width >= minuteFrom {
+		query.History = historySeconds
+		query.Limit = min(t.cursor.at+t.height, answer.MaxLimit) // a history is most of an answer
 	}
 	return func() tea.Msg {
 		s.err = s.fill(ctx, c, known, query, key, id)

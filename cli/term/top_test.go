@@ -62,6 +62,32 @@ func TestTopFitsEveryTerminal(t *testing.T) {
 	}
 }
 
+// A wide terminal has room for the last minute of each stream, and only then is the relay
+// asked for it.
+func TestTopUsesTheWidth(t *testing.T) {
+	r := newRelay(t)
+	list := fixture[answer.StreamList](t, "streams")
+	history := &answer.History{StepSeconds: 1}
+	for i := range 60 {
+		v := 1e6 * float64(i+1)
+		history.BitrateIn = append(history.BitrateIn, &v)
+	}
+	history.BitrateIn[0], history.BitrateIn[1] = nil, nil
+	list.Streams[0].History = history
+	r.replace(t, "/api/v1/streams", list)
+	w := watch(t, r, TopOptions{})
+	if asked := r.last("/api/v1/streams"); asked.Has("history") {
+		t.Errorf("a terminal of 80 columns asks for %v", asked)
+	}
+	w.sees("not", "LAST MINUTE")
+	w.Update(tea.WindowSizeMsg{Width: 165, Height: 24})
+	w.refresh()
+	if asked := r.last("/api/v1/streams"); asked.Get("history") != "60" || asked.Get("limit") != "24" {
+		t.Errorf("a terminal of 165 columns asks for %v", asked)
+	}
+	w.sees("IN, LAST MINUTE", "RETRANS", " ▁▁▂▂▂▂▃▃▃▃▄▄▄▅▅▅▅▆▆▆▆▇▇▇▇████")
+}
+
 // Every number on the screen is the API's, or from two of its answers.
 func TestTopShowsTheRelaysNumbers(t *testing.T) {
 	r := newRelay(t)
