@@ -140,6 +140,7 @@ func TestAskingCommands(t *testing.T) {
 	}{
 		{"shards --wide", "GET /api/v1/shards", kept(t, "shards"), ""},
 		{"backends", "GET /api/v1/backends", "origin-d  late             0", ""},
+		{"backends origin.test:10080", "GET /api/v1/backends", "origin-d late          0", ""},
 		{"backends origin-b", "GET /api/v1/backends", "carries      600 sessions of 311 streams, 999 kbit/s", ""},
 		{"streams --limit 4", "GET /api/v1/streams?limit=4", "\nlive/football                  5.12 Mbit/s  205 Mbit/s 4.83 %", "4 of 1011 streams shown; --limit 0 shows all\n"},
 		{

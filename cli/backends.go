@@ -42,20 +42,27 @@ func (s *Shell) backendsCommand() *cobra.Command {
 	return c
 }
 
-// oneBackend prints one backend of the list, because the API has no call for one.
+// oneBackend prints one backend of the list, because the API has no call for one, or those
+// of a name with several addresses.
 func (a *apiCommand) oneBackend(ctx context.Context, c *client.Client, id string) error {
 	list, err := client.Backends().Do(ctx, c)
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(list.Backends, func(b answer.Backend) bool { return b.ID == id })
-	if i < 0 {
+	list.Backends = slices.DeleteFunc(list.Backends, func(b answer.Backend) bool { return b.ID != id && b.Name != id })
+	switch len(list.Backends) {
+	case 0:
 		return fmt.Errorf("no such backend: %s", answer.Printable(id))
+	case 1:
+		if a.json {
+			return a.printJSON(list.Backends[0])
+		}
+		return exit(a.shell.print(a.formatter().Backend(list.Backends[0])))
 	}
 	if a.json {
-		return a.printJSON(list.Backends[i])
+		return a.printJSON(list.Backends)
 	}
-	return exit(a.shell.print(a.formatter().Backend(list.Backends[i])))
+	return exit(a.shell.print(a.formatter().Backends(list)))
 }
 
 // backendAction returns a command that calls do for each backend named.
