@@ -273,3 +273,40 @@ func TestStreamsDoNotNoticeTheNameServer(t *testing.T) {
 		f.finish()
 	}
 }
+
+// A backup of SRV records gets streams when all before it are gone, and only then.
+func TestBackupStepsIn(t *testing.T) {
+	dns := dnstest.Open(t)
+	before := net.DefaultResolver
+	net.DefaultResolver = dns.Resolver()
+	defer func() { net.DefaultResolver = before }()
+	open := func(ip string) *srttest.Listener {
+		l, err := srttest.NewListener(srttest.ListenerConfig{Mode: srttest.Echo, Local: netip.AddrPortFrom(netip.MustParseAddr(ip), 0)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		return l
+	}
+	first, second := open("127.0.0.2"), open("127.0.0.3")
+	dns.Set("a.test", "127.0.0.2")
+	dns.Set("b.test", "127.0.0.3")
+	dns.SetSRV("_srt._udp.media.test",
+		net.SRV{Priority: 10, Port: first.Addr().Port(), Target: "a.test."}, net.SRV{Priority: 20, Port: second.Addr().Port(), Target: "b.test."})
+	r := startRelay(t, "--backend=srv://media.test")
+	r.awaitBackends(first.Addr().String()+" alive", second.Addr().String()+" alive")
+	for i := range 5 {
+		r.dial(fmt.Sprint("first", i))
+	}
+	if n := second.Count(); n != 0 {
+		t.Errorf("the backup has %d connections", n)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitBackends(first.Addr().String()+" down", second.Addr().String()+" alive")
+	r.dial("second")
+	if n := second.Count(); n != 1 {
+		t.Errorf("the backup has %d connections, want 1", n)
+	}
+}
