@@ -36,6 +36,15 @@ window.fetch = async (...call) => {
 
 func openBrowser(t *testing.T, address string) *browserTab {
 	t.Helper()
+	b := openTab(t, address)
+	b.do(chromedp.Evaluate[chromedp.Void](`import("/ui/numbers.js").then(n => { window.numbers = n; })`, chromedp.EvalAwaitPromise))
+	b.await(`document.body.dataset.state === "live"`)
+	return b
+}
+
+// openTab is openBrowser for an address that may show anything.
+func openTab(t *testing.T, address string) *browserTab {
+	t.Helper()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(need.Tool(t, "chromium")), chromedp.WindowSize(1440, 900))
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium's sandbox refuses root
@@ -52,8 +61,6 @@ func openBrowser(t *testing.T, address string) *browserTab {
 	}
 	b := &browserTab{t, ctx}
 	b.do(chromedp.EmulateViewport(1440, 900), chromedp.Navigate(address))
-	b.do(chromedp.Evaluate[chromedp.Void](`import("/ui/numbers.js").then(n => { window.numbers = n; })`, chromedp.EvalAwaitPromise))
-	b.await(`document.body.dataset.state === "live"`)
 	return b
 }
 
