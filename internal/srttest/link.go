@@ -21,6 +21,8 @@ type LinkConfig struct {
 	Down   Impairment
 	Seed   uint64 // each client's luck follows from Seed and the order of first arrival
 	Hook   Hook
+	// Within, if not nil, calls what opens a socket, such as in a network namespace.
+	Within func(open func() error) error
 }
 
 // Link is a lossy UDP path: it forwards datagrams between any number of
@@ -29,6 +31,7 @@ type LinkConfig struct {
 type Link struct {
 	target    netip.AddrPort
 	front     *net.UDPConn
+	within    func(func() error) error
 	seed      uint64
 	ways      [2]way
 	scheduler *scheduler
@@ -51,12 +54,16 @@ type client struct {
 
 // NewLink opens a Link; Close it.
 func NewLink(cfg LinkConfig) (*Link, error) {
-	front, err := open(cfg.Listen)
+	within := cfg.Within
+	if within == nil {
+		within = func(open func() error) error { return open() }
+	}
+	front, err := openWithin(within, cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("link: %w", err)
 	}
 	l := &Link{
-		target: netip.AddrPortFrom(cfg.Target.Addr().Unmap(), cfg.Target.Port()), front: front, seed: cfg.Seed,
+		target: netip.AddrPortFrom(cfg.Target.Addr().Unmap(), cfg.Target.Port()), front: front, within: within, seed: cfg.Seed,
 		scheduler: newScheduler(),
 		clients:   make(map[netip.AddrPort]*client),
 	}
@@ -66,6 +73,15 @@ func NewLink(cfg LinkConfig) (*Link, error) {
 	l.SetHook(cfg.Hook)
 	l.readers.Go(func() { receive(front, l.fromClient) })
 	return l, nil
+}
+
+// openWithin is open elsewhere.
+func openWithin(within func(func() error) error, local netip.AddrPort) (conn *net.UDPConn, err error) {
+	err = within(func() (err error) {
+		conn, err = open(local)
+		return err
+	})
+	return conn, err
 }
 
 // Addr returns the address to which clients send.
@@ -168,7 +184,7 @@ func (l *Link) client(from netip.AddrPort) *client {
 	if l.target.Addr().Is6() {
 		wildcard = netip.IPv6Unspecified()
 	}
-	back, err := open(netip.AddrPortFrom(wildcard, 0))
+	back, err := openWithin(l.within, netip.AddrPortFrom(wildcard, 0))
 	if err != nil {
 		return nil
 	}
