@@ -52,6 +52,7 @@ type Path struct {
 	shards  []*Shard
 	hooks   hooks
 	notices notices
+	ipsec   ipsec
 	// epoch counts the changes of routes: what was resolved before is void.
 	epoch atomic.Uint32
 	// clock is what to subtract from CLOCK_MONOTONIC, in ns.
@@ -121,7 +122,7 @@ func (p *Path) open() error {
 			return err
 		}
 	}
-	if err := p.notices.open(); err != nil { // before the first look
+	if err := errors.Join(p.notices.open(), p.ipsec.open()); err != nil { // before the first look
 		return err
 	}
 	return p.hooks.open(p)
@@ -180,6 +181,7 @@ func (s *Shard) Places() int { return s.path.places }
 func (p *Path) Close() {
 	p.hooks.close()
 	p.notices.close()
+	p.ipsec.close()
 	for _, s := range p.shards {
 		s.ring.close()
 		s.cache.close()

@@ -92,6 +92,9 @@ func (s *Shard) askRoute(to, from addr.IP) (h hop, source addr.IP, err error) {
 		}
 		source = addr.IP(found[0].Src.To16())
 	}
+	if found[0].Type == unix.RTN_UNICAST && s.path.ipsec.applies(source, to) {
+		return hop{}, addr.IP{}, fmt.Errorf("%w to %s: an IPsec policy applies", ErrNoRoute, to.Netip())
+	}
 	h, err = s.path.hopOf(&found[0], to)
 	return h, source, err
 }
@@ -115,6 +118,9 @@ func (p *Path) hopOf(r *netlink.Route, to addr.IP) (hop, error) {
 	}
 	if !d.ethernet {
 		return hop{}, fmt.Errorf("%w to %s: device %s has no Ethernet header", ErrNoRoute, to.Netip(), d.name)
+	}
+	if r.Encap != nil {
+		return hop{}, fmt.Errorf("%w to %s: the route encapsulates", ErrNoRoute, to.Netip())
 	}
 	h := hop{action: pathActionTO_DEVICE, device: uint32(r.LinkIndex), next: to}
 	if r.Gw != nil {

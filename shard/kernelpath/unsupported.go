@@ -14,6 +14,7 @@ type (
 	hooks      struct{}
 	routeCache struct{}
 	notices    struct{}
+	ipsec      struct{}
 	hop        struct {
 		action pathAction
 		flags  uint8
@@ -28,6 +29,8 @@ func (h *hooks) report() ([]Device, map[int]int)            { return nil, nil }
 func (h *hooks) close()                                     {}
 func (n *notices) open() error                              { return ErrUnavailable }
 func (n *notices) close()                                   {}
+func (s *ipsec) open() error                                { return ErrUnavailable }
+func (s *ipsec) close()                                     {}
 func (c *routeCache) open() error                           { return ErrUnavailable }
 func (c *routeCache) close()                                {}
 func (s *Shard) resolve(_, _ addr.IP) (hop, addr.IP, error) { return hop{}, addr.IP{}, ErrNoRoute }

@@ -44,15 +44,19 @@ func (n *notices) close() {
 	}
 }
 
-// Follow follows the changes of devices, addresses, routes and rules until ctx ends. At
+// Follow follows the changes of devices, addresses, routes, rules and IPsec policies until ctx ends. At
 // each it has all datagrams go up, calls reroute, which is to call Shard.Update for every
 // session, and then lets datagrams pass again.
 func (p *Path) Follow(ctx context.Context, reroute func(context.Context) error) {
 	changed := make(chan struct{}, 1)
 	receiver := p.cfg.Supervisor.Tasks()
 	receiver.Go("notices of routes", func() { receiveNotices(ctx, p.notices.socket, changed) })
+	if p.ipsec.notices != nil {
+		receiver.Go("notices of IPsec policies", func() { receiveNotices(ctx, p.ipsec.notices, changed) })
+	}
 	defer func() {
 		p.notices.close()
+		p.ipsec.close()
 		receiver.Wait()
 	}()
 	again := time.NewTicker(recheck)
@@ -116,7 +120,7 @@ func (p *Path) onChange(ctx context.Context, changed <-chan struct{}, reroute fu
 	}
 }
 
-// refreshHooks follows the host's devices, and reports whether anything has changed.
+// refreshHooks follows the host's devices and IPsec policies, and reports whether anything has changed.
 func (p *Path) refreshHooks() bool {
 	changes, err := p.hooks.refresh()
 	if err != nil {
@@ -125,5 +129,9 @@ func (p *Path) refreshHooks() bool {
 	for _, change := range changes {
 		p.cfg.Log.Info("kernel path: " + change)
 	}
-	return len(changes) > 0
+	changed, err := p.ipsec.refresh()
+	if err != nil {
+		p.cfg.Log.Warn("kernel path: IPsec policies not followed", "error", err)
+	}
+	return changed || len(changes) > 0
 }
