@@ -9,7 +9,8 @@ import (
 // intro says what the figures mean, in Markdown and HTML.
 const intro = "CPU per packet is what the whole machine was busy (load, sinks, peer and kernel), less what it is when idle, " +
 	"divided by the datagrams that arrived: data and control, both ways. Added is the same less the direct path's of the " +
-	"same round. Figures are medians of the rounds, with the lowest and the highest."
+	"same round. Load, peer and sinks alone are what their processes used, which says more on a busy machine. " +
+	"Figures are medians of the rounds, with the lowest and the highest."
 
 // Markdown renders the report as tables.
 func Markdown(d Document) []byte {

@@ -210,7 +210,7 @@ func TestBackendTables(t *testing.T) {
 	d := Document{
 		Peers: []Peer{{Name: "direct"}, {Name: "--batch-wait 0s"}},
 		Runs: []Run{
-			{Scenario: "libsrt", Peer: "direct", Rate: 20000, Sessions: 33, CostMicros: 25, RTT: 900},
+			{Scenario: "libsrt", Peer: "direct", Rate: 20000, Sessions: 33, CostMicros: 25, RTT: 900, LoadCores: 0.25, SinkCores: 0.25, Window: 2, Delivered: 100_000},
 			{Scenario: BatchWaitSleeping, Peer: "direct", Rate: 60000, CostMicros: 15, Latency: &Percentiles{P50: 14, P99: 179}},
 			{Scenario: BatchWaitSleeping, Peer: "--batch-wait 0s", Rate: 60000, CostMicros: 19, PeerCores: 0.5, Latency: &Percentiles{P50: 101, P99: 416}},
 			{Scenario: BatchWaitLibsrt, Peer: "--batch-wait 0s", Rate: 20000, CostMicros: 29, RTT: 1100},
@@ -219,8 +219,8 @@ func TestBackendTables(t *testing.T) {
 	FillAdded(d.Runs)
 	text := string(Markdown(d))
 	for _, row := range []string{
-		"| peer | data/s | sessions | CPU, us/packet | added to direct, us/packet | added / nginx's | lost, worst round | round trip, us | peer's own cores |",
-		"| direct | 20,000 | 33 | 25.00 | - | - | 0 | 900 | 0.00 |",
+		"| peer | data/s | sessions | CPU, us/packet | added to direct, us/packet | added / nginx's | load, peer and sinks alone, us/packet | lost, worst round | round trip, us | peer's own cores |",
+		"| direct | 20,000 | 33 | 25.00 | - | - | 10.00 | 0 | 900 | 0.00 |",
 		"| backends that sleep | direct | 60,000 | 15.00 | - | 14 | 179 | - | 0 | 0.00 |",
 		"| backends that sleep | --batch-wait 0s | 60,000 | 19.00 | 4.00 | 101 | 416 | - | 0 | 0.50 |",
 		"| real libsrt | --batch-wait 0s | 20,000 | 29.00 | - | - | - | 1100 | 0 | 0.00 |",

@@ -87,7 +87,17 @@ func (g group) lost() string {
 	return fmt.Sprintf("%d (%.2g %%)", worst, share*100)
 }
 
-func cost(r Run) float64         { return r.CostMicros }
+func cost(r Run) float64 { return r.CostMicros }
+
+// ownCost is what the processes of load, peer and sinks used. It leaves out kernel work that
+// belongs to no process, and other load of the machine.
+func ownCost(r Run) float64 {
+	if r.Delivered == 0 {
+		return 0
+	}
+	return (r.LoadCores + r.PeerCores + r.SinkCores) * r.Window * 1e6 / float64(r.Delivered)
+}
+
 func rate(r Run) float64         { return float64(r.Rate) }
 func addedCost(r Run) float64    { return r.AddedMicros }
 func p50(p Percentiles) float64  { return p.P50 }
@@ -136,7 +146,7 @@ func tables(d Document) []table {
 func costTable(d Document, scenario, title string) table {
 	t := table{
 		scenario: scenario, title: title,
-		head: []string{"peer", "data/s", "sessions", "CPU, us/packet", "added to direct, us/packet", "added / nginx's", "lost, worst round", "latency p50, us", "latency p99, us", "peer's own cores"},
+		head: []string{"peer", "data/s", "sessions", "CPU, us/packet", "added to direct, us/packet", "added / nginx's", "load, peer and sinks alone, us/packet", "lost, worst round", "latency p50, us", "latency p99, us", "peer's own cores"},
 	}
 	all := groups(d, scenario)
 	base := Spread{Median: math.NaN()}
@@ -149,7 +159,7 @@ func costTable(d Document, scenario, title string) table {
 			ratio = fmt.Sprintf("%.2f", a.Median/base.Median)
 		}
 		t.rows = append(t.rows, []string{
-			g.peer, thousands(g.rate), thousands(g.sessions), g.spread(cost).text(2), g.added().text(2), ratio, g.lost(),
+			g.peer, thousands(g.rate), thousands(g.sessions), g.spread(cost).text(2), g.added().text(2), ratio, g.spread(ownCost).text(2), g.lost(),
 			g.latency(p50).text(0), g.latency(p99).text(0), g.spread(func(r Run) float64 { return r.PeerCores }).text(2),
 		})
 	}
