@@ -13,7 +13,7 @@ import (
 // What the loop of a shard does for sessions in the path allocates nothing.
 func TestNothingIsAllocated(t *testing.T) {
 	r := newRig(t)
-	e := r.enter(loop(), toLoopback(), toLoopback())
+	e := r.enter(loop(), toLoopback(), r.near())
 	w := r.shard.Way(e.Place, 0)
 	var h Handover
 	p := dataOf(1, plain, backendID, 100)
@@ -80,15 +80,15 @@ func BenchmarkEnterLeave(b *testing.B) {
 // BenchmarkProgram is what the program costs a datagram, with what BPF_PROG_TEST_RUN adds.
 func BenchmarkProgram(b *testing.B) {
 	r := newRig(b)
-	e := r.enter(loop(), toLoopback(), toLoopback())
+	e := r.enter(loop(), toLoopback(), r.near())
 	r.shard.Way(e.Place, 0).SetSequence(sequence(500), false)
 	e6 := session6()
 	e6.Place, e6.Upstream, e6.Backend = 1, e6.Caller, e6.Front
-	e6 = r.enter(e6, toLoopback(), toLoopback())
+	e6 = r.enter(e6, toLoopback(), r.near())
 	r.shard.Way(1, 0).SetSequence(sequence(500), false)
 	off := loop()
 	off.Place, off.BackendID, off.CallerID = 2, backendID+1, callerID+1
-	off = r.enter(off, toLoopback(), toLoopback())
+	off = r.enter(off, toLoopback(), r.near())
 	r.shard.Way(off.Place, 0).SetOff()
 	data := dataOf(1, plain, backendID, 1316)
 	tcp := frameOf(e.Caller, e.Front, data)

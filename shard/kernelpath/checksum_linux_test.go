@@ -248,7 +248,7 @@ func (w *network) up(t *testing.T, name string, reason pathReason) (n uint64) {
 func TestChecksumThatBecomesZero(t *testing.T) {
 	r := newRig(t)
 	for _, session := range []func() Session{session4, session6} {
-		e := r.enter(session(), toLoopback(), toLoopback())
+		e := r.enter(session(), toLoopback(), r.near())
 		p := dataOf(1, plain, backendID, 100)
 		clear(p[20:22])
 		after := frameOf(e.Upstream, e.Backend, p)

@@ -106,6 +106,9 @@ func (s *Shard) Update(e *Session) error {
 	return nil
 }
 
+// localPeer is PEER_LOCAL of the program.
+const localPeer = 2
+
 // flow is one way of a session: an entry of a table.
 type flow struct {
 	table      *ebpf.Map
@@ -116,9 +119,17 @@ type flow struct {
 func (s *Shard) flows(e *Session, toBackend, toCaller hop) [2]flow {
 	way := 2 * (s.base + e.Place)
 	return [2]flow{
-		s.flow(e, ends{e.Caller, e.Front}, ends{e.Upstream, e.Backend}, e.BackendID, toBackend, way),
-		s.flow(e, ends{e.Backend, e.Upstream}, ends{e.Front, e.Caller}, e.CallerID, toCaller, way+1),
+		s.flow(e, ends{e.Caller, e.Front}, ends{e.Upstream, e.Backend}, e.BackendID, toBackend.from(toCaller), way),
+		s.flow(e, ends{e.Backend, e.Upstream}, ends{e.Front, e.Caller}, e.CallerID, toCaller.from(toBackend), way+1),
 	}
+}
+
+// from returns the hop of datagrams whose sender is where another hop leads.
+func (h hop) from(sender hop) hop {
+	if sender.action != pathActionTO_DEVICE {
+		h.flags |= localPeer
+	}
+	return h
 }
 
 // ends are the two addresses of a datagram.

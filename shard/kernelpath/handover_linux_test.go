@@ -29,7 +29,7 @@ func newUserSpace(t testing.TB, r *rig) *userSpace {
 
 func newUserSpaceOf(t testing.TB, r *rig, e Session, toBackend hop) *userSpace {
 	r.t = t
-	e = r.enter(e, toBackend, toLoopback())
+	e = r.enter(e, toBackend, r.near())
 	u := &userSpace{t: t, r: r, e: e, w: r.shard.Way(e.Place, 0), next: 1}
 	u.w.SetPending()
 	return u

@@ -212,7 +212,7 @@ func TestHookNotAttached(t *testing.T) {
 // The counters of a device end with it: else there would be no space for those of new ones.
 func TestReasonsOfDevicesThatAreGone(t *testing.T) {
 	r := newRig(t)
-	e := r.enter(session4(), toLoopback(), toLoopback())
+	e := r.enter(session4(), toLoopback(), r.near())
 	r.shard.Way(e.Place, 0).SetOff()
 	r.run(frameOf(e.Caller, e.Front, plainData), skb{}, 0)
 	count := func() (n int) {

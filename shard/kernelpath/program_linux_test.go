@@ -24,6 +24,7 @@ type programCase struct {
 	ctx     skb
 	flags   uint32
 	hop     *hop                     // towards the backend; nil is the loopback
+	local   bool                     // the caller is of this host
 	set     func(r *rig, e *Session) // before the datagram
 	after   func(r *rig, e *Session) // after it
 	action  int32
@@ -90,7 +91,11 @@ func (c *programCase) run(t *testing.T, r *rig, e Session) {
 	if c.hop != nil {
 		h = *c.hop
 	}
-	e = r.enter(e, h, toLoopback())
+	toCaller := r.near()
+	if c.local {
+		toCaller = toLoopback()
+	}
+	e = r.enter(e, h, toCaller)
 	if c.set != nil {
 		c.set(r, &e)
 	}
@@ -235,11 +240,11 @@ func passingCases(r *rig) []programCase {
 		{name: "zero checksum", only: 4, payload: plainData, mangle: zeroChecksum, action: redirect, packets: 1, next: 2},
 		{name: "padded", payload: control(wire.TypeKeepalive, 0), mangle: pad, action: redirect, packets: 1},
 		{
-			name: "lo egress to a device", hop: &near, only: 4, payload: plainData, ctx: skb{Ifindex: loopback},
+			name: "lo egress to a device", local: true, hop: &near, only: 4, payload: plainData, ctx: skb{Ifindex: loopback},
 			action: redirect, packets: 1, next: 2,
 		},
 		{
-			name: "lo egress to lo", payload: plainData, ctx: skb{Ifindex: loopback},
+			name: "lo egress to lo", local: true, payload: plainData, ctx: skb{Ifindex: loopback},
 			action: next, packets: 1, next: 2,
 		},
 	}
@@ -293,7 +298,10 @@ func sessionCases(r *rig) []programCase {
 				way(r, e).SetSequence(sequence(1), true)
 			},
 		},
-		{name: "redirected to lo", payload: plainData, ctx: skb{Ifindex: loopback, IngressIfindex: r.device}, action: next},
+		{name: "forged source of this host", local: true, payload: plainData, action: next},
+		{name: "forged, a train", local: true, payload: train(dataOf(1, plain, 7, 84), dataOf(1, plain, backendID, 84)), ctx: segments(100), action: next},
+		{name: "lo egress, but of another host", payload: plainData, ctx: skb{Ifindex: loopback}, action: next},
+		{name: "redirected to lo", local: true, payload: plainData, ctx: skb{Ifindex: loopback, IngressIfindex: r.device}, action: next},
 	}
 	for name, kind := range map[string]wire.ControlType{
 		"handshake": wire.TypeHandshake, "SHUTDOWN": wire.TypeShutdown, "congestion warning": wire.TypeCongestion,

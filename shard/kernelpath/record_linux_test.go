@@ -39,7 +39,7 @@ func TestRecords(t *testing.T) {
 	}
 	e := session4()
 	e.Place = 5
-	e = r.enter(e, toLoopback(), toLoopback())
+	e = r.enter(e, toLoopback(), r.toDevice("192.0.2.1", 9000))
 	nak := make([]uint32, (wire.MaxPayload-wire.HeaderSize)/4)
 	for i := range nak {
 		nak[i] = uint32(i)
@@ -57,7 +57,7 @@ func TestRecords(t *testing.T) {
 	} {
 		r.shard.Way(e.Place, 1).SetSequence(sequence(77), true)
 		before := time.Since(origin)
-		r.run(frameOf(e.Backend, e.Upstream, c.p), skb{}, 0)
+		r.run(frameOf(e.Backend, e.Upstream, c.p), skb{Ifindex: loopback}, 0)
 		after := time.Since(origin)
 		n := r.shard.Read(math.MaxInt, func(got *Record) {
 			if got.Place != e.Place || got.Way != 1 || got.Gen != e.Gen || got.Next != 77 || got.Length != len(c.p) {
@@ -76,8 +76,8 @@ func TestRecords(t *testing.T) {
 	}
 	// What nobody wants to see is not taken down.
 	r.shard.Way(e.Place, 1).SetSequence(sequence(77), false)
-	r.run(frameOf(e.Backend, e.Upstream, dataOf(900, plain, callerID, 9)), skb{}, 0)
-	r.run(frameOf(e.Backend, e.Upstream, controlOf(wire.TypeACK, 0, 7, callerID, 1)), skb{}, 0)
+	r.run(frameOf(e.Backend, e.Upstream, dataOf(900, plain, callerID, 9)), skb{Ifindex: loopback}, 0)
+	r.run(frameOf(e.Backend, e.Upstream, controlOf(wire.TypeACK, 0, 7, callerID, 1)), skb{Ifindex: loopback}, 0)
 	if n := r.shard.Read(math.MaxInt, func(*Record) {}); n != 0 {
 		t.Errorf("%d records of a session that is not observed", n)
 	}
@@ -86,7 +86,7 @@ func TestRecords(t *testing.T) {
 // Read returns after as many records as it may read, and goes on with the next.
 func TestReadSome(t *testing.T) {
 	r := newRig(t)
-	e := r.enter(loop(), toLoopback(), toLoopback())
+	e := r.enter(loop(), toLoopback(), r.near())
 	r.repeat(frameOf(e.Caller, e.Front, controlOf(wire.TypeACK, 0, 7, backendID, 1)), 10)
 	passed := int(r.shard.Way(e.Place, 0).Passed().Packets)
 	for _, want := range []int{4, 4, passed - 8, 0} {
@@ -100,7 +100,7 @@ func TestReadSome(t *testing.T) {
 // were about, and nothing that comes later.
 func TestRingOverflows(t *testing.T) {
 	r := newRig(t)
-	e := r.enter(loop(), toLoopback(), toLoopback())
+	e := r.enter(loop(), toLoopback(), r.near())
 	w := r.shard.Way(e.Place, 0)
 	var slab telemetry.Slab
 	m := telemetry.Begin(1, &telemetry.Terms{})

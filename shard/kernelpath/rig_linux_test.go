@@ -68,6 +68,9 @@ func (r *rig) toDevice(next string, mtu uint16) hop {
 	return hop{action: pathActionTO_DEVICE, mtu: mtu, device: r.device, next: addr.FromIP(netip.MustParseAddr(next))}
 }
 
+// near is a hop to another host, in either address family.
+func (r *rig) near() hop { return r.toDevice("198.51.100.2", 1500) }
+
 // enter enters a session whose ways are on.
 func (r *rig) enter(e Session, toBackend, toCaller hop) Session {
 	r.t.Helper()

@@ -49,7 +49,7 @@ const firstSeq = 1000
 
 func newTwins(t *testing.T, r *rig) *twins {
 	r.t = t
-	w := &twins{t: t, r: r, e: r.enter(session4(), toLoopback(), toLoopback()), now: time.Second}
+	w := &twins{t: t, r: r, e: r.enter(session4(), toLoopback(), r.near()), now: time.Second}
 	w.next = [2]uint32{firstSeq, firstSeq}
 	w.terms.Learn(telemetry.ToBackend, features(wire.SubtypeHSReq, wire.FlagRexmit))
 	w.terms.Learn(telemetry.ToCaller, features(wire.SubtypeHSRsp, wire.FlagRexmit))
@@ -79,12 +79,12 @@ func (w *twins) send(way telemetry.Way, p wire.Packet) {
 	w.now += time.Millisecond
 	w.stamp++
 	p.SetTimestamp(w.stamp) // tells it from all others
-	from, to, id := w.e.Caller, w.e.Front, uint32(backendID)
+	from, to, id, ctx := w.e.Caller, w.e.Front, uint32(backendID), skb{}
 	if way == telemetry.ToCaller {
-		from, to, id = w.e.Backend, w.e.Upstream, callerID
+		from, to, id, ctx = w.e.Backend, w.e.Upstream, callerID, skb{Ifindex: loopback}
 	}
 	p.SetDestID(id)
-	if action, _ := w.r.run(frameOf(from, to, p), skb{}, 0); action != redirect {
+	if action, _ := w.r.run(frameOf(from, to, p), ctx, 0); action != redirect {
 		w.t.Fatalf("%x does not pass: %d", p, action)
 	}
 	if !p.IsControl() {

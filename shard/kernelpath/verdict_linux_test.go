@@ -42,6 +42,7 @@ type entry struct {
 	hop      hop
 	place    uint32
 	way      int
+	local    bool // the sender is of this host
 }
 
 // model says what the program is to do with frames.
@@ -61,8 +62,8 @@ func newModel(r *rig) (m model) {
 		r.enter(e, near, toLoopback())
 		m = append(
 			m,
-			&entry{e.Caller.Netip(), e.Front.Netip(), e.BackendID, [2]netip.AddrPort{e.Upstream.Netip(), e.Backend.Netip()}, near, e.Place, 0},
-			&entry{e.Backend.Netip(), e.Upstream.Netip(), e.CallerID, [2]netip.AddrPort{e.Front.Netip(), e.Caller.Netip()}, toLoopback(), e.Place, 1},
+			&entry{e.Caller.Netip(), e.Front.Netip(), e.BackendID, [2]netip.AddrPort{e.Upstream.Netip(), e.Backend.Netip()}, near, e.Place, 0, true},
+			&entry{e.Backend.Netip(), e.Upstream.Netip(), e.CallerID, [2]netip.AddrPort{e.Front.Netip(), e.Caller.Netip()}, toLoopback(), e.Place, 1, false},
 		)
 	}
 	return m
@@ -106,9 +107,9 @@ func parse(frame []byte) (d datagram, ok bool) {
 	return d, true
 }
 
-func (m model) find(d datagram, id uint32) *entry {
+func (m model) find(d datagram, id uint32, egress bool) *entry {
 	for _, e := range m {
-		if id != 0 && e.id == id && e.from == d.from && e.to == d.to {
+		if id != 0 && e.id == id && e.from == d.from && e.to == d.to && e.local == egress {
 			return e
 		}
 	}
@@ -148,12 +149,12 @@ func (m model) verdict(frame []byte, w world) verdict {
 		}
 		if len(p) >= wire.HeaderSize {
 			types = types && passes(p)
-			if m.find(d, p.DestID()) != nil {
+			if m.find(d, p.DestID(), w.egress) != nil {
 				ours++
 			}
 		}
 	}
-	e := m.find(d, id)
+	e := m.find(d, id, w.egress)
 	switch {
 	case e == nil && n > 1 && ours > 0:
 		return verdict{nil, int(pathReasonUP_MIXED), ours}

@@ -223,7 +223,7 @@ static __always_inline __u16 ip_checksum(const struct iphdr *ip)
 static __always_inline int relay4(struct __sk_buff *skb, bool egress)
 {
 	struct key4 key;
-	struct packet p = { .first.offset = HEADERS4, .key4 = &key };
+	struct packet p = { .first.offset = HEADERS4, .key4 = &key, .egress = egress };
 	struct hop4 *hop;
 	struct iphdr *ip;
 	struct udphdr *udp;
@@ -250,7 +250,7 @@ static __always_inline int relay4(struct __sk_buff *skb, bool egress)
 	key.id = bpf_htonl(p.first.words[3]);
 	/* ID 0 is a listener's. */
 	hop = p.first.words[3] ? bpf_map_lookup_elem(&sessions4, &key) : NULL;
-	if (!hop)
+	if (!hop || !comes_from(&p, &hop->to))
 		return pass_on(skb, &p);
 	why = decide(skb, &p, &hop->to);
 	if (why >= 0)
@@ -309,7 +309,7 @@ static __always_inline int replace_pseudo6(struct __sk_buff *skb, __u32 delta)
 static __always_inline int relay6(struct __sk_buff *skb, bool egress)
 {
 	struct key6 key;
-	struct packet p = { .first.offset = HEADERS6, .key6 = &key, .ipv6 = 1 };
+	struct packet p = { .first.offset = HEADERS6, .key6 = &key, .ipv6 = 1, .egress = egress };
 	struct hop6 *hop;
 	struct ipv6hdr *ip;
 	struct udphdr *udp;
@@ -334,7 +334,7 @@ static __always_inline int relay6(struct __sk_buff *skb, bool egress)
 	key.local_port = udp->dest;
 	key.id = bpf_htonl(p.first.words[3]);
 	hop = p.first.words[3] ? bpf_map_lookup_elem(&sessions6, &key) : NULL;
-	if (!hop)
+	if (!hop || !comes_from(&p, &hop->to))
 		return pass_on(skb, &p);
 	why = decide(skb, &p, &hop->to);
 	if (why >= 0)

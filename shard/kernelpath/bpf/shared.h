@@ -34,7 +34,8 @@ const enum mode *mode_type __attribute__((unused));
 const enum reason *reason_type __attribute__((unused));
 const enum action *action_type __attribute__((unused));
 
-#define HOP_SOFT 1 /* the device is a virtual one, which checks a COMPLETE checksum */
+#define HOP_SOFT 1   /* the device is a virtual one, which checks a COMPLETE checksum */
+#define PEER_LOCAL 2 /* the sender is a socket of this host: its datagrams come by lo */
 
 struct key4 {
 	__be32 peer, local;

@@ -36,8 +36,22 @@ struct packet {
 	__u32 segments;    /* 1 if it is no train */
 	struct key4 *key4; /* by which its session is found, one of the two */
 	struct key6 *key6;
-	__u32 ipv6; /* 1 if it is the second one: without CAP_PERFMON no pointer may be compared */
+	/*
+	 * 1 if it is the second one: without CAP_PERFMON no pointer may be compared. It has 8
+	 * bytes of its own, so that the verifier knows which of the two it is.
+	 */
+	__u64 ipv6;
+	__u32 egress; /* 1 if a socket of this host has sent it: it is at lo's egress */
 };
+
+/*
+ * Whether it comes from where its sender is. One that claims to be of this host, and has come
+ * by another device, would otherwise pass before the kernel finds its source forged.
+ */
+static __always_inline bool comes_from(const struct packet *p, const struct target *to)
+{
+	return p->egress == !!(to->flags & PEER_LOCAL);
+}
 
 static __always_inline bool is_control(const __u32 *words) { return words[0] & CONTROL; }
 

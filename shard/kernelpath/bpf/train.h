@@ -88,7 +88,7 @@ static long raise_segment(__u32 i, struct train *t)
 	if (d.words[3] == t->skip)
 		return 0;
 	to = other_target(t->packet, d.words[3]);
-	if (!to)
+	if (!to || !comes_from(t->packet, to))
 		return 0;
 	place = to->way;
 	w = bpf_map_lookup_elem(&ways, &place);
