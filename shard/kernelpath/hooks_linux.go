@@ -158,11 +158,15 @@ func (h *hooks) listDevices() (map[int]device, error) {
 	if err != nil && !errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	devices := make(map[int]device, len(links))
+	byIndex := make(map[int]netlink.Link, len(links))
 	for _, l := range links {
+		byIndex[l.Attrs().Index] = l
+	}
+	devices := make(map[int]device, len(links))
+	for index, l := range byIndex {
 		a := l.Attrs()
-		devices[a.Index] = device{
-			name: a.Name, mtu: a.MTU, ethernet: a.EncapType == "ether", virtual: l.Type() != "device",
+		devices[index] = device{
+			name: a.Name, mtu: a.MTU, ethernet: a.EncapType == "ether", virtual: isVirtual(byIndex, l, stackMost),
 		}
 	}
 	for i := range addresses {
@@ -172,6 +176,34 @@ func (h *hooks) listDevices() (map[int]device, error) {
 		}
 	}
 	return devices, nil
+}
+
+// stackMost is how many devices may stand upon each other (MAX_NEST_DEV).
+const stackMost = 8
+
+// isVirtual reports whether a packet that a device sends may be received on this host, so
+// that its COMPLETE checksum is looked at. Network cards do not look at it, and neither do
+// VLANs and bonds of them.
+func isVirtual(all map[int]netlink.Link, l netlink.Link, most int) bool {
+	if most == 0 {
+		return true
+	}
+	a, lower := l.Attrs(), []netlink.Link(nil)
+	switch l.Type() {
+	case "device":
+		return false
+	case "vlan":
+		if parent := all[a.ParentIndex]; parent != nil && a.NetNsID < 0 {
+			lower = append(lower, parent)
+		}
+	case "bond", "team":
+		for _, one := range all {
+			if one.Attrs().MasterIndex == a.Index {
+				lower = append(lower, one)
+			}
+		}
+	}
+	return len(lower) == 0 || slices.ContainsFunc(lower, func(one netlink.Link) bool { return isVirtual(all, one, most-1) })
 }
 
 // report returns the devices that the program belongs to, and their places by index.

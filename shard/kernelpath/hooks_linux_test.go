@@ -1,23 +1,15 @@
 package kernelpath
 
 import (
-	"bytes"
-	"context"
 	"errors"
-	"log/slog"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 	"github.com/vishvananda/netlink"
-	"go.uber.org/goleak"
 )
 
 // refresh refreshes the hooks, and checks what has changed.
@@ -105,6 +97,45 @@ func TestHooksFollowDevices(t *testing.T) {
 	refresh(t, n, p, "detached from wan")
 	n.addDevice(t, pair("wan"), "192.0.2.1/24")
 	refresh(t, n, p, "attached to wan")
+}
+
+// A COMPLETE checksum matters to devices whose packets are received on this host, and to
+// what stands upon such a device.
+func TestVirtualDevices(t *testing.T) {
+	all := map[int]netlink.Link{}
+	add := func(index int, l netlink.Link, change func(*netlink.LinkAttrs)) {
+		a := l.Attrs()
+		a.Index = index
+		if change != nil {
+			change(a)
+		}
+		all[index] = l
+	}
+	on := func(parent int) func(*netlink.LinkAttrs) {
+		return func(a *netlink.LinkAttrs) { a.ParentIndex = parent }
+	}
+	of := func(master int) func(*netlink.LinkAttrs) {
+		return func(a *netlink.LinkAttrs) { a.MasterIndex = master }
+	}
+	add(2, &netlink.Device{LinkAttrs: named("card")}, of(4))
+	add(3, &netlink.Device{LinkAttrs: named("card too")}, of(4))
+	add(4, netlink.NewLinkBond(named("bond of cards")), nil)
+	add(5, &netlink.Vlan{LinkAttrs: named("VLAN of a bond of cards")}, on(4))
+	add(6, &netlink.Vlan{LinkAttrs: named("VLAN in the VLAN")}, on(5))
+	add(12, &netlink.Veth{LinkAttrs: named("veth")}, of(14))
+	add(13, &netlink.Device{LinkAttrs: named("third card")}, of(14))
+	add(14, netlink.NewLinkBond(named("bond with a veth")), nil)
+	add(15, &netlink.Vlan{LinkAttrs: named("VLAN of it")}, on(14))
+	add(16, netlink.NewLinkBond(named("bond of none")), nil)
+	add(17, &netlink.Bridge{LinkAttrs: named("bridge")}, nil)
+	add(18, &netlink.Macvlan{LinkAttrs: named("macvlan")}, on(2))
+	add(19, &netlink.Vlan{LinkAttrs: named("VLAN of a card elsewhere")}, func(a *netlink.LinkAttrs) { a.ParentIndex, a.NetNsID = 2, 7 })
+	add(20, &netlink.Vlan{LinkAttrs: named("VLAN of itself")}, on(20))
+	for index, l := range all {
+		if got := isVirtual(all, l, stackMost); got != (index > 10 && index != 13) {
+			t.Errorf("%s: virtual is %v", l.Attrs().Name, got)
+		}
+	}
 }
 
 // What an operator detaches by hand is attached again.
@@ -231,146 +262,4 @@ func TestReasonsOfDevicesThatAreGone(t *testing.T) {
 	if n := count(); n != 0 {
 		t.Errorf("%d counters of a device that is gone", n)
 	}
-}
-
-// follow runs Follow, and returns how many times it has had sessions rerouted.
-func follow(t *testing.T, n *namespace, p *Path, reroute func()) (stop func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		n.enter(t)
-		p.Follow(ctx, func(context.Context) error {
-			reroute()
-			return nil
-		})
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
-}
-
-func TestFollow(t *testing.T) {
-	var out lines
-	n := newRoutes(t)
-	p := n.open(t, func(c *Config) { c.Log = slog.New(slog.NewTextHandler(&out, nil)) })
-	rerouted := make(chan bool, 100)
-	stop := follow(t, n, p, func() { rerouted <- p.memory.control.Paused == 1 })
-	defer stop()
-	for name, change := range map[string]func() error{
-		"route": func() error {
-			return netlink.RouteReplace(&netlink.Route{Dst: ipNet("198.51.100.0/24"), Gw: []byte{192, 0, 2, 250}})
-		},
-		"rule": func() error {
-			r := netlink.NewRule()
-			r.Priority, r.Table, r.Src = 100, 100, ipNet("10.77.0.0/16")
-			return netlink.RuleAdd(r)
-		},
-		"address": func() error { return setUp(must(netlink.LinkByName("eth")), "192.0.2.77/24") },
-		"device":  func() error { return netlink.LinkAdd(pair("new")) },
-		"MTU":     func() error { return netlink.LinkSetMTU(must(netlink.LinkByName("eth")), 1400) },
-	} {
-		before := p.epoch.Load()
-		// Until Follow listens nothing is noticed, so that the change is made again.
-		for noticed := false; !noticed; {
-			n.do(t, func() error { return ignoreExists(change()) })
-			select {
-			case paused := <-rerouted:
-				noticed = true
-				if !paused {
-					t.Errorf("%s: datagrams pass while routes are resolved", name)
-				}
-			case <-time.After(2 * time.Second):
-			}
-		}
-		if p.epoch.Load() == before {
-			t.Errorf("%s: the routes are of the same epoch", name)
-		}
-	}
-	n.change(t, "new", addAddress("10.9.9.1/24"))
-	<-rerouted
-	stop()
-	if log := out.String(); strings.Count(log, "\n") != 1 || !strings.Contains(log, "attached to new") {
-		t.Errorf("log:\n%s", log)
-	}
-	if p.memory.control.Paused != 0 || p.pauses != 0 {
-		t.Errorf("paused %d times after the end", p.pauses)
-	}
-	if d := (*p.hooks.devices.Load())[n.index(t, "eth")]; d.mtu != 1400 {
-		t.Errorf("the MTU is %d", d.mtu)
-	}
-}
-
-func ignoreExists(err error) error {
-	if errors.Is(err, os.ErrExist) {
-		return nil
-	}
-	return err
-}
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
-// lines is a log.
-type lines struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-// A path leaves no goroutine, descriptor or program behind, whether it has been opened or
-// not.
-func TestNothingIsLeftBehind(t *testing.T) {
-	n := newNamespace(t)
-	n.addDevice(t, pair("eth"), "192.0.2.1/24")
-	n.open(t).Close() // has descriptors opened that stay
-	ignore := goleak.IgnoreCurrent()
-	before := openFiles(t)
-	p := n.open(t, func(c *Config) { c.Shards = 3 })
-	stop := follow(t, n, p, func() {})
-	for k := range 3 {
-		_, _, _ = p.Shard(k).resolve(ip("127.0.0.1"), [16]byte{})
-		p.Shard(k).Read(1, func(*Record) {})
-	}
-	stop()
-	p.Close()
-	p.Close() // harmless, as the test's own
-	if after := openFiles(t); after > before {
-		t.Errorf("%d descriptors, before %d", after, before)
-	}
-	goleak.VerifyNone(t, ignore)
-	n.do(t, func() error {
-		all, err := link.QueryPrograms(link.QueryOptions{Target: mustIndex("eth"), Attach: ebpf.AttachTCXIngress})
-		if err == nil && len(all.Programs) != 0 {
-			t.Errorf("%d programs stay attached", len(all.Programs))
-		}
-		return err
-	})
-}
-
-func openFiles(t *testing.T) int {
-	t.Helper()
-	runtime.GC() // closes what only waits for a finalizer
-	all, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(all)
 }
