@@ -12,6 +12,7 @@ import (
 	"srtrelay/api/answer"
 	"srtrelay/cli/client"
 	"srtrelay/config"
+	"srtrelay/streamid"
 )
 
 // completionTimeout bounds how long a person waits after the Tab key.
@@ -89,7 +90,12 @@ func streamKeys(ctx context.Context, c *client.Client, begun string) ([]string, 
 	list, err := client.Streams(answer.StreamQuery{Match: begun, Sort: answer.SortKey, Limit: answer.MaxLimit}).Do(ctx, c)
 	var keys []string
 	for _, stream := range list.Streams {
-		keys = append(keys, stream.Key)
+		key := stream.Key
+		// As lists show it, unless the whole key is being typed.
+		if short, found := strings.CutPrefix(key, streamid.DefaultVhost+"/"); found && short != "" && (begun == "" || !strings.HasPrefix(key, begun)) {
+			key = short
+		}
+		keys = append(keys, key)
 	}
 	return keys, err
 }

@@ -61,6 +61,7 @@ printf '%s\n' "${COMPREPLY[@]}"`
 		{[]string{"backends", "drain", "origin-"}, []string{"origin-a", "origin-b", "origin-c", "origin-d"}},
 		{[]string{"backends", "drain", "origin-a", "origin-"}, []string{"origin-b", "origin-c", "origin-d"}},
 		{[]string{"streams", "__default"}, []string{"__defaultVhost__/live/football", "__defaultVhost__/live/東京"}},
+		{[]string{"streams", "live/"}, []string{"live/football", "live/東京"}},
 		{[]string{"streams", "--sort", "b"}, []string{"bitrate"}},
 		{[]string{"sessions", "close", "0"}, []string{"0-17-42"}},
 		{[]string{"--list"}, []string{"--listen"}},
