@@ -9,12 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
 )
 
-// underStress builds bench and relay, and prepares one of the runs that put a
-// relay under stress.
+// underStress prepares one of the runs that put a relay under stress.
 func underStress(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	if testing.Short() {
@@ -23,13 +21,7 @@ func underStress(t *testing.T, args ...string) *exec.Cmd {
 	t.Parallel()
 	need.Root(t, "the lab")
 	need.Tools(t, "ip", "redis-server", "redis-cli")
-	dir := t.TempDir()
-	for name, path := range map[string]string{"bench": "srtrelay/bench", "relay": "srtrelay/cmd/srtrelay"} {
-		if out, err := clocale.Command("go", "build", "-pgo=off", "-o", filepath.Join(dir, name), path).CombinedOutput(); err != nil {
-			t.Fatalf("build %s: %v: %s", name, err, out)
-		}
-	}
-	return clocale.Command(filepath.Join(dir, "bench"), append(args, "-relay", filepath.Join(dir, "relay"))...)
+	return benchCommand(t, args...)
 }
 
 // The run that `make hostile` makes, with fewer sessions, shorter phases, and

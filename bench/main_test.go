@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -26,18 +27,50 @@ func needSuite(t *testing.T) {
 	need.Tools(t, "ip", "nginx", "nft")
 }
 
-// suiteCommand builds bench and relay and prepares a run of one second and a
-// rate that every machine manages.
-func suiteCommand(t *testing.T, dir string, args ...string) *exec.Cmd {
-	t.Helper()
+// programDir is where the programs are built. It is removed after the last test.
+var programDir string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "srtbench-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	programDir = dir
+	code := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// buildPrograms builds bench and relay once for all tests.
+var buildPrograms = sync.OnceValue(func() error {
 	for name, path := range map[string]string{"bench": "srtrelay/bench", "relay": "srtrelay/cmd/srtrelay"} {
-		if out, err := clocale.Command("go", "build", "-pgo=off", "-o", filepath.Join(dir, name), path).CombinedOutput(); err != nil {
-			t.Fatalf("build %s: %v: %s", name, err, out)
+		if out, err := clocale.Command("go", "build", "-pgo=off", "-o", filepath.Join(programDir, name), path).CombinedOutput(); err != nil {
+			return fmt.Errorf("build %s: %w: %s", name, err, out)
 		}
 	}
-	return clocale.Command(filepath.Join(dir, "bench"), append([]string{
+	return nil
+})
+
+// benchCommand prepares a run of the bench with the relay.
+func benchCommand(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	if err := buildPrograms(); err != nil {
+		t.Fatal(err)
+	}
+	return clocale.Command(filepath.Join(programDir, "bench"), append(args, "-relay", filepath.Join(programDir, "relay"))...)
+}
+
+// suiteCommand prepares a run of one second and a rate that every machine
+// manages.
+func suiteCommand(t *testing.T, dir string, args ...string) *exec.Cmd {
+	t.Helper()
+	return benchCommand(t, append([]string{
 		"-only", "publish", "-rounds", "1", "-window", "1s", "-rate", "2000", "-sessions", "20", "-no-wait",
-		"-load-cpus", "all", "-peer-cpus", "all", "-relay", filepath.Join(dir, "relay"), "-out", dir,
+		"-load-cpus", "all", "-peer-cpus", "all", "-out", dir,
 	}, args...)...)
 }
 
