@@ -368,7 +368,9 @@ func FuzzVerdict(f *testing.F) {
 	m := newModel(r)
 	for _, c := range verdictCases(r) {
 		for _, frame := range c.frames() {
-			f.Add(frame, byte(On), uint16(c.ctx.GSOSize))
+			for _, egress := range []byte{0, 8} {
+				f.Add(frame, byte(On)|egress, uint16(c.ctx.GSOSize))
+			}
 		}
 	}
 	f.Fuzz(func(t *testing.T, frame []byte, state byte, gsoSize uint16) {
