@@ -35,6 +35,10 @@ UNRACED = ./e2e . ./api ./api/web ./bench/... ./internal/clocale ./internal/need
 # api and observe/metrics are in both lists: only some of their tests are unraced.
 RACED = $(shell $(GO) list ./... | grep -vE '^srtrelay(/api/web|/bench|/e2e|/internal/clocale|/internal/need|/internal/openapi|/scripts|$$)')
 
+# What is run once more with every session in the kernel path: what looks at what
+# sessions carry, and how they begin and end. Most of it waits, so many run at once.
+KERNEL_PATH_TESTS = ^Test(Case|Table|Capture|Real|Telemetry|Drain|Backend|Silent|LostShutdown|Crashed|LoadOver|ForgedRefusal|TwoRelays|RedisAway|MediaMTX|HSv4)
+
 build: ## build bin/srtrelay
 	$(GO) build -ldflags '-X main.version=$(VERSION)' -o bin/srtrelay ./cmd/srtrelay
 
@@ -73,6 +77,7 @@ check: lint ## format, vet, staticcheck, tidy and unit tests, in under 2 minutes
 test: setup lint ## everything, the product with the race detector, in under 15 minutes
 	@$(STEP) 'tests with the race detector' $(GO) test -json -race -pgo=off -vet=off -count=1 -timeout 10m $(RACED) || { echo 'test: FAILED'; exit 1; }
 	@SRTRELAY_TEST_RACE=1 $(STEP) 'tests of whole processes' $(GO) test -json -pgo=off -vet=off -count=1 -timeout 15m $(UNRACED) || { echo 'test: FAILED'; exit 1; }
+	@SRTRELAY_TEST_RACE=1 SRTRELAY_TEST_KERNEL_PATH=require $(STEP) 'tests with the kernel path' $(GO) test -json -pgo=off -vet=off -count=1 -timeout 10m -parallel 6 -run '$(KERNEL_PATH_TESTS)' ./e2e || { echo 'test: FAILED'; exit 1; }
 	@echo 'test: passed'
 
 e2e: ## only the end-to-end tests, verbose

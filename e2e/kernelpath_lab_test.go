@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -28,12 +29,10 @@ func probeKernelPath() error {
 }
 
 // setKernelPath gives every relay for which a test names none the --kernel-path of
-// SRTRELAY_TEST_KERNEL_PATH. Where there is none to require, no test is run.
+// SRTRELAY_TEST_KERNEL_PATH, off if it is unset. Where there is none to require, no test is
+// run.
 func setKernelPath() (done bool, code int) {
-	mode := os.Getenv("SRTRELAY_TEST_KERNEL_PATH")
-	if mode == "" {
-		return false, 0
-	}
+	mode := cmp.Or(os.Getenv("SRTRELAY_TEST_KERNEL_PATH"), config.KernelPathOff)
 	os.Setenv("SRTRELAY_KERNEL_PATH", mode)
 	if mode != config.KernelPathRequire {
 		return false, 0
