@@ -188,3 +188,28 @@ func TestTailKeepsTheEnd(t *testing.T) {
 		t.Errorf("%d bytes, ends %q", len(text), text[len(text)-20:])
 	}
 }
+
+// Two labs of one process do not disturb each other, and what was added to one ends with
+// it.
+func TestLabsSideBySide(t *testing.T) {
+	first, second := open(t), open(t)
+	added, err := second.Add("extra")
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := []string{second.Callers.Name, second.Origin.Name, added.Name}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, name := range names {
+		if _, err := os.Stat("/run/netns/" + name); err == nil {
+			t.Errorf("%s is still there", name)
+		}
+	}
+	if _, err := os.Stat("/run/netns/" + first.Origin.Name); err != nil {
+		t.Errorf("the other lab is gone: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Error(err)
+	}
+}
