@@ -41,7 +41,7 @@ func TestClusterOf200Backends(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	t.Parallel()
-	r := startRelay(t, "--shards", "2", "--max-handshakes-per-source", "4096", "--log-level", "info")
+	r := startRelay(t, "--shards", "2", "--max-handshakes-per-source", "4096", "--max-sessions-per-source", "100000", "--log-level", "info")
 	before := r.residentKiB()
 	servers, listeners, h := startServers(t, r, backends)
 	grown := r.residentKiB() - before
