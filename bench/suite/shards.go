@@ -18,7 +18,7 @@ import (
 // shardSteps are the numbers of shards, and quickShardSteps those of a quick bench.
 var (
 	shardSteps      = []int{1, 2, 8, 32, 128}
-	quickShardSteps = []int{1, 8, 128}
+	quickShardSteps = []int{1, 128}
 )
 
 const (
