@@ -18,7 +18,7 @@ import (
 )
 
 // live is true when the page shows the one stream, and asks for nothing.
-const live = `document.body.dataset.state === "live" && document.querySelector("#total-streams").textContent === "1" && !document.querySelector("dialog[open]")`
+const live = `document.body?.dataset.state === "live" && document.querySelector("#total-streams").textContent === "1" && !document.querySelector("dialog[open]")`
 
 // The page of a relay that asks readers for a token: somebody logs in, with one that only
 // reads, and with the other one for what changes something. No script sees the cookie, and

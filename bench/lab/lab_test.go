@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -82,6 +84,38 @@ func TestLabIsBuiltAndRemoved(t *testing.T) {
 	for _, name := range names {
 		if _, err := os.Stat("/run/netns/" + name); err == nil {
 			t.Errorf("%s is still there", name)
+		}
+	}
+}
+
+// The bug: a namespace's thread ended with it, and the kernel sent the death signal to
+// processes that the thread had forked before it was the namespace's.
+func TestLabEndsNoProcessOfOthers(t *testing.T) {
+	needLab(t)
+	var others []*exec.Cmd
+	defer func() {
+		for _, c := range others {
+			_ = c.Process.Kill()
+			_ = c.Wait()
+		}
+	}()
+	for range 4 {
+		for range 8 {
+			c := clocale.Command("sleep", "1000")
+			c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			others = append(others, c)
+		}
+		if err := open(t).Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range others {
+		state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.Process.Pid))
+		if err != nil || strings.Contains(string(state), ") Z ") {
+			t.Fatalf("process %d has been killed (%s, %v)", c.Process.Pid, state, err)
 		}
 	}
 }

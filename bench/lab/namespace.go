@@ -18,9 +18,7 @@ import (
 )
 
 // Namespace is a network namespace and the thread that lives in it. All its
-// processes are forked from that thread: they inherit the namespace, and the
-// kernel's death signal, which is bound to the parent thread, comes exactly
-// when the namespace's owner ends.
+// processes are forked from that thread and inherit the namespace.
 type Namespace struct {
 	Name string
 
@@ -44,18 +42,27 @@ func addNamespace(name string) (*Namespace, error) {
 	return n, nil
 }
 
-// live runs the jobs on the thread that is in the namespace. The thread is
-// never unlocked, so that it ends here and goes back to no pool.
+// live runs the jobs on the thread that is in the namespace. Afterwards the thread goes
+// home and back to the runtime's pool: if it ended, the kernel would send the death signal
+// (Pdeathsig) to every process that it has ever forked, also to those of others.
 func (n *Namespace) live(entered chan<- error) {
 	defer close(n.gone)
 	runtime.LockOSThread()
-	err := enter(n.Name)
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err == nil {
+		defer home.Close()
+		err = enter(n.Name)
+	}
 	entered <- err
 	if err != nil {
+		runtime.UnlockOSThread() // it has not left home
 		return
 	}
 	for job := range n.jobs {
 		job()
+	}
+	if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) == nil {
+		runtime.UnlockOSThread()
 	}
 }
 
