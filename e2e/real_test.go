@@ -160,9 +160,19 @@ func livePublish(t *testing.T, to netip.AddrPort, resource string, options ...st
 // livePlay starts a player whose standard output is the stream.
 func livePlay(t *testing.T, r *relay, resource string, options ...string) *program {
 	t.Helper()
-	before := len(r.begun(resource))
+	// Not any session of the resource: the publisher's line may come after it knows that it
+	// is connected.
+	players := func() (n int) {
+		for _, l := range r.begun(resource) {
+			if l.text("role") == "player" {
+				n++
+			}
+		}
+		return n
+	}
+	before := players()
 	p := liveTransmit(t, srtURL(r.addr, "#!::r="+resource+",m=request", options...), "file://con")
-	r.awaitLog("session begun", func(logLine) bool { return len(r.begun(resource)) > before })
+	r.awaitLog("session begun", func(logLine) bool { return players() > before })
 	return p
 }
 
