@@ -127,7 +127,7 @@ func TestIdleTakesNoRecord(t *testing.T) {
 		r.see(ToBackend, controlOf(wire.TypeKeepalive, 0, 0, 0))
 		r.see(ToCaller, controlOf(wire.TypeKeepalive, 0, 0, 0))
 	}
-	if n := r.slab.InUse(); n != 0 || len(r.slab.chunks) != 0 {
+	if n := r.slab.inUse(); n != 0 || len(r.slab.chunks) != 0 {
 		t.Errorf("%d records, %d chunks", n, len(r.slab.chunks))
 	}
 	if _, ok := r.slab.LastData(&r.m); ok {
@@ -144,8 +144,8 @@ func TestRecordsAreUsedAgain(t *testing.T) {
 		r.see(ToCaller, fullACK(1))
 		r.want(t, Counts{Packets: 2, LostBefore: 1, ACKs: 1})
 		r.slab.Release(&r.m)
-		if r.m != (Meter{}) || r.slab.InUse() != 0 {
-			t.Fatalf("left: %+v, %d records", r.m, r.slab.InUse())
+		if r.m != (Meter{}) || r.slab.inUse() != 0 {
+			t.Fatalf("left: %+v, %d records", r.m, r.slab.inUse())
 		}
 	}
 	if len(r.slab.chunks) != 1 {

@@ -91,7 +91,7 @@ func TestElsewhereTakesNoRecord(t *testing.T) {
 	var slab Slab
 	m := Begin(firstSeq, rexmitTerms())
 	slab.InOrder(&m, ToBackend, firstSeq, 0, 0)
-	if n := slab.InUse(); n != 0 {
+	if n := slab.inUse(); n != 0 {
 		t.Errorf("%d records", n)
 	}
 	if q := slab.Sequence(&m, ToCaller); q != (Sequence{Next: firstSeq, Rexmit: true}) {
@@ -129,7 +129,7 @@ func TestElsewhereReports(t *testing.T) {
 	if !see(ToBackend, user(wire.SubtypeKMReq, keyMaterial(CipherCTR, 16))) {
 		t.Error("key material holds no terms")
 	}
-	if n := r.slab.InUse(); n != 1 {
+	if n := r.slab.inUse(); n != 1 {
 		t.Errorf("%d records", n)
 	}
 }

@@ -85,3 +85,6 @@ func (r *rig) want(t *testing.T, want Counts) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
+
+// inUse returns how many records are in use.
+func (s *Slab) inUse() int { return len(s.chunks)<<chunkBits - len(s.free) }

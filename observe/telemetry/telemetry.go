@@ -157,6 +157,3 @@ func (s *Slab) allocate(m *Meter, way Way) {
 	*r = record{next: m.isn}
 	r.setRexmit(m.rexmit[way])
 }
-
-// InUse returns how many records are in use.
-func (s *Slab) InUse() int { return len(s.chunks)<<chunkBits - len(s.free) }
