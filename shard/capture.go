@@ -194,6 +194,9 @@ func (s *Shard) markCapture(k int, t *capture.Tap, from int) int {
 // returns the next chunk, 0 at the end.
 func (s *Shard) unmarkCapture(k, from int) int {
 	next := s.sessions.slice(from, captureChunks, func(i uint32, ss *session) {
+		if ss.captures&(1<<k) == 0 {
+			return
+		}
 		ss.captures &^= 1 << k
 		if ss.state == StateEstablished {
 			s.enterKernel(i, ss, false)

@@ -134,20 +134,9 @@ func (s *Shard) leaveKernel(i uint32, ss *session) {
 	if !ss.inKernel {
 		return
 	}
-	st := s.kernel.state(i)
-	var on [2]bool
-	for way := range st.ways {
-		w := s.kernel.path.Way(i, way)
-		on[way] = w.Mode() == kernelpath.On || st.ways[way].handover.Fresh(w)
-	}
-	s.kernel.path.Leave(&st.entry)
+	s.kernel.path.Leave(&s.kernel.state(i).entry)
 	s.readRecords()
 	s.refresh(i, ss)
-	for way := range telemetry.Way(2) {
-		if on[way] {
-			s.takeData(ss, &st.ways[way], s.kernel.path.Way(i, int(way)), way)
-		}
-	}
 	ss.inKernel = false
 	s.kernel.sessions--
 }
@@ -216,7 +205,7 @@ func (s *Shard) kernelTurn() {
 		return
 	}
 	if s.cfg.Telemetry && s.now >= k.readAt {
-		s.readRecords()
+		k.readNext(s.now, s.readRecords())
 	}
 	if s.now < k.sweepAt {
 		return
@@ -243,18 +232,26 @@ func (s *Shard) kernelDue() (time.Duration, bool) {
 }
 
 // readRecords shows the telemetry the datagrams that have passed in the kernel and are not
-// just the next data packet.
-func (s *Shard) readRecords() {
-	k := &s.kernel
-	n := k.path.Read(recordsPerTurn, s.onRecord)
+// just the next data packet. It returns how many there were; without telemetry there are
+// none.
+func (s *Shard) readRecords() (n int) {
+	if !s.cfg.Telemetry {
+		return 0
+	}
+	n = s.kernel.path.Read(recordsPerTurn, s.onRecord)
 	s.counters.add(CountKernelRecords, uint64(n))
+	return n
+}
+
+// readNext plans the next read of the records after one that had n.
+func (k *kernel) readNext(now time.Duration, n int) {
 	switch {
 	case n >= recordsMany:
 		k.readWait = max(k.readWait/2, recordsSoon)
 	case n < recordsFew:
 		k.readWait = min(max(2*k.readWait, recordsSoon), recordsSeldom)
 	}
-	k.readAt = s.now + k.readWait
+	k.readAt = now + k.readWait
 }
 
 // onRecord handles one record.
@@ -294,7 +291,7 @@ func (s *Shard) refresh(i uint32, ss *session) {
 			s.counters.add(CountKernelRecordsLost, uint64(lost))
 		}
 		one.taken = now
-		if w.Mode() == kernelpath.On || one.handover.Fresh(w) {
+		if !one.waiting || one.handover.Fresh(w) { // else the shard is ahead of the program
 			s.takeData(ss, one, w, way)
 		}
 	}

@@ -274,22 +274,17 @@ func (s *Shard) nextDue() (time.Duration, bool) {
 		return s.now, true // the next slice
 	}
 	due, ok := s.wheel.Next()
-	for _, p := range s.peers.suspects {
-		if !ok || p.nextProbe < due {
-			due, ok = p.nextProbe, true
+	sooner := func(at time.Duration, runs bool) {
+		if runs && (!ok || at < due) {
+			due, ok = at, true
 		}
 	}
-	if later := s.peers.ratesAt + ratesEvery; len(s.peers.byAddr) > 0 && (!ok || later < due) {
-		due, ok = later, true
+	for _, p := range s.peers.suspects {
+		sooner(p.nextProbe, true)
 	}
-	if later, runs := s.kernelDue(); runs && (!ok || later < due) {
-		due, ok = later, true
-	}
-	if later, shrinks := s.sizing.due(); shrinks && (!ok || later < due) {
-		due, ok = later, true
-	}
-	if later := s.now + reportRetry; len(s.outcomes.unreported) > 0 && (!ok || later < due) {
-		due, ok = later, true
-	}
+	sooner(s.peers.ratesAt+ratesEvery, len(s.peers.byAddr) > 0)
+	sooner(s.kernelDue())
+	sooner(s.sizing.due())
+	sooner(s.now+reportRetry, len(s.outcomes.unreported) > 0)
 	return due, ok
 }

@@ -39,11 +39,7 @@ func (s *Shard) Enter(e *Session, fresh bool) error {
 	if e.Caller.Is4() != e.Backend.Is4() {
 		return ErrFamilies
 	}
-	toCaller, _, err := s.resolve(e.Caller.IP, e.Front.IP)
-	if err != nil {
-		return err
-	}
-	toBackend, source, err := s.resolve(e.Backend.IP, addr.IP{})
+	toBackend, toCaller, source, err := s.routes(e)
 	if err != nil {
 		return err
 	}
@@ -82,19 +78,13 @@ func (s *Shard) Leave(e *Session) {
 // Update resolves the routes of a session again and replaces its entries. After an error
 // the session is in user space, and Update may be called again.
 func (s *Shard) Update(e *Session) error {
-	old := *e
-	toCaller, _, err := s.resolve(e.Caller.IP, e.Front.IP)
+	toBackend, toCaller, source, err := s.routes(e)
 	if err != nil {
-		s.Leave(&old)
+		s.Leave(e)
 		return err
 	}
-	toBackend, source, err := s.resolve(e.Backend.IP, addr.IP{})
-	if err != nil {
-		s.Leave(&old)
-		return err
-	}
-	if source != old.Upstream.IP {
-		s.Leave(&old)
+	if source != e.Upstream.IP {
+		s.Leave(e)
 		e.Upstream.IP = source
 		s.Way(e.Place, 0).SetPending()
 		s.Way(e.Place, 1).SetPending()
@@ -104,6 +94,15 @@ func (s *Shard) Update(e *Session) error {
 		return err
 	}
 	return nil
+}
+
+// routes resolves the routes to both peers of a session, and the relay's address towards
+// the backend.
+func (s *Shard) routes(e *Session) (toBackend, toCaller hop, source addr.IP, err error) {
+	if toCaller, _, err = s.resolve(e.Caller.IP, e.Front.IP); err == nil {
+		toBackend, source, err = s.resolve(e.Backend.IP, addr.IP{})
+	}
+	return toBackend, toCaller, source, err
 }
 
 // localPeer is PEER_LOCAL of the program.

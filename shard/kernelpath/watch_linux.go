@@ -44,9 +44,9 @@ func (n *notices) close() {
 	}
 }
 
-// Follow follows the changes of devices, addresses, routes, rules and IPsec policies until ctx ends. At
-// each it has all datagrams go up, calls reroute, which is to call Shard.Update for every
-// session, and then lets datagrams pass again.
+// Follow follows the changes of devices, addresses, routes, rules and IPsec policies until
+// ctx ends. At each it has all datagrams go up, calls reroute, which is to call
+// Shard.Update for every session, and then lets datagrams pass again.
 func (p *Path) Follow(ctx context.Context, reroute func(context.Context) error) {
 	changed := make(chan struct{}, 1)
 	receiver := p.cfg.Supervisor.Tasks()
@@ -120,7 +120,8 @@ func (p *Path) onChange(ctx context.Context, changed <-chan struct{}, reroute fu
 	}
 }
 
-// refreshHooks follows the host's devices and IPsec policies, and reports whether anything has changed.
+// refreshHooks follows the host's devices and IPsec policies, and reports whether anything
+// has changed.
 func (p *Path) refreshHooks() bool {
 	changes, err := p.hooks.refresh()
 	if err != nil {
