@@ -25,7 +25,7 @@ func (h *handler) authorize(next http.HandlerFunc) http.HandlerFunc {
 		// also a page on another port of this host, with which it shares cookies.
 		site := r.Header.Get("Sec-Fetch-Site")
 		if err := h.crossOrigin.Check(r); err != nil || site == "cross-site" || site == "same-site" {
-			h.refuse(w, r, http.StatusForbidden, "request of a web page from elsewhere")
+			h.refuseElsewhere(w, r)
 			return
 		}
 		if h.deps.Token != "" {
@@ -79,6 +79,10 @@ func (h *handler) authorizeRead(next http.HandlerFunc) http.HandlerFunc {
 		}
 		next(w, r)
 	}
+}
+
+func (h *handler) refuseElsewhere(w http.ResponseWriter, r *http.Request) {
+	h.refuse(w, r, http.StatusForbidden, "request of a web page from elsewhere")
 }
 
 func (h *handler) unauthorized(w http.ResponseWriter, r *http.Request, why string) {

@@ -94,8 +94,8 @@ func (h *handler) renewLogin(w http.ResponseWriter, r *http.Request) {
 
 // login exchanges a token for a cookie.
 func (h *handler) login(w http.ResponseWriter, r *http.Request) {
-	if err := h.crossOrigin.Check(r); err != nil {
-		h.refuse(w, r, http.StatusForbidden, "request of a web page from elsewhere")
+	if h.crossOrigin.Check(r) != nil {
+		h.refuseElsewhere(w, r)
 		return
 	}
 	a := accessFull
@@ -119,8 +119,8 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) {
 
 // logout deletes the cookie.
 func (h *handler) logout(w http.ResponseWriter, r *http.Request) {
-	if err := h.crossOrigin.Check(r); err != nil {
-		h.refuse(w, r, http.StatusForbidden, "request of a web page from elsewhere")
+	if h.crossOrigin.Check(r) != nil {
+		h.refuseElsewhere(w, r)
 		return
 	}
 	h.setLogin(w, r, accessNone)

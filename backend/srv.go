@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
 	"strings"
 )
@@ -67,16 +66,7 @@ func (l *nameLoop) findTargets(ctx context.Context, records []*net.SRV) (answers
 	for i, s := range records {
 		lookUps.Go("name look-up", func() {
 			errs[i] = errors.New("panic") // if the next line does not return
-			var ips []netip.Addr
-			errs[i] = l.ask(ctx, func(ctx context.Context) (err error) {
-				ips, err = l.options.Lookup(ctx, "ip", s.Target)
-				return err
-			})
-			if errs[i] != nil {
-				errs[i] = errors.New(doesNotResolve + reasonOf(errs[i]))
-				return
-			}
-			answers[i], errs[i] = l.usable(ips, s.Port)
+			answers[i], errs[i] = l.findAddrs(ctx, s.Target, s.Port)
 		})
 	}
 	lookUps.Wait()
