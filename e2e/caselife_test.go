@@ -108,6 +108,9 @@ func TestCase24BackendDies(t *testing.T) {
 	if cause := endOf(c.relay, s).text("cause"); cause != "backend lost" {
 		t.Errorf("cause %q", cause)
 	}
+	// A caller that is back before the balancer knows would find the loss once more.
+	dead := c.backends[first].Addr().String()
+	c.awaitListing("the lost backend down", func(all map[string]listed) bool { return !all[dead].Alive })
 	again := mustDial(t, c.addr, o)
 	if c.backendOf(again) == first {
 		t.Error("the caller was sent back to the dead backend")
