@@ -41,6 +41,7 @@ var errPassedBy = errors.New("its datagrams come in fragments, or by a device th
 // loop.
 type kernel struct {
 	path     *kernelpath.Shard // nil without the kernel path
+	reclaims uint32            // of the path, that the shard has followed
 	sessions int
 	chunks   []*[chunkSize]kernelState
 	pending  []kernelRef // ways of which datagrams have gone up

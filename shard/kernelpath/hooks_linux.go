@@ -45,11 +45,20 @@ type hooks struct {
 	attached map[int]hook
 }
 
-// open attaches the program. That of lo must succeed: it shows that the kernel can.
+// open attaches the program. That of lo must succeed: it shows that the kernel can. With
+// Config.Adopt it takes over what is attached.
 func (h *hooks) open(p *Path) (err error) {
 	h.program, h.reasons, h.attached = p.objects.Relay, p.objects.Reasons, make(map[int]hook)
 	if h.handle, err = netlink.NewHandle(unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open netlink socket: %w", err)
+	}
+	if p.Adopted() {
+		devices, err := h.listDevices()
+		if err != nil {
+			return err
+		}
+		h.devices.Store(&devices)
+		return h.adopt(p.cfg.Adopt)
 	}
 	if _, err = h.refresh(); err != nil {
 		return err
@@ -70,7 +79,7 @@ func (h *hooks) refresh() (changes []string, err error) {
 	defer h.mu.Unlock()
 	for index, old := range h.attached {
 		d, exists := devices[index]
-		if exists && d.hooked(index) && (old.link == nil || h.isAttached(old.link)) {
+		if exists && d.hooked(index) && (old.link == nil || isAttached(old.link)) {
 			old.name = d.name // it may have been renamed
 			h.attached[index] = old
 			continue
@@ -78,7 +87,7 @@ func (h *hooks) refresh() (changes []string, err error) {
 		if old.link != nil {
 			changes = append(changes, "detached from "+old.name)
 		}
-		old.close()
+		old.detach()
 		delete(h.attached, index)
 		if !exists {
 			h.forget(index)
@@ -124,15 +133,10 @@ func (h *hooks) attach(index int, d device) hook {
 	return hook{link: l, name: d.name, err: err}
 }
 
-// isAttached reports whether a link still has its device: an operator may have detached
-// it, and a device that is removed takes it along.
-func (h *hooks) isAttached(l link.Link) bool {
-	info, err := l.Info()
-	if err != nil {
-		return false
-	}
-	tcx := info.TCX()
-	return tcx != nil && tcx.Ifindex != 0
+// isAttached reports whether a link still has its device.
+func isAttached(l link.Link) bool {
+	_, attached := deviceOf(l)
+	return attached
 }
 
 // forget deletes the counters of a device that is gone: the table has space for those of
@@ -219,6 +223,7 @@ func (h *hooks) report() (devices []Device, byIndex map[int]int) {
 	return devices, byIndex
 }
 
+// close closes the links, and does not detach the program.
 func (h *hooks) close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()

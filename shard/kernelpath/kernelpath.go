@@ -8,6 +8,7 @@
 // follows their changes. way.go is what the program and user space share about a
 // session's way: what has passed, and how the way is handed over without a datagram
 // being overtaken. record.go reads the heads of datagrams that user space must see.
+// takeover.go hands the path to another process, or takes it from one.
 //
 // It must not know what a session's states are, nor what its numbers are used for
 // (shard). The program is in bpf/.
@@ -38,7 +39,11 @@ type Config struct {
 	// AcceptLocal has datagrams to backends of this host passed on without a redirect. The
 	// operator has set accept_local on the devices.
 	AcceptLocal bool
-	Log         *slog.Logger
+	// Adopt are the descriptors of a running process' path (Files), which Open takes over
+	// instead of creating anything. They stay the caller's. Places is then that of the other
+	// process.
+	Adopt []File
+	Log   *slog.Logger
 	// Supervisor recovers panics of what follows the changes of routes.
 	Supervisor *supervise.Supervisor
 }
@@ -46,7 +51,7 @@ type Config struct {
 // Path is the kernel path of a relay. Its methods may be called by any goroutine.
 type Path struct {
 	cfg     Config
-	objects pathObjects
+	objects objects
 	memory  memory
 	rings   []*ebpf.Map
 	shards  []*Shard
@@ -59,9 +64,20 @@ type Path struct {
 	clock uint64
 	// places is how many sessions each shard may have in the path.
 	places int
+	// owner is control.owner while this process uses the path.
+	owner  uint32
+	freeze freezer
+	// reclaims counts how many times the path was taken back.
+	reclaims atomic.Uint32
 
 	pauseMu sync.Mutex
 	pauses  int
+}
+
+// objects are pathObjects without the variables, which only name types for bpf2go.
+type objects struct {
+	pathPrograms
+	pathMaps
 }
 
 // Shard is one shard's part of the path. It belongs to the shard's loop.
@@ -86,12 +102,13 @@ const (
 const placesMost = 1 << 17
 
 // Open loads the program and attaches it. The error is ErrUnavailable where the kernel or
-// the rights do not allow it.
+// the rights do not allow it, and ErrMismatch if the descriptors of Config.Adopt do not fit.
 func Open(cfg Config) (*Path, error) {
 	p := &Path{cfg: cfg, places: min(cfg.Places, placesMost/cfg.Shards)}
 	p.epoch.Store(1)
+	p.freeze.init()
 	if err := p.open(); err != nil {
-		p.Close()
+		p.Release()
 		return nil, explain(err)
 	}
 	return p, nil
@@ -100,6 +117,8 @@ func Open(cfg Config) (*Path, error) {
 // explain adds what an error of the kernel means to an operator.
 func explain(err error) error {
 	switch {
+	case errors.Is(err, ErrMismatch):
+		return err
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%w: it takes CAP_BPF and CAP_NET_ADMIN: %w", ErrUnavailable, err)
 	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOSYS):
@@ -109,10 +128,17 @@ func explain(err error) error {
 }
 
 func (p *Path) open() error {
-	if err := p.load(); err != nil {
+	load := p.load
+	if p.cfg.Adopt != nil {
+		load = p.adopt
+	}
+	if err := load(); err != nil {
 		return err
 	}
 	if err := p.memory.mapAll(&p.objects.pathMaps, p.ways()); err != nil {
+		return err
+	}
+	if err := p.sign(); err != nil {
 		return err
 	}
 	for k := range p.cfg.Shards {
@@ -137,15 +163,12 @@ func (p *Path) load() error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{pathMapSessions4, pathMapSessions6, pathMapWays, pathMapHandovers} {
-		spec.Maps[name].MaxEntries = uint32(p.ways())
-	}
 	size := uint32(ringLeast)
 	for size < ringMost && int(size)*2*p.cfg.Shards <= ringsMost {
 		size *= 2
 	}
+	p.fit(spec, size)
 	rings := spec.Maps[pathMapRings]
-	rings.MaxEntries, rings.InnerMap.MaxEntries = uint32(p.cfg.Shards), size
 	for k := range p.cfg.Shards {
 		ring, err := ebpf.NewMap(&ebpf.MapSpec{Name: "ring", Type: ebpf.RingBuf, MaxEntries: size})
 		if err != nil {
@@ -158,6 +181,15 @@ func (p *Path) load() error {
 		return fmt.Errorf("load program: %w", err)
 	}
 	return nil
+}
+
+// fit sets the sizes of maps, with rings of so many bytes.
+func (p *Path) fit(spec *ebpf.CollectionSpec, ring uint32) {
+	for _, name := range []string{pathMapSessions4, pathMapSessions6, pathMapWays, pathMapHandovers} {
+		spec.Maps[name].MaxEntries = uint32(p.ways())
+	}
+	rings := spec.Maps[pathMapRings]
+	rings.MaxEntries, rings.InnerMap.MaxEntries = uint32(p.cfg.Shards), ring
 }
 
 // SetOrigin sets time 0 of the times of records and ways. It must be called before the
@@ -177,8 +209,15 @@ func (p *Path) Shard(k int) *Shard { return p.shards[k] }
 // Places returns how many sessions a shard may have in the path, at places from 0 on.
 func (s *Shard) Places() int { return s.path.places }
 
-// Close detaches the program. The shards must have ended.
+// Close detaches the program. The shards must have ended, and Follow.
 func (p *Path) Close() {
+	p.hooks.detach()
+	p.Release()
+}
+
+// Release closes this process' descriptors, and does not detach the program: it goes on if
+// another process has taken the path over. The shards must have ended, and Follow.
+func (p *Path) Release() {
 	p.hooks.close()
 	p.notices.close()
 	p.ipsec.close()
@@ -190,7 +229,7 @@ func (p *Path) Close() {
 	for _, ring := range p.rings {
 		_ = ring.Close()
 	}
-	_ = p.objects.Close()
+	_ = _PathClose(&p.objects.pathPrograms, &p.objects.pathMaps)
 }
 
 // loopTime converts a time of the program to the clock of Config.Origin.
@@ -210,4 +249,11 @@ func (p *Path) resume() {
 	if p.pauses--; p.pauses == 0 {
 		atomic.StoreUint32(&p.memory.control.Paused, 0)
 	}
+}
+
+// keepPaused ends a pause, and datagrams go on to go up until another one has ended.
+func (p *Path) keepPaused() {
+	p.pauseMu.Lock()
+	defer p.pauseMu.Unlock()
+	p.pauses--
 }

@@ -23,6 +23,7 @@ type relayed struct {
 	handover        Handover
 	pending         bool
 	since           time.Time
+	written         uint32
 }
 
 // turn receives what has gone up, sends it on, and offers the way.
@@ -37,6 +38,7 @@ func (u *relayed) turn(b []byte) error {
 			}
 		}
 		_, err = u.upstream.WriteToUDPAddrPort(b[:n], u.e.Backend.Netip())
+		u.written++
 	} else if errors.Is(err, os.ErrDeadlineExceeded) {
 		err = nil
 	}

@@ -24,6 +24,8 @@ const (
 type pathControl struct {
 	_      structs.HostLayout
 	Paused uint32
+	Layout uint32
+	Owner  uint32
 }
 
 type pathHandover struct {
@@ -68,6 +70,12 @@ type pathKey6 struct {
 	LocalPort uint16
 	Id        uint32
 }
+
+type pathLayout uint32
+
+const (
+	pathLayoutLAYOUT pathLayout = 1
+)
 
 type pathMode uint32
 
@@ -151,6 +159,7 @@ const (
 	pathMapWays       = "ways"
 	pathProgRelay     = "relay"
 	pathVarActionType = "action_type"
+	pathVarLayoutType = "layout_type"
 	pathVarModeType   = "mode_type"
 	pathVarReasonType = "reason_type"
 	pathVarRecordType = "record_type"
@@ -219,6 +228,7 @@ type pathMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type pathVariableSpecs struct {
 	ActionType *ebpf.VariableSpec `ebpf:"action_type"`
+	LayoutType *ebpf.VariableSpec `ebpf:"layout_type"`
 	ModeType   *ebpf.VariableSpec `ebpf:"mode_type"`
 	ReasonType *ebpf.VariableSpec `ebpf:"reason_type"`
 	RecordType *ebpf.VariableSpec `ebpf:"record_type"`
@@ -270,6 +280,7 @@ func (m *pathMaps) Close() error {
 // It can be passed to loadPathObjects or ebpf.CollectionSpec.LoadAndAssign.
 type pathVariables struct {
 	ActionType *ebpf.Variable `ebpf:"action_type"`
+	LayoutType *ebpf.Variable `ebpf:"layout_type"`
 	ModeType   *ebpf.Variable `ebpf:"mode_type"`
 	ReasonType *ebpf.Variable `ebpf:"reason_type"`
 	RecordType *ebpf.Variable `ebpf:"record_type"`

@@ -27,6 +27,10 @@ type (
 func (h *hooks) open(*Path) error                           { return ErrUnavailable }
 func (h *hooks) report() ([]Device, map[int]int)            { return nil, nil }
 func (h *hooks) close()                                     {}
+func (h *hooks) detach()                                    {}
+func (h *hooks) files() []File                              { return nil }
+func (h *hooks) replace() []string                          { return nil }
+func (h *hooks) intact() bool                               { return true }
 func (n *notices) open() error                              { return ErrUnavailable }
 func (n *notices) close()                                   {}
 func (s *ipsec) open() error                                { return ErrUnavailable }
@@ -36,3 +40,6 @@ func (c *routeCache) close()                                {}
 func (s *Shard) resolve(_, _ addr.IP) (hop, addr.IP, error) { return hop{}, addr.IP{}, ErrNoRoute }
 
 func (p *Path) Follow(context.Context, func(context.Context) error) {}
+
+// Evict does nothing: there is no path.
+func Evict([]File) error { return nil }

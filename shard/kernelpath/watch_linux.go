@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink/nl"
@@ -46,7 +47,8 @@ func (n *notices) close() {
 
 // Follow follows the changes of devices, addresses, routes, rules and IPsec policies until
 // ctx ends. At each it has all datagrams go up, calls reroute, which is to call
-// Shard.Update for every session, and then lets datagrams pass again.
+// Shard.Update for every session, and then lets datagrams pass again. At first it calls
+// reroute alone: the sessions may have been another process'.
 func (p *Path) Follow(ctx context.Context, reroute func(context.Context) error) {
 	changed := make(chan struct{}, 1)
 	receiver := p.cfg.Supervisor.Tasks()
@@ -61,17 +63,40 @@ func (p *Path) Follow(ctx context.Context, reroute func(context.Context) error) 
 	}()
 	again := time.NewTicker(recheck)
 	defer again.Stop()
+	p.freeze.handle(ctx, func(ctx context.Context) { p.onStart(ctx, changed, reroute) })
 	for {
+		handle := func(ctx context.Context) { p.onChange(ctx, changed, reroute) }
 		select {
 		case <-ctx.Done():
 			return
 		case <-again.C:
-			if p.refreshHooks() {
-				p.onChange(ctx, changed, reroute)
+			handle = func(ctx context.Context) {
+				if p.refreshHooks() {
+					p.onChange(ctx, changed, reroute)
+				}
 			}
 		case <-changed:
-			p.onChange(ctx, changed, reroute)
+		case <-p.freeze.again:
 		}
+		p.freeze.handle(ctx, handle)
+	}
+}
+
+// onStart finds out what has changed before this process followed it. Routes that are as
+// they were leave the sessions' entries as they are.
+func (p *Path) onStart(ctx context.Context, changed <-chan struct{}, reroute func(context.Context) error) {
+	if p.refreshHooks() || atomic.LoadUint32(&p.memory.control.Paused) != 0 {
+		p.onChange(ctx, changed, reroute)
+		return
+	}
+	p.reroute(ctx, reroute)
+}
+
+// reroute has routes resolved anew.
+func (p *Path) reroute(ctx context.Context, reroute func(context.Context) error) {
+	p.epoch.Add(1)
+	if err := reroute(ctx); err != nil && ctx.Err() == nil {
+		p.cfg.Log.Warn("kernel path: sessions stay in user space", "error", err)
 	}
 }
 
@@ -97,10 +122,10 @@ func receiveNotices(ctx context.Context, from *nl.NetlinkSocket, changed chan<- 
 // notices were lost.
 func isTransient(err error) bool { return errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.EINTR) }
 
-// onChange handles a change, and those that follow it closely.
+// onChange handles a change, and those that follow it closely. If Follow is to freeze
+// meanwhile, datagrams go on to go up.
 func (p *Path) onChange(ctx context.Context, changed <-chan struct{}, reroute func(context.Context) error) {
 	p.pause()
-	defer p.resume()
 	latest := time.After(settleMost)
 	for quiet := false; !quiet; {
 		select {
@@ -110,14 +135,18 @@ func (p *Path) onChange(ctx context.Context, changed <-chan struct{}, reroute fu
 		case <-latest:
 			quiet = true
 		case <-ctx.Done():
-			return
+			quiet = true
 		}
 	}
-	p.refreshHooks()
-	p.epoch.Add(1)
-	if err := reroute(ctx); err != nil && ctx.Err() == nil {
-		p.cfg.Log.Warn("kernel path: sessions stay in user space", "error", err)
+	if ctx.Err() == nil {
+		p.refreshHooks()
+		p.reroute(ctx, reroute)
 	}
+	if errors.Is(context.Cause(ctx), errFrozen) {
+		p.keepPaused()
+		return
+	}
+	p.resume()
 }
 
 // refreshHooks follows the host's devices and IPsec policies, and reports whether anything

@@ -18,18 +18,23 @@ import (
 	"go.uber.org/goleak"
 )
 
-// follow runs Follow, and returns how many times it has had sessions rerouted.
+// follow runs Follow, with a function that has sessions rerouted.
 func follow(t *testing.T, n *namespace, p *Path, reroute func()) (stop func()) {
+	t.Helper()
+	return followWith(t, n, p, func(context.Context) error {
+		reroute()
+		return nil
+	})
+}
+
+func followWith(t *testing.T, n *namespace, p *Path, reroute func(context.Context) error) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		n.enter(t)
-		p.Follow(ctx, func(context.Context) error {
-			reroute()
-			return nil
-		})
+		p.Follow(ctx, reroute)
 	}()
 	return func() {
 		cancel()
@@ -44,6 +49,9 @@ func TestFollow(t *testing.T) {
 	rerouted := make(chan bool, 100)
 	stop := follow(t, n, p, func() { rerouted <- p.memory.control.Paused == 1 })
 	defer stop()
+	if <-rerouted {
+		t.Error("datagrams go up though nothing has changed")
+	}
 	for name, change := range map[string]func() error{
 		"route": func() error {
 			return netlink.RouteReplace(&netlink.Route{Dst: ipNet("198.51.100.0/24"), Gw: []byte{192, 0, 2, 250}})

@@ -29,7 +29,16 @@ enum action {
 	TO_LOCAL,     /* a socket of this host, without a redirect: needs accept_local */
 };
 
+/*
+ * The version of what the maps hold and mean. A process takes maps over from another one
+ * only if it is the same. Raise it with each change of the structs or the protocols here.
+ */
+enum layout {
+	LAYOUT = 1,
+};
+
 /* So that bpf2go finds the enums in the object. */
+const enum layout *layout_type __attribute__((unused));
 const enum mode *mode_type __attribute__((unused));
 const enum reason *reason_type __attribute__((unused));
 const enum action *action_type __attribute__((unused));
@@ -123,6 +132,8 @@ const struct record *record_type __attribute__((unused));
 
 struct control {
 	__u32 paused; /* every datagram goes up */
+	__u32 layout; /* LAYOUT of the process that has made the maps */
+	__u32 owner;  /* counts the processes that have used the maps */
 };
 
 struct {

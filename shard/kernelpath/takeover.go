@@ -1,0 +1,336 @@
+package kernelpath
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+)
+
+// Another process takes the path over while datagrams go on in it:
+//
+//	running process      new process
+//	Freeze
+//	Files           -->  Open with Config.Adopt
+//	                     Start, when it is to go on
+//	Release              or else: Unfreeze in the running process
+//
+// Both have the same maps. Up to Start the new process does not write them, and attaches and
+// detaches nothing.
+
+// ErrMismatch says that the path of a running process does not fit this program.
+var ErrMismatch = errors.New("the kernel path of the running process does not fit")
+
+// File is a descriptor of a path: of a map, or of the link to a device.
+type File struct {
+	// Name says what it is: "map ways", "ring 0", "link eth0".
+	Name string
+	FD   int
+}
+
+// Kinds of files. A name follows.
+const (
+	fileMap  = "map"
+	fileRing = "ring"
+	fileLink = "link"
+)
+
+// Files returns the descriptors that another process needs to take the path over. They stay
+// the path's, and are valid until Follow goes on.
+func (p *Path) Files() (files []File) {
+	for name, m := range p.objects.byName() {
+		files = append(files, File{fileMap + " " + name, m.FD()})
+	}
+	for k, ring := range p.rings {
+		files = append(files, File{fmt.Sprintf("%s %d", fileRing, k), ring.FD()})
+	}
+	files = append(files, p.hooks.files()...)
+	slices.SortFunc(files, func(a, b File) int { return strings.Compare(a.Name, b.Name) })
+	return files
+}
+
+// mapNames are the maps that a process takes over.
+var mapNames = []string{
+	pathMapControls, pathMapHandovers, pathMapReasons, pathMapRings, pathMapSessions4, pathMapSessions6, pathMapWays,
+}
+
+func (m *pathMaps) byName() map[string]*ebpf.Map {
+	return map[string]*ebpf.Map{
+		pathMapControls: m.Controls, pathMapHandovers: m.Handovers, pathMapReasons: m.Reasons, pathMapRings: m.Rings,
+		pathMapSessions4: m.Sessions4, pathMapSessions6: m.Sessions6, pathMapWays: m.Ways,
+	}
+}
+
+// adopt loads the program with the maps of Config.Adopt.
+func (p *Path) adopt() error {
+	spec, err := loadPath()
+	if err != nil {
+		return err
+	}
+	maps := make(map[string]*ebpf.Map, len(spec.Maps))
+	defer func() {
+		for _, m := range maps {
+			_ = m.Close()
+		}
+	}()
+	p.rings = make([]*ebpf.Map, p.cfg.Shards)
+	for _, f := range p.cfg.Adopt {
+		kind, name, _ := strings.Cut(f.Name, " ")
+		if kind != fileMap && kind != fileRing {
+			continue
+		}
+		m, err := adoptMap(f)
+		if err != nil {
+			return err
+		}
+		k, notNumber := strconv.Atoi(name)
+		switch {
+		case kind == fileMap && slices.Contains(mapNames, name) && maps[name] == nil:
+			maps[name] = m
+		case kind == fileRing && notNumber == nil && k >= 0 && k < len(p.rings) && p.rings[k] == nil:
+			p.rings[k] = m
+		default:
+			_ = m.Close()
+			return fmt.Errorf("%w: it has a %s", ErrMismatch, f.Name)
+		}
+	}
+	if err := p.checkMaps(spec, maps); err != nil {
+		return err
+	}
+	if err := spec.LoadAndAssign(&p.objects, &ebpf.CollectionOptions{MapReplacements: maps}); err != nil {
+		return fmt.Errorf("load program: %w", err)
+	}
+	return nil
+}
+
+// adoptMap opens the map of a descriptor, which stays the caller's.
+func adoptMap(f File) (*ebpf.Map, error) {
+	fd, err := duplicate(f.FD)
+	if err != nil {
+		return nil, err
+	}
+	m, err := ebpf.NewMapFromFD(fd)
+	if err != nil {
+		return nil, fmt.Errorf("take over %s: %w", f.Name, err)
+	}
+	return m, nil
+}
+
+func duplicate(fd int) (int, error) {
+	n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	return n, os.NewSyscallError("fcntl", err)
+}
+
+// checkMaps checks the maps of another process, and sets the number of places and the sizes
+// by them.
+func (p *Path) checkMaps(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) error {
+	for _, name := range mapNames {
+		if maps[name] == nil {
+			return fmt.Errorf("%w: it has no map %s", ErrMismatch, name)
+		}
+	}
+	if n := int(maps[pathMapRings].MaxEntries()); n != p.cfg.Shards {
+		return fmt.Errorf("%w: it has %d shards, this process %d", ErrMismatch, n, p.cfg.Shards)
+	}
+	for k, ring := range p.rings {
+		if ring == nil || ring.Type() != ebpf.RingBuf || ring.MaxEntries() != p.rings[0].MaxEntries() {
+			return fmt.Errorf("%w: it has no ring %d, or one of another size", ErrMismatch, k)
+		}
+	}
+	p.places = int(maps[pathMapWays].MaxEntries()) / (2 * p.cfg.Shards)
+	p.fit(spec, p.rings[0].MaxEntries())
+	for name, m := range maps {
+		if err := spec.Maps[name].Compatible(m); err != nil {
+			return fmt.Errorf("%w: map %s: %w", ErrMismatch, name, err)
+		}
+	}
+	return nil
+}
+
+// sign writes the version of the layout into new maps, and checks it in those of another
+// process.
+func (p *Path) sign() error {
+	c := p.memory.control
+	if p.cfg.Adopt == nil {
+		c.Layout = uint32(pathLayoutLAYOUT)
+	}
+	if c.Layout != uint32(pathLayoutLAYOUT) {
+		return fmt.Errorf("%w: its maps are of version %d, this program's of version %d", ErrMismatch, c.Layout, pathLayoutLAYOUT)
+	}
+	p.owner = atomic.LoadUint32(&c.Owner)
+	return nil
+}
+
+// Adopted reports whether the path has been another process'.
+func (p *Path) Adopted() bool { return p.cfg.Adopt != nil }
+
+// Adopted reports whether the path has been another process', so that its sessions may be
+// taken over with Way.Adopt.
+func (s *Shard) Adopted() bool { return s.path.Adopted() }
+
+// Monotonic converts a time of the shard's clock to CLOCK_MONOTONIC, in ns.
+func (s *Shard) Monotonic(t time.Duration) uint64 { return uint64(t) + s.path.clock }
+
+// LoopTime converts a time of CLOCK_MONOTONIC to the shard's clock.
+func (s *Shard) LoopTime(ns uint64) time.Duration { return s.path.loopTime(ns) }
+
+// Start has this process use the path that it has taken over: from here on its program
+// runs at the hooks. It must be called before the shards use the path. If the path is this
+// process' own, Start does nothing.
+func (p *Path) Start() {
+	if p.Adopted() {
+		p.own()
+	}
+}
+
+// own makes this process the one that uses the path.
+func (p *Path) own() {
+	p.owner = atomic.AddUint32(&p.memory.control.Owner, 1)
+	for _, problem := range p.hooks.replace() {
+		p.cfg.Log.Warn("kernel path: " + problem)
+	}
+}
+
+// errFrozen is why what Follow does ends early.
+var errFrozen = errors.New("the kernel path is frozen")
+
+// freezer has Follow pause.
+type freezer struct {
+	mu     sync.Mutex
+	frozen bool
+	halt   context.Context // ends when Follow is to stop where it is
+	cancel context.CancelFunc
+	// turn is held by Follow while it handles a change, and from Freeze to Unfreeze.
+	turn chan struct{}
+	// again has Follow handle a change that was not handled to the end, or that it is to
+	// assume.
+	again chan struct{}
+}
+
+func (f *freezer) init() {
+	f.turn, f.again = make(chan struct{}, 1), make(chan struct{}, 1)
+	f.halt, f.cancel = context.WithCancel(context.Background())
+}
+
+// change has Follow handle a change.
+func (f *freezer) change() {
+	select {
+	case f.again <- struct{}{}:
+	default:
+	}
+}
+
+// handle calls fn, with a context that ends also when Follow is to freeze. It returns at once
+// if ctx ends first.
+func (f *freezer) handle(ctx context.Context, fn func(context.Context)) {
+	select {
+	case f.turn <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-f.turn }()
+	f.mu.Lock()
+	halt := f.halt
+	f.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(halt, func() { cancel(errFrozen) })()
+	fn(ctx)
+	if halt.Err() != nil {
+		f.change()
+	}
+}
+
+// Freeze has Follow stop where it is: from here on nothing changes but what the program and
+// the shards do. What has changed on the host is handled after Unfreeze, or by the process
+// that takes over. It must be called before the shards are frozen.
+func (p *Path) Freeze() {
+	f := &p.freeze
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.frozen {
+		return
+	}
+	f.frozen = true
+	f.cancel()
+	f.turn <- struct{}{}
+}
+
+// Unfreeze has Follow go on, in a process that keeps the path. It must be called before the
+// shards go on. If another process has used the path meanwhile, or has evicted it, all
+// entries are deleted, so that datagrams go up; Shard.Reclaims has the shards notice, and
+// Follow has the sessions entered again.
+func (p *Path) Unfreeze() {
+	f := &p.freeze
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.frozen {
+		return
+	}
+	f.frozen = false
+	if atomic.LoadUint32(&p.memory.control.Owner) != p.owner || !p.hooks.intact() {
+		p.reclaim()
+		f.change()
+	}
+	f.halt, f.cancel = context.WithCancel(context.Background())
+	<-f.turn
+}
+
+// reclaim takes the path back from a process that has ended.
+func (p *Path) reclaim() {
+	if err := errors.Join(
+		emptyTable[pathKey4, pathHop4](p.objects.Sessions4), emptyTable[pathKey6, pathHop6](p.objects.Sessions6),
+	); err != nil {
+		p.cfg.Log.Warn("kernel path: entries of the other process are left", "error", err)
+	}
+	p.own()
+	p.reclaims.Add(1)
+}
+
+// Reclaims counts how many times the path was taken back from another process. Each time all
+// sessions have left it.
+func (s *Shard) Reclaims() uint32 { return s.path.reclaims.Load() }
+
+// emptyTable deletes all entries of a table, some thousand per system call.
+func emptyTable[K, V any](table *ebpf.Map) error {
+	const some = 4096
+	keys, values := make([]K, some), make([]V, some)
+	var cursor ebpf.MapBatchCursor
+	for {
+		switch _, err := table.BatchLookupAndDelete(&cursor, keys, values, nil); {
+		case errors.Is(err, ebpf.ErrKeyNotExist):
+			return nil
+		case err != nil:
+			return fmt.Errorf("empty %s: %w", table, err)
+		}
+	}
+}
+
+// Adopt continues a way of a session of a generation that another process has begun, with
+// records if observed. What that process had not handed over yet is handed over anew. False:
+// the way is another session's.
+func (w Way) Adopt(gen uint32, observed bool, h *Handover) bool {
+	if w.Gen() != gen {
+		return false
+	}
+	if w.Mode() == On && w.shared.Observed != bit(observed) {
+		w.SetPending() // SetSequence tells the program
+	}
+	if w.Mode() == Pending {
+		*h = Handover{round: atomic.LoadUint32(&w.handover.Round)}
+		w.restart()
+	}
+	return true
+}
+
+// Gen returns the generation of the session whose way it is.
+func (w Way) Gen() uint32 { return atomic.LoadUint32(&w.shared.Gen) }
