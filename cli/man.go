@@ -143,7 +143,7 @@ func (r *roff) settings() {
 // rest writes the sections that are not made from a table.
 func (r *roff) rest() {
 	r.macro("SH", "SIGNALS")
-	r.item("SIGTERM, SIGINT", "the first lets sessions drain, for --grace at most; the second ends them; the third ends the process. Signals within a second are one")
+	r.item("SIGTERM, SIGINT", "the first has new callers refused, after --drain-delay, and lets sessions drain, for --grace at most; the second ends them; the third ends the process. Signals within a second are one")
 	r.item("SIGHUP", "reads the file of --rules again")
 	r.macro("SH", "EXIT STATUS")
 	r.item("0", "stopped normally, or done")

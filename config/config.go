@@ -119,6 +119,8 @@ type Config struct {
 	// BackendSilence is how long a backend may send nothing in a session whose caller
 	// sends; less if it does not answer probes either (docs/adr/0016-silence.md).
 	BackendSilence time.Duration
+	// DrainDelay is how long new callers are served after the first stop signal.
+	DrainDelay time.Duration
 	// Grace is how long sessions may continue after the first stop signal.
 	Grace time.Duration
 	// SessionLedger is the file that records established sessions for the

@@ -287,6 +287,11 @@ var fields = []field{
 		set: setDuration(func(c *Config) *time.Duration { return &c.BackendSilence }, time.Second),
 	},
 	{
+		name: "drain-delay", group: groupLimits, arg: "TIME", def: "0s",
+		help: "after SIGTERM, serve new callers for this time while /ready already says no",
+		set:  setDuration(func(c *Config) *time.Duration { return &c.DrainDelay }, 0),
+	},
+	{
 		name: "grace", group: groupLimits, arg: "TIME", def: "20s",
 		help:    "how long SIGTERM lets sessions drain; 0s ends them at once",
 		aliases: []string{"PROXY_GRACE_QUIT_TIMEOUT"},

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"errors"
+	"net/http"
 	"syscall"
 	"testing"
 	"time"
@@ -57,6 +58,68 @@ func TestDrainingEndsWithTheLastSession(t *testing.T) {
 	if code := r.awaitExit(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
+}
+
+// A load balancer that asks /ready learns first that this relay takes no callers; those
+// that it has sent meanwhile are served.
+func TestReadyGoesDownBeforeCallersAreRefused(t *testing.T) {
+	t.Parallel()
+	r := startRelay(t, "--drain-delay=4s", "--grace=1h", backendAt(startEcho(t).Addr()))
+	s := mustDial(t, r.addr, srttest.CallerOptions{})
+	if status, text := r.readiness(); status != http.StatusOK {
+		t.Fatalf("/ready: %d %s", status, text)
+	}
+	r.signal(syscall.SIGTERM)
+	r.awaitReadiness(http.StatusServiceUnavailable, "draining")
+	late := mustDial(t, r.addr, srttest.CallerOptions{})
+	if n := len(r.log("refusing new callers")); n != 0 {
+		t.Error("the delay was over too soon for this test")
+	}
+	r.awaitLog("refusing new callers", func(logLine) bool { return true })
+	for refused := false; !refused; { // the log is ahead of the shards by a moment
+		fresh, err := tryDial(t, r.addr, srttest.CallerOptions{})
+		if refused = err != nil; refused {
+			wantRejection(t, err, 2503)
+		} else {
+			must(t, fresh.SendShutdown())
+		}
+	}
+	for _, running := range []*srttest.Session{s, late} {
+		echo(t, running, 10)
+		must(t, running.SendShutdown())
+	}
+	if code := r.awaitExit(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// The second signal ends also a relay that still serves new callers.
+func TestSecondSignalEndsTheDrainDelay(t *testing.T) {
+	t.Parallel()
+	r := startRelay(t, "--drain-delay=24h", "--grace=24h", backendAt(startEcho(t).Addr()))
+	s := mustDial(t, r.addr, srttest.CallerOptions{})
+	r.signal(syscall.SIGTERM)
+	r.awaitLog("draining", func(logLine) bool { return true })
+	time.Sleep(1200 * time.Millisecond) // within a second it would be the same
+	echo(t, s, 10)
+	r.signal(syscall.SIGTERM)
+	if code := r.awaitExit(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	await(t, s, "SHUTDOWN at the caller", func() bool { return errors.Is(s.Err(), srttest.ErrShutdown) })
+}
+
+// Without a grace the first signal ends all sessions.
+func TestNoGrace(t *testing.T) {
+	t.Parallel()
+	r := startRelay(t, "--grace=0s", backendAt(startEcho(t).Addr()))
+	s := mustDial(t, r.addr, srttest.CallerOptions{})
+	echo(t, s, 10)
+	r.signal(syscall.SIGTERM)
+	if code := r.awaitExit(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	await(t, s, "SHUTDOWN at the caller", func() bool { return errors.Is(s.Err(), srttest.ErrShutdown) })
 }
 
 func TestSecondSignalEndsAtOnce(t *testing.T) {

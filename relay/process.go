@@ -13,6 +13,7 @@ import (
 	"srtrelay/config"
 	"srtrelay/internal/asynclog"
 	"srtrelay/internal/supervise"
+	"srtrelay/relay/notify"
 )
 
 // logFlushTimeout is how long the process waits for the log's reader at its end.
@@ -24,6 +25,7 @@ type process struct {
 	log        *slog.Logger
 	lines      *asynclog.Log // the queue behind log
 	supervisor *supervise.Supervisor
+	manager    *notify.Manager // nil if no service manager wants to be notified
 }
 
 // startError is a failure before the relay could answer callers, such as a port in use.
@@ -58,7 +60,9 @@ func serve(c config.Config, version string, stderr io.Writer, signals <-chan os.
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	p := process{version: version, log: log, lines: lines, supervisor: supervise.New(log)}
+	p := process{
+		version: version, log: log, lines: lines, supervisor: supervise.New(log), manager: notify.Open(os.LookupEnv, log),
+	}
 	drain := make(chan struct{})
 	watching, stopWatching := context.WithCancel(context.Background())
 	tasks := p.supervisor.Tasks()

@@ -91,6 +91,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	r.tuneRuntime(background)
 	r.startGroup(background)
 	err := r.wait(ctx, drain)
+	r.manager.Stopping(stopTimeout)
 	r.group.Stop()
 	select {
 	case late := <-r.group.Broken(): // while it stopped
@@ -189,6 +190,7 @@ func (r *relay) backendRefused(id backend.ID, certain bool) {
 func (r *relay) startTasks(ctx, background context.Context) {
 	r.tasks, r.eventLog = r.supervisor.Tasks(), r.supervisor.Tasks()
 	r.eventFile.start(r.sinks.feed, r.supervisor)
+	r.startManagerTasks(background)
 	lines := newEventLog(r.log, r.sinks)
 	r.eventLog.Loop(background, "event log", func(ctx context.Context) { lines.run(ctx, r.events) })
 	r.tasks.Loop(background, "backend changes", func(ctx context.Context) {
@@ -245,6 +247,7 @@ func (r *relay) startGroup(background context.Context) {
 	}
 	r.ledger.start(background, r.tasks, r.group)
 	r.state.started.Store(true)
+	r.manager.Ready()
 	c := r.config
 	r.log.Info("relaying", "version", r.version, "listen", r.group.Addrs(), "api", r.server.Addr(),
 		"shards", c.Shards, "backends", len(c.Backends), "policy", c.Policy, "state", c.State)
@@ -264,45 +267,4 @@ func (r *relay) stopTasks() {
 	defer cancel()
 	_ = r.server.Shutdown(limited) // closes connections that are still in use
 	r.tasks.Wait()
-}
-
-// wait blocks until the relay is to stop. The error says why it must.
-func (r *relay) wait(ctx context.Context, drain <-chan struct{}) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-r.group.Broken():
-		return r.logBroken(err)
-	case <-drain:
-	}
-	r.state.draining.Store(true)
-	limited, cancel := context.WithTimeout(ctx, r.config.Grace)
-	defer cancel()
-	drained := make(chan uint64, 1)
-	r.supervisor.Tasks().Go("drain", func() {
-		defer close(drained)
-		drained <- r.group.Drain(limited)
-	})
-	select {
-	case left := <-drained:
-		if left > 0 {
-			r.log.Warn("ending sessions", "sessions", left)
-		}
-		return nil
-	case err := <-r.group.Broken():
-		cancel()
-		<-drained
-		return r.logBroken(err)
-	}
-}
-
-// logBroken logs why a shard cannot go on, with the stack of a panic, and returns the
-// error.
-func (r *relay) logBroken(err error) error {
-	if p, ok := errors.AsType[*shard.PanicError](err); ok {
-		r.log.Error("a shard has panicked, the relay stops", "shard", p.Shard, "panic", fmt.Sprint(p.Value), "stack", string(p.Stack))
-	} else {
-		r.log.Error("a shard cannot go on, the relay stops", "error", err)
-	}
-	return err
 }

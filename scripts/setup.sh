@@ -70,6 +70,8 @@ need_tests() {
 	need_demo
 	need_stress
 	need iproute2 tc
+	# For checking the unit.
+	need systemd systemd-analyze
 	# For dissecting captures.
 	need tshark tshark
 	# For the tests of the web page, and a font for its screenshots.

@@ -225,17 +225,17 @@ func (g *Group) Drain(ctx context.Context) uint64 {
 	for {
 		select {
 		case <-ctx.Done():
-			return g.live()
+			return g.Live()
 		case <-look.C:
-			if g.live() == 0 {
+			if g.Live() == 0 {
 				return 0
 			}
 		}
 	}
 }
 
-// live counts the sessions that are neither tombstones nor rejected.
-func (g *Group) live() uint64 {
+// Live counts the sessions that are neither tombstones nor rejected.
+func (g *Group) Live() uint64 {
 	var n uint64
 	for _, st := range g.Stats() {
 		n += st.Values[CountSessions] - st.Values[CountTombstones]

@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -206,4 +207,41 @@ func (b *inbox) postRetrying(ctx context.Context, t task) error {
 		wait *= 2
 	}
 	return ErrBusy
+}
+
+// AwaitTurns returns nil when every shard has turned since the call, and wakes those
+// that sleep. If ctx ends first, the error names the shards that have not.
+func (g *Group) AwaitTurns(ctx context.Context) error {
+	turned := make([]chan struct{}, len(g.shards))
+	for i, s := range g.shards {
+		turned[i] = make(chan struct{})
+		if !s.inbox.postAlways(func(*Shard) { close(turned[i]) }) {
+			return ErrStopped
+		}
+	}
+	for i, s := range g.shards {
+		select {
+		case <-turned[i]:
+		case <-s.inbox.terminated:
+			return ErrStopped
+		case <-ctx.Done():
+			if late := notYet(turned); len(late) > 0 {
+				return fmt.Errorf("shards %v do not turn: %w", late, ctx.Err())
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+// notYet returns the indexes of the channels that are not closed.
+func notYet(done []chan struct{}) (open []int) {
+	for i, c := range done {
+		select {
+		case <-c:
+		default:
+			open = append(open, i)
+		}
+	}
+	return open
 }

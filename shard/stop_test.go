@@ -1,9 +1,11 @@
 package shard
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -55,4 +57,40 @@ func TestAskingWhileStopping(t *testing.T) {
 	asked.Wait()
 	g.Stop()
 	asking.Wait()
+}
+
+// Shards that sleep are woken and asked; one that hangs is named.
+func TestAwaitTurns(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	g, err := Open(Config{
+		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
+		Shards: 3, Batch: 16, UpstreamPorts: 1, MaxSessions: 100, MaxHalfOpen: 50, MaxHalfOpenPerSource: 10,
+		IdleTimeout: time.Minute, BackendSilence: time.Minute,
+		Registry: backend.NewRegistry(), Resolver: &fakeBalancer{}, Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.Start()
+	for range 3 {
+		if err := g.AwaitTurns(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hanging, released := make(chan struct{}), make(chan struct{})
+	g.shards[1].inbox.postAlways(func(*Shard) { close(hanging); <-released })
+	<-hanging
+	limited, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := g.AwaitTurns(limited); err == nil || !strings.Contains(err.Error(), "shards [1] do not turn") {
+		t.Errorf("a shard hangs: %v", err)
+	}
+	close(released)
+	if err := g.AwaitTurns(t.Context()); err != nil {
+		t.Errorf("the shard goes on: %v", err)
+	}
+	g.Stop()
+	if err := g.AwaitTurns(t.Context()); !errors.Is(err, ErrStopped) {
+		t.Errorf("after the stop: %v", err)
+	}
 }

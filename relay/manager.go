@@ -1,0 +1,66 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"srtrelay/shard"
+)
+
+const (
+	// statusInterval is how often the service manager gets a new status line.
+	statusInterval = 5 * time.Second
+	// stopTimeout is more than the relay needs to stop when no session is left to wait
+	// for: the SHUTDOWNs of all sessions, the API, the event log, and the log.
+	stopTimeout = 10 * time.Second
+)
+
+// startManagerTasks starts what reports to the service manager until background ends.
+func (r *relay) startManagerTasks(background context.Context) {
+	if r.manager == nil {
+		return
+	}
+	r.tasks.Loop(background, "service manager", r.manager.Run)
+	r.tasks.Loop(background, "status", r.reportStatus)
+	if r.manager.HasWatchdog() {
+		r.tasks.Loop(background, "watchdog", func(ctx context.Context) { r.manager.Watch(ctx, r.awaitTurns) })
+	}
+}
+
+// awaitTurns is the watchdog's question: it waits until every shard has turned. The
+// watchdog has nothing to say of a relay whose shards have ended: it ends too.
+func (r *relay) awaitTurns(ctx context.Context) error {
+	if !r.state.started.Load() {
+		return nil
+	}
+	if err := r.group.AwaitTurns(ctx); !errors.Is(err, shard.ErrStopped) {
+		return err
+	}
+	return nil
+}
+
+// reportStatus reports the status until ctx ends.
+func (r *relay) reportStatus(ctx context.Context) {
+	tick := time.NewTicker(statusInterval)
+	defer tick.Stop()
+	for {
+		r.manager.Status(r.status())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// status describes the relay in one line.
+func (r *relay) status() string {
+	sessions := r.group.Live()
+	if r.state.draining.Load() {
+		return fmt.Sprintf("draining, sessions left: %d", sessions)
+	}
+	available, _ := r.state.Available()
+	return fmt.Sprintf("sessions: %d, backends that take streams: %d of %d", sessions, available, len(r.registry.Snapshot().Backends))
+}
