@@ -204,6 +204,9 @@ func (g *Group) background(fn func()) {
 // Start runs the loops.
 func (g *Group) Start() {
 	udp.PreferSession()
+	if g.cfg.Kernel != nil {
+		g.cfg.Kernel.Start()
+	}
 	for _, s := range g.shards {
 		g.loops.Go(s.run)
 	}

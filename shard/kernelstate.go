@@ -76,7 +76,7 @@ func appendEnd(b []byte, field protowire.Number, a addr.AddrPort) []byte {
 
 // restoreKernelState has a restored session, whose other fields are set, go on in the kernel
 // path. If this process has not taken the path over, the session is in user space.
-func (s *Shard) restoreKernelState(b []byte, i uint32, ss *session) error {
+func (s *Shard) restoreKernelState(i uint32, ss *session, b []byte) error {
 	k := &s.kernel
 	if len(b) == 0 || k.path == nil || !k.path.Adopted() {
 		return nil

@@ -8,7 +8,8 @@
 // follows their changes. way.go is what the program and user space share about a
 // session's way: what has passed, and how the way is handed over without a datagram
 // being overtaken. record.go reads the heads of datagrams that user space must see.
-// takeover.go hands the path to another process, or takes it from one.
+// takeover.go hands the path to another process, or takes it from one; freeze.go has it
+// stand still meanwhile.
 //
 // It must not know what a session's states are, nor what its numbers are used for
 // (shard). The program is in bpf/.

@@ -1,14 +1,12 @@
 package kernelpath
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -197,121 +195,6 @@ func (p *Path) own() {
 	p.owner = atomic.AddUint32(&p.memory.control.Owner, 1)
 	for _, problem := range p.hooks.replace() {
 		p.cfg.Log.Warn("kernel path: " + problem)
-	}
-}
-
-// errFrozen is why what Follow does ends early.
-var errFrozen = errors.New("the kernel path is frozen")
-
-// freezer has Follow pause.
-type freezer struct {
-	mu     sync.Mutex
-	frozen bool
-	halt   context.Context // ends when Follow is to stop where it is
-	cancel context.CancelFunc
-	// turn is held by Follow while it handles a change, and from Freeze to Unfreeze.
-	turn chan struct{}
-	// again has Follow handle a change that was not handled to the end, or that it is to
-	// assume.
-	again chan struct{}
-}
-
-func (f *freezer) init() {
-	f.turn, f.again = make(chan struct{}, 1), make(chan struct{}, 1)
-	f.halt, f.cancel = context.WithCancel(context.Background())
-}
-
-// change has Follow handle a change.
-func (f *freezer) change() {
-	select {
-	case f.again <- struct{}{}:
-	default:
-	}
-}
-
-// handle calls fn, with a context that ends also when Follow is to freeze. It returns at once
-// if ctx ends first.
-func (f *freezer) handle(ctx context.Context, fn func(context.Context)) {
-	select {
-	case f.turn <- struct{}{}:
-	case <-ctx.Done():
-		return
-	}
-	defer func() { <-f.turn }()
-	f.mu.Lock()
-	halt := f.halt
-	f.mu.Unlock()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(halt, func() { cancel(errFrozen) })()
-	fn(ctx)
-	if halt.Err() != nil {
-		f.change()
-	}
-}
-
-// Freeze has Follow stop where it is: from here on nothing changes but what the program and
-// the shards do. What has changed on the host is handled after Unfreeze, or by the process
-// that takes over. It must be called before the shards are frozen.
-func (p *Path) Freeze() {
-	f := &p.freeze
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.frozen {
-		return
-	}
-	f.frozen = true
-	f.cancel()
-	f.turn <- struct{}{}
-}
-
-// Unfreeze has Follow go on, in a process that keeps the path. It must be called before the
-// shards go on. If another process has used the path meanwhile, or has evicted it, all
-// entries are deleted, so that datagrams go up; Shard.Reclaims has the shards notice, and
-// Follow has the sessions entered again.
-func (p *Path) Unfreeze() {
-	f := &p.freeze
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.frozen {
-		return
-	}
-	f.frozen = false
-	if atomic.LoadUint32(&p.memory.control.Owner) != p.owner || !p.hooks.intact() {
-		p.reclaim()
-		f.change()
-	}
-	f.halt, f.cancel = context.WithCancel(context.Background())
-	<-f.turn
-}
-
-// reclaim takes the path back from a process that has ended.
-func (p *Path) reclaim() {
-	if err := errors.Join(
-		emptyTable[pathKey4, pathHop4](p.objects.Sessions4), emptyTable[pathKey6, pathHop6](p.objects.Sessions6),
-	); err != nil {
-		p.cfg.Log.Warn("kernel path: entries of the other process are left", "error", err)
-	}
-	p.own()
-	p.reclaims.Add(1)
-}
-
-// Reclaims counts how many times the path was taken back from another process. Each time all
-// sessions have left it.
-func (s *Shard) Reclaims() uint32 { return s.path.reclaims.Load() }
-
-// emptyTable deletes all entries of a table, some thousand per system call.
-func emptyTable[K, V any](table *ebpf.Map) error {
-	const some = 4096
-	keys, values := make([]K, some), make([]V, some)
-	var cursor ebpf.MapBatchCursor
-	for {
-		switch _, err := table.BatchLookupAndDelete(&cursor, keys, values, nil); {
-		case errors.Is(err, ebpf.ErrKeyNotExist):
-			return nil
-		case err != nil:
-			return fmt.Errorf("empty %s: %w", table, err)
-		}
 	}
 }
 
