@@ -220,3 +220,33 @@ func TestScopedAddress(t *testing.T) {
 		}
 	}
 }
+
+func TestBinary(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		size int
+	}{
+		{"192.0.2.1:9", 6},
+		{"[2001:db8::1]:65535", 18},
+		{"[fe80::1%7]:1", 22},
+		{"[::]:0", 18},
+	} {
+		want := From(netip.MustParseAddrPort(c.text))
+		b := want.Append([]byte{1})[1:]
+		if len(b) != c.size {
+			t.Errorf("%s: %d bytes, want %d", c.text, len(b), c.size)
+		}
+		if got, ok := FromBinary(b); !ok || got != want {
+			t.Errorf("%s: read back as %v, %v", c.text, got, ok)
+		}
+		if ip, ok := IPFromBinary(want.IP.Append(nil)); !ok || ip != want.IP {
+			t.Errorf("%s: its IP address is read back as %v, %v", c.text, ip, ok)
+		}
+	}
+	for n := range MaxBinary + 2 {
+		_, ok := FromBinary(make([]byte, n))
+		if want := n == 6 || n == 18 || n == 22; ok != want {
+			t.Errorf("%d bytes: %v", n, ok)
+		}
+	}
+}

@@ -113,6 +113,9 @@ func release(b *pool.Buffer) {
 	}
 }
 
+// Opened reports whether the leg has a CONCLUSION, and has not been closed.
+func (l *BackendLeg) Opened() bool { return l.conclusion != nil }
+
 // Phase returns the phase of the leg.
 func (l *BackendLeg) Phase() Phase { return l.phase }
 

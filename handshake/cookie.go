@@ -24,6 +24,7 @@ type Secret [32]byte
 // shard owns one.
 type CookieGenerator struct {
 	secret   Secret
+	shift    time.Duration // what the epochs of an earlier process are ahead
 	epoch    int64
 	current  cookieKey
 	previous cookieKey
@@ -51,7 +52,7 @@ func (g *CookieGenerator) Check(now time.Duration, caller addr.AddrPort, cookie 
 }
 
 func (g *CookieGenerator) rotate(now time.Duration) {
-	epoch := int64(now / CookieEpoch)
+	epoch := int64((now + g.shift) / CookieEpoch)
 	if epoch == g.epoch {
 		return
 	}

@@ -116,6 +116,18 @@ func (a *admission) freed(ip addr.IP, st State) {
 	}
 }
 
+// restored counts a session as the calls above have in another process.
+func (a *admission) restored(ip addr.IP, st State) {
+	switch st {
+	case StateResolving, StateConnecting:
+		a.opened(ip)
+	case StateRejected:
+		a.count(ip, 1, 0)
+	default:
+		a.count(ip, 0, 1)
+	}
+}
+
 func (a *admission) count(ip addr.IP, handshakes, sessions int) {
 	ip = sourceOf(ip)
 	l := a.sources[ip]

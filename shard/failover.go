@@ -62,11 +62,7 @@ func (s *Shard) requestFailover(i uint32, ss *session, failure backend.Fate) {
 		return
 	}
 	gen := ss.gen
-	q := backend.Query{
-		Key: cold.key, ProxyKey: o.proxyKey, Group: ss.group, StreamID: cold.streamID,
-		Publish: ss.publisher, Caller: ss.caller.Netip(), Tried: o.tried,
-	}
-	ok := s.cfg.Resolver.Resolve(q, func(t backend.Target, err error) bool {
+	ok := s.cfg.Resolver.Resolve(s.query(i, ss), func(t backend.Target, err error) bool {
 		return s.inbox.post(func(s *Shard) { s.onOtherBackend(i, gen, t, err) })
 	})
 	o.attempt.awaiting = ok

@@ -55,8 +55,18 @@ func (g *Group) UseLedger(h *ledger.Header, file []byte, reserve func(offset, n 
 	}
 	for k, s := range g.shards {
 		s.ledger = parts[k]
+		s.writeRecords()
 	}
 	return nil
+}
+
+// writeRecords writes the records of all established sessions: those that were restored.
+func (s *Shard) writeRecords() {
+	s.sessions.each(func(i uint32, ss *session) {
+		if ss.state == StateEstablished {
+			s.writeRecord(i, ss)
+		}
+	})
 }
 
 // writeRecord writes the record of an established session. It must be called again

@@ -74,6 +74,7 @@ func (s *Shard) turn() bool {
 		s.exiting = true
 	}
 	s.outcomes.retry()
+	s.askAgain()
 	s.measure()
 	s.resizeBatch()
 	s.flush()
@@ -285,6 +286,6 @@ func (s *Shard) nextDue() (time.Duration, bool) {
 	sooner(s.peers.ratesAt+ratesEvery, len(s.peers.byAddr) > 0)
 	sooner(s.kernelDue())
 	sooner(s.sizing.due())
-	sooner(s.now+reportRetry, len(s.outcomes.unreported) > 0)
+	sooner(s.now+reportRetry, len(s.outcomes.unreported) > 0 || len(s.unasked) > 0)
 	return due, ok
 }

@@ -101,10 +101,22 @@ func (ps *peers) hasRoom(to addr.AddrPort) bool {
 func (ps *peers) join(all *sessions, i uint32, ss *session, id backend.ID) *peer {
 	p := ps.byAddr[ss.backend]
 	if p == nil {
-		p = &peer{addr: ss.backend, slot: ps.freeSlot()}
-		ps.byAddr[ss.backend], ps.slots[p.slot] = p, p
+		p = &peer{addr: ss.backend}
+		ps.add(p)
 	}
 	p.id = id
+	p.link(all, i, ss)
+	return p
+}
+
+// add gives a peer a slot. There must be room.
+func (ps *peers) add(p *peer) {
+	p.slot = ps.freeSlot()
+	ps.byAddr[p.addr], ps.slots[p.slot] = p, p
+}
+
+// link puts session i at the head of the peer's list.
+func (p *peer) link(all *sessions, i uint32, ss *session) {
 	p.sessions++
 	ss.peerSlot, ss.inPeer = p.slot, true
 	cold := all.cold(i)
@@ -113,7 +125,6 @@ func (ps *peers) join(all *sessions, i uint32, ss *session, id backend.ID) *peer
 		all.cold(p.firstSession - 1).prev = i + 1
 	}
 	p.firstSession = i + 1
-	return p
 }
 
 // freeSlot returns a free slot. There are as many as the shard has had peers at

@@ -208,11 +208,15 @@ func (s *sessions) alloc() (uint32, *session) {
 
 func (s *sessions) extend() {
 	base := uint32(len(s.chunks)) << chunkBits
-	s.chunks = append(s.chunks, new([chunkSize]session))
-	s.coldChunks = append(s.coldChunks, new([chunkSize]coldState))
+	s.addChunk()
 	for i := range uint32(chunkSize) {
 		s.free = append(s.free, base+chunkSize-1-i)
 	}
+}
+
+func (s *sessions) addChunk() {
+	s.chunks = append(s.chunks, new([chunkSize]session))
+	s.coldChunks = append(s.coldChunks, new([chunkSize]coldState))
 }
 
 func (s *sessions) release(i uint32) {

@@ -71,6 +71,7 @@ type Shard struct {
 	captures          captures
 	ledger            sessionLedger
 	outcomes          outcomes
+	unasked           []sessionRef // restored sessions that need an answer of the resolver
 	kernel            kernel
 	random            *rand.Rand
 

@@ -169,15 +169,19 @@ type orphanExpiry struct {
 
 // add remembers a leg that is given up.
 func (o *orphans) add(now time.Duration, k orphanKey, isn uint32) {
-	if o.byKey == nil {
-		o.byKey = make(map[orphanKey]*orphan)
-	}
 	for o.head < len(o.queue) && (o.queue[o.head].until <= now || len(o.byKey) >= orphanLimit) {
 		o.evictOldest()
 	}
-	until := now + orphanTTL
-	o.byKey[k] = &orphan{isn: isn, until: until}
-	o.queue = append(o.queue, orphanExpiry{k, until})
+	o.put(k, orphan{isn: isn, until: now + orphanTTL})
+}
+
+// put adds an orphan that expires after all others.
+func (o *orphans) put(k orphanKey, one orphan) {
+	if o.byKey == nil {
+		o.byKey = make(map[orphanKey]*orphan)
+	}
+	o.byKey[k] = &one
+	o.queue = append(o.queue, orphanExpiry{k, one.until})
 }
 
 // evictOldest removes the orphan that expires first, unless it has been added again

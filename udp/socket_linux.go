@@ -67,6 +67,19 @@ func (s *Socket) queues(info *[memInfo]uint32) Queues {
 	return Queues{Receive: int(info[memReceive]), Send: int(info[memSend]), Dropped: dropped}
 }
 
+// Drops returns the kernel's count of drops as Queues last read it.
+func (s *Socket) Drops() uint32 { return s.dropped }
+
+// ResumeDrops has Queues report the drops since the Drops of the process that the socket
+// was taken over from. A count that the kernel has not reached is that of another socket
+// and is ignored.
+func (s *Socket) ResumeDrops(drops uint32) {
+	s.Queues()
+	if int32(s.dropped-drops) > 0 {
+		s.dropped = drops
+	}
+}
+
 // Indices into the result of SO_MEMINFO (linux/sock_diag.h, SK_MEMINFO_...).
 const (
 	memReceive = 0

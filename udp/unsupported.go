@@ -33,6 +33,7 @@ func ReserveFiles(int) error                                    { return errUnsu
 func UsableCPUs() ([]int, error)                                { return nil, errUnsupported }
 func PinThread(int) error                                       { return errUnsupported }
 func SinceBoot() (time.Duration, error)                         { return 0, errUnsupported }
+func MonotonicAt(time.Time) time.Duration                       { return 0 }
 func FileLimit() int                                            { return 0 }
 func SharpenTimers()                                            {}
 func PreferThread()                                             {}
@@ -44,6 +45,8 @@ func NewOutbox(*Socket) *Outbox                                 { return &Outbox
 func (*Socket) Local() netip.AddrPort             { return netip.AddrPort{} }
 func (*Socket) GrantedBuffers() (recv, send int)  { return 0, 0 }
 func (*Socket) Queues() Queues                    { return Queues{} }
+func (*Socket) Drops() uint32                     { return 0 }
+func (*Socket) ResumeDrops(uint32)                {}
 func (*Socket) ErrorsPending() bool               { return false }
 func (*Socket) ReadErrors(int, func(Refusal)) int { return 0 }
 func (*Socket) Close() error                      { return nil }
