@@ -198,7 +198,7 @@ func (r *restorer) complete() error {
 	}
 	s.writeRecords()
 	for _, part := range r.kernels {
-		if err := s.restoreKernelState(part.state, part.index, s.sessions.at(part.index)); err != nil {
+		if err := s.restoreKernelState(part.index, s.sessions.at(part.index), part.state); err != nil {
 			return err
 		}
 	}
