@@ -138,4 +138,3 @@ func emptyTable[K, V any](table *ebpf.Map) error {
 		}
 	}
 }
-

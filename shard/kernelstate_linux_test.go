@@ -72,7 +72,7 @@ func (r *kernelRig) takeOver(t *testing.T, change ...func(*Config)) *kernelRig {
 	i, ss := r.session()
 	state := r.appendKernelState(nil, i, ss)
 	fresh := newKernelRig(t, r.path.Files(), change...)
-	fresh.meters, fresh.origin, fresh.peers = r.meters, r.origin, r.peers
+	fresh.meters, fresh.origin, fresh.peers.slots = r.meters, r.origin, r.peers.slots
 	endsElsewhere(t, fresh.rig)
 	if err := fresh.path.SetOrigin(r.origin); err != nil {
 		t.Fatal(err)
@@ -234,12 +234,18 @@ func TestKernelResumes(t *testing.T) {
 	}
 }
 
-// Without the path of the other process its sessions are in user space.
+// Without the path of the other process its sessions are in user space, with what had passed
+// when it was frozen.
 func TestKernelStateWithoutPath(t *testing.T) {
 	enterNamespace(t)
 	old := newKernelRig(t, nil)
 	old.establish(old.caller, callerID, callerISN, backendID)
 	i, ss := old.session()
+	old.sendAll(callerISN, 3)
+	old.addUpKernel()
+	if ss.toBackend.Packets != 3 {
+		t.Errorf("%d datagrams, want 3", ss.toBackend.Packets)
+	}
 	state := old.appendKernelState(nil, i, ss)
 	for name, fresh := range map[string]*rig{"none": newRig(t), "its own": newKernelRig(t, nil).rig} {
 		endsElsewhere(t, fresh)
@@ -285,7 +291,7 @@ func TestKernelStateDamaged(t *testing.T) {
 	if err := restore(state, ss.gen+1); err == nil {
 		t.Error("the way of another session is taken over")
 	}
-	unknown := append([]byte{15<<3 | 0, 7}, state...) // a field of a later version
+	unknown := append([]byte{15 << 3, 7}, state...) // a field of a later version
 	if err := restore(unknown, ss.gen); err != nil || !copied.inKernel {
 		t.Errorf("with a field of a later version: %v", err)
 	}
