@@ -1,9 +1,12 @@
 package balancer
 
 import (
-	"hash/maphash"
+	crand "crypto/rand"
+	"encoding/binary"
 	"net/netip"
 	"time"
+
+	"github.com/dchest/siphash"
 
 	"srtrelay/backend"
 )
@@ -23,8 +26,8 @@ const (
 	survivalFactor = 3
 )
 
-// identity is what the evidence knows of a caller. The hashes have a seed of the
-// process, so that nobody can choose a caller that collides with another one.
+// identity is what the evidence knows of a caller. The hashes have a secret key, so that
+// nobody can choose a caller that collides with another one.
 type identity struct {
 	// caller is the hash of key, mode and source.
 	caller uint64
@@ -49,7 +52,7 @@ func sourceOf(ip netip.Addr) netip.Prefix {
 // sessions of each cohort have survived. Of each pair of maps the first is of the
 // present generation, the second of the one before.
 type evidence struct {
-	seed      maphash.Seed
+	key       hashKey
 	callers   [2]map[uint64]*callerFailures
 	perSource [2]map[uint64]int // callers
 	cohorts   [2]map[cohort]*survivors
@@ -91,7 +94,7 @@ type failure struct {
 }
 
 func newEvidence() evidence {
-	e := evidence{seed: maphash.MakeSeed()}
+	e := evidence{key: newHashKey()}
 	for g := range e.callers {
 		e.callers[g], e.perSource[g], e.cohorts[g] = map[uint64]*callerFailures{}, map[uint64]int{}, map[cohort]*survivors{}
 	}
@@ -99,17 +102,35 @@ func newEvidence() evidence {
 }
 
 func (e *evidence) identify(q backend.Query) identity {
-	source := sourceOf(q.Caller.Addr())
-	return identity{
-		caller: maphash.Comparable(e.seed, struct {
-			key     string
-			publish bool
-			source  netip.Prefix
-		}{q.Key, q.Publish, source}),
-		source:  maphash.Comparable(e.seed, source),
-		request: maphash.String(e.seed, q.StreamID),
+	text := make([]byte, 0, 256)
+	text = appendNetwork(text, sourceOf(q.Caller.Addr()))
+	source := e.key.hash(text)
+	mode := byte(0)
+	if q.Publish {
+		mode = 1
 	}
+	text = append(append(text, mode), q.Key...)
+	caller := e.key.hash(text)
+	return identity{caller: caller, source: source, request: e.key.hash(append(text[:0], q.StreamID...))}
 }
+
+// appendNetwork appends a network in a fixed number of bytes.
+func appendNetwork(b []byte, network netip.Prefix) []byte {
+	ip := network.Addr().As16()
+	return append(append(b, ip[:]...), byte(network.Bits()))
+}
+
+// hashKey is the key of the hashes in the evidence. A process that takes over needs it,
+// which hash/maphash would not tell.
+type hashKey struct{ k0, k1 uint64 }
+
+func newHashKey() hashKey {
+	var random [16]byte
+	_, _ = crand.Read(random[:]) // never fails (crypto/rand, Go 1.24)
+	return hashKey{binary.LittleEndian.Uint64(random[:8]), binary.LittleEndian.Uint64(random[8:])}
+}
+
+func (k hashKey) hash(text []byte) uint64 { return siphash.Hash(k.k0, k.k1, text) }
 
 // rotate begins a generation if the present one is older than failureTTL, and
 // reports whether it did.

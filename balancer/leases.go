@@ -38,7 +38,12 @@ func (l *leases) issue(s leased) backend.Lease {
 	}
 	s.use = l.slots[i].use + 1
 	l.slots[i] = s
-	return backend.Lease(s.use)<<32 | backend.Lease(i+1)
+	return l.number(i)
+}
+
+// number returns the lease of a slot's present use, or of its last one.
+func (l *leases) number(i uint32) backend.Lease {
+	return backend.Lease(l.slots[i].use)<<32 | backend.Lease(i+1)
 }
 
 // find returns the session of a lease, nil if the lease is unknown. The pointer is

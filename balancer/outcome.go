@@ -30,9 +30,6 @@ func (m *Memory) Release(o backend.Outcome) (dropped []Binding) {
 	if !ok {
 		return nil
 	}
-	if m.load[l.at]--; m.load[l.at] == 0 {
-		delete(m.load, l.at)
-	}
 	if l.chosen && o.Lasted < recentFor {
 		m.recent.add(l.at, now)
 	}
@@ -44,16 +41,46 @@ func (m *Memory) Release(o backend.Outcome) (dropped []Binding) {
 		}
 		m.unjudged = true
 	}
+	m.bindings.expire(now - m.Affinity)
+	return m.removeSession(dropped, l, now, failed)
+}
+
+// removeSession removes the session of a lease that was released. It appends the
+// bindings that are dropped with it.
+func (m *Memory) removeSession(dropped []Binding, l leased, now time.Duration, failed bool) []Binding {
+	if m.load[l.at]--; m.load[l.at] == 0 {
+		delete(m.load, l.at)
+	}
 	if r := m.records[l.at]; r != nil {
 		r.removeSession(l, now, failed)
 	}
-	m.bindings.expire(now - m.Affinity)
 	for _, b := range []*binding{l.group, l.stream} {
 		if d, ok := m.bindings.removeSession(b, l, now); ok {
 			dropped = append(dropped, d)
 		}
 	}
 	return dropped
+}
+
+// ReleaseExcept releases the leases that nobody holds after a take-over, and returns how
+// many, and the bindings that were dropped with them. They say nothing of their backends:
+// the callers whose choice was under way ask again.
+func (m *Memory) ReleaseExcept(held func(backend.Lease) bool) (released int, dropped []Binding) {
+	snap := m.registry.Snapshot()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.advance(snap)
+	now := m.clock()
+	for i := range m.leases.slots {
+		lease := m.leases.number(uint32(i))
+		if m.leases.slots[i].at == "" || held(lease) {
+			continue
+		}
+		l, _ := m.leases.release(lease)
+		dropped = m.removeSession(dropped, l, now, false)
+		released++
+	}
+	return released, dropped
 }
 
 // establish notes that the session of a lease is established.

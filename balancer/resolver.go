@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"srtrelay/backend"
@@ -21,6 +22,18 @@ type Resolver struct {
 	revival    *revival
 	stop       context.CancelFunc
 	workers    *supervise.Tasks
+
+	pauses chan pauseRequest
+	ended  <-chan struct{}
+
+	mu     sync.Mutex
+	resume chan struct{} // closed when the workers may go on; nil while they are not paused
+}
+
+// pauseRequest asks the goroutine that passes outcomes on to stop.
+type pauseRequest struct {
+	paused chan<- struct{}
+	resume <-chan struct{}
 }
 
 type loss struct {
@@ -73,6 +86,8 @@ func NewResolver(b Balancer, lost func(id backend.ID, certain bool), revive revi
 		revival:    newRevival(revive),
 		stop:       stop,
 		workers:    s.Tasks(),
+		pauses:     make(chan pauseRequest),
+		ended:      ctx.Done(),
 	}
 	for range resolverWorkers {
 		r.workers.Loop(ctx, workerTask, r.pick)
@@ -112,14 +127,63 @@ func (r *Resolver) Unreachable(id backend.ID, certain bool) {
 	}
 }
 
-// Close ends the workers. It drops queued queries, and passes queued outcomes on.
+// Pause passes all queued outcomes and losses on, so that the balancer has them, and stops
+// the workers until Resume. Picks that are under way go on.
+func (r *Resolver) Pause() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.resume != nil {
+		return
+	}
+	r.resume = make(chan struct{})
+	paused := make(chan struct{})
+	select {
+	case r.pauses <- pauseRequest{paused, r.resume}:
+		<-paused
+	case <-r.ended:
+	}
+}
+
+// Resume has the workers go on after Pause.
+func (r *Resolver) Resume() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.resume != nil {
+		close(r.resume)
+		r.resume = nil
+	}
+}
+
+// awaitResume waits while the resolver is paused, or until ctx ends.
+func (r *Resolver) awaitResume(ctx context.Context) {
+	r.mu.Lock()
+	resume := r.resume
+	r.mu.Unlock()
+	if resume == nil {
+		return
+	}
+	select {
+	case <-resume:
+	case <-ctx.Done():
+	}
+}
+
+// Close ends the workers, also of a paused resolver. It drops queued queries, and passes
+// queued outcomes on.
 func (r *Resolver) Close() {
 	r.stop()
 	r.workers.Wait()
+	r.drainOutcomes()
+}
+
+// drainOutcomes passes queued outcomes and losses on.
+func (r *Resolver) drainOutcomes() {
 	for {
 		select {
 		case o := <-r.reports:
 			r.report(o)
+		case l := <-r.losses:
+			r.lost(l.id, l.certain)
 		default:
 			return
 		}
@@ -135,6 +199,7 @@ func (r *Resolver) pick(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case q := <-r.queries:
+			r.awaitResume(ctx)
 			t, err := r.ask(ctx, q)
 			if r.revival.park(q, err) {
 				continue
@@ -185,6 +250,21 @@ func (r *Resolver) forwardReports(ctx context.Context) {
 			r.report(o)
 		case l := <-r.losses:
 			r.lost(l.id, l.certain)
+		case p := <-r.pauses:
+			r.pause(ctx, p)
 		}
+	}
+}
+
+// pause passes everything on, and waits until it may resume or ctx ends. A panic there
+// must not make Pause wait for ever.
+func (r *Resolver) pause(ctx context.Context, p pauseRequest) {
+	func() {
+		defer close(p.paused)
+		r.drainOutcomes()
+	}()
+	select {
+	case <-p.resume:
+	case <-ctx.Done():
 	}
 }

@@ -278,3 +278,55 @@ func (p pickNobody) Pick(context.Context, backend.Query) (backend.Target, error)
 }
 
 func (pickNobody) Report(backend.Outcome) {}
+
+// A paused resolver has passed on every outcome that was reported before, and does nothing
+// until it is resumed.
+func TestResolverPauses(t *testing.T) {
+	s := newSlow(nil)
+	r := NewResolver(s, func(backend.ID, bool) {}, nil, nil)
+	defer r.Close()
+	for i := range 1000 {
+		if !r.Report(backend.Outcome{Lease: backend.Lease(i + 1)}) {
+			t.Fatal("no room for a report")
+		}
+	}
+	r.Pause()
+	r.Pause()
+	if n := len(s.held()); n != 1000 {
+		t.Fatalf("%d outcomes passed on of 1000", n)
+	}
+	answers := make(chan answer, 1)
+	if !r.Resolve(backend.Query{}, into(answers, true)) || !r.Report(backend.Outcome{Lease: 2000}) {
+		t.Fatal("a paused resolver has no queue")
+	}
+	select {
+	case a := <-answers:
+		t.Fatalf("answered %+v", a)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if n := len(s.held()); n != 1000 || s.asked.Load() != 0 {
+		t.Errorf("%d outcomes, %d picks of a paused resolver", n, s.asked.Load())
+	}
+	r.Resume()
+	r.Resume()
+	if a := within(t, "the pick", answers); a.err != nil {
+		t.Error(a.err)
+	}
+	for len(s.held()) < 1001 {
+		within(t, "the outcome", s.rang)
+	}
+}
+
+// A paused resolver can be closed.
+func TestPausedResolverCloses(t *testing.T) {
+	s := newSlow(nil)
+	r := NewResolver(s, func(backend.ID, bool) {}, nil, nil)
+	r.Pause()
+	r.Resolve(backend.Query{}, func(backend.Target, error) bool { return true })
+	r.Report(backend.Outcome{Lease: 7})
+	r.Close()
+	r.Pause()
+	if held := s.held(); len(held) != 1 || held[0] != 7 {
+		t.Errorf("passed on %v", held)
+	}
+}

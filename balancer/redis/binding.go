@@ -57,7 +57,12 @@ func readClaim(cmd *goredis.Cmd) (claimResult, error) {
 
 // Report implements balancer.Balancer. It does not wait for Redis.
 func (b *Balancer) Report(o backend.Outcome) {
-	for _, d := range b.memory.Release(o) {
+	b.drop(b.memory.Release(o))
+}
+
+// drop has bindings removed from Redis that were dropped here.
+func (b *Balancer) drop(all []balancer.Binding) {
+	for _, d := range all {
 		select {
 		case b.dropped <- d:
 		default:
@@ -72,6 +77,7 @@ func (b *Balancer) removeDropped(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case d := <-b.dropped:
+			b.handover.awaitResume(ctx)
 			at, ok := b.registry.Snapshot().Find(d.At)
 			if !ok || !b.circuit.closed() {
 				continue

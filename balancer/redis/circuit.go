@@ -118,3 +118,11 @@ func (c *circuit) close() {
 	default:
 	}
 }
+
+// noteReached notes that the relay's former process has reached Redis: the relay stays
+// ready without it.
+func (c *circuit) noteReached() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reached = true
+}

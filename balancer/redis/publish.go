@@ -54,6 +54,7 @@ func (b *Balancer) publish(ctx context.Context, ix index, now time.Time) error {
 		return err
 	}
 	b.cache.published = own
+	b.handover.notePublished(own)
 	return nil
 }
 

@@ -93,6 +93,8 @@ type Balancer struct {
 	// remote means that Redis is on another host.
 	remote bool
 
+	handover handover
+
 	stop context.CancelFunc
 	loop *supervise.Tasks
 }
@@ -118,6 +120,7 @@ func Open(o Options) *Balancer {
 		cache:         entryCache{entries: map[string]*entry{}, published: map[string]time.Time{}},
 		log:           o.Log,
 		remote:        !o.Servers.local(),
+		handover:      handover{renew: make(chan struct{}, 1)},
 		stop:          stop,
 		loop:          o.Supervisor.Tasks(),
 	}
@@ -128,8 +131,8 @@ func Open(o Options) *Balancer {
 	return b
 }
 
-// Close ends the background tasks and the connections. Entries stay in Redis until they
-// expire.
+// Close ends the background tasks and the connections. Entries and bindings stay in Redis
+// until they expire.
 func (b *Balancer) Close() {
 	b.stop()
 	b.loop.Wait()
@@ -148,8 +151,9 @@ func (b *Balancer) Reached() bool { return b.circuit.wasReached() }
 func (b *Balancer) run(ctx context.Context) {
 	var renewed time.Time
 	for ctx.Err() == nil {
+		b.handover.awaitResume(ctx)
 		if !b.circuit.closed() {
-			pause(ctx, nil, b.circuit.nextWait())
+			pause(ctx, nil, nil, b.circuit.nextWait())
 			if ctx.Err() != nil {
 				return
 			}
@@ -167,12 +171,12 @@ func (b *Balancer) run(ctx context.Context) {
 				continue
 			}
 		}
-		pause(ctx, b.circuit.opened, syncEvery)
-		if !b.circuit.closed() || ctx.Err() != nil {
+		atOnce := pause(ctx, b.circuit.opened, b.handover.renew, syncEvery)
+		if !b.circuit.closed() || ctx.Err() != nil || b.handover.isPaused() {
 			continue
 		}
 		err := b.sync(ctx)
-		if err == nil && time.Since(renewed) >= b.renew {
+		if err == nil && (atOnce || time.Since(renewed) >= b.renew) {
 			renewed = time.Now()
 			err = b.renewBindings(ctx)
 		}
@@ -211,13 +215,17 @@ func (b *Balancer) probeWrite(ctx context.Context) error {
 	return b.client.Set(limited, probeKey, "1", time.Second).Err()
 }
 
-// pause waits for d, or until wake receives or ctx ends.
-func pause(ctx context.Context, wake <-chan struct{}, d time.Duration) {
+// pause waits for d, or until wake or renew receives or ctx ends. It reports whether renew
+// has received.
+func pause(ctx context.Context, wake, renew <-chan struct{}, d time.Duration) (renewNow bool) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-wake:
 	case <-timer.C:
+	case <-renew:
+		return true
 	}
+	return false
 }

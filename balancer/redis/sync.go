@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"time"
 
@@ -36,6 +37,7 @@ const logInterval = time.Minute
 // and exchanges the bindings that have sessions.
 func (b *Balancer) sync(ctx context.Context) error {
 	now := time.Now()
+	maps.Copy(b.cache.published, b.handover.takePublished())
 	b.confirmedKeys.sweep(now)
 	b.misses.sweep(now)
 	ix, err := b.read(ctx, now)

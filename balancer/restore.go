@@ -1,0 +1,327 @@
+package balancer
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"srtrelay/backend"
+	"srtrelay/internal/message"
+)
+
+// maxCount is the most that a restored count may be, so that sums do not overflow.
+const maxCount = math.MaxInt32
+
+// decoder reads the snapshot of a Memory into a state of its own.
+type decoder struct {
+	*message.Reader
+	size     int // of the snapshot, which bounds what is allocated before it is read
+	backends []backend.ID
+	bindings []*binding
+	state    *Memory
+	keys     []uint64
+	used     int // slots
+}
+
+// Restore makes this balancer, which has no leases yet, go on as the one that appended
+// the snapshot. After an error it is as before. boot is when CLOCK_MONOTONIC was 0, by the
+// clock of this process. Policy and the other settings stay this balancer's own.
+func (m *Memory) Restore(b []byte, boot time.Time) error {
+	r, err := message.ReadVersion(b, snapshotVersion, snapshotVersion)
+	if err != nil {
+		return fmt.Errorf("snapshot of the balancer: %w", err)
+	}
+	d := decoder{Reader: &r, size: len(b), state: NewMemory(m.registry, m.now)}
+	for r.Next() {
+		d.field(boot)
+	}
+	d.finish()
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("snapshot of the balancer: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := d.state
+	if len(m.leases.slots) > len(m.leases.free) {
+		return errors.New("snapshot of the balancer: leases have been issued already")
+	}
+	m.origin, m.salt, m.evidence = s.origin, s.salt, s.evidence
+	m.bindings, m.leases, m.load = s.bindings, s.leases, s.load
+	m.recent, m.young, m.records = s.recent, s.young, s.records
+	m.judged, m.unjudged = s.judged, s.unjudged
+	if !m.Outliers {
+		for _, r := range m.records {
+			r.ejected, r.returning = false, false
+		}
+	}
+	return nil
+}
+
+// field reads the present field.
+func (d *decoder) field(boot time.Time) {
+	m := d.state
+	switch d.Number() {
+	case memoryOrigin:
+		m.origin = d.Instant(boot)
+	case memorySalt:
+		m.salt = d.String()
+	case memoryHashKey:
+		d.keys = append(d.keys, message.Uint[uint64](d.Reader))
+	case memoryBackend:
+		d.backends = append(d.backends, backend.ID(d.String()))
+	case memoryBindings:
+		d.bindings = make([]*binding, 0, d.count())
+		m.bindings.byKey = make(map[AffinityKey]*binding, cap(d.bindings))
+	case memoryBinding:
+		d.binding()
+	case memorySlots:
+		m.leases.slots = make([]leased, d.count())
+	case memoryLease:
+		d.lease()
+	case memoryFree:
+		d.free()
+	case memoryYoung:
+		d.youngSession()
+	case memoryRecent:
+		d.recentPlacements()
+	case memoryRecord:
+		d.record()
+	case memorySince:
+		m.evidence.since = d.age()
+	case memoryCaller:
+		d.caller()
+	case memoryCohort:
+		d.cohort()
+	case memoryUnjudged:
+		m.unjudged = d.Bool()
+	case memoryJudged:
+		m.judged = d.age()
+	}
+}
+
+// count returns the number of messages that follow, each of which takes some bytes.
+func (d *decoder) count() int {
+	n := message.Uint[uint64](d.Reader)
+	if n > uint64(d.size)/4 {
+		d.Refuse("a count beyond the message")
+		return 0
+	}
+	return int(n)
+}
+
+// each calls fn for every field of the message in the present field.
+func (d *decoder) each(fn func(*message.Reader)) {
+	inner := message.Read(d.Bytes())
+	for inner.Next() {
+		fn(&inner)
+	}
+	d.Fail(inner.Err())
+}
+
+func (d *decoder) age() time.Duration { return age(d.Reader) }
+
+func age(r *message.Reader) time.Duration { return r.Time(message.Clock{}) }
+
+// small returns a count.
+func small(r *message.Reader) int {
+	n := message.Uint[uint32](r)
+	if n > maxCount {
+		r.Refuse("too large a count")
+		return 0
+	}
+	return int(n)
+}
+
+// at returns the ID of a backend.
+func (d *decoder) at(r *message.Reader) backend.ID {
+	k := message.Uint[uint32](r)
+	if k == 0 || uint64(k) > uint64(len(d.backends)) {
+		r.Refuse("no such backend")
+		return ""
+	}
+	return d.backends[k-1]
+}
+
+// bound returns a binding.
+func (d *decoder) bound(r *message.Reader) *binding {
+	k := message.Uint[uint32](r)
+	if k == 0 || uint64(k) > uint64(len(d.bindings)) {
+		r.Refuse("no such binding")
+		return nil
+	}
+	return d.bindings[k-1]
+}
+
+func (d *decoder) binding() {
+	b := new(binding)
+	d.each(func(r *message.Reader) {
+		switch r.Number() {
+		case bindingStream:
+			b.key.Stream = r.String()
+		case bindingGroup:
+			b.key.Group = message.Uint[uint32](r)
+		case bindingEmptied:
+			b.emptied = age(r)
+		case bindingOther:
+			b.others = append(b.others, placement{})
+			inner := message.Read(r.Bytes())
+			for inner.Next() {
+				d.placement(&inner, &b.others[len(b.others)-1])
+			}
+			r.Fail(inner.Err())
+		default:
+			d.placement(r, &b.current)
+		}
+	})
+	if _, twice := d.state.bindings.byKey[b.key]; twice || b.key == (AffinityKey{}) || b.current.at == "" {
+		d.Refuse("a binding without a key of its own or without a backend")
+		return
+	}
+	d.bindings = append(d.bindings, b)
+	d.state.bindings.byKey[b.key] = b
+}
+
+func (d *decoder) placement(r *message.Reader, p *placement) {
+	switch r.Number() {
+	case bindingAt:
+		p.at = d.at(r)
+	case bindingProven:
+		p.proven = r.Bool()
+	}
+}
+
+func (d *decoder) lease() {
+	var l leased
+	var number backend.Lease
+	d.each(func(r *message.Reader) {
+		switch r.Number() {
+		case leaseNumber:
+			number = message.Uint[backend.Lease](r)
+		case leaseAt:
+			l.at = d.at(r)
+		case leaseGroup:
+			l.group = d.bound(r)
+		case leaseStream:
+			l.stream = d.bound(r)
+		case leaseCaller:
+			l.who.caller = message.Uint[uint64](r)
+		case leaseSource:
+			l.who.source = message.Uint[uint64](r)
+		case leaseRequest:
+			l.who.request = message.Uint[uint64](r)
+		case leasePublish:
+			l.publish = r.Bool()
+		case leaseChosen:
+			l.chosen = r.Bool()
+		case leaseEstablished:
+			l.established = r.Bool()
+		case leaseSurvived:
+			l.survived = r.Bool()
+		case leaseProven:
+			l.proven = r.Bool()
+		case leaseTrial:
+			l.trial = r.Bool()
+		}
+	})
+	if l.at == "" {
+		d.Refuse("a lease without a backend")
+	}
+	if d.slot(number, &l); d.Err() != nil {
+		return
+	}
+	d.state.load[l.at]++
+	for _, b := range []*binding{l.group, l.stream} {
+		if b == nil {
+			continue
+		}
+		if b.addSession(l.at); l.established {
+			b.establish(l)
+		}
+	}
+}
+
+// slot sets the slot of a lease, each once.
+func (d *decoder) slot(lease backend.Lease, l *leased) {
+	i, use := uint32(lease)-1, uint32(lease>>32)
+	if slots := d.state.leases.slots; uint64(i) >= uint64(len(slots)) || use == 0 || slots[i].use != 0 {
+		d.Refuse("no lease of its own")
+		return
+	}
+	l.use = use
+	d.state.leases.slots[i] = *l
+	d.used++
+}
+
+func (d *decoder) free() {
+	lease := message.Uint[backend.Lease](d.Reader)
+	if d.slot(lease, new(leased)); d.Err() == nil {
+		d.state.leases.free = append(d.state.leases.free, uint32(lease)-1)
+	}
+}
+
+func (d *decoder) youngSession() {
+	var s youngSession
+	k := 0
+	d.each(func(r *message.Reader) {
+		switch r.Number() {
+		case youngMilestone:
+			if k = small(r); k >= len(milestones) {
+				r.Refuse("no such milestone")
+				k = 0
+			}
+		case youngLease:
+			s.lease = message.Uint[backend.Lease](r)
+		case youngBegun:
+			s.begun = age(r)
+		}
+	})
+	d.state.young[k] = append(d.state.young[k], s)
+}
+
+func (d *decoder) recentPlacements() {
+	var id backend.ID
+	var n decaying
+	d.each(func(r *message.Reader) {
+		switch r.Number() {
+		case recentAt:
+			id = d.at(r)
+		case recentCount:
+			if n.n = r.Float(); n.n < 0 || n.n > maxCount {
+				r.Refuse("no count")
+			}
+		case recentSince:
+			n.at = age(r)
+		}
+	})
+	if id != "" {
+		d.state.recent[id] = n
+	}
+}
+
+// finish derives what is not in the snapshot.
+func (d *decoder) finish() {
+	if d.used != len(d.state.leases.slots) || len(d.keys) != 2 || d.state.origin.IsZero() {
+		d.Fail(message.ErrDamaged)
+		return
+	}
+	m := d.state
+	m.evidence.key = hashKey{d.keys[0], d.keys[1]}
+	for i := range m.leases.slots {
+		l := &m.leases.slots[i]
+		if l.proven {
+			m.record(l.at).living++
+		}
+		if l.trial {
+			m.record(l.at).trials++
+		}
+	}
+	for _, b := range d.bindings {
+		b.others = slices.DeleteFunc(b.others, func(p placement) bool { return p.sessions == 0 })
+		if b.sessions() == 0 {
+			m.bindings.emptied = append(m.bindings.emptied, emptyBinding{b, b.emptied})
+		}
+	}
+	slices.SortFunc(m.bindings.emptied, func(a, b emptyBinding) int { return int(min(max(a.at-b.at, -1), 1)) })
+}
