@@ -11,13 +11,15 @@ import (
 // unsupervised are the places that may start a goroutine which no Supervisor
 // watches over, and why. Besides them it is supervise itself.
 var unsupervised = map[string]string{
-	"internal/supervise":             "starts them for all others",
-	"internal/asynclog":              "the Supervisor's own log; it recovers what its writer does",
-	"shard/group.go":                 "the shards: what one forwards after a panic nobody can vouch for; the background is protected",
-	"cli/api.go":                     "a command's, in a process of its own",
-	"backend/probe/ask.go AfterFunc": "sets a deadline",
-	"api/limits.go AfterFunc":        "cancels a context",
-	"cli/client/events.go AfterFunc": "a command's, in a process of its own",
+	"internal/supervise":                      "starts them for all others",
+	"internal/asynclog":                       "the Supervisor's own log; it recovers what its writer does",
+	"shard/group.go":                          "the shards: what one forwards after a panic nobody can vouch for; the background is protected",
+	"cli/api.go":                              "a command's, in a process of its own",
+	"backend/probe/ask.go AfterFunc":          "sets a deadline",
+	"relay/takeover/conn_linux.go AfterFunc":  "sets a deadline",
+	"relay/takeover/giver_linux.go AfterFunc": "sets a deadline",
+	"api/limits.go AfterFunc":                 "cancels a context",
+	"cli/client/events.go AfterFunc":          "a command's, in a process of its own",
 }
 
 // starters are the calls that start a goroutine, by name and number of

@@ -45,7 +45,7 @@ const (
 	helloTimeout = 2 * time.Second
 	// readyTimeout bounds what the taker does with the files. Callers do not wait
 	// meanwhile.
-	readyTimeout = 30 * time.Second
+	readyTimeout = 10 * time.Second
 	// freezeTimeout bounds the freeze, and takenTimeout the restoring: callers' datagrams
 	// wait in the sockets' buffers.
 	freezeTimeout = time.Second
