@@ -204,6 +204,7 @@ func (s *Shard) offerPending() {
 
 // kernelTurn reads the records and refreshes sessions, when either is due.
 func (s *Shard) kernelTurn() {
+	s.resumeKernel()
 	k := &s.kernel
 	if k.sessions == 0 {
 		return

@@ -4,9 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
-	"srtrelay/addr"
+	"srtrelay/internal/message"
 	"srtrelay/observe/telemetry"
 	"srtrelay/shard/kernelpath"
 )
@@ -16,62 +14,49 @@ import (
 
 // Fields of a session's kernel state.
 const (
-	kernelFront     protowire.Number = 1
-	kernelUpstream  protowire.Number = 2
-	kernelRefreshed protowire.Number = 3 // CLOCK_MONOTONIC, ns
-	kernelToBackend protowire.Number = 4 // a way
-	kernelToCaller  protowire.Number = 5
+	kernelFront     message.Number = 1
+	kernelUpstream  message.Number = 2
+	kernelRefreshed message.Number = 3
+	kernelToBackend message.Number = 4 // a way
+	kernelToCaller  message.Number = 5
 )
 
 // Fields of a way.
 const (
-	wayPackets    protowire.Number = 1
-	wayBytes      protowire.Number = 2
-	wayLost       protowire.Number = 3
-	wayData       protowire.Number = 4
-	wayExceptions protowire.Number = 5
-	wayWaiting    protowire.Number = 6
+	wayPackets    message.Number = 1
+	wayBytes      message.Number = 2
+	wayLost       message.Number = 3
+	wayData       message.Number = 4
+	wayExceptions message.Number = 5
+	wayWaiting    message.Number = 6
 )
 
-// errKernelState says that a kernel state cannot be read.
-var errKernelState = errors.New("kernel state of a session")
+// kernelWayFields are the fields of the ways.
+var kernelWayFields = [...]message.Number{telemetry.ToBackend: kernelToBackend, telemetry.ToCaller: kernelToCaller}
 
-// appendKernelState appends the kernel state of a session. It is empty for a session that is
-// not in the kernel path.
+// errKernelState says that a session cannot go on in the kernel path.
+var errKernelState = errors.New("the kernel path has something else")
+
+// appendKernelState appends the kernel state of a session in the kernel path.
 func (s *Shard) appendKernelState(b []byte, i uint32, ss *session) []byte {
 	if !ss.inKernel {
 		return b
 	}
 	st := s.kernel.state(i)
-	b = appendEnd(b, kernelFront, st.entry.Front)
-	b = appendEnd(b, kernelUpstream, st.entry.Upstream)
-	b = protowire.AppendTag(b, kernelRefreshed, protowire.VarintType)
-	b = protowire.AppendVarint(b, s.kernel.path.Monotonic(st.refreshed))
-	for way, field := range [...]protowire.Number{telemetry.ToBackend: kernelToBackend, telemetry.ToCaller: kernelToCaller} {
-		b = protowire.AppendTag(b, field, protowire.BytesType)
-		b = protowire.AppendBytes(b, st.ways[way].append(nil))
+	b = appendAddress(b, kernelFront, st.entry.Front)
+	b = appendAddress(b, kernelUpstream, st.entry.Upstream)
+	b = message.AppendTime(b, kernelRefreshed, s.clock(), st.refreshed)
+	for way, field := range kernelWayFields {
+		one, mark := &st.ways[way], 0
+		b, mark = message.Open(b, field)
+		b = message.AppendUint(b, wayPackets, one.taken.Packets)
+		b = message.AppendUint(b, wayBytes, one.taken.Bytes)
+		b = message.AppendUint(b, wayLost, one.taken.Lost)
+		b = message.AppendUint(b, wayData, one.data)
+		b = message.AppendUint(b, wayExceptions, one.exceptions)
+		b = message.Close(message.AppendBool(b, wayWaiting, one.waiting), mark)
 	}
 	return b
-}
-
-func (one *kernelWay) append(b []byte) []byte {
-	for field, v := range [...]uint64{
-		wayPackets: uint64(one.taken.Packets), wayBytes: one.taken.Bytes, wayLost: uint64(one.taken.Lost),
-		wayData: one.data, wayExceptions: uint64(one.exceptions), wayWaiting: protowire.EncodeBool(one.waiting),
-	} {
-		if v != 0 {
-			b = protowire.AppendTag(b, protowire.Number(field), protowire.VarintType)
-			b = protowire.AppendVarint(b, v)
-		}
-	}
-	return b
-}
-
-func appendEnd(b []byte, field protowire.Number, a addr.AddrPort) []byte {
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(len(a.IP))+2)
-	b = append(b, a.IP[:]...)
-	return append(b, byte(a.Port>>8), byte(a.Port))
 }
 
 // restoreKernelState has a restored session, whose other fields are set, go on in the kernel
@@ -82,19 +67,19 @@ func (s *Shard) restoreKernelState(i uint32, ss *session, b []byte) error {
 		return nil
 	}
 	if int(i) >= k.path.Places() || ss.state != StateEstablished || ss.inKernel {
-		return fmt.Errorf("%w: a session in state %q at place %d", errKernelState, ss.state, i)
+		return fmt.Errorf("%w than a session in state %q at place %d", errKernelState, ss.state, i)
 	}
 	st := k.state(i)
 	*st = kernelState{entry: kernelpath.Session{
 		Place: i, Gen: ss.gen, Caller: ss.caller, Backend: ss.backend, CallerID: ss.callerID, BackendID: ss.backendID,
 	}}
-	if err := st.read(b, k.path); err != nil {
-		return err
+	if err := st.read(message.Read(b), s.clock()); err != nil {
+		return fmt.Errorf("kernel state: %w", err)
 	}
 	for way := range telemetry.Way(2) {
 		one := &st.ways[way]
 		if !k.path.Way(i, int(way)).Adopt(ss.gen, s.cfg.Telemetry, &one.handover) {
-			return fmt.Errorf("%w: place %d in the kernel is another session's", errKernelState, i)
+			return fmt.Errorf("%w than this session at place %d", errKernelState, i)
 		}
 		if one.waiting {
 			one.since = s.now
@@ -107,101 +92,48 @@ func (s *Shard) restoreKernelState(i uint32, ss *session, b []byte) error {
 }
 
 // read reads what appendKernelState has written.
-func (st *kernelState) read(b []byte, path *kernelpath.Shard) error {
-	for len(b) > 0 {
-		field, kind, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return fmt.Errorf("%w: %w", errKernelState, protowire.ParseError(n))
+func (st *kernelState) read(m message.Reader, clock message.Clock) error {
+	for m.Next() {
+		switch m.Number() {
+		case kernelFront:
+			st.entry.Front = readAddress(&m)
+		case kernelUpstream:
+			st.entry.Upstream = readAddress(&m)
+		case kernelRefreshed:
+			st.refreshed = m.Time(clock)
+		case kernelToBackend:
+			m.Fail(st.ways[telemetry.ToBackend].read(message.Read(m.Bytes())))
+		case kernelToCaller:
+			m.Fail(st.ways[telemetry.ToCaller].read(message.Read(m.Bytes())))
 		}
-		b = b[n:]
-		ok := true
-		switch {
-		case kind == protowire.VarintType && field == kernelRefreshed:
-			var at uint64
-			if at, n = protowire.ConsumeVarint(b); n >= 0 {
-				st.refreshed = path.LoopTime(at)
-			}
-		case kind == protowire.BytesType:
-			var v []byte
-			if v, n = protowire.ConsumeBytes(b); n >= 0 {
-				ok = st.readPart(field, v)
-			}
-		default:
-			n = protowire.ConsumeFieldValue(field, kind, b)
-		}
-		if n < 0 {
-			return fmt.Errorf("%w: %w", errKernelState, protowire.ParseError(n))
-		}
-		if !ok {
-			return fmt.Errorf("%w: field %d cannot be read", errKernelState, field)
-		}
-		b = b[n:]
+	}
+	if err := m.Err(); err != nil {
+		return err
 	}
 	if st.entry.Front.Port == 0 || st.entry.Upstream.Port == 0 {
-		return fmt.Errorf("%w: an address is missing", errKernelState)
+		return fmt.Errorf("%w: an address is missing", message.ErrDamaged)
 	}
 	return nil
 }
 
-// readPart reads a field that is an address or a way.
-func (st *kernelState) readPart(field protowire.Number, v []byte) bool {
-	switch field {
-	case kernelFront:
-		return readEnd(v, &st.entry.Front)
-	case kernelUpstream:
-		return readEnd(v, &st.entry.Upstream)
-	case kernelToBackend:
-		return st.ways[telemetry.ToBackend].read(v)
-	case kernelToCaller:
-		return st.ways[telemetry.ToCaller].read(v)
-	}
-	return true
-}
-
-func readEnd(v []byte, a *addr.AddrPort) bool {
-	if len(v) != len(a.IP)+2 {
-		return false
-	}
-	a.Port = uint16(v[len(a.IP)])<<8 | uint16(v[len(a.IP)+1])
-	copy(a.IP[:], v)
-	return true
-}
-
-func (one *kernelWay) read(b []byte) bool {
-	for len(b) > 0 {
-		field, kind, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return false
-		}
-		b = b[n:]
-		if kind != protowire.VarintType {
-			if n = protowire.ConsumeFieldValue(field, kind, b); n < 0 {
-				return false
-			}
-			b = b[n:]
-			continue
-		}
-		v, n := protowire.ConsumeVarint(b)
-		if n < 0 {
-			return false
-		}
-		b = b[n:]
-		switch field {
+func (one *kernelWay) read(m message.Reader) error {
+	for m.Next() {
+		switch m.Number() {
 		case wayPackets:
-			one.taken.Packets = uint32(v)
+			one.taken.Packets = message.Uint[uint32](&m)
 		case wayBytes:
-			one.taken.Bytes = v
+			one.taken.Bytes = message.Uint[uint64](&m)
 		case wayLost:
-			one.taken.Lost = uint32(v)
+			one.taken.Lost = message.Uint[uint32](&m)
 		case wayData:
-			one.data = v
+			one.data = message.Uint[uint64](&m)
 		case wayExceptions:
-			one.exceptions = uint32(v)
+			one.exceptions = message.Uint[uint32](&m)
 		case wayWaiting:
-			one.waiting = protowire.DecodeBool(v)
+			one.waiting = m.Bool()
 		}
 	}
-	return true
+	return m.Err()
 }
 
 // addUpKernel adds what has passed in the kernel to all sessions. A process that takes the

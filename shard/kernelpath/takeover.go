@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -174,12 +173,6 @@ func (p *Path) Adopted() bool { return p.cfg.Adopt != nil }
 // Adopted reports whether the path has been another process', so that its sessions may be
 // taken over with Way.Adopt.
 func (s *Shard) Adopted() bool { return s.path.Adopted() }
-
-// Monotonic converts a time of the shard's clock to CLOCK_MONOTONIC, in ns.
-func (s *Shard) Monotonic(t time.Duration) uint64 { return uint64(t) + s.path.clock }
-
-// LoopTime converts a time of CLOCK_MONOTONIC to the shard's clock.
-func (s *Shard) LoopTime(ns uint64) time.Duration { return s.path.loopTime(ns) }
 
 // Start has this process use the path that it has taken over: from here on its program
 // runs at the hooks. It must be called before the shards use the path. If the path is this
