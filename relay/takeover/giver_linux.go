@@ -105,11 +105,11 @@ func (g *Giver) handle(ctx context.Context, c *conn) (left bool) {
 	if err := h.protect(ctx, h.untilCommit); err != nil {
 		refuse(c, err)
 		err = fmt.Errorf("%s at %s: %w", &h.taker, h.step, err)
-		if h.frozen && h.committed {
+		if h.committed {
 			// COMMITTED could not be sent, or may have been.
 			return h.takeBack(ctx, err)
 		}
-		if h.frozen {
+		if h.begun {
 			g.offer.Resume(err)
 		}
 		g.log.Warn("take-over failed, this process goes on", "error", err)
@@ -136,7 +136,7 @@ type handover struct {
 	conn      *conn
 	taker     process
 	step      kind // under way
-	frozen    bool
+	begun     bool // Offer.Files has been called, and Resume is due after a failure
 	committed bool // COMMITTED has been sent, perhaps without success
 }
 
@@ -206,6 +206,7 @@ func (h *handover) greet(ctx context.Context) (version int, err error) {
 
 // sendAll sends the files.
 func (h *handover) sendAll(ctx context.Context) error {
+	h.begun = true
 	files, err := h.offer.Files()
 	defer CloseFiles(files)
 	if err != nil {
@@ -225,7 +226,6 @@ func (h *handover) await(k kind) func(context.Context) error {
 // freeze stops this process and sends its state.
 func (h *handover) freeze(ctx context.Context, version int) error {
 	began := monotonic()
-	h.frozen = true
 	state, err := h.offer.Freeze(ctx, version)
 	defer CloseFiles(state.Files)
 	if err != nil {

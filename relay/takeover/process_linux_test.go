@@ -71,7 +71,10 @@ func (r *running) begin() {
 	r.file = file
 }
 
-func (r *running) end() { _ = r.file.Close() }
+func (r *running) end() {
+	_ = r.file.Close()
+	r.file = nil
+}
 
 // fault does what the test wants to happen at a point.
 func fault(point string) {
@@ -131,7 +134,9 @@ func testOffer(r *running, left func()) Offer {
 		},
 		Park: func() { fault("park") },
 		Resume: func(reason error) {
-			r.begin()
+			if r.file == nil {
+				r.begin()
+			}
 			say("resumed: %v", reason)
 		},
 		Leave: func() {

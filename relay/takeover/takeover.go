@@ -68,7 +68,7 @@ type Offer struct {
 	// Version is the program's, for the log.
 	Version string
 	// Settings may not differ between the two. A key that only one of them has is not
-	// compared.
+	// compared; the taker learns the giver's (Peer).
 	Settings map[string]string
 	// Snapshots are the versions of the snapshot that Freeze can write.
 	Snapshots []int
@@ -78,7 +78,7 @@ type Offer struct {
 	// Freeze stops everything that serves callers and returns the state, in a version of
 	// Snapshots. ctx ends when the time for it is over.
 	Freeze func(ctx context.Context, version int) (Frozen, error)
-	// Resume undoes Freeze, also one that failed, and Park. The reason says why the
+	// Resume undoes Files, Freeze and Park, also those that failed. The reason says why the
 	// take-over failed.
 	Resume func(reason error)
 	// Park is called after Freeze, right before the commit: the API accepts no more
@@ -128,6 +128,7 @@ type Hello struct {
 
 // Peer is the other process.
 type Peer struct {
-	PID     int // 0 if it is in another PID namespace
-	Version string
+	PID      int // 0 if it is in another PID namespace
+	Version  string
+	Settings map[string]string
 }

@@ -89,7 +89,7 @@ func (t *Taker) greet(ctx context.Context, hello Hello) (err error) {
 	case len(m.Snapshots) != 1 || !slices.Contains(hello.Snapshots, m.Snapshots[0]):
 		return fmt.Errorf("it chose version %v of the snapshot", m.Snapshots)
 	}
-	t.giver.Version, t.version = m.Version, m.Snapshots[0]
+	t.giver.Version, t.giver.Settings, t.version = m.Version, m.Settings, m.Snapshots[0]
 	return nil
 }
 
