@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"srtrelay/config"
 	"srtrelay/handshake"
 	"srtrelay/shard"
 	"srtrelay/shard/kernelpath"
@@ -92,6 +93,31 @@ func TestOperationsNamesNothingElse(t *testing.T) {
 				t.Errorf("%s, %q: there is no %s", operations, heading, row)
 			}
 		}
+	}
+}
+
+// TestReloadNamesEverySetting holds the page against the code: the settings that a reload
+// applies have a row, and the text below the table has all others.
+func TestReloadNamesEverySetting(t *testing.T) {
+	table, text := rows(t, "Reload"), section(t, "Reload")
+	_, others, _ := strings.Cut(text, "\nAll others need")
+	others, _, _ = strings.Cut(others, "\n\n")
+	var applied, upgrade []string
+	for _, row := range table {
+		if row != "setting" && strings.Trim(row, "-") != "" {
+			applied = append(applied, row)
+		}
+	}
+	for _, m := range regexp.MustCompile("`([a-z-]+)`").FindAllStringSubmatch(others, -1) {
+		upgrade = append(upgrade, m[1])
+	}
+	for _, s := range config.Settings() {
+		if slices.Contains(applied, s.Name) != s.InPlace || slices.Contains(upgrade, s.Name) == s.InPlace {
+			t.Errorf("%s: %s: a reload applies it: %v", operations, s.Name, s.InPlace)
+		}
+	}
+	if len(applied)+len(upgrade) != len(config.Settings()) {
+		t.Errorf("%s: %d rows and %d others for %d settings", operations, len(applied), len(upgrade), len(config.Settings()))
 	}
 }
 

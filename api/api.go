@@ -91,8 +91,8 @@ type Explainer interface {
 
 // Deps are the parts of the relay that the API serves from.
 type Deps struct {
-	// Name is the relay's name for operators, "" for none.
-	Name      string
+	// Settings are the first ones; see Server.Set.
+	Settings
 	Shards    Shards
 	Kernel    Kernel
 	Backends  Backends
@@ -102,16 +102,9 @@ type Deps struct {
 	Explainer Explainer
 	// Rules are the stream ID rules in force, nil without any.
 	Rules *rules.Live
-	// TTL is how long a heartbeat is valid.
-	TTL time.Duration
-	// Token must come with every call that changes something; "" for no token.
-	Token string
-	// ReadToken must come with every call that tells who streams what, unless Token
-	// does; "" for none.
-	ReadToken string
-	// Hosts are the names that a Host header may hold beside IP addresses and
-	// localhost.
-	Hosts []string
+	// Reload reads the configuration file again; see relay. An error other than
+	// ErrReloading says what is wrong with it, in one line.
+	Reload func(context.Context) (answer.Reload, error)
 	// Certificate makes the server speak TLS; nil for plain HTTP.
 	Certificate *Certificate
 	// Connections bounds the server's connections; nil for MaxConnections.
@@ -136,12 +129,13 @@ type Server struct {
 	listener    net.Listener
 	connections *Connections
 	certificate *Certificate
+	handler     *handler
 }
 
 // New returns a server of the given version.
 func New(version string, deps Deps, log *slog.Logger) *Server {
 	h := newHandler(version, deps, log)
-	s := &Server{connections: h.deps.Connections, certificate: deps.Certificate, http: http.Server{
+	s := &Server{connections: h.deps.Connections, certificate: deps.Certificate, handler: h, http: http.Server{
 		Handler:           h.recoverPanics(http.MaxBytesHandler(h.mux(), maxBodyBytes)),
 		ReadHeaderTimeout: headerTimeout,
 		ReadTimeout:       readTimeout,

@@ -28,7 +28,7 @@ func (h *handler) authorize(next http.HandlerFunc) http.HandlerFunc {
 			h.refuseElsewhere(w, r)
 			return
 		}
-		if h.deps.Token != "" {
+		if h.settings.Load().Token != "" {
 			switch a, why := h.accessOf(r); a {
 			case accessNone:
 				h.unauthorized(w, r, why)
@@ -59,7 +59,7 @@ func (h *handler) authorizeSocketIDs(next http.HandlerFunc) http.HandlerFunc {
 // Socket IDs and the addresses, which every client sees, are all that somebody needs
 // to forge a SHUTDOWN or a data packet.
 func (h *handler) maySeeSocketIDs(r *http.Request) bool {
-	if h.deps.Token == "" {
+	if h.settings.Load().Token == "" {
 		return peerOf(r).Addr().IsLoopback()
 	}
 	a, _ := h.accessOf(r)
@@ -70,7 +70,7 @@ func (h *handler) maySeeSocketIDs(r *http.Request) bool {
 // tokens if a read token is set.
 func (h *handler) authorizeRead(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if h.deps.ReadToken != "" {
+		if h.settings.Load().ReadToken != "" {
 			if a, why := h.accessOf(r); a == accessNone {
 				h.unauthorized(w, r, why)
 				return
@@ -109,7 +109,7 @@ func (h *handler) accessOf(r *http.Request) (access, string) {
 	case why != "":
 		return accessNone, why
 	case given == "":
-		if a, _ := h.logins.find(r, time.Now()); a != accessNone {
+		if a, _ := h.settings.Load().logins.find(r, time.Now()); a != accessNone {
 			return a, ""
 		}
 		return accessNone, "token: missing"
@@ -146,7 +146,8 @@ func (h *handler) accessByToken(given string) access {
 		want := sha256.Sum256([]byte(token))
 		return token != "" && subtle.ConstantTimeCompare(want[:], got[:]) == 1
 	}
-	full, read := is(h.deps.Token), is(h.deps.ReadToken)
+	s := h.settings.Load()
+	full, read := is(s.Token), is(s.ReadToken)
 	switch {
 	case full:
 		return accessFull

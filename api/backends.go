@@ -47,7 +47,7 @@ func DescribeBackends(k BackendStates) []answer.Backend {
 		late := b.Late(k.Now)
 		e := answer.Backend{
 			ID: string(b.ID), Address: addressOf(b), Name: nameOf(b), Left: !b.LeftAt.IsZero(), Backup: int(b.Backup), Problem: b.Problem, Alive: !b.Down && !late, Late: late,
-			Draining: b.Draining, Source: string(b.Source),
+			Draining: b.Draining || b.Removed, Removed: b.Removed, Source: string(b.Source),
 			RegisteredAt: b.Added.UTC(), UpdatedAt: updated.UTC(), ExpiresAt: b.Expires.UTC(),
 			Sessions: k.Loads[b.ID].Sessions, Streams: k.Loads[b.ID].Streams, Bitrate: k.Bitrates[b.ID],
 			Weight: max(b.Weight, 1), KeyLength: int(b.KeyLen) * 8,
@@ -122,7 +122,7 @@ func (h *handler) forget(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		writeError(w, http.StatusNotFound, "no such backend: "+answer.Escape(string(id)))
 		return
-	case b.Source == backend.SourceStatic:
+	case b.Source == backend.SourceStatic && !b.Removed:
 		writeError(w, http.StatusConflict, "backend "+string(id)+" is in the configuration and would come back: drain it")
 		return
 	case b.Source == backend.SourceShared:

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"srtrelay/api/answer"
@@ -25,7 +26,7 @@ type handler struct {
 	crossOrigin *http.CrossOriginProtection
 	refusals    refusalLog
 	clock       clock
-	logins      *logins
+	settings    atomic.Pointer[inForce]
 	// longLivedSlots bounds the open feeds and captures.
 	longLivedSlots semaphore
 	// querySlots bounds the queries to all shards, largeSlots the large answers in
@@ -45,12 +46,15 @@ func newHandler(version string, deps Deps, log *slog.Logger) *handler {
 		deps.Connections = NewConnections(MaxConnections)
 	}
 	closing, closeAll := context.WithCancel(context.Background())
-	return &handler{
+	h := &handler{
 		longLivedSlots: make(semaphore, deps.Connections.longLived),
 		version:        version, pid: strconv.Itoa(os.Getpid()), deps: deps, log: log,
-		crossOrigin: http.NewCrossOriginProtection(), refusals: refusalLog{log: log}, clock: clock{time.Now()}, logins: newLogins(),
+		crossOrigin: http.NewCrossOriginProtection(), refusals: refusalLog{log: log}, clock: clock{time.Now()},
 		querySlots: make(semaphore, maxQueries), largeSlots: make(semaphore, maxLarge), closing: closing, close: closeAll,
 	}
+	h.set(deps.Settings)
+	h.deps.Settings = Settings{} // those in force are in settings
+	return h
 }
 
 // clock tells the time by how long it is since it began: no setting of the host's clock
@@ -85,6 +89,7 @@ func (h *handler) routes() map[string]methods {
 		loginPath:                       {http.MethodPost: h.login, http.MethodDelete: h.logout},
 		registerPath:                    post(h.authorize(h.register)),
 		registerPath + "/{token...}":    post(h.authorize(h.register)),
+		"/api/v1/reload":                post(h.authorize(h.reload)),
 		"/api/v1/shards":                get(h.authorizeRead(h.shards)),
 		"/api/v1/resolve":               get(h.authorizeRead(h.resolve)),
 		"/api/v1/sessions":              get(h.authorizeRead(h.limitLarge(h.sessions))),
@@ -190,7 +195,7 @@ type versions struct {
 }
 
 func (h *handler) versions(w http.ResponseWriter, _ *http.Request) {
-	v := versions{Signature: "srtrelay", Version: h.version, Name: h.deps.Name}
+	v := versions{Signature: "srtrelay", Version: h.version, Name: h.settings.Load().Name}
 	v.Major, v.Minor, v.Revision = splitVersion(h.version)
 	writeReply(w, http.StatusOK, reply{PID: h.pid, Data: v})
 }

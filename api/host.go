@@ -52,5 +52,5 @@ func (h *handler) isOwnHost(host string) bool {
 	if _, err = netip.ParseAddr(name); err == nil || strings.EqualFold(name, "localhost") {
 		return true
 	}
-	return slices.ContainsFunc(h.deps.Hosts, func(own string) bool { return strings.EqualFold(name, own) })
+	return slices.ContainsFunc(h.settings.Load().Hosts, func(own string) bool { return strings.EqualFold(name, own) })
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/api/answer"
 	"srtrelay/backend"
 	"srtrelay/internal/srsfake"
 	"srtrelay/shard"
@@ -53,7 +55,7 @@ func TestRebindingReadsNothing(t *testing.T) {
 }
 
 func TestOwnHosts(t *testing.T) {
-	h := newHandler("v1", Deps{Hosts: []string{"relay-1.example", "relay"}}, discard)
+	h := newHandler("v1", Deps{Settings: Settings{Hosts: []string{"relay-1.example", "relay"}}}, discard)
 	for host, own := range map[string]bool{
 		"127.0.0.1:12025": true, "[::1]:12025": true, "::1:12025": true, "::1": true, "[fe80::1%eth0]:80": true, "10.0.0.1": true, "localhost:12025": true,
 		"LOCALHOST": true, "localhost.": true, "relay-1.example:12025": true, "Relay-1.Example.": true, "relay": true,
@@ -126,6 +128,12 @@ func everything(t *testing.T, change func(*Deps)) *fixture {
 		}
 	})
 	d.deps.Page = http.NotFoundHandler()
+	d.deps.Reload = func(context.Context) (answer.Reload, error) {
+		return answer.Reload{
+			File: "/etc/srtrelay/relay.yaml", NeedUpgrade: []string{"shards"}, Warnings: []string{},
+			Changes: []answer.SettingChange{{Setting: "grace", From: "20s", To: "1m", Applied: true}, {Setting: "shards", From: "2", To: "4"}},
+		}, nil
+	}
 	d.Put(backend.Backend{ID: "static", Source: backend.SourceStatic, Addr: netip.MustParseAddrPort("10.0.0.1:1"), KeyLen: 2, Added: time.Now()})
 	if change != nil {
 		change(&d.deps)

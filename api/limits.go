@@ -81,7 +81,7 @@ func unavailable(w http.ResponseWriter, why string) {
 }
 
 // longLived wraps a handler whose answer has no end. The request's context ends when
-// the client leaves or the server shuts down. The handler must set a write deadline
+// the client leaves, the server shuts down or another token is set. The handler must set a write deadline
 // before each write, so that a stalled client cannot block it.
 func (h *handler) longLived(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -94,7 +94,7 @@ func (h *handler) longLived(next http.HandlerFunc) http.HandlerFunc {
 		defer h.longLivedSlots.release()
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
-		defer context.AfterFunc(h.closing, cancel)()
+		defer context.AfterFunc(h.settings.Load().revoked, cancel)()
 		// The read deadline would end the answer too: net/http takes a failed
 		// read for a client that has left.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})

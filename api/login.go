@@ -80,14 +80,14 @@ func cookieName(r *http.Request) string {
 func (h *handler) setLogin(w http.ResponseWriter, r *http.Request, a access) {
 	c := &http.Cookie{Name: cookieName(r), Path: "/", HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode, MaxAge: -1}
 	if a != accessNone {
-		c.Value, c.MaxAge = h.logins.issue(a, time.Now().Add(loginTime)), int(loginTime/time.Second)
+		c.Value, c.MaxAge = h.settings.Load().logins.issue(a, time.Now().Add(loginTime)), int(loginTime/time.Second)
 	}
 	http.SetCookie(w, c)
 }
 
 // renewLogin prolongs a login that has lasted for half of its time.
 func (h *handler) renewLogin(w http.ResponseWriter, r *http.Request) {
-	if a, left := h.logins.find(r, time.Now()); a != accessNone && left < loginTime/2 {
+	if a, left := h.settings.Load().logins.find(r, time.Now()); a != accessNone && left < loginTime/2 {
 		h.setLogin(w, r, a)
 	}
 }
@@ -99,7 +99,7 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a := accessFull
-	if h.deps.Token != "" {
+	if h.settings.Load().Token != "" {
 		given, why := tokenOf(r)
 		if a = h.accessByToken(given); a == accessNone {
 			switch {
@@ -137,7 +137,7 @@ func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 	}
 	if a := h.accessByToken(r.URL.Query().Get("token")); a != accessNone {
 		h.setLogin(w, r, a)
-	} else if h.deps.Token != "" {
+	} else if h.settings.Load().Token != "" {
 		h.refusals.note(time.Now(), r, "token: wrong") // the page asks for another
 	}
 	header := w.Header()

@@ -21,6 +21,7 @@ import (
 
 	"srtrelay/internal/openapi"
 
+	"srtrelay/api/answer"
 	"srtrelay/backend"
 	"srtrelay/streamid/rules"
 )
@@ -143,6 +144,7 @@ var answered = []asked{
 	{"GET", "/api/v1/backends", "", 200, false},
 	{"GET", "/api/v1/origins", "", 200, false},
 	{"GET", "/api/v1/shards", "", 200, false},
+	{"POST", "/api/v1/reload", "", 200, false},
 	{"GET", "/api/v1/resolve?streamid=%23!::r=live/a,m=publish", "", 200, false},
 	{"GET", "/api/v1/resolve?streamid=%23!::r=,m=publish", "", 400, false},
 	{"GET", "/api/v1/resolve?streamid=%23!::r=live/nobody", "", 404, false},
@@ -189,6 +191,12 @@ var answered = []asked{
 
 // holdOdd holds the answers that need a relay in some odd state.
 func (c *contract) holdOdd(token []string) {
+	for err, status := range map[error]int{ErrReloading: 503, errors.New(`config: relay.yaml:1: key "grce": unknown key`): 422} {
+		failing := everything(c.T, func(r *Deps) {
+			r.Reload = func(context.Context) (answer.Reload, error) { return answer.Reload{}, err }
+		})
+		c.hold(failing, asked{"POST", "/api/v1/reload", "", status, false}, token...)
+	}
 	starting := everything(c.T, func(r *Deps) { r.State = &relay{reason: "starting"} })
 	c.hold(starting, asked{"GET", "/ready", "", 503, false})
 

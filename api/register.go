@@ -43,7 +43,7 @@ func (h *handler) register(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, http.StatusBadRequest, err.Error())
 		return
 	}
-	a, err := h.deps.Registry.Register(reg, at, time.Now(), h.deps.TTL)
+	a, err := h.deps.Registry.Register(reg, at, time.Now(), h.settings.Load().TTL)
 	if err != nil {
 		status, why := registerError(err, at)
 		h.refuse(w, r, status, why)

@@ -70,6 +70,9 @@ type Backend struct {
 	Suspect bool
 	// Draining means that the operator wants no new streams on the backend.
 	Draining bool
+	// Removed means that a static backend is no longer in the configuration: it gets
+	// no new streams, and is forgotten when it has no sessions.
+	Removed bool
 	// Weight is the backend's share of new streams relative to the others', at
 	// least 1.
 	Weight int
@@ -108,7 +111,7 @@ type Query struct {
 // Available reports whether the backend may get a new stream. A Suspect one may,
 // if there is no other.
 func (b Backend) Available(now time.Time) bool {
-	return !b.Down && !b.Draining && !b.Late(now)
+	return !b.Down && !b.Draining && !b.Removed && !b.Late(now)
 }
 
 // Late reports whether the backend's heartbeat is overdue.

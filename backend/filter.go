@@ -134,7 +134,7 @@ func (r *Registry) Recheck() []Backend {
 			b.Problem = b.Addr.String() + " " + err.Error()
 			b.Addr, b.Down = netip.AddrPort{}, true
 			left = append(left, b)
-		case b.Source == SourceStatic:
+		case b.Source == SourceStatic && !b.Removed:
 			standIns[b.Host] = r.standIn(b.Host, b.Addr.String()+" "+err.Error(), b.Added)
 		}
 	}

@@ -101,9 +101,9 @@ func (r *Registry) Expire(now time.Time, keep time.Duration) []Backend {
 	return gone
 }
 
-// RunExpiry calls Expire, ExpireLeft and Recheck periodically until ctx ends, and gone
-// for each backend that they removed, with the reason. inUse reports whether a backend
-// has sessions.
+// RunExpiry calls Expire, ExpireLeft, ExpireRemoved and Recheck periodically until ctx
+// ends, and gone for each backend that they removed, with the reason. inUse reports
+// whether a backend has sessions.
 func (r *Registry) RunExpiry(ctx context.Context, inUse func(ID) bool, gone func(b Backend, why string)) {
 	tick := time.NewTicker(expireInterval)
 	defer tick.Stop()
@@ -117,6 +117,9 @@ func (r *Registry) RunExpiry(ctx context.Context, inUse func(ID) bool, gone func
 			}
 			for _, b := range r.ExpireLeft(now, inUse) {
 				gone(b, "its name no longer has its address")
+			}
+			for _, b := range r.ExpireRemoved(inUse) {
+				gone(b, "no longer in the configuration")
 			}
 			for _, b := range r.Recheck() {
 				gone(b, ErrSelf.Error())

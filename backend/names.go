@@ -42,7 +42,7 @@ func (n *named) has(addr netip.AddrPort) *foundAt {
 
 // of returns a backend as this name wants it.
 func (n *named) of(b Backend, host string, f *foundAt) Backend {
-	b.Host, b.Problem, b.LeftAt, b.Backup = host, "", time.Time{}, f.backup
+	b.Host, b.Problem, b.LeftAt, b.Backup, b.Removed = host, "", time.Time{}, f.backup, false
 	if b.Weight = f.weight; f.weight == 0 {
 		b.Weight = n.weight
 	}
@@ -62,6 +62,9 @@ func (r *Registry) follow(host string, found []foundAt, now time.Time) (came, le
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := r.names[host]
+	if n == nil {
+		return nil, nil, 0 // removed meanwhile
+	}
 	n.found = found
 	known := make(map[netip.AddrPort]bool)
 	draining, followed := false, 0
@@ -71,7 +74,7 @@ func (r *Registry) follow(host string, found []foundAt, now time.Time) (came, le
 		case b.ID == ID(host):
 			draining = b.Draining
 			continue // its addresses take its place
-		case b.Source == SourceStatic && string(b.ID) != b.Host:
+		case b.Source == SourceStatic && (string(b.ID) != b.Host || b.Removed):
 			was := b
 			if b = r.claimed(b, host, now); b.LeftAt != was.LeftAt && was.LeftAt.IsZero() {
 				left = append(left, b)
@@ -105,7 +108,7 @@ func (r *Registry) staticHosts() []string {
 	defer r.mu.Unlock()
 	all := slices.Collect(maps.Keys(r.names))
 	for _, b := range r.Snapshot().Backends {
-		if b.Source == SourceStatic && string(b.ID) == b.Host && r.names[b.Host] == nil {
+		if b.Source == SourceStatic && string(b.ID) == b.Host && r.names[b.Host] == nil && !b.Removed {
 			all = append(all, b.Host)
 		}
 	}
@@ -124,17 +127,14 @@ func (r *Registry) claimed(b Backend, host string, now time.Time) Backend {
 	n := r.names[host]
 	f := n.has(b.Addr)
 	switch {
-	case f != nil && (b.Host == host || !b.LeftAt.IsZero()):
+	case f != nil && (b.Host == host || b.Removed || !b.LeftAt.IsZero()):
 		return n.of(b, host, f)
 	case f != nil || b.Host != host || !b.LeftAt.IsZero():
 		return b
 	}
-	for _, other := range slices.Sorted(maps.Keys(r.names)) {
-		if f := r.names[other].has(b.Addr); f != nil {
-			return r.names[other].of(b, other, f)
-		}
+	if !r.claimedByOther(&b) {
+		b.LeftAt = now
 	}
-	b.LeftAt = now
 	return b
 }
 
@@ -158,7 +158,7 @@ func (r *Registry) noteProblem(host, problem string, now time.Time) (kept int, n
 			b.Problem, news = problem, true
 		}
 	}
-	if !some && problem != "" { // its addresses were those of registered backends
+	if !some && problem != "" && r.names[host] != nil { // its addresses were those of registered backends
 		all, news = append(all, r.standIn(host, problem, now)), true
 	}
 	if news {

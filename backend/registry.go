@@ -46,7 +46,11 @@ type Registry struct {
 	replaced map[ID]time.Time
 	watchers map[*Watcher]struct{}
 	names    map[string]*named // by Host
-	filter   addrFilter
+	// waiting are static backends, by Host, whose address another backend has.
+	waiting map[string]Backend
+	filter  addrFilter
+
+	hostsChanged chan struct{} // wakes ResolveNames
 }
 
 // NewRegistry returns an empty registry.
@@ -56,6 +60,9 @@ func NewRegistry() *Registry {
 		replaced: make(map[ID]time.Time),
 		watchers: make(map[*Watcher]struct{}),
 		names:    make(map[string]*named),
+		waiting:  make(map[string]Backend),
+
+		hostsChanged: make(chan struct{}, 1),
 	}
 	r.current.Store(new(Snapshot))
 	return r

@@ -61,7 +61,7 @@ type ResolveOptions struct {
 
 // ResolveNames looks up the names of the configuration at once and then periodically
 // until ctx ends. Each name has its own loop, so that a name server that stalls delays
-// no other name.
+// no other name. It follows SetStatic.
 //
 // Nothing changes while a name server is away or gives only addresses that no backend
 // can have. A backend whose address is not in an answer any more keeps its streams, and
@@ -69,24 +69,50 @@ type ResolveOptions struct {
 func (r *Registry) ResolveNames(ctx context.Context, n ResolveOptions) {
 	f := &nameResolver{registry: r, options: n, slots: make(chan struct{}, maxLookups)}
 	all := n.Supervisor.Tasks()
+	defer all.Wait()
+	ctx, end := context.WithCancel(ctx)
+	defer end() // before Wait: after a panic the loops must end too
+	loops := make(map[string]context.CancelFunc)
 	var first sync.WaitGroup
-	for _, host := range r.staticHosts() {
-		e, err := parseEndpoint(host)
-		if err != nil {
-			continue // AddStatic has rejected it
-		}
-		first.Add(1)
-		done := sync.OnceFunc(first.Done)
-		one := &nameLoop{nameResolver: f, host: host, endpoint: e, targets: make(map[string][]foundAt)}
-		all.Loop(ctx, "name look-up", func(ctx context.Context) { one.run(ctx, done) })
-	}
+	f.followHosts(ctx, all, loops, &first)
 	if n.OnFirst != nil {
 		all.Go("first look-ups", func() {
 			first.Wait()
 			n.OnFirst()
 		})
 	}
-	all.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.hostsChanged:
+			f.followHosts(ctx, all, loops, new(sync.WaitGroup))
+		}
+	}
+}
+
+// followHosts starts the loops of new names and ends those of names that were removed.
+// first counts the new names that have not been looked up yet.
+func (f *nameResolver) followHosts(ctx context.Context, all *supervise.Tasks, loops map[string]context.CancelFunc, first *sync.WaitGroup) {
+	hosts := f.registry.staticHosts()
+	for host, end := range loops {
+		if !slices.Contains(hosts, host) {
+			end()
+			delete(loops, host)
+		}
+	}
+	for _, host := range hosts {
+		e, err := parseEndpoint(host)
+		if _, running := loops[host]; running || err != nil { // AddStatic has rejected a wrong one
+			continue
+		}
+		first.Add(1)
+		done := sync.OnceFunc(first.Done)
+		one := &nameLoop{nameResolver: f, host: host, endpoint: e, targets: make(map[string][]foundAt)}
+		hostCtx, end := context.WithCancel(ctx)
+		loops[host] = end
+		all.Loop(hostCtx, "name look-up", func(ctx context.Context) { one.run(ctx, done) })
+	}
 }
 
 // nameResolver is the state of one ResolveNames.

@@ -17,22 +17,32 @@ import (
 // forms, or an address that no backend can have.
 func (r *Registry) AddStatic(hosts []string, now time.Time) error {
 	for _, host := range hosts {
-		e, err := parseEndpoint(host)
+		b, err := newStatic(host, now)
 		if err != nil {
 			return fmt.Errorf("backend %q: %w", host, err)
-		}
-		b := Backend{ID: ID(host), Source: SourceStatic, Host: host, Down: true, Weight: 1, Added: now, Problem: notLookedUp}
-		if e.ip.IsValid() {
-			b.Addr, b.Problem = e.at(e.ip), ""
 		}
 		if err := r.Put(b); err != nil {
 			return fmt.Errorf("backend %q: %w", host, err)
 		}
-		if !e.ip.IsValid() {
+		if !b.Addr.IsValid() {
 			r.addName(host)
 		}
 	}
 	return nil
+}
+
+// newStatic returns the backend of an address, or the one that stands for a name until
+// it has been looked up.
+func newStatic(host string, now time.Time) (Backend, error) {
+	e, err := parseEndpoint(host)
+	if err != nil {
+		return Backend{}, err
+	}
+	b := Backend{ID: ID(host), Source: SourceStatic, Host: host, Down: true, Weight: 1, Added: now, Problem: notLookedUp}
+	if e.ip.IsValid() {
+		b.Addr, b.Problem = e.at(e.ip), ""
+	}
+	return b, nil
 }
 
 // srvScheme stands before a name whose SRV records name the backends.

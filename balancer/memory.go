@@ -15,7 +15,7 @@ const defaultAffinity = 15 * time.Second
 
 // Memory is the Balancer of a single relay: all sessions of one stream, or of
 // one bonding group, on one backend for as long as that backend is not down.
-// The exported fields are set before the first call.
+// The exported fields are set before the first call; Set changes some of them later.
 type Memory struct {
 	// Policy chooses for new streams, PolicyLeastSessions by default.
 	Policy Policy

@@ -21,7 +21,7 @@ func (m *Memory) Pick(_ context.Context, q backend.Query) (backend.Target, error
 // Explain returns where Pick would send a query, and why. It changes nothing, and
 // the Target has no lease.
 func (m *Memory) Explain(q backend.Query) (backend.Target, string, error) {
-	c, err := m.Prefer(q, m.Policy)
+	c, err := m.Prefer(q, m.Settings().Policy)
 	return backend.Target{ID: c.Backend.ID, Addr: c.Backend.Addr}, c.Why, err
 }
 

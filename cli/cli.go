@@ -56,7 +56,7 @@ const apiExits = "0 done, 1 the relay cannot be reached or refuses, 2 the comman
 func (s *Shell) commands() []*cobra.Command {
 	return []*cobra.Command{
 		s.serveCommand(), s.topCommand(), s.streamsCommand(), s.sessionsCommand(), s.backendsCommand(),
-		s.shardsCommand(), s.eventsCommand(), s.captureCommand(), s.resolveCommand(),
+		s.shardsCommand(), s.eventsCommand(), s.captureCommand(), s.resolveCommand(), s.reloadCommand(),
 		s.checkCommand(), s.configCommand(), s.completionCommand(), s.manCommand(), s.versionCommand(),
 	}
 }

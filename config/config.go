@@ -142,6 +142,8 @@ type Config struct {
 	// Warnings are lines for the operator about settings that are allowed
 	// but probably not meant.
 	Warnings []string
+
+	inputs *inputs // for Reload
 }
 
 // Pin says on which CPUs the shards run: on the CPUs listed, one each; with an empty list
@@ -162,7 +164,13 @@ var (
 // variables, the variables of SRS's proxy, the file and the defaults. An empty variable
 // counts as unset. An error is one line that names the setting and its source.
 func Load(args []string, env func(string) (string, bool), readFile func(string) ([]byte, error)) (Config, error) {
-	flags, err := parseFlags(args)
+	// GOMAXPROCS follows the affinity mask and the cgroup's CPU quota.
+	return load(inputs{args: args, env: env, readFile: readFile, cpus: runtime.GOMAXPROCS(0)})
+}
+
+func load(in inputs) (Config, error) {
+	env := in.env
+	flags, err := parseFlags(in.args)
 	if err != nil {
 		return Config{}, err
 	}
@@ -178,13 +186,14 @@ func Load(args []string, env func(string) (string, bool), readFile func(string) 
 		name, _ = env(envName("config"))
 	}
 	if name != "" {
-		if file, err = loadFile(name, readFile); err != nil {
+		if file, err = loadFile(name, in.readFile); err != nil {
 			return Config{}, err
 		}
 	}
 
-	c := Config{File: name}
+	c := Config{File: name, inputs: &in}
 	from := origins{}
+	in.written = from
 	// Every layer is checked, even if a higher one overrides it: a bad value in a file
 	// must not stay unnoticed until the flag is removed.
 	for _, l := range []layer{defaults(), file, aliases, vars, flags.set} {
@@ -203,9 +212,8 @@ func Load(args []string, env func(string) (string, bool), readFile func(string) 
 // finish sets what depends on the machine or on other settings, and checks the result.
 func (c *Config) finish(from origins) error {
 	if c.Shards == 0 {
-		// GOMAXPROCS follows the affinity mask and the cgroup's CPU quota;
-		// a shard without a CPU of its own only adds switches.
-		c.Shards = min(runtime.GOMAXPROCS(0), maxShards)
+		// A shard without a CPU of its own only adds switches.
+		c.Shards = min(c.inputs.cpus, maxShards)
 		if n := len(c.Pin.CPUs); n > 0 {
 			c.Shards = n
 		}

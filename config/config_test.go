@@ -57,7 +57,7 @@ func TestDefaults(t *testing.T) {
 		EventLogSize: 64 << 20, LogLevel: slog.LevelInfo, LogFormat: "text",
 		Warnings: []string{"no backend: callers are refused until one registers, or set --backend srt://host:port"},
 	}
-	got.Values = nil // see TestValues
+	got.Values, got.inputs = nil, nil // see TestValues
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -156,7 +156,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		if len(got.Warnings) != 2 { // a token to encode, spare CPUs
 			t.Errorf("%s: warnings %q", name, got.Warnings)
 		}
-		got.Warnings, got.Values, got.File = nil, nil, ""
+		got.Warnings, got.Values, got.File, got.inputs = nil, nil, "", nil
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\ngot  %+v\nwant %+v", name, got, want)
 		}

@@ -41,6 +41,7 @@ type field struct {
 	set     func(c *Config, text string) error
 	reset   func(c *Config)          // lists only: a higher layer replaces the list
 	show    func(text string) string // hides secrets of a value before it is quoted; nil if there are none
+	reload  reloadClass
 }
 
 func (f *field) list() bool   { return f.reset != nil }
@@ -59,14 +60,14 @@ const (
 // the command line (--config also as a variable).
 var fields = []field{
 	{
-		name: "listen", group: groupFront, arg: "ADDR", def: ":20080",
+		name: "listen", reload: needsUpgrade, group: groupFront, arg: "ADDR", def: ":20080",
 		help:    "SRT listen address, UDP, IPv4 and IPv6; repeatable",
 		aliases: []string{"PROXY_SRT_SERVER"},
 		set:     setListen,
 		reset:   func(c *Config) { c.Listen = nil },
 	},
 	{
-		name: "api", group: groupFront, arg: "ADDR", def: "127.0.0.1:12025",
+		name: "api", reload: needsUpgrade, group: groupFront, arg: "ADDR", def: "127.0.0.1:12025",
 		help:    "HTTP API and metrics",
 		aliases: []string{"PROXY_SYSTEM_API"},
 		set: func(c *Config, text string) (err error) {
@@ -75,103 +76,103 @@ var fields = []field{
 		},
 	},
 	{
-		name: "name", group: groupFront, arg: "NAME", shown: "the host's name",
+		name: "name", reload: inPlace, group: groupFront, arg: "NAME", shown: "the host's name",
 		help: "name of this relay, for operators: the API and the page show it",
 		set:  setName,
 	},
 	{
-		name: "api-allow-remote", group: groupFront, def: "false",
+		name: "api-allow-remote", reload: inPlace, group: groupFront, def: "false",
 		help: "allow an --api address that other hosts can reach without --register-token",
 		set:  setBool(func(c *Config) *bool { return &c.APIAllowRemote }),
 	},
 	{
-		name: "api-host", group: groupFront, arg: "NAME", shown: "none",
+		name: "api-host", reload: inPlace, group: groupFront, arg: "NAME", shown: "none",
 		help:  "name of this host for API calls without the token, besides addresses and localhost; repeatable",
 		set:   setAPIHost,
 		reset: func(c *Config) { c.APIHosts = nil },
 	},
 	{
-		name: "api-tls-cert", group: groupFront, arg: "FILE", shown: "none",
+		name: "api-tls-cert", reload: needsUpgrade, group: groupFront, arg: "FILE", shown: "none",
 		help: "PEM file of the API's certificate and chain, for https in place of http; read again when it changes",
 		set:  setFile(func(c *Config) *string { return &c.APICert }),
 	},
 	{
-		name: "api-tls-key", group: groupFront, arg: "FILE", shown: "none",
+		name: "api-tls-key", reload: needsUpgrade, group: groupFront, arg: "FILE", shown: "none",
 		help: "PEM file of the key of --api-tls-cert",
 		set:  setFile(func(c *Config) *string { return &c.APIKey }),
 	},
 	{
-		name: "register-token", group: groupFront, arg: "TOKEN", shown: "none",
+		name: "register-token", reload: inPlace, group: groupFront, arg: "TOKEN", shown: "none",
 		help: "token of registration and changing API calls: bearer, ?token=, register/TOKEN; safer in a variable or file",
 		show: func(string) string { return "***" },
 		set:  setToken(func(c *Config) *string { return &c.RegisterToken }),
 	},
 	{
-		name: "read-token", group: groupFront, arg: "TOKEN", shown: "none",
+		name: "read-token", reload: inPlace, group: groupFront, arg: "TOKEN", shown: "none",
 		help: "token for API calls that only read, such as lists, metrics and the page; --register-token works too",
 		show: func(string) string { return "***" },
 		set:  setToken(func(c *Config) *string { return &c.ReadToken }),
 	},
 	{
-		name: "ready-without-backends", group: groupFront, def: "false",
+		name: "ready-without-backends", reload: inPlace, group: groupFront, def: "false",
 		help: "let /ready answer 200 while no backend can take a stream: for backends that register only then",
 		set:  setBool(func(c *Config) *bool { return &c.ReadyWithoutBackends }),
 	},
 	{
-		name: "metrics-streams", group: groupFront, arg: "N", def: "0",
+		name: "metrics-streams", reload: needsUpgrade, group: groupFront, arg: "N", def: "0",
 		help: "streams that have metrics of their own, the oldest first; 0 for none",
 		set:  setInt(func(c *Config) *int { return &c.MetricsStreams }, 0, maxMetricsStreams),
 	},
 	{
-		name: "backend", group: groupBack, arg: "URL", shown: "none",
+		name: "backend", reload: inPlace, group: groupBack, arg: "URL", shown: "none",
 		help:    "static backend, srt://host:port, ?weight=N for N times the streams, or srv://NAME of SRV records; repeatable",
 		aliases: []string{"PROXY_DEFAULT_BACKEND_{ENABLED,IP,SRT}"}, // see readDefaultBackend
 		set:     setBackend,
 		reset:   func(c *Config) { c.Backends, c.Weights = nil, nil },
 	},
 	{
-		name: "backend-ttl", group: groupBack, arg: "TIME", def: "30s",
+		name: "backend-ttl", reload: inPlace, group: groupBack, arg: "TIME", def: "30s",
 		help:    "how long a registered backend without a heartbeat still gets new streams",
 		aliases: []string{"PROXY_ORIGIN_SERVER_TTL"},
 		// SRS's shortest heartbeat is 1 s, and each may be late.
 		set: setDuration(func(c *Config) *time.Duration { return &c.BackendTTL }, 2*time.Second),
 	},
 	{
-		name: "rules", group: groupBack, arg: "FILE", shown: "none",
+		name: "rules", reload: inPlace, group: groupBack, arg: "FILE", shown: "none",
 		help: "YAML file of stream ID rules; read again on SIGHUP and when it changes",
 		set:  setFile(func(c *Config) *string { return &c.Rules }),
 	},
 	{
-		name: "policy", group: groupBack, arg: "NAME", def: "least-sessions",
+		name: "policy", reload: inPlace, group: groupBack, arg: "NAME", def: "least-sessions",
 		help:   "how a backend is chosen for a new stream: least-sessions, hash (rendezvous) or random",
 		values: []string{"least-sessions", "hash", "random"},
 		set:    setText(func(c *Config) *string { return &c.Policy }),
 	},
 	{
-		name: "players-create", group: groupBack, def: "true",
+		name: "players-create", reload: inPlace, group: groupBack, def: "true",
 		help: "let a player choose the backend of a stream that nobody publishes yet; false refuses it with 2404",
 		set:  setBool(func(c *Config) *bool { return &c.PlayersCreate }),
 	},
 	{
-		name: "outlier-detection", group: groupBack, arg: "MODE", def: "on",
+		name: "outlier-detection", reload: inPlace, group: groupBack, arg: "MODE", def: "on",
 		help:   "give no new streams for a while to backends that fail callers whom others serve: on or off",
 		values: []string{"on", "off"},
 		set:    setEither(func(c *Config) *bool { return &c.OutlierDetection }, "on"),
 	},
 	{
-		name: "affinity", group: groupBack, arg: "TIME", def: "15s",
+		name: "affinity", reload: inPlace, group: groupBack, arg: "TIME", def: "15s",
 		help: "how long a stream stays bound to its backend after its last session",
 		set:  setDuration(func(c *Config) *time.Duration { return &c.Affinity }, 0),
 	},
 	{
-		name: "state", group: groupBack, arg: "NAME", def: "memory",
+		name: "state", reload: needsUpgrade, group: groupBack, arg: "NAME", def: "memory",
 		help:    "where it is kept which backend has which stream: memory, or redis to share it with other relays and SRS's proxy",
 		aliases: []string{"PROXY_LOAD_BALANCER_TYPE"},
 		values:  []string{"memory", "redis"},
 		set:     setText(func(c *Config) *string { return &c.State }),
 	},
 	{
-		name: "redis", group: groupBack, arg: "URL", def: "redis://127.0.0.1:6379/0",
+		name: "redis", reload: needsUpgrade, group: groupBack, arg: "URL", def: "redis://127.0.0.1:6379/0",
 		help:    redisForms,
 		aliases: []string{"PROXY_REDIS_{HOST,PORT,PASSWORD,DB}"}, // see readRedisAlias
 		show:    hideRedis,
@@ -181,22 +182,22 @@ var fields = []field{
 		},
 	},
 	{
-		name: "shards", group: groupWorkers, arg: "N", shown: "usable CPUs, or as many as --pin lists",
+		name: "shards", reload: needsUpgrade, group: groupWorkers, arg: "N", shown: "usable CPUs, or as many as --pin lists",
 		help: "number of workers, fixed for the life of the process",
 		set:  setInt(func(c *Config) *int { return &c.Shards }, 1, maxShards),
 	},
 	{
-		name: "batch", group: groupWorkers, arg: "N", def: "256",
+		name: "batch", reload: needsUpgrade, group: groupWorkers, arg: "N", def: "256",
 		help: "most datagrams per receive call",
 		set:  setInt(func(c *Config) *int { return &c.Batch }, 1, maxBatch),
 	},
 	{
-		name: "batch-wait", group: groupWorkers, arg: "TIME", def: "2ms",
+		name: "batch-wait", reload: needsUpgrade, group: groupWorkers, arg: "TIME", def: "2ms",
 		help: "longest time for which datagrams gather under load before the next receive call; 0s for never",
 		set:  setWait,
 	},
 	{
-		name: "pin", group: groupWorkers, arg: "CPUS", def: "auto",
+		name: "pin", reload: needsUpgrade, group: groupWorkers, arg: "CPUS", def: "auto",
 		help: "CPUs of the shards: auto, off or a list like 0,2-5",
 		set: func(c *Config, text string) (err error) {
 			c.Pin, err = parsePin(text)
@@ -204,106 +205,106 @@ var fields = []field{
 		},
 	},
 	{
-		name: "steer", group: groupWorkers, arg: "BY", def: "flow",
+		name: "steer", reload: needsUpgrade, group: groupWorkers, arg: "BY", def: "flow",
 		help:   "which shard gets a caller: flow (by its hash) or cpu (the one that receives it)",
 		values: []string{"cpu", "flow"},
 		set:    setEither(func(c *Config) *bool { return &c.SteerByCPU }, "cpu"),
 	},
 	{
-		name: "telemetry", group: groupWorkers, arg: "MODE", def: "on",
+		name: "telemetry", reload: needsUpgrade, group: groupWorkers, arg: "MODE", def: "on",
 		help:   "measure the SRT quality of each session: on or off",
 		values: []string{"on", "off"},
 		set:    setEither(func(c *Config) *bool { return &c.Telemetry }, "on"),
 	},
 	{
-		name: "gro", group: groupWorkers, arg: "MODE", def: "auto",
+		name: "gro", reload: needsUpgrade, group: groupWorkers, arg: "MODE", def: "auto",
 		help:   "let the kernel join received datagrams: auto or off",
 		values: []string{"auto", "off"},
 		set:    setEither(func(c *Config) *bool { return &c.GRO }, "auto"),
 	},
 	{
-		name: "gso", group: groupWorkers, arg: "MODE", def: "auto",
+		name: "gso", reload: needsUpgrade, group: groupWorkers, arg: "MODE", def: "auto",
 		help:   "let the kernel split sent superpackets: auto or off",
 		values: []string{"auto", "off"},
 		set:    setEither(func(c *Config) *bool { return &c.GSO }, "auto"),
 	},
 	{
-		name: "kernel-path", group: groupWorkers, arg: "MODE", def: "off",
+		name: "kernel-path", reload: needsUpgrade, group: groupWorkers, arg: "MODE", def: "off",
 		help:   "relay established sessions in the kernel (Linux 6.6): auto, off or require",
 		values: []string{KernelPathAuto, KernelPathOff, KernelPathRequire},
 		set:    setText(func(c *Config) *string { return &c.KernelPath }),
 	},
 	{
-		name: "kernel-path-local", group: groupWorkers, arg: "WAY", def: "redirect",
+		name: "kernel-path-local", reload: needsUpgrade, group: groupWorkers, arg: "WAY", def: "redirect",
 		help:   "how it reaches backends of this host: redirect, or accept (needs accept_local)",
 		values: []string{"accept", "redirect"},
 		set:    setEither(func(c *Config) *bool { return &c.KernelPathAccept }, "accept"),
 	},
 	{
-		name: "rcvbuf", group: groupWorkers, arg: "SIZE", def: "16MiB",
+		name: "rcvbuf", reload: needsUpgrade, group: groupWorkers, arg: "SIZE", def: "16MiB",
 		help: "receive buffer per socket, as asked of the kernel",
 		set:  setSize(func(c *Config) *int { return &c.Rcvbuf }, minBuffer, maxBuffer),
 	},
 	{
-		name: "sndbuf", group: groupWorkers, arg: "SIZE", def: "16MiB",
+		name: "sndbuf", reload: needsUpgrade, group: groupWorkers, arg: "SIZE", def: "16MiB",
 		help: "send buffer per socket, as asked of the kernel",
 		set:  setSize(func(c *Config) *int { return &c.Sndbuf }, minBuffer, maxBuffer),
 	},
 	{
-		name: "upstream-ports", group: groupWorkers, arg: "N", def: "4",
+		name: "upstream-ports", reload: needsUpgrade, group: groupWorkers, arg: "N", def: "4",
 		help: "most local ports per shard towards backends",
 		set:  setInt(func(c *Config) *int { return &c.UpstreamPorts }, 1, maxPorts),
 	},
 	{
-		name: "max-sessions", group: groupLimits, arg: "N", def: "100000",
+		name: "max-sessions", reload: inPlace, group: groupLimits, arg: "N", def: "100000",
 		help: "most sessions per shard; further callers are rejected with 2402",
 		set:  setInt(func(c *Config) *int { return &c.MaxSessions }, 1, maxSessions),
 	},
 	{
-		name: "max-sessions-per-source", group: groupLimits, arg: "N", def: "5000",
+		name: "max-sessions-per-source", reload: inPlace, group: groupLimits, arg: "N", def: "5000",
 		help: "most sessions per caller IP address (IPv6: per /64) and shard; further ones are rejected with 2402",
 		set:  setInt(func(c *Config) *int { return &c.MaxSessionsPerSource }, 1, maxSessions),
 	},
 	{
-		name: "max-handshakes", group: groupLimits, arg: "N", def: "8192",
+		name: "max-handshakes", reload: inPlace, group: groupLimits, arg: "N", def: "8192",
 		help: "most half-open handshakes per shard; a further CONCLUSION is dropped, which the caller repeats",
 		set:  setInt(func(c *Config) *int { return &c.MaxHandshakes }, 1, maxSessions),
 	},
 	{
-		name: "max-handshakes-per-source", group: groupLimits, arg: "N", def: "4096",
+		name: "max-handshakes-per-source", reload: inPlace, group: groupLimits, arg: "N", def: "4096",
 		help: "most half-open handshakes per caller IP address (IPv6: per /64) and shard",
 		set:  setInt(func(c *Config) *int { return &c.MaxHandshakesPerSource }, 1, maxSessions),
 	},
 	{
-		name: "idle-timeout", group: groupLimits, arg: "TIME", def: "30s",
+		name: "idle-timeout", reload: inPlace, group: groupLimits, arg: "TIME", def: "30s",
 		help: "end a session without a datagram either way for this time",
 		set:  setDuration(func(c *Config) *time.Duration { return &c.IdleTimeout }, time.Second),
 	},
 	{
-		name: "backend-silence", group: groupLimits, arg: "TIME", def: "6s",
+		name: "backend-silence", reload: inPlace, group: groupLimits, arg: "TIME", def: "6s",
 		help: "end a session whose backend sends nothing for this time while its caller sends",
 		// An idle SRT peer still sends a KEEPALIVE each second: less than
 		// that would end healthy sessions.
 		set: setDuration(func(c *Config) *time.Duration { return &c.BackendSilence }, time.Second),
 	},
 	{
-		name: "drain-delay", group: groupLimits, arg: "TIME", def: "0s",
+		name: "drain-delay", reload: inPlace, group: groupLimits, arg: "TIME", def: "0s",
 		help: "after SIGTERM, serve new callers for this time while /ready already says no",
 		set:  setDuration(func(c *Config) *time.Duration { return &c.DrainDelay }, 0),
 	},
 	{
-		name: "grace", group: groupLimits, arg: "TIME", def: "20s",
+		name: "grace", reload: inPlace, group: groupLimits, arg: "TIME", def: "20s",
 		help:    "how long SIGTERM lets sessions drain; 0s ends them at once",
 		aliases: []string{"PROXY_GRACE_QUIT_TIMEOUT"},
 		set:     setDuration(func(c *Config) *time.Duration { return &c.Grace }, 0),
 	},
 	{
-		name: "session-ledger", group: groupLimits, arg: "PATH", shown: "session-ledger in RUNTIME_DIRECTORY, else off",
+		name: "session-ledger", reload: needsUpgrade, group: groupLimits, arg: "PATH", shown: "session-ledger in RUNTIME_DIRECTORY, else off",
 		help: "file on a tmpfs from which the next process tells the callers of a killed one; off for none",
 		set:  setLedger,
 	},
 	{
-		name: "event-log", group: groupLog, arg: "FILE", shown: "none",
+		name: "event-log", reload: needsUpgrade, group: groupLog, arg: "FILE", shown: "none",
 		help: "file of all events, one line of JSON each; - for standard output",
 		set: func(c *Config, text string) error {
 			if text == "" {
@@ -314,18 +315,18 @@ var fields = []field{
 		},
 	},
 	{
-		name: "event-log-size", group: groupLog, arg: "SIZE", def: "64MiB",
+		name: "event-log-size", reload: needsUpgrade, group: groupLog, arg: "SIZE", def: "64MiB",
 		help: "size at which the event log becomes FILE.1, FILE.1 becomes FILE.2 and so on, up to FILE.4",
 		set:  setSize(func(c *Config) *int { return &c.EventLogSize }, minEventLog, maxEventLog),
 	},
 	{
-		name: "log-level", group: groupLog, arg: "LEVEL", def: "info",
+		name: "log-level", reload: inPlace, group: groupLog, arg: "LEVEL", def: "info",
 		help:   "debug, info, warn or error",
 		values: []string{"debug", "info", "warn", "error"},
 		set:    setLevel,
 	},
 	{
-		name: "log-format", group: groupLog, arg: "FORMAT", def: "text",
+		name: "log-format", reload: needsUpgrade, group: groupLog, arg: "FORMAT", def: "text",
 		help:   "text or json",
 		values: []string{"text", "json"},
 		set:    setText(func(c *Config) *string { return &c.LogFormat }),

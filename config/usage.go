@@ -13,7 +13,9 @@ Usage:
 %s
 A flag overrides its variable, the variable overrides the key of the same name
 in the file, and the key overrides the default. Values of lists are separated by
-commas; flags of lists may be repeated.
+commas; flags of lists may be repeated. A running relay reads the file again on
+SIGHUP and srtrelay reload, which applies the settings that are reloadable; all
+others need a new process, srtrelay upgrade.
 `
 
 const usageTail = `
@@ -40,7 +42,11 @@ func Usage(commands string) string {
 			fmt.Fprintf(&b, "\n%s:\n", group)
 		}
 		name := strings.TrimRight("--"+s.Name+" "+s.Arg, " ")
-		fmt.Fprintf(&b, "  %s\n        %s\n        default %s; env %s\n", name, s.Help, s.Default, strings.Join(s.Env, ", "))
+		fmt.Fprintf(&b, "  %s\n        %s\n        default %s; env %s", name, s.Help, s.Default, strings.Join(s.Env, ", "))
+		if s.InPlace {
+			b.WriteString("; reloadable")
+		}
+		b.WriteByte('\n')
 	}
 	b.WriteString(usageTail)
 	return b.String()
@@ -55,6 +61,7 @@ type Setting struct {
 	Help    string
 	Values  []string // all values that there are, nil if they are no closed list
 	Env     []string // variables; the first is the SRTRELAY_ one
+	InPlace bool     // a reload applies another value in the file
 }
 
 // Settings returns all settings in the order of the help.
@@ -64,7 +71,7 @@ func Settings() []Setting {
 		f := &fields[i]
 		all = append(all, Setting{
 			Name: f.name, Group: f.group, Arg: f.arg, Default: cmp.Or(f.def, f.shown), Help: f.help, Values: f.values,
-			Env: slices.Concat([]string{envName(f.name)}, f.aliases),
+			Env: slices.Concat([]string{envName(f.name)}, f.aliases), InPlace: f.reload == inPlace,
 		})
 	}
 	return all

@@ -18,10 +18,7 @@ type Value struct {
 
 // values returns every setting with the value in force.
 func (c *Config) values(from origins) []Value {
-	computed := map[string]string{
-		"shards":         strconv.Itoa(c.Shards),
-		"session-ledger": cmp.Or(c.SessionLedger, "off"),
-	}
+	computed := c.computed()
 	all := make([]Value, 0, len(fields))
 	for i := range fields {
 		f := &fields[i]
@@ -43,4 +40,12 @@ func (c *Config) values(from origins) []Value {
 		all = append(all, Value{Name: f.name, Text: text, Origin: v.origin})
 	}
 	return all
+}
+
+// computed returns the defaults that depend on the machine or the environment.
+func (c *Config) computed() map[string]string {
+	return map[string]string{
+		"shards":         strconv.Itoa(c.Shards),
+		"session-ledger": cmp.Or(c.SessionLedger, "off"),
+	}
 }

@@ -23,7 +23,8 @@ import (
 // newServer makes the API of the relay's parts.
 func (r *relay) newServer() *api.Server {
 	return api.New(r.version, api.Deps{
-		Name:        nameOf(r.config),
+		Settings:    apiSettings(r.config),
+		Reload:      r.reloads.reload,
 		Shards:      r.group,
 		Kernel:      &r.kernel,
 		Backends:    r,
@@ -31,11 +32,7 @@ func (r *relay) newServer() *api.Server {
 		State:       r.state,
 		Registry:    r.registry,
 		Explainer:   r.balancer,
-		Rules:       r.rules.live(),
-		TTL:         r.config.BackendTTL,
-		Token:       r.config.RegisterToken,
-		ReadToken:   r.config.ReadToken,
-		Hosts:       r.config.APIHosts,
+		Rules:       r.rules.live,
 		Certificate: r.certificate,
 		Connections: r.connections,
 		Feed:        r.sinks.feed,
@@ -70,6 +67,7 @@ func (r *relay) metricsHandler() http.Handler {
 		n := r.connections.Counts()
 		return n.Open, n.Replaced, n.Refused
 	}
+	s.Reloads = r.reloads.stats
 	s.Log, s.Supervisor, s.EventLog = r.lines.Stats, r.supervisor, r.eventFile.stats()
 	if r.balancer.shared != nil { // not a nil *redis.Balancer in Store
 		s.Store = r.balancer.shared
@@ -99,7 +97,7 @@ type readiness struct {
 	started, draining atomic.Bool
 	registry          *backend.Registry
 	// withoutBackends makes the relay ready also while no backend can take a stream.
-	withoutBackends bool
+	withoutBackends atomic.Bool
 	// shared is the state shared by relays; nil with --state memory.
 	shared *redis.Balancer
 	lines  *asynclog.Log
@@ -141,7 +139,7 @@ func (l *readiness) takesCallers() (ready bool, reason string) {
 		return false, "starting"
 	}
 	available, reason := l.Available()
-	ready = available > 0 || l.withoutBackends
+	ready = available > 0 || l.withoutBackends.Load()
 	if l.shared == nil {
 		return ready, reason
 	}

@@ -24,8 +24,7 @@ type selectedBalancer struct {
 func openBalancer(registry *backend.Registry, c config.Config, rates *bitrates, p process) selectedBalancer {
 	memory := balancer.NewMemory(registry, time.Now)
 	memory.Bitrate = rates.of
-	memory.Outliers = c.OutlierDetection
-	memory.Policy, memory.Affinity, memory.PlayersCreate = balancer.Policy(c.Policy), c.Affinity, c.PlayersCreate
+	memory.Set(balancerSettings(c))
 	if c.State != "redis" {
 		return selectedBalancer{Balancer: memory, memory: memory}
 	}

@@ -93,6 +93,7 @@ func difference(was, is backend.Backend, then, now time.Time) string {
 	flag(was.Down, is.Down, "down", "answers")
 	flag(was.Late(then), is.Late(now), "heartbeat late", "heartbeat again")
 	flag(was.Draining, is.Draining, "draining", "draining no more")
+	flag(was.Removed, is.Removed, "not in the configuration any more, draining", "in the configuration again")
 	flag(!was.LeftAt.IsZero(), !is.LeftAt.IsZero(), "its name has the address no more", "its name has the address again")
 	switch {
 	case was.Addr == is.Addr:

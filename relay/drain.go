@@ -19,11 +19,12 @@ func (r *relay) wait(ctx context.Context, drain <-chan struct{}) error {
 	case <-drain:
 	}
 	r.state.draining.Store(true) // /ready says so before a caller is refused
-	r.manager.Stopping(r.config.DrainDelay + r.config.Grace + stopTimeout)
-	if err := r.waitDrainDelay(ctx); err != nil || ctx.Err() != nil {
+	c := r.reloads.current.Load()
+	r.manager.Stopping(c.DrainDelay + c.Grace + stopTimeout)
+	if err := r.waitDrainDelay(ctx, c.DrainDelay); err != nil || ctx.Err() != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, r.config.Grace)
+	limited, cancel := context.WithTimeout(ctx, c.Grace)
 	defer cancel()
 	drained := make(chan uint64, 1)
 	r.supervisor.Tasks().Go("drain", func() {
@@ -45,11 +46,11 @@ func (r *relay) wait(ctx context.Context, drain <-chan struct{}) error {
 
 // waitDrainDelay waits for --drain-delay, or until ctx ends. The error says why the
 // relay must stop.
-func (r *relay) waitDrainDelay(ctx context.Context) error {
-	if r.config.DrainDelay == 0 {
+func (r *relay) waitDrainDelay(ctx context.Context, wait time.Duration) error {
+	if wait == 0 {
 		return nil
 	}
-	delay := time.NewTimer(r.config.DrainDelay)
+	delay := time.NewTimer(wait)
 	defer delay.Stop()
 	select {
 	case <-delay.C:

@@ -43,6 +43,11 @@ func (c eventSinks) publishRulesReload(err error) {
 	c.feed.Publish(e)
 }
 
+// publishConfigReload publishes what a reload of the configuration has done.
+func (c eventSinks) publishConfigReload(outcome string) {
+	c.feed.Publish(answer.Event{Time: time.Now().UTC(), Kind: answer.EventConfigReloaded, Cause: outcome})
+}
+
 // eventLog writes the shards' events to the log and the feed.
 type eventLog struct {
 	log   *slog.Logger

@@ -24,6 +24,7 @@ type process struct {
 	version    string
 	log        *slog.Logger
 	lines      *asynclog.Log // the queue behind log
+	level      *slog.LevelVar
 	supervisor *supervise.Supervisor
 	manager    *notify.Manager // nil if no service manager wants to be notified
 }
@@ -51,7 +52,8 @@ type runner func(ctx context.Context, drain <-chan struct{}, c config.Config, p 
 // serve is Serve with another runner. It returns when the log is written, or after
 // logFlushTimeout.
 func serve(c config.Config, version string, stderr io.Writer, signals <-chan os.Signal, run runner) (started bool, err error) {
-	lines := asynclog.Open(stderr, logFormat(c))
+	level := levelOf(c)
+	lines := asynclog.Open(stderr, logFormat(c.LogFormat, level))
 	defer lines.Close(logFlushTimeout)
 	log := slog.New(lines.Handler())
 	slog.SetDefault(log) // for dependencies that use the standard log
@@ -61,7 +63,7 @@ func serve(c config.Config, version string, stderr io.Writer, signals <-chan os.
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	p := process{
-		version: version, log: log, lines: lines, supervisor: supervise.New(log), manager: notify.Open(os.LookupEnv, log),
+		version: version, log: log, lines: lines, level: level, supervisor: supervise.New(log), manager: notify.Open(os.LookupEnv, log),
 	}
 	drain := make(chan struct{})
 	watching, stopWatching := context.WithCancel(context.Background())
@@ -125,10 +127,13 @@ func ignoreSignals(ctx context.Context, signals <-chan os.Signal, d time.Duratio
 	}
 }
 
+// notifyHangup has SIGHUP sent to a channel, instead of ending the process.
+func notifyHangup(to chan<- os.Signal) { signal.Notify(to, syscall.SIGHUP) }
+
 // logFormat returns the format of the log.
-func logFormat(c config.Config) asynclog.Format {
-	opts := &slog.HandlerOptions{Level: c.LogLevel}
-	if c.LogFormat == "json" {
+func logFormat(name string, level slog.Leveler) asynclog.Format {
+	opts := &slog.HandlerOptions{Level: level}
+	if name == "json" {
 		return func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, opts) }
 	}
 	return func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, opts) }

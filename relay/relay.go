@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -52,6 +53,7 @@ type relay struct {
 	config config.Config
 	process
 
+	reloads     *reloads
 	rules       *ruleFile
 	registry    *backend.Registry
 	files       filePlan
@@ -113,6 +115,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 // open opens every part. Callers get no answer yet. After an error the caller only has
 // to call close.
 func (r *relay) open() (err error) {
+	r.reloads = newReloads(r)
 	if r.rules, err = openRules(r.config, r.log); err != nil {
 		return err
 	}
@@ -130,7 +133,7 @@ func (r *relay) open() (err error) {
 	r.prober.Supervisor = r.supervisor
 	r.resolver = balancer.NewResolver(r.balancer, r.backendRefused, r.prober.Revive, r.supervisor)
 	r.events = make(chan shard.Event, eventQueueSize)
-	if r.group, r.kernel, err = openGroup(r.config, r.registry, r.resolver, r.rules.live(), r.events, r.process); err != nil {
+	if r.group, r.kernel, err = openGroup(r.config, r.registry, r.resolver, r.rules.live, r.events, r.process); err != nil {
 		return err
 	}
 	if err := r.openAPI(); err != nil {
@@ -153,8 +156,9 @@ func (r *relay) openAPI() (err error) {
 	}
 	r.watch = streams.New(r.group, r.quality, r.log)
 	r.state = &readiness{
-		registry: r.registry, withoutBackends: r.config.ReadyWithoutBackends, shared: r.balancer.shared, lines: r.lines,
+		registry: r.registry, shared: r.balancer.shared, lines: r.lines,
 	}
+	r.state.withoutBackends.Store(r.config.ReadyWithoutBackends)
 	if err := r.openCertificate(); err != nil {
 		return err
 	}
@@ -169,8 +173,8 @@ func (r *relay) close() {
 		r.resolver.Close()
 		r.balancer.Close()
 	}
-	if r.rules != nil {
-		r.rules.close()
+	if r.reloads != nil {
+		signal.Stop(r.reloads.hup)
 	}
 }
 
@@ -200,7 +204,10 @@ func (r *relay) startTasks(ctx, background context.Context) {
 	r.tasks.Loop(background, "heartbeats", func(ctx context.Context) {
 		expireBackends(ctx, r.registry, r.balancer.memory.InUse, r.log)
 	})
-	r.tasks.Loop(background, "rules", func(ctx context.Context) { r.rules.watch(ctx, r.sinks.publishRulesReload, r.log) })
+	r.tasks.Loop(background, "rules", func(ctx context.Context) {
+		r.rules.watch(ctx, func(err error) { reportRules(err, r.sinks, r.log) })
+	})
+	r.tasks.Loop(background, "reload", r.reloads.follow)
 	r.tasks.Loop(background, "backend rates", func(ctx context.Context) { r.bitrates.follow(ctx, r.group) })
 	if r.certificate != nil {
 		r.tasks.Loop(background, "certificate", r.watchCertificate)

@@ -3,9 +3,7 @@ package relay
 import (
 	"context"
 	"log/slog"
-	"os"
-	"os/signal"
-	"syscall"
+	"sync"
 	"time"
 
 	"srtrelay/config"
@@ -13,60 +11,75 @@ import (
 	"srtrelay/streamid/rules"
 )
 
-// ruleFile is the file of --rules, if there is one.
+// ruleFile is the file of --rules, if there is one. A reload may put another in its place.
 type ruleFile struct {
-	file *rules.File
-	hup  chan os.Signal
+	live *rules.Live // where the rules in force are published; without a file there are none
+
+	mu   sync.Mutex
+	file *rules.File // nil without one
 }
 
-// openRules reads the file. From then on SIGHUP reads it again; without a file, SIGHUP
-// writes a line to the log and does not end the process.
+// openRules reads the file.
 func openRules(c config.Config, log *slog.Logger) (*ruleFile, error) {
-	l := &ruleFile{hup: make(chan os.Signal, 1)}
-	if c.Rules != "" {
-		file, err := rules.Open(c.Rules, streamid.Check)
-		if err != nil {
-			return nil, err
-		}
-		l.file = file
+	file, err := readRules(c)
+	if err != nil {
+		return nil, err
+	}
+	l := &ruleFile{live: new(rules.Live)}
+	if l.replace(file); file != nil {
 		log.Info("rules in force", "file", c.Rules)
 	}
-	signal.Notify(l.hup, syscall.SIGHUP)
 	return l, nil
 }
 
-// live returns the rules in force, for the shards; nil without a file.
-func (l *ruleFile) live() *rules.Live {
-	if l.file == nil {
-		return nil
+// readRules reads the file of a configuration, nil if it has none.
+func readRules(c config.Config) (*rules.File, error) {
+	if c.Rules == "" {
+		return nil, nil
 	}
-	return l.file.Live()
+	return rules.Open(c.Rules, streamid.Check)
 }
 
-// close restores the default action of SIGHUP.
-func (l *ruleFile) close() { signal.Stop(l.hup) }
-
-// watch reads the file again when it changes and on SIGHUP, and calls reloaded each
-// time. After an error the old rules stay in force.
-func (l *ruleFile) watch(ctx context.Context, reloaded func(error), log *slog.Logger) {
-	if l.file == nil {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-l.hup:
-				log.Info("nothing to reload: there is no file of rules")
-			}
-		}
+// replace puts another file in force, or none.
+func (l *ruleFile) replace(file *rules.File) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file = file; file == nil {
+		l.live.Publish(nil)
+		return
 	}
+	file.PublishIn(l.live)
+}
+
+// watch reads the file again when it changes, and calls reloaded each time. After an
+// error the old rules stay in force.
+func (l *ruleFile) watch(ctx context.Context, reloaded func(error)) {
 	tick := time.NewTicker(rules.PollInterval)
 	defer tick.Stop()
-	l.file.Watch(ctx, tick.C, l.hup, func(err error) {
-		reloaded(err)
-		if err != nil {
-			log.Error("rules not reloaded, the old ones stay in force", "error", err)
+	for {
+		select {
+		case <-ctx.Done():
 			return
+		case <-tick.C:
+			l.poll(reloaded)
 		}
-		log.Info("rules in force")
-	})
+	}
+}
+
+func (l *ruleFile) poll(reloaded func(error)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.file != nil {
+		l.file.Poll(reloaded)
+	}
+}
+
+// reportRules writes to the log and the feed that the file was read again.
+func reportRules(err error, sinks eventSinks, log *slog.Logger) {
+	sinks.publishRulesReload(err)
+	if err != nil {
+		log.Error("rules not reloaded, the old ones stay in force", "error", err)
+		return
+	}
+	log.Info("rules in force")
 }

@@ -11,7 +11,7 @@ import (
 // and the time that handshakes take from running sessions. It belongs to the
 // loop.
 type admission struct {
-	cfg      *Config
+	limits   *Limits // the shard's
 	counters *counterSet
 	seed     uint64
 	// cookies, dedup and staleCookies protect the stateless INDUCTION reply.
@@ -24,10 +24,10 @@ type admission struct {
 	budget   budget
 }
 
-func newAdmission(cfg *Config, counters *counterSet, seed uint64) admission {
+func newAdmission(secret handshake.Secret, limits *Limits, counters *counterSet, seed uint64) admission {
 	return admission{
-		cfg: cfg, counters: counters, seed: seed,
-		cookies:      handshake.NewCookieGenerator(cfg.Secret),
+		limits: limits, counters: counters, seed: seed,
+		cookies:      handshake.NewCookieGenerator(secret),
 		dedup:        new(handshake.Dedup),
 		staleCookies: handshake.NewLimiter(reinductEvery, reinductRate),
 		sources:      make(map[addr.IP]sourceLoad),
@@ -60,10 +60,10 @@ func sourceOf(ip addr.IP) addr.IP {
 // or two there is room again, and the caller repeats it every 250 ms.
 func (a *admission) checkHandshake(ip addr.IP) (drop Counter, limited bool) {
 	switch {
-	case a.halfOpen >= a.cfg.MaxHalfOpen:
+	case a.halfOpen >= a.limits.MaxHalfOpen:
 		a.counters.inc(CountAtHandshakeCap)
 		return DropHandshakeCap, true
-	case a.sources[sourceOf(ip)].handshakes >= a.cfg.MaxHalfOpenPerSource:
+	case a.sources[sourceOf(ip)].handshakes >= a.limits.MaxHalfOpenPerSource:
 		a.counters.inc(CountAtSourceCap)
 		return DropSourceCap, true
 	}
@@ -80,9 +80,9 @@ func (a *admission) checkSession(ip addr.IP, sessions int, replaces bool) (limit
 		others--
 	}
 	switch {
-	case sessions >= a.cfg.MaxSessions:
+	case sessions >= a.limits.MaxSessions:
 		a.counters.inc(CountAtSessionCap)
-	case a.cfg.MaxSessionsPerSource > 0 && others >= a.cfg.MaxSessionsPerSource:
+	case a.limits.MaxSessionsPerSource > 0 && others >= a.limits.MaxSessionsPerSource:
 		a.counters.inc(CountAtSourceSessionCap)
 	default:
 		return false

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"srtrelay/backend"
@@ -123,6 +124,7 @@ type Group struct {
 	backgroundMu sync.Mutex
 	broken       chan error // the first loop that cannot go on says why
 	addrs        []netip.AddrPort
+	recorded     atomic.Bool // there is a session ledger
 	// What the kernel granted a front socket, in bytes.
 	grantedRecv, grantedSend int
 }

@@ -38,22 +38,30 @@ type task func(*Shard)
 
 // post queues t and wakes the loop. It never waits; false means that the inbox is full
 // or closed, and then t will not run.
-func (b *inbox) post(t task) bool { return b.put(t, b.limit) }
+func (b *inbox) post(t task) bool { return b.put(t, 0) }
 
 // lossReserve is how many tasks beyond the limit the inbox takes from other shards
 // that report a lost backend.
 const lossReserve = 4096
 
 // postReserved is post for a shard's report that a backend is lost.
-func (b *inbox) postReserved(t task) bool { return b.put(t, b.limit+lossReserve) }
+func (b *inbox) postReserved(t task) bool { return b.put(t, lossReserve) }
 
 // postAlways is post for the few commands of the shard's owner, which a full inbox
 // takes too.
-func (b *inbox) postAlways(t task) bool { return b.put(t, math.MaxInt) }
+func (b *inbox) postAlways(t task) bool { return b.put(t, math.MaxInt/2) }
 
-func (b *inbox) put(t task, limit int) bool {
+// setLimit sets how many tasks post takes.
+func (b *inbox) setLimit(limit int) {
 	b.mu.Lock()
-	if b.closed || len(b.tasks) >= limit {
+	defer b.mu.Unlock()
+	b.limit = limit
+}
+
+// put queues t unless limit+extra tasks are waiting.
+func (b *inbox) put(t task, extra int) bool {
+	b.mu.Lock()
+	if b.closed || len(b.tasks) >= b.limit+extra {
 		b.mu.Unlock()
 		return false
 	}

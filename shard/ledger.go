@@ -57,6 +57,7 @@ func (g *Group) UseLedger(h *ledger.Header, file []byte, reserve func(offset, n 
 		s.ledger = parts[k]
 		s.writeRecords()
 	}
+	g.recorded.Store(true)
 	return nil
 }
 

@@ -45,7 +45,7 @@ func (s *Shard) checkSession(i uint32, ss *session) {
 		cold.dropReplay()
 	}
 	s.answerPendingInduction(i, ss)
-	if s.now-s.stalls.extend(max(ss.callerSeen, ss.backendSeen)) >= s.cfg.IdleTimeout {
+	if s.now-s.stalls.extend(max(ss.callerSeen, ss.backendSeen)) >= s.limits.IdleTimeout {
 		s.endSession(i, ss, CauseIdle)
 		return
 	}
@@ -72,9 +72,9 @@ func (s *Shard) unansweredFor(ss *session) time.Duration {
 
 // probeAfterSilence is the silence after which a backend is probed: two thirds of
 // what ends a session.
-func (s *Shard) probeAfterSilence() time.Duration { return s.cfg.BackendSilence / 3 * 2 }
+func (s *Shard) probeAfterSilence() time.Duration { return s.limits.BackendSilence / 3 * 2 }
 
-// silenceLimit is the silence that ends a session (ADR 16): Config.BackendSilence if
+// silenceLimit is the silence that ends a session (ADR 16): Limits.BackendSilence if
 // the backend answers probes, less if it does not, and no more than
 // probeAfterSilence if the kernel reports that there is no route to it.
 func (s *Shard) silenceLimit(ss *session, p *peer) time.Duration {
@@ -82,21 +82,21 @@ func (s *Shard) silenceLimit(ss *session, p *peer) time.Duration {
 	case p.unreachableAt > ss.backendSeen:
 		return s.probeAfterSilence()
 	case p.unresponsive:
-		return min(s.probeAfterSilence()+probesLast, s.cfg.BackendSilence)
+		return min(s.probeAfterSilence()+probesLast, s.limits.BackendSilence)
 	}
-	return s.cfg.BackendSilence
+	return s.limits.BackendSilence
 }
 
 // callerSending reports whether the caller is still sending. If BackendSilence is
 // shorter than callerAliveFor, the last datagram counts for no longer than that.
 func (s *Shard) callerSending(ss *session) bool {
-	return s.now-s.stalls.extend(ss.callerSeen) < min(callerAliveFor, s.cfg.BackendSilence)
+	return s.now-s.stalls.extend(ss.callerSeen) < min(callerAliveFor, s.limits.BackendSilence)
 }
 
 // checkDue returns the earliest time at which checkSession could find something. A
 // session that carries media is checked once per probeAfterSilence.
 func (s *Shard) checkDue(i uint32, ss *session) time.Duration {
-	due := s.stalls.extend(max(ss.callerSeen, ss.backendSeen)) + s.cfg.IdleTimeout
+	due := s.stalls.extend(max(ss.callerSeen, ss.backendSeen)) + s.limits.IdleTimeout
 	silent := s.now + s.probeAfterSilence()
 	if ss.unansweredSince != 0 {
 		silent = s.silenceDue(s.stalls.extend(ss.unansweredSince), s.sessions.cold(i).peer)
@@ -126,7 +126,7 @@ func (s *Shard) silenceDue(since time.Duration, p *peer) time.Duration {
 	case p.suspect:
 		due = max(p.probesEnd(), ask+probesLast)
 	}
-	return min(due, since+s.cfg.BackendSilence)
+	return min(due, since+s.limits.BackendSilence)
 }
 
 // endSession makes an established session a tombstone: the one place where it ends.

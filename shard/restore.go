@@ -226,7 +226,7 @@ func (r *restorer) forget() {
 	clear(s.pendingInductions)
 	clear(s.peers.byAddr)
 	s.peers.slots, s.peers.suspects, s.peers.ending = nil, nil, nil
-	s.admission = newAdmission(s.cfg, &s.counters, s.sessions.seed)
+	s.admission = newAdmission(s.cfg.Secret, &s.limits, &s.counters, s.sessions.seed)
 	s.outcomes.unreported, s.unasked = nil, nil
 }
 

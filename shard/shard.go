@@ -31,8 +31,9 @@ import (
 // Shard is one worker. Every field belongs to its loop, except the inbox, the
 // counters, the rates and the poller's Wake.
 type Shard struct {
-	id  int
-	cfg *Config
+	id     int
+	cfg    *Config
+	limits Limits // those of cfg, until others replace them
 
 	fronts []endpoint // one per listen address
 	backs  []endpoint // upstream sockets, opened as needed, never closed
@@ -109,15 +110,15 @@ func newShard(id int, cfg *Config, origin time.Time) (*Shard, error) {
 		outcomes:          outcomes{resolver: cfg.Resolver},
 		scratch:           make([]byte, 0, scratchSize),
 	}
-	s.admission = newAdmission(cfg, &s.counters, seed)
+	s.limits = cfg.Limits()
+	s.admission = newAdmission(cfg.Secret, &s.limits, &s.counters, seed)
 	if s.batch, err = s.newBatch(0); err != nil {
 		_ = poller.Close()
 		return nil, err
 	}
 	s.onTimer = s.onTimeout
 	s.stalls.due = never
-	// Answers to this many handshakes may be pending at once.
-	s.inbox = inbox{limit: 2*cfg.MaxHalfOpen + 64, wake: poller.Wake, terminated: make(chan struct{})}
+	s.inbox = inbox{limit: inboxLimit(s.limits), wake: poller.Wake, terminated: make(chan struct{})}
 	return s, nil
 }
 

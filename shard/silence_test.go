@@ -115,7 +115,7 @@ func TestMuteBackend(t *testing.T) {
 	r, says := silent(t)
 	p := r.peers.byAddr[fromConn(r.backend)]
 	// Past the time at which it is unresponsive, not past the session's.
-	r.cfg.BackendSilence = 7 * time.Second
+	r.limits.BackendSilence = 7 * time.Second
 	if ended := r.runs(5400*time.Millisecond, func() {}); ended != 0 || !p.suspect {
 		t.Fatalf("ended after %v, suspect %v", ended, p.suspect)
 	}

@@ -32,6 +32,9 @@ type Backend struct {
 	Alive    bool   `json:"alive"`
 	Late     bool   `json:"late"`
 	Draining bool   `json:"draining"`
+	// Removed means that a static backend is not in the configuration any more. It is
+	// draining, and gone with its last session.
+	Removed bool `json:"removed,omitempty"`
 	// Ejected is true while outlier detection gives the backend no new streams, unless
 	// no other can take them. Returning is true while it gets a few streams to try it.
 	Ejected   bool `json:"ejected"`

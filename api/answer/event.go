@@ -18,6 +18,7 @@ const (
 	EventBackendChanged    = "backend-changed"
 	EventBackendRemoved    = "backend-removed"
 	EventRulesChanged      = "rules-changed"
+	EventConfigReloaded    = "config-reloaded"
 	// EventLost says that the reader was too slow and has missed Lost events.
 	EventLost = "lost"
 )
@@ -25,7 +26,7 @@ const (
 // EventKinds are all kinds of events.
 var EventKinds = []string{
 	EventSessionBegun, EventSessionEnded, EventCallerRejected, EventMoreRejected, EventBackendGone,
-	EventBackendRegistered, EventBackendChanged, EventBackendRemoved, EventRulesChanged, EventLost,
+	EventBackendRegistered, EventBackendChanged, EventBackendRemoved, EventRulesChanged, EventConfigReloaded, EventLost,
 }
 
 // Event is one server-sent event of GET /api/v1/events. Its SSE event name is
@@ -46,7 +47,8 @@ type Event struct {
 	// Code and Reason are a rejection's: SRT's number and its name.
 	Code   int    `json:"code,omitempty"`
 	Reason string `json:"reason,omitempty"`
-	// Cause says why a session ended, or what changed about a backend.
+	// Cause says why a session ended, or what changed about a backend, the rules or the
+	// settings.
 	Cause string `json:"cause,omitempty"`
 	// TookMillis is how long the handshake, or the session, lasted.
 	TookMillis float64 `json:"took_ms,omitempty"`

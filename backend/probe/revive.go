@@ -65,7 +65,7 @@ func (p *Prober) revive(b backend.Backend) bool {
 // candidates returns the backends that Revive probes.
 func (p *Prober) candidates(now time.Time) []backend.Backend {
 	all := slices.DeleteFunc(slices.Clone(p.registry.Snapshot().Backends), func(b backend.Backend) bool {
-		return !b.Down || b.Draining || b.Late(now) || !b.Addr.IsValid()
+		return !b.Down || b.Draining || b.Removed || b.Late(now) || !b.Addr.IsValid()
 	})
 	if len(all) <= maxRevive {
 		return all

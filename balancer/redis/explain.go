@@ -37,7 +37,7 @@ func (b *Balancer) explain(q backend.Query) (balancer.Choice, error) {
 	if !b.circuit.closed() {
 		return b.explainOffline(q)
 	}
-	return b.memory.Prefer(q, b.memory.Policy)
+	return b.memory.Prefer(q, b.memory.Settings().Policy)
 }
 
 // explainOffline is explain without Redis.

@@ -26,7 +26,7 @@ var errContested = errors.New("binding contested")
 func (b *Balancer) Pick(ctx context.Context, q backend.Query) (backend.Target, error) {
 	now := time.Now()
 	group, stream := balancer.AffinityKeys(q)
-	c, err := b.memory.Prefer(q, b.memory.Policy)
+	c, err := b.memory.Prefer(q, b.memory.Settings().Policy)
 	switch {
 	case err == nil && c.Bound && b.proxyKeys.known(q) && b.confirmedKeys.has(stream, now) && (q.Group == 0 || b.confirmedKeys.has(group, now)):
 		return b.memory.Admit(q, c.Backend), nil
@@ -147,7 +147,7 @@ func (b *Balancer) resolve(ctx context.Context, key balancer.AffinityKey, q back
 		switch {
 		case err != nil || found:
 			return at, at.ID, err
-		case q.Publish || b.memory.PlayersCreate:
+		case q.Publish || b.memory.Settings().PlayersCreate:
 			return at, "", backend.ErrNone
 		}
 		return at, "", backend.ErrNoStream

@@ -90,6 +90,11 @@ func Forget(id string) Call[None] {
 	return Call[None]{http.MethodDelete, "/api/v1/backends/" + url.PathEscape(id), nil}
 }
 
+// Reload has the configuration file read again.
+func Reload() Call[answer.Reload] {
+	return Call[answer.Reload]{http.MethodPost, "/api/v1/reload", nil}
+}
+
 // query collects the parameters that are set.
 type query url.Values
 

@@ -131,6 +131,36 @@ func (c *connectionCollector) Collect(out chan<- prometheus.Metric) {
 	out <- prometheus.MustNewConstMetric(c.capped, prometheus.CounterValue, float64(refused), "refused")
 }
 
+// reloadCollector exports the reloads of the configuration.
+type reloadCollector struct {
+	stats       func() (succeeded, failed uint64, last time.Time)
+	count, last *prometheus.Desc
+}
+
+func newReloadCollector(stats func() (succeeded, failed uint64, last time.Time)) *reloadCollector {
+	return &reloadCollector{
+		stats: stats,
+		count: prometheus.NewDesc("srtrelay_config_reloads_total",
+			"Reloads of the configuration file and the rules, by SIGHUP or the API: a failure has changed nothing.", []string{"result"}, nil),
+		last: prometheus.NewDesc("srtrelay_config_last_reload_success_timestamp_seconds",
+			"When the configuration was last reloaded, or read at the start.", nil, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *reloadCollector) Describe(out chan<- *prometheus.Desc) {
+	out <- c.count
+	out <- c.last
+}
+
+// Collect implements prometheus.Collector.
+func (c *reloadCollector) Collect(out chan<- prometheus.Metric) {
+	succeeded, failed, last := c.stats()
+	out <- prometheus.MustNewConstMetric(c.count, prometheus.CounterValue, float64(succeeded), "success")
+	out <- prometheus.MustNewConstMetric(c.count, prometheus.CounterValue, float64(failed), "failure")
+	out <- prometheus.MustNewConstMetric(c.last, prometheus.GaugeValue, float64(last.UnixMilli())/1000)
+}
+
 // newCertificateGauge exports when the API's certificate ends.
 func newCertificateGauge(ends func() time.Time) prometheus.GaugeFunc {
 	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -51,8 +51,11 @@ type Sources struct {
 	Connections func() (open int, replaced, refused uint64)
 	// Certificate returns when the API's certificate ends; nil without TLS.
 	Certificate func() time.Time
-	Events      *Events
-	Quality     *Quality
+	// Reloads counts the reloads of the configuration by their result. last is when one
+	// succeeded, at first the start.
+	Reloads func() (succeeded, failed uint64, last time.Time)
+	Events  *Events
+	Quality *Quality
 	// Log counts lost log lines and failed writes.
 	Log func() asynclog.Stats
 	// EventLog counts what is missing in the event log.
@@ -101,6 +104,9 @@ func (from Sources) collectors(log *slog.Logger) []prometheus.Collector {
 	}
 	if from.Certificate != nil {
 		all = append(all, newCertificateGauge(from.Certificate))
+	}
+	if from.Reloads != nil {
+		all = append(all, newReloadCollector(from.Reloads))
 	}
 	if from.Events != nil {
 		all = append(all, from.Events.collectors()...)

@@ -83,6 +83,7 @@ func full() Sources {
 		Histories:   func() (int, int) { return 7, 8 },
 		Connections: func() (int, uint64, uint64) { return 3, 5, 4 },
 		Certificate: func() time.Time { return time.Unix(1_800_000_000, 0) },
+		Reloads:     func() (uint64, uint64, time.Time) { return 6, 1, time.Unix(1_700_000_000, 5e8) },
 		Streams:     &fixedStreams{list: someStreams(3)}, StreamsShown: 2,
 	}
 }

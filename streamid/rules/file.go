@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,12 +17,12 @@ const PollInterval = time.Second
 // image or a log.
 const maxFile = 1 << 20
 
-// File reads a file again when it changes, and publishes its rules. After Open it
-// belongs to the goroutine that runs Watch, except for Live.
+// File reads a file again when it changes, and publishes its rules. One goroutine at a
+// time may use it, except for Live.
 type File struct {
 	name  string
 	check Check
-	live  Live
+	live  *Live
 
 	read      fs.FileInfo // the file as it was when last read
 	candidate fs.FileInfo // a change that one check has found
@@ -34,7 +33,7 @@ type File struct {
 // Open reads the file. The error is one line that names the file, the line and
 // the key.
 func Open(name string, check Check) (*File, error) {
-	f := &File{name: name, check: check}
+	f := &File{name: name, check: check, live: new(Live)}
 	if err := f.reload(); err != nil {
 		return nil, err
 	}
@@ -42,32 +41,23 @@ func Open(name string, check Check) (*File, error) {
 }
 
 // Live is where the rules in force are published. Any goroutine may call it.
-func (f *File) Live() *Live { return &f.live }
+func (f *File) Live() *Live { return f.live }
 
-// Watch reads the file again when a tick finds it changed and whenever asked
-// receives, until ctx ends. A file that cannot be used leaves the rules as they
-// are. Watch calls report with the outcome of every read that was asked for, and of
-// the others unless the same failure repeats; nil means new rules in force.
-func (f *File) Watch(ctx context.Context, ticks <-chan time.Time, asked <-chan os.Signal, report func(error)) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-asked:
-			report(f.reload())
-		case <-ticks:
-			f.tick(report)
-		}
-	}
+// PublishIn puts the rules in force in live, and there from then on.
+func (f *File) PublishIn(live *Live) {
+	live.Publish(f.live.Set())
+	f.live = live
 }
 
-// tick reads the file if it has changed.
-func (f *File) tick(report func(error)) {
+// Poll reads the file again if it has changed; it is called every PollInterval. A file
+// that cannot be used leaves the rules as they are. Poll calls report with the outcome,
+// unless the same failure repeats; nil means new rules in force.
+func (f *File) Poll(report func(error)) {
 	if !f.changed() {
 		return
 	}
-	told := f.lastError
-	if err := f.reload(); err == nil || err.Error() != told {
+	reported := f.lastError
+	if err := f.reload(); err == nil || err.Error() != reported {
 		report(err)
 	}
 }

@@ -1,13 +1,11 @@
 package rules
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // watched is a file of rules whose looks the test makes itself, as Watch would.
@@ -43,7 +41,7 @@ func (w *watched) write(text string) {
 // look does what a tick does, n times.
 func (w *watched) look(n int) {
 	for range n {
-		w.file.tick(func(err error) { w.outcomes = append(w.outcomes, err) })
+		w.file.Poll(func(err error) { w.outcomes = append(w.outcomes, err) })
 	}
 }
 
@@ -168,42 +166,31 @@ func TestReplacedFile(t *testing.T) {
 	w.outcome("", "six")
 }
 
-func TestWatch(t *testing.T) {
+// Whatever has come to the name instead leaves the rules in force.
+func TestNameOfSomethingElse(t *testing.T) {
 	w := watch(t, "default: one")
-	ctx, end := context.WithCancel(t.Context())
-	ticks, asked, outcomes := make(chan time.Time), make(chan os.Signal), make(chan error)
-	ended := make(chan struct{})
-	go func() {
-		w.file.Watch(ctx, ticks, asked, func(err error) { outcomes <- err })
-		close(ended)
-	}()
-	next := func(want, rule string) {
-		t.Helper()
-		w.outcomes = append(w.outcomes, <-outcomes)
-		w.outcome(want, rule)
-	}
-	ask := func(want, rule string) {
-		t.Helper()
-		asked <- syscall.SIGHUP
-		next(want, rule)
-	}
-	ask("", "one")
-	w.write("default: [")
-	ask(":1: ", "one")
 	w.must(os.Remove(w.name))
-	ask(": no such file or directory", "one")
 	w.must(os.Mkdir(w.name, 0o700))
-	ask(": not a regular file", "one")
+	w.look(2)
+	w.outcome(": not a regular file", "one")
 	w.must(os.Remove(w.name))
 	w.write("default: four")
-	ask("", "four")
+	w.look(2)
+	w.outcome("", "four")
+}
 
-	w.write("default: and five")
-	ticks <- time.Time{}
-	ticks <- time.Time{}
-	next("", "and five")
-	end()
-	<-ended
+// A file that takes the place of another publishes where that one did.
+func TestPublishIn(t *testing.T) {
+	w, other := watch(t, "default: one"), watch(t, "default: two")
+	live := w.file.Live()
+	other.file.PublishIn(live)
+	if got := live.Set().Apply(Request{}).StreamID; got != "two" {
+		t.Fatalf("in force: %q", got)
+	}
+	other.write("default: three")
+	other.look(2)
+	other.outcome("", "three")
+	w.inForce("three")
 }
 
 func TestOpenRefuses(t *testing.T) {

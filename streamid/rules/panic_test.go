@@ -35,12 +35,20 @@ func TestPanicOfAReload(t *testing.T) {
 	s := supervise.New(slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(t.Context())
 	tasks := s.Tasks()
-	asked, outcomes := make(chan os.Signal), make(chan error)
+	looks, outcomes := make(chan struct{}), make(chan error)
 	tasks.Loop(ctx, "rules", func(ctx context.Context) {
-		file.Watch(ctx, nil, asked, func(err error) { outcomes <- err })
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-looks:
+				file.Poll(func(err error) { outcomes <- err })
+			}
+		}
 	})
 	write("live/bad")
-	asked <- os.Interrupt
+	looks <- struct{}{}
+	looks <- struct{}{}
 	for s.Counts()[0].Panics == 0 {
 		time.Sleep(time.Millisecond)
 	}
@@ -48,7 +56,8 @@ func TestPanicOfAReload(t *testing.T) {
 		t.Error("the rules in force have changed")
 	}
 	write("live/better")
-	asked <- os.Interrupt // taken by the loop that has started again
+	looks <- struct{}{} // taken by the loop that has started again
+	looks <- struct{}{}
 	if err := errors.Join(<-outcomes); err != nil || file.Live().Set() == before {
 		t.Errorf("not read: %v", err)
 	}

@@ -1,0 +1,118 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// changeable is an API whose settings a test changes.
+type changeable struct {
+	*testing.T
+	handler *handler
+	at      *httptest.Server
+}
+
+func newChangeable(t *testing.T, s Settings) *changeable {
+	d := everything(t, nil)
+	d.deps.Settings = s
+	c := &changeable{T: t, handler: newHandler("v1", d.deps, discard)}
+	c.at = httptest.NewServer(c.handler.mux())
+	t.Cleanup(c.at.Close)
+	t.Cleanup(c.handler.close)
+	return c
+}
+
+// call returns the answer's status. The caller closes the body.
+func (c *changeable) call(client *http.Client, method, path, token string) *http.Response {
+	c.Helper()
+	r, err := http.NewRequestWithContext(context.Background(), method, c.at.URL+path, nil)
+	if err != nil {
+		c.Fatal(err)
+	}
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	a, err := client.Do(r)
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.Cleanup(func() { _ = a.Body.Close() })
+	return a
+}
+
+func (c *changeable) want(status int, client *http.Client, method, path, token string) {
+	c.Helper()
+	if a := c.call(client, method, path, token); a.StatusCode != status {
+		c.Errorf("%s %s with token %q: %d, want %d", method, path, token, a.StatusCode, status)
+	}
+}
+
+// With other tokens the old ones are refused, and what was opened with them ends: logins
+// and feeds.
+func TestTokensChange(t *testing.T) {
+	const drain = "/api/v1/backends/static/drain"
+	first := Settings{Token: "full-1", ReadToken: "read-1", TTL: time.Minute}
+	c := newChangeable(t, first)
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	anyone, page := c.at.Client(), &http.Client{Jar: jar, Transport: c.at.Client().Transport}
+	c.want(200, page, http.MethodPost, loginPath, "read-1")
+	c.want(200, page, http.MethodGet, "/api/v1/backends", "")
+	c.want(200, anyone, http.MethodPost, drain, "full-1")
+	feed := c.call(anyone, http.MethodGet, "/api/v1/events", "read-1")
+	if n, err := feed.Body.Read(make([]byte, len(feedHello))); n == 0 {
+		t.Fatal(err)
+	}
+
+	first.Name = "edge"
+	c.handler.set(first) // the same tokens: everything goes on
+	c.want(200, page, http.MethodGet, "/api/v1/backends", "")
+	if context.Cause(c.handler.settings.Load().revoked) != nil {
+		t.Error("feeds have ended though the tokens are the same")
+	}
+
+	c.handler.set(Settings{Token: "full-2", ReadToken: "read-2", TTL: time.Minute})
+	for {
+		if _, err := feed.Body.Read(make([]byte, 1024)); err != nil {
+			break // it has ended
+		}
+	}
+	c.want(401, page, http.MethodGet, "/api/v1/backends", "")
+	c.want(401, anyone, http.MethodGet, "/api/v1/backends", "read-1")
+	c.want(401, anyone, http.MethodPost, drain, "full-1")
+	c.want(403, anyone, http.MethodPost, drain, "read-2")
+	c.want(200, anyone, http.MethodGet, "/api/v1/backends", "read-2")
+	c.want(200, anyone, http.MethodPost, drain, "full-2")
+
+	c.handler.set(Settings{TTL: time.Minute})
+	c.want(200, anyone, http.MethodPost, drain, "")
+}
+
+// Other names of the host, and another name of the relay, count at once.
+func TestNamesChange(t *testing.T) {
+	c := newChangeable(t, Settings{Name: "old", Hosts: []string{"old.example"}, TTL: time.Minute})
+	status := func(host string) int {
+		r := httptest.NewRequest(http.MethodGet, "/api/v1/versions", nil)
+		r.Host = host
+		w := httptest.NewRecorder()
+		c.at.Config.Handler.ServeHTTP(w, r)
+		if w.Code == 200 && !strings.Contains(w.Body.String(), `"name":"`+strings.TrimSuffix(host, ".example")+`"`) {
+			t.Errorf("%s: %s", host, w.Body)
+		}
+		return w.Code
+	}
+	if before := status("old.example"); before != 200 {
+		t.Error(before)
+	}
+	c.handler.set(Settings{Name: "new", Hosts: []string{"new.example"}, TTL: time.Minute})
+	if before, after := status("old.example"), status("new.example"); before != 403 || after != 200 {
+		t.Errorf("%d, %d", before, after)
+	}
+}

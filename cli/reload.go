@@ -1,0 +1,32 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"srtrelay/api/answer"
+	"srtrelay/cli/client"
+)
+
+func (s *Shell) reloadCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "reload", Short: "have a running relay read its configuration file and rules again",
+		Long: "Have a running relay read its configuration file and its stream ID rules again, as SIGHUP does, and\n" +
+			"print what has changed. Sessions go on. If a file is wrong, nothing changes. Flags and variables stay\n" +
+			"as they were at the start. Settings that need a new process keep their values: see srtrelay help.",
+		Args: argCount(0, 0, "no arguments"), ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	a := s.newAPICommand(c)
+	c.Flags().BoolVar(&a.json, "json", false, "print the API's data as it is")
+	c.RunE = a.run(func(ctx context.Context, c *client.Client, _ []string) error {
+		return printAnswer(ctx, a, c, client.Reload(), func(r answer.Reload) string {
+			for _, line := range r.Warnings {
+				fmt.Fprintf(s.Stderr, "warning: %s\n", answer.Printable(line))
+			}
+			return a.formatter().Reload(r)
+		})
+	})
+	return c
+}
