@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +37,7 @@ type fakeBalancer struct {
 	busy        bool // refuses everything
 	hold        bool // keeps answers back
 	held        []func()
+	heldFor     []backend.Query
 	released    []backend.Lease
 	outcomes    []backend.Outcome
 	unreachable []backend.ID
@@ -48,16 +50,26 @@ func (b *fakeBalancer) Resolve(q backend.Query, done func(backend.Target, error)
 	if b.busy {
 		return false
 	}
-	b.asked = append(b.asked, q)
+	// A shard that takes over asks again for what the other one has not heard of.
+	again := -1
+	if takeOvers && b.hold {
+		again = slices.Index(b.heldFor, q)
+	}
+	if again < 0 {
+		b.asked = append(b.asked, q)
+	}
 	target, err := b.target, b.err
 	answer := func() {
 		if !done(target, err) && target.Lease != 0 {
 			b.released = append(b.released, target.Lease)
 		}
 	}
-	if b.hold {
-		b.held = append(b.held, answer)
-	} else {
+	switch {
+	case again >= 0:
+		b.held[again] = answer
+	case b.hold:
+		b.held, b.heldFor = append(b.held, answer), append(b.heldFor, q)
+	default:
 		answer()
 	}
 	return true
@@ -141,6 +153,11 @@ func (r *rig) settle() {
 		} else {
 			idle++
 		}
+	}
+	if takeOvers && !r.exiting {
+		r.takeOver()
+		r.turn()
+		r.stalls.due = never
 	}
 }
 

@@ -67,9 +67,13 @@ func (w *snapshotWriter) times(b []byte, i uint32, ss *session, cold *coldState)
 	return message.AppendTime(b, sessionLastShutdown, w.clock, ss.lastShutdown)
 }
 
-// due returns when the timer of a session fires, 0 if it is not set.
+// due returns a time for which Set arms the timer of a session as it is, also by a clock
+// whose ticks are half a tick apart from these; 0 if it is not set.
 func (w *timerWheel) due(index uint32) time.Duration {
-	return time.Duration(w.timers[index].due) * wheelTick
+	if tick := w.timers[index].due; tick > 0 {
+		return time.Duration(tick)*wheelTick - wheelTick/2
+	}
+	return 0
 }
 
 // parts appends what a session consists of beside its own fields.
