@@ -134,6 +134,16 @@ func (r recent) add(id backend.ID, now time.Duration) { r[id] = decaying{r[id].n
 // of returns the count of a backend.
 func (r recent) of(id backend.ID, now time.Duration) int { return int(math.Round(r[id].now(now))) }
 
+// isAhead reports whether a count is of a time to come: it would grow instead of decaying.
+func (r recent) isAhead(now time.Duration) bool {
+	for _, d := range r {
+		if d.at > now {
+			return true
+		}
+	}
+	return false
+}
+
 // sweep removes the backends whose count has decayed.
 func (r recent) sweep(now time.Duration) {
 	maps.DeleteFunc(r, func(_ backend.ID, d decaying) bool { return d.now(now) < 0.5 })

@@ -72,11 +72,17 @@ func (d *decoder) field(boot time.Time) {
 	case memoryBackend:
 		d.backends = append(d.backends, backend.ID(d.String()))
 	case memoryBindings:
+		if d.bindings != nil {
+			d.Refuse("the bindings begin twice")
+		}
 		d.bindings = make([]*binding, 0, d.count())
 		m.bindings.byKey = make(map[AffinityKey]*binding, cap(d.bindings))
 	case memoryBinding:
 		d.binding()
 	case memorySlots:
+		if m.leases.slots != nil {
+			d.Refuse("the leases begin twice")
+		}
 		m.leases.slots = make([]leased, d.count())
 	case memoryLease:
 		d.lease()
@@ -302,11 +308,12 @@ func (d *decoder) recentPlacements() {
 
 // finish derives what is not in the snapshot.
 func (d *decoder) finish() {
-	if d.used != len(d.state.leases.slots) || len(d.keys) != 2 || d.state.origin.IsZero() {
+	m := d.state
+	now := m.clock()
+	if d.used != len(m.leases.slots) || len(d.keys) != 2 || m.origin.IsZero() || now < 0 || m.recent.isAhead(now) {
 		d.Fail(message.ErrDamaged)
 		return
 	}
-	m := d.state
 	m.evidence.key = hashKey{d.keys[0], d.keys[1]}
 	for i := range m.leases.slots {
 		l := &m.leases.slots[i]

@@ -3,6 +3,8 @@ package message
 import (
 	"fmt"
 	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // fieldVersion is the first field of a message that stands alone.
@@ -36,3 +38,8 @@ func AppendInstant(b []byte, n Number, t, boot time.Time) []byte {
 // Instant returns a time that AppendInstant has appended. boot is when CLOCK_MONOTONIC
 // was 0, by the clock of this process.
 func (r *Reader) Instant(boot time.Time) time.Time { return boot.Add(r.Time(Clock{})) }
+
+// AppendEntry appends one of a list of strings, which may be empty.
+func AppendEntry(b []byte, n Number, s string) []byte {
+	return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), s)
+}
