@@ -275,3 +275,48 @@ func FuzzRestore(f *testing.F) {
 		}
 	})
 }
+
+// A new configuration applies to what was taken over: what it has no more keeps its streams
+// and gets no new ones, and what is new waits for its first probe.
+func TestRestoreWithAnotherConfiguration(t *testing.T) {
+	old := every(t)
+	old.MarkAlive("10.0.1.1:10080", 0, noon)
+	hosts := []string{"10.0.0.1:10080", "10.0.0.9:10080", "10.0.2.1:10080"} // the last one's address is that of alive-s-1
+	next := configured(t, hosts...)
+	if _, err := next.Restore(old.AppendSnapshot(nil, boot), boot, noon); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.SetStatic(hosts, map[string]int{"10.0.0.1:10080": 9}, noon); err != nil {
+		t.Fatal(err)
+	}
+	if b := find(t, next, "10.0.0.1:10080"); b.Removed || b.Down || b.Weight != 9 || !b.Draining {
+		t.Errorf("%+v", b)
+	}
+	for _, id := range []ID{"10.0.0.2:10080", "10.0.1.1:10080"} {
+		if b := find(t, next, id); !b.Removed || b.Available(noon) {
+			t.Errorf("%+v", b)
+		}
+	}
+	if b := find(t, next, "10.0.0.9:10080"); b.Removed || !b.Down {
+		t.Errorf("%+v", b)
+	}
+	if b := find(t, next, "alive-s-1"); b.Removed || !b.Available(noon) {
+		t.Errorf("%+v", b)
+	}
+	next.ExpireRemoved(func(id ID) bool { return id == "10.0.1.1:10080" })
+	find(t, next, "10.0.1.1:10080") // has sessions
+	if _, known := next.Snapshot().Find("10.0.0.2:10080"); known {
+		t.Error("a removed backend without sessions stays")
+	}
+	// A removed one that comes back in the next configuration goes on.
+	last := configured(t, "one.test:10080")
+	if _, err := last.Restore(next.AppendSnapshot(nil, boot), boot, noon); err != nil {
+		t.Fatal(err)
+	}
+	if err := last.SetStatic([]string{"one.test:10080"}, nil, noon); err != nil {
+		t.Fatal(err)
+	}
+	if b := find(t, last, "10.0.1.1:10080"); b.Removed || b.Down || b.Host != "one.test:10080" {
+		t.Errorf("%+v", b)
+	}
+}
