@@ -102,7 +102,7 @@ func (p *Path) Unfreeze() {
 	if !p.freeze.set(false) {
 		return
 	}
-	if atomic.LoadUint32(&p.memory.control.Owner) != p.owner || !p.hooks.intact() {
+	if atomic.LoadUint32(&p.memory.control.Owner) != p.owner || p.hooks.evicted() {
 		p.reclaim()
 		p.freeze.change()
 	}

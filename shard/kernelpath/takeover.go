@@ -15,14 +15,14 @@ import (
 
 // Another process takes the path over while datagrams go on in it:
 //
-//	running process      new process
+//	running process            new process
+//	Freeze, Files, Unfreeze    Open with Config.Adopt
 //	Freeze
-//	Files           -->  Open with Config.Adopt
-//	                     Start, when it is to go on
-//	Release              or else: Unfreeze in the running process
+//	                           Start, when it is to go on
+//	Release, or else Unfreeze
 //
 // Both have the same maps. Up to Start the new process does not write them, and attaches and
-// detaches nothing.
+// detaches nothing. It may take its time before the second Freeze.
 
 // ErrMismatch says that the path of a running process does not fit this program.
 var ErrMismatch = errors.New("the kernel path of the running process does not fit")
@@ -42,7 +42,7 @@ const (
 )
 
 // Files returns the descriptors that another process needs to take the path over. They stay
-// the path's, and are valid until Follow goes on.
+// the path's, and are valid while it is frozen.
 func (p *Path) Files() (files []File) {
 	for name, m := range p.objects.byName() {
 		files = append(files, File{fileMap + " " + name, m.FD()})

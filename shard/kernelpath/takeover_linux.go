@@ -76,7 +76,8 @@ func deviceOf(l link.Link) (index int, attached bool) {
 }
 
 // replace puts this process' program into all links, each at one stroke. A link where that
-// fails is given up, so that the next refresh attaches the program anew.
+// fails is given up, so that the next refresh attaches the program anew; so is one whose
+// device is gone.
 func (h *hooks) replace() (problems []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -85,25 +86,27 @@ func (h *hooks) replace() (problems []string) {
 		if one.link == nil {
 			continue
 		}
-		if err := one.link.Update(h.program); err != nil {
+		attached := isAttached(one.link)
+		if attached {
+			err := one.link.Update(h.program)
+			if err == nil {
+				continue
+			}
 			problems = append(problems, fmt.Sprintf("program at %s not replaced: %v", one.name, err))
-			one.detach()
-			delete(h.attached, index)
 		}
+		one.detach()
+		delete(h.attached, index)
 	}
 	return problems
 }
 
-// intact reports whether all links still have their devices.
-func (h *hooks) intact() bool {
+// evicted reports whether another process has detached the program: nothing else takes it
+// from lo.
+func (h *hooks) evicted() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, one := range h.attached {
-		if one.link != nil && !isAttached(one.link) {
-			return false
-		}
-	}
-	return true
+	lo := h.attached[loopback].link
+	return lo != nil && !isAttached(lo)
 }
 
 // detach detaches the program from all devices, also if another process has the links too.

@@ -30,7 +30,7 @@ func (h *hooks) close()                                     {}
 func (h *hooks) detach()                                    {}
 func (h *hooks) files() []File                              { return nil }
 func (h *hooks) replace() []string                          { return nil }
-func (h *hooks) intact() bool                               { return true }
+func (h *hooks) evicted() bool                              { return false }
 func (n *notices) open() error                              { return ErrUnavailable }
 func (n *notices) close()                                   {}
 func (s *ipsec) open() error                                { return ErrUnavailable }
