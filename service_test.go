@@ -69,6 +69,9 @@ func TestUnitAgrees(t *testing.T) {
 	if stop := seconds("TimeoutStopSec"); stop <= c.DrainDelay+c.Grace {
 		t.Errorf("TimeoutStopSec=%v, a stop takes %v", stop, c.DrainDelay+c.Grace)
 	}
+	if watchdog := seconds("WatchdogSec"); watchdog < 10*time.Second {
+		t.Errorf("WatchdogSec=%v, of which a process that takes over does not get to know", watchdog)
+	}
 	// Go ends with 2 after a panic and after SIGABRT, unless a traceback ends in a crash.
 	if setting(t, unit, "RestartPreventExitStatus") != "2" || setting(t, unit, "Environment") != "GOTRACEBACK=crash" {
 		t.Error("a relay that the watchdog ends is not started again")

@@ -26,6 +26,10 @@ const (
 	sendTimeout = 250 * time.Millisecond
 	// sendRetry is the pause after a send that failed.
 	sendRetry = time.Second
+	// assumedWatchdog stands for WATCHDOG_USEC where that is missing. systemd does not give
+	// it to ExecReload=, which starts the process that takes over. Where there is no
+	// watchdog, signs of life do no harm.
+	assumedWatchdog = 10 * time.Second
 	// maxQueued is more messages than a start, a take-over and a stop make together.
 	maxQueued = 16
 )
@@ -33,7 +37,7 @@ const (
 // Manager is the service manager. A nil Manager is none: its methods do nothing.
 type Manager struct {
 	socket   net.UnixAddr
-	watchdog time.Duration // 0 for none
+	watchdog time.Duration // the period; 0 for no signs of life
 	log      *slog.Logger
 
 	mu      sync.Mutex
@@ -65,14 +69,15 @@ func Open(lookupEnv func(string) (string, bool), log *slog.Logger) *Manager {
 		return nil
 	}
 	m := &Manager{
-		socket: net.UnixAddr{Name: name, Net: "unixgram"},
-		log:    log,
-		posted: make(chan struct{}, 1),
+		socket:   net.UnixAddr{Name: name, Net: "unixgram"},
+		watchdog: assumedWatchdog,
+		log:      log,
+		posted:   make(chan struct{}, 1),
 	}
 	if text, _ := lookupEnv("WATCHDOG_USEC"); text != "" {
 		microseconds, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || microseconds < 0 || microseconds > math.MaxInt64/int64(time.Microsecond) {
-			log.Warn("the service manager's watchdog is not served", "WATCHDOG_USEC", text, "reason", "not a number of microseconds")
+			log.Warn("the service manager's watchdog may not be content", "WATCHDOG_USEC", text, "reason", "not a number of microseconds")
 			return m
 		}
 		m.watchdog = time.Duration(microseconds) * time.Microsecond

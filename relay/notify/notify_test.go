@@ -117,15 +117,15 @@ func TestOpen(t *testing.T) {
 		warns            string
 	}{
 		{"", "30000000", false, 0, ""},
-		{"/run/systemd/notify", "", true, 0, ""},
+		{"/run/systemd/notify", "", true, assumedWatchdog, ""},
 		{"/run/systemd/notify", "30000000", true, 30 * time.Second, ""},
 		{"@abstract", "1", true, time.Microsecond, ""},
 		{"/s", "0", true, 0, ""},
 		{"vsock:2:1234", "", false, 0, "vsock:2:1234"},
 		{"relative", "", false, 0, "relative"},
-		{"/s", "30s", true, 0, "30s"},
-		{"/s", "-1", true, 0, "WATCHDOG_USEC=-1"},
-		{"/s", "9223372036854775807", true, 0, "9223372036854775807"},
+		{"/s", "30s", true, assumedWatchdog, "30s"},
+		{"/s", "-1", true, assumedWatchdog, "WATCHDOG_USEC=-1"},
+		{"/s", "9223372036854775807", true, assumedWatchdog, "9223372036854775807"},
 	} {
 		log := newRecord()
 		env := map[string]string{"NOTIFY_SOCKET": c.socket, "WATCHDOG_USEC": c.watchdog, "WATCHDOG_PID": "1"}
