@@ -65,9 +65,10 @@ type Path struct {
 	clock uint64
 	// places is how many sessions each shard may have in the path.
 	places int
-	// owner is control.owner while this process uses the path.
-	owner  uint32
-	freeze freezer
+	// started says that this process uses the path, owner is control.owner then.
+	started bool
+	owner   uint32
+	freeze  freezer
 	// reclaims counts how many times the path was taken back.
 	reclaims atomic.Uint32
 
@@ -210,9 +211,12 @@ func (p *Path) Shard(k int) *Shard { return p.shards[k] }
 // Places returns how many sessions a shard may have in the path, at places from 0 on.
 func (s *Shard) Places() int { return s.path.places }
 
-// Close detaches the program. The shards must have ended, and Follow.
+// Close detaches the program, unless it is another process' that has not been taken over
+// yet. The shards must have ended, and Follow.
 func (p *Path) Close() {
-	p.hooks.detach()
+	if p.started {
+		p.hooks.detach()
+	}
 	p.Release()
 }
 

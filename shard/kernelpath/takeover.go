@@ -163,7 +163,7 @@ func (p *Path) sign() error {
 	if c.Layout != uint32(pathLayoutLAYOUT) {
 		return fmt.Errorf("%w: its maps are of version %d, this program's of version %d", ErrMismatch, c.Layout, pathLayoutLAYOUT)
 	}
-	p.owner = atomic.LoadUint32(&c.Owner)
+	p.started, p.owner = !p.Adopted(), atomic.LoadUint32(&c.Owner)
 	return nil
 }
 
@@ -185,7 +185,7 @@ func (p *Path) Start() {
 
 // own makes this process the one that uses the path.
 func (p *Path) own() {
-	p.owner = atomic.AddUint32(&p.memory.control.Owner, 1)
+	p.started, p.owner = true, atomic.AddUint32(&p.memory.control.Owner, 1)
 	for _, problem := range p.hooks.replace() {
 		p.cfg.Log.Warn("kernel path: " + problem)
 	}

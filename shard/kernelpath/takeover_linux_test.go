@@ -101,7 +101,7 @@ func TestTakeOverThatEndsBeforeStart(t *testing.T) {
 	n := newNamespace(t)
 	n.addDevice(t, pair("eth"), "192.0.2.1/24")
 	old := n.open(t)
-	n.takeOver(t, old).Release()
+	n.takeOver(t, old).Close()
 	old.Unfreeze()
 	old.Unfreeze() // harmless
 	wantAttached(t, n, old)
