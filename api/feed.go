@@ -27,6 +27,12 @@ type Feed struct {
 	first, next uint64
 	began       time.Time
 	readers     map[*feedReader]struct{}
+
+	// holding keeps new events in held until Release or Restore.
+	holding bool
+	held    []answer.Event
+	// handed is the ID of the first event of this process, if others were restored.
+	handed uint64
 }
 
 // feedReader is one reader's position. It belongs to the reader.
@@ -48,6 +54,18 @@ func NewFeed(now time.Time) *Feed {
 func (f *Feed) Publish(e answer.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.holding {
+		if len(f.held) == feedSize {
+			f.held = f.held[1:]
+		}
+		f.held = append(f.held, e)
+		return
+	}
+	f.publish(e)
+}
+
+// publish is Publish with mu held.
+func (f *Feed) publish(e answer.Event) {
 	e.ID = f.next
 	f.next++
 	if len(f.kept) < feedSize {
@@ -140,11 +158,11 @@ type Follower struct {
 	batch  [feedBatch]answer.Event
 }
 
-// NewFollower returns a follower of all events that the feed has and gets.
+// NewFollower returns a follower of all events of this process that the feed has and gets.
 func NewFollower(f *Feed) *Follower {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	r := &feedReader{feed: f, next: f.oldest(), wake: make(chan struct{}, 1)}
+	r := &feedReader{feed: f, next: max(f.oldest(), f.handed), wake: make(chan struct{}, 1)}
 	f.readers[r] = struct{}{}
 	return &Follower{reader: r}
 }

@@ -1,0 +1,182 @@
+package api
+
+import (
+	"context"
+	"encoding/hex"
+	"flag"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"srtrelay/api/answer"
+	"srtrelay/internal/message"
+)
+
+var updateFeed = flag.Bool("update-feed", false, "write the golden snapshot of a feed anew")
+
+// kept returns all events that a feed keeps.
+func (f *Feed) keptEvents() (all []answer.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id := f.oldest(); id < f.next; id++ {
+		all = append(all, *f.at(id))
+	}
+	return all
+}
+
+// oneOfEach publishes an event with every field.
+func oneOfEach(f *Feed) {
+	shard := 0
+	f.Publish(answer.Event{
+		Time: time.Unix(2, 3456).UTC(), Kind: answer.EventSessionEnded, Shard: &shard, Session: "0.1.2", Stream: "live/\x01", Role: answer.RolePlayer,
+		Caller: "10.0.0.1:9", Backend: "b", Address: "10.0.0.2:10080", Code: 1402, Reason: "r", Cause: "c", TookMillis: 1.001, Lost: 7,
+	})
+	f.Publish(answer.Event{Time: time.Unix(3, 0).UTC(), Kind: answer.EventMoreRejected})
+}
+
+// A feed that takes over goes on with the next ID, and its readers miss nothing.
+func TestFeedTakesOver(t *testing.T) {
+	for _, n := range []int{0, 1, 5, feedSize - 2, feedSize, feedSize + 1, 3*feedSize + 17} {
+		old := NewFeed(time.Unix(1, 0))
+		publish(old, n)
+		oneOfEach(old)
+		old.Hold()
+		publish(old, 3) // after the moment that is handed on
+		next := NewFeed(time.Unix(1000, 0))
+		early := next.subscribe()
+		publish(next, 2)
+		next.Hold()
+		publish(next, 2)
+		if err := next.Restore(old.AppendSnapshot(nil)); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := next.keptEvents(), old.keptEvents(); !reflect.DeepEqual(got, want) || !next.began.Equal(old.began) {
+			t.Fatalf("after %d: %d events, want %d", n, len(got), len(want))
+		}
+		seen := old.next - 2 // the last but one
+		r := next.subscribe()
+		r.resumeAfter(seen)
+		publish(next, 5)
+		if first, last, lost := r.all(t); first != seen+1 || last != seen+6 || lost != 0 {
+			t.Errorf("after %d: a reader that has seen %d reads %d to %d, %d lost", n, seen, first, last, lost)
+		}
+		if first, _, lost := early.all(t); first != old.next || lost != 0 {
+			t.Errorf("after %d: an early reader begins at %d, want %d", n, first, old.next)
+		}
+		// The process before resumes: its own events come, late.
+		if old.Release(); old.next != seen+5 || len(old.held) > 0 {
+			t.Errorf("after %d: the next ID is %d, want %d", n, old.next, seen+5)
+		}
+	}
+}
+
+// A follower, such as the event log, writes only the events of its own process: the one
+// before has written its own.
+func TestFollowerBeginsWithItsProcess(t *testing.T) {
+	old := NewFeed(time.Unix(1, 0))
+	publish(old, 10)
+	next := NewFeed(time.Unix(2, 0))
+	before := NewFollower(next)
+	if err := next.Restore(old.AppendSnapshot(nil)); err != nil {
+		t.Fatal(err)
+	}
+	after := NewFollower(next)
+	publish(next, 3)
+	for _, f := range []*Follower{before, after} {
+		var got []uint64
+		ctx, end := context.WithCancel(t.Context())
+		end()
+		f.Run(ctx, func(events []answer.Event, lost uint64) {
+			for _, e := range events {
+				got = append(got, e.ID)
+			}
+			if lost > 0 {
+				t.Errorf("%d lost", lost)
+			}
+		})
+		if want := []uint64{start + 10, start + 11, start + 12}; !slices.Equal(got, want) {
+			t.Errorf("follows %v, want %v", got, want)
+		}
+	}
+}
+
+// What is held is bounded, and the oldest is dropped, as in the feed.
+func TestHeldEventsAreBounded(t *testing.T) {
+	f := NewFeed(time.Unix(1, 0))
+	f.Hold()
+	for i := range feedSize + 5 {
+		f.Publish(answer.Event{Code: i})
+	}
+	f.Release()
+	if all := f.keptEvents(); len(all) != feedSize || all[0].Code != 5 || all[0].ID != start {
+		t.Errorf("%d events, the first %+v", len(all), all[0])
+	}
+}
+
+// goldenFeed is a snapshot of version 1 as it was first written.
+const goldenFeed = "testdata/feed-1.hex"
+
+func TestGoldenFeed(t *testing.T) {
+	old := NewFeed(time.Unix(1, 0))
+	oneOfEach(old)
+	if *updateFeed {
+		if err := os.WriteFile(goldenFeed, []byte(hex.EncodeToString(old.AppendSnapshot(nil))+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good := readGoldenFeed(t)
+	next := NewFeed(time.Unix(5, 0))
+	if err := next.Restore(good); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := next.keptEvents(), old.keptEvents(); !reflect.DeepEqual(got, want) || next.next != start+2 {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	event := func(b []byte) []byte { return message.AppendBytes(b, feedEvent, "\x08") }
+	for name, b := range map[string][]byte{
+		"empty": nil, "other version": message.AppendVersion(nil, 99), "half": good[:len(good)/2],
+		"no IDs": message.AppendVersion(nil, 1), "event too many": append(slices.Clone(good), message.AppendBytes(nil, feedEvent, "\x12\x01x")...),
+		"bad event": event(message.AppendVersion(nil, 1)),
+		"huge IDs":  message.AppendUint(message.AppendUint(message.AppendVersion(nil, 1), feedFirst, uint64(1<<60)), feedNext, uint64(1<<60)),
+	} {
+		f := NewFeed(time.Unix(7, 0))
+		err := f.Restore(b)
+		if err == nil || strings.Contains(err.Error(), "\n") || !strings.HasPrefix(err.Error(), "snapshot of the events: ") {
+			t.Errorf("%s: %v", name, err)
+		}
+		if f.next != 7_000_000 {
+			t.Errorf("%s: changed the feed", name)
+		}
+	}
+}
+
+func readGoldenFeed(t testing.TB) []byte {
+	t.Helper()
+	kept, err := os.ReadFile(goldenFeed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := hex.DecodeString(strings.TrimSpace(string(kept)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func FuzzRestoreFeed(f *testing.F) {
+	f.Add(readGoldenFeed(f))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		feed := NewFeed(time.Unix(1, 0))
+		if feed.Restore(b) != nil {
+			return
+		}
+		publish(feed, 3)
+		next := NewFeed(time.Unix(1, 0))
+		if err := next.Restore(feed.AppendSnapshot(nil)); err != nil && feed.next <= 1<<53 {
+			t.Fatal(err)
+		}
+	})
+}
