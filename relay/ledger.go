@@ -39,13 +39,21 @@ type sessionLedger struct {
 }
 
 // openLedger reads the records of a killed process and begins a ledger for this one. If
-// that fails, it logs why, and the relay runs without a ledger.
-func openLedger(path string, group *shard.Group, log *slog.Logger) *sessionLedger {
+// that fails, it logs why, and the relay runs without a ledger. takenOver says that the group
+// has taken over the sessions of a process that may still resume: its file makes way, but is
+// not read or changed.
+func openLedger(path string, takenOver bool, group *shard.Group, log *slog.Logger) *sessionLedger {
 	if path == "" {
 		return nil
 	}
 	without := func(err error) {
 		log.Warn("no session ledger: callers are not told after a SIGKILL", "path", path, "reason", err)
+	}
+	if takenOver {
+		if err := udp.DisplacePrivate(path); err != nil {
+			without(err)
+			return nil
+		}
 	}
 	file, err := udp.OpenPrivate(path)
 	if err != nil {
@@ -55,8 +63,10 @@ func openLedger(path string, group *shard.Group, log *slog.Logger) *sessionLedge
 	l := &sessionLedger{file: file, log: log}
 	boot, now, err := bootClock()
 	if err == nil {
-		if err := l.read(boot, now, group); err != nil {
-			log.Warn("the session ledger of an earlier process is ignored", "path", path, "reason", err)
+		if !takenOver {
+			if err := l.read(boot, now, group); err != nil {
+				log.Warn("the session ledger of an earlier process is ignored", "path", path, "reason", err)
+			}
 		}
 		err = l.begin(boot, now, group)
 	}
@@ -98,7 +108,7 @@ func (l *sessionLedger) read(boot [16]byte, now time.Duration, group *shard.Grou
 			}
 			for then, a := range head.Listen {
 				isA := func(ap netip.AddrPort) bool { return addr.From(ap) == a }
-				if i := slices.IndexFunc(group.Addrs(), isA); i >= 0 {
+				if i := slices.IndexFunc(group.Fronts(), isA); i >= 0 {
 					listener[then] = uint8(i)
 				}
 			}
@@ -144,7 +154,7 @@ func (l *sessionLedger) begin(boot [16]byte, now time.Duration, group *shard.Gro
 		Boot: boot, PID: os.Getpid(), Nonce: binary.LittleEndian.Uint64(nonce[:]),
 		Shards: len(group.Stats()), PerShard: group.LedgerPlaces(), Heartbeat: now,
 	}
-	for _, a := range group.Addrs() {
+	for _, a := range group.Fronts() {
 		h.Listen = append(h.Listen, addr.From(a))
 	}
 	if err := l.file.Reset(h.Size()); err != nil {
@@ -198,6 +208,17 @@ func (l *sessionLedger) tellFormer(ctx context.Context, group *shard.Group) {
 	l.log.Info("callers of a killed process told", "pid", l.pid, "callers", len(l.former), "sent", sent,
 		"other_addresses", l.others, "damaged", l.damaged)
 	l.former = nil
+}
+
+// reclaim gives the file its name again when this process resumes after a take-over. Its
+// records are those of the sessions that resume.
+func (l *sessionLedger) reclaim() {
+	if l == nil || l.file == nil {
+		return
+	}
+	if err := l.file.Reclaim(); err != nil {
+		l.log.Warn("the session ledger has not got its name back: callers are not told after a SIGKILL", "error", err)
+	}
 }
 
 // close closes the file, and removes it unless keep is true: then its callers are still

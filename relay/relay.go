@@ -247,7 +247,7 @@ func (r *relay) tuneRuntime(background context.Context) {
 
 // startGroup starts the shards. From here on callers get answers.
 func (r *relay) startGroup(background context.Context) {
-	r.ledger = openLedger(r.config.SessionLedger, r.group, r.log)
+	r.ledger = openLedger(r.config.SessionLedger, false, r.group, r.log)
 	r.group.Start()
 	if r.kernel.path != nil {
 		r.tasks.Loop(background, "kernel path", func(ctx context.Context) { r.kernel.follow(ctx, r.group) })

@@ -14,7 +14,7 @@ import (
 func TestPanicInTheBackground(t *testing.T) {
 	var said bytes.Buffer
 	supervisor := supervise.New(slog.New(slog.NewTextHandler(&said, nil)))
-	g := &Group{cfg: Config{Supervisor: supervisor}}
+	g := &Group{backgroundTurn: make(chan struct{}, 1), cfg: Config{Supervisor: supervisor}}
 	ran := false
 	g.background(func() { panic("boom") })
 	g.loops.Wait()

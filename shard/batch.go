@@ -134,7 +134,7 @@ func (z *sizing) failed(now time.Duration) { z.changing, z.retry = false, now+si
 // messageSize is how long a message may be: a train may arrive at any time
 // where the sockets have GRO, and what does not fit is lost.
 func (c *Config) messageSize() int {
-	if c.Sockets.GRO {
+	if c.Sockets.GRO || c.adoptedGRO {
 		return pool.TrainSize
 	}
 	return pool.SingleSize
@@ -145,7 +145,7 @@ func (c *Config) messageSize() int {
 // that a buffer was granted (socket(7)).
 func (g *Group) MemoryMost() (batches, buffers int) {
 	batches = g.cfg.Shards * udp.BatchBytes(g.cfg.Batch, g.cfg.messageSize())
-	return batches, g.cfg.Shards * (len(g.cfg.Listen) + 1) * 2 * g.grantedRecv
+	return batches, g.cfg.Shards * (len(g.fronts) + 1) * 2 * g.grantedRecv
 }
 
 // resizeBatch has the batch grow or shrink. Other goroutines map and unmap the memory,

@@ -42,6 +42,9 @@ func (s *Shard) induction(front uint8, d *udp.Datagram, h wire.Handshake) Counte
 	if i, ss := s.sessions.byCaller(front, &d.From, h.SocketID()); ss != nil && ss.state.alive() {
 		return s.inductionOfSession(i, ss, d, h)
 	}
+	if s.fronts[front].retired {
+		return DropRetired
+	}
 	if s.draining {
 		return s.rejectStateless(front, d, h, handshake.CodeDown)
 	}
@@ -78,6 +81,9 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 			// anyone who forges its address could cause, would disturb it.
 			return DropCookie
 		}
+		if s.fronts[front].retired {
+			return DropRetired
+		}
 		return s.answerStaleCookie(front, d, h)
 	}
 	switch {
@@ -87,6 +93,8 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 		// One attempt at a time: else one caller could have any number of
 		// backends chosen for it, past every cap.
 		return DropDuplicate
+	case s.fronts[front].retired:
+		return DropRetired
 	case s.draining:
 		return s.rejectStateless(front, d, h, handshake.CodeDown)
 	}
@@ -180,7 +188,10 @@ type pendingInduction struct {
 // inductionOfSession handles an INDUCTION that bears the address and the socket ID
 // of a session.
 func (s *Shard) inductionOfSession(i uint32, ss *session, d *udp.Datagram, h wire.Handshake) Counter {
-	if ss.state != StateEstablished || s.draining {
+	switch {
+	case s.fronts[ss.front].retired:
+		return DropRetired
+	case ss.state != StateEstablished || s.draining:
 		return DropDuplicate
 	}
 	s.refresh(i, ss)
@@ -219,7 +230,7 @@ func (s *Shard) answerPendingInduction(i uint32, ss *session) {
 		// The session's caller is alive: it was a duplicate.
 	case !s.callerSilent(ss):
 		return
-	case !s.draining:
+	case !s.draining && !s.fronts[ss.front].retired:
 		s.counters.inc(CountInductions)
 		s.sendInductionReply(ss.front, &udp.Datagram{From: ss.caller, Local: r.local}, wire.Handshake(r.request.Bytes()))
 	}

@@ -45,6 +45,7 @@ const (
 	DropHandshakeCap    // a CONCLUSION at the cap of half-open handshakes; the caller retries
 	DropSourceCap       // ... of those of one source
 	DropHandshakeBudget // a handshake for which running sessions leave no time; the caller retries
+	DropRetired         // a handshake at a listener that the configuration no longer names
 
 	// What was sent, and what could not be.
 	CountSent
@@ -132,6 +133,7 @@ var counterNames = [NumCounters]string{
 	DropHandshakeCap:             "handshake_cap",
 	DropSourceCap:                "source_cap",
 	DropHandshakeBudget:          "handshake_budget",
+	DropRetired:                  "retired",
 	CountSent:                    "sent",
 	CountSentBytes:               "sent_bytes",
 	CountSendCalls:               "send_calls",
@@ -183,7 +185,7 @@ var counterNames = [NumCounters]string{
 func (c Counter) String() string { return enumName(counterNames[:], c) }
 
 // IsDrop reports whether c counts received datagrams that went nowhere.
-func (c Counter) IsDrop() bool { return c >= DropTruncated && c <= DropHandshakeBudget }
+func (c Counter) IsDrop() bool { return c >= DropTruncated && c <= DropRetired }
 
 // IsSendDrop reports whether c counts datagrams that could not be sent.
 func (c Counter) IsSendDrop() bool { return c >= CountSendBufferFull && c <= CountSendFailed }

@@ -91,6 +91,10 @@ func (s *Shard) onOtherBackend(i, gen uint32, t backend.Target, err error) {
 		s.outcomes.report(backend.Outcome{Lease: t.Lease})
 		return
 	}
+	if err == nil && s.holdsDial(addr.From(t.Addr), ss.callerID) {
+		s.held = append(s.held, func(s *Shard) { s.onOtherBackend(i, gen, t, nil) })
+		return
+	}
 	cold := s.sessions.cold(i)
 	o := cold.pending
 	o.attempt.awaiting = false

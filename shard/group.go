@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +35,14 @@ type Config struct {
 	BatchWait time.Duration
 	// Sockets says what every socket is opened with.
 	Sockets udp.Options
+	// Adopt are the sockets to take over from another process instead of opening any: all
+	// that its Group.Sockets listed, with as many shards. Open owns their descriptors, also
+	// after an error. Listeners that are not among them are opened.
+	Adopt      []Socket
+	adoptedGRO bool // trains may arrive there, whatever Sockets says
+	// Origin is time 0 of the shards by CLOCK_MONOTONIC: that of the group to take over
+	// from (Group.Origin), so that times mean the same in both. 0 is now.
+	Origin time.Duration
 	// UpstreamPorts is the most local ports per shard and address family
 	// towards backends. More than one is used only where sessions collide.
 	UpstreamPorts int
@@ -120,73 +127,32 @@ type Group struct {
 	cfg    Config
 	shards []*Shard
 	loops  sync.WaitGroup // and what runs in the background for them
-	// backgroundMu is held while a background function runs.
-	backgroundMu sync.Mutex
-	broken       chan error // the first loop that cannot go on says why
-	addrs        []netip.AddrPort
-	recorded     atomic.Bool // there is a session ledger
+	// backgroundTurn has an element while a background function runs, or while none may.
+	backgroundTurn chan struct{}
+	broken         chan error // the first loop that cannot go on says why
+	// fronts are the addresses of the front sockets by index; the zero value where there
+	// is none.
+	fronts   []netip.AddrPort
+	addrs    []netip.AddrPort // without retired ones
+	originAt time.Duration
+
+	recorded atomic.Bool // there is a session ledger
+
+	freezeMu  sync.Mutex
+	freeze    *freeze     // nil while the loops run
+	restored  atomic.Bool // some shard has been
+	abandoned bool
 	// What the kernel granted a front socket, in bytes.
 	grantedRecv, grantedSend int
 }
 
-// Open opens every socket; nothing is received before Start. Either all
-// sockets are open or, with an error, none.
-func Open(cfg Config) (*Group, error) {
-	if err := cfg.checkIndexes(); err != nil {
-		return nil, err
-	}
-	g := &Group{cfg: cfg, broken: make(chan error, 1)}
-	origin := time.Now()
-	if cfg.Kernel != nil {
-		if err := cfg.Kernel.SetOrigin(origin); err != nil {
-			return nil, err
-		}
-	}
-	for id := range cfg.Shards {
-		s, err := newShard(id, &g.cfg, origin)
-		if err != nil {
-			g.Close()
-			return nil, err
-		}
-		s.broken = g.broken
-		s.background = g.background
-		if cfg.Kernel != nil {
-			s.kernel.path = cfg.Kernel.Shard(id)
-		}
-		g.shards = append(g.shards, s)
-	}
-	for _, s := range g.shards {
-		s.others = slices.DeleteFunc(slices.Clone(g.shards), func(other *Shard) bool { return other == s })
-	}
-	for _, ap := range cfg.Listen {
-		socks, err := udp.OpenFront(ap, cfg.Shards, cfg.Sockets)
-		if err != nil {
-			g.Close()
-			return nil, err
-		}
-		for i, s := range g.shards {
-			s.poller.Add(socks[i])
-			s.fronts = append(s.fronts, endpoint{
-				sock: socks[i], out: udp.NewOutbox(socks[i]), side: sideFront, index: uint8(len(s.fronts)), readable: true,
-			})
-		}
-	}
-	for _, s := range g.shards {
-		if err := s.openUpstream(false); err != nil {
-			g.Close()
-			return nil, fmt.Errorf("open upstream socket: %w", err)
-		}
-	}
-	// Taken down now: once the loops run, the sockets are theirs.
-	for _, l := range g.shards[0].fronts {
-		g.addrs = append(g.addrs, l.sock.Local())
-	}
-	g.grantedRecv, g.grantedSend = g.shards[0].fronts[0].sock.GrantedBuffers()
-	return g, nil
-}
-
-// Close closes the sockets of a group that was never started.
+// Close closes the sockets of a group that was never started. If it has taken them over, it
+// sends nothing: the sessions are another process's still.
 func (g *Group) Close() {
+	if len(g.cfg.Adopt) > 0 || g.abandoned {
+		g.Abandon()
+		return
+	}
 	for _, s := range g.shards {
 		s.close()
 	}
@@ -197,17 +163,21 @@ func (g *Group) Close() {
 // use one CPU for it. If fn panics the shard goes on with the memory that it has.
 func (g *Group) background(fn func()) {
 	g.loops.Go(func() {
-		g.backgroundMu.Lock()
-		defer g.backgroundMu.Unlock()
+		g.backgroundTurn <- struct{}{}
+		defer func() { <-g.backgroundTurn }()
 		_ = g.cfg.Supervisor.Protect("shard memory", fn) // the log has the panic
 	})
 }
 
-// Start runs the loops.
+// Start runs the loops. If shards have been restored, the sockets of retired listeners
+// without sessions are closed.
 func (g *Group) Start() {
 	udp.PreferSession()
 	if g.cfg.Kernel != nil {
 		g.cfg.Kernel.Start()
+	}
+	if g.restored.Load() {
+		g.closeUnused()
 	}
 	for _, s := range g.shards {
 		g.loops.Go(s.run)
@@ -249,12 +219,13 @@ func (g *Group) Live() uint64 {
 }
 
 // Stop ends every session with SHUTDOWN and returns when all loops have ended
-// and all sockets are closed.
+// and all sockets are closed. Frozen loops go on for it.
 //
 // The sockets are closed when the last loop has ended: a shard that is done
 // sooner, or has panicked, would otherwise move the flows of those that still
 // tell their sessions.
 func (g *Group) Stop() {
+	g.Resume()
 	for _, s := range g.shards {
 		s.inbox.postAlways((*Shard).beginStop)
 	}
@@ -273,8 +244,17 @@ func (g *Group) Stats() []Stats {
 	return all
 }
 
-// Addrs returns the addresses listened on, with the ports that the kernel gave.
+// Addrs returns the addresses listened on, with the ports that the kernel gave; without
+// those of retired listeners.
 func (g *Group) Addrs() []netip.AddrPort { return g.addrs }
+
+// Fronts returns the addresses of the front sockets by the index that sessions and the
+// records of the session ledger have, also those of retired listeners. The zero value is an
+// index that is not in use.
+func (g *Group) Fronts() []netip.AddrPort { return g.fronts }
+
+// Origin is time 0 of the shards by CLOCK_MONOTONIC.
+func (g *Group) Origin() time.Duration { return g.originAt }
 
 // GrantedBuffers returns the receive and send buffers, in bytes, that the
 // kernel granted to a front socket.

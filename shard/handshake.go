@@ -46,6 +46,10 @@ func (s *Shard) onResolved(i, gen uint32, t backend.Target, err error) {
 		s.outcomes.report(backend.Outcome{Lease: t.Lease})
 		return
 	}
+	if err == nil && s.holdsDial(addr.From(t.Addr), ss.callerID) {
+		s.held = append(s.held, func(s *Shard) { s.onResolved(i, gen, t, nil) })
+		return
+	}
 	ss.lease = t.Lease
 	if err != nil {
 		s.rejectWith(i, ss, codeOf(err), backend.FateUnused)

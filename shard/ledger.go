@@ -36,7 +36,7 @@ func (g *Group) LedgerPlaces() int { return g.cfg.Places() }
 // mapped file, which has h's layout and LedgerPlaces to a shard. reserve gives
 // a part of the file memory, and is called off the loops. It must be called
 // before Start; the file must stay mapped until Stop has returned. After an
-// error no shard uses it.
+// error no shard uses it. The sessions of shards that have been restored are recorded.
 func (g *Group) UseLedger(h *ledger.Header, file []byte, reserve func(offset, n int64) error) error {
 	parts := make([]sessionLedger, len(g.shards))
 	first := min(chunkSize, h.PerShard)
@@ -62,12 +62,20 @@ func (g *Group) UseLedger(h *ledger.Header, file []byte, reserve func(offset, n 
 }
 
 // writeRecords writes the records of all established sessions: those that were restored.
-func (s *Shard) writeRecords() {
-	s.sessions.each(func(i uint32, ss *session) {
-		if ss.state == StateEstablished {
-			s.writeRecord(i, ss)
+func (s *Shard) writeRecords() { s.recordPlaces(0, s.ledger.ready) }
+
+// recordPlaces writes the records of the sessions at some places, and asks for memory if there
+// are further ones.
+func (s *Shard) recordPlaces(from, to int) {
+	l, places := &s.ledger, int(s.sessions.places())
+	for i := from; i < min(to, places); i++ {
+		if ss := s.sessions.at(uint32(i)); ss.state == StateEstablished {
+			s.writeRecord(uint32(i), ss)
 		}
-	})
+	}
+	if l.ready < min(places, l.region.Len()) {
+		s.growLedger()
+	}
 }
 
 // writeRecord writes the record of an established session. It must be called again
@@ -121,14 +129,7 @@ func (s *Shard) onLedgerGrown(n int, err error) {
 	}
 	from := l.ready
 	l.ready += n
-	for i := uint32(from); i < uint32(l.ready); i++ {
-		if ss := s.sessions.at(i); ss.state == StateEstablished {
-			s.writeRecord(i, ss)
-		}
-	}
-	if l.ready < min(len(s.sessions.chunks)<<chunkBits, l.region.Len()) {
-		s.growLedger()
-	}
+	s.recordPlaces(from, l.ready)
 }
 
 const (

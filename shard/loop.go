@@ -25,11 +25,17 @@ func (s *Shard) run() {
 		s.stalls.due = s.now // at once; wait may set it later
 		switch {
 		case s.exiting:
+		case s.freeze != nil:
+			s.park()
 		case busy:
 			s.pace()
 		default:
 			s.wait()
 		}
+	}
+	if s.abandoned {
+		s.leave()
+		return
 	}
 	s.finish()
 }
@@ -61,10 +67,11 @@ func (s *Shard) turn() bool {
 	s.kernelTurn()
 	s.runTasks()
 	busy := false
-	if gap < drainAfter {
+	if gap < drainAfter && !s.drainFirst {
 		busy = s.receiveReadable(false)
 	} else {
 		busy = s.drainSockets(max(drainLimit/s.batch.Len(), 1))
+		s.drainFirst = false
 	}
 	// Before the timers, which depend on what the suspects did.
 	s.readErrors()
@@ -131,7 +138,7 @@ func (s *Shard) receiveReadable(narrow bool) (busy bool) {
 }
 
 func (s *Shard) receiveIfReadable(ep *endpoint, narrow bool) bool {
-	if !ep.readable {
+	if !ep.readable || ep.closed {
 		return false
 	}
 	got := s.receiveAndDispatch(ep)

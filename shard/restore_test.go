@@ -22,7 +22,7 @@ func (r *rig) successor(change ...func(*Config)) *Shard {
 	for _, c := range change {
 		c(&cfg)
 	}
-	next, err := newShard(r.id, &cfg, r.origin.Add(-takeOversOlder))
+	next, err := newShard(r.id, &cfg, r.origin.Add(-takeOversOlder), r.originAt-takeOversOlder)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -164,14 +164,18 @@ func (r *rig) settle() {
 // pass lets time go by and makes the turns that it brings. The loop sleeps
 // meanwhile, as it does when nothing is due.
 func (r *rig) pass(d time.Duration) {
-	r.origin = r.origin.Add(-d)
+	r.elapse(d)
 	r.settle()
+}
+
+func (r *rig) elapse(d time.Duration) {
+	r.origin, r.originAt = r.origin.Add(-d), r.originAt-d
 }
 
 // stall lets time go by while the loop is stopped.
 func (r *rig) stall(d time.Duration) {
 	r.stalls.due = r.now
-	r.origin = r.origin.Add(-d)
+	r.elapse(d)
 	r.turn()
 	r.stalls.due = never
 	r.settle()

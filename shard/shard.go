@@ -40,6 +40,10 @@ type Shard struct {
 	// upstreamRetryAt is when another upstream socket may be opened after a
 	// failure.
 	upstreamRetryAt time.Duration
+	// upstreamsHeld says that no upstream socket may be opened, because another process
+	// has been given the list of them. held are the tasks that would open one.
+	upstreamsHeld bool
+	held          []task
 
 	poller    *udp.Poller
 	batch     *udp.Batch
@@ -49,6 +53,7 @@ type Shard struct {
 	stalls    stalls
 
 	origin   time.Time     // time 0 of now; the same for all shards
+	originAt time.Duration // the same by CLOCK_MONOTONIC, as another process can use it
 	now      time.Duration // one clock read per turn
 	snapshot *backend.Snapshot
 
@@ -56,6 +61,10 @@ type Shard struct {
 	endingSessions bool   // the sessions are being ended
 	stopCursor     uint64 // the next place to look for one
 	exiting        bool   // the loop ends with this turn
+	abandoned      bool   // ... and leaves the sessions to another process
+
+	freeze     *freeze // the loop parks when its turn is over
+	drainFirst bool    // the next turn empties the sockets before timers fire
 
 	sessions  sessions
 	meters    telemetry.Slab
@@ -88,7 +97,7 @@ type Shard struct {
 	background func(func())
 }
 
-func newShard(id int, cfg *Config, origin time.Time) (*Shard, error) {
+func newShard(id int, cfg *Config, origin time.Time, originAt time.Duration) (*Shard, error) {
 	poller, err := udp.NewPoller()
 	if err != nil {
 		return nil, fmt.Errorf("open poller: %w", err)
@@ -98,7 +107,7 @@ func newShard(id int, cfg *Config, origin time.Time) (*Shard, error) {
 	random := rand.New(rand.NewChaCha8(chacha))
 	seed := random.Uint64()
 	s := &Shard{
-		id: id, cfg: cfg, origin: origin,
+		id: id, cfg: cfg, origin: origin, originAt: originAt,
 		poller:            poller,
 		sizing:            sizing{sizes: udp.BatchSizes(cfg.Batch, cfg.messageSize())},
 		gather:            gatherer{maxWait: cfg.BatchWait, target: gatherFill * float64(cfg.Batch)},
@@ -141,11 +150,14 @@ func (d side) received() (datagrams, bytes Counter) {
 
 // endpoint is a socket of the loop with its outbox.
 type endpoint struct {
-	sock  *udp.Socket
-	out   *udp.Outbox
-	side  side
-	index uint8 // among the endpoints of its side
-	ipv6  bool
+	sock    *udp.Socket
+	out     *udp.Outbox
+	side    side
+	index   uint8 // among the endpoints of its side
+	ipv6    bool
+	adopted bool // its options are still those of the process that opened it
+	retired bool // a listener that the configuration no longer names
+	closed  bool // a listener's index that is not in use
 	// readable says that the socket may have datagrams, hasErrors that its error
 	// queue may have entries.
 	readable, hasErrors bool

@@ -6,7 +6,6 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/internal/message"
-	"srtrelay/udp"
 )
 
 // sessionSize is about what an established session with media takes of a snapshot, in
@@ -14,7 +13,7 @@ import (
 const sessionSize = 400
 
 // clock is the shard's clock in snapshots.
-func (s *Shard) clock() message.Clock { return message.Clock{Origin: udp.MonotonicAt(s.origin)} }
+func (s *Shard) clock() message.Clock { return message.Clock{Origin: s.originAt} }
 
 // appendSnapshot appends all that another process needs to go on as this shard: to
 // restore. The shard must have ended a turn, and goes on unchanged if it makes another

@@ -16,23 +16,12 @@ import (
 // sessions apart. Sessions share sockets because datagrams of one 4-tuple share
 // superpackets.
 func (s *Shard) pickUpstream(to *addr.AddrPort, callerID uint32) (upstream uint8, ok bool) {
-	ipv6, open := !to.Is4(), 0
-	orphaned := -1 // a socket on which only an orphan uses the ID
-	for p := range s.backs {
-		if s.backs[p].ipv6 != ipv6 {
-			continue
-		}
-		open++
-		if _, taken := s.sessions.byBack(uint8(p), to, callerID); taken != nil {
-			continue
-		}
-		if s.orphans.find(s.now, orphanKey{*to, callerID, uint8(p)}) == nil {
-			return uint8(p), true
-		}
-		orphaned = p
-	}
+	ipv6 := !to.Is4()
+	free, orphaned, mayOpen := s.findUpstream(to, callerID)
 	switch {
-	case open < s.cfg.UpstreamPorts && s.now >= s.upstreamRetryAt:
+	case free >= 0:
+		return uint8(free), true
+	case mayOpen:
 	case orphaned >= 0:
 		delete(s.orphans.byKey, orphanKey{*to, callerID, uint8(orphaned)})
 		return uint8(orphaned), true
@@ -48,6 +37,47 @@ func (s *Shard) pickUpstream(to *addr.AddrPort, callerID uint32) (upstream uint8
 	return uint8(len(s.backs) - 1), true
 }
 
+// findUpstream looks for an open socket on which the ID is free, and for one on which only an
+// orphan uses it; -1 for none. mayOpen says that there may be another socket.
+func (s *Shard) findUpstream(to *addr.AddrPort, callerID uint32) (free, orphaned int, mayOpen bool) {
+	open := 0
+	orphaned = -1
+	for p := range s.backs {
+		if s.backs[p].ipv6 == to.Is4() {
+			continue
+		}
+		open++
+		if _, taken := s.sessions.byBack(uint8(p), to, callerID); taken != nil {
+			continue
+		}
+		if s.orphans.find(s.now, orphanKey{*to, callerID, uint8(p)}) == nil {
+			return p, orphaned, false
+		}
+		orphaned = p
+	}
+	return -1, orphaned, open < s.cfg.UpstreamPorts && s.now >= s.upstreamRetryAt
+}
+
+// holdsDial reports whether a dial would open an upstream socket while that is not allowed.
+// The dial is then put on held.
+func (s *Shard) holdsDial(to addr.AddrPort, callerID uint32) bool {
+	if !s.upstreamsHeld {
+		return false
+	}
+	free, _, mayOpen := s.findUpstream(&to, callerID)
+	return free < 0 && mayOpen
+}
+
+// releaseUpstreams allows upstream sockets to be opened again.
+func (s *Shard) releaseUpstreams() {
+	s.upstreamsHeld = false
+	held := s.held
+	s.held = nil
+	for _, t := range held {
+		t(s)
+	}
+}
+
 // upstreamRetry is how soon another upstream socket is tried after one could not be
 // opened: callers come faster than descriptors are freed.
 const upstreamRetry = time.Second
@@ -58,19 +88,42 @@ func (s *Shard) openUpstream(ipv6 bool) error {
 	if ipv6 {
 		ip = netip.IPv6Unspecified()
 	}
+	sock, err := udp.OpenBack(ip, s.upstreamOptions())
+	if err != nil {
+		return err
+	}
+	s.addUpstream(sock, false)
+	return nil
+}
+
+// upstreamOptions are the options of upstream sockets.
+func (s *Shard) upstreamOptions() udp.Options {
 	options := s.cfg.Sockets
 	if s.kernel.path != nil {
 		options.GRO = false // a train of several sessions would have to go up
 	}
-	sock, err := udp.OpenBack(ip, options)
-	if err != nil {
-		return err
-	}
+	return options
+}
+
+func (s *Shard) addUpstream(sock *udp.Socket, adopted bool) {
 	s.poller.Add(sock)
 	s.backs = append(s.backs, endpoint{
-		sock: sock, out: udp.NewOutbox(sock), side: sideBack, index: uint8(len(s.backs)), ipv6: ipv6,
+		sock: sock, out: udp.NewOutbox(sock), side: sideBack, index: uint8(len(s.backs)),
+		ipv6: !sock.Local().Addr().Is4(), adopted: adopted, hasErrors: adopted,
 	})
-	return nil
+}
+
+// addFront adds the socket of the next listener; nil for an index that is not in use.
+func (s *Shard) addFront(sock *udp.Socket, adopted, retired bool) {
+	closed := sock == nil
+	if closed {
+		sock = udp.ClosedSocket()
+	}
+	s.poller.Add(sock)
+	s.fronts = append(s.fronts, endpoint{
+		sock: sock, out: udp.NewOutbox(sock), side: sideFront, index: uint8(len(s.fronts)),
+		readable: !closed, adopted: adopted, retired: retired, closed: closed,
+	})
 }
 
 // errorsPerTurn limits the ICMP errors that a turn reads from one socket.

@@ -112,6 +112,9 @@ func (b *Batch) Receive(s *Socket) (int, error) {
 			b.parse()
 			return n, nil
 		case errno == unix.EAGAIN:
+			if s.endGRO {
+				s.tryEndGRO()
+			}
 			return 0, nil
 		case isSoft(errno):
 			s.errorsPending = true

@@ -6,7 +6,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -100,10 +99,35 @@ func (f *PrivateFile) lock() error {
 }
 
 // named reports whether the path still names this file.
-func (f *PrivateFile) named() bool {
+func (f *PrivateFile) named() bool { return f.isAt(f.path) }
+
+func (f *PrivateFile) isAt(path string) bool {
 	var ours, there unix.Stat_t
-	return unix.Fstat(f.fd, &ours) == nil && unix.Lstat(f.path, &there) == nil &&
+	return unix.Fstat(f.fd, &ours) == nil && unix.Lstat(path, &there) == nil &&
 		ours.Dev == there.Dev && ours.Ino == there.Ino
+}
+
+// displaced is appended to the name of a file that makes way for a successor's.
+const displaced = ".previous"
+
+// DisplacePrivate renames the file of the process that this one takes over from, so that
+// OpenPrivate creates another. The other process goes on with its file, and may Reclaim the
+// name.
+func DisplacePrivate(path string) error {
+	err := unix.Rename(path, path+displaced)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return os.NewSyscallError("rename", err)
+}
+
+// Reclaim gives the file its name again, if a successor has displaced it. It replaces the
+// successor's file.
+func (f *PrivateFile) Reclaim() error {
+	if f.named() || !f.isAt(f.path+displaced) {
+		return nil
+	}
+	return os.NewSyscallError("rename", unix.Rename(f.path+displaced, f.path))
 }
 
 // Size is the size of the file in bytes, 0 if it is new.
@@ -180,12 +204,14 @@ func (f *PrivateFile) Reserve(offset, n int64) error {
 	return nil
 }
 
-// Remove removes the file, if the path still names it.
+// Remove removes the file, if the path still names it, or its name as a displaced one.
 func (f *PrivateFile) Remove() error {
-	if !f.named() {
-		return nil
+	for _, path := range []string{f.path, f.path + displaced} {
+		if f.isAt(path) {
+			return os.NewSyscallError("unlink", unix.Unlink(path))
+		}
 	}
-	return os.NewSyscallError("unlink", unix.Unlink(f.path))
+	return nil
 }
 
 // Close unmaps and unlocks the file. What Bytes returned must not be used any
@@ -201,14 +227,4 @@ func (f *PrivateFile) Close() error {
 		unmapped = unmapMemory(mem)
 	}
 	return errors.Join(unmapped, os.NewSyscallError("close", unix.Close(fd)))
-}
-
-// SinceBoot is CLOCK_BOOTTIME: the time since the host started, including time in
-// suspension, the same for all processes.
-func SinceBoot() (time.Duration, error) {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return 0, os.NewSyscallError("clock_gettime", err)
-	}
-	return time.Duration(ts.Nano()), nil
 }

@@ -34,7 +34,7 @@ func openedPrivate(t *testing.T, path string) *PrivateFile {
 	return f
 }
 
-func ok(t *testing.T, err error) {
+func ok(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -27,6 +27,8 @@ type Socket struct {
 	// errorsPending is set when a call showed that the error queue may hold
 	// something, and cleared when ReadErrors finds it empty.
 	errorsPending bool
+	// endGRO is set while GRO is to be turned off, when the queue is empty.
+	endGRO bool
 }
 
 // offloads are those that a socket has, as the kernel said when it was opened.
@@ -129,13 +131,9 @@ func (s *Socket) setUp(o Options) error {
 	}
 
 	if o.GRO {
-		s.offloads.gro = unix.SetsockoptInt(s.fd, unix.SOL_UDP, unix.UDP_GRO, 1) == nil
+		s.offloads.gro = s.setGRO(1) == nil
 	}
-	if o.GSO {
-		// Reading the option succeeds if the kernel knows it.
-		_, err := unix.GetsockoptInt(s.fd, unix.SOL_UDP, unix.UDP_SEGMENT)
-		s.offloads.gso = err == nil
-	}
+	s.offloads.gso = o.GSO && s.knowsGSO()
 	s.recv = grow(s.fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, o.RecvBuf)
 	s.send = grow(s.fd, unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, o.SendBuf)
 	return nil
@@ -180,20 +178,22 @@ func (s *Socket) setRequired() error {
 // grow asks for a buffer of want bytes, beyond net.core.{r,w}mem_max if the
 // process may, and returns what was granted.
 func grow(fd, option, forced, want int) int {
-	granted := func() int {
-		n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, option)
-		if err != nil {
-			return 0
-		}
-		return n / 2
-	}
 	if want <= 0 {
-		return granted()
+		return granted(fd, option)
 	}
 	want = min(want, math.MaxInt32/2)
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, want)
-	if granted() < want {
+	if granted(fd, option) < want {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, forced, want)
 	}
-	return granted()
+	return granted(fd, option)
+}
+
+// granted returns the size of a buffer, in the unit of Options.
+func granted(fd, option int) int {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, option)
+	if err != nil {
+		return 0
+	}
+	return n / 2
 }

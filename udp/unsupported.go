@@ -25,23 +25,35 @@ type (
 
 func OpenFront(netip.AddrPort, int, Options) ([]*Socket, error) { return nil, errUnsupported }
 func OpenBack(netip.Addr, Options) (*Socket, error)             { return nil, errUnsupported }
-func NewBatch(int, int) (*Batch, error)                         { return nil, errUnsupported }
-func NewIdleBatch(int, int) (*Batch, error)                     { return nil, errUnsupported }
-func NewPoller() (*Poller, error)                               { return nil, errUnsupported }
-func OpenPrivate(string) (*PrivateFile, error)                  { return nil, errUnsupported }
-func ReserveFiles(int) error                                    { return errUnsupported }
-func UsableCPUs() ([]int, error)                                { return nil, errUnsupported }
-func PinThread(int) error                                       { return errUnsupported }
-func SinceBoot() (time.Duration, error)                         { return 0, errUnsupported }
-func MonotonicAt(time.Time) time.Duration                       { return 0 }
-func FileLimit() int                                            { return 0 }
-func SharpenTimers()                                            {}
-func PreferThread()                                             {}
-func PreferSession()                                            {}
-func BatchSizes(most, _ int) []int                              { return []int{most} }
-func BatchBytes(n, size int) int                                { return n * size }
-func NewOutbox(*Socket) *Outbox                                 { return &Outbox{} }
+func AdoptFront([]int, netip.AddrPort, Options) ([]*Socket, error) {
+	return nil, errUnsupported
+}
+func AdoptBack(int, netip.AddrPort, Options) (*Socket, error) { return nil, errUnsupported }
+func CloseFD(int) error                                       { return errUnsupported }
+func ClosedSocket() *Socket                                   { return &Socket{} }
+func Serves(netip.AddrPort, netip.AddrPort) bool              { return false }
+func Monotonic() (time.Duration, error)                       { return 0, errUnsupported }
+func AtMonotonic(time.Duration) (time.Time, error)            { return time.Time{}, errUnsupported }
+func DisplacePrivate(string) error                            { return errUnsupported }
+func NewBatch(int, int) (*Batch, error)                       { return nil, errUnsupported }
+func NewIdleBatch(int, int) (*Batch, error)                   { return nil, errUnsupported }
+func NewPoller() (*Poller, error)                             { return nil, errUnsupported }
+func OpenPrivate(string) (*PrivateFile, error)                { return nil, errUnsupported }
+func ReserveFiles(int) error                                  { return errUnsupported }
+func UsableCPUs() ([]int, error)                              { return nil, errUnsupported }
+func PinThread(int) error                                     { return errUnsupported }
+func SinceBoot() (time.Duration, error)                       { return 0, errUnsupported }
+func FileLimit() int                                          { return 0 }
+func SharpenTimers()                                          {}
+func PreferThread()                                           {}
+func PreferSession()                                          {}
+func BatchSizes(most, _ int) []int                            { return []int{most} }
+func BatchBytes(n, size int) int                              { return n * size }
+func NewOutbox(*Socket) *Outbox                               { return &Outbox{} }
 
+func (*Socket) FD() int                           { return -1 }
+func (*Socket) HasGRO() bool                      { return false }
+func (*Socket) Configure(Options)                 {}
 func (*Socket) Local() netip.AddrPort             { return netip.AddrPort{} }
 func (*Socket) GrantedBuffers() (recv, send int)  { return 0, 0 }
 func (*Socket) Queues() Queues                    { return Queues{} }
@@ -75,5 +87,6 @@ func (*PrivateFile) Data(func(int64, []byte) bool) error { return errUnsupported
 func (*PrivateFile) Reset(int64) error                   { return errUnsupported }
 func (*PrivateFile) Bytes() []byte                       { return nil }
 func (*PrivateFile) Reserve(int64, int64) error          { return errUnsupported }
+func (*PrivateFile) Reclaim() error                      { return errUnsupported }
 func (*PrivateFile) Remove() error                       { return nil }
 func (*PrivateFile) Close() error                        { return nil }

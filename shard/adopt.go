@@ -1,0 +1,292 @@
+package shard
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"srtrelay/udp"
+)
+
+// SocketKind is the side that a socket is on.
+type SocketKind string
+
+// Kinds of sockets.
+const (
+	SocketFront    SocketKind = "front"
+	SocketUpstream SocketKind = "upstream"
+)
+
+// Socket is a socket of a group as another process takes it over.
+type Socket struct {
+	Kind  SocketKind
+	Shard int
+	// Index is that of the listener, or of the socket among the shard's upstream sockets.
+	// Sessions name their sockets by it.
+	Index int
+	Addr  netip.AddrPort // what it is bound to
+	FD    int
+}
+
+// String names the socket in errors.
+func (k Socket) String() string {
+	return fmt.Sprintf("%s socket %d of shard %d (%s)", k.Kind, k.Index, k.Shard, k.Addr)
+}
+
+// Sockets lists the sockets of a group that runs: the front sockets listener by listener,
+// each in the order of its SO_REUSEPORT group, then the upstream sockets. The descriptors
+// stay the group's own, open until Stop or Abandon.
+//
+// From then on no shard opens another upstream socket, which the list would not have. A
+// handshake that needs one waits for Resume, or for the process that takes over.
+func (g *Group) Sockets(ctx context.Context) ([]Socket, error) {
+	var all []Socket
+	for _, s := range g.shards {
+		err := s.inbox.do(ctx, func(s *Shard) {
+			s.upstreamsHeld = true
+			s.eachEndpoint(func(ep *endpoint, _ int) {
+				if !ep.closed {
+					all = append(all, s.socketOf(ep))
+				}
+			})
+		})
+		if err != nil {
+			return nil, fmt.Errorf("list the sockets of shard %d: %w", s.id, err)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Socket) int {
+		if a.Kind == SocketFront && b.Kind == SocketFront {
+			return cmp.Compare(a.Index, b.Index)
+		}
+		return cmp.Compare(a.Kind, b.Kind) // "front" comes first
+	})
+	return all, nil
+}
+
+func (s *Shard) socketOf(ep *endpoint) Socket {
+	kind := SocketUpstream
+	if ep.side == sideFront {
+		kind = SocketFront
+	}
+	return Socket{Kind: kind, Shard: s.id, Index: int(ep.index), Addr: ep.sock.Local(), FD: ep.sock.FD()}
+}
+
+// adopted are the sockets that a group takes over, in order.
+type adopted struct {
+	fronts    [][]*udp.Socket // by index, then by shard; nil where there is none
+	upstreams [][]*udp.Socket // by shard
+}
+
+// adopt makes sockets of Config.Adopt. It owns the descriptors from the call on: after an
+// error all are closed.
+func adopt(c *Config) (a adopted, err error) {
+	left := slices.Clone(c.Adopt)
+	defer func() {
+		if err != nil {
+			a.close()
+			for _, k := range left {
+				_ = udp.CloseFD(k.FD)
+			}
+		}
+	}()
+	slices.SortStableFunc(left, func(x, y Socket) int {
+		if x.Kind == SocketFront && y.Kind == SocketFront {
+			return cmp.Or(cmp.Compare(x.Index, y.Index), cmp.Compare(x.Shard, y.Shard))
+		}
+		return cmp.Or(cmp.Compare(x.Kind, y.Kind), cmp.Compare(x.Shard, y.Shard), cmp.Compare(x.Index, y.Index))
+	})
+	a.upstreams = make([][]*udp.Socket, c.Shards)
+	for len(left) > 0 {
+		n, err := c.checkAdopted(left, &a)
+		if err != nil {
+			return a, err
+		}
+		next := left[:n]
+		left = left[n:]
+		if err := a.take(next, c); err != nil {
+			return a, err
+		}
+	}
+	return a, nil
+}
+
+// checkAdopted checks the next sockets to adopt, which it returns the number of: all those of
+// a listener, or one upstream socket.
+func (c *Config) checkAdopted(left []Socket, a *adopted) (n int, err error) {
+	first := left[0]
+	switch {
+	case first.Shard < 0 || first.Shard >= c.Shards:
+		return 0, fmt.Errorf("%s: there are %d shards", first, c.Shards)
+	case first.Kind == SocketUpstream && first.Index != len(a.upstreams[first.Shard]):
+		return 0, fmt.Errorf("%s: number %d is expected", first, len(a.upstreams[first.Shard]))
+	case first.Kind == SocketUpstream && first.Index < endpointLimit:
+		return 1, nil
+	case first.Kind != SocketFront || first.Index < 0 || first.Index >= endpointLimit:
+		return 0, fmt.Errorf("%s: unknown kind or index", first)
+	case first.Index < len(a.fronts):
+		return 0, fmt.Errorf("%s: its index is there twice", first)
+	case len(left) < c.Shards:
+		return 0, fmt.Errorf("%s: %d shards need as many", first, c.Shards)
+	}
+	for k := range c.Shards {
+		if one := left[k]; one.Kind != first.Kind || one.Index != first.Index || one.Shard != k || one.Addr != first.Addr {
+			return 0, fmt.Errorf("%s follows %s: %d shards need as many of one address", one, first, c.Shards)
+		}
+	}
+	return c.Shards, nil
+}
+
+// take adopts what checkAdopted has checked.
+func (a *adopted) take(next []Socket, c *Config) error {
+	first := next[0]
+	if first.Kind == SocketUpstream {
+		sock, err := udp.AdoptBack(first.FD, first.Addr, c.Sockets)
+		if err != nil {
+			return err
+		}
+		a.upstreams[first.Shard] = append(a.upstreams[first.Shard], sock)
+		return nil
+	}
+	var fds []int
+	for _, k := range next {
+		fds = append(fds, k.FD)
+	}
+	group, err := udp.AdoptFront(fds, first.Addr, c.Sockets)
+	if err != nil {
+		return err
+	}
+	for len(a.fronts) < first.Index {
+		a.fronts = append(a.fronts, nil)
+	}
+	a.fronts = append(a.fronts, group)
+	return nil
+}
+
+func (a *adopted) close() {
+	for _, group := range slices.Concat(a.fronts, a.upstreams) {
+		for _, sock := range group {
+			_ = sock.Close()
+		}
+	}
+}
+
+// haveGRO reports whether trains may arrive at any of the sockets.
+func (a *adopted) haveGRO() bool {
+	for _, group := range slices.Concat(a.fronts, a.upstreams) {
+		if slices.ContainsFunc(group, (*udp.Socket).HasGRO) {
+			return true
+		}
+	}
+	return false
+}
+
+// placeListeners opens the listen addresses that are not among the adopted ones, and returns
+// which of all listeners are retired: the configuration no longer names them. A listener keeps
+// its index, by which sessions find it; a new one takes the first that is free.
+func (a *adopted) placeListeners(c *Config) (retired []bool, err error) {
+	places := matchListeners(a.bound(), c.Listen)
+	for i, ap := range c.Listen {
+		if places[i] >= 0 {
+			continue
+		}
+		group, err := udp.OpenFront(ap, c.Shards, c.Sockets)
+		if err != nil {
+			return nil, err
+		}
+		places[i] = slices.IndexFunc(a.fronts, func(group []*udp.Socket) bool { return group == nil })
+		if places[i] < 0 {
+			places[i] = len(a.fronts)
+			a.fronts = append(a.fronts, nil)
+		}
+		a.fronts[places[i]] = group
+	}
+	if len(a.fronts) > endpointLimit {
+		return nil, fmt.Errorf("at most %d listeners, not %d with those that are retired", endpointLimit, len(a.fronts))
+	}
+	retired = make([]bool, len(a.fronts))
+	for i, group := range a.fronts {
+		retired[i] = group != nil && !slices.Contains(places, i)
+	}
+	return retired, nil
+}
+
+// bound returns the address of each listener, the zero value where there is none.
+func (a *adopted) bound() []netip.AddrPort {
+	all := make([]netip.AddrPort, len(a.fronts))
+	for i, group := range a.fronts {
+		if group != nil {
+			all[i] = group[0].Local()
+		}
+	}
+	return all
+}
+
+// matchListeners returns which of the bound addresses serves each listen address, -1 for
+// none. A listen address with port 0 takes what no other does.
+func matchListeners(bound, listen []netip.AddrPort) (places []int) {
+	places = slices.Repeat([]int{-1}, len(listen))
+	for _, anyPort := range []bool{false, true} {
+		for i, want := range listen {
+			if (want.Port() == 0) != anyPort {
+				continue
+			}
+			places[i] = slices.IndexFunc(bound, func(at netip.AddrPort) bool {
+				return at.IsValid() && udp.Serves(at, want)
+			})
+			if places[i] >= 0 {
+				bound[places[i]] = netip.AddrPort{}
+			}
+		}
+	}
+	return places
+}
+
+// closeUnused closes the sockets of the retired listeners without a session in any shard.
+// The loops must not run: the sockets of a listener are closed together, because the kernel
+// would give the flows of one that is missing to the others.
+func (g *Group) closeUnused() {
+	fronts := g.shards[0].fronts
+	if !slices.ContainsFunc(fronts, func(ep endpoint) bool { return ep.retired }) {
+		return
+	}
+	used := make([]bool, len(fronts))
+	for _, s := range g.shards {
+		s.sessions.each(func(_ uint32, ss *session) { used[ss.front] = true })
+	}
+	for i := range fronts {
+		if !fronts[i].retired || used[i] {
+			continue
+		}
+		for _, s := range g.shards {
+			_ = s.fronts[i].sock.Close()
+			s.fronts[i].closed = true
+		}
+		g.fronts[i] = netip.AddrPort{}
+	}
+}
+
+// Settle says that the process that the sockets were taken over from is gone: the options of
+// the sockets become those of Config.Sockets. Until then that process might have to go on with
+// its own. Options.Steer is that of the sockets for as long as they are open: a change would
+// move running flows to other shards.
+func (g *Group) Settle() {
+	for _, s := range g.shards {
+		s.inbox.postAlways((*Shard).configureSockets)
+	}
+}
+
+// configureSockets sets the options of the adopted sockets.
+func (s *Shard) configureSockets() {
+	s.eachEndpoint(func(ep *endpoint, _ int) {
+		switch {
+		case !ep.adopted:
+		case ep.side == sideFront:
+			ep.sock.Configure(s.cfg.Sockets)
+		default:
+			ep.sock.Configure(s.upstreamOptions())
+		}
+		ep.adopted = false
+	})
+}

@@ -1,0 +1,116 @@
+package shard
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"srtrelay/udp"
+)
+
+// Open opens every socket, or takes over those of Config.Adopt; nothing is received before
+// Start. Either all sockets are open or, with an error, none.
+func Open(cfg Config) (*Group, error) {
+	g := &Group{cfg: cfg, broken: make(chan error, 1), backgroundTurn: make(chan struct{}, 1)}
+	socks, err := adopt(&g.cfg)
+	if err != nil {
+		return nil, fmt.Errorf("take over: %w", err)
+	}
+	if err := g.open(&socks); err != nil {
+		g.Close()
+		socks.close()
+		return nil, err
+	}
+	return g, nil
+}
+
+func (g *Group) open(socks *adopted) error {
+	if err := g.cfg.checkIndexes(); err != nil {
+		return err
+	}
+	g.cfg.adoptedGRO = socks.haveGRO()
+	if err := g.makeShards(); err != nil {
+		return err
+	}
+	before := socks.bound()
+	retired, err := socks.placeListeners(&g.cfg)
+	if err != nil {
+		return err
+	}
+	g.fronts = socks.bound()
+	for i, at := range g.fronts {
+		if at.IsValid() && !retired[i] {
+			g.addrs = append(g.addrs, at)
+		}
+	}
+	for i, group := range socks.fronts {
+		for k, s := range g.shards {
+			if group == nil {
+				s.addFront(nil, false, false)
+				continue
+			}
+			s.addFront(group[k], i < len(before) && before[i].IsValid(), retired[i])
+		}
+	}
+	for k, s := range g.shards {
+		for _, sock := range socks.upstreams[k] {
+			s.addUpstream(sock, true)
+		}
+		if len(s.backs) > 0 {
+			continue
+		}
+		if err := s.openUpstream(false); err != nil {
+			return fmt.Errorf("open upstream socket: %w", err)
+		}
+	}
+	// Noted now: once the loops run, the sockets are theirs.
+	g.grantedRecv, g.grantedSend = g.grantedBuffers()
+	return nil
+}
+
+// makeShards makes the shards, without sockets.
+func (g *Group) makeShards() (err error) {
+	if g.originAt = g.cfg.Origin; g.originAt == 0 {
+		if g.originAt, err = udp.Monotonic(); err != nil {
+			return err
+		}
+	}
+	origin, err := udp.AtMonotonic(g.originAt)
+	if err != nil {
+		return err
+	}
+	if time.Since(origin) < 0 {
+		return fmt.Errorf("the origin of times, %v by CLOCK_MONOTONIC, is in the future", g.originAt)
+	}
+	if g.cfg.Kernel != nil {
+		if err := g.cfg.Kernel.SetOrigin(origin); err != nil {
+			return err
+		}
+	}
+	for id := range g.cfg.Shards {
+		s, err := newShard(id, &g.cfg, origin, g.originAt)
+		if err != nil {
+			return err
+		}
+		s.broken = g.broken
+		s.background = g.background
+		if g.cfg.Kernel != nil {
+			s.kernel.path = g.cfg.Kernel.Shard(id)
+		}
+		g.shards = append(g.shards, s)
+	}
+	for _, s := range g.shards {
+		s.others = slices.DeleteFunc(slices.Clone(g.shards), func(other *Shard) bool { return other == s })
+	}
+	return nil
+}
+
+// grantedBuffers returns the buffers of the first front socket.
+func (g *Group) grantedBuffers() (recv, send int) {
+	for _, ep := range g.shards[0].fronts {
+		if !ep.closed {
+			return ep.sock.GrantedBuffers()
+		}
+	}
+	return 0, 0
+}
