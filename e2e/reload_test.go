@@ -1,0 +1,356 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"srtrelay/api/answer"
+	"srtrelay/internal/srttest"
+)
+
+// reloaded is a relay with a configuration file that the test rewrites, and a session
+// that carries media all the time.
+type reloaded struct {
+	*relay
+	path  string
+	feed  *eventFeed
+	media *srttest.Session
+	end   func()
+}
+
+// startReloaded starts a relay with a file and one session. What the session sends comes
+// back from its backend, which end checks to the last packet.
+func startReloaded(t *testing.T, text string, args ...string) *reloaded {
+	t.Helper()
+	c := &reloaded{path: filepath.Join(t.TempDir(), "relay.yaml")}
+	must(t, os.WriteFile(c.path, []byte(text), 0o600))
+	c.relay = startRelay(t, append([]string{"--config", c.path}, args...)...)
+	c.media = mustDial(t, c.addr, srttest.CallerOptions{StreamID: "#!::r=live/kept,m=publish"})
+	stop := make(chan struct{})
+	var sending sync.WaitGroup
+	sent := uint64(0)
+	sending.Go(func() {
+		tick := time.NewTicker(2 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+				if err := c.media.SendData(make([]byte, 1316)); err != nil {
+					t.Errorf("the session that runs through all: %v", err)
+					return
+				}
+				sent++
+			}
+		}
+	})
+	c.end = func() {
+		close(stop)
+		sending.Wait()
+		c.end = func() {}
+		await(t, c.media, "echo of all data", func() bool { return c.media.Counters().Received >= sent })
+		if n := c.media.Counters(); n.Received != sent || n.Lost+n.Duplicated+n.Reordered+n.Stale != 0 {
+			t.Errorf("of %d packets: %+v", sent, n)
+		}
+	}
+	return c
+}
+
+// write puts another file in the place of the first, as editors do.
+func (c *reloaded) write(format string, args ...any) {
+	c.t.Helper()
+	must(c.t, os.WriteFile(c.path+".new", fmt.Appendf(nil, format, args...), 0o600))
+	must(c.t, os.Rename(c.path+".new", c.path))
+}
+
+// reload runs srtrelay reload, which must succeed, and returns what it prints, with one
+// blank for many.
+func (c *reloaded) reload(args ...string) string {
+	c.t.Helper()
+	code, stdout, stderr := c.command(append([]string{"reload"}, args...)...)
+	if code != 0 {
+		c.t.Fatalf("exit %d: %s", code, stderr)
+	}
+	return strings.Join(strings.Fields(stdout), " ")
+}
+
+func wantText(t *testing.T, got string, want ...string) {
+	t.Helper()
+	for _, w := range want {
+		if !strings.Contains(got, w) {
+			t.Errorf("%q lacks %q", got, w)
+		}
+	}
+}
+
+// Backends come and go; those that are removed keep their sessions.
+func TestReloadBackends(t *testing.T) {
+	t.Parallel()
+	one, two := startEcho(t), startEcho(t)
+	c := startReloaded(t, fmt.Sprintf("backend: srt://%s\n", one.Addr()))
+	defer func() { c.end() }()
+	c.write("backend: [\"srt://%s\", \"srt://%s?weight=3\"]\n", one.Addr(), two.Addr())
+	wantText(t, c.reload(), "SETTING FROM TO IN FORCE backend srt://"+one.Addr().String(), " yes")
+	c.awaitListing("both alive", func(all map[string]listed) bool {
+		return all[one.Addr().String()].Alive && all[two.Addr().String()].Alive
+	})
+
+	c.write("backend: srt://%s\n", two.Addr())
+	c.reload()
+	for k := range 3 {
+		s := mustDial(t, c.addr, srttest.CallerOptions{StreamID: fmt.Sprintf("#!::r=live/%d,m=publish", k)})
+		if _, at := connectionOf(t, s, one, two); at != 1 {
+			t.Error("a new stream is on the backend that was removed")
+		}
+		must(t, s.SendShutdown())
+	}
+	if n := len(c.log("backend forgotten")); n != 0 {
+		t.Error("a backend was forgotten that has a session")
+	}
+	c.end()
+	must(t, c.media.SendShutdown())
+	gone := c.awaitLog("backend forgotten", func(logLine) bool { return true })
+	if gone.text("backend") != one.Addr().String() || gone.text("reason") != "no longer in the configuration" {
+		t.Errorf("%v", gone)
+	}
+}
+
+// With another token the old one is refused, at once.
+func TestReloadTokens(t *testing.T) {
+	t.Parallel()
+	const format = "backend: srt://%s\nregister-token: %s\n"
+	at := startEcho(t).Addr()
+	c := startReloaded(t, fmt.Sprintf(format, at, "first-token"))
+	defer func() { c.end() }()
+	try := func(token string, want int) {
+		t.Helper()
+		code, _, stderr := c.command("reload", "--register-token", token)
+		if code != want {
+			t.Errorf("with %s: exit %d, want %d: %s", token, code, want, stderr)
+		}
+	}
+	try("first-token", 0)
+	try("second-token", 1)
+	c.write(format, at, "second-token")
+	if text := c.reload("--register-token", "first-token"); strings.Contains(text, "-token ***") == strings.Contains(text, "second") {
+		t.Errorf("%s", text)
+	}
+	try("first-token", 1)
+	try("second-token", 0)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if log := c.raw.String(); strings.Contains(log, "first-token") || strings.Contains(log, "second-token") {
+		t.Error("a token is in the log")
+	}
+}
+
+// What needs a new process is named, and the rest is in force. A limit counts for the
+// next caller, and flags override the file as at the start.
+func TestReloadLimitsAndOthers(t *testing.T) {
+	t.Parallel()
+	at := startEcho(t).Addr()
+	c := startReloaded(t, fmt.Sprintf("backend: srt://%s\n", at))
+	defer func() { c.end() }()
+	c.feed = c.follow("&kind=config-reloaded")
+	c.write("backend: srt://%s\nmax-sessions: 1\nshards: 7\ngrace: 9s\npolicy: hash\n", at)
+	text := c.reload()
+	wantText(t, text, "policy least-sessions hash yes", "no, needs srtrelay upgrade", "max-sessions 100000 1 yes")
+	if strings.Contains(text, "grace") {
+		t.Errorf("a flag has lost against the file: %s", text)
+	}
+	line := c.awaitLog("settings in the configuration file are not in force, which needs srtrelay upgrade", func(logLine) bool { return true })
+	if fmt.Sprint(line["settings"]) != "[shards]" {
+		t.Errorf("%v", line)
+	}
+	if e := c.feed.await(answer.EventConfigReloaded); e.Cause != "in force: policy, max-sessions; needs srtrelay upgrade: shards" {
+		t.Errorf("%+v", e)
+	}
+	_, err := tryDial(t, c.addr, srttest.CallerOptions{StreamID: "#!::r=live/more,m=publish"})
+	if err != nil {
+		wantRejection(t, err, 2402)
+	} else if len(c.shards()) == 1 {
+		t.Error("a second session within a limit of one")
+	}
+	c.write("backend: srt://%s\n", at)
+	c.signal(syscall.SIGHUP)
+	e := c.feed.await(answer.EventConfigReloaded)
+	if e.Cause != "in force: policy, max-sessions" {
+		t.Errorf("%+v", e)
+	}
+	must(t, mustDial(t, c.addr, srttest.CallerOptions{StreamID: "#!::r=live/more,m=publish"}).SendShutdown())
+}
+
+// Whatever is wrong with the file, nothing changes, and the answer is what srtrelay check
+// prints.
+func TestReloadRefuses(t *testing.T) {
+	t.Parallel()
+	at := startEcho(t).Addr()
+	good := fmt.Sprintf("backend: srt://%s\n", at)
+	c := startReloaded(t, good)
+	defer func() { c.end() }()
+	rules := filepath.Join(t.TempDir(), "rules.yaml")
+	must(t, os.WriteFile(rules, []byte("default: [not, a, stream]\n"), 0o600))
+	before := c.listing()
+	remove := func() { must(t, os.RemoveAll(c.path)) }
+	for name, prepare := range map[string]func(){
+		"value":      func() { c.write("backend: [\"srt://127.0.0.1:1\"]\nlog-level: loud\n") },
+		"key":        func() { c.write("max-session: 5\n") },
+		"YAML":       func() { c.write("a: [\n") },
+		"overridden": func() { c.write("grace: soon\n") },
+		"itself":     func() { c.write("backend: [\"srt://127.0.0.1:1\", \"srt://%s\"]\n", c.addr) },
+		"rules":      func() { c.write("%srules: %s\nmax-sessions: 1\n", good, rules) },
+		"key pair":   func() { c.write("%sapi-tls-cert: /none\napi-tls-key: /none\nmax-sessions: 1\n", good) },
+		"gone":       remove,
+		"folder":     func() { remove(); must(t, os.Mkdir(c.path, 0o700)) },
+		"pipe":       func() { remove(); must(t, syscall.Mkfifo(c.path, 0o600)) },
+		// A regular file that cannot be read, by root either.
+		"unreadable": func() { remove(); must(t, os.Symlink("/proc/self/mem", c.path)) },
+	} {
+		prepare()
+		failed := len(c.log("configuration not reloaded, nothing has changed"))
+		code, stdout, stderr := c.command("reload")
+		if code != 1 || stdout != "" {
+			t.Errorf("%s: exit %d, %q", name, code, stdout)
+		}
+		if name != "pipe" && name != "folder" && name != "itself" && name != "unreadable" { // the check would wait, or does not know
+			_, _, want := c.command("check", "--config", c.path)
+			if line, ok := strings.CutPrefix(want, "srtrelay: "); !ok || !strings.HasSuffix(stderr, ": "+line) {
+				t.Errorf("%s: %swant %s", name, stderr, want)
+			}
+		}
+		c.signal(syscall.SIGHUP)
+		c.awaitLog("configuration not reloaded, nothing has changed", func(logLine) bool {
+			return len(c.log("configuration not reloaded, nothing has changed")) == failed+2
+		})
+		remove()
+	}
+	for id, b := range c.listing() {
+		if before[id].Alive != b.Alive || b.Draining || len(before) != 1 {
+			t.Errorf("%s has changed: %+v", id, b)
+		}
+	}
+	c.write("%s", good)
+	wantText(t, c.reload(), "no setting has changed in "+c.path)
+	var text string
+	c.scrape(&text)
+	wantText(t, text, `srtrelay_config_reloads_total{result="failure"} 22`, `srtrelay_config_reloads_total{result="success"} 1`)
+}
+
+// scrape reads the metrics.
+func (c *reloaded) scrape(into *string) {
+	c.t.Helper()
+	status, text := c.call(http.MethodGet, "/metrics", "")
+	if *into = text; status != http.StatusOK {
+		c.t.Fatalf("/metrics: %d", status)
+	}
+}
+
+// A ConfigMap is a folder behind a symbolic link that Kubernetes turns.
+func TestReloadConfigMap(t *testing.T) {
+	t.Parallel()
+	at := startEcho(t).Addr()
+	dir := t.TempDir()
+	version := func(name, text string) {
+		t.Helper()
+		must(t, os.Mkdir(filepath.Join(dir, name), 0o700))
+		must(t, os.WriteFile(filepath.Join(dir, name, "relay.yaml"), []byte(text), 0o600))
+		must(t, os.WriteFile(filepath.Join(dir, name, "rules.yaml"), []byte("default: \"#!::r=live/"+name+",m=publish\"\n"), 0o600))
+		must(t, os.Symlink(name, filepath.Join(dir, "..new")))
+		must(t, os.Rename(filepath.Join(dir, "..new"), filepath.Join(dir, "..data")))
+	}
+	format := "backend: srt://%s\nrules: " + filepath.Join(dir, "..data", "rules.yaml") + "\n"
+	version("one", fmt.Sprintf(format, at))
+	r := startRelay(t, "--config", filepath.Join(dir, "..data", "relay.yaml"))
+	wantRoute(t, r, srttest.CallerOptions{}, "__defaultVhost__/live/one", "publisher")
+	version("two", fmt.Sprintf(format+"affinity: 3s\n", at))
+	must(t, os.RemoveAll(filepath.Join(dir, "one")))
+	r.signal(syscall.SIGHUP)
+	line := r.awaitLog("configuration reloaded", func(logLine) bool { return true })
+	if fmt.Sprint(line["applied"]) != "[affinity]" {
+		t.Errorf("%v", line)
+	}
+	wantRoute(t, r, srttest.CallerOptions{}, "__defaultVhost__/live/two", "publisher")
+}
+
+// Without a configuration file SIGHUP says so, and does not end the process.
+func TestReloadWithoutFile(t *testing.T) {
+	t.Parallel()
+	r := startRelay(t, backendAt(startEcho(t).Addr()))
+	r.signal(syscall.SIGHUP)
+	r.awaitLog("nothing to reload: there is neither a configuration file nor a file of rules", func(logLine) bool { return true })
+	echo(t, mustDial(t, r.addr, srttest.CallerOptions{}), 5)
+}
+
+// A thousand signals, and calls of the API meanwhile, while the file changes.
+func TestReloadStorm(t *testing.T) {
+	t.Parallel()
+	at := startEcho(t).Addr()
+	format := "backend: [\"srt://%s\"%s]\nmax-sessions: %d\nidle-timeout: %ds\nread-token: reader-%d\nregister-token: the-full-token\n"
+	c := startReloaded(t, fmt.Sprintf(format, at, "", 1000, 30, 1000))
+	defer func() { c.end() }()
+	goroutines := c.goroutines()
+	var calls sync.WaitGroup
+	stop := make(chan struct{})
+	for range 4 {
+		calls.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				status, text, err := c.tryCall(http.MethodPost, "/api/v1/reload?token=the-full-token", "")
+				if err != nil || status != http.StatusOK {
+					t.Errorf("%d %s, %v", status, text, err)
+					return
+				}
+			}
+		})
+	}
+	for k := range 1000 {
+		if k%10 == 0 {
+			more := map[bool]string{true: ", \"srt://127.0.0.1:9\", \"srt://localhost:9\""}[k%20 == 0]
+			c.write(format, at, more, 1000+k, 30+k%7, 1000+k)
+		}
+		c.signal(syscall.SIGHUP)
+	}
+	close(stop)
+	calls.Wait()
+	c.write(format, at, "", 1000, 31, 7777)
+	c.reload("--register-token", "the-full-token") // the last signal may have come before it
+	if status, _ := c.call(http.MethodGet, "/api/v1/backends?token=reader-7777", ""); status != http.StatusOK {
+		t.Errorf("status %d with the last token", status)
+	}
+	if n := len(c.log("configuration not reloaded, nothing has changed")); n != 0 {
+		t.Errorf("%d reloads failed", n)
+	}
+	t.Logf("%d reloads", len(c.log("configuration reloaded")))
+	deadline := time.Now().Add(patience)
+	for after := c.goroutines(); after > goroutines+5; after = c.goroutines() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d goroutines, before %d", after, goroutines)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// goroutines returns how many the relay has.
+func (c *reloaded) goroutines() (n int) {
+	c.t.Helper()
+	status, text := c.call(http.MethodGet, "/metrics?token=the-full-token", "")
+	_, rest, found := strings.Cut(text, "\ngo_goroutines ")
+	if _, err := fmt.Sscan(rest, &n); err != nil || !found {
+		c.t.Fatalf("/metrics: %d, no number of goroutines", status)
+	}
+	return n
+}
