@@ -282,6 +282,50 @@ func TestReloadConfigMap(t *testing.T) {
 	wantRoute(t, r, srttest.CallerOptions{}, "__defaultVhost__/live/two", "publisher")
 }
 
+// Rules come with a reload, change with the name of their file, and go. What is wrong with
+// another file leaves those in force.
+func TestReloadRules(t *testing.T) {
+	t.Parallel()
+	at := startEcho(t).Addr()
+	c := startReloaded(t, fmt.Sprintf("backend: srt://%s\n", at))
+	defer func() { c.end() }()
+	first, rewrite := rulesFile(t, "default: \"#!::r=live/first,m=publish\"\n")
+	second, _ := rulesFile(t, "default: \"#!::r=live/second,m=publish\"\n")
+	bad, _ := rulesFile(t, "default: [bad]\n")
+	with := func(rules string) { c.write("backend: srt://%s\n%s", at, rules) }
+
+	with("rules: " + first + "\n")
+	wantText(t, c.reload(), "rules in force from "+first, "rules none "+clip(first))
+	wantRoute(t, c.relay, srttest.CallerOptions{}, "__defaultVhost__/live/first", "publisher")
+	with("rules: " + bad + "\n")
+	if code, _, stderr := c.command("reload"); code != 1 || !strings.Contains(stderr, "rules: "+bad+":1: ") {
+		t.Errorf("exit %d, %s", code, stderr)
+	}
+	wantRoute(t, c.relay, srttest.CallerOptions{}, "__defaultVhost__/live/first", "publisher")
+	with("rules: " + second + "\n")
+	c.reload()
+	wantRoute(t, c.relay, srttest.CallerOptions{}, "__defaultVhost__/live/second", "publisher")
+	before := len(c.log("rules in force"))
+	rewrite("default: \"#!::r=live/third,m=publish\"\n") // nobody looks at it any more
+	with("")
+	c.reload()
+	s := mustDial(t, c.addr, srttest.CallerOptions{})
+	if b := c.begunBy(s); b.text("stream") == "__defaultVhost__/live/second" {
+		t.Error("the rules are still in force")
+	}
+	if after := len(c.log("rules in force")); after != before {
+		t.Errorf("%d times rules in force, want %d", after, before)
+	}
+}
+
+// clip is what the table shows of a name that is long.
+func clip(name string) string {
+	if len(name) > 39 {
+		return name[:39]
+	}
+	return name
+}
+
 // Without a configuration file SIGHUP says so, and does not end the process.
 func TestReloadWithoutFile(t *testing.T) {
 	t.Parallel()

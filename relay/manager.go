@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"srtrelay/shard"
+	"srtrelay/udp"
 )
 
 const (
@@ -27,6 +28,16 @@ func (r *relay) startManagerTasks(background context.Context) {
 	if r.manager.HasWatchdog() {
 		r.tasks.Loop(background, "watchdog", func(ctx context.Context) { r.manager.Watch(ctx, r.awaitTurns) })
 	}
+}
+
+// reportReloading reports that a reload begins; Ready ends it.
+func (r *relay) reportReloading() {
+	now, err := udp.Monotonic()
+	if err != nil {
+		r.log.Warn("the service manager does not learn of a reload", "error", err)
+		return
+	}
+	r.manager.Reloading(now)
 }
 
 // awaitTurns is the watchdog's question: it waits until every shard has turned. The

@@ -30,8 +30,6 @@ type reloads struct {
 	hup   chan os.Signal
 	// current is the configuration in force.
 	current atomic.Pointer[config.Config]
-	// notify, if not nil, is called with true before and with false after each reload.
-	notify func(reloading bool)
 
 	mu     sync.Mutex
 	counts reloadCounts
@@ -80,10 +78,8 @@ func (l *reloads) reload(ctx context.Context) (answer.Reload, error) {
 		return answer.Reload{}, api.ErrReloading
 	}
 	defer func() { <-l.turn }()
-	if l.notify != nil {
-		l.notify(true)
-		defer l.notify(false)
-	}
+	l.relay.reportReloading()
+	defer l.relay.manager.Ready()
 	p, err := l.plan()
 	if err == nil {
 		err = l.commit(ctx, p)
