@@ -8,6 +8,8 @@ import (
 	"srtrelay/addr"
 	"srtrelay/backend"
 	"srtrelay/internal/message"
+	"srtrelay/pool"
+	"srtrelay/wire"
 )
 
 // front finds the listener that a snapshot names. Its index may be another one here.
@@ -240,4 +242,29 @@ func (r *restorer) rate(b []byte) error {
 	}
 	r.rates[id] = rate
 	return m.Err()
+}
+
+func (r *restorer) induction(i uint32, b []byte) error {
+	var one pendingInduction
+	var request []byte
+	m := message.Read(b)
+	for m.Next() {
+		switch m.Number() {
+		case inductionRequest:
+			request = m.Bytes()
+		case inductionLocal:
+			one.local = readIP(&m)
+		case inductionAt:
+			one.at = m.Time(r.clock)
+		}
+	}
+	if h, ok := wire.AsHandshake(request); !ok || len(h) != wire.HandshakeSize {
+		m.Refuse("no INDUCTION")
+	}
+	if err := m.Err(); err != nil {
+		return err
+	}
+	one.request = pool.Get(request)
+	r.pendingInductions[i] = one
+	return nil
 }

@@ -8,8 +8,6 @@ import (
 	"srtrelay/handshake"
 	"srtrelay/internal/message"
 	"srtrelay/observe/telemetry"
-	"srtrelay/pool"
-	"srtrelay/wire"
 )
 
 // restoredSession is the message of a session, read.
@@ -259,31 +257,6 @@ func (r *restorer) pending(one *restoredSession) error {
 	}
 	one.cold.pending = o
 	return m.Err()
-}
-
-func (r *restorer) induction(i uint32, b []byte) error {
-	var one pendingInduction
-	var request []byte
-	m := message.Read(b)
-	for m.Next() {
-		switch m.Number() {
-		case inductionRequest:
-			request = m.Bytes()
-		case inductionLocal:
-			one.local = readIP(&m)
-		case inductionAt:
-			one.at = m.Time(r.clock)
-		}
-	}
-	if h, ok := wire.AsHandshake(request); !ok || len(h) != wire.HandshakeSize {
-		m.Refuse("no INDUCTION")
-	}
-	if err := m.Err(); err != nil {
-		return err
-	}
-	one.request = pool.Get(request)
-	r.pendingInductions[i] = one
-	return nil
 }
 
 // enter enters a session into the table, its peer's list, the counts and the timers.
