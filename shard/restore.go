@@ -25,12 +25,12 @@ const restoredGrowth = 16
 // askAgain.
 func (s *Shard) restore(b []byte) error {
 	if s.sessions.live > 0 {
-		return fmt.Errorf("restore shard %d: it has sessions already", s.id)
+		return errors.New("it has sessions already")
 	}
 	r := restorer{Shard: s, clock: s.clock(), rates: make(rates)}
 	if err := r.read(b); err != nil {
 		r.forget()
-		return fmt.Errorf("restore shard %d: %w", s.id, err)
+		return err
 	}
 	return nil
 }

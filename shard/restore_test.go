@@ -61,7 +61,7 @@ func (r *rig) takeOver(change ...func(*Config)) {
 // answers that the resolver gives to a shard of long ago.
 func TestAgainWithTakeOvers(t *testing.T) {
 	takeOvers = true
-	defer func() { takeOvers = false }()
+	defer func() { takeOvers, takeOversOlder = false, 0 }()
 	for _, older := range []time.Duration{0, 77 * time.Minute} {
 		takeOversOlder = older
 		for _, c := range []struct {

@@ -21,12 +21,15 @@ var inSnapshot = []struct {
 }{
 	{
 		of: reflect.TypeFor[Shard](),
-		written: "id fronts backs stalls origin now draining sessions meters wheel admission pendingInductions orphans peers " +
+		written: "id fronts backs stalls originAt now draining sessions meters wheel admission pendingInductions orphans peers " +
 			"outcomes unasked kernel counters",
 		leftOut: map[string]string{
 			"cfg": "of the process", "limits": "of the process",
 			"upstreamRetryAt": "may be retried at once",
-			"poller":          "of the process", "batch": "empty between turns", "batchFull": "of a turn", "handshakes": "of a turn",
+			"upstreamsHeld":   "ends with the take-over", "held": "is asked for again",
+			"origin": "likewise originAt", "abandoned": "of this process", "freeze": "of this process",
+			"drainFirst": "of a turn",
+			"poller":     "of the process", "batch": "empty between turns", "batchFull": "of a turn", "handshakes": "of a turn",
 			"sizing": "starts anew", "gather": "starts anew",
 			"snapshot": "of the registry", "endingSessions": "a relay that stops is not taken over",
 			"stopCursor": "likewise", "exiting": "likewise",

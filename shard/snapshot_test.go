@@ -165,8 +165,8 @@ func TestRestoreEveryState(t *testing.T) {
 	r.Shard, r.owner.shards[0] = next, next
 	t.Cleanup(func() { _, _ = old.poller.Close(), old.batch.Close() })
 	for k, v := range r.views(Filter{}) {
-		if v != views[k] && fmt.Sprintf("%+v", v) != fmt.Sprintf("%+v", views[k]) {
-			t.Errorf("view %+v\nwas  %+v", v, views[k])
+		if was := views[k]; fmt.Sprintf("%+v", v) != fmt.Sprintf("%+v", was) {
+			t.Errorf("view %+v\nwas  %+v", v, was)
 		}
 	}
 	if again := next.appendSnapshot(nil); len(again) != len(snapshot) {
