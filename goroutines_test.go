@@ -15,9 +15,11 @@ var unsupervised = map[string]string{
 	"internal/asynclog":                       "the Supervisor's own log; it recovers what its writer does",
 	"shard/group.go":                          "the shards: what one forwards after a panic nobody can vouch for; the background is protected",
 	"cli/api.go":                              "a command's, in a process of its own",
+	"cli/upgrade.go":                          "a command's, in a process of its own",
 	"backend/probe/ask.go AfterFunc":          "sets a deadline",
 	"relay/takeover/conn_linux.go AfterFunc":  "sets a deadline",
 	"relay/takeover/giver_linux.go AfterFunc": "sets a deadline",
+	"relay/takeover/launch.go AfterFunc":      "sets a deadline, and kills a process",
 	"api/limits.go AfterFunc":                 "cancels a context",
 	"cli/client/events.go AfterFunc":          "a command's, in a process of its own",
 }

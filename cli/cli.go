@@ -17,6 +17,7 @@ import (
 
 	"srtrelay/api/answer"
 	"srtrelay/config"
+	"srtrelay/relay/takeover"
 )
 
 // Exit codes. After 1 a restart may help; after 2 somebody must change something.
@@ -39,6 +40,11 @@ type Shell struct {
 	// Serve runs the relay until it ends. started is false if it never answered
 	// callers.
 	Serve func(config.Config) (started bool, err error)
+	// Launch starts a program that takes over from the running relay, and waits for its
+	// verdict.
+	Launch func(ctx context.Context, binary string, args []string) (takeover.Verdict, error)
+	// Report is where this process reports errors if it was launched; nil if not.
+	Report *takeover.Report
 }
 
 // Annotations of commands and flags, for the help and the manual page.
@@ -55,7 +61,7 @@ const apiExits = "0 done, 1 the relay cannot be reached or refuses, 2 the comman
 // manual page use it.
 func (s *Shell) commands() []*cobra.Command {
 	return []*cobra.Command{
-		s.serveCommand(), s.topCommand(), s.streamsCommand(), s.sessionsCommand(), s.backendsCommand(),
+		s.serveCommand(), s.upgradeCommand(), s.topCommand(), s.streamsCommand(), s.sessionsCommand(), s.backendsCommand(),
 		s.shardsCommand(), s.eventsCommand(), s.captureCommand(), s.resolveCommand(), s.reloadCommand(),
 		s.checkCommand(), s.configCommand(), s.completionCommand(), s.manCommand(), s.versionCommand(),
 	}
@@ -225,6 +231,7 @@ func (s *Shell) refuse(err error) int {
 // printError prints err as one line. Joined errors have line breaks, and supervisors keep
 // only the last line.
 func (s *Shell) printError(err error) {
+	s.Report.Fail(err)
 	text := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 	fmt.Fprintf(s.Stderr, "srtrelay: %s\n", answer.Printable(text))
 }

@@ -163,7 +163,7 @@ func completeSettings(_ *cobra.Command, args []string, begun string) ([]cobra.Co
 }
 
 // fileFlags are the flags of serve whose values are files.
-var fileFlags = []string{"--config", "--rules", "--session-ledger", "--event-log"}
+var fileFlags = []string{"--config", "--rules", "--session-ledger", "--takeover-socket", "--event-log"}
 
 // settingOf returns the setting of a flag, the zero Setting if it has none.
 func settingOf(flag string) config.Setting {

@@ -86,6 +86,19 @@ func (c *Config) checkAPI(from origins) error {
 	return nil
 }
 
+func (c *Config) checkTakeOver(from origins) error {
+	// sockaddr_un has 108 bytes, with a zero at the end. While a socket is replaced, the
+	// new one's name has one more byte.
+	const most = 106
+	switch {
+	case len(c.TakeOverSocket) > most:
+		return bad(from.of("takeover-socket"), c.TakeOverSocket, fmt.Errorf("longer than %d bytes", most))
+	case c.TakeOver != TakeOverNever && c.TakeOverSocket == "":
+		return bad(from.of("takeover"), c.TakeOver, errors.New("needs --takeover-socket or RUNTIME_DIRECTORY"))
+	}
+	return nil
+}
+
 func (c *Config) checkBackends(from origins) error {
 	if len(c.Backends) == 0 {
 		c.warn("no backend: callers are refused until one registers, or set --backend srt://host:port")

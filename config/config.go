@@ -21,6 +21,13 @@ const (
 	KernelPathRequire = "require" // the relay does not start without it
 )
 
+// The values of Config.TakeOver.
+const (
+	TakeOverNever   = "never"
+	TakeOverAuto    = "auto"    // if a relay answers
+	TakeOverRequire = "require" // the relay does not start if none does
+)
+
 // Config holds the settings of a relay. Load returns it; from then on it is read-only,
 // including its slices.
 type Config struct {
@@ -127,6 +134,13 @@ type Config struct {
 	// process that follows a killed one, "" for none.
 	SessionLedger string
 
+	// TakeOver says whether the relay begins by taking everything over from a running one:
+	// never, auto or require.
+	TakeOver string
+	// TakeOverSocket is where the running relay listens for that, and this one later, ""
+	// for nowhere.
+	TakeOverSocket string
+
 	// EventLog is the file to which events are written, - for standard output, ""
 	// for none. It is rotated at EventLogSize bytes.
 	EventLog     string
@@ -204,7 +218,11 @@ func load(in inputs) (Config, error) {
 	if err := c.finish(from); err != nil {
 		return Config{}, err
 	}
-	c.SessionLedger = ledgerPath(c.SessionLedger, env)
+	c.SessionLedger = runtimePath(c.SessionLedger, ledgerName, env)
+	c.TakeOverSocket = runtimePath(c.TakeOverSocket, takeOverName, env)
+	if err := c.checkTakeOver(from); err != nil {
+		return Config{}, err
+	}
 	c.Values = c.values(from)
 	return c, nil
 }

@@ -54,7 +54,7 @@ func TestDefaults(t *testing.T) {
 		Rcvbuf: 16 << 20, Sndbuf: 16 << 20, UpstreamPorts: 4,
 		MaxSessions: 100000, MaxSessionsPerSource: 5000, MaxHandshakes: 8192, MaxHandshakesPerSource: 4096,
 		IdleTimeout: 30 * time.Second, BackendSilence: 6 * time.Second, Grace: 20 * time.Second,
-		EventLogSize: 64 << 20, LogLevel: slog.LevelInfo, LogFormat: "text",
+		TakeOver: TakeOverNever, EventLogSize: 64 << 20, LogLevel: slog.LevelInfo, LogFormat: "text",
 		Warnings: []string{"no backend: callers are refused until one registers, or set --backend srt://host:port"},
 	}
 	got.Values, got.inputs = nil, nil // see TestValues
@@ -107,6 +107,8 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		{"drain-delay", "5s"},
 		{"grace", "0s"},
 		{"session-ledger", "/run/srtrelay/ledger"},
+		{"takeover", "auto"},
+		{"takeover-socket", "/run/srtrelay/take-over"},
 		{"event-log", "/var/log/srtrelay/events.json"},
 		{"event-log-size", "1MiB"},
 		{"log-level", "debug"},
@@ -147,8 +149,8 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		Rcvbuf: 512 << 10, Sndbuf: 4e6, UpstreamPorts: 64,
 		MaxSessions: 7, MaxSessionsPerSource: 8, MaxHandshakes: 6, MaxHandshakesPerSource: 5,
 		IdleTimeout: time.Minute, BackendSilence: 1500 * time.Millisecond, DrainDelay: 5 * time.Second,
-		SessionLedger: "/run/srtrelay/ledger",
-		EventLog:      "/var/log/srtrelay/events.json", EventLogSize: 1 << 20,
+		SessionLedger: "/run/srtrelay/ledger", TakeOver: TakeOverAuto, TakeOverSocket: "/run/srtrelay/take-over",
+		EventLog: "/var/log/srtrelay/events.json", EventLogSize: 1 << 20,
 		LogLevel: slog.LevelDebug, LogFormat: "json",
 	}
 	for name, s := range map[string]source{"flags": fromFlags, "file": fromFile, "env": fromEnv} {

@@ -301,7 +301,18 @@ var fields = []field{
 	{
 		name: "session-ledger", reload: needsUpgrade, group: groupLimits, arg: "PATH", shown: "session-ledger in RUNTIME_DIRECTORY, else off",
 		help: "file on a tmpfs from which the next process tells the callers of a killed one; off for none",
-		set:  setLedger,
+		set:  setRuntimeFile(func(c *Config) *string { return &c.SessionLedger }),
+	},
+	{
+		name: "takeover", reload: needsUpgrade, group: groupLimits, arg: "MODE", def: TakeOverNever,
+		help:   "take everything over from the relay at --takeover-socket: never, auto (if one answers) or require",
+		values: []string{TakeOverNever, TakeOverAuto, TakeOverRequire},
+		set:    setText(func(c *Config) *string { return &c.TakeOver }),
+	},
+	{
+		name: "takeover-socket", reload: needsUpgrade, group: groupLimits, arg: "PATH", shown: "takeover.sock in RUNTIME_DIRECTORY, else off",
+		help: "unix socket at which the next process takes over (srtrelay upgrade); off for none",
+		set:  setRuntimeFile(func(c *Config) *string { return &c.TakeOverSocket }),
 	},
 	{
 		name: "event-log", reload: needsUpgrade, group: groupLog, arg: "FILE", shown: "none",

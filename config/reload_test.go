@@ -47,13 +47,13 @@ var other = map[string]string{
 	"redis": "redis://:secret@h:1/0", "shards": "77", "batch": "9", "batch-wait": "1ms", "pin": "off", "steer": "cpu", "telemetry": "off",
 	"gro": "off", "gso": "off", "kernel-path": "auto", "kernel-path-local": "accept", "rcvbuf": "1MiB", "sndbuf": "1MiB", "upstream-ports": "9",
 	"max-sessions": "9", "max-sessions-per-source": "9", "max-handshakes": "9", "max-handshakes-per-source": "9", "idle-timeout": "9s",
-	"backend-silence": "9s", "drain-delay": "9s", "grace": "9s", "session-ledger": "/x", "event-log": "/x", "event-log-size": "1MiB", "log-level": "debug",
+	"backend-silence": "9s", "drain-delay": "9s", "grace": "9s", "session-ledger": "/x", "takeover-socket": "/x", "event-log": "/x", "event-log-size": "1MiB", "log-level": "debug",
 	"log-format": "json",
 }
 
 // A change of each setting is found, and only what is in place takes effect.
 func TestReloadOfEverySetting(t *testing.T) {
-	pairs := []string{"api-tls-cert", "api-tls-key", "read-token"} // need another setting; see the next test
+	pairs := []string{"api-tls-cert", "api-tls-key", "read-token", "takeover"} // need another setting; see the next test
 	for i := range fields {
 		f := &fields[i]
 		value, ok := other[f.name]
@@ -103,6 +103,7 @@ func TestReload(t *testing.T) {
 		{name: "back to the default", before: "grace: 1s\nbatch: 9", after: "", changed: "!batch grace"},
 		{name: "tokens", before: token, after: "register-token: battery-staple\nread-token: other-token", changed: "register-token read-token"},
 		{name: "pair", before: "", after: "api-tls-cert: a\napi-tls-key: b", changed: "!api-tls-cert !api-tls-key"},
+		{name: "take-over", before: "", after: "takeover: auto\ntakeover-socket: /x", changed: "!takeover !takeover-socket"},
 		{name: "unknown key", before: "", after: "a: 1\ngrce: 1", wrong: `config: relay.yaml:1: key "a": unknown key`},
 		{name: "value", before: "", after: "\ngrace: soon", wrong: `config: relay.yaml:2: key "grace": "soon": not a duration`},
 		{name: "secret value", before: "", after: "register-token: sesame", wrong: `config: relay.yaml:1: key "register-token": "***": not 8`},

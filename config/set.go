@@ -200,26 +200,29 @@ func setText(at func(*Config) *string) func(*Config, string) error {
 	}
 }
 
-// ledgerOff turns the session ledger off. ledgerName is the name of its file in systemd's
-// runtime directory.
+// runtimeOff turns off a file that is otherwise in systemd's runtime directory, under
+// one of the names.
 const (
-	ledgerOff  = "off"
-	ledgerName = "session-ledger"
+	runtimeOff   = "off"
+	ledgerName   = "session-ledger"
+	takeOverName = "takeover.sock"
 )
 
-func setLedger(c *Config, text string) error {
-	if text != ledgerOff && !filepath.IsAbs(text) {
-		return errors.New("not off or an absolute path")
+func setRuntimeFile(at func(*Config) *string) func(*Config, string) error {
+	return func(c *Config, text string) error {
+		if text != runtimeOff && !filepath.IsAbs(text) {
+			return errors.New("not off or an absolute path")
+		}
+		*at(c) = text
+		return nil
 	}
-	c.SessionLedger = text
-	return nil
 }
 
-// ledgerPath returns the path of the ledger, "" for none. RUNTIME_DIRECTORY is set by
+// runtimePath returns the path of such a file, "" for none. RUNTIME_DIRECTORY is set by
 // systemd, a list with colons (systemd.exec).
-func ledgerPath(set string, env func(string) (string, bool)) string {
+func runtimePath(set, name string, env func(string) (string, bool)) string {
 	switch set {
-	case ledgerOff:
+	case runtimeOff:
 		return ""
 	case "":
 		dir, _ := env("RUNTIME_DIRECTORY")
@@ -227,7 +230,7 @@ func ledgerPath(set string, env func(string) (string, bool)) string {
 		if !filepath.IsAbs(dir) {
 			return ""
 		}
-		return filepath.Join(dir, ledgerName)
+		return filepath.Join(dir, name)
 	}
 	return filepath.Clean(set)
 }

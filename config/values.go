@@ -45,7 +45,8 @@ func (c *Config) values(from origins) []Value {
 // computed returns the defaults that depend on the machine or the environment.
 func (c *Config) computed() map[string]string {
 	return map[string]string{
-		"shards":         strconv.Itoa(c.Shards),
-		"session-ledger": cmp.Or(c.SessionLedger, "off"),
+		"shards":          strconv.Itoa(c.Shards),
+		"session-ledger":  cmp.Or(c.SessionLedger, runtimeOff),
+		"takeover-socket": cmp.Or(c.TakeOverSocket, runtimeOff),
 	}
 }

@@ -29,6 +29,7 @@ func TestValues(t *testing.T) {
 		{"batch-wait", "2ms", ""},
 		{"api-host", "none", ""},
 		{"session-ledger", "off", ""},
+		{"takeover-socket", "off", ""},
 	} {
 		if !slices.Contains(c.Values, want) {
 			t.Errorf("no %+v in %+v", want, c.Values)

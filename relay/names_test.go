@@ -48,7 +48,7 @@ func startRelay(t *testing.T, flags ...string) *running {
 	}
 	r := &running{t: t, signals: make(chan os.Signal, 3), ended: make(chan error, 1), rung: make(chan struct{})}
 	go func() {
-		_, err := Serve(c, "test", r, r.signals)
+		_, err := Serve(c, "test", r, r.signals, nil)
 		r.ended <- err
 	}()
 	t.Cleanup(func() {

@@ -14,6 +14,7 @@ import (
 	"srtrelay/internal/asynclog"
 	"srtrelay/internal/supervise"
 	"srtrelay/relay/notify"
+	"srtrelay/relay/takeover"
 )
 
 // logFlushTimeout is how long the process waits for the log's reader at its end.
@@ -26,7 +27,8 @@ type process struct {
 	lines      *asynclog.Log // the queue behind log
 	level      *slog.LevelVar
 	supervisor *supervise.Supervisor
-	manager    *notify.Manager // nil if no service manager wants to be notified
+	manager    *notify.Manager  // nil if no service manager wants to be notified
+	report     *takeover.Report // nil if nobody waits for this process to take over
 }
 
 // startError is a failure before the relay could answer callers, such as a port in use.
@@ -41,9 +43,11 @@ func (e *startError) Unwrap() error { return e.cause }
 // Serve runs a relay that logs to stderr, until it fails or is stopped by signals: the
 // first drains, the second stops at once, the third ends the process. started is false
 // if it never answered callers. A reader of stderr that stalls or dies does not block
-// the relay.
-func Serve(c config.Config, version string, stderr io.Writer, signals <-chan os.Signal) (started bool, err error) {
-	return serve(c, version, stderr, signals, run)
+// the relay. report is told of a take-over that has succeeded.
+func Serve(
+	c config.Config, version string, stderr io.Writer, signals <-chan os.Signal, report *takeover.Report,
+) (started bool, err error) {
+	return serve(c, version, stderr, signals, report, run)
 }
 
 // runner is the type of run.
@@ -51,7 +55,9 @@ type runner func(ctx context.Context, drain <-chan struct{}, c config.Config, p 
 
 // serve is Serve with another runner. It returns when the log is written, or after
 // logFlushTimeout.
-func serve(c config.Config, version string, stderr io.Writer, signals <-chan os.Signal, run runner) (started bool, err error) {
+func serve(
+	c config.Config, version string, stderr io.Writer, signals <-chan os.Signal, report *takeover.Report, run runner,
+) (started bool, err error) {
 	level := levelOf(c)
 	lines := asynclog.Open(stderr, logFormat(c.LogFormat, level))
 	defer lines.Close(logFlushTimeout)
@@ -64,11 +70,16 @@ func serve(c config.Config, version string, stderr io.Writer, signals <-chan os.
 	defer stop()
 	p := process{
 		version: version, log: log, lines: lines, level: level, supervisor: supervise.New(log), manager: notify.Open(os.LookupEnv, log),
+		report: report,
 	}
 	drain := make(chan struct{})
 	watching, stopWatching := context.WithCancel(context.Background())
 	tasks := p.supervisor.Tasks()
 	tasks.Go("signals", func() { watchSignals(watching, signals, stop, drain, log) })
+	upgrades := make(chan os.Signal, 1)
+	signal.Notify(upgrades, syscall.SIGUSR2)
+	defer signal.Ignore(syscall.SIGUSR2) // its default action ends the process
+	tasks.Go("upgrade signal", func() { watchUpgrades(watching, upgrades, c, p) })
 	defer tasks.Wait()
 	defer stopWatching()
 	err = run(ctx, drain, c, p)

@@ -24,7 +24,7 @@ import (
 func TestSignals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		signals := make(chan os.Signal, 3)
-		started, err := serve(config.Config{}, "", io.Discard, signals, func(ctx context.Context, drain <-chan struct{}, _ config.Config, _ process) error {
+		started, err := serve(config.Config{}, "", io.Discard, signals, nil, func(ctx context.Context, drain <-chan struct{}, _ config.Config, _ process) error {
 			signals <- syscall.SIGTERM
 			<-drain
 			for range 3 {
@@ -58,7 +58,7 @@ func TestFailureToStart(t *testing.T) {
 		{&startError{boom}, false},
 		{fmt.Errorf("run: %w", &startError{boom}), false},
 	} {
-		started, err := serve(config.Config{}, "", io.Discard, nil, func(context.Context, <-chan struct{}, config.Config, process) error { return c.err })
+		started, err := serve(config.Config{}, "", io.Discard, nil, nil, func(context.Context, <-chan struct{}, config.Config, process) error { return c.err })
 		if started != c.started || err != c.err {
 			t.Errorf("%v: started %v, error %v", c.err, started, err)
 		}
@@ -78,7 +78,7 @@ func TestLog(t *testing.T) {
 			t.Fatal(err)
 		}
 		var stderr bytes.Buffer
-		if _, err := serve(c, "", &stderr, nil, say); err != nil {
+		if _, err := serve(c, "", &stderr, nil, nil, say); err != nil {
 			t.Error(err)
 		}
 		return stderr.String()
@@ -100,7 +100,7 @@ func TestMain(m *testing.M) {
 	}
 	signals := make(chan os.Signal, 3)
 	signal.Notify(signals, syscall.SIGTERM)
-	_, _ = serve(config.Config{}, "", os.Stderr, signals, func(_ context.Context, _ <-chan struct{}, _ config.Config, p process) error {
+	_, _ = serve(config.Config{}, "", os.Stderr, signals, nil, func(_ context.Context, _ <-chan struct{}, _ config.Config, p process) error {
 		p.log.Info("hanging")
 		select {}
 	})

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -12,6 +13,7 @@ import (
 	"srtrelay/cli"
 	"srtrelay/config"
 	"srtrelay/relay"
+	"srtrelay/relay/takeover"
 )
 
 // version is set by the linker; see buildVersion.
@@ -22,6 +24,7 @@ func main() {
 	signals := make(chan os.Signal, 3)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	version := buildVersion()
+	report := takeover.OpenReport()
 	shell := cli.Shell{
 		Version:   version,
 		LookupEnv: os.LookupEnv,
@@ -32,8 +35,14 @@ func main() {
 		Stderr:    os.Stderr,
 		Signals:   signals,
 		Serve: func(c config.Config) (started bool, err error) {
-			return relay.Serve(c, version, os.Stderr, signals)
+			return relay.Serve(c, version, os.Stderr, signals, report)
 		},
+		Launch: func(ctx context.Context, binary string, args []string) (takeover.Verdict, error) {
+			return takeover.Launch(ctx, takeover.Program{
+				Path: binary, Args: args, Env: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
+			})
+		},
+		Report: report,
 	}
 	os.Exit(shell.Run(os.Args[1:]))
 }

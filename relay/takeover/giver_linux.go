@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -161,6 +162,12 @@ func (h *handover) within(ctx context.Context, d time.Duration, step kind, do fu
 func (h *handover) untilCommit(ctx context.Context) (err error) {
 	if h.taker, err = peerOf(h.conn.unix); err != nil {
 		return err
+	}
+	// The end of PID 1 ends all processes in its namespace, of which a taker with a PID here
+	// is one.
+	if os.Getpid() == 1 && h.taker.pid != 0 {
+		return errors.New("this process is PID 1 of its container, and the container would end with it: " +
+			"start a new container instead (--takeover auto)")
 	}
 	version := 0
 	if err := h.within(ctx, helloTimeout, kindHello, func(ctx context.Context) error {

@@ -35,6 +35,8 @@ func TestMain(m *testing.M) {
 		giverMain()
 	case "taker":
 		takerMain()
+	case "launched":
+		launchedMain()
 	default:
 		// The tests wait for other processes' timeouts, and hardly need a CPU.
 		flag.Parse()
