@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"strconv"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,42 +23,37 @@ const otherCode = "other"
 // Events counts the shards' events. srtrelay_events_lost_total counts those that were lost
 // because the queue of events was full.
 type Events struct {
-	handshakes, sessions prometheus.Histogram
-	ended, rejected      *prometheus.CounterVec
-	byCause              map[shard.Cause]prometheus.Counter
+	handshakes, sessions *histogram
+	ended, rejected      *counters
 }
 
 // NewEvents returns Events without any event.
 func NewEvents() *Events {
+	histogramOf := func(name, help string, bounds []float64) *histogram {
+		return newHistogram(prometheus.NewDesc(name, help, nil, nil), bounds)
+	}
 	e := &Events{
-		handshakes: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "srtrelay_handshake_duration_seconds", Buckets: handshakeBuckets,
-			Help: "From a caller's CONCLUSION to its answer, of handshakes that became a session.",
-		}),
-		sessions: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "srtrelay_session_duration_seconds", Buckets: sessionBuckets,
-			Help: "How long the sessions that have ended lasted.",
-		}),
-		ended: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "srtrelay_sessions_ended_total", Help: "Sessions that have ended, by cause.",
-		}, []string{"cause"}),
-		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "srtrelay_callers_rejected_total", Help: "Handshakes that failed, by SRT's rejection code and its name.",
-		}, []string{"code", "reason"}),
-		byCause: make(map[shard.Cause]prometheus.Counter),
+		handshakes: histogramOf("srtrelay_handshake_duration_seconds",
+			"From a caller's CONCLUSION to its answer, of handshakes that became a session.", handshakeBuckets),
+		sessions: histogramOf("srtrelay_session_duration_seconds", "How long the sessions that have ended lasted.", sessionBuckets),
+		ended:    newCounters("srtrelay_sessions_ended_total", "Sessions that have ended, by cause.", "cause"),
+		rejected: newCounters("srtrelay_callers_rejected_total", "Handshakes that failed, by SRT's rejection code and its name.", "code", "reason"),
 	}
 	// All series exist from the start, so that rate() sees the first increase.
 	for _, c := range shard.Causes() {
-		e.byCause[c] = e.ended.WithLabelValues(strings.ReplaceAll(c.String(), " ", "_"))
+		e.ended.add(0, causeLabel(c))
 	}
 	for _, c := range []handshake.Code{
 		handshake.CodeRogue, handshake.CodeVersion, handshake.CodeBadRequest, handshake.CodeOverload,
 		handshake.CodeForbidden, handshake.CodeNotFound, handshake.CodeBadGateway, handshake.CodeDown,
 	} {
-		e.rejected.WithLabelValues(codeLabels(c)...)
+		e.rejected.add(0, codeLabels(c)...)
 	}
 	return e
 }
+
+// causeLabel returns the label of a cause.
+func causeLabel(c shard.Cause) string { return strings.ReplaceAll(c.String(), " ", "_") }
 
 // codeLabels returns the labels of a rejection code: its number and its name.
 func codeLabels(c handshake.Code) []string {
@@ -74,16 +68,12 @@ func codeLabels(c handshake.Code) []string {
 func (e *Events) Count(ev shard.Event) {
 	switch ev.Kind {
 	case shard.EventSessionBegun:
-		e.handshakes.Observe(ev.Took.Seconds())
+		e.handshakes.observe([]float64{ev.Took.Seconds()})
 	case shard.EventSessionEnded:
-		e.sessions.Observe(ev.Took.Seconds())
-		if c := e.byCause[ev.Cause]; c != nil {
-			c.Inc()
-		} else {
-			e.ended.WithLabelValues("cause_" + strconv.Itoa(int(ev.Cause))).Inc()
-		}
+		e.sessions.observe([]float64{ev.Took.Seconds()})
+		e.ended.add(1, causeLabel(ev.Cause))
 	case shard.EventCallerRejected:
-		e.rejected.WithLabelValues(codeLabels(ev.Code)...).Inc()
+		e.rejected.add(1, codeLabels(ev.Code)...)
 	}
 }
 
