@@ -15,6 +15,7 @@ import (
 
 	"srtrelay/api/answer"
 	"srtrelay/internal/srttest"
+	"srtrelay/udp"
 )
 
 // reloaded is a relay with a configuration file that the test rewrites, and a session
@@ -113,6 +114,9 @@ func TestReloadBackends(t *testing.T) {
 			t.Error("a new stream is on the backend that was removed")
 		}
 		must(t, s.SendShutdown())
+	}
+	if _, list, _ := c.command("backends"); !strings.Contains(list, " removed ") {
+		t.Errorf("the list does not show it:\n%s", list)
 	}
 	if n := len(c.log("backend forgotten")); n != 0 {
 		t.Error("a backend was forgotten that has a session")
@@ -324,6 +328,24 @@ func clip(name string) string {
 		return name[:39]
 	}
 	return name
+}
+
+// systemd learns when a reload begins and ends.
+func TestServiceManagerLearnsOfReloads(t *testing.T) {
+	t.Parallel()
+	m := newServiceManager(t)
+	r := m.start(time.Minute, backendAt(startEcho(t).Addr()))
+	m.await("READY=1")
+	before, err := udp.Monotonic()
+	must(t, err)
+	r.signal(syscall.SIGHUP)
+	var began int64
+	_, err = fmt.Sscanf(m.await("RELOADING=1"), "RELOADING=1\nMONOTONIC_USEC=%d", &began)
+	must(t, err)
+	if began < before.Microseconds() {
+		t.Errorf("the reload began at %d, the signal was sent at %d", began, before.Microseconds())
+	}
+	m.await("READY=1")
 }
 
 // Without a configuration file SIGHUP says so, and does not end the process.

@@ -132,6 +132,8 @@ func health(v answer.Backend) string {
 		return "late"
 	case !v.Alive:
 		return "down"
+	case v.Removed:
+		return "removed"
 	case v.Draining:
 		return "draining"
 	case v.Returning:

@@ -9,6 +9,7 @@ export function health(b) {
   // A late backend is not alive either, but late says more.
   if (b.late) return "late";
   if (!b.alive) return "down";
+  if (b.removed) return "removed";
   if (b.draining) return "draining";
   if (b.returning) return "returning";
   return b.ejected ? "ejected" : "alive";
@@ -18,6 +19,7 @@ const healthHints = {
   alive: "Takes new streams",
   late: "Its heartbeat is overdue: no new streams, what runs there goes on",
   draining: "No new streams, by the operator's wish; what runs there goes on",
+  removed: "Not in the configuration any more: no new streams, and gone with its last session",
   ejected: "Failed its callers as others do not: no new streams while others can take them; what runs there goes on",
   returning: "Was ejected; a few new streams try it",
   down: "Does not answer",
