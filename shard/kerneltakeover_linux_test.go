@@ -14,7 +14,14 @@ import (
 func newKernelWorld(t *testing.T) *world {
 	t.Helper()
 	enterNamespace(t)
-	return newWorld(t, func(c *Config) { c.Kernel = openPath(t, c.Shards, nil) })
+	var w *world
+	t.Cleanup(func() { // after the group has stopped
+		if w != nil && w.cfg.Kernel != nil {
+			w.cfg.Kernel.Close()
+		}
+	})
+	w = newWorld(t, func(c *Config) { c.Kernel = openPath(t, c.Shards, nil) })
+	return w
 }
 
 func openPath(t *testing.T, shards int, adopt []kernelpath.File) *kernelpath.Path {
@@ -26,7 +33,6 @@ func openPath(t *testing.T, shards int, adopt []kernelpath.File) *kernelpath.Pat
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(path.Close)
 	return path
 }
 
