@@ -27,7 +27,7 @@ type Socket struct {
 	// Sessions name their sockets by it.
 	Index int
 	Addr  netip.AddrPort // what it is bound to
-	FD    int
+	FD    int            // duplicate of the group's own
 }
 
 // String names the socket in errors.
@@ -36,23 +36,28 @@ func (k Socket) String() string {
 }
 
 // Sockets lists the sockets of a group that runs: the front sockets listener by listener,
-// each in the order of its SO_REUSEPORT group, then the upstream sockets. The descriptors
-// stay the group's own, open until Stop or Abandon.
+// each in the order of its SO_REUSEPORT group, then the upstream sockets. The descriptors are
+// duplicates, which the caller closes when the other process has its own.
 //
 // From then on no shard opens another upstream socket, which the list would not have. A
 // handshake that needs one waits for Resume, or for the process that takes over.
-func (g *Group) Sockets(ctx context.Context) ([]Socket, error) {
-	var all []Socket
+func (g *Group) Sockets(ctx context.Context) (all []Socket, err error) {
 	for _, s := range g.shards {
+		var failed error
 		err := s.inbox.do(ctx, func(s *Shard) {
 			s.upstreamsHeld = true
 			s.eachEndpoint(func(ep *endpoint, _ int) {
-				if !ep.closed {
-					all = append(all, s.socketOf(ep))
+				if ep.closed || failed != nil {
+					return
+				}
+				var one Socket
+				if one, failed = s.socketOf(ep); failed == nil {
+					all = append(all, one)
 				}
 			})
 		})
-		if err != nil {
+		if err = cmp.Or(err, failed); err != nil {
+			CloseSockets(all)
 			return nil, fmt.Errorf("list the sockets of shard %d: %w", s.id, err)
 		}
 	}
@@ -65,12 +70,20 @@ func (g *Group) Sockets(ctx context.Context) ([]Socket, error) {
 	return all, nil
 }
 
-func (s *Shard) socketOf(ep *endpoint) Socket {
+// CloseSockets closes the descriptors of sockets that nobody has adopted.
+func CloseSockets(all []Socket) {
+	for _, k := range all {
+		_ = udp.CloseFD(k.FD)
+	}
+}
+
+func (s *Shard) socketOf(ep *endpoint) (Socket, error) {
 	kind := SocketUpstream
 	if ep.side == sideFront {
 		kind = SocketFront
 	}
-	return Socket{Kind: kind, Shard: s.id, Index: int(ep.index), Addr: ep.sock.Local(), FD: ep.sock.FD()}
+	fd, err := ep.sock.Dup()
+	return Socket{Kind: kind, Shard: s.id, Index: int(ep.index), Addr: ep.sock.Local(), FD: fd}, err
 }
 
 // adopted are the sockets that a group takes over, in order.
@@ -86,9 +99,7 @@ func adopt(c *Config) (a adopted, err error) {
 	defer func() {
 		if err != nil {
 			a.close()
-			for _, k := range left {
-				_ = udp.CloseFD(k.FD)
-			}
+			CloseSockets(left)
 		}
 	}()
 	slices.SortStableFunc(left, func(x, y Socket) int {

@@ -49,9 +49,9 @@ func TestTakeOversLoseNothing(t *testing.T) {
 // without the caller's help.
 func TestHandshakeAcrossTakeOver(t *testing.T) {
 	dial := func(w *world, style srttest.Style) chan error {
-		done, port := make(chan error, 1), w.port()
+		done, port, at := make(chan error, 1), w.port(), w.Addrs()[0]
 		go func() {
-			_, err := port.Dial(t.Context(), w.Addrs()[0], srttest.CallerOptions{Style: style, StreamID: "#!::r=live/x,m=publish"})
+			_, err := port.Dial(t.Context(), at, srttest.CallerOptions{Style: style, StreamID: "#!::r=live/x,m=publish"})
 			done <- err
 		}()
 		return done

@@ -8,7 +8,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -200,17 +199,12 @@ func (w *world) freeze() [][]byte {
 	return parts
 }
 
-// passOn lists the sockets as another process would get them, with descriptors of its own.
+// passOn lists the sockets as another process gets them.
 func (w *world) passOn() []Socket {
 	w.t.Helper()
 	all, err := w.Sockets(w.soon())
 	if err != nil {
 		w.t.Fatal(err)
-	}
-	for i := range all {
-		if all[i].FD, err = syscall.Dup(all[i].FD); err != nil {
-			w.t.Fatal(err)
-		}
 	}
 	return all
 }

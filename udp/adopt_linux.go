@@ -16,9 +16,14 @@ var (
 	errConnected = errors.New("it is connected")
 )
 
-// FD returns the socket's descriptor, so that another process can be given a duplicate. It
-// stays the socket's own: whoever asks for it must not close it or use it after Close.
-func (s *Socket) FD() int { return s.fd }
+// Dup returns a descriptor of the same socket for another process, which the caller closes.
+// It takes one that is kept for upstream sockets if need be.
+func (s *Socket) Dup() (int, error) {
+	return openReserved(func() (int, error) {
+		fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
+		return fd, os.NewSyscallError("fcntl", err)
+	})
+}
 
 // AdoptFront makes sockets of a group's descriptors, which another process opened with
 // OpenFront: fds[i] is its member i. local is the address that they are bound to. The

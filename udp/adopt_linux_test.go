@@ -18,7 +18,7 @@ import (
 // passOn duplicates a socket's descriptor, as passing it to another process does.
 func passOn(t testing.TB, s *Socket) int {
 	t.Helper()
-	fd, err := unix.FcntlInt(uintptr(s.FD()), unix.F_DUPFD, 0) // close-on-exec is not passed on
+	fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD, 0) // close-on-exec is not passed on
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestAdoptedSocketsLoseNothing(t *testing.T) {
 		if now := openFiles(t) - flows; now != before {
 			t.Errorf("%d files open, %d before", now, before)
 		}
-		if flags, err := unix.FcntlInt(uintptr(group[0].FD()), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		if flags, err := unix.FcntlInt(uintptr(group[0].fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
 			t.Errorf("descriptor flags %x, %v; want close-on-exec", flags, err)
 		}
 		if recv, _ := group[0].GrantedBuffers(); recv == 0 {
@@ -249,7 +249,7 @@ func TestAdoptRefuses(t *testing.T) {
 	}
 	connected := func() int {
 		s := openBack(t, ip, Options{})
-		ok(t, unix.Connect(s.FD(), &unix.SockaddrInet4{Port: int(front.Local().Port()), Addr: ip.As4()}))
+		ok(t, unix.Connect(s.fd, &unix.SockaddrInet4{Port: int(front.Local().Port()), Addr: ip.As4()}))
 		return passOn(t, s)
 	}
 	pipe := make([]int, 2)

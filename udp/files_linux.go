@@ -51,8 +51,8 @@ func ReserveFiles(n int) error {
 	return os.NewSyscallError("setrlimit", unix.Setrlimit(unix.RLIMIT_NOFILE, &lower))
 }
 
-// openReserved opens a datagram socket, on a reserved descriptor if need be.
-func openReserved(family int) (int, error) {
+// openReserved calls open, which may take a reserved descriptor.
+func openReserved(open func() (int, error)) (int, error) {
 	files.mu.Lock()
 	defer files.mu.Unlock()
 	var now unix.Rlimit
@@ -61,6 +61,5 @@ func openReserved(family int) (int, error) {
 			defer func() { _ = unix.Setrlimit(unix.RLIMIT_NOFILE, &now) }()
 		}
 	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
-	return fd, os.NewSyscallError("socket", err)
+	return open()
 }

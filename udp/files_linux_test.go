@@ -48,6 +48,14 @@ func TestReservedFilesAreForUpstreamSockets(t *testing.T) {
 			t.Fatalf("socket %d: %v", i, err)
 		}
 		defer s.Close()
+		if i > 0 {
+			continue
+		}
+		fd, err := s.Dup()
+		if err != nil {
+			t.Fatalf("duplicate: %v", err)
+		}
+		ok(t, unix.Close(fd))
 	}
 	if f, err := os.Open(os.DevNull); err == nil {
 		_ = f.Close()

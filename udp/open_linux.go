@@ -141,7 +141,10 @@ func network(ip netip.Addr) string {
 // of ip, which is usually unspecified. The kernel keeps the ICMP errors for what
 // the socket sent until ReadErrors.
 func OpenBack(ip netip.Addr, o Options) (*Socket, error) {
-	fd, err := openReserved(family(ip))
+	fd, err := openReserved(func() (int, error) {
+		fd, err := unix.Socket(family(ip), unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		return fd, os.NewSyscallError("socket", err)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open udp %s: %w", ip, err)
 	}

@@ -51,7 +51,7 @@ func BatchSizes(most, _ int) []int                            { return []int{mos
 func BatchBytes(n, size int) int                              { return n * size }
 func NewOutbox(*Socket) *Outbox                               { return &Outbox{} }
 
-func (*Socket) FD() int                           { return -1 }
+func (*Socket) Dup() (int, error)                 { return -1, errUnsupported }
 func (*Socket) HasGRO() bool                      { return false }
 func (*Socket) Configure(Options)                 {}
 func (*Socket) Local() netip.AddrPort             { return netip.AddrPort{} }
