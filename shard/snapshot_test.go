@@ -17,11 +17,20 @@ import (
 
 // everyState is a rig with sessions of every state, and everything else that a snapshot
 // has, as far as it can be at once.
-func everyState(t testing.TB) *rig {
+func everyState(t testing.TB) *rig { return everyStateOf(t, nil, nil) }
+
+// everyStateOf is everyState with another configuration and other sockets.
+func everyStateOf(t testing.TB, config func(*Config), sockets func(*rig)) *rig {
 	r := newRig(t, func(c *Config) {
 		c.Listen = []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0"), netip.MustParseAddrPort("0.0.0.0:0")}
 		c.IdleTimeout = time.Minute
+		if config != nil {
+			config(c)
+		}
 	})
+	if sockets != nil {
+		sockets(r)
+	}
 	r.front = netip.AddrPortFrom(r.front.Addr(), r.owner.Addrs()[1].Port())
 	r.caller = r.dialFront()
 	r.pass(time.Second)
