@@ -143,7 +143,12 @@ func (p *Path) checkMaps(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) e
 			return fmt.Errorf("%w: it has no ring %d, or one of another size", ErrMismatch, k)
 		}
 	}
-	p.places = int(maps[pathMapWays].MaxEntries()) / (2 * p.cfg.Shards)
+	places := int(maps[pathMapWays].MaxEntries()) / (2 * p.cfg.Shards)
+	if places < p.places {
+		p.cfg.Log.Warn("kernel path: space as in the process before, other sessions stay in user space",
+			"sessions_per_shard", places, "configured", p.places)
+	}
+	p.places = places
 	p.fit(spec, p.rings[0].MaxEntries())
 	for name, m := range maps {
 		if err := spec.Maps[name].Compatible(m); err != nil {
@@ -175,10 +180,10 @@ func (p *Path) Adopted() bool { return p.cfg.Adopt != nil }
 func (s *Shard) Adopted() bool { return s.path.Adopted() }
 
 // Start has this process use the path that it has taken over: from here on its program
-// runs at the hooks. It must be called before the shards use the path. If the path is this
-// process' own, Start does nothing.
+// runs at the hooks. It must be called before the shards use the path. If they do already, or
+// the path has always been this process', Start does nothing.
 func (p *Path) Start() {
-	if p.Adopted() {
+	if !p.started {
 		p.own()
 	}
 }
