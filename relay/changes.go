@@ -23,7 +23,7 @@ func followChanges(ctx context.Context, r *backend.Registry, ejected func() map[
 	tick := time.NewTicker(changeInterval)
 	defer tick.Stop()
 	before, then := r.Snapshot(), time.Now()
-	var earlier ejections
+	earlier := ejections(ejected()) // there are some after a take-over
 	for {
 		select {
 		case <-ctx.Done():

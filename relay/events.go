@@ -27,10 +27,29 @@ const sessionLinesPerSecond = 500
 type eventSinks struct {
 	feed    *api.Feed
 	counted *metrics.Events
+	// flush asks eventLog to handle all queued events, and to close what it receives.
+	flush chan chan struct{}
 }
 
 func newEventSinks() eventSinks {
-	return eventSinks{feed: api.NewFeed(time.Now()), counted: metrics.NewEvents()}
+	return eventSinks{feed: api.NewFeed(time.Now()), counted: metrics.NewEvents(), flush: make(chan chan struct{})}
+}
+
+// awaitPublished waits until all events that the shards have queued are published, at most
+// for a time.
+func (c eventSinks) awaitPublished(atMost time.Duration) {
+	limit := time.NewTimer(atMost)
+	defer limit.Stop()
+	done := make(chan struct{})
+	select {
+	case c.flush <- done:
+	case <-limit.C:
+		return
+	}
+	select {
+	case <-done:
+	case <-limit.C:
+	}
 }
 
 // publishRulesReload publishes that the rules file was read again, and whether it is in
@@ -89,16 +108,25 @@ func (l *eventLog) run(ctx context.Context, events <-chan shard.Event) {
 			l.handle(e)
 		case <-tick.C:
 			l.report()
+		case done := <-l.sinks.flush:
+			l.handleQueued(events)
+			close(done)
 		case <-ctx.Done():
-			for {
-				select {
-				case e := <-events:
-					l.handle(e)
-				default:
-					l.report()
-					return
-				}
-			}
+			l.handleQueued(events)
+			l.report()
+			return
+		}
+	}
+}
+
+// handleQueued handles the events in the queue.
+func (l *eventLog) handleQueued(events <-chan shard.Event) {
+	for {
+		select {
+		case e := <-events:
+			l.handle(e)
+		default:
+			return
 		}
 	}
 }

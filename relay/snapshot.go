@@ -1,0 +1,137 @@
+package relay
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"srtrelay/internal/message"
+	"srtrelay/observe/metrics"
+	"srtrelay/udp"
+)
+
+// snapshotVersion is the version of what relay.appendSnapshot writes. Its parts have
+// versions of their own.
+const snapshotVersion = 1
+
+// Fields of the snapshot of a relay beside its shards, which have snapshots of their own
+// (shard/snapshot.go): there are the sessions, and the secret of the cookies. What the
+// configuration says, such as the relay's name, is the new process's own.
+const (
+	snapshotBackends message.Number = 2
+	snapshotBalancer message.Number = 3
+	snapshotShared   message.Number = 4 // missing with --state memory
+	snapshotEvents   message.Number = 5
+	snapshotMetrics  message.Number = 6
+)
+
+// eventsTimeout bounds the time for the shards' last events to reach the feed. They are in
+// memory, and the log does not wait for its reader.
+const eventsTimeout = 50 * time.Millisecond
+
+// appendSnapshot appends the state of all parts but the shards, for another process. The
+// shards must be frozen and the resolver paused. Events that happen from now on are held
+// until resumeEvents: they are those of the process that takes over, unless it fails.
+func (r *relay) appendSnapshot(b []byte) []byte {
+	boot, err := udp.AtMonotonic(0)
+	if err != nil { // no kernel without this clock is supported
+		r.log.Error("no snapshot", "error", err)
+		return nil
+	}
+	return r.appendSnapshotAt(b, boot)
+}
+
+// appendSnapshotAt is appendSnapshot. boot is when CLOCK_MONOTONIC, which all processes of
+// a host share, was 0 by the clock of this process.
+func (r *relay) appendSnapshotAt(b []byte, boot time.Time) []byte {
+	r.sinks.awaitPublished(eventsTimeout)
+	r.sinks.feed.Hold()
+	from := len(b)
+	b = message.AppendVersion(b, snapshotVersion)
+	parts := uint32(0)
+	add := func(n message.Number, write func([]byte) []byte) {
+		out, mark := message.Open(b, n)
+		b = message.Close(write(out), mark)
+		parts++
+	}
+	add(snapshotBackends, func(b []byte) []byte { return r.registry.AppendSnapshot(b, boot) })
+	add(snapshotBalancer, func(b []byte) []byte { return r.balancer.memory.AppendSnapshot(b, boot) })
+	if r.balancer.shared != nil {
+		add(snapshotShared, func(b []byte) []byte { return r.balancer.shared.AppendSnapshot(b, boot) })
+	}
+	add(snapshotEvents, r.sinks.feed.AppendSnapshot)
+	add(snapshotMetrics, func(b []byte) []byte { return metrics.AppendSnapshot(b, r.quality, r.sinks.counted) })
+	return message.Seal(b, from, parts)
+}
+
+// resumeEvents publishes the events since appendSnapshot: this process goes on after all.
+func (r *relay) resumeEvents() { r.sinks.feed.Release() }
+
+// restore goes on as the relay that appended a snapshot, with the backends of this
+// configuration. Neither the tasks that follow the backends nor the event log have started,
+// and no lease has been issued. After an error this process must end.
+func (r *relay) restore(b []byte) error {
+	boot, err := udp.AtMonotonic(0)
+	if err != nil {
+		return err
+	}
+	return r.restoreAt(b, boot)
+}
+
+// restoreAt is restore. boot is when CLOCK_MONOTONIC was 0 by the clock of this process.
+func (r *relay) restoreAt(b []byte, boot time.Time) error {
+	parts, err := snapshotParts(b)
+	if err != nil {
+		return fmt.Errorf("snapshot of the relay: %w", err)
+	}
+	now := time.Now()
+	// The balancer's bindings, and what is written to Redis, refer to backends.
+	refused, err := r.registry.Restore(parts[snapshotBackends], boot, now)
+	if err != nil {
+		return err
+	}
+	for _, b := range refused {
+		r.log.Warn("backend left out", "backend", string(b.New.ID), "address", b.New.Addr, "error", b.Err)
+	}
+	if err := r.registry.SetStatic(r.config.Backends, r.config.Weights, now); err != nil {
+		return err
+	}
+	if err := r.balancer.memory.Restore(parts[snapshotBalancer], boot); err != nil {
+		return err
+	}
+	if part := parts[snapshotShared]; part != nil && r.balancer.shared != nil {
+		if err := r.balancer.shared.Restore(part, boot); err != nil {
+			return err
+		}
+	}
+	if err := r.sinks.feed.Restore(parts[snapshotEvents]); err != nil {
+		return err
+	}
+	return metrics.Restore(parts[snapshotMetrics], r.quality, r.sinks.counted)
+}
+
+// snapshotParts returns the parts of a snapshot by their numbers.
+func snapshotParts(b []byte) (map[message.Number][]byte, error) {
+	b, count, err := message.Unseal(b)
+	if err != nil {
+		return nil, err
+	}
+	r, err := message.ReadVersion(b, snapshotVersion, snapshotVersion)
+	if err != nil {
+		return nil, err
+	}
+	parts := make(map[message.Number][]byte)
+	for r.Next() {
+		if parts[r.Number()] != nil {
+			r.Refuse("a part twice")
+		}
+		parts[r.Number()] = r.Bytes()
+	}
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	if uint32(len(parts)) != count {
+		return nil, errors.New("parts are missing")
+	}
+	return parts, nil
+}
