@@ -17,7 +17,7 @@ import (
 
 var updateFeed = flag.Bool("update-feed", false, "write the golden snapshot of a feed anew")
 
-// kept returns all events that a feed keeps.
+// keptEvents returns all events that a feed keeps.
 func (f *Feed) keptEvents() (all []answer.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -32,13 +32,12 @@ const eventsTimeout = 50 * time.Millisecond
 // appendSnapshot appends the state of all parts but the shards, for another process. The
 // shards must be frozen and the resolver paused. Events that happen from now on are held
 // until resumeEvents: they are those of the process that takes over, unless it fails.
-func (r *relay) appendSnapshot(b []byte) []byte {
+func (r *relay) appendSnapshot(b []byte) ([]byte, error) {
 	boot, err := udp.AtMonotonic(0)
-	if err != nil { // no kernel without this clock is supported
-		r.log.Error("no snapshot", "error", err)
-		return nil
+	if err != nil {
+		return nil, err
 	}
-	return r.appendSnapshotAt(b, boot)
+	return r.appendSnapshotAt(b, boot), nil
 }
 
 // appendSnapshotAt is appendSnapshot. boot is when CLOCK_MONOTONIC, which all processes of

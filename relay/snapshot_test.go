@@ -87,7 +87,10 @@ func check(t *testing.T, r *relay, lease backend.Lease) {
 
 func TestRelaySnapshot(t *testing.T) {
 	old, lease := inUse(t)
-	text := old.appendSnapshot(nil)
+	text, err := old.appendSnapshot(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	next := parts(t, "--backend=10.0.0.2:10080")
 	if err := next.restore(text); err != nil {
 		t.Fatal(err)
@@ -115,7 +118,10 @@ func TestSnapshotHasTheLastEvents(t *testing.T) {
 		defer close(ended)
 		newEventLog(r.log, r.sinks).run(ctx, events)
 	}()
-	text := r.appendSnapshot(nil)
+	text, err := r.appendSnapshot(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	end()
 	<-ended
 	if n := bytes.Count(text, []byte("live/last")); n != cap(events) {
