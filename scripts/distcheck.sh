@@ -1,15 +1,20 @@
 #!/usr/bin/env bash
-# Checks what scripts/dist.sh has made: distcheck.sh FOLDER VERSION. As root and
-# with debootstrap and lintian all of it, otherwise what is possible.
+# Checks what scripts/dist.sh has made: distcheck.sh FOLDER VERSION BENCH, where BENCH is
+# the program of bench, which plays callers and servers. As root and with debootstrap and
+# lintian all of it, otherwise what is possible.
 set -euo pipefail
 export LC_ALL=C
-out=$1 version=$2
+out=$1 version=$2 bench=$3
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 arch=$(dpkg --print-architecture 2>/dev/null || echo amd64)
 work=$(mktemp -d)
 relay=''
+# shellcheck source=scripts/streams.sh
+. "$here/streams.sh"
 # Ends what was started, and removes what was made.
 finish() {
 	[ -z "$relay" ] || kill "$relay" 2>/dev/null || true
+	quit_streams
 	umount "$work/root/proc" 2>/dev/null || true
 	rm -rf "$work"
 }
@@ -27,9 +32,10 @@ skip() {
 starts() { # what, command...
 	local what=$1
 	shift
-	"$@" --listen 127.0.0.1:0 --api 127.0.0.1:0 --backend srt://127.0.0.1:9 --shards 1 2>"$work/log" &
+	"$@" --listen 127.0.0.1:0 --api 127.0.0.1:0 --backend "srt://$backend" --shards 1 2>"$work/log" &
 	relay=$!
 	for _ in $(seq 100); do
+		listen=$(sed -n 's/.*msg=relaying.* listen=\[\([^ ]*\)\].*/\1/p' "$work/log")
 		api=$(sed -n 's/.*msg=relaying.* api=\([^ ]*\).*/\1/p' "$work/log")
 		if [ -n "$api" ]; then break; fi
 		kill -0 "$relay" 2>/dev/null || { cat "$work/log" >&2; fail "$what: the relay ended"; }
@@ -90,7 +96,7 @@ if [ "$(id -u)" -ne 0 ] || ! command -v debootstrap >/dev/null; then
 	exit 0
 fi
 say 'deb: installed into a minimal Debian'
-debootstrap --variant=minbase --include=init-system-helpers bookworm "$work/root" >"$work/debootstrap.log" 2>&1 ||
+debootstrap --variant=minbase --include=init-system-helpers,systemd,systemd-sysv bookworm "$work/root" >"$work/debootstrap.log" 2>&1 ||
 	{ tail -5 "$work/debootstrap.log" >&2; fail 'deb: debootstrap failed'; }
 mount -t proc proc "$work/root/proc"
 files() { (cd "$work/root" && find . -path ./proc -prune -o -path ./var/log -prune -o -path ./var/lib/dpkg -prune -o -print | sort); }
@@ -100,15 +106,30 @@ inside() { chroot "$work/root" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
 inside dpkg -i /tmp.deb >/dev/null
 [ "$(inside srtrelay version)" = "srtrelay $version" ] || fail 'deb: says another version'
 inside srtrelay check --config /etc/srtrelay/relay.yaml >/dev/null || fail 'deb: its settings are wrong'
+serves
 starts deb chroot "$work/root" /usr/bin/srtrelay
-say 'deb: upgraded while the relay runs, settings changed by hand'
+say 'deb: upgraded while the relay runs and streams, settings changed by hand'
+streams "$listen" 12
+awaits_streams
 echo 'shards: 1' >>"$work/root/etc/srtrelay/relay.yaml"
 inside dpkg -i /tmp.deb >/dev/null
 grep -q '^shards: 1' "$work/root/etc/srtrelay/relay.yaml" || fail 'deb: an upgrade lost the settings'
 kill -0 "$relay" || fail 'deb: an upgrade ended the relay'
+streamed 'deb'
 stops deb
+served
 inside dpkg -P srtrelay >/dev/null
 rm "$work/root/tmp.deb"
 files >"$work/after"
 diff "$work/before" "$work/after" || fail 'deb: a purge leaves something'
+umount "$work/root/proc"
+
+say 'deb: under systemd'
+code=0
+"$here/systemdcheck.sh" "$work/root" "$deb" "$bench" || code=$?
+case $code in
+0) ;;
+77) skip 'deb: systemd does not boot in namespaces here' ;;
+*) exit "$code" ;;
+esac
 say 'all well'

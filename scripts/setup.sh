@@ -54,6 +54,8 @@ need_demo() {
 need_dist() {
 	need lintian lintian
 	need debootstrap debootstrap
+	# For a network without neighbours.
+	need iproute2 ip
 }
 # For the kernel path's program. The objects in the repository are of clang 14.
 need_generate() {
