@@ -132,6 +132,7 @@ func (l *Log) look(now time.Time) {
 	if l.file != nil {
 		at, err := os.Stat(l.path)
 		if open, openErr := l.file.Stat(); err == nil && openErr == nil && os.SameFile(at, open) {
+			l.size = open.Size() // a process that this one has taken over from may have written too
 			return
 		}
 		_ = l.file.Close()
@@ -172,8 +173,12 @@ func (l *Log) flush() {
 }
 
 // cut removes what a write that failed has written: half a line would spoil the next one.
+// It leaves what another process has written meanwhile, from which this one takes over.
 func (l *Log) cut(written int) {
-	if l.regular && written > 0 {
+	if !l.regular || written <= 0 {
+		return
+	}
+	if now, err := l.file.Stat(); err == nil && now.Size() == l.size+int64(written) {
 		_ = l.file.Truncate(l.size)
 	}
 }

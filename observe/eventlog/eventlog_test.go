@@ -197,3 +197,30 @@ func TestOpenRefuses(t *testing.T) {
 		}
 	}
 }
+
+// A process opens the file early, and takes over from one that still writes: nothing of it
+// is lost, and the file gets no longer than it may.
+func TestTwoProcessesInTurn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "events")
+	size := int64(len(lineOf(t)))
+	old := openLog(t, path, 5*size)
+	next := openLog(t, path, 5*size)
+	old.Write(events(10, 4), 0)
+	next.Write(events(14, 2), 0) // one fits
+	next.expect(path+".1", 10, 11, 12, 13, 14)
+	next.expect(path, 15)
+	// What is cut after a write that failed was not the other one's.
+	next.size -= 10 // as if the other one had written 10 bytes meanwhile
+	next.cut(1)
+	next.size += 10
+	next.expect(path, 15)
+}
+
+func lineOf(t *testing.T) []byte {
+	t.Helper()
+	line, err := events(10, 1)[0].Line()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return line
+}
