@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -112,14 +113,25 @@ func TestManifestsAgree(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the relay refuses its settings: %v", err)
 	}
-	for i, want := range []int{int(loaded.Listen[0].Port()), int(loaded.API.Port())} {
-		if port := at(t, container, "ports", i, "containerPort"); port != want {
-			t.Errorf("port %v, the relay listens on %d", port, want)
+	for _, path := range [][]any{
+		{container, "readinessProbe", "httpGet", "port"},
+		{container, "livenessProbe", "httpGet", "port"},
+		{all["Service"], "spec", "ports", 0, "targetPort"},
+	} {
+		if port := at(t, path[0], path[1:]...); port != int(loaded.API.Port()) {
+			t.Errorf("port %v in %v, the relay listens on %d", port, path[1:], loaded.API.Port())
 		}
 	}
-	wait := at(t, container, "lifecycle", "preStop", "sleep", "seconds").(int)
-	if grace := at(t, pod, "terminationGracePeriodSeconds").(int); grace <= wait+int(loaded.Grace.Seconds()) {
-		t.Errorf("%d s are not enough for %d s and a grace of %v", grace, wait, loaded.Grace)
+	grace := time.Duration(at(t, pod, "terminationGracePeriodSeconds").(int)) * time.Second
+	if grace <= loaded.DrainDelay+loaded.Grace || loaded.DrainDelay == 0 {
+		t.Errorf("%v for a delay of %v and a grace of %v", grace, loaded.DrainDelay, loaded.Grace)
+	}
+	// Pods of one node meet in a folder that is mounted where the settings say.
+	folder := at(t, container, "volumeMounts", 1, "mountPath").(string)
+	for _, file := range []string{loaded.TakeOverSocket, loaded.SessionLedger} {
+		if filepath.Dir(file) != folder {
+			t.Errorf("%s is not in %s, which the next pod finds", file, folder)
+		}
 	}
 	unit := read(t, "deploy/srtrelay.service")
 	for _, name := range at(t, container, "securityContext", "capabilities", "add").([]any) {

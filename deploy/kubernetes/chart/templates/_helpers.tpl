@@ -25,3 +25,8 @@ app.kubernetes.io/version: {{ .Chart.AppVersion }}
 {{- define "srtrelay.scheme" -}}
 {{ if .Values.tlsSecret }}https{{ else }}http{{ end }}
 {{- end }}
+
+{{- /* Not empty if pods take over from each other. */}}
+{{- define "srtrelay.takeover" -}}
+{{ if and .Values.runFolder .Values.capabilities }}yes{{ end }}
+{{- end }}
