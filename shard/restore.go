@@ -3,10 +3,8 @@ package shard
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 	"slices"
 
-	"srtrelay/addr"
 	"srtrelay/backend"
 	"srtrelay/handshake"
 	"srtrelay/internal/message"
@@ -63,7 +61,7 @@ func (r *restorer) read(b []byte) error {
 	}
 	// So many take at least so many bytes: a wrong number cannot cost memory.
 	const shortest = 16
-	r.reserve(min(int(sessions), len(messages)/shortest))
+	r.size(min(int(sessions), len(messages)/shortest))
 	m := message.Read(messages)
 	for m.Next() {
 		m.Fail(r.field(&m))
@@ -77,20 +75,6 @@ func (r *restorer) read(b []byte) error {
 		return fmt.Errorf("%w: %d sessions of %d", message.ErrDamaged, r.Shard.sessions.live, sessions)
 	}
 	return r.complete()
-}
-
-// reserve makes room for so many sessions, so that the tables need not grow.
-func (r *restorer) reserve(n int) {
-	r.Shard.sessions.table.reserve(3 * n)
-	r.admission.sources = make(map[addr.IP]sourceLoad, n)
-	r.wheel.timers = make([]timer, 0, n)
-}
-
-// reserve makes room for so many slots in an empty table.
-func (t *table) reserve(n int) {
-	if want := 1 << bits.Len(uint(n/5*8)); want > len(t.slots) {
-		*t = table{slots: make([]slot, want), mask: uint32(want - 1)}
-	}
 }
 
 func (r *restorer) field(m *message.Reader) error {

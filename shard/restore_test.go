@@ -84,7 +84,6 @@ func TestAgainWithTakeOvers(t *testing.T) {
 			{"all silent", TestAllBackendsSilent},
 			{"one choice", TestOneChoiceAtATime},
 			{"only silence is reported", TestOnlySilenceIsReported},
-			{"late accept after failover", TestLateAcceptAfterFailoverIsShutDown},
 			{"late accept after rejection", TestLateAcceptAfterRejectionIsShutDown},
 			{"no orphan", TestNoOrphanWithoutConclusion},
 			{"returning caller", TestReturningCallerReplacesItsSession},

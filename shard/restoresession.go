@@ -275,10 +275,10 @@ func (r *restorer) enter(i uint32, ss *session, one *restoredSession) {
 		one.cold.peer.link(&s.sessions, i, ss)
 	}
 	s.admission.restored(ss.caller.IP, ss.state)
-	switch ss.state {
-	case StateRejected, StateClosing:
+	if ss.state > StateEstablished {
 		s.sessions.tombstones++
-	case StateEstablished:
+	}
+	if one.kernel != nil {
 		r.kernels = append(r.kernels, kernelPart{i, one.kernel})
 	}
 	s.wheel.Set(i, one.timer)

@@ -79,6 +79,7 @@ func BenchmarkRestore(b *testing.B) {
 			for b.Loop() {
 				b.StopTimer()
 				next := r.successor()
+				next.reserve(n)
 				b.StartTimer()
 				if err := next.restore(snapshot); err != nil {
 					b.Fatal(err)

@@ -141,6 +141,12 @@ func (s *Shard) picture() []string {
 }
 
 func TestRestoreEveryState(t *testing.T) {
+	for _, reserved := range []int{0, 3, 1000} {
+		t.Run(fmt.Sprint(reserved, " reserved"), func(t *testing.T) { restoreEveryState(t, reserved) })
+	}
+}
+
+func restoreEveryState(t *testing.T, reserved int) {
 	r := everyState(t)
 	states := map[State]int{}
 	r.sessions.each(func(_ uint32, ss *session) { states[ss.state]++ })
@@ -156,8 +162,12 @@ func TestRestoreEveryState(t *testing.T) {
 		t.Fatal("a snapshot changes the shard")
 	}
 	next := r.successor()
+	next.reserve(reserved)
 	if err := next.restore(snapshot); err != nil {
 		t.Fatal(err)
+	}
+	if n := max(uint64(reserved), 6); next.sessions.places() < n || len(next.sessions.free) != int(next.sessions.places())-6 {
+		t.Errorf("%d places, %d free", next.sessions.places(), len(next.sessions.free))
 	}
 	for _, line := range next.picture() {
 		k := slices.Index(before, line)

@@ -141,14 +141,26 @@ func (s *Slab) at(place uint32) *record {
 	return &s.chunks[place>>chunkBits][place&chunkMask]
 }
 
+// Reserve makes memory for so many records, and has the kernel provide it.
+func (s *Slab) Reserve(records int) {
+	for len(s.free) < records {
+		s.extend()
+		clear(s.chunks[len(s.chunks)-1][:])
+	}
+}
+
+func (s *Slab) extend() {
+	base := uint32(len(s.chunks)) << chunkBits
+	s.chunks = append(s.chunks, new([chunkSize]record))
+	for i := range uint32(chunkSize) {
+		s.free = append(s.free, base+chunkSize-i)
+	}
+}
+
 // allocate gives a meter a new record for a way.
 func (s *Slab) allocate(m *Meter, way Way) {
 	if len(s.free) == 0 {
-		base := uint32(len(s.chunks)) << chunkBits
-		s.chunks = append(s.chunks, new([chunkSize]record))
-		for i := range uint32(chunkSize) {
-			s.free = append(s.free, base+chunkSize-i)
-		}
+		s.extend()
 	}
 	last := len(s.free) - 1
 	m.place[way] = s.free[last]
