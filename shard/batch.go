@@ -145,7 +145,7 @@ func (c *Config) messageSize() int {
 // that a buffer was granted (socket(7)).
 func (g *Group) MemoryMost() (batches, buffers int) {
 	batches = g.cfg.Shards * udp.BatchBytes(g.cfg.Batch, g.cfg.messageSize())
-	return batches, g.cfg.Shards * (len(g.fronts) + 1) * 2 * g.grantedRecv
+	return batches, g.cfg.Shards * (len(g.fronts) + 1) * 2 * int(g.grantedRecv.Load())
 }
 
 // resizeBatch has the batch grow or shrink. Other goroutines map and unmap the memory,

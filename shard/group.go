@@ -143,7 +143,7 @@ type Group struct {
 	restored  atomic.Bool // some shard has been
 	abandoned bool
 	// What the kernel granted a front socket, in bytes.
-	grantedRecv, grantedSend int
+	grantedRecv, grantedSend atomic.Int64
 }
 
 // Close closes the sockets of a group that was never started. If it has taken them over, it
@@ -258,4 +258,6 @@ func (g *Group) Origin() time.Duration { return g.originAt }
 
 // GrantedBuffers returns the receive and send buffers, in bytes, that the
 // kernel granted to a front socket.
-func (g *Group) GrantedBuffers() (recv, send int) { return g.grantedRecv, g.grantedSend }
+func (g *Group) GrantedBuffers() (recv, send int) {
+	return int(g.grantedRecv.Load()), int(g.grantedSend.Load())
+}

@@ -64,7 +64,7 @@ func (g *Group) open(socks *adopted) error {
 		}
 	}
 	// Noted now: once the loops run, the sockets are theirs.
-	g.grantedRecv, g.grantedSend = g.grantedBuffers()
+	g.noteBuffers()
 	return nil
 }
 
@@ -103,14 +103,4 @@ func (g *Group) makeShards() (err error) {
 		s.others = slices.DeleteFunc(slices.Clone(g.shards), func(other *Shard) bool { return other == s })
 	}
 	return nil
-}
-
-// grantedBuffers returns the buffers of the first front socket.
-func (g *Group) grantedBuffers() (recv, send int) {
-	for _, ep := range g.shards[0].fronts {
-		if !ep.closed {
-			return ep.sock.GrantedBuffers()
-		}
-	}
-	return 0, 0
 }

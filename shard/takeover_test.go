@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
 	"srtrelay/udp"
 )
@@ -24,9 +25,17 @@ func TestTakeOversLoseNothing(t *testing.T) {
 	w.connect(40)
 	w.traffic()
 	established := w.sum(CountEstablished)
-	for range 20 {
-		w.takeOver()
+	for k := range 20 {
+		w.takeOver(func(c *Config) {
+			c.Sockets.GRO = k%2 == 1
+			c.Sockets.RecvBuf = (8 + k%3) << 20
+		})
 		time.Sleep(30 * time.Millisecond) // of traffic
+	}
+	w.shards[0].inbox.doAlways(func(s *Shard) {})
+	if recv, _ := w.GrantedBuffers(); recv != (8+19%3)<<20 {
+		need.Root(t, "a receive buffer of 8 MiB")
+		t.Errorf("receive buffer of %d bytes after the last take-over", recv)
 	}
 	packets := w.settle()
 	if packets < 5000 {
@@ -259,15 +268,18 @@ func TestAdoptRefusesWhatDoesNotFit(t *testing.T) {
 		change func(*Config)
 		says   string
 	}{
-		"fewer shards":       {func(c *Config) { c.Shards = 1 }, "there are 1 shards"},
-		"more shards":        {func(c *Config) { c.Shards = 3 }, "3 shards need as many"},
-		"one missing":        {func(c *Config) { c.Adopt = c.Adopt[1:] }, "2 shards need as many"},
-		"one twice":          {func(c *Config) { c.Adopt[0].Shard = 1 }, "2 shards need as many"},
-		"another address":    {func(c *Config) { c.Adopt[0].Addr, c.Adopt[1].Addr = freePort(t), freePort(t) }, "2 shards need as many of one address"},
-		"upstream gap":       {func(c *Config) { c.Adopt[3].Index = 1 }, "number 0 is expected"},
-		"unknown kind":       {func(c *Config) { c.Adopt[0].Kind, c.Adopt[1].Kind = "api", "api" }, "unknown kind"},
-		"swapped":            {func(c *Config) { c.Adopt[0].FD, c.Adopt[2].FD = c.Adopt[2].FD, c.Adopt[0].FD }, "bound to"},
-		"origin":             {func(c *Config) { c.Origin += time.Hour }, "in the future"},
+		"fewer shards":    {func(c *Config) { c.Shards = 1 }, "there are 1 shards"},
+		"more shards":     {func(c *Config) { c.Shards = 3 }, "3 shards need as many"},
+		"one missing":     {func(c *Config) { c.Adopt = c.Adopt[1:] }, "2 shards need as many"},
+		"one twice":       {func(c *Config) { c.Adopt[0].Shard = 1 }, "2 shards need as many"},
+		"another address": {func(c *Config) { c.Adopt[0].Addr, c.Adopt[1].Addr = freePort(t), freePort(t) }, "2 shards need as many of one address"},
+		"upstream gap":    {func(c *Config) { c.Adopt[3].Index = 1 }, "number 0 is expected"},
+		"unknown kind":    {func(c *Config) { c.Adopt[0].Kind, c.Adopt[1].Kind = "api", "api" }, "unknown kind"},
+		"swapped":         {func(c *Config) { c.Adopt[0].FD, c.Adopt[2].FD = c.Adopt[2].FD, c.Adopt[0].FD }, "bound to"},
+		"origin":          {func(c *Config) { c.Origin += time.Hour }, "in the future"},
+		"another wildcard": {func(c *Config) {
+			c.Listen = []netip.AddrPort{netip.AddrPortFrom(netip.IPv6Unspecified(), w.Addrs()[0].Port())}
+		}, "by the sessions of 127.0.0.1"},
 		"address in use":     {func(c *Config) { c.Listen = append(slices.Clone(c.Listen), w.backend.Addr()) }, "address already in use"},
 		"too many listeners": {func(c *Config) { c.Listen = make([]netip.AddrPort, endpointLimit+1) }, "listen addresses"},
 	} {

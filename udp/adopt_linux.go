@@ -110,14 +110,10 @@ func (s *Socket) checkKind(local netip.AddrPort, shared bool) error {
 	return nil
 }
 
-// hasGRO reports whether the kernel delivers trains. Kernels before 5.14 know UDP_GRO but
-// do not tell: there it is turned on, because a train needs its stride.
+// hasGRO reports whether the kernel may deliver trains. Kernels before 5.14 do not tell.
 func (s *Socket) hasGRO() bool {
 	on, err := unix.GetsockoptInt(s.fd, unix.SOL_UDP, unix.UDP_GRO)
-	if err != nil {
-		return s.setGRO(1) == nil
-	}
-	return on == 1
+	return err != nil || on == 1
 }
 
 // HasGRO reports whether trains may arrive, so that batches need space for them.
@@ -144,7 +140,7 @@ func (s *Socket) Configure(o Options) {
 	s.recv = grow(s.fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, o.RecvBuf)
 	s.send = grow(s.fd, unix.SO_SNDBUF, unix.SO_SNDBUFFORCE, o.SendBuf)
 	s.endGRO = s.offloads.gro && !o.GRO
-	if o.GRO && !s.offloads.gro {
+	if o.GRO {
 		s.offloads.gro = s.setGRO(1) == nil
 	}
 }
