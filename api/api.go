@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"time"
 
 	"srtrelay/api/answer"
@@ -163,7 +164,33 @@ func (s *Server) Listen(at netip.AddrPort) error {
 	return nil
 }
 
-// Addr returns the address that Listen opened.
+// Adopt takes over a port that another server listens at, or did, instead of Listen. The file
+// stays the caller's.
+func (s *Server) Adopt(port *os.File) error {
+	l, err := net.FileListener(port)
+	if err == nil {
+		if _, isTCP := l.(*net.TCPListener); !isTCP {
+			_ = l.Close()
+			err = fmt.Errorf("a socket of %s", l.Addr().Network())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("take over the API's port: %w", err)
+	}
+	s.listener = l
+	return nil
+}
+
+// File returns a duplicate of the port's socket, which the caller closes.
+func (s *Server) File() (*os.File, error) {
+	f, err := s.listener.(*net.TCPListener).File()
+	if err != nil {
+		return nil, fmt.Errorf("duplicate the API's port: %w", err)
+	}
+	return f, nil
+}
+
+// Addr returns the address that the server listens at.
 func (s *Server) Addr() netip.AddrPort {
 	return s.listener.Addr().(*net.TCPAddr).AddrPort()
 }

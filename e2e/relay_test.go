@@ -126,7 +126,10 @@ func startRelayIn(t *testing.T, at *lab.Namespace, args ...string) *relay {
 // in front of the arguments that becomes the relay.
 func startRelayBy(t *testing.T, at *lab.Namespace, by []string, args ...string) *relay {
 	t.Helper()
-	base := []string{"--api", "127.0.0.1:0", "--log-format", "json", "--log-level", "debug", "--grace", "100ms"}
+	base := []string{"--log-format", "json", "--log-level", "debug", "--grace", "100ms"}
+	if !slices.Contains(args, "--api") {
+		base = append(base, "--api", "127.0.0.1:0")
+	}
 	if !strings.Contains(strings.Join(args, " "), "--listen") {
 		base = append(base, "--listen", "127.0.0.1:0")
 	}

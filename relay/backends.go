@@ -43,11 +43,38 @@ func (c selectedBalancer) Explain(q backend.Query) (backend.Target, string, erro
 	return c.memory.Explain(q)
 }
 
-// Close ends the background tasks of the shared state.
-func (c selectedBalancer) Close() {
-	if c.shared != nil {
+// close ends the background tasks of the shared state. abandon says that it is another
+// process' now.
+func (c selectedBalancer) close(abandon bool) {
+	switch {
+	case c.shared == nil:
+	case abandon:
+		c.shared.Abandon()
+	default:
 		c.shared.Close()
 	}
+}
+
+// pause stops the background tasks of the shared state, until resume.
+func (c selectedBalancer) pause() {
+	if c.shared != nil {
+		c.shared.Pause()
+	}
+}
+
+func (c selectedBalancer) resume() {
+	if c.shared != nil {
+		c.shared.Resume()
+	}
+}
+
+// releaseExcept releases the leases that no session holds after a take-over.
+func (c selectedBalancer) releaseExcept(held func(backend.Lease) bool) (released int) {
+	if c.shared != nil {
+		return c.shared.ReleaseExcept(held)
+	}
+	released, _ = c.memory.ReleaseExcept(held)
+	return released
 }
 
 // addStaticBackends registers the backends of the configuration.

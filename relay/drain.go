@@ -16,7 +16,12 @@ func (r *relay) wait(ctx context.Context, drain <-chan struct{}) error {
 		return nil
 	case err := <-r.group.Broken():
 		return r.logBroken(err)
+	case <-r.handedOver:
+		return nil
 	case <-drain:
+	}
+	if r.parked.Load() {
+		return nil
 	}
 	r.state.draining.Store(true) // /ready says so before a caller is refused
 	c := r.reloads.current.Load()
@@ -32,6 +37,8 @@ func (r *relay) wait(ctx context.Context, drain <-chan struct{}) error {
 		drained <- r.group.Drain(limited)
 	})
 	select {
+	case <-r.handedOver:
+		return nil
 	case left := <-drained:
 		if left > 0 {
 			r.log.Warn("ending sessions", "sessions", left)

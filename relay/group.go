@@ -13,8 +13,8 @@ import (
 	"srtrelay/udp"
 )
 
-// openGroup opens the shards of the configuration.
-func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.Resolver, live *rules.Live, events chan<- shard.Event, p process) (*shard.Group, kernelPath, error) {
+// openGroup opens the shards of the configuration, or takes over those of before.
+func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.Resolver, live *rules.Live, events chan<- shard.Event, p process, before *predecessor) (*shard.Group, kernelPath, error) {
 	cpus := c.Pin.CPUs
 	if c.Pin.Auto {
 		usable, err := udp.UsableCPUs()
@@ -57,11 +57,15 @@ func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.R
 		Supervisor:           p.supervisor,
 	}
 	_, _ = rand.Read(cfg.Secret[:]) // never fails (crypto/rand, Go 1.24)
-	kernel, err := openKernelPath(c, cfg.Places(), p)
+	kernel, err := openKernelPath(c, cfg.Places(), p, before)
 	if err != nil {
 		return nil, kernelPath{}, err
 	}
 	cfg.Kernel = kernel.path
+	cfg.Adopt = before.socketsToAdopt()
+	if before != nil {
+		cfg.Origin = before.origin
+	}
 	group, err := shard.Open(cfg)
 	if err != nil {
 		kernel.close()

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -18,14 +19,24 @@ type kernelPath struct {
 }
 
 // openKernelPath opens the kernel path for so many sessions per shard, as the
-// configuration wants it.
-func openKernelPath(c config.Config, places int, p process) (kernelPath, error) {
+// configuration wants it, or takes over that of before. One that does not fit is replaced:
+// its sessions enter the new one when it has been detached.
+func openKernelPath(c config.Config, places int, p process, before *predecessor) (kernelPath, error) {
 	if c.KernelPath == config.KernelPathOff {
 		return kernelPath{}, nil
 	}
-	path, err := kernelpath.Open(kernelpath.Config{
+	cfg := kernelpath.Config{
 		Shards: c.Shards, Places: places, AcceptLocal: c.KernelPathAccept, Log: p.log, Supervisor: p.supervisor,
-	})
+	}
+	if before != nil && len(before.kernel) > 0 {
+		cfg.Adopt = before.kernel
+	}
+	path, err := kernelpath.Open(cfg)
+	if errors.Is(err, kernelpath.ErrMismatch) {
+		p.log.Warn("kernel path not taken over, sessions enter a new one", "reason", err)
+		cfg.Adopt = nil
+		path, err = kernelpath.Open(cfg)
+	}
 	if err == nil {
 		k := kernelPath{path: path}
 		var devices []string
@@ -51,6 +62,22 @@ func (k *kernelPath) follow(ctx context.Context, group *shard.Group) {
 func (k *kernelPath) close() {
 	if k.path != nil {
 		k.path.Close()
+	}
+}
+
+// undo closes a path that was never started.
+func (k *kernelPath) undo() {
+	if k.path != nil && k.path.Adopted() {
+		k.path.Release()
+		return
+	}
+	k.close()
+}
+
+// release leaves the program to another process. The shards must have ended.
+func (k *kernelPath) release() {
+	if k.path != nil {
+		k.path.Release()
 	}
 }
 

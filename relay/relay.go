@@ -7,11 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/signal"
-	"runtime"
-	"runtime/debug"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"srtrelay/api"
@@ -71,8 +68,12 @@ type relay struct {
 	state       *readiness
 	certificate *api.Certificate // nil without TLS
 	connections *api.Connections
-	server      *api.Server
+	server      apiServer
 	ledger      *sessionLedger
+
+	handedOver chan struct{} // closed when another process has taken over
+	successor  atomic.Int64  // its PID
+	parked     atomic.Bool   // another process serves callers, and is in its probation
 
 	// tasks end with the background context. eventLog ends first, so that the API can
 	// still serve the last events.
@@ -82,17 +83,24 @@ type relay struct {
 // run opens the relay and runs it until ctx ends, or until drain is closed and then all
 // sessions have ended or the grace is over.
 func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process) error {
-	r := &relay{config: c, process: p}
+	r := &relay{config: c, process: p, handedOver: make(chan struct{})}
 	defer r.close()
 	if err := r.open(); err != nil {
 		return &startError{err}
 	}
 	background, end := context.WithCancel(context.Background())
 	defer end()
-	r.startTasks(ctx, background)
-	r.tuneRuntime(background)
-	r.startGroup(background)
+	if err := r.start(ctx, background); err != nil {
+		end()
+		r.tasks.Wait()
+		return &startError{err}
+	}
 	err := r.wait(ctx, drain)
+	if r.parked.Load() {
+		r.leave(end)
+		r.waitInPod(ctx, drain)
+		return nil
+	}
 	r.manager.Stopping(stopTimeout)
 	r.group.Stop()
 	select {
@@ -112,8 +120,8 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	return err
 }
 
-// open opens every part. Callers get no answer yet. After an error the caller only has
-// to call close.
+// open opens every part that has no socket. After an error the caller only has to call
+// close.
 func (r *relay) open() (err error) {
 	r.reloads = newReloads(r)
 	if r.rules, err = openRules(r.config, r.log); err != nil {
@@ -133,19 +141,31 @@ func (r *relay) open() (err error) {
 	r.prober.Supervisor = r.supervisor
 	r.resolver = balancer.NewResolver(r.balancer, r.backendRefused, r.prober.Revive, r.supervisor)
 	r.events = make(chan shard.Event, eventQueueSize)
-	if r.group, r.kernel, err = openGroup(r.config, r.registry, r.resolver, r.rules.live, r.events, r.process); err != nil {
+	return nil
+}
+
+// openSockets opens the shards and the API, or takes over those of before. Callers get no
+// answer yet. After an error nothing is open.
+func (r *relay) openSockets(before *predecessor) (err error) {
+	if r.group, r.kernel, err = openGroup(r.config, r.registry, r.resolver, r.rules.live, r.events, r.process, before); err != nil {
 		return err
 	}
-	if err := r.openAPI(); err != nil {
-		r.group.Close()
-		r.kernel.close()
+	if err := r.openAPI(before); err != nil {
+		r.closeSockets()
 		return err
 	}
 	return nil
 }
 
+// closeSockets closes what openSockets has opened. What was to be taken over stays the other
+// process'.
+func (r *relay) closeSockets() {
+	r.group.Close()
+	r.kernel.undo()
+}
+
 // openAPI binds the address of the API. It fails if a backend is the relay itself.
-func (r *relay) openAPI() (err error) {
+func (r *relay) openAPI(before *predecessor) (err error) {
 	r.registry.SetOwnAddrs(r.group.Addrs()...)
 	if b, found := r.registry.FindOwn(); found {
 		return fmt.Errorf("--backend: %q is %s, where the relay itself listens", b.Host, b.Addr)
@@ -163,15 +183,15 @@ func (r *relay) openAPI() (err error) {
 		return err
 	}
 	r.connections = api.NewConnections(r.files.apiConnections())
-	r.server = r.newServer()
-	return r.server.Listen(r.config.API)
+	r.server.tasks, r.server.log = r.tasks, r.log
+	return r.server.open(r.newServer(), r.config.API, before.apiPort(r.config.API))
 }
 
 // close closes the parts that have no context.
 func (r *relay) close() {
 	if r.resolver != nil {
 		r.resolver.Close()
-		r.balancer.Close()
+		r.balancer.close(r.parked.Load())
 	}
 	if r.reloads != nil {
 		signal.Stop(r.reloads.hup)
@@ -186,92 +206,4 @@ func (r *relay) backendRefused(id backend.ID, certain bool) {
 	case !certain && r.registry.Suspect(id):
 		r.log.Info("backend in doubt", "backend", string(id), "reason", "does not answer its callers")
 	}
-}
-
-// startTasks starts everything except the shards. It returns when the names of backends
-// have been looked up and all backends have been probed, or after firstLookupsTimeout
-// and firstProbesTimeout.
-func (r *relay) startTasks(ctx, background context.Context) {
-	r.tasks, r.eventLog = r.supervisor.Tasks(), r.supervisor.Tasks()
-	r.eventFile.start(r.sinks.feed, r.supervisor)
-	r.startManagerTasks(background)
-	lines := newEventLog(r.log, r.sinks)
-	r.eventLog.Loop(background, "event log", func(ctx context.Context) { lines.run(ctx, r.events) })
-	r.tasks.Loop(background, "backend changes", func(ctx context.Context) {
-		followChanges(ctx, r.registry, r.balancer.memory.Ejections, r.sinks.feed.Publish, r.log)
-	})
-	r.tasks.Loop(background, "samples", r.watch.Run)
-	r.tasks.Loop(background, "heartbeats", func(ctx context.Context) {
-		expireBackends(ctx, r.registry, r.balancer.memory.InUse, r.log)
-	})
-	r.tasks.Loop(background, "rules", func(ctx context.Context) {
-		r.rules.watch(ctx, func(err error) { reportRules(err, r.sinks, r.log) })
-	})
-	r.tasks.Loop(background, "reload", r.reloads.follow)
-	r.tasks.Loop(background, "backend rates", func(ctx context.Context) { r.bitrates.follow(ctx, r.group) })
-	if r.certificate != nil {
-		r.tasks.Loop(background, "certificate", r.watchCertificate)
-	}
-	r.loopUntilReady(ctx, background, "backend names", firstLookupsTimeout, func(ctx context.Context, ready func()) {
-		resolveNames(ctx, r.registry, r.process, ready)
-	})
-	r.tasks.Go("api", func() {
-		if err := r.server.Serve(); err != nil {
-			r.log.Error("the API has failed, streams go on", "error", err)
-		}
-	})
-	r.loopUntilReady(ctx, background, "prober", firstProbesTimeout, r.prober.Run)
-}
-
-// loopUntilReady starts a task and waits until it calls ready, atMost has passed, or ctx
-// ends.
-func (r *relay) loopUntilReady(ctx, background context.Context, name string, atMost time.Duration, run func(ctx context.Context, ready func())) {
-	done := make(chan struct{})
-	ready := sync.OnceFunc(func() { close(done) })
-	r.tasks.Loop(background, name, func(ctx context.Context) { run(ctx, ready) })
-	select {
-	case <-done:
-	case <-time.After(atMost):
-	case <-ctx.Done():
-	}
-}
-
-// tuneRuntime sets the garbage collector's target and the number of Ps.
-func (r *relay) tuneRuntime(background context.Context) {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-		r.tasks.Loop(background, "memory", trimHeap)
-	}
-	runtime.GOMAXPROCS(max(runtime.GOMAXPROCS(0), r.config.Shards+extraProcs))
-}
-
-// startGroup starts the shards. From here on callers get answers.
-func (r *relay) startGroup(background context.Context) {
-	r.ledger = openLedger(r.config.SessionLedger, false, r.group, r.log)
-	r.group.Start()
-	if r.kernel.path != nil {
-		r.tasks.Loop(background, "kernel path", func(ctx context.Context) { r.kernel.follow(ctx, r.group) })
-	}
-	r.ledger.start(background, r.tasks, r.group)
-	r.state.started.Store(true)
-	r.manager.Ready()
-	c := r.config
-	r.log.Info("relaying", "version", r.version, "listen", r.group.Addrs(), "api", r.server.Addr(),
-		"shards", c.Shards, "backends", len(c.Backends), "policy", c.Policy, "state", c.State)
-	warnBuffers(r.group, c, r.log)
-	warnMemory(os.DirFS("/"), r.group, r.log)
-	if err := udp.ReserveFiles(r.files.reserved()); err != nil {
-		r.log.Warn("cannot reserve descriptors for upstream sockets", "error", err)
-	}
-}
-
-// stopTasks waits for the tasks, whose context has ended. The event log ends before the
-// API shuts down, so that the feed has the ends of the last sessions.
-func (r *relay) stopTasks() {
-	r.eventLog.Wait()
-	r.eventFile.stop()
-	limited, cancel := context.WithTimeout(context.Background(), apiShutdownTimeout)
-	defer cancel()
-	_ = r.server.Shutdown(limited) // closes connections that are still in use
-	r.tasks.Wait()
 }

@@ -51,7 +51,7 @@ func apiSettings(c config.Config) api.Settings {
 	}
 }
 
-func applyAPI(_ context.Context, r *relay, c *config.Config) { r.server.Set(apiSettings(*c)) }
+func applyAPI(_ context.Context, r *relay, c *config.Config) { r.server.set(apiSettings(*c)) }
 
 // inUseByRedis says why a setting stays.
 const inUseByRedis = "the times of entries in Redis depend on it"

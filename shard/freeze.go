@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"runtime/debug"
 	"time"
+
+	"srtrelay/backend"
 )
 
 // The take-over by another process (docs/adr): the loops of this one park with their state
@@ -206,4 +208,21 @@ func (g *Group) Restore(shard int, snapshot []byte) (err error) {
 	s.updateGauges()
 	s.counters.publish()
 	return nil
+}
+
+// Leases returns the leases that restored sessions hold, and those of outcomes that are still
+// to be reported. The group must not have been started.
+func (g *Group) Leases() map[backend.Lease]bool {
+	held := make(map[backend.Lease]bool)
+	for _, s := range g.shards {
+		s.sessions.each(func(_ uint32, ss *session) {
+			if ss.lease != 0 {
+				held[ss.lease] = true
+			}
+		})
+		for _, o := range s.outcomes.unreported {
+			held[o.Lease] = true
+		}
+	}
+	return held
 }

@@ -127,7 +127,7 @@ func (g *Giver) handle(ctx context.Context, c *conn) (left bool) {
 		return h.takeBack(ctx, fmt.Errorf("%s in its probation: %w", &h.taker, err))
 	}
 	c.close()
-	g.offer.Leave()
+	g.offer.Leave(h.taker.pid)
 	return true
 }
 
@@ -281,7 +281,7 @@ func (h *handover) takeBack(ctx context.Context, why error) (left bool) {
 	h.log.Error("the new process has failed, this one goes on as soon as it is dead", "error", why)
 	if err := h.taker.kill(ctx); err != nil {
 		h.log.Error("the new process is not dead, so this one ends", "error", err)
-		h.offer.Leave()
+		h.offer.Leave(h.taker.pid)
 		return true
 	}
 	if !h.endpoint.ours() {

@@ -141,7 +141,7 @@ func testOffer(r *running, left func()) Offer {
 			}
 			say("resumed: %v", reason)
 		},
-		Leave: func() {
+		Leave: func(int) {
 			left()
 			say("left")
 		},

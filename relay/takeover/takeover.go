@@ -85,8 +85,8 @@ type Offer struct {
 	// connections. It returns at once.
 	Park func()
 	// Leave is called when the taker has settled. The process ends without telling
-	// callers.
-	Leave func()
+	// callers. pid is the taker's, 0 if it is in another PID namespace.
+	Leave func(pid int)
 }
 
 // File is a descriptor with what it is. The names are the relay's.
