@@ -45,6 +45,9 @@ type Watch struct {
 	histories int       // streams with a history
 	leftOut   int       // streams with media and without a history
 	ticked    time.Time // when the last samples were taken
+	// resuming means that the last samples are another process's, so that the tracks must
+	// begin before there are rates.
+	resuming bool
 
 	// Used by Run only.
 	views    []shard.View

@@ -24,6 +24,10 @@ func (w *Watch) tick(ctx context.Context, now time.Time) error {
 		since = now.Add(-step)
 	}
 	want := shard.Filter{State: established, ActiveSince: since}
+	if w.resuming {
+		w.resuming = false
+		return walk(ctx, w.group, w.views, want, w.followAll)
+	}
 	if err := walk(ctx, w.group, w.views, want, w.sample); err != nil {
 		return err
 	}
