@@ -23,6 +23,14 @@ const (
 	snapshotShared   message.Number = 4 // missing with --state memory
 	snapshotEvents   message.Number = 5
 	snapshotMetrics  message.Number = 6
+	snapshotStreams  message.Number = 7
+	snapshotReloads  message.Number = 8
+)
+
+// Fields of the counts of reloads.
+const (
+	reloadsSucceeded message.Number = 1
+	reloadsFailed    message.Number = 2
 )
 
 // eventsTimeout bounds the time for the shards' last events to reach the feed. They are in
@@ -60,6 +68,8 @@ func (r *relay) appendSnapshotAt(b []byte, boot time.Time) []byte {
 	}
 	add(snapshotEvents, r.sinks.feed.AppendSnapshot)
 	add(snapshotMetrics, func(b []byte) []byte { return metrics.AppendSnapshot(b, r.quality, r.sinks.counted) })
+	add(snapshotStreams, func(b []byte) []byte { return r.watch.AppendSnapshot(b, boot) })
+	add(snapshotReloads, r.reloads.appendSnapshot)
 	return message.Seal(b, from, parts)
 }
 
@@ -106,7 +116,42 @@ func (r *relay) restoreAt(b []byte, boot time.Time) error {
 	if err := r.sinks.feed.Restore(parts[snapshotEvents]); err != nil {
 		return err
 	}
-	return metrics.Restore(parts[snapshotMetrics], r.quality, r.sinks.counted)
+	if err := metrics.Restore(parts[snapshotMetrics], r.quality, r.sinks.counted); err != nil {
+		return err
+	}
+	if err := r.watch.Restore(parts[snapshotStreams], boot); err != nil {
+		return err
+	}
+	return r.reloads.restore(parts[snapshotReloads])
+}
+
+func (l *reloads) appendSnapshot(b []byte) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b = message.AppendUint(b, reloadsSucceeded, l.counts.succeeded)
+	return message.AppendUint(b, reloadsFailed, l.counts.failed)
+}
+
+// restore adds the reloads of another process.
+func (l *reloads) restore(b []byte) error {
+	var old reloadCounts
+	r := message.Read(b)
+	for r.Next() {
+		switch r.Number() {
+		case reloadsSucceeded:
+			old.succeeded = message.Uint[uint64](&r)
+		case reloadsFailed:
+			old.failed = message.Uint[uint64](&r)
+		}
+	}
+	if err := r.Err(); err != nil {
+		return fmt.Errorf("snapshot of the reloads: %w", err)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.counts.succeeded += old.succeeded
+	l.counts.failed += old.failed
+	return nil
 }
 
 // snapshotParts returns the parts of a snapshot by their numbers.

@@ -17,6 +17,7 @@ import (
 	"srtrelay/backend"
 	"srtrelay/config"
 	"srtrelay/observe/metrics"
+	"srtrelay/observe/streams"
 	"srtrelay/shard"
 )
 
@@ -35,6 +36,7 @@ func parts(t testing.TB, flags ...string) *relay {
 	}
 	r.balancer = openBalancer(r.registry, c, r.bitrates, r.process)
 	r.quality, r.sinks = metrics.NewQuality(), newEventSinks()
+	r.watch, r.reloads = streams.New(nil, nil, r.log), new(reloads)
 	return r
 }
 
@@ -55,6 +57,7 @@ func inUse(t testing.TB) (*relay, backend.Lease) {
 	r.balancer.Report(backend.Outcome{Lease: at.Lease, Fate: backend.FateBegan})
 	r.registry.MarkAlive("10.0.0.2:10080", 0, time.Now())
 	r.registry.MarkAlive("vid-s-1", 3, time.Now())
+	r.reloads.count(nil)
 	e := shard.Event{Kind: shard.EventSessionEnded, Cause: shard.CauseIdle, Took: time.Minute, Key: "live/b"}
 	r.sinks.counted.Count(e)
 	r.sinks.feed.Publish(eventAnswer(e, time.Now()))
@@ -66,6 +69,9 @@ func check(t *testing.T, r *relay, lease backend.Lease) {
 	t.Helper()
 	if n, _ := r.registry.Snapshot().Availability(time.Now()); n != 2 || r.registry.Snapshot().KeyLen != 3 {
 		t.Errorf("%d backends are available, key length %d", n, r.registry.Snapshot().KeyLen)
+	}
+	if succeeded, failed, _ := r.reloads.stats(); succeeded != 1 || failed != 0 {
+		t.Errorf("%d reloads succeeded, %d failed", succeeded, failed)
 	}
 	if b, _ := r.registry.Snapshot().Find("10.0.0.1:10080"); !b.Removed || b.Down {
 		t.Errorf("%+v", b)
