@@ -2,9 +2,9 @@ package shard
 
 import (
 	"math/bits"
-	"sync"
 
 	"srtrelay/addr"
+	"srtrelay/backend"
 )
 
 // Reserve makes memory for the sessions that are about to be restored, so many for each
@@ -12,13 +12,9 @@ import (
 // faults. It must be called before Restore and Start. More sessions than the configuration
 // allows are not reserved for.
 func (g *Group) Reserve(sessions []int) {
-	var all sync.WaitGroup
-	for k, n := range sessions {
-		if k < len(g.shards) {
-			all.Go(func() { g.shards[k].reserve(min(n, g.cfg.Places())) })
-		}
+	for k, s := range g.shards[:min(len(g.shards), len(sessions))] {
+		s.reserve(min(sessions[k], g.cfg.Places()))
 	}
-	all.Wait()
 }
 
 // reserve makes memory for so many sessions and has the kernel provide it.
@@ -52,4 +48,25 @@ func (t *table) size(n int) {
 	if want := 1 << bits.Len(uint(n/5*8)); want > len(t.slots) {
 		*t = table{slots: make([]slot, want), mask: uint32(want - 1)}
 	}
+}
+
+// Leases returns the leases that the restored shards hold: those of their sessions, and those
+// whose outcomes are still to be reported. It must be called before Start.
+func (g *Group) Leases() map[backend.Lease]struct{} {
+	n := 0
+	for _, s := range g.shards {
+		n += s.sessions.live + len(s.outcomes.unreported)
+	}
+	held := make(map[backend.Lease]struct{}, n)
+	for _, s := range g.shards {
+		s.sessions.each(func(_ uint32, ss *session) {
+			if ss.lease != 0 {
+				held[ss.lease] = struct{}{}
+			}
+		})
+		for _, o := range s.outcomes.unreported {
+			held[o.Lease] = struct{}{}
+		}
+	}
+	return held
 }
