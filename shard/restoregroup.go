@@ -4,7 +4,6 @@ import (
 	"math/bits"
 
 	"srtrelay/addr"
-	"srtrelay/backend"
 )
 
 // Reserve makes memory for the sessions that are about to be restored, so many for each
@@ -48,25 +47,4 @@ func (t *table) size(n int) {
 	if want := 1 << bits.Len(uint(n/5*8)); want > len(t.slots) {
 		*t = table{slots: make([]slot, want), mask: uint32(want - 1)}
 	}
-}
-
-// Leases returns the leases that the restored shards hold: those of their sessions, and those
-// whose outcomes are still to be reported. It must be called before Start.
-func (g *Group) Leases() map[backend.Lease]struct{} {
-	n := 0
-	for _, s := range g.shards {
-		n += s.sessions.live + len(s.outcomes.unreported)
-	}
-	held := make(map[backend.Lease]struct{}, n)
-	for _, s := range g.shards {
-		s.sessions.each(func(_ uint32, ss *session) {
-			if ss.lease != 0 {
-				held[ss.lease] = struct{}{}
-			}
-		})
-		for _, o := range s.outcomes.unreported {
-			held[o.Lease] = struct{}{}
-		}
-	}
-	return held
 }

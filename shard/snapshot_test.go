@@ -155,7 +155,6 @@ func restoreEveryState(t *testing.T, reserved int) {
 		t.Fatalf("states %v, want %v; %d INDUCTIONs, %d outcomes, %d stalls", states, want,
 			len(r.pendingInductions), len(r.outcomes.unreported), r.stalls.count)
 	}
-	r.sessions.at(0).lease = 70
 	views := r.views(Filter{})
 	snapshot := r.appendSnapshot([]byte("before"))[len("before"):]
 	before := r.picture()
@@ -188,9 +187,6 @@ func restoreEveryState(t *testing.T, reserved int) {
 		if was := views[k]; fmt.Sprintf("%+v", v) != fmt.Sprintf("%+v", was) {
 			t.Errorf("view %+v\nwas  %+v", v, was)
 		}
-	}
-	if held := slices.Sorted(maps.Keys(r.owner.Leases())); !slices.Equal(held, []backend.Lease{7, 70}) {
-		t.Errorf("leases %v", held)
 	}
 	if again := next.appendSnapshot(nil); len(again) != len(snapshot) {
 		t.Errorf("the next snapshot has %d bytes, this one %d", len(again), len(snapshot))
