@@ -393,6 +393,11 @@ func benchmarkTakeOver(b *testing.B, sessions, shards int) {
 		if err != nil {
 			b.Fatal(err)
 		}
+		var counts []int
+		for _, st := range w.Stats() {
+			counts = append(counts, int(st.Values[CountSessions]))
+		}
+		next.Reserve(counts)
 		began := time.Now()
 		parts, took, err := w.Freeze(b.Context())
 		if err != nil {
@@ -419,4 +424,43 @@ func benchmarkTakeOver(b *testing.B, sessions, shards int) {
 	b.ReportMetric(freeze.Seconds()*1e3/n, "freeze-ms")
 	b.ReportMetric(gap.Seconds()*1e3/n, "gap-ms")
 	b.ReportMetric(float64(bytes)/1e6, "MB")
+}
+
+// BenchmarkFreezeMargin measures how many datagrams of 1,332 bytes wait in one front socket
+// before one is lost: divided by a shard's rate it is how long a take-over may last.
+func BenchmarkFreezeMargin(b *testing.B) {
+	for _, size := range []int{4 << 20, 16 << 20} {
+		b.Run(fmt.Sprintf("rcvbuf=%dMiB", size>>20), func(b *testing.B) {
+			fit := 0
+			for b.Loop() {
+				fit = freezeMargin(b, size)
+			}
+			b.ReportMetric(float64(fit), "datagrams")
+			b.ReportMetric(float64(fit)/60, "ms-at-60kpps")
+		})
+	}
+}
+
+// freezeMargin returns how many datagrams fit.
+func freezeMargin(b *testing.B, size int) (fit int) {
+	w := newWorld(b, func(c *Config) { c.Shards, c.Sockets.RecvBuf = 1, size })
+	if recv, _ := w.GrantedBuffers(); recv < size {
+		need.Skip(b, "a receive buffer of that size needs root")
+	}
+	w.connect(1)
+	w.freeze()
+	const piece = 100
+	payload := make([]byte, 1316)
+	front := w.shards[0].fronts[0].sock // parked: nobody else uses it
+	front.Queues()
+	for fit = 0; front.Queues().Dropped == 0; fit += piece {
+		for range piece {
+			if err := w.sessions[0].SendData(payload); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+	w.Resume()
+	w.Stop()
+	return fit - piece
 }
