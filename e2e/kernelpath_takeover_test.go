@@ -1,0 +1,129 @@
+//go:build linux
+
+package e2e
+
+import (
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"srtrelay/internal/srttest"
+)
+
+// challenge starts a relay that is to take over from r, in its namespace.
+func (k *kernelLab) challenge(r *relay, socket string, args ...string) *relay {
+	k.t.Helper()
+	mine := []string{"--takeover=require", "--takeover-socket", socket, "--api", r.api[len("http://"):]}
+	for _, a := range r.all {
+		mine = append(mine, "--listen", a.String())
+	}
+	return startRelayIn(k.t, k.Origin, slices.Concat(mine, args)...)
+}
+
+// successor starts a relay that takes over from r, and waits until r has ended.
+func (k *kernelLab) successor(r *relay, socket string, args ...string) *relay {
+	k.t.Helper()
+	next := k.challenge(r, socket, args...)
+	next.awaitLog("relaying", func(logLine) bool { return true })
+	if code := r.awaitExit(); code != 0 {
+		k.t.Fatalf("the old process exits with %d:\n%s\nthe new one:\n%s", code, r.tail(), next.tail())
+	}
+	return next
+}
+
+// Numbered datagrams in the kernel path go both ways through take-overs: none is lost or
+// overtaken, no session leaves the path, and no process loses count.
+func TestKernelPathTakenOver(t *testing.T) {
+	t.Parallel()
+	const sessions, perSecond = 100, 50
+	k := openKernelLab(t)
+	socket := filepath.Join(t.TempDir(), "takeover.sock")
+	var seen payloads
+	l := k.backend(k.Origin, loopback.Addr(), &seen)
+	r := k.relay(backendAt(l.Addr()), "--shards=2", "--takeover-socket", socket)
+	flows := append(
+		dialFlows(t, k.port(callers4), r, sessions/2, sessions/2*perSecond),
+		dialFlows(t, k.port(callers4), r, sessions/2, sessions/2*perSecond)...,
+	)
+	runAll(flows)
+	awaitInKernel(r, flows)
+	for range takeOvers(t) {
+		awaitSent(flows, perSecond)
+		before := r.stats()
+		r = k.successor(r, socket, backendAt(l.Addr()), "--shards=2", "--kernel-path=require")
+		after := r.stats()
+		if after["kernel_path_sessions"] != sessions || after["kernel_path_handovers"] != before["kernel_path_handovers"] {
+			t.Errorf("%d sessions in the kernel path; %d handovers, before %d",
+				after["kernel_path_sessions"], after["kernel_path_handovers"], before["kernel_path_handovers"])
+		}
+	}
+	awaitSent(flows, perSecond)
+	checkTakenOver(t, r, flows, l, &seen)
+	st := r.settled(sent(flows))
+	t.Logf("%d datagrams each way, %d and %d of them in the kernel, %d handovers",
+		sent(flows), st["kernel_path_to_backend"], st["kernel_path_to_caller"], st["kernel_path_handovers"])
+}
+
+// checkTakenOver ends the flows, and checks them and the relay's sessions.
+func checkTakenOver(t *testing.T, r *relay, flows []*numberedFlow, l *srttest.Listener, seen *payloads) {
+	t.Helper()
+	stopAll(flows)
+	checkAll(flows, l)
+	st := r.stats()
+	if n := uint64(len(flows)); st["sessions"] != n || st["established"] != n || seen.bad.Load() != 0 {
+		t.Errorf("%d sessions, %d established, of %d; %d payloads changed", st["sessions"], st["established"], n, seen.bad.Load())
+	}
+}
+
+// The new process may have the kernel path off, and the next one on again. Sessions go on in
+// user space meanwhile. What passes in the kernel between the freeze and the end of the path
+// is in nobody's counters.
+func TestKernelPathTurnedOffByTakeOver(t *testing.T) {
+	t.Parallel()
+	const sessions, perSecond = 20, 50
+	k := openKernelLab(t)
+	socket := filepath.Join(t.TempDir(), "takeover.sock")
+	var seen payloads
+	l := k.backend(k.Origin, loopback.Addr(), &seen)
+	r := k.relay(backendAt(l.Addr()), "--takeover-socket", socket)
+	flows := dialFlows(t, k.port(callers4), r, sessions, sessions*perSecond)
+	runAll(flows)
+	awaitInKernel(r, flows)
+	r = k.successor(r, socket, backendAt(l.Addr()), "--kernel-path=off")
+	awaitSent(flows, perSecond)
+	if st := r.stats(); st["kernel_path_sessions"] != 0 {
+		t.Errorf("%d sessions in a kernel path that is off", st["kernel_path_sessions"])
+	}
+	r = k.successor(r, socket, backendAt(l.Addr()), "--kernel-path=require")
+	r.await("all sessions in the kernel path", func(st stats) bool { return st["kernel_path_sessions"] == sessions })
+	awaitSent(flows, perSecond)
+	checkTakenOver(t, r, flows, l, &seen)
+}
+
+// The new process is killed before the old one has left: that takes the path back. What the
+// new one has relayed is in nobody's counters.
+func TestKernelPathTakenBack(t *testing.T) {
+	t.Parallel()
+	const sessions, perSecond = 20, 50
+	k := openKernelLab(t)
+	socket := filepath.Join(t.TempDir(), "takeover.sock")
+	var seen payloads
+	l := k.backend(k.Origin, loopback.Addr(), &seen)
+	r := k.relay(backendAt(l.Addr()), "--takeover-socket", socket)
+	flows := dialFlows(t, k.port(callers4), r, sessions, sessions*perSecond)
+	runAll(flows)
+	awaitInKernel(r, flows)
+	for _, mode := range []string{"require", "off"} {
+		handovers := r.stats()["kernel_path_handovers"]
+		next := k.challenge(r, socket, backendAt(l.Addr()), "--kernel-path="+mode)
+		next.awaitLog("relaying", func(logLine) bool { return true })
+		awaitSent(flows, perSecond)
+		next.kill()
+		r.awaitLog("this process goes on with the sessions of when it was frozen", func(logLine) bool { return true })
+		r.await("both ways of all sessions in the kernel", func(st stats) bool {
+			return st["kernel_path_sessions"] == sessions && st["kernel_path_handovers"] >= handovers+2*sessions
+		})
+		awaitSent(flows, perSecond)
+	}
+	checkTakenOver(t, r, flows, l, &seen)
+}
