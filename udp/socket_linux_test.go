@@ -317,6 +317,26 @@ func TestKernelDropsAreCountedOnce(t *testing.T) {
 	}
 }
 
+// The process that takes a socket over counts on from the one before.
+func TestKernelDropsAcrossATakeOver(t *testing.T) {
+	s := openFront(t, netip.MustParseAddrPort("127.0.0.1:0"), Options{RecvBuf: 4096})
+	peer := openPeer(t, loopbacks["IPv4"])
+	for i := range 50 {
+		if _, err := peer.WriteToUDPAddrPort(payload(i, 1000), s.Local()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dropped := s.Queues().Dropped
+	s.ResumeDrops(s.Drops() - 1)
+	if q := s.Queues(); dropped < 2 || q.Dropped != 1 {
+		t.Errorf("%d drops after all but one of %d had been counted", q.Dropped, dropped)
+	}
+	s.ResumeDrops(s.Drops() + 7)
+	if q := s.Queues(); q.Dropped != 0 {
+		t.Errorf("%d drops by the count of another socket", q.Dropped)
+	}
+}
+
 // The kernel's counter has 32 bits.
 func TestKernelDropsWrap(t *testing.T) {
 	s := &Socket{dropped: ^uint32(0) - 1}
