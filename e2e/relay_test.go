@@ -126,6 +126,14 @@ func startRelayIn(t *testing.T, at *lab.Namespace, args ...string) *relay {
 // in front of the arguments that becomes the relay.
 func startRelayBy(t *testing.T, at *lab.Namespace, by []string, args ...string) *relay {
 	t.Helper()
+	r := newProcess(t, at, by, args...)
+	r.awaitRelaying()
+	return r
+}
+
+// newProcess starts the process of startRelayBy.
+func newProcess(t *testing.T, at *lab.Namespace, by []string, args ...string) *relay {
+	t.Helper()
 	base := []string{"--log-format", "json", "--log-level", "debug", "--grace", "100ms"}
 	if !slices.Contains(args, "--api") {
 		base = append(base, "--api", "127.0.0.1:0")
@@ -153,13 +161,18 @@ func startRelayBy(t *testing.T, at *lab.Namespace, by []string, args ...string) 
 	}
 	go r.read(stderr)
 	t.Cleanup(r.finish)
+	return r
+}
+
+// awaitRelaying waits until the process relays, and notes where.
+func (r *relay) awaitRelaying() {
+	r.t.Helper()
 	started := r.awaitLog("relaying", func(logLine) bool { return true })
 	for _, a := range started["listen"].([]any) {
 		r.all = append(r.all, netip.MustParseAddrPort(a.(string)))
 	}
 	r.addr = r.all[0]
 	r.api = "http://" + started.text("api")
-	return r
 }
 
 // transportIn reaches servers in a network namespace.
