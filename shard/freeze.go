@@ -23,7 +23,7 @@ type freeze struct {
 	encoded chan int      // the shards that have written their state down
 	release chan struct{} // closed by Resume or Abandon
 	abandon bool          // written before release is closed
-	parts   [][]byte      // by shard, as errs
+	parts   [][]byte      // by shard, as errs; memory for them, until they are written
 	errs    []error
 }
 
@@ -51,6 +51,9 @@ func (g *Group) Freeze(ctx context.Context) (parts [][]byte, took time.Duration,
 	f := &freeze{
 		parked: make(chan int, n), encode: make(chan struct{}), encoded: make(chan int, n), release: make(chan struct{}),
 		parts: make([][]byte, n), errs: make([]error, n),
+	}
+	for k, s := range g.shards {
+		f.parts[k] = s.snapshotBuffer()
 	}
 	g.freeze = f
 	began := time.Now()
@@ -108,7 +111,7 @@ func (s *Shard) park() {
 		s.captures.commit()
 		s.updateGauges()
 		s.counters.publish()
-		f.parts[s.id], f.errs[s.id] = s.encode()
+		f.parts[s.id], f.errs[s.id] = s.encode(f.parts[s.id])
 		f.encoded <- s.id
 	case <-f.release: // Freeze has failed
 	}
@@ -122,7 +125,7 @@ func (s *Shard) park() {
 }
 
 // encode writes the shard's state down. A panic there is an error: the shard can go on.
-func (s *Shard) encode() (b []byte, err error) {
+func (s *Shard) encode(space []byte) (b []byte, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("shard %d: panic: %v\n%s", s.id, v, debug.Stack())
@@ -131,7 +134,7 @@ func (s *Shard) encode() (b []byte, err error) {
 	if s.endingSessions || s.exiting {
 		return nil, fmt.Errorf("shard %d: %w", s.id, ErrStopped)
 	}
-	return s.appendSnapshot(nil), nil
+	return s.appendSnapshot(space), nil
 }
 
 // Resume has frozen loops go on, as after a stall: the sockets are read until they are empty

@@ -12,6 +12,17 @@ import (
 // bytes (BenchmarkSnapshot). The buffer is allocated by it.
 const sessionSize = 400
 
+// snapshotSize is about what a snapshot of so many sessions takes.
+func snapshotSize(sessions uint64) int { return int(sessions)*sessionSize + 1<<16 }
+
+// snapshotBuffer returns memory for a snapshot, which the kernel has provided: with many
+// sessions that takes as long as to write them. Any goroutine may call it.
+func (s *Shard) snapshotBuffer() []byte {
+	b := make([]byte, snapshotSize(s.counters.public[CountSessions].Load()))
+	clear(b)
+	return b[:0]
+}
+
 // clock is the shard's clock in snapshots.
 func (s *Shard) clock() message.Clock { return message.Clock{Origin: s.originAt} }
 
@@ -24,7 +35,7 @@ func (s *Shard) clock() message.Clock { return message.Clock{Origin: s.originAt}
 // suspicions, probes), and captures, which end. A test holds the list.
 func (s *Shard) appendSnapshot(b []byte) []byte {
 	start := len(b)
-	b = slices.Grow(b, s.sessions.live*sessionSize+1<<16)
+	b = slices.Grow(b, snapshotSize(uint64(s.sessions.live)))
 	w := snapshotWriter{Shard: s, clock: s.clock(), peers: make(map[*peer]uint32)}
 	s.addUpKernel()
 	s.readQueueStats()

