@@ -12,7 +12,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 20s
 ARGS ?=
 
-.PHONY: dist chart install pgo hostile soak help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
+.PHONY: upgrade-test dist chart install pgo hostile soak help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
 
 help: ## print this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ RACED = $(shell $(GO) list ./... | grep -vE '^srtrelay(/api/web|/bench|/e2e|/int
 
 # What is run once more with every session in the kernel path: what looks at what
 # sessions carry, and how they begin and end. Most of it waits, so many run at once.
-KERNEL_PATH_TESTS = ^Test(Case|Table|Capture|Real|Telemetry|Drain|Backend|Silent|LostShutdown|Crashed|LoadOver|ForgedRefusal|TwoRelays|RedisAway|MediaMTX|HSv4)
+KERNEL_PATH_TESTS = ^Test(Case|Table|Capture|Real|Telemetry|Drain|Backend|Silent|LostShutdown|Crashed|LoadOver|ForgedRefusal|TwoRelays|RedisAway|MediaMTX|HSv4|TakeOver)
 
 build: ## build bin/srtrelay
 	$(GO) build -ldflags '-X main.version=$(VERSION)' -o bin/srtrelay ./cmd/srtrelay
@@ -76,7 +76,7 @@ check: lint ## format, vet, staticcheck, tidy and unit tests, in under 2 minutes
 
 test: setup lint ## everything, the product with the race detector, in under 20 minutes
 	@$(STEP) 'tests with the race detector' $(GO) test -json -race -pgo=off -vet=off -count=1 -timeout 10m $(RACED) || { echo 'test: FAILED'; exit 1; }
-	@SRTRELAY_TEST_RACE=1 $(STEP) 'tests of whole processes' $(GO) test -json -pgo=off -vet=off -count=1 -timeout 15m $(UNRACED) || { echo 'test: FAILED'; exit 1; }
+	@SRTRELAY_TEST_RACE=1 $(STEP) 'tests of whole processes' $(GO) test -json -pgo=off -vet=off -count=1 -timeout 15m -parallel 4 $(UNRACED) || { echo 'test: FAILED'; exit 1; }
 	@SRTRELAY_TEST_RACE=1 SRTRELAY_TEST_KERNEL_PATH=require $(STEP) 'tests with the kernel path' $(GO) test -json -pgo=off -vet=off -count=1 -timeout 10m -parallel 6 -run '$(KERNEL_PATH_TESTS)' ./e2e || { echo 'test: FAILED'; exit 1; }
 	@echo 'test: passed'
 
@@ -97,6 +97,13 @@ fuzz: ## run every fuzz target for FUZZTIME (20s)
 bench: build ## measure the relay beside nginx, nftables and others; needs root, takes an hour; ARGS="-quick" 12 minutes
 	@./scripts/setup.sh bench
 	$(GO) run ./bench $(ARGS)
+
+upgrade-test: setup ## 20 take-overs in a row under a million datagrams each way, in user space and with the kernel path
+	@for path in off require; do \
+	  echo "== 20 take-overs, --kernel-path $$path"; \
+	  SRTRELAY_REQUIRE_ALL=1 SRTRELAY_UPGRADE_TEST=1 SRTRELAY_TEST_KERNEL_PATH=$$path $(GO) test -pgo=off -vet=off -count=1 -timeout 10m -v -run TestTakeOversLoseNothing ./e2e || exit 1; \
+	done
+	@$(GO) test -pgo=off -vet=off -run '^$$' -bench TakeOver ./shard
 
 hostile: build ## put stalls, deaths and attacks to the relay under 500 sessions; needs root, takes ten minutes
 	@./scripts/setup.sh stress

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
 )
 
@@ -40,39 +42,58 @@ func (r *relay) challengeArgs(socket string, args ...string) []string {
 	return slices.Concat(mine, args)
 }
 
-// takeOvers is how many take-overs follow each other in a test: each has its probation
-// of 5 s.
-func takeOvers(t *testing.T) int {
-	text := os.Getenv("SRTRELAY_TEST_TAKEOVERS")
-	if text == "" {
-		return 2
-	}
-	n, err := strconv.Atoi(text)
-	must(t, err)
-	return n
-}
+// upgradeTest is true in make upgrade-test: there are more sessions, datagrams and take-overs,
+// each of which takes its probation of 5 s.
+var upgradeTest = os.Getenv("SRTRELAY_UPGRADE_TEST") != ""
 
 // Numbered datagrams go both ways through take-overs: none is lost, doubled, changed or
-// overtaken, no session ends, and no process loses count.
+// overtaken, no session ends, and no process loses count or keeps what it does not need.
 func TestTakeOversLoseNothing(t *testing.T) {
 	t.Parallel()
-	const sessions, rate = 40, 4000
+	sessions, rate, takeOvers := 40, 4000, 2
+	if upgradeTest {
+		sessions, rate, takeOvers = 200, 10000, 20
+	}
 	socket := filepath.Join(t.TempDir(), "takeover.sock")
 	mirror := startMirror(t)
 	args := []string{"--shards=4", backendAt(mirror.Addr())}
 	r := startRelay(t, append(slices.Clone(args), "--takeover-socket", socket)...)
 	flows := dialFlows(t, openPort(t, loopback), r, sessions, rate)
 	runAll(flows)
-	for range takeOvers(t) {
+	var first resources
+	for k := range takeOvers {
 		awaitSent(flows, 100)
 		r = r.successor(socket, args...)
+		if k == 0 {
+			first = r.resources()
+		}
 	}
 	awaitSent(flows, 100)
+	last := r.resources()
 	stopAll(flows)
 	checkAll(flows, mirror)
-	if st := r.stats(); st["established"] != sessions || st["sessions"] != sessions {
+	if st := r.stats(); st["established"] != uint64(sessions) || st["sessions"] != uint64(sessions) {
 		t.Errorf("%d sessions established, %d there", st["established"], st["sessions"])
 	}
+	if !last.like(first) {
+		t.Errorf("the last process has %+v, the first %+v", last, first)
+	}
+	t.Logf("%d datagrams each way through %d take-overs", sent(flows), takeOvers)
+}
+
+// resources are what a process must not gather.
+type resources struct{ files, threads, megabytes int }
+
+func (r *relay) resources() resources {
+	r.t.Helper()
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", r.cmd.Process.Pid))
+	must(r.t, err)
+	return resources{r.openFDs(), len(threads), r.residentKiB() >> 10}
+}
+
+// like allows for connections and threads of the moment.
+func (u resources) like(first resources) bool {
+	return u.files <= first.files+4 && u.threads <= first.threads+8 && u.megabytes <= first.megabytes*3/2+16
 }
 
 // A handshake that is begun with one process is completed by the next: gosrt's callers send
@@ -104,6 +125,50 @@ func TestHandshakeAcrossTakeOver(t *testing.T) {
 			}
 			r.awaitExit()
 		})
+	}
+}
+
+// Real libsrt with AES and ffmpeg stream through a take-over and connect once.
+func TestRealStreamsAcrossTakeOver(t *testing.T) {
+	t.Parallel()
+	ffmpeg := need.Tool(t, "ffmpeg")
+	socket := filepath.Join(t.TempDir(), "takeover.sock")
+	o := startOrigin(t, "127.0.0.1", "-p", passphrase, "-k", "32", "-l", repairMS)
+	args := []string{"--shards=2", backendAt(o.addr)}
+	r := startRelay(t, append(slices.Clone(args), "--takeover-socket", socket)...)
+
+	film := func(role string) string {
+		return fmt.Sprintf("srt://%v?streamid=#!::r=live/film,m=%s&passphrase=%s&pbkeylen=32&latency=400000", r.addr, role, passphrase)
+	}
+	played := filepath.Join(t.TempDir(), "played.ts")
+	player := startProgram(t, ffmpeg, "-hide_banner", "-loglevel", "warning",
+		"-i", film("request"), "-c", "copy", "-t", strconv.Itoa(clipSeconds), "-f", "mpegts", played)
+	r.awaitLog("session begun", func(l logLine) bool { return l.text("role") == "player" })
+	pub := startProgram(t, ffmpeg, append(testClip(), film("publish"))...)
+	r.awaitLog("session begun", func(l logLine) bool { return l.text("role") == "publisher" })
+
+	live := &stream{
+		relay: r, pub: livePublish(t, r.addr, "live/x", callerOptions(32)...),
+		received: func() int { return o.size("live/x") }, content: func() []byte { return o.received("live/x") },
+	}
+	const lasting = 8 * time.Second
+	live.sent = noise(1, int(lasting.Seconds()*messagesPerSecond))
+	flowed := make(chan error, 1)
+	go func() { flowed <- live.flow(lasting) }()
+
+	next := r.successor(socket, args...)
+	must(t, <-flowed)
+	<-player.done // after clipSeconds of film
+	if player.err != nil {
+		t.Errorf("the player failed: %v\n%s", player.err, player.stderr.bytes())
+	}
+	pub.stop()
+	if published := o.closed("publisher", "live/film"); count(published, "lost") != 0 || count(published, "keylen") != 32 {
+		t.Errorf("origin: %v", published)
+	}
+	checkFilm(t, ffmpeg, played)
+	if st := next.stats(); st["established"] != 3 {
+		t.Errorf("%d sessions established, want 3", st["established"])
 	}
 }
 
