@@ -47,7 +47,7 @@ func TestKernelPathTakenOver(t *testing.T) {
 	)
 	runAll(flows)
 	awaitInKernel(r, flows)
-	for range takeOvers(t) {
+	for range takeOvers() {
 		awaitSent(flows, perSecond)
 		before := r.stats()
 		r = k.successor(r, socket, backendAt(l.Addr()), "--shards=2", "--kernel-path=require")

@@ -46,13 +46,21 @@ func (r *relay) challengeArgs(socket string, args ...string) []string {
 // each of which takes its probation of 5 s.
 var upgradeTest = os.Getenv("SRTRELAY_UPGRADE_TEST") != ""
 
+// takeOvers is how many take-overs follow each other in a test.
+func takeOvers() int {
+	if upgradeTest {
+		return 20
+	}
+	return 2
+}
+
 // Numbered datagrams go both ways through take-overs: none is lost, doubled, changed or
 // overtaken, no session ends, and no process loses count or keeps what it does not need.
 func TestTakeOversLoseNothing(t *testing.T) {
 	t.Parallel()
-	sessions, rate, takeOvers := 40, 4000, 2
+	sessions, rate := 40, 4000
 	if upgradeTest {
-		sessions, rate, takeOvers = 200, 10000, 20
+		sessions, rate = 200, 10000
 	}
 	socket := filepath.Join(t.TempDir(), "takeover.sock")
 	mirror := startMirror(t)
@@ -61,7 +69,7 @@ func TestTakeOversLoseNothing(t *testing.T) {
 	flows := dialFlows(t, openPort(t, loopback), r, sessions, rate)
 	runAll(flows)
 	var first resources
-	for k := range takeOvers {
+	for k := range takeOvers() {
 		awaitSent(flows, 100)
 		r = r.successor(socket, args...)
 		if k == 0 {
@@ -78,7 +86,7 @@ func TestTakeOversLoseNothing(t *testing.T) {
 	if !last.like(first) {
 		t.Errorf("the last process has %+v, the first %+v", last, first)
 	}
-	t.Logf("%d datagrams each way through %d take-overs", sent(flows), takeOvers)
+	t.Logf("%d datagrams each way through %d take-overs", sent(flows), takeOvers())
 }
 
 // resources are what a process must not gather.
