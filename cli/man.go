@@ -124,7 +124,7 @@ func (r *roff) command(c *cobra.Command) {
 // settings describes the flags of serve.
 func (r *roff) settings() {
 	r.macro("SH", "SETTINGS")
-	r.text("Flags of serve. A flag overrides its variable, the variable overrides the key of the same name in\nthe file, and the key overrides the default. Values of lists are separated by commas; flags of\nlists may be repeated.")
+	r.text("Flags of serve. A flag overrides its variable, the variable overrides the key of the same name in\nthe file, and the key overrides the default. Values of lists are separated by commas; flags of\nlists may be repeated. A running relay reads the file again on SIGHUP and srtrelay reload, which\napplies the settings that are reloadable; all others need a new process, srtrelay upgrade.")
 	group := ""
 	for _, setting := range config.Settings() {
 		if setting.Group != group {
@@ -132,7 +132,8 @@ func (r *roff) settings() {
 			r.macro("SS", group)
 		}
 		r.item(strings.TrimRight("--"+setting.Name+" "+setting.Arg, " "),
-			fmt.Sprintf("%s; default %s; env %s", setting.Help, setting.Default, strings.Join(setting.Env, ", ")))
+			fmt.Sprintf("%s; default %s; env %s%s", setting.Help, setting.Default, strings.Join(setting.Env, ", "),
+				map[bool]string{true: "; reloadable"}[setting.InPlace]))
 	}
 	r.macro("SS", "Others")
 	r.item("--config FILE", "YAML file of settings; env SRTRELAY_CONFIG")
@@ -144,7 +145,7 @@ func (r *roff) settings() {
 func (r *roff) rest() {
 	r.macro("SH", "SIGNALS")
 	r.item("SIGTERM, SIGINT", "the first has new callers refused, after --drain-delay, and lets sessions drain, for --grace at most; the second ends them; the third ends the process. Signals within a second are one")
-	r.item("SIGHUP", "reads the file of --rules again")
+	r.item("SIGHUP", "reads the files of --config and --rules again, as srtrelay reload does")
 	r.item("SIGUSR2", "starts the program again, as it is in the file system now, with the same arguments; the new process takes over as after srtrelay upgrade")
 	r.macro("SH", "EXIT STATUS")
 	r.item("0", "stopped normally, or done")

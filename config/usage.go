@@ -79,7 +79,8 @@ func Settings() []Setting {
 
 const sampleHead = `# Settings of srtrelay: srtrelay --config FILE. A variable beats a key of this
 # file, a flag beats both. "srtrelay check --config FILE" says what is wrong with
-# it, "srtrelay config --config FILE" which values are in force.
+# it, "srtrelay config --config FILE" which values are in force. A running relay
+# reads it again on SIGHUP and "srtrelay reload", which says what has changed.
 #
 # Every key is here with its default. Lists may be YAML lists.
 `
