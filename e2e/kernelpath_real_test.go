@@ -30,10 +30,10 @@ type realPath struct {
 
 // newRealPath starts what is between the two ends, of one address family. The listener
 // must be there.
-func newRealPath(k *kernelLab, far *lab.Namespace, v6 bool) *realPath {
+func newRealPath(k *kernelLab, far *lab.Namespace, v6 bool, args ...string) *realPath {
 	k.t.Helper()
 	p := &realPath{kernelLab: k, far: far}
-	p.r = k.relay(backendAt(p.listener(v6)), "--shards=2")
+	p.r = k.relay(append(args, backendAt(p.listener(v6)), "--shards=2")...)
 	p.r.awaitLog("backend alive", func(logLine) bool { return true })
 	target, local := p.r.all[0], loopback
 	if v6 {

@@ -3,10 +3,15 @@
 package e2e
 
 import (
+	"bytes"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
+	"srtrelay/bench/lab"
+	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
 )
 
@@ -72,6 +77,38 @@ func checkTakenOver(t *testing.T, r *relay, flows []*numberedFlow, l *srttest.Li
 	st := r.stats()
 	if n := uint64(len(flows)); st["sessions"] != n || st["established"] != n || seen.bad.Load() != 0 {
 		t.Errorf("%d sessions, %d established, of %d; %d payloads changed", st["sessions"], st["established"], n, seen.bad.Load())
+	}
+}
+
+// A real libsrt's encrypted live stream over a lossy path goes on, byte by byte and as one
+// session.
+func TestKernelPathRealLiveTakenOver(t *testing.T) {
+	t.Parallel()
+	stdbuf, tool := need.Tool(t, "stdbuf"), need.Tool(t, "srt-live-transmit")
+	k := openKernelLab(t)
+	far := k.behind(k.Origin, "far", 78)
+	socket := filepath.Join(t.TempDir(), "takeover.sock")
+	transmit := func(at *lab.Namespace, from, to string) *program {
+		return k.program(at, stdbuf, "-i0", "-o0", tool, "-a:no", "-chunk:1316", "-buffering:1", from, to)
+	}
+	const options = repairable + "&pbkeylen=32&passphrase=" + passphrase
+	sink := transmit(far, fmt.Sprintf("srt://10.78.0.2:%d?mode=listener&transtype=live&%s", farBackend, options), "file://con")
+	p := newRealPath(k, far, false, "--takeover-socket", socket)
+	pub := transmit(k.Callers, "file://con", fmt.Sprintf("srt://%v?mode=caller&streamid=live/x&%s", p.link.Addr(), options))
+	if !pub.stderr.await(patience, func(b []byte) bool { return bytes.Contains(b, []byte("SRT target connected")) }) {
+		t.Fatalf("the publisher did not connect:\n%s", pub.stderr.bytes())
+	}
+	const lasting = 10 * time.Second // the probation takes half of it
+	s := &stream{pub: pub, relay: p.r, received: sink.stdout.size, content: sink.stdout.bytes}
+	s.sent = noise(1, int(lasting.Seconds()*messagesPerSecond))
+	flown := make(chan error, 1)
+	go func() { flown <- s.flow(lasting) }()
+	p.r.await("datagrams in the kernel", func(st stats) bool { return st["kernel_path_to_backend"] > 0 })
+	p.r = k.successor(p.r, socket, backendAt(p.listener(false)), "--shards=2", "--kernel-path=require")
+	must(t, <-flown)
+	p.carried()
+	if st := p.r.stats(); st["established"] != 1 || st["sessions"] != 1 {
+		t.Errorf("%d sessions established, %d there", st["established"], st["sessions"])
 	}
 }
 
