@@ -124,7 +124,7 @@ func (w *world) settle() (packets uint64) {
 	w.senders.Wait()
 	w.stopped.Store(false)
 	w.backend.SetMode(srttest.Sink)
-	// The source may have one more tick to come.
+	// The source may have one more tick to come, which ends it.
 	var up, down, upSent, downSent srttest.Counters
 	sums := func() bool {
 		up, down, upSent, downSent = srttest.Counters{}, srttest.Counters{}, srttest.Counters{}, srttest.Counters{}
@@ -137,8 +137,9 @@ func (w *world) settle() (packets uint64) {
 		return up.Received >= upSent.Sent && down.Received >= downSent.Sent
 	}
 	deadline := time.Now().Add(10 * time.Second)
-	for !sums() && time.Now().Before(deadline) {
-		time.Sleep(5 * time.Millisecond)
+	for before := ^uint64(0); (!sums() || downSent.Sent != before) && time.Now().Before(deadline); {
+		before = downSent.Sent
+		time.Sleep(20 * time.Millisecond) // four ticks of the source
 	}
 	for _, c := range []struct {
 		way      string
