@@ -46,6 +46,7 @@ type restorer struct {
 	counts    [NumCounters]uint64
 	rates     rates
 	kernels   []kernelPart
+	keys      []slot // of the sessions
 }
 
 // kernelPart is what the snapshot says of a session in the kernel path.
@@ -61,7 +62,9 @@ func (r *restorer) read(b []byte) error {
 	}
 	// So many take at least so many bytes: a wrong number cannot cost memory.
 	const shortest = 16
-	r.size(min(int(sessions), len(messages)/shortest))
+	n := min(int(sessions), len(messages)/shortest)
+	r.size(n)
+	r.keys = make([]slot, 0, 3*n)
 	m := message.Read(messages)
 	for m.Next() {
 		m.Fail(r.field(&m))
@@ -166,6 +169,7 @@ func (r *restorer) complete() error {
 	for _, p := range s.peers.ending {
 		p.nextToEnd = p.firstSession
 	}
+	s.sessions.table.insertAll(r.keys)
 	s.sessions.collectFree()
 	for k, n := range r.counts {
 		s.counters.add(Counter(k), n)

@@ -259,17 +259,18 @@ func (r *restorer) pending(one *restoredSession) error {
 	return m.Err()
 }
 
-// enter enters a session into the table, its peer's list, the counts and the timers.
+// enter enters a session into its peer's list, the counts and the timers, and notes its keys
+// (see sessions.unkey).
 func (r *restorer) enter(i uint32, ss *session, one *restoredSession) {
 	s := r.Shard
-	if one.flags&flagCallerKey != 0 {
-		s.sessions.keyCaller(i, ss)
+	if ss.hasCallerKey = one.flags&flagCallerKey != 0; ss.hasCallerKey {
+		r.keys = append(r.keys, slot{s.sessions.hash(keyCaller, ss.front, &ss.caller, ss.callerID), makeRef(i, keyCaller)})
 	}
 	if ss.backend.IsValid() {
-		s.sessions.keyBack(i, ss)
+		r.keys = append(r.keys, slot{s.sessions.hash(keyBack, ss.upstream, &ss.backend, ss.callerID), makeRef(i, keyBack)})
 	}
 	if ss.backendID != 0 {
-		s.sessions.keyFront(i, ss)
+		r.keys = append(r.keys, slot{s.sessions.hash(keyFront, ss.front, &ss.caller, ss.backendID), makeRef(i, keyFront)})
 	}
 	if one.flags&flagInPeer != 0 {
 		one.cold.peer.link(&s.sessions, i, ss)

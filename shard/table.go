@@ -1,6 +1,10 @@
 package shard
 
-import "srtrelay/addr"
+import (
+	"math/bits"
+
+	"srtrelay/addr"
+)
 
 // byFront finds the session of a datagram from a caller.
 func (s *sessions) byFront(front uint8, caller *addr.AddrPort, id uint32) (uint32, *session) {
@@ -178,6 +182,30 @@ func (t *table) insert(hash uint32, r ref) {
 	}
 	t.put(slot{hash, r})
 	t.used++
+}
+
+// insertAll adds many slots, in the order of their places: among many each is a cache miss
+// otherwise, and one of the page table too.
+func (t *table) insertAll(all []slot) {
+	const buckets = 1 << 10
+	var ends [buckets + 1]int
+	shift := max(bits.Len32(t.mask)-bits.Len32(buckets-1), 0)
+	bucket := func(s slot) uint32 { return s.hash & t.mask >> shift }
+	for _, s := range all {
+		ends[bucket(s)+1]++
+	}
+	for k := 1; k < len(ends); k++ {
+		ends[k] += ends[k-1]
+	}
+	sorted := make([]slot, len(all))
+	for _, s := range all {
+		b := bucket(s)
+		sorted[ends[b]] = s
+		ends[b]++
+	}
+	for _, s := range sorted {
+		t.insert(s.hash, s.ref)
+	}
 }
 
 func (t *table) put(s slot) {

@@ -110,3 +110,24 @@ func BenchmarkTableLookup(b *testing.B) {
 		}
 	}
 }
+
+func TestInsertAll(t *testing.T) {
+	for _, n := range []int{0, 1, 100, minSlots, 20 * minSlots} {
+		one, all := newTable(), newTable()
+		var slots []slot
+		for k := range uint32(n) {
+			s := slot{hash: k * 2654435761, ref: makeRef(k, keyKind(1+k%3))}
+			slots = append(slots, s)
+			one.insert(s.hash, s.ref)
+		}
+		all.insertAll(slots)
+		if all.used != one.used || len(all.slots) != len(one.slots) {
+			t.Errorf("%d slots: %d used of %d, want %d of %d", n, all.used, len(all.slots), one.used, len(one.slots))
+		}
+		for _, s := range slots {
+			if !all.remove(s.hash, s.ref) {
+				t.Fatalf("%d slots: %v is not found", n, s)
+			}
+		}
+	}
+}
