@@ -264,6 +264,25 @@ func TestTakeOversLeaveNothingBehind(t *testing.T) {
 		t.Error("the maps are others")
 	}
 	wantAttached(t, n, p)
+	p.Close()
+	awaitNoMap(t, id)
+}
+
+// awaitNoMap waits until nothing refers to a map any more.
+func awaitNoMap(t *testing.T, id ebpf.MapID) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		m, err := ebpf.NewMapFromID(id)
+		if errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		if err == nil {
+			_ = m.Close()
+		}
+		if time.Now().After(end) {
+			t.Fatalf("map %d stays (%v)", id, err)
+		}
+	}
 }
 
 // bpfMappings counts the mappings of maps in this process, which keep them alive.
