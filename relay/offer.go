@@ -176,7 +176,7 @@ func (r *relay) leave(end func()) {
 	end()
 	r.stopTasks()
 	r.kernel.release()
-	r.ledger.close(true) // its name is the other process'
+	r.ledger.close(false) // its own file only, which a successor with a ledger has renamed
 	r.log.Info("left to the new process")
 }
 
