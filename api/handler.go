@@ -95,13 +95,13 @@ func (h *handler) routes() map[string]methods {
 		"/api/v1/sessions":              get(h.authorizeRead(h.limitLarge(h.sessions))),
 		"/api/v1/streams":               get(h.authorizeRead(h.limitLarge(h.streams))),
 		"/api/v1/streams/one":           get(h.authorizeRead(h.limitLarge(h.stream))),
-		"/api/v1/events":                {http.MethodGet: h.authorizeRead(h.longLived(h.events))},
+		"/api/v1/events":                {http.MethodGet: h.longLived(h.authorizeRead(h.events))},
 	}
 	session := get(h.authorizeRead(h.session))
 	session[http.MethodDelete] = h.authorize(h.kick)
 	routes["/api/v1/sessions/{id}"] = session
 	if h.deps.Capture != nil {
-		routes["/api/v1/capture"] = methods{http.MethodGet: h.authorizeSocketIDs(h.longLived(h.deps.Capture.ServeHTTP))}
+		routes["/api/v1/capture"] = methods{http.MethodGet: h.longLived(h.authorizeSocketIDs(h.deps.Capture.ServeHTTP))}
 	}
 	if h.deps.Page != nil {
 		routes["/{$}"], routes["/ui/"] = get(h.page), get(h.page)

@@ -194,6 +194,22 @@ func TestReloadLimitsAndOthers(t *testing.T) {
 	must(t, mustDial(t, c.addr, srttest.CallerOptions{StreamID: "#!::r=live/more,m=publish"}).SendShutdown())
 }
 
+// The ledger has memory for the sessions of the start, and does not grow.
+func TestReloadBeyondTheLedger(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("/dev/shm", "srtrelay")
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	format := "backend: srt://" + startEcho(t).Addr().String() + "\nmax-sessions: %d\n"
+	c := startReloaded(t, fmt.Sprintf(format, 100), "--session-ledger", filepath.Join(dir, "ledger"))
+	defer func() { c.end() }()
+	c.write(format, 1024)
+	wantText(t, c.reload(), "max-sessions 100 1024 yes")
+	c.write(format, 1025)
+	wantText(t, c.reload(), "max-sessions 1024 1025 no, needs srtrelay upgrade: at most 1024: ")
+	wantText(t, c.reload("--json"), `"need_upgrade": [ "max-sessions" ]`)
+}
+
 // Whatever is wrong with the file, nothing changes, and the answer is what srtrelay check
 // prints.
 func TestReloadRefuses(t *testing.T) {
