@@ -28,6 +28,7 @@ const maxFormer = 200_000
 // sessionLedger is the file of --session-ledger. It holds the records that a killed
 // process left, and then this one's. A nil sessionLedger is off.
 type sessionLedger struct {
+	path string
 	file *udp.PrivateFile // nil if nothing can be written
 	log  *slog.Logger
 
@@ -60,7 +61,7 @@ func openLedger(path string, takenOver bool, group *shard.Group, log *slog.Logge
 		without(err)
 		return nil
 	}
-	l := &sessionLedger{file: file, log: log}
+	l := &sessionLedger{path: path, file: file, log: log}
 	boot, now, err := bootClock()
 	if err == nil {
 		if !takenOver {
@@ -211,14 +212,39 @@ func (l *sessionLedger) tellFormer(ctx context.Context, group *shard.Group) {
 }
 
 // reclaim gives the file its name again when this process resumes after a take-over. Its
-// records are those of the sessions that resume.
-func (l *sessionLedger) reclaim() {
-	if l == nil || l.file == nil {
+// records are those of the sessions that resume. Callers that only the other process had are
+// told, as those of a killed process are.
+func (l *sessionLedger) reclaim(tasks *supervise.Tasks, group *shard.Group) {
+	if l == nil || l.file == nil || !l.file.Displaced() {
 		return
 	}
+	successor := l.readSuccessor(group)
 	if err := l.file.Reclaim(); err != nil {
 		l.log.Warn("the session ledger has not got its name back: callers are not told after a SIGKILL", "error", err)
 	}
+	if len(successor.former) > 0 {
+		tasks.Go("callers of the successor", func() { successor.tellFormer(context.Background(), group) })
+	}
+}
+
+// readSuccessor reads the ledger of a process that has taken over and is dead. One that still
+// runs has no callers of its own: it has not been committed.
+func (l *sessionLedger) readSuccessor(group *shard.Group) *sessionLedger {
+	next := &sessionLedger{log: l.log}
+	file, err := udp.OpenPrivate(l.path)
+	if err != nil {
+		return next
+	}
+	defer file.Close()
+	next.file = file
+	boot, now, err := bootClock()
+	if err == nil {
+		err = next.read(boot, now, group)
+	}
+	if err != nil {
+		l.log.Warn("the session ledger of the successor is ignored", "path", l.path, "reason", err)
+	}
+	return next
 }
 
 // close closes the file, and removes it unless keep is true: then its callers are still

@@ -3,17 +3,21 @@ package relay
 import (
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"srtrelay/addr"
 	"srtrelay/backend"
 	"srtrelay/internal/need"
+	"srtrelay/internal/supervise"
 	"srtrelay/shard"
 	"srtrelay/shard/ledger"
 	"srtrelay/udp"
+	"srtrelay/wire"
 )
 
 // idleGroup opens a group that does not run.
@@ -45,8 +49,31 @@ func ledgerNonce(t *testing.T, path string) uint64 {
 	return h.Nonce
 }
 
+// recordCaller records a caller of a group as a session in a ledger, and returns its socket.
+func recordCaller(t *testing.T, l *sessionLedger, group *shard.Group) *net.UDPConn {
+	t.Helper()
+	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	file := l.file.Bytes()
+	h, err := ledger.Decode(file[:ledger.HeaderSize], int64(len(file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Listen = []addr.AddrPort{addr.From(group.Addrs()[0])}
+	if err := h.Encode(file); err != nil {
+		t.Fatal(err)
+	}
+	region := h.Region(file, 0)
+	region.Put(0, &ledger.Record{Caller: addr.From(c.LocalAddr().(*net.UDPAddr).AddrPort()), CallerID: 77, Gen: 1})
+	return c
+}
+
 // A process that takes over begins a ledger of its own and tells nobody of the other one's,
-// which has its name again if the other one resumes.
+// which has its name again if the other one resumes. That one tells the callers which only the
+// successor had.
 func TestLedgerOfATakeOver(t *testing.T) {
 	dir, err := os.MkdirTemp("/dev/shm", "srtrelay-test")
 	if err != nil {
@@ -67,8 +94,19 @@ func TestLedgerOfATakeOver(t *testing.T) {
 	if ledgerNonce(t, path) == nonce {
 		t.Error("the successor writes to the file of the process that may resume")
 	}
+	group := idleGroup(t)
+	group.Start()
+	tasks := supervise.New(log).Tasks()
+	caller := recordCaller(t, second, group)
 	_ = second.file.Close() // as a SIGKILL does
-	first.reclaim()
+	first.reclaim(tasks, group)
+	b := make([]byte, 2048)
+	_ = caller.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if n, err := caller.Read(b); err != nil || !wire.Packet(b[:n]).Is(wire.TypeShutdown) {
+		t.Errorf("the successor's caller got %x, %v; want a SHUTDOWN", b[:n], err)
+	}
+	tasks.Wait()
+	group.Stop()
 	if ledgerNonce(t, path) != nonce {
 		t.Error("the process that resumes has not got its ledger back")
 	}

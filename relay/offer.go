@@ -146,7 +146,7 @@ func (r *relay) resume(reason error) {
 	r.resolver.Resume()
 	r.resumeEvents()
 	r.group.Resume()
-	r.ledger.reclaim()
+	r.ledger.reclaim(r.tasks, r.group)
 	if !r.parked.Swap(false) {
 		return
 	}

@@ -121,10 +121,13 @@ func DisplacePrivate(path string) error {
 	return os.NewSyscallError("rename", err)
 }
 
+// Displaced reports whether a successor has displaced the file.
+func (f *PrivateFile) Displaced() bool { return !f.named() && f.isAt(f.path+displaced) }
+
 // Reclaim gives the file its name again, if a successor has displaced it. It replaces the
 // successor's file.
 func (f *PrivateFile) Reclaim() error {
-	if f.named() || !f.isAt(f.path+displaced) {
+	if !f.Displaced() {
 		return nil
 	}
 	return os.NewSyscallError("rename", unix.Rename(f.path+displaced, f.path))

@@ -87,6 +87,7 @@ func (*PrivateFile) Data(func(int64, []byte) bool) error { return errUnsupported
 func (*PrivateFile) Reset(int64) error                   { return errUnsupported }
 func (*PrivateFile) Bytes() []byte                       { return nil }
 func (*PrivateFile) Reserve(int64, int64) error          { return errUnsupported }
+func (*PrivateFile) Displaced() bool                     { return false }
 func (*PrivateFile) Reclaim() error                      { return errUnsupported }
 func (*PrivateFile) Remove() error                       { return nil }
 func (*PrivateFile) Close() error                        { return nil }
