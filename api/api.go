@@ -110,6 +110,8 @@ type Deps struct {
 	Certificate *Certificate
 	// Connections bounds the server's connections; nil for MaxConnections.
 	Connections *Connections
+	// Logins are the page's logins; nil for logins that end with this server.
+	Logins *Logins
 	// Feed holds the events for GET /api/v1/events.
 	Feed *Feed
 	// Metrics answers GET /metrics.

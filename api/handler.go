@@ -45,6 +45,9 @@ func newHandler(version string, deps Deps, log *slog.Logger) *handler {
 	if deps.Connections == nil {
 		deps.Connections = NewConnections(MaxConnections)
 	}
+	if deps.Logins == nil {
+		deps.Logins = NewLogins()
+	}
 	closing, closeAll := context.WithCancel(context.Background())
 	h := &handler{
 		longLivedSlots: make(semaphore, deps.Connections.longLived),

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 )
 
@@ -22,41 +23,63 @@ const (
 	cookiePrefix = "srtrelay-"
 )
 
-// logins makes and checks the cookies of the page's logins. A cookie says what its holder
-// may do and until when, under a key that only this process has: nothing is kept per
-// login, a cookie does not tell the token, and all end with the process.
-type logins struct {
-	key [sha256.Size]byte
+// Logins makes and checks the cookies of the page's logins. A cookie says what its holder
+// may do and until when, under a key that nobody else has: nothing is kept per login, a
+// cookie does not tell the token, and all end with the key. Any goroutine may use it.
+type Logins struct {
+	mu     sync.RWMutex
+	key    loginKey
+	tokens [2]string // for which the key was made
 }
 
-func newLogins() *logins {
-	l := new(logins)
+type loginKey [sha256.Size]byte
+
+// NewLogins returns Logins for no tokens.
+func NewLogins() *Logins {
+	l := new(Logins)
 	_, _ = rand.Read(l.key[:]) // never fails
 	return l
+}
+
+// setTokens makes a new key, which ends all logins, if the tokens are others.
+func (l *Logins) setTokens(full, read string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if tokens := [2]string{full, read}; tokens != l.tokens {
+		l.tokens = tokens
+		_, _ = rand.Read(l.key[:]) // never fails
+	}
+}
+
+func (l *Logins) present() loginKey {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.key
 }
 
 // loginSize is the size of a login: access, the second of its end, and the MAC of both.
 const loginSize = 1 + 8 + sha256.Size
 
 // issue returns the value of a cookie.
-func (l *logins) issue(a access, until time.Time) string {
+func (l *Logins) issue(a access, until time.Time) string {
 	login := make([]byte, 0, loginSize)
 	login = append(login, byte(a))
 	login = binary.BigEndian.AppendUint64(login, uint64(until.Unix()))
-	return base64.RawURLEncoding.EncodeToString(append(login, l.mac(login)...))
+	return base64.RawURLEncoding.EncodeToString(append(login, l.present().mac(login)...))
 }
 
-func (l *logins) mac(login []byte) []byte {
-	m := hmac.New(sha256.New, l.key[:])
-	m.Write(login)
+func (k loginKey) mac(text []byte) []byte {
+	m := hmac.New(sha256.New, k[:])
+	m.Write(text)
 	return m.Sum(nil)
 }
 
 // find returns what a request's login allows, and how long it lasts.
-func (l *logins) find(r *http.Request, now time.Time) (a access, left time.Duration) {
+func (l *Logins) find(r *http.Request, now time.Time) (a access, left time.Duration) {
+	key := l.present()
 	for _, cookie := range r.CookiesNamed(cookieName(r)) {
 		login, err := base64.RawURLEncoding.DecodeString(cookie.Value)
-		if err != nil || len(login) != loginSize || !hmac.Equal(login[9:], l.mac(login[:9])) {
+		if err != nil || len(login) != loginSize || !hmac.Equal(login[9:], key.mac(login[:9])) {
 			continue
 		}
 		until := time.Unix(int64(binary.BigEndian.Uint64(login[1:9])), 0)
@@ -80,14 +103,14 @@ func cookieName(r *http.Request) string {
 func (h *handler) setLogin(w http.ResponseWriter, r *http.Request, a access) {
 	c := &http.Cookie{Name: cookieName(r), Path: "/", HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode, MaxAge: -1}
 	if a != accessNone {
-		c.Value, c.MaxAge = h.settings.Load().logins.issue(a, time.Now().Add(loginTime)), int(loginTime/time.Second)
+		c.Value, c.MaxAge = h.deps.Logins.issue(a, time.Now().Add(loginTime)), int(loginTime/time.Second)
 	}
 	http.SetCookie(w, c)
 }
 
 // renewLogin prolongs a login that has lasted for half of its time.
 func (h *handler) renewLogin(w http.ResponseWriter, r *http.Request) {
-	if a, left := h.settings.Load().logins.find(r, time.Now()); a != accessNone && left < loginTime/2 {
+	if a, left := h.deps.Logins.find(r, time.Now()); a != accessNone && left < loginTime/2 {
 		h.setLogin(w, r, a)
 	}
 }

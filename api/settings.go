@@ -24,7 +24,6 @@ type Settings struct {
 // inForce are Settings, and what ends with their tokens.
 type inForce struct {
 	Settings
-	logins *logins
 	// revoked ends when another token is set: feeds and captures were opened with the
 	// old ones.
 	revoked context.Context
@@ -36,11 +35,11 @@ func (h *handler) set(s Settings) {
 	old := h.settings.Load()
 	next := &inForce{Settings: s}
 	if old != nil && old.Token == s.Token && old.ReadToken == s.ReadToken {
-		next.logins, next.revoked, next.revoke = old.logins, old.revoked, old.revoke
+		next.revoked, next.revoke = old.revoked, old.revoke
 		h.settings.Store(next)
 		return
 	}
-	next.logins = newLogins()
+	h.deps.Logins.setTokens(s.Token, s.ReadToken)
 	next.revoked, next.revoke = context.WithCancel(h.closing)
 	h.settings.Store(next)
 	if old != nil {

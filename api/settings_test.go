@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"srtrelay/internal/message"
 )
 
 // changeable is an API whose settings a test changes.
@@ -114,5 +116,41 @@ func TestNamesChange(t *testing.T) {
 	c.handler.set(Settings{Name: "new", Hosts: []string{"new.example"}, TTL: time.Minute})
 	if before, after := status("old.example"), status("new.example"); before != 403 || after != 200 {
 		t.Errorf("%d, %d", before, after)
+	}
+}
+
+// A login goes on in a process that takes over, if its tokens are the same.
+func TestLoginsGoOn(t *testing.T) {
+	same := Settings{Token: "full-1", ReadToken: "read-1", TTL: time.Minute}
+	for name, next := range map[string]Settings{
+		"same tokens": same, "another name": {Name: "n", Token: "full-1", ReadToken: "read-1", TTL: time.Minute},
+		"another token": {Token: "full-2", ReadToken: "read-1", TTL: time.Minute}, "another read token": {Token: "full-1", ReadToken: "read-2", TTL: time.Minute},
+		"no tokens": {TTL: time.Minute},
+	} {
+		old, c := NewLogins(), newChangeable(t, next)
+		old.setTokens(same.Token, same.ReadToken)
+		if err := c.handler.deps.Logins.Restore(old.AppendSnapshot(nil)); err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.AddCookie(&http.Cookie{Name: cookieName(r), Value: old.issue(accessRead, time.Now().Add(time.Hour))})
+		want := accessNone
+		if next.Token == same.Token && next.ReadToken == same.ReadToken {
+			want = accessRead
+		}
+		if a, _ := c.handler.deps.Logins.find(r, time.Now()); a != want {
+			t.Errorf("%s: access %v, want %v", name, a, want)
+		}
+	}
+	good := NewLogins().AppendSnapshot(nil)
+	for name, b := range map[string][]byte{
+		"empty": nil, "half": good[:20], "other version": message.AppendVersion(nil, 99),
+		"short key": message.AppendBytes(message.AppendVersion(nil, 1), loginsKey, "short"),
+	} {
+		l := NewLogins()
+		was := l.key
+		if err := l.Restore(b); err == nil || !strings.HasPrefix(err.Error(), "snapshot of the logins: ") || l.key != was {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

@@ -23,7 +23,7 @@ import (
 // newServer makes the API of the relay's parts.
 func (r *relay) newServer() *api.Server {
 	return api.New(r.version, api.Deps{
-		Settings:    apiSettings(r.config),
+		Settings:    apiSettings(*r.reloads.current.Load()),
 		Reload:      r.reloads.reload,
 		Shards:      r.group,
 		Kernel:      &r.kernel,
@@ -35,6 +35,7 @@ func (r *relay) newServer() *api.Server {
 		Rules:       r.rules.live,
 		Certificate: r.certificate,
 		Connections: r.connections,
+		Logins:      r.logins,
 		Feed:        r.sinks.feed,
 		Metrics:     r.metricsHandler(),
 		Capture:     api.CaptureHandler(pcapng.NewRecorder(r.group, "srtrelay "+r.version), r.watch, r.log),

@@ -68,6 +68,7 @@ type relay struct {
 	state       *readiness
 	certificate *api.Certificate // nil without TLS
 	connections *api.Connections
+	logins      *api.Logins
 	server      apiServer
 	ledger      *sessionLedger
 
@@ -182,7 +183,7 @@ func (r *relay) openAPI(before *predecessor) (err error) {
 	if err := r.openCertificate(); err != nil {
 		return err
 	}
-	r.connections = api.NewConnections(r.files.apiConnections())
+	r.connections, r.logins = api.NewConnections(r.files.apiConnections()), api.NewLogins()
 	r.server.tasks, r.server.log = r.tasks, r.log
 	return r.server.open(r.newServer(), r.config.API, before.apiPort(r.config.API))
 }

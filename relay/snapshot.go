@@ -25,6 +25,7 @@ const (
 	snapshotMetrics  message.Number = 6
 	snapshotStreams  message.Number = 7
 	snapshotReloads  message.Number = 8
+	snapshotLogins   message.Number = 9
 )
 
 // Fields of the counts of reloads.
@@ -70,6 +71,7 @@ func (r *relay) appendSnapshotAt(b []byte, boot time.Time) []byte {
 	add(snapshotMetrics, func(b []byte) []byte { return metrics.AppendSnapshot(b, r.quality, r.sinks.counted) })
 	add(snapshotStreams, func(b []byte) []byte { return r.watch.AppendSnapshot(b, boot) })
 	add(snapshotReloads, r.reloads.appendSnapshot)
+	add(snapshotLogins, r.logins.AppendSnapshot)
 	return message.Seal(b, from, parts)
 }
 
@@ -120,6 +122,9 @@ func (r *relay) restoreAt(b []byte, boot time.Time) error {
 		return err
 	}
 	if err := r.watch.Restore(parts[snapshotStreams], boot); err != nil {
+		return err
+	}
+	if err := r.logins.Restore(parts[snapshotLogins]); err != nil {
 		return err
 	}
 	return r.reloads.restore(parts[snapshotReloads])

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/api"
 	"srtrelay/api/answer"
 	"srtrelay/backend"
 	"srtrelay/config"
@@ -36,7 +37,7 @@ func parts(t testing.TB, flags ...string) *relay {
 	}
 	r.balancer = openBalancer(r.registry, c, r.bitrates, r.process)
 	r.quality, r.sinks = metrics.NewQuality(), newEventSinks()
-	r.watch, r.reloads = streams.New(nil, nil, r.log), new(reloads)
+	r.watch, r.reloads, r.logins = streams.New(nil, nil, r.log), new(reloads), api.NewLogins()
 	return r
 }
 
