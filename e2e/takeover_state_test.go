@@ -86,6 +86,10 @@ func testTakeOverKeepsWhatIsKnown(t *testing.T, redis bool) {
 	}
 	ended := mustDial(t, r.addr, srttest.CallerOptions{StreamID: "#!::r=live/ended,m=publish"})
 	must(t, ended.SendShutdown())
+	feed := r.follow("")
+	for range servers {
+		feed.await(answer.EventBackendRegistered) // the backends are compared every 250 ms
+	}
 	r.follow("").await(answer.EventSessionEnded)
 	const counted = `srtrelay_sessions_ended_total{cause="caller"}`
 	if r.metric(counted) != 1 || r.metric("srtrelay_handshake_duration_seconds_count") != 9 {
@@ -134,7 +138,7 @@ func testTakeOverKeepsWhatIsKnown(t *testing.T, redis bool) {
 	for _, one := range sessions {
 		must(t, one.SendShutdown())
 	}
-	feed := r.follow("")
+	feed = r.follow("")
 	for range len(sessions) + 1 {
 		feed.await(answer.EventSessionEnded)
 	}
