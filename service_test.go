@@ -69,6 +69,11 @@ func TestUnitAgrees(t *testing.T) {
 	if stop := seconds("TimeoutStopSec"); stop <= c.DrainDelay+c.Grace {
 		t.Errorf("TimeoutStopSec=%v, a stop takes %v", stop, c.DrainDelay+c.Grace)
 	}
+	// systemctl reload has the new process read what the old one was started with.
+	start, reload := setting(t, unit, "ExecStart"), setting(t, unit, "ExecReload")
+	if program, flags, _ := strings.Cut(start, " "); reload != program+" upgrade "+flags {
+		t.Errorf("ExecReload=%s beside ExecStart=%s", reload, start)
+	}
 	if watchdog := seconds("WatchdogSec"); watchdog < 10*time.Second {
 		t.Errorf("WatchdogSec=%v, of which a process that takes over does not get to know", watchdog)
 	}

@@ -30,6 +30,7 @@ type predecessor struct {
 	kernel  []kernelpath.File
 	api     *os.File
 	apiAddr string
+	verdict takeover.Verdict // once everything has been taken over
 }
 
 // findPredecessor connects to the process to take over from; nil if there is to be none.
@@ -139,8 +140,9 @@ func (r *relay) takeOver(ctx context.Context, b *predecessor) error {
 		return err
 	}
 	r.startKernelPath(b)
-	r.log.Info("taken over", "from", b.taker.Giver().PID, "version", b.taker.Giver().Version,
-		"sessions", r.group.Live(), "took_ms", time.Since(began).Milliseconds())
+	b.verdict = takeover.Verdict{PID: b.taker.Giver().PID, Took: time.Since(began), Sessions: int(r.group.Live())}
+	r.log.Info("taken over", "from", b.verdict.PID, "version", b.taker.Giver().Version,
+		"sessions", b.verdict.Sessions, "took_ms", b.verdict.Took.Milliseconds())
 	return nil
 }
 
@@ -195,6 +197,7 @@ func (r *relay) settle(ctx context.Context, b *predecessor) {
 		r.log.Warn("take-over", "error", err)
 	}
 	r.group.Settle()
+	r.report.Settled(b.verdict)
 	if giver != nil {
 		giver.Run(ctx)
 	}

@@ -5,6 +5,7 @@
 # systemd does not boot here.
 set -euo pipefail
 export LC_ALL=C
+shopt -s extglob
 root=$1 deb=$2 bench=$3
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d)
@@ -57,6 +58,19 @@ streams 127.0.0.1:20080 8
 awaits StatusText 'sessions: 20, backends that take streams: 1 of 1' 10
 streamed streams
 [ "$(property NRestarts)" = 0 ] || fail 'the watchdog ended a relay that works'
+
+say 'package upgraded under streams: a new process takes them over, also from the first'
+for _ in 1 2; do
+	main=$(property MainPID)
+	streams 127.0.0.1:20080 20
+	awaits StatusText 'sessions: 20,*' 10
+	inside dpkg -i /srtrelay.deb >"$work/dpkg.log" 2>&1 || fail 'dpkg -i as an upgrade'
+	grep -q 'the new version runs, with all streams' "$work/dpkg.log" || fail 'no take-over'
+	awaits MainPID "!($main)" 5 # the old process says so right before it ends
+	streamed 'upgrade'
+	awaits StatusText 'sessions: 0,*' 10
+done
+[ "$(property NRestarts) $(property ActiveState)" = '0 active' ] || fail 'an upgrade restarted the relay'
 
 say 'stopped by a debugger: ended by the watchdog, and started again'
 main=$(property MainPID)
