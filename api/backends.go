@@ -104,6 +104,10 @@ type drainReply struct {
 func (h *handler) drain(draining bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		id := backend.ID(r.PathValue("id"))
+		if b, _ := h.deps.Registry.Snapshot().Find(id); b.Removed && !draining {
+			writeError(w, http.StatusConflict, "backend "+string(id)+" is not in the configuration any more: put it there again, and reload")
+			return
+		}
 		if !h.deps.Registry.SetDraining(id, draining) {
 			writeError(w, http.StatusNotFound, "no such backend: "+answer.Escape(string(id)))
 			return

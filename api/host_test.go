@@ -135,6 +135,7 @@ func everything(t *testing.T, change func(*Deps)) *fixture {
 		}, nil
 	}
 	d.Put(backend.Backend{ID: "static", Source: backend.SourceStatic, Addr: netip.MustParseAddrPort("10.0.0.1:1"), KeyLen: 2, Added: time.Now()})
+	d.Put(backend.Backend{ID: "removed", Source: backend.SourceStatic, Addr: netip.MustParseAddrPort("10.0.0.2:1"), Added: time.Now(), Removed: true})
 	if change != nil {
 		change(&d.deps)
 	}

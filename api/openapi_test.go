@@ -179,6 +179,8 @@ var answered = []asked{
 	{"POST", register, `{"server":"s","service":"v","pid":"1","srt":["1"],"x":"` + strings.Repeat("x", maxBodyBytes) + `"}`, 413, false},
 	{"POST", "/api/v1/backends/static/drain", "", 200, false},
 	{"POST", "/api/v1/backends/static/undrain", "", 200, false},
+	{"POST", "/api/v1/backends/removed/drain", "", 200, false},
+	{"POST", "/api/v1/backends/removed/undrain", "", 409, false},
 	{"POST", "/api/v1/backends/none/drain", "", 404, false},
 	{"POST", "/api/v1/backends/none/undrain", "", 404, false},
 	{"DELETE", "/api/v1/backends/static", "", 409, false},

@@ -210,6 +210,29 @@ func TestReloadBeyondTheLedger(t *testing.T) {
 	wantText(t, c.reload("--json"), `"need_upgrade": [ "max-sessions" ]`)
 }
 
+// A reload before a take-over and one after it: the new process goes on with what is in
+// force, and with the backend that is draining.
+func TestReloadAroundTakeOver(t *testing.T) {
+	t.Parallel()
+	one, two := startEcho(t), startEcho(t)
+	socket := filepath.Join(t.TempDir(), "takeover.sock")
+	c := startReloaded(t, fmt.Sprintf("backend: srt://%s\n", one.Addr()), "--takeover-socket", socket)
+	defer func() { c.end() }()
+	c.write("backend: srt://%s\naffinity: 7s\n", two.Addr())
+	c.reload()
+	c.relay = c.successor(socket, "--config", c.path)
+	if _, list, _ := c.command("backends"); !strings.Contains(list, " removed ") {
+		t.Errorf("the list does not show what the old process had removed:\n%s", list)
+	}
+	wantText(t, c.reload(), "no setting has changed")
+	c.write("backend: [\"srt://%s\", \"srt://%s\"]\n", one.Addr(), two.Addr())
+	wantText(t, c.reload(), "affinity 7s 15s yes", "backend srt://")
+	c.awaitListing("the backend is back", func(all map[string]listed) bool {
+		b := all[one.Addr().String()]
+		return b.Alive && !b.Draining && b.Sessions == 1
+	})
+}
+
 // Whatever is wrong with the file, nothing changes, and the answer is what srtrelay check
 // prints.
 func TestReloadRefuses(t *testing.T) {
