@@ -4,15 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"srtrelay/config"
 	"srtrelay/relay/takeover"
 	"srtrelay/shard"
+	"srtrelay/udp"
 )
 
 // Kinds of what a relay hands over beside the sockets of its shards, and the parts of its
@@ -81,7 +79,7 @@ func (r *relay) handOverFiles() (files []takeover.File, err error) {
 		}
 	}()
 	add := func(f takeover.File, fd int) {
-		if f.FD, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0); err == nil {
+		if f.FD, err = udp.DupFD(fd); err == nil {
 			files = append(files, f)
 		}
 	}
@@ -99,7 +97,7 @@ func (r *relay) handOverFiles() (files []takeover.File, err error) {
 		defer r.kernel.path.Unfreeze()
 		for _, k := range r.kernel.path.Files() {
 			if add(takeover.File{Kind: fileKernel, Name: k.Name}, k.FD); err != nil {
-				return files, fmt.Errorf("duplicate %s: %w", k.Name, os.NewSyscallError("fcntl", err))
+				return files, fmt.Errorf("duplicate %s: %w", k.Name, err)
 			}
 		}
 	}
@@ -109,7 +107,7 @@ func (r *relay) handOverFiles() (files []takeover.File, err error) {
 	}
 	defer listener.Close()
 	if add(takeover.File{Kind: fileAPI, Name: r.server.addr().String()}, int(listener.Fd())); err != nil {
-		return files, fmt.Errorf("duplicate the API's socket: %w", os.NewSyscallError("fcntl", err))
+		return files, fmt.Errorf("duplicate the API's socket: %w", err)
 	}
 	return files, nil
 }

@@ -10,13 +10,12 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"srtrelay/backend"
 	"srtrelay/config"
 	"srtrelay/relay/takeover"
 	"srtrelay/shard"
 	"srtrelay/shard/kernelpath"
+	"srtrelay/udp"
 )
 
 // aliveTimeout is how long the shards may take to show that they turn.
@@ -113,7 +112,7 @@ func (b *predecessor) close(reason error) {
 	}
 	shard.CloseSockets(b.socketsToAdopt())
 	for _, k := range b.kernel {
-		_ = unix.Close(k.FD)
+		_ = udp.CloseFD(k.FD)
 	}
 	b.kernel = nil
 	if b.api != nil {

@@ -17,11 +17,14 @@ var (
 )
 
 // Dup returns a descriptor of the same socket for another process, which the caller closes.
-// It takes one that is kept for upstream sockets if need be.
-func (s *Socket) Dup() (int, error) {
+func (s *Socket) Dup() (int, error) { return DupFD(s.fd) }
+
+// DupFD duplicates a descriptor for another process. It takes one that is kept for upstream
+// sockets if need be.
+func DupFD(fd int) (int, error) {
 	return openReserved(func() (int, error) {
-		fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
-		return fd, os.NewSyscallError("fcntl", err)
+		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		return dup, os.NewSyscallError("fcntl", err)
 	})
 }
 
@@ -160,7 +163,7 @@ func (s *Socket) tryEndGRO() {
 	_ = s.setGRO(1) // it has just been on
 }
 
-// CloseFD closes a descriptor that is not adopted after all.
+// CloseFD closes a descriptor that is not passed on, or not adopted, after all.
 func CloseFD(fd int) error { return os.NewSyscallError("close", unix.Close(fd)) }
 
 // ClosedSocket returns a socket that is closed: it keeps the place of one among those of a

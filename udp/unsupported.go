@@ -29,6 +29,7 @@ func AdoptFront([]int, netip.AddrPort, Options) ([]*Socket, error) {
 	return nil, errUnsupported
 }
 func AdoptBack(int, netip.AddrPort, Options) (*Socket, error) { return nil, errUnsupported }
+func DupFD(int) (int, error)                                  { return -1, errUnsupported }
 func CloseFD(int) error                                       { return errUnsupported }
 func ClosedSocket() *Socket                                   { return &Socket{} }
 func Serves(netip.AddrPort, netip.AddrPort) bool              { return false }
