@@ -17,31 +17,50 @@ import (
 // between are not reported.
 const changeInterval = 250 * time.Millisecond
 
-// followChanges publishes an event for each change of a backend, and logs ejections,
-// until ctx ends.
-func followChanges(ctx context.Context, r *backend.Registry, ejected func() map[backend.ID]balancer.Ejection, publish func(answer.Event), log *slog.Logger) {
+// changeFollower compares the backends with those of a while ago.
+type changeFollower struct {
+	registry *backend.Registry
+	ejected  func() map[backend.ID]balancer.Ejection
+	publish  func(answer.Event)
+	log      *slog.Logger
+
+	before  *backend.Snapshot
+	then    time.Time
+	earlier ejections
+}
+
+// run publishes an event for each change of a backend, and logs ejections, until ctx ends.
+// It compares the backends periodically, and before it closes what flush receives.
+func (f *changeFollower) run(ctx context.Context, flush <-chan chan struct{}) {
 	tick := time.NewTicker(changeInterval)
 	defer tick.Stop()
-	before, then := r.Snapshot(), time.Now()
-	earlier := ejections(ejected()) // there are some after a take-over
+	f.before, f.then = f.registry.Snapshot(), time.Now()
+	f.earlier = f.ejected() // there are some after a take-over
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			after := r.Snapshot()
-			for _, e := range changes(before, after, then, now) {
-				publish(e)
-			}
-			current := ejected()
-			changed := ejectionChanges(earlier, current, after, now)
-			logEjections(changed, log)
-			for _, e := range changed {
-				publish(e)
-			}
-			before, then, earlier = after, now, current
+			f.compare(now)
+		case done := <-flush:
+			f.compare(time.Now())
+			close(done)
 		}
 	}
+}
+
+func (f *changeFollower) compare(now time.Time) {
+	after := f.registry.Snapshot()
+	for _, e := range changes(f.before, after, f.then, now) {
+		f.publish(e)
+	}
+	current := f.ejected()
+	changed := ejectionChanges(f.earlier, current, after, now)
+	logEjections(changed, f.log)
+	for _, e := range changed {
+		f.publish(e)
+	}
+	f.before, f.then, f.earlier = after, now, current
 }
 
 // changes returns the events for the differences between two snapshots.

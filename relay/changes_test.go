@@ -71,7 +71,12 @@ func TestChangesAreToldOnce(t *testing.T) {
 		var kinds []string
 		ctx, end := context.WithCancel(t.Context())
 		defer end()
-		go followChanges(ctx, r, balancer.NewMemory(r, time.Now).Ejections, func(e answer.Event) { kinds = append(kinds, e.Kind+" "+e.Backend) }, slog.New(slog.DiscardHandler))
+		f := &changeFollower{
+			registry: r, ejected: balancer.NewMemory(r, time.Now).Ejections, log: slog.New(slog.DiscardHandler),
+			publish: func(e answer.Event) { kinds = append(kinds, e.Kind+" "+e.Backend) },
+		}
+		flush := make(chan chan struct{})
+		go f.run(ctx, flush)
 		synctest.Wait()
 		time.Sleep(time.Second)
 		r.Put(backend.Backend{ID: "new", Source: backend.SourceRegistered})
@@ -80,8 +85,11 @@ func TestChangesAreToldOnce(t *testing.T) {
 		time.Sleep(time.Second)
 		r.Remove("new")
 		time.Sleep(time.Second)
-		synctest.Wait()
-		if want := []string{"backend-registered new", "backend-changed static", "backend-removed new"}; !slices.Equal(kinds, want) {
+		r.SetDraining("static", false)
+		done := make(chan struct{})
+		flush <- done // at once, before a take-over
+		<-done
+		if want := []string{"backend-registered new", "backend-changed static", "backend-removed new", "backend-changed static"}; !slices.Equal(kinds, want) {
 			t.Errorf("%q, want %q", kinds, want)
 		}
 	})

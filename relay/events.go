@@ -27,28 +27,30 @@ const sessionLinesPerSecond = 500
 type eventSinks struct {
 	feed    *api.Feed
 	counted *metrics.Events
-	// flush asks eventLog to handle all queued events, and to close what it receives.
-	flush chan chan struct{}
+	// flush asks eventLog to handle all queued events, and to close what it receives;
+	// flushChanges asks changeFollower to compare the backends.
+	flush, flushChanges chan chan struct{}
 }
 
 func newEventSinks() eventSinks {
-	return eventSinks{feed: api.NewFeed(time.Now()), counted: metrics.NewEvents(), flush: make(chan chan struct{})}
+	return eventSinks{feed: api.NewFeed(time.Now()), counted: metrics.NewEvents(), flush: make(chan chan struct{}), flushChanges: make(chan chan struct{})}
 }
 
-// awaitPublished waits until all events that the shards have queued are published, at most
-// for a time.
+// awaitPublished waits until all that has happened is published: the events that the
+// shards have queued, and changes of backends. It waits for each at most for a time.
 func (c eventSinks) awaitPublished(atMost time.Duration) {
-	limit := time.NewTimer(atMost)
-	defer limit.Stop()
-	done := make(chan struct{})
-	select {
-	case c.flush <- done:
-	case <-limit.C:
-		return
-	}
-	select {
-	case <-done:
-	case <-limit.C:
+	for _, flush := range []chan chan struct{}{c.flush, c.flushChanges} {
+		limit := time.NewTimer(atMost)
+		done := make(chan struct{})
+		select {
+		case flush <- done:
+			select {
+			case <-done:
+			case <-limit.C:
+			}
+		case <-limit.C:
+		}
+		limit.Stop()
 	}
 }
 

@@ -34,9 +34,9 @@ const (
 	reloadsFailed    message.Number = 2
 )
 
-// eventsTimeout bounds the time for the shards' last events to reach the feed. They are in
-// memory, and the log does not wait for its reader.
-const eventsTimeout = 50 * time.Millisecond
+// eventsTimeout bounds the time for the last events to reach the feed. They are in memory,
+// and the log does not wait for its reader.
+const eventsTimeout = 20 * time.Millisecond
 
 // appendSnapshot appends the state of all parts but the shards, for another process. The
 // shards must be frozen and the resolver paused. Events that happen from now on are held

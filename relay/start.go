@@ -69,7 +69,8 @@ func (r *relay) startTasks(background context.Context) {
 	lines := newEventLog(r.log, r.sinks)
 	r.eventLog.Loop(background, "event log", func(ctx context.Context) { lines.run(ctx, r.events) })
 	r.tasks.Loop(background, "backend changes", func(ctx context.Context) {
-		followChanges(ctx, r.registry, r.balancer.memory.Ejections, r.sinks.feed.Publish, r.log)
+		f := changeFollower{registry: r.registry, ejected: r.balancer.memory.Ejections, publish: r.sinks.feed.Publish, log: r.log}
+		f.run(ctx, r.sinks.flushChanges)
 	})
 	r.tasks.Loop(background, "samples", r.watch.Run)
 	r.tasks.Loop(background, "heartbeats", func(ctx context.Context) {
