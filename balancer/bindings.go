@@ -32,6 +32,7 @@ type binding struct {
 	// on a lost backend have not ended yet.
 	others  []placement
 	emptied time.Duration // when the last session ended
+	index   uint32        // in the snapshot that is being written, plus 1
 }
 
 // placement is the sessions of a key on one backend.

@@ -78,7 +78,6 @@ const (
 type encoder struct {
 	*Memory
 	backends map[backend.ID]uint32 // index plus 1
-	bindings map[*binding]uint32   // index plus 1
 }
 
 // AppendSnapshot appends all that another process needs to go on as this balancer: leases
@@ -90,7 +89,7 @@ func (m *Memory) AppendSnapshot(b []byte, boot time.Time) []byte {
 	defer m.mu.Unlock()
 	m.advance(snap)
 	m.bindings.expire(m.clock() - m.Affinity)
-	e := encoder{m, make(map[backend.ID]uint32), make(map[*binding]uint32, len(m.bindings.byKey))}
+	e := encoder{m, make(map[backend.ID]uint32)}
 	b = message.AppendVersion(b, snapshotVersion)
 	b = message.AppendInstant(b, memoryOrigin, m.origin, boot)
 	b = message.AppendBytes(b, memorySalt, m.salt)
@@ -125,14 +124,14 @@ func (e *encoder) appendBackends(b []byte) []byte {
 			b = message.AppendBytes(b, memoryBackend, id)
 		}
 	}
-	for _, bound := range e.Memory.bindings.byKey {
+	for _, bound := range e.bindings.byKey {
 		note(bound.current.at)
 		for k := range bound.others {
 			note(bound.others[k].at)
 		}
 	}
-	for i := range e.leases.slots {
-		note(e.leases.slots[i].at)
+	for id := range e.load { // of all leases
+		note(id)
 	}
 	for id := range e.recent {
 		note(id)
@@ -152,9 +151,11 @@ func (e *encoder) appendBackends(b []byte) []byte {
 }
 
 func (e *encoder) appendBindings(b []byte) []byte {
-	b = message.AppendUint(b, memoryBindings, uint64(len(e.Memory.bindings.byKey)))
-	for key, bound := range e.Memory.bindings.byKey {
-		e.bindings[bound] = uint32(len(e.bindings) + 1)
+	b = message.AppendUint(b, memoryBindings, uint64(len(e.bindings.byKey)))
+	index := uint32(0)
+	for key, bound := range e.bindings.byKey {
+		index++
+		bound.index = index
 		out, mark := message.Open(b, memoryBinding)
 		out = e.appendPlacement(out, &bound.current)
 		out = message.AppendBytes(out, bindingStream, key.Stream)
@@ -167,6 +168,13 @@ func (e *encoder) appendBindings(b []byte) []byte {
 		b = message.Close(out, mark)
 	}
 	return b
+}
+
+func (b *binding) indexOrZero() uint32 {
+	if b == nil {
+		return 0
+	}
+	return b.index
 }
 
 // appendPlacement appends a placement. Its counts are those of its leases.
@@ -185,8 +193,8 @@ func (e *encoder) appendLeases(b []byte) []byte {
 		out, mark := message.Open(b, memoryLease)
 		out = message.AppendFixed64(out, leaseNumber, uint64(e.leases.number(uint32(i))))
 		out = message.AppendUint(out, leaseAt, e.backends[l.at])
-		out = message.AppendUint(out, leaseGroup, e.bindings[l.group])
-		out = message.AppendUint(out, leaseStream, e.bindings[l.stream])
+		out = message.AppendUint(out, leaseGroup, l.group.indexOrZero())
+		out = message.AppendUint(out, leaseStream, l.stream.indexOrZero())
 		out = message.AppendFixed64(out, leaseCaller, l.who.caller)
 		out = message.AppendFixed64(out, leaseSource, l.who.source)
 		out = message.AppendFixed64(out, leaseRequest, l.who.request)

@@ -117,7 +117,7 @@ func compare(t *testing.T, a, b *stand, ahead time.Duration) {
 	}
 	for _, s := range []*stand{a, b} { // an empty list is as good as none
 		for _, bound := range s.bindings.byKey {
-			if len(bound.others) == 0 {
+			if bound.index = 0; len(bound.others) == 0 {
 				bound.others = nil
 			}
 		}

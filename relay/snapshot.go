@@ -3,6 +3,7 @@ package relay
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"srtrelay/internal/message"
@@ -30,9 +31,11 @@ const (
 
 // Fields of the counts of reloads.
 const (
-	reloadsSucceeded message.Number = 1
-	reloadsFailed    message.Number = 2
+	reloadsSucceeded message.Number = 2
+	reloadsFailed    message.Number = 3
 )
+
+const reloadsVersion = 1
 
 // eventsTimeout bounds the time for the last events to reach the feed. They are in memory,
 // and the log does not wait for its reader.
@@ -54,25 +57,41 @@ func (r *relay) appendSnapshot(b []byte) ([]byte, error) {
 func (r *relay) appendSnapshotAt(b []byte, boot time.Time) []byte {
 	r.sinks.awaitPublished(eventsTimeout)
 	r.sinks.feed.Hold()
+	parts := map[message.Number]func([]byte) []byte{
+		snapshotBackends: func(b []byte) []byte { return r.registry.AppendSnapshot(b, boot) },
+		snapshotBalancer: func(b []byte) []byte { return r.balancer.memory.AppendSnapshot(b, boot) },
+		snapshotEvents:   r.sinks.feed.AppendSnapshot,
+		snapshotMetrics:  func(b []byte) []byte { return metrics.AppendSnapshot(b, r.quality, r.sinks.counted) },
+		snapshotStreams:  func(b []byte) []byte { return r.watch.AppendSnapshot(b, boot) },
+		snapshotReloads:  r.reloads.appendSnapshot,
+		snapshotLogins:   r.logins.AppendSnapshot,
+	}
+	if r.balancer.shared != nil {
+		parts[snapshotShared] = func(b []byte) []byte { return r.balancer.shared.AppendSnapshot(b, boot) }
+	}
+	return r.sealed(b, parts)
+}
+
+// sealed appends a snapshot of parts, which are written at the same time: the shards wait.
+func (r *relay) sealed(b []byte, parts map[message.Number]func([]byte) []byte) []byte {
+	var mu sync.Mutex
+	written := make(map[message.Number][]byte, len(parts))
+	writers := r.supervisor.Tasks()
+	for n, write := range parts {
+		writers.Go("snapshot", func() {
+			part := write(nil)
+			mu.Lock()
+			defer mu.Unlock()
+			written[n] = part
+		})
+	}
+	writers.Wait()
 	from := len(b)
 	b = message.AppendVersion(b, snapshotVersion)
-	parts := uint32(0)
-	add := func(n message.Number, write func([]byte) []byte) {
-		out, mark := message.Open(b, n)
-		b = message.Close(write(out), mark)
-		parts++
+	for n, part := range written {
+		b = message.AppendBytes(b, n, part)
 	}
-	add(snapshotBackends, func(b []byte) []byte { return r.registry.AppendSnapshot(b, boot) })
-	add(snapshotBalancer, func(b []byte) []byte { return r.balancer.memory.AppendSnapshot(b, boot) })
-	if r.balancer.shared != nil {
-		add(snapshotShared, func(b []byte) []byte { return r.balancer.shared.AppendSnapshot(b, boot) })
-	}
-	add(snapshotEvents, r.sinks.feed.AppendSnapshot)
-	add(snapshotMetrics, func(b []byte) []byte { return metrics.AppendSnapshot(b, r.quality, r.sinks.counted) })
-	add(snapshotStreams, func(b []byte) []byte { return r.watch.AppendSnapshot(b, boot) })
-	add(snapshotReloads, r.reloads.appendSnapshot)
-	add(snapshotLogins, r.logins.AppendSnapshot)
-	return message.Seal(b, from, parts)
+	return message.Seal(b, from, uint32(len(parts)))
 }
 
 // resumeEvents publishes the events since appendSnapshot: this process goes on after all.
@@ -133,6 +152,7 @@ func (r *relay) restoreAt(b []byte, boot time.Time) error {
 func (l *reloads) appendSnapshot(b []byte) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	b = message.AppendVersion(b, reloadsVersion)
 	b = message.AppendUint(b, reloadsSucceeded, l.counts.succeeded)
 	return message.AppendUint(b, reloadsFailed, l.counts.failed)
 }
@@ -140,8 +160,8 @@ func (l *reloads) appendSnapshot(b []byte) []byte {
 // restore adds the reloads of another process.
 func (l *reloads) restore(b []byte) error {
 	var old reloadCounts
-	r := message.Read(b)
-	for r.Next() {
+	r, err := message.ReadVersion(b, reloadsVersion, reloadsVersion)
+	for err == nil && r.Next() {
 		switch r.Number() {
 		case reloadsSucceeded:
 			old.succeeded = message.Uint[uint64](&r)
@@ -149,7 +169,10 @@ func (l *reloads) restore(b []byte) error {
 			old.failed = message.Uint[uint64](&r)
 		}
 	}
-	if err := r.Err(); err != nil {
+	if err == nil {
+		err = r.Err()
+	}
+	if err != nil {
 		return fmt.Errorf("snapshot of the reloads: %w", err)
 	}
 	l.mu.Lock()
