@@ -32,8 +32,8 @@ func (r *relay) start(ctx, background context.Context) error {
 	r.ledger = openLedger(r.config.SessionLedger, before != nil, r.group, r.log)
 	if before != nil {
 		if err := r.takeOver(ctx, before); err != nil {
-			r.ledger.close(true)
 			r.closeSockets()
+			r.ledger.close(true) // which the group has used until then
 			before.close(err)
 			return err
 		}
