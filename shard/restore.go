@@ -132,8 +132,6 @@ func (r *restorer) head(b []byte) error {
 			r.Shard.sessions.gen = message.Uint[uint32](&m)
 		case headPlaces:
 			r.places = message.Uint[uint64](&m)
-		case headDraining:
-			r.draining = m.Bool()
 		case headStalled:
 			r.stalls.total = m.Duration()
 		case headRated:

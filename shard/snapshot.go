@@ -67,7 +67,6 @@ func (w *snapshotWriter) head(b []byte) []byte {
 	b = message.AppendTime(b, headTaken, w.clock, w.now)
 	b = message.AppendUint(b, headGeneration, w.Shard.sessions.gen)
 	b = message.AppendUint(b, headPlaces, w.Shard.sessions.places())
-	b = message.AppendBool(b, headDraining, w.draining)
 	b = message.AppendDuration(b, headStalled, w.stalls.total)
 	b = message.AppendTime(b, headRated, w.clock, w.Shard.peers.ratesAt)
 	b, inner := message.Open(b, headCookies)

@@ -21,7 +21,7 @@ var inSnapshot = []struct {
 }{
 	{
 		of: reflect.TypeFor[Shard](),
-		written: "id fronts backs stalls originAt now draining sessions meters wheel admission pendingInductions orphans peers " +
+		written: "id fronts backs stalls originAt now sessions meters wheel admission pendingInductions orphans peers " +
 			"outcomes unasked kernel counters",
 		leftOut: map[string]string{
 			"cfg": "of the process", "limits": "of the process",
@@ -31,7 +31,7 @@ var inSnapshot = []struct {
 			"drainFirst": "of a turn",
 			"poller":     "of the process", "batch": "empty between turns", "batchFull": "of a turn", "handshakes": "of a turn",
 			"sizing": "starts anew", "gather": "starts anew",
-			"snapshot": "of the registry", "endingSessions": "a relay that stops is not taken over",
+			"snapshot": "of the registry", "draining": "a process that was stopped is replaced by one that was not", "endingSessions": "a relay that stops is not taken over",
 			"stopCursor": "likewise", "exiting": "likewise",
 			"onTimer": "bound anew", "captures": "end", "ledger": "is written anew", "random": "starts anew",
 			"scratch": "empty between turns", "tasks": "of a turn", "inbox": "answers are asked for again",

@@ -119,7 +119,7 @@ func (s *Shard) wantGolden(t *testing.T, name string) {
 	want("to be asked", len(s.unasked), 2)
 	want("orphans", len(s.orphans.byKey), 1)
 	want("outcomes", len(s.outcomes.unreported), 1)
-	want("draining", s.draining, true)
+	want("draining", s.draining, false)
 	want("stalls", s.stalls.count, 1)
 	want("handshakes", s.counters.local[CountHandshakes], 6)
 	want("forwarded", s.counters.local[CountForwardedToBackend], 66)

@@ -127,7 +127,7 @@ func (s *Shard) picture() []string {
 		add("rates %v", *r)
 	}
 	add("%d sessions, generation %d, %d tombstones, %d keys", s.sessions.live, s.sessions.gen, s.sessions.tombstones, s.sessions.table.used)
-	add("half-open %d, draining %v, outcomes %v, now %v", s.admission.halfOpen, s.draining, s.outcomes.unreported, s.now)
+	add("half-open %d, outcomes %v, now %v", s.admission.halfOpen, s.outcomes.unreported, s.now)
 	stalls := s.stalls
 	stalls.lastTurn, stalls.due = 0, 0
 	add("stalls %+v, rated %v", stalls, s.peers.ratesAt)

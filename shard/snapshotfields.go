@@ -39,7 +39,8 @@ const (
 	headTaken      message.Number = 2 // the time of the snapshot
 	headGeneration message.Number = 3 // the last one that was given to a session
 	headPlaces     message.Number = 4 // sessions that there was memory for
-	headDraining   message.Number = 5
+	// 5 was whether new callers are refused: a process that was stopped is replaced by one
+	// that was not.
 	headCookies    message.Number = 6
 	headStalled    message.Number = 7 // the sum of all stalls
 	headRated      message.Number = 8 // when the rates were last published
