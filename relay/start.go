@@ -17,6 +17,7 @@ import (
 // to call close.
 func (r *relay) start(ctx, background context.Context) error {
 	r.tasks, r.eventLog = r.supervisor.Tasks(), r.supervisor.Tasks()
+	r.tuneRuntime(background)
 	takesOver := r.config.TakeOver != config.TakeOverNever
 	if takesOver {
 		r.warmUp(ctx, background) // while the other process serves callers
@@ -44,7 +45,6 @@ func (r *relay) start(ctx, background context.Context) error {
 	if !takesOver {
 		r.warmUp(ctx, background)
 	}
-	r.tuneRuntime(background)
 	if before == nil {
 		r.group.Start()
 	}
