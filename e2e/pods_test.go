@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"srtrelay/internal/need"
+	"srtrelay/internal/srttest"
 )
 
 // podSocket is where a pod finds the folder of its node, with the socket in it.
@@ -26,7 +27,11 @@ func startPod(t *testing.T, folder string, args ...string) *relay {
 		"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"sh", "-euc", `mount --bind "$0" /mnt; exec "$@"`, folder, binary,
 	}, append([]string{"--takeover=auto", "--takeover-socket=" + podSocket}, args...)...)
-	t.Cleanup(func() { signalPod(r, syscall.SIGTERM) }) // before the relay's own cleanup, which knows only unshare
+	t.Cleanup(func() { // before the relay's own cleanup, which knows only unshare
+		if signalPod(r, syscall.SIGTERM) {
+			r.awaitExit()
+		}
+	})
 	return r
 }
 
@@ -81,5 +86,34 @@ func TestPodsTakeOver(t *testing.T) {
 	checkAll(flows, mirror)
 	if st := next.stats(); st["established"] != sessions || st["sessions"] != sessions {
 		t.Errorf("%d sessions established, %d there", st["established"], st["sessions"])
+	}
+}
+
+// A pod that dies before it has proved itself leaves the streams to the one before, which
+// cannot see its process: it is in another PID namespace.
+func TestPodDiesInItsProbation(t *testing.T) {
+	need.Root(t, "namespaces for two pods")
+	need.Tool(t, "unshare")
+	t.Parallel()
+	folder := t.TempDir()
+	args := []string{"--shards=2", backendAt(startEcho(t).Addr())}
+	old := startPod(t, folder, args...)
+	s := mustDial(t, old.addr, srttest.CallerOptions{})
+	echo(t, s, 10)
+	next := old.nextPod(folder, args...)
+	echo(t, s, 10)
+	next.killed = true
+	signalPod(next, syscall.SIGKILL)
+	old.awaitLog("take-over failed, this process goes on", func(logLine) bool { return true })
+	echo(t, s, 10)
+	echo(t, mustDial(t, old.addr, srttest.CallerOptions{}), 10)
+	old.awaitReadiness(http.StatusOK, `"backends_available":1`)
+
+	// The kubelet starts it again.
+	next = old.nextPod(folder, args...)
+	old.awaitLog("waiting to be stopped", func(logLine) bool { return true })
+	echo(t, s, 10)
+	if st := next.stats(); st["sessions"] != 2 {
+		t.Errorf("%d sessions", st["sessions"])
 	}
 }

@@ -87,14 +87,19 @@ func (p *process) close() {
 // only processes that this one may signal, in its own PID namespace or below.
 func (p *process) kill(ctx context.Context) error {
 	for p.alive() {
+		var refused error
 		err := unix.PidfdSendSignal(p.pidfd, unix.SIGKILL, nil, 0)
 		if err != nil && !errors.Is(err, unix.ESRCH) {
-			if _, err := unix.Write(p.killSwitch, []byte{1}); err != nil && !errors.Is(err, unix.EAGAIN) && p.alive() {
-				return fmt.Errorf("killing %s: %w", p, err)
+			if _, err := unix.Write(p.killSwitch, []byte{1}); err != nil && !errors.Is(err, unix.EAGAIN) {
+				refused = fmt.Errorf("killing %s: %w", p, err)
 			}
 		}
+		// A process that ends closes its files, and with them the switch, before it is dead.
 		if p.waitDead(ctx, time.Second) == nil {
 			return nil
+		}
+		if refused != nil {
+			return refused
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
