@@ -170,8 +170,8 @@ const setMainTimeout = 2 * time.Second
 // removed that is the other one's now.
 func (r *relay) leave(end func()) {
 	r.setMain(int(r.successor.Load()))
-	r.group.Abandon()
 	end()
+	r.group.Abandon()
 	r.stopTasks()
 	r.kernel.release()
 	r.ledger.close(false) // its own file only, which a successor with a ledger has renamed

@@ -72,5 +72,9 @@ func upgradeArgs(args []string) []string {
 	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
 		args = append([]string{"serve"}, args...)
 	}
-	return append(args[:len(args):len(args)], "--takeover="+config.TakeOverRequire)
+	require := "--takeover=" + config.TakeOverRequire
+	if args[len(args)-1] == require {
+		return args // this process has taken over too
+	}
+	return append(args[:len(args):len(args)], require)
 }

@@ -19,6 +19,7 @@ func TestUpgradeArgs(t *testing.T) {
 		"":                          "serve --takeover=require",
 		"--config x":                "serve --config x --takeover=require",
 		"serve --takeover never -h": "serve --takeover never -h --takeover=require",
+		"serve --api 127.0.0.1:1 --takeover=require": "serve --api 127.0.0.1:1 --takeover=require",
 	} {
 		args := strings.Fields(given)
 		if got := upgradeArgs(args); !slices.Equal(got, strings.Fields(want)) {
