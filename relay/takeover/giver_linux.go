@@ -74,11 +74,16 @@ func (g *Giver) accept(ctx context.Context, end context.CancelFunc) {
 			refuse(newConn(c), errors.New("another take-over is under way"))
 		default:
 			g.tasks.Go("take-over", func() {
-				defer g.busy.Store(false)
-				if g.handle(ctx, newConn(c)) {
-					g.left.Store(true)
+				h := &handover{Giver: g, conn: newConn(c), step: kindHello, taker: process{pidfd: -1, killSwitch: -1}}
+				defer func() { h.taker.close() }()
+				left := h.run(ctx)
+				g.left.Store(left)
+				g.busy.Store(false)
+				if left {
 					end()
+					return
 				}
+				h.seeOff(ctx)
 			})
 		}
 	}
@@ -99,38 +104,6 @@ func refuse(c *conn, reason error) {
 	c.close()
 }
 
-// handle carries out a take-over. It returns true if this process ends by it.
-func (g *Giver) handle(ctx context.Context, c *conn) (left bool) {
-	h := &handover{Giver: g, conn: c, step: kindHello, taker: process{pidfd: -1, killSwitch: -1}}
-	defer func() { h.taker.close() }()
-	if err := h.protect(ctx, h.untilCommit); err != nil {
-		refuse(c, err)
-		err = fmt.Errorf("%s at %s: %w", &h.taker, h.step, err)
-		if h.committed {
-			// COMMITTED could not be sent, or may have been.
-			return h.takeBack(ctx, err)
-		}
-		if h.begun {
-			g.offer.Resume(err)
-		}
-		g.log.Warn("take-over failed, this process goes on", "error", err)
-		return false
-	}
-	err := h.protect(ctx, h.probation)
-	switch {
-	case err == nil:
-		g.log.Info("taken over, this process ends", "by", h.taker.pid)
-	case ctx.Err() != nil:
-		g.log.Info("this process was stopped, the new one goes on", "by", h.taker.pid)
-	default:
-		c.close()
-		return h.takeBack(ctx, fmt.Errorf("%s in its probation: %w", &h.taker, err))
-	}
-	c.close()
-	g.offer.Leave(h.taker.pid)
-	return true
-}
-
 // handover is one take-over, as the giver sees it.
 type handover struct {
 	*Giver
@@ -139,6 +112,48 @@ type handover struct {
 	step      kind // under way
 	begun     bool // Offer.Files has been called, and Resume is due after a failure
 	committed bool // COMMITTED has been sent, perhaps without success
+}
+
+// run carries out a take-over. It returns true if this process ends by it.
+func (h *handover) run(ctx context.Context) (left bool) {
+	if err := h.protect(ctx, h.untilCommit); err != nil {
+		refuse(h.conn, err)
+		err = fmt.Errorf("%s at %s: %w", &h.taker, h.step, err)
+		if h.committed {
+			// COMMITTED could not be sent, or may have been.
+			return h.takeBack(ctx, err)
+		}
+		if h.begun {
+			h.offer.Resume(err)
+		}
+		h.log.Warn("take-over failed, this process goes on", "error", err)
+		return false
+	}
+	err := h.protect(ctx, h.probation)
+	switch {
+	case err == nil:
+		h.log.Info("taken over, this process ends", "by", h.taker.pid)
+	case ctx.Err() != nil:
+		h.log.Info("this process was stopped, the new one goes on", "by", h.taker.pid)
+	default:
+		h.conn.close()
+		return h.takeBack(ctx, fmt.Errorf("%s in its probation: %w", &h.taker, err))
+	}
+	h.conn.close()
+	h.offer.Leave(h.taker.pid)
+	return true
+}
+
+// seeOff ends a taker that has failed but does not end by itself: it would keep the sockets
+// bound after this process has closed them.
+func (h *handover) seeOff(ctx context.Context) {
+	if !h.begun || h.taker.waitDead(ctx, seeOffTimeout) == nil || ctx.Err() != nil {
+		return
+	}
+	h.log.Warn("the new process has not ended after the failure, and is killed", "pid", h.taker.pid)
+	if err := h.taker.kill(ctx); err != nil {
+		h.log.Error("the new process cannot be killed, end it", "pid", h.taker.pid, "error", err)
+	}
 }
 
 // protect calls steps, whose panics become errors.

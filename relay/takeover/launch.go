@@ -126,13 +126,14 @@ func OpenReport() *Report {
 	if err != nil || fd <= 2 {
 		return nil
 	}
-	file := os.NewFile(uintptr(fd), "report")
-	// The variable may be left of something else, and the descriptor then of anything.
-	if info, err := file.Stat(); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+	// The variable may be left of something else, and the descriptor then of anything. An
+	// os.File would close it when it is collected.
+	var stat syscall.Stat_t
+	if err := syscall.Fstat(fd, &stat); err != nil || stat.Mode&syscall.S_IFMT != syscall.S_IFIFO {
 		return nil
 	}
 	syscall.CloseOnExec(fd)
-	return &Report{file}
+	return &Report{os.NewFile(uintptr(fd), "report")}
 }
 
 // Settled reports a take-over.

@@ -168,6 +168,12 @@ func giverMain() {
 		end()
 	}()
 	say("listening")
+	if os.Getenv("FAULT") == "spawn" {
+		taker := clocale.Command(os.Args[0])
+		taker.Env = append(os.Environ(), roleVariable+"=taker", "FAULT=")
+		taker.Stdout = os.Stdout
+		go func() { _ = taker.Run() }()
+	}
 	g.Run(ctx)
 	say("ended")
 	os.Exit(0)

@@ -1,6 +1,6 @@
 // Package takeover is the protocol by which a new process of the relay takes everything
 // over from a running one: the sockets, the state, and in the end the callers. Both run on
-// one host. docs/adr/0022-take-over.md has the decisions.
+// one host. docs/adr/0023-take-over.md has the decisions.
 //
 // The running process is the Giver, the new one the Taker. They talk over a unix socket,
 // one message per packet:
@@ -50,6 +50,8 @@ const (
 	// wait in the sockets' buffers.
 	freezeTimeout = time.Second
 	takenTimeout  = time.Second
+	// seeOffTimeout is how long a taker that has failed may take to end by itself.
+	seeOffTimeout = 3 * time.Second
 	// commitTimeout is how long the taker waits for a giver that does not answer. It is
 	// longer than what the giver may take.
 	commitTimeout = 5 * time.Second
