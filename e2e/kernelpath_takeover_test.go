@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"testing"
 	"time"
 
@@ -14,27 +13,6 @@ import (
 	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
 )
-
-// challenge starts a relay that is to take over from r, in its namespace.
-func (k *kernelLab) challenge(r *relay, socket string, args ...string) *relay {
-	k.t.Helper()
-	mine := []string{"--takeover=require", "--takeover-socket", socket, "--api", r.api[len("http://"):]}
-	for _, a := range r.all {
-		mine = append(mine, "--listen", a.String())
-	}
-	return startRelayIn(k.t, k.Origin, slices.Concat(mine, args)...)
-}
-
-// successor starts a relay that takes over from r, and waits until r has ended.
-func (k *kernelLab) successor(r *relay, socket string, args ...string) *relay {
-	k.t.Helper()
-	next := k.challenge(r, socket, args...)
-	next.awaitLog("relaying", func(logLine) bool { return true })
-	if code := r.awaitExit(); code != 0 {
-		k.t.Fatalf("the old process exits with %d:\n%s\nthe new one:\n%s", code, r.tail(), next.tail())
-	}
-	return next
-}
 
 // Numbered datagrams in the kernel path go both ways through take-overs: none is lost or
 // overtaken, no session leaves the path, and no process loses count.
@@ -55,7 +33,7 @@ func TestKernelPathTakenOver(t *testing.T) {
 	for range takeOvers() {
 		awaitSent(flows, perSecond)
 		before := r.stats()
-		r = k.successor(r, socket, backendAt(l.Addr()), "--shards=2", "--kernel-path=require")
+		r = r.successor(socket, backendAt(l.Addr()), "--shards=2", "--kernel-path=require")
 		after := r.stats()
 		if after["kernel_path_sessions"] != sessions || after["kernel_path_handovers"] != before["kernel_path_handovers"] {
 			t.Errorf("%d sessions in the kernel path; %d handovers, before %d",
@@ -104,7 +82,7 @@ func TestKernelPathRealLiveTakenOver(t *testing.T) {
 	flown := make(chan error, 1)
 	go func() { flown <- s.flow(lasting) }()
 	p.r.await("datagrams in the kernel", func(st stats) bool { return st["kernel_path_to_backend"] > 0 })
-	p.r = k.successor(p.r, socket, backendAt(p.listener(false)), "--shards=2", "--kernel-path=require")
+	p.r = p.r.successor(socket, backendAt(p.listener(false)), "--shards=2", "--kernel-path=require")
 	must(t, <-flown)
 	p.carried()
 	if st := p.r.stats(); st["established"] != 1 || st["sessions"] != 1 {
@@ -126,12 +104,12 @@ func TestKernelPathTurnedOffByTakeOver(t *testing.T) {
 	flows := dialFlows(t, k.port(callers4), r, sessions, sessions*perSecond)
 	runAll(flows)
 	awaitInKernel(r, flows)
-	r = k.successor(r, socket, backendAt(l.Addr()), "--kernel-path=off")
+	r = r.successor(socket, backendAt(l.Addr()), "--kernel-path=off")
 	awaitSent(flows, perSecond)
 	if st := r.stats(); st["kernel_path_sessions"] != 0 {
 		t.Errorf("%d sessions in a kernel path that is off", st["kernel_path_sessions"])
 	}
-	r = k.successor(r, socket, backendAt(l.Addr()), "--kernel-path=require")
+	r = r.successor(socket, backendAt(l.Addr()), "--kernel-path=require")
 	r.await("all sessions in the kernel path", func(st stats) bool { return st["kernel_path_sessions"] == sessions })
 	awaitSent(flows, perSecond)
 	checkTakenOver(t, r, flows, l, &seen)
@@ -152,7 +130,7 @@ func TestKernelPathTakenBack(t *testing.T) {
 	awaitInKernel(r, flows)
 	for _, mode := range []string{"require", "off"} {
 		handovers := r.stats()["kernel_path_handovers"]
-		next := k.challenge(r, socket, backendAt(l.Addr()), "--kernel-path="+mode)
+		next := r.challenge(socket, backendAt(l.Addr()), "--kernel-path="+mode)
 		next.awaitLog("relaying", func(logLine) bool { return true })
 		awaitSent(flows, perSecond)
 		next.kill()

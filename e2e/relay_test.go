@@ -78,6 +78,7 @@ type relay struct {
 	addr netip.AddrPort // the first listen address
 	all  []netip.AddrPort
 	api  string          // http://host:port
+	at   *lab.Namespace  // where the process is; nil for the test's own
 	http *http.Transport // to there; nil for the default one
 	done chan struct{}
 	err  error // of the process; valid after done
@@ -141,7 +142,7 @@ func newProcess(t *testing.T, at *lab.Namespace, by []string, args ...string) *r
 	if !strings.Contains(strings.Join(args, " "), "--listen") {
 		base = append(base, "--listen", "127.0.0.1:0")
 	}
-	r := &relay{t: t, done: make(chan struct{}), rung: make(chan struct{}), strict: true}
+	r := &relay{t: t, at: at, done: make(chan struct{}), rung: make(chan struct{}), strict: true}
 	start := func() error { return r.cmd.Start() }
 	if at != nil {
 		start = func() error { return at.Do(r.cmd.Start) }

@@ -28,10 +28,10 @@ func (r *relay) successor(socket string, args ...string) *relay {
 	return next
 }
 
-// challenge starts a relay that takes over from r.
+// challenge starts a relay that takes over from r, where that is.
 func (r *relay) challenge(socket string, args ...string) *relay {
 	r.t.Helper()
-	return startRelay(r.t, r.challengeArgs(socket, args...)...)
+	return startRelayBy(r.t, r.at, []string{binary}, r.challengeArgs(socket, args...)...)
 }
 
 func (r *relay) challengeArgs(socket string, args ...string) []string {
@@ -225,7 +225,7 @@ func TestTakeOverFails(t *testing.T) {
 // challengeFailing is challenge of a process that does not become the relay.
 func (r *relay) challengeFailing(socket string, args ...string) *relay {
 	r.t.Helper()
-	next := newProcess(r.t, nil, []string{binary}, r.challengeArgs(socket, args...)...)
+	next := newProcess(r.t, r.at, []string{binary}, r.challengeArgs(socket, args...)...)
 	next.killed = true
 	return next
 }
