@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
-	"sync"
 	"time"
 
 	"srtrelay/backend"
@@ -149,14 +148,18 @@ func (r *relay) takeOver(ctx context.Context, b *predecessor) error {
 func (r *relay) restoreParts(parts []takeover.Part) error {
 	errs := make([]error, len(parts))
 	states := 0
-	var all sync.WaitGroup
+	all := r.supervisor.Tasks()
+	restore := func(k int, name string, run func() error) {
+		errs[k] = fmt.Errorf("%s: panic", name) // unless run returns
+		all.Go(name, func() { errs[k] = run() })
+	}
 	for k, p := range parts {
 		switch p.Name {
 		case partShard:
 			states++
-			all.Go(func() { errs[k] = r.group.Restore(p.Shard, p.Data) })
+			restore(k, "restore a shard", func() error { return r.group.Restore(p.Shard, p.Data) })
 		case partRelay:
-			all.Go(func() { errs[k] = r.restore(p.Data) })
+			restore(k, "restore the relay", func() error { return r.restore(p.Data) })
 		}
 	}
 	all.Wait()
