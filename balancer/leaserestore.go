@@ -8,22 +8,23 @@ import (
 func (d *decoder) lease() {
 	var l leased
 	var number backend.Lease
-	d.each(func(r *message.Reader) {
+	r := message.Read(d.Bytes()) // not by each: there may be a hundred thousand
+	for r.Next() {
 		switch r.Number() {
 		case leaseNumber:
-			number = message.Uint[backend.Lease](r)
+			number = message.Uint[backend.Lease](&r)
 		case leaseAt:
-			l.at = d.at(r)
+			l.at = d.at(&r)
 		case leaseGroup:
-			l.group = d.bound(r)
+			l.group = d.bound(&r)
 		case leaseStream:
-			l.stream = d.bound(r)
+			l.stream = d.bound(&r)
 		case leaseCaller:
-			l.who.caller = message.Uint[uint64](r)
+			l.who.caller = message.Uint[uint64](&r)
 		case leaseSource:
-			l.who.source = message.Uint[uint64](r)
+			l.who.source = message.Uint[uint64](&r)
 		case leaseRequest:
-			l.who.request = message.Uint[uint64](r)
+			l.who.request = message.Uint[uint64](&r)
 		case leasePublish:
 			l.publish = r.Bool()
 		case leaseChosen:
@@ -37,7 +38,8 @@ func (d *decoder) lease() {
 		case leaseTrial:
 			l.trial = r.Bool()
 		}
-	})
+	}
+	d.Fail(r.Err())
 	if l.at == "" {
 		d.Refuse("a lease without a backend")
 	}

@@ -162,14 +162,15 @@ func (d *decoder) bound(r *message.Reader) *binding {
 
 func (d *decoder) binding() {
 	b := new(binding)
-	d.each(func(r *message.Reader) {
+	r := message.Read(d.Bytes()) // not by each: there may be a hundred thousand
+	for r.Next() {
 		switch r.Number() {
 		case bindingStream:
 			b.key.Stream = r.String()
 		case bindingGroup:
-			b.key.Group = message.Uint[uint32](r)
+			b.key.Group = message.Uint[uint32](&r)
 		case bindingEmptied:
-			b.emptied = age(r)
+			b.emptied = age(&r)
 		case bindingOther:
 			b.others = append(b.others, placement{})
 			inner := message.Read(r.Bytes())
@@ -178,9 +179,10 @@ func (d *decoder) binding() {
 			}
 			r.Fail(inner.Err())
 		default:
-			d.placement(r, &b.current)
+			d.placement(&r, &b.current)
 		}
-	})
+	}
+	d.Fail(r.Err())
 	if _, twice := d.state.bindings.byKey[b.key]; twice || b.key == (AffinityKey{}) || b.current.at == "" {
 		d.Refuse("a binding without a key of its own or without a backend")
 		return
