@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"srtrelay/config"
@@ -30,6 +31,9 @@ const (
 	// settingOrigin is the origin of the shards' times, in ns of CLOCK_MONOTONIC. The new
 	// process learns it.
 	settingOrigin = "origin"
+	// settingSessions is how many sessions each shard has. The new process makes memory
+	// for them before the freeze.
+	settingSessions = "sessions"
 )
 
 // listFilesTimeout bounds the question to the shards for their sockets.
@@ -58,6 +62,9 @@ func (r *relay) offer() takeover.Offer {
 	settings[settingOrigin] = strconv.FormatInt(int64(r.group.Origin()), 10)
 	return takeover.Offer{
 		Version: r.version, Settings: settings, Snapshots: snapshotVersions(),
+		Facts: func() map[string]string {
+			return map[string]string{settingSessions: sessionCounts(r.group.Stats())}
+		},
 		Files:  r.handOverFiles,
 		Freeze: r.freeze,
 		Resume: r.resume,
@@ -67,6 +74,27 @@ func (r *relay) offer() takeover.Offer {
 			close(r.handedOver)
 		},
 	}
+}
+
+// sessionCounts writes down how many sessions each shard has.
+func sessionCounts(stats []shard.Stats) string {
+	var all []string
+	for _, s := range stats {
+		all = append(all, strconv.FormatUint(s.Values[shard.CountSessions], 10))
+	}
+	return strings.Join(all, ",")
+}
+
+// readSessionCounts reads what sessionCounts has written; what is no number counts as 0.
+func readSessionCounts(text string) (all []int) {
+	for one := range strings.SplitSeq(text, ",") {
+		n, err := strconv.Atoi(one)
+		if err != nil || n < 0 {
+			n = 0
+		}
+		all = append(all, n)
+	}
+	return all
 }
 
 // handOverFiles returns duplicates of all descriptors that serve callers. From here on no

@@ -124,6 +124,7 @@ func (b *predecessor) close(reason error) {
 // shards' loops is ready; they must start at once after it. After an error the predecessor
 // goes on.
 func (r *relay) takeOver(ctx context.Context, b *predecessor) error {
+	r.group.Reserve(readSessionCounts(b.taker.Giver().Settings[settingSessions]))
 	began := time.Now()
 	snapshot, err := b.taker.Snapshot(ctx)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -190,9 +191,14 @@ func (o *Offer) welcome(m *message) (*message, error) {
 	if best == 0 {
 		return nil, fmt.Errorf("it reads snapshots of version %v, this one writes %v", m.Snapshots, o.Snapshots)
 	}
+	settings := o.Settings
+	if o.Facts != nil {
+		settings = o.Facts()
+		maps.Copy(settings, o.Settings)
+	}
 	protocol := min(m.Max, protocolMax)
 	return &message{
-		Kind: kindWelcome, Min: protocol, Max: protocol, Snapshots: []int{best}, Version: o.Version, Settings: o.Settings,
+		Kind: kindWelcome, Min: protocol, Max: protocol, Snapshots: []int{best}, Version: o.Version, Settings: settings,
 	}, nil
 }
 

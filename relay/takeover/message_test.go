@@ -1,6 +1,7 @@
 package takeover
 
 import (
+	"maps"
 	"reflect"
 	"strings"
 	"testing"
@@ -92,7 +93,10 @@ func TestEncodeBounds(t *testing.T) {
 
 func TestWelcome(t *testing.T) {
 	t.Parallel()
-	offer := Offer{Version: "old", Settings: map[string]string{"shards": "4", "older": "x"}, Snapshots: []int{2, 3}}
+	offer := Offer{
+		Version: "old", Settings: map[string]string{"shards": "4", "older": "x"}, Snapshots: []int{2, 3},
+		Facts: func() map[string]string { return map[string]string{"sessions": "7"} },
+	}
 	for name, c := range map[string]struct {
 		change func(*message)
 		want   string // the refusal
@@ -118,7 +122,8 @@ func TestWelcome(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		case c.want == "" && err != nil:
 			t.Errorf("%s: %v", name, err)
-		case c.want == "" && (welcome.Snapshots[0] != c.chosen || welcome.Min != protocolMax || welcome.Max != protocolMax):
+		case c.want == "" && (welcome.Snapshots[0] != c.chosen || welcome.Min != protocolMax || welcome.Max != protocolMax),
+			c.want == "" && !maps.Equal(welcome.Settings, map[string]string{"shards": "4", "older": "x", "sessions": "7"}):
 			t.Errorf("%s: %+v", name, welcome)
 		}
 	}

@@ -72,6 +72,9 @@ type Offer struct {
 	// Settings may not differ between the two. A key that only one of them has is not
 	// compared; the taker learns the giver's (Peer).
 	Settings map[string]string
+	// Facts returns what else the taker learns (Peer.Settings), as it is when the taker
+	// says HELLO. Nil has none.
+	Facts func() map[string]string
 	// Snapshots are the versions of the snapshot that Freeze can write.
 	Snapshots []int
 	// Files returns the descriptors. The package owns them, and closes them once they are
