@@ -145,30 +145,34 @@ func (r *relay) takeOver(ctx context.Context, b *predecessor) error {
 	return nil
 }
 
-// restoreParts gives every part its state, the shards in parallel.
+// errRestore is that of a part whose restoring has panicked.
+var errRestore = errors.New("cannot restore the state, the log has why")
+
+// restoreParts gives every part its state, in parallel.
 func (r *relay) restoreParts(parts []takeover.Part) error {
+	missing := r.config.Shards + 1
 	errs := make([]error, len(parts))
-	states := 0
-	all := r.supervisor.Tasks()
-	restore := func(k int, name string, run func() error) {
-		errs[k] = fmt.Errorf("%s: panic", name) // unless run returns
-		all.Go(name, func() { errs[k] = run() })
-	}
+	tasks := r.supervisor.Tasks()
 	for k, p := range parts {
+		var restore func() error
 		switch p.Name {
 		case partShard:
-			states++
-			restore(k, "restore a shard", func() error { return r.group.Restore(p.Shard, p.Data) })
+			restore = func() error { return r.group.Restore(p.Shard, p.Data) }
 		case partRelay:
-			restore(k, "restore the relay", func() error { return r.restore(p.Data) })
+			restore = func() error { return r.restore(p.Data) }
+		default:
+			continue // of a later version
 		}
+		missing--
+		errs[k] = errRestore
+		tasks.Go("restore", func() { errs[k] = restore() })
 	}
-	all.Wait()
+	tasks.Wait()
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	if states != r.config.Shards {
-		return fmt.Errorf("the snapshot has %d shards instead of %d", states, r.config.Shards)
+	if missing != 0 {
+		return fmt.Errorf("the snapshot has %d parts instead of %d", r.config.Shards+1-missing, r.config.Shards+1)
 	}
 	held := r.group.Leases()
 	released := r.balancer.releaseExcept(func(l backend.Lease) bool { return held[l] })
