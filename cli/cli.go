@@ -231,7 +231,9 @@ func (s *Shell) refuse(err error) int {
 // printError prints err as one line. Joined errors have line breaks, and supervisors keep
 // only the last line.
 func (s *Shell) printError(err error) {
-	s.Report.Fail(err)
+	if s.Report.Fail(err) {
+		return // the launcher says so
+	}
 	text := strings.Join(strings.FieldsFunc(err.Error(), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 	fmt.Fprintf(s.Stderr, "srtrelay: %s\n", answer.Printable(text))
 }

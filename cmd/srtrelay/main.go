@@ -38,8 +38,10 @@ func main() {
 			return relay.Serve(c, version, os.Stderr, signals, report)
 		},
 		Launch: func(ctx context.Context, binary string, args []string) (takeover.Verdict, error) {
+			// Standard output is for the verdict: what reads it must not wait for the new
+			// relay's end.
 			return takeover.Launch(ctx, takeover.Program{
-				Path: binary, Args: args, Env: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr,
+				Path: binary, Args: args, Env: os.Environ(), Stdout: os.Stderr, Stderr: os.Stderr,
 			})
 		},
 		Report: report,

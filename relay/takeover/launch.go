@@ -139,16 +139,21 @@ func OpenReport() *Report {
 // Settled reports a take-over.
 func (r *Report) Settled(v Verdict) { r.send(v) }
 
-// Fail reports that there will be none.
-func (r *Report) Fail(err error) { r.send(Verdict{Failed: printable(err.Error(), maxReason)}) }
+// Fail reports that there will be none. It returns false if nobody reads it: nobody has
+// launched this process, or the launcher is gone, or knows the verdict already.
+func (r *Report) Fail(err error) bool {
+	return r.send(Verdict{Failed: printable(err.Error(), maxReason)})
+}
 
 // send sends a verdict and closes the pipe. A second one goes nowhere.
-func (r *Report) send(v Verdict) {
+func (r *Report) send(v Verdict) bool {
 	if r == nil {
-		return
+		return false
 	}
-	if b, err := json.Marshal(v); err == nil {
-		_, _ = r.file.Write(b) // whoever launched this process may be gone
+	b, err := json.Marshal(v)
+	if err == nil {
+		_, err = r.file.Write(b)
 	}
 	_ = r.file.Close()
+	return err == nil
 }
