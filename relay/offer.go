@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -25,9 +24,10 @@ const (
 )
 
 const (
-	// settingShards is the setting that may not differ: a listener has a socket per shard,
-	// and the kernel spreads flows over them.
+	// settingShards and settingSteer may not differ: a listener has a socket per shard, and
+	// the kernel has been told how to spread flows over them.
 	settingShards = "shards"
+	settingSteer  = "steer"
 	// settingOrigin is the origin of the shards' times, in ns of CLOCK_MONOTONIC. The new
 	// process learns it.
 	settingOrigin = "origin"
@@ -38,9 +38,6 @@ const (
 
 // listFilesTimeout bounds the question to the shards for their sockets.
 const listFilesTimeout = time.Second
-
-// errHandedOver ends a relay that another process has taken over.
-var errHandedOver = errors.New("another process has taken over")
 
 // snapshotVersions are the versions of the snapshot that this program writes and reads.
 func snapshotVersions() []int { return []int{shard.SnapshotVersion} }
@@ -53,7 +50,11 @@ func (r *relay) hello() takeover.Hello {
 // fixedSettings are the settings that may not differ between the two processes of a
 // take-over.
 func fixedSettings(c config.Config) map[string]string {
-	return map[string]string{settingShards: strconv.Itoa(c.Shards)}
+	steer := "flow"
+	if c.SteerByCPU {
+		steer = "cpu"
+	}
+	return map[string]string{settingShards: strconv.Itoa(c.Shards), settingSteer: steer}
 }
 
 // offer is what this process hands to one that takes over, and how.
