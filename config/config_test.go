@@ -50,7 +50,7 @@ func TestDefaults(t *testing.T) {
 		Policy: "least-sessions", PlayersCreate: true, OutlierDetection: true, Affinity: 15 * time.Second,
 		BackendTTL: 30 * time.Second,
 		State:      "memory", Redis: Redis{Mode: "single", Addrs: []string{"127.0.0.1:6379"}},
-		Shards: runtime.GOMAXPROCS(0), Batch: 256, BatchWait: 2 * time.Millisecond, Pin: Pin{Auto: true}, KernelPath: KernelPathOff, GRO: true, GSO: true, Telemetry: true,
+		Shards: runtime.GOMAXPROCS(0), Batch: 256, BatchWait: 2 * time.Millisecond, Pin: Pin{Auto: true}, KernelPath: KernelPathAuto, GRO: true, GSO: true, Telemetry: true,
 		Rcvbuf: 16 << 20, Sndbuf: 16 << 20, UpstreamPorts: 4,
 		MaxSessions: 100000, MaxSessionsPerSource: 5000, MaxHandshakes: 8192, MaxHandshakesPerSource: 4096,
 		IdleTimeout: 30 * time.Second, BackendSilence: 6 * time.Second, Grace: 20 * time.Second,

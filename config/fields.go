@@ -229,7 +229,7 @@ var fields = []field{
 		set:    setEither(func(c *Config) *bool { return &c.GSO }, "auto"),
 	},
 	{
-		name: "kernel-path", reload: needsUpgrade, group: groupWorkers, arg: "MODE", def: "off",
+		name: "kernel-path", reload: needsUpgrade, group: groupWorkers, arg: "MODE", def: "auto",
 		help:   "relay established sessions in the kernel (Linux 6.6): auto, off or require",
 		values: []string{KernelPathAuto, KernelPathOff, KernelPathRequire},
 		set:    setText(func(c *Config) *string { return &c.KernelPath }),

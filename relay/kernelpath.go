@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"srtrelay/api/answer"
@@ -49,7 +50,13 @@ func openKernelPath(c config.Config, places int, p process, before *predecessor)
 	if c.KernelPath == config.KernelPathRequire {
 		return kernelPath{}, fmt.Errorf("--kernel-path require: %w", err)
 	}
-	p.log.Warn("kernel path off", "reason", err)
+	// Most hosts lack a right or the kernel, which is no fault of theirs: nobody has asked
+	// for the path.
+	level := slog.LevelWarn
+	if errors.Is(err, kernelpath.ErrUnavailable) {
+		level = slog.LevelInfo
+	}
+	p.log.Log(context.Background(), level, "kernel path off", "reason", err)
 	return kernelPath{reason: err.Error()}, nil
 }
 

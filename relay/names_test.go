@@ -38,10 +38,11 @@ type running struct {
 	rung chan struct{} // closed and replaced at every line
 }
 
-// startRelay runs a relay until the test ends.
+// startRelay runs a relay until the test ends. It has no kernel path, which would attach
+// itself to the devices of this host.
 func startRelay(t *testing.T, flags ...string) *running {
 	t.Helper()
-	flags = append([]string{"--listen=127.0.0.1:0", "--api=127.0.0.1:0", "--shards=1", "--pin=off", "--grace=0s", "--log-format=json"}, flags...)
+	flags = append([]string{"--listen=127.0.0.1:0", "--api=127.0.0.1:0", "--shards=1", "--pin=off", "--kernel-path=off", "--grace=0s", "--log-format=json"}, flags...)
 	c, err := config.Load(flags, func(string) (string, bool) { return "", false }, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,8 @@ skip() {
 starts() { # what, command...
 	local what=$1
 	shift
-	"$@" --listen 127.0.0.1:0 --api 127.0.0.1:0 --backend "srt://$backend" --shards 1 2>"$work/log" &
+	# Without a kernel path, which would attach itself to the devices of this host.
+	"$@" --kernel-path off --listen 127.0.0.1:0 --api 127.0.0.1:0 --backend "srt://$backend" --shards 1 2>"$work/log" &
 	relay=$!
 	for _ in $(seq 100); do
 		listen=$(sed -n 's/.*msg=relaying.* listen=\[\([^ ]*\)\].*/\1/p' "$work/log")

@@ -33,7 +33,8 @@ func startRelay(t *testing.T, backends []string) string {
 		t.Fatalf("build srtrelay: %v", err)
 	}
 	listen := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	args := []string{"--listen", listen, "--api", "127.0.0.1:0", "--shards", "1", "--log-level", "error"}
+	// Without a kernel path, which would attach itself to the devices of this host.
+	args := []string{"--listen", listen, "--api", "127.0.0.1:0", "--shards", "1", "--log-level", "error", "--kernel-path", "off"}
 	for _, b := range backends {
 		args = append(args, "--backend", "srt://"+b)
 	}

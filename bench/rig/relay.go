@@ -51,7 +51,8 @@ func startRelay(ctx context.Context, origin *lab.Namespace, binary string, serve
 		args = append(args, "--backend", "srt://"+s.String())
 	}
 	args = append(args, flags...)
-	proc, err := origin.Start(lab.Program{Label: "srtrelay", Args: args, Stderr: log.w})
+	// As operators run it, whatever the environment here says; a flag overrides it.
+	proc, err := origin.Start(lab.Program{Label: "srtrelay", Args: args, Env: []string{"SRTRELAY_KERNEL_PATH=auto"}, Stderr: log.w})
 	_ = log.w.Close()
 	if err != nil {
 		log.Die()

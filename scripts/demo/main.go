@@ -151,7 +151,7 @@ func (d *demo) prepare() error {
 // startRelay starts the relay, which knows no backend yet.
 func (d *demo) startRelay() (err error) {
 	d.relay, err = d.start("relay", relay, "--listen", "127.0.0.1:0", "--api", "127.0.0.1:0",
-		"--register-token", d.token, "--log-format", "json", "--grace", "1s")
+		"--register-token", d.token, "--log-format", "json", "--grace", "1s", "--kernel-path", "auto")
 	if err != nil {
 		return err
 	}

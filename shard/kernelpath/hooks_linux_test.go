@@ -159,7 +159,7 @@ func mustIndex(name string) int {
 	return l.Attrs().Index
 }
 
-// foreign attaches a program of somebody else, that lets all pass.
+// foreign attaches a program of somebody else, that lets all pass, where the path has its own.
 func foreign(t *testing.T, n *namespace, name string, anchor link.Anchor) (id ebpf.ProgramID, l link.Link, err error) {
 	t.Helper()
 	n.do(t, func() error {
@@ -172,8 +172,12 @@ func foreign(t *testing.T, n *namespace, name string, anchor link.Anchor) (id eb
 		}
 		defer program.Close()
 		id, _ = must(program.Info()).ID()
+		kind := ebpf.AttachTCXIngress
+		if name == "lo" {
+			kind = ebpf.AttachTCXEgress
+		}
 		l, err = link.AttachTCX(link.TCXOptions{
-			Interface: mustIndex(name), Program: program, Attach: ebpf.AttachTCXIngress, Anchor: anchor,
+			Interface: mustIndex(name), Program: program, Attach: kind, Anchor: anchor,
 		})
 		return nil
 	})
@@ -261,5 +265,38 @@ func TestReasonsOfDevicesThatAreGone(t *testing.T) {
 	refresh(t, r.n, r.Path, "detached from eth")
 	if n := count(); n != 0 {
 		t.Errorf("%d counters of a device that is gone", n)
+	}
+}
+
+// A host has space for so many relays with a path. The next one is told why it has none.
+func TestHookOfLoopbackFull(t *testing.T) {
+	n := newNamespace(t)
+	var others []link.Link
+	for {
+		_, l, err := foreign(t, n, "lo", link.Tail())
+		if err != nil {
+			break
+		}
+		others = append(others, l)
+	}
+	if len(others) != hookMost {
+		t.Errorf("%d programs, want %d", len(others), hookMost)
+	}
+	open := func() (err error) {
+		n.do(t, func() error {
+			var p *Path
+			if p, err = Open(Config{Shards: 1, Places: 1}); err == nil {
+				p.Close()
+			}
+			return nil
+		})
+		return err
+	}
+	if err := open(); err == nil || errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "lo has 63 programs of others") {
+		t.Errorf("error %v", err)
+	}
+	_ = others[0].Close()
+	if err := open(); err != nil {
+		t.Error(err)
 	}
 }

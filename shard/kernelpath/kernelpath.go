@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	kernel "github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 
 	"srtrelay/internal/supervise"
@@ -103,6 +104,9 @@ const (
 // bytes of the kernel's memory each from the start, and some 250 more while in use.
 const placesMost = 1 << 17
 
+// hookMost is how many programs a hook has space for (bpf_mprog_max, Linux 6.6).
+const hookMost = 63
+
 // Open loads the program and attaches it. The error is ErrUnavailable where the kernel or
 // the rights do not allow it, and ErrMismatch if the descriptors of Config.Adopt do not fit.
 func Open(cfg Config) (*Path, error) {
@@ -123,10 +127,20 @@ func explain(err error) error {
 		return err
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%w: it takes CAP_BPF and CAP_NET_ADMIN: %w", ErrUnavailable, err)
-	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOSYS):
+	case errors.Is(err, ebpf.ErrNotSupported), errors.Is(err, unix.ENOSYS), isOld():
 		return fmt.Errorf("%w: it takes Linux 6.6: %w", ErrUnavailable, err)
+	case errors.Is(err, unix.ERANGE):
+		return fmt.Errorf("the kernel path does not open: lo has %d programs of others, which is the most: %w", hookMost, err)
 	}
-	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	return fmt.Errorf("the kernel path does not open: %w", err)
+}
+
+// isOld reports whether the kernel is older than TCX. Such a one may fail at something else
+// first, by an error that says nothing.
+func isOld() bool {
+	const tcx = 6<<16 | 6<<8
+	version, err := kernel.LinuxVersionCode()
+	return err == nil && version < tcx
 }
 
 func (p *Path) open() error {
