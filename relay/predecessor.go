@@ -203,6 +203,7 @@ func (r *relay) settle(ctx context.Context, b *predecessor) {
 	if err != nil {
 		r.log.Warn("take-over", "error", err)
 	}
+	r.probation.Store(nil)
 	r.group.Settle()
 	r.report.Settled(b.verdict)
 	if giver != nil {

@@ -75,6 +75,8 @@ type relay struct {
 	handedOver chan struct{} // closed when another process has taken over
 	successor  atomic.Int64  // its PID
 	parked     atomic.Bool   // another process serves callers, and is in its probation
+	// probation is the process that goes on if this one fails; nil once it has left.
+	probation atomic.Pointer[predecessor]
 
 	// tasks end with the background context. eventLog ends first, so that the API can
 	// still serve the last events.
@@ -101,6 +103,11 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 		r.leave(end)
 		r.waitInPod(ctx, drain)
 		return nil
+	}
+	if before := r.probation.Load(); before != nil && err != nil {
+		// No SHUTDOWNs: the sessions go on there. It kills this process first.
+		before.taker.Abandon(err)
+		return err
 	}
 	r.manager.Stopping(stopTimeout)
 	r.group.Stop()

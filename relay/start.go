@@ -121,6 +121,7 @@ func (r *relay) announce(background context.Context, before *predecessor) {
 		r.tasks.Go("take-over", func() { r.giveToSuccessors(background) })
 	} else {
 		r.manager.Resume()
+		r.probation.Store(before)
 		r.tasks.Go("take-over", func() { r.settle(background, before) })
 	}
 	c := r.config

@@ -7,14 +7,16 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// conn carries messages. One goroutine uses it at a time.
+// conn carries messages. One goroutine uses it at a time, but any may send.
 type conn struct {
 	unix *net.UnixConn
+	mu   sync.Mutex // of send
 	in   []byte
 	oob  []byte
 }
@@ -38,6 +40,8 @@ func (c *conn) send(ctx context.Context, m *message, fds ...int) error {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	done := c.limit(ctx)
 	_, _, err = c.unix.WriteMsgUnix(b, rights, nil)
 	done()

@@ -288,6 +288,9 @@ func settle(ctx context.Context, t *Taker, r *running) (*Giver, error) {
 	alive := func() bool {
 		if proofs++; proofs == 3 {
 			garbage(t, "probation")
+			if os.Getenv("FAULT") == "probation abandon" {
+				go t.Abandon(errors.New("a shard panicked"))
+			}
 			fault("probation")
 		}
 		return os.Getenv("FAULT") != "probation dumb"

@@ -80,6 +80,7 @@ func TestTakerFails(t *testing.T) {
 		"probation stop":    "in its probation: " + silent,
 		"probation hang":    "in its probation: " + silent,
 		"probation dumb":    "in its probation: " + silent,
+		"probation abandon": "in its probation: it refuses: a shard panicked",
 		"probation garbage": "in its probation: not a message",
 		"replaced kill":     "in its probation: " + gone,
 		"replaced stop":     "in its probation: " + silent,

@@ -152,7 +152,8 @@ func (t *Taker) Commit(ctx context.Context) error {
 }
 
 // Abandon ends the take-over and tells the giver the reason. Before the commit the giver
-// goes on at once, after it when this process is dead.
+// goes on at once, after it when this process is dead: it kills it. It may be called while
+// Settle runs.
 func (t *Taker) Abandon(reason error) {
 	t.once.Do(func() {
 		refuse(t.conn, reason)
