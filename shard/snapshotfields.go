@@ -41,9 +41,9 @@ const (
 	headPlaces     message.Number = 4 // sessions that there was memory for
 	// 5 was whether new callers are refused: a process that was stopped is replaced by one
 	// that was not.
-	headCookies    message.Number = 6
-	headStalled    message.Number = 7 // the sum of all stalls
-	headRated      message.Number = 8 // when the rates were last published
+	headCookies message.Number = 6
+	headStalled message.Number = 7 // the sum of all stalls
+	headRated   message.Number = 8 // when the rates were last published
 )
 
 // Fields of a socket.
