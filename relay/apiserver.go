@@ -28,6 +28,11 @@ type apiServer struct {
 func (a *apiServer) open(server *api.Server, at netip.AddrPort, port *os.File) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	return a.openLocked(server, at, port)
+}
+
+// openLocked is open with mu held.
+func (a *apiServer) openLocked(server *api.Server, at netip.AddrPort, port *os.File) error {
 	a.current = server
 	if port == nil {
 		return server.Listen(at)
@@ -39,6 +44,11 @@ func (a *apiServer) open(server *api.Server, at netip.AddrPort, port *os.File) e
 func (a *apiServer) serve() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.serveLocked()
+}
+
+// serveLocked is serve with mu held.
+func (a *apiServer) serveLocked() {
 	server := a.current
 	a.tasks.Go("api", func() {
 		if err := server.Serve(); err != nil {
@@ -64,19 +74,19 @@ func (a *apiServer) stop() {
 	})
 }
 
-// resume has another server go on after stop.
-func (a *apiServer) resume(server *api.Server, at netip.AddrPort) error {
+// resume has another server go on after stop. It makes that one between two calls of set.
+func (a *apiServer) resume(newServer func() *api.Server, at netip.AddrPort) error {
 	a.mu.Lock()
+	defer a.mu.Unlock()
 	port := a.port
 	a.port = nil
-	a.mu.Unlock()
-	if err := a.open(server, at, port); err != nil {
+	if port != nil {
+		defer port.Close()
+	}
+	if err := a.openLocked(newServer(), at, port); err != nil {
 		return err
 	}
-	if port != nil {
-		_ = port.Close()
-	}
-	a.serve()
+	a.serveLocked()
 	return nil
 }
 

@@ -178,7 +178,7 @@ func (r *relay) resume(reason error) {
 		return
 	}
 	r.manager.Resume()
-	if err := r.server.resume(r.newServer(), r.config.API); err != nil {
+	if err := r.server.resume(r.newServer, r.config.API); err != nil {
 		r.log.Error("the API does not answer any more, streams go on", "error", err)
 	}
 	r.log.Warn("this process goes on with the sessions of when it was frozen", "reason", reason)

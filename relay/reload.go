@@ -172,12 +172,14 @@ func (l *reloads) commit(ctx context.Context, p reloadPlan) error {
 		l.relay.registry.ExpireRemoved(l.relay.balancer.memory.InUse)
 	}
 	l.relay.rules.replace(p.rules)
+	// Before the steps, which may wait for frozen shards: an API that goes on after a take-over
+	// has failed begins with what is current.
+	l.current.Store(c)
 	for _, s := range reloadSteps {
 		if s.apply != nil && slices.ContainsFunc(s.settings, p.changes) {
 			s.apply(ctx, l.relay, c)
 		}
 	}
-	l.current.Store(c)
 	return nil
 }
 
