@@ -24,7 +24,7 @@ func TestUpgradeCommand(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	socket := filepath.Join(dir, "takeover.sock")
-	args := []string{"--shards=2", backendAt(startEcho(t).Addr())}
+	args := []string{"--shards=2", "--grace=100ms", backendAt(startEcho(t).Addr())}
 	r := startRelay(t, append(slices.Clone(args), "--takeover-socket", socket)...)
 	s := mustDial(t, r.addr, srttest.CallerOptions{})
 	echo(t, s, 10)

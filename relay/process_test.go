@@ -22,6 +22,10 @@ import (
 
 // The first signal drains, the second ends what is left. Signals within a second are one.
 func TestSignals(t *testing.T) {
+	// The first Notify of the process starts a goroutine, which must not be in the bubble.
+	other := make(chan os.Signal, 1)
+	signal.Notify(other, syscall.SIGUSR1)
+	defer signal.Stop(other)
 	synctest.Test(t, func(t *testing.T) {
 		signals := make(chan os.Signal, 3)
 		started, err := serve(config.Config{}, "", io.Discard, signals, nil, func(ctx context.Context, drain <-chan struct{}, _ config.Config, _ process) error {

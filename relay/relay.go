@@ -79,8 +79,9 @@ type relay struct {
 	probation atomic.Pointer[predecessor]
 
 	// tasks end with the background context. eventLog ends first, so that the API can
-	// still serve the last events.
-	tasks, eventLog *supervise.Tasks
+	// still serve the last events. takeOvers end even before the sessions do.
+	tasks, eventLog, takeOvers *supervise.Tasks
+	endTakeOvers               context.CancelFunc
 }
 
 // run opens the relay and runs it until ctx ends, or until drain is closed and then all
@@ -99,15 +100,16 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 		return &startError{err}
 	}
 	err := r.wait(ctx, drain)
-	if r.parked.Load() {
-		r.leave(end)
-		r.waitInPod(ctx, drain)
-		return nil
-	}
 	if before := r.probation.Load(); before != nil && err != nil {
 		// No SHUTDOWNs: the sessions go on there. It kills this process first.
 		before.taker.Abandon(err)
 		return err
+	}
+	r.stopTakeOvers()
+	if r.parked.Load() {
+		r.leave(end)
+		r.waitInPod(ctx, drain)
+		return nil
 	}
 	r.manager.Stopping(stopTimeout)
 	r.group.Stop()

@@ -116,13 +116,15 @@ func (r *relay) announce(background context.Context, before *predecessor) {
 	}
 	r.ledger.start(background, r.tasks, r.group)
 	r.state.started.Store(true)
+	takeOvers, end := context.WithCancel(background)
+	r.takeOvers, r.endTakeOvers = r.supervisor.Tasks(), end
 	if before == nil {
 		r.manager.Ready()
-		r.tasks.Go("take-over", func() { r.giveToSuccessors(background) })
+		r.takeOvers.Go("take-over", func() { r.giveToSuccessors(takeOvers) })
 	} else {
 		r.manager.Resume()
 		r.probation.Store(before)
-		r.tasks.Go("take-over", func() { r.settle(background, before) })
+		r.takeOvers.Go("take-over", func() { r.settle(takeOvers, before) })
 	}
 	c := r.config
 	r.log.Info("relaying", "version", r.version, "listen", r.group.Addrs(), "api", r.server.addr(),
@@ -132,6 +134,14 @@ func (r *relay) announce(background context.Context, before *predecessor) {
 	if err := udp.ReserveFiles(r.files.reserved()); err != nil {
 		r.log.Warn("cannot reserve descriptors for upstream sockets", "error", err)
 	}
+}
+
+// stopTakeOvers ends the take-over that is under way, if there is one, before this process
+// stops its sessions: they may be another process' by now, and then parked is set. From here
+// on none begins or is committed.
+func (r *relay) stopTakeOvers() {
+	r.endTakeOvers()
+	r.takeOvers.Wait()
 }
 
 // stopTasks waits for the tasks, whose context has ended. The event log ends before the
