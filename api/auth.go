@@ -109,7 +109,7 @@ func (h *handler) accessOf(r *http.Request) (access, string) {
 	case why != "":
 		return accessNone, why
 	case given == "":
-		if a, _ := h.deps.Logins.find(r, time.Now()); a != accessNone {
+		if a, _ := h.deps.Logins.present().find(r, time.Now()); a != accessNone {
 			return a, ""
 		}
 		return accessNone, "token: missing"

@@ -51,6 +51,9 @@ func (l *Logins) setTokens(full, read string) {
 	}
 }
 
+// present returns the key. Who checks a token for a login gets the key first: a login that is
+// made while the tokens are replaced is one of the old key, or its token was checked against
+// the new ones.
 func (l *Logins) present() loginKey {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -61,11 +64,11 @@ func (l *Logins) present() loginKey {
 const loginSize = 1 + 8 + sha256.Size
 
 // issue returns the value of a cookie.
-func (l *Logins) issue(a access, until time.Time) string {
+func (k loginKey) issue(a access, until time.Time) string {
 	login := make([]byte, 0, loginSize)
 	login = append(login, byte(a))
 	login = binary.BigEndian.AppendUint64(login, uint64(until.Unix()))
-	return base64.RawURLEncoding.EncodeToString(append(login, l.present().mac(login)...))
+	return base64.RawURLEncoding.EncodeToString(append(login, k.mac(login)...))
 }
 
 func (k loginKey) mac(text []byte) []byte {
@@ -75,11 +78,10 @@ func (k loginKey) mac(text []byte) []byte {
 }
 
 // find returns what a request's login allows, and how long it lasts.
-func (l *Logins) find(r *http.Request, now time.Time) (a access, left time.Duration) {
-	key := l.present()
+func (k loginKey) find(r *http.Request, now time.Time) (a access, left time.Duration) {
 	for _, cookie := range r.CookiesNamed(cookieName(r)) {
 		login, err := base64.RawURLEncoding.DecodeString(cookie.Value)
-		if err != nil || len(login) != loginSize || !hmac.Equal(login[9:], key.mac(login[:9])) {
+		if err != nil || len(login) != loginSize || !hmac.Equal(login[9:], k.mac(login[:9])) {
 			continue
 		}
 		until := time.Unix(int64(binary.BigEndian.Uint64(login[1:9])), 0)
@@ -98,20 +100,21 @@ func cookieName(r *http.Request) string {
 	return cookiePrefix + "0" // not over TCP
 }
 
-// setLogin sends the cookie of a login, and deletes it for accessNone. No script can read
+// setLogin sends the cookie of a login under a key, and deletes it for accessNone. No script can read
 // it, and pages of other sites cannot make a browser send it.
-func (h *handler) setLogin(w http.ResponseWriter, r *http.Request, a access) {
+func (h *handler) setLogin(w http.ResponseWriter, r *http.Request, k loginKey, a access) {
 	c := &http.Cookie{Name: cookieName(r), Path: "/", HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode, MaxAge: -1}
 	if a != accessNone {
-		c.Value, c.MaxAge = h.deps.Logins.issue(a, time.Now().Add(loginTime)), int(loginTime/time.Second)
+		c.Value, c.MaxAge = k.issue(a, time.Now().Add(loginTime)), int(loginTime/time.Second)
 	}
 	http.SetCookie(w, c)
 }
 
 // renewLogin prolongs a login that has lasted for half of its time.
 func (h *handler) renewLogin(w http.ResponseWriter, r *http.Request) {
-	if a, left := h.deps.Logins.find(r, time.Now()); a != accessNone && left < loginTime/2 {
-		h.setLogin(w, r, a)
+	key := h.deps.Logins.present()
+	if a, left := key.find(r, time.Now()); a != accessNone && left < loginTime/2 {
+		h.setLogin(w, r, key, a)
 	}
 }
 
@@ -121,7 +124,7 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) {
 		h.refuseElsewhere(w, r)
 		return
 	}
-	a := accessFull
+	a, key := accessFull, h.deps.Logins.present()
 	if h.settings.Load().Token != "" {
 		given, why := tokenOf(r)
 		if a = h.accessByToken(given); a == accessNone {
@@ -135,7 +138,7 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request) {
 			h.unauthorized(w, r, why)
 			return
 		}
-		h.setLogin(w, r, a)
+		h.setLogin(w, r, key, a)
 	}
 	writeReply(w, http.StatusOK, reply{Data: map[string]string{"access": a.String()}})
 }
@@ -146,7 +149,7 @@ func (h *handler) logout(w http.ResponseWriter, r *http.Request) {
 		h.refuseElsewhere(w, r)
 		return
 	}
-	h.setLogin(w, r, accessNone)
+	h.setLogin(w, r, loginKey{}, accessNone)
 	writeReply(w, http.StatusOK, reply{})
 }
 
@@ -158,8 +161,9 @@ func (h *handler) page(w http.ResponseWriter, r *http.Request) {
 		h.deps.Page.ServeHTTP(w, r)
 		return
 	}
+	key := h.deps.Logins.present()
 	if a := h.accessByToken(r.URL.Query().Get("token")); a != accessNone {
-		h.setLogin(w, r, a)
+		h.setLogin(w, r, key, a)
 	} else if h.settings.Load().Token != "" {
 		h.refusals.note(time.Now(), r, "token: wrong") // the page asks for another
 	}

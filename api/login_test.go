@@ -141,14 +141,14 @@ func TestLoginsEnd(t *testing.T) {
 	for left, want := range map[time.Duration]access{time.Hour: accessRead, 2 * time.Second: accessRead, -time.Second: accessNone} {
 		r := httptest.NewRequest("GET", "/", nil)
 		r.AddCookie(&http.Cookie{Name: cookieName(r), Value: "other"})
-		r.AddCookie(&http.Cookie{Name: cookieName(r), Value: h.deps.Logins.issue(accessRead, now.Add(left))})
-		if a, _ := h.deps.Logins.find(r, now); a != want {
+		r.AddCookie(&http.Cookie{Name: cookieName(r), Value: h.deps.Logins.present().issue(accessRead, now.Add(left))})
+		if a, _ := h.deps.Logins.present().find(r, now); a != want {
 			t.Errorf("%v left: %v, want %v", left, a, want)
 		}
 	}
 	for left, renewed := range map[time.Duration]bool{loginTime/2 - time.Minute: true, loginTime/2 + time.Minute: false} {
 		r := httptest.NewRequest("GET", "/", nil)
-		r.AddCookie(&http.Cookie{Name: cookieName(r), Value: h.deps.Logins.issue(accessRead, now.Add(left))})
+		r.AddCookie(&http.Cookie{Name: cookieName(r), Value: h.deps.Logins.present().issue(accessRead, now.Add(left))})
 		w := httptest.NewRecorder()
 		h.authorizeRead(func(http.ResponseWriter, *http.Request) {})(w, r)
 		if got := len(w.Result().Cookies()) == 1; got != renewed || w.Code != 200 {

@@ -39,9 +39,9 @@ func (h *handler) set(s Settings) {
 		h.settings.Store(next)
 		return
 	}
-	h.deps.Logins.setTokens(s.Token, s.ReadToken)
 	next.revoked, next.revoke = context.WithCancel(h.closing)
-	h.settings.Store(next)
+	h.settings.Store(next) // before the key: see Logins.present
+	h.deps.Logins.setTokens(s.Token, s.ReadToken)
 	if old != nil {
 		old.revoke()
 	}

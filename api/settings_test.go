@@ -133,12 +133,12 @@ func TestLoginsGoOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
-		r.AddCookie(&http.Cookie{Name: cookieName(r), Value: old.issue(accessRead, time.Now().Add(time.Hour))})
+		r.AddCookie(&http.Cookie{Name: cookieName(r), Value: old.present().issue(accessRead, time.Now().Add(time.Hour))})
 		want := accessNone
 		if next.Token == same.Token && next.ReadToken == same.ReadToken {
 			want = accessRead
 		}
-		if a, _ := c.handler.deps.Logins.find(r, time.Now()); a != want {
+		if a, _ := c.handler.deps.Logins.present().find(r, time.Now()); a != want {
 			t.Errorf("%s: access %v, want %v", name, a, want)
 		}
 	}
@@ -151,6 +151,51 @@ func TestLoginsGoOn(t *testing.T) {
 		was := l.key
 		if err := l.Restore(b); err == nil || !strings.HasPrefix(err.Error(), "snapshot of the logins: ") || l.key != was {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// replacing is the context of a request during which the tokens are replaced: after the token
+// or the login was checked, and before the cookie is made.
+type replacing struct {
+	context.Context
+	replace func()
+}
+
+func (c replacing) Value(key any) any {
+	if key == http.LocalAddrContextKey {
+		c.replace()
+	}
+	return c.Context.Value(key)
+}
+
+// A token that is replaced while it is exchanged for a login, or while a login is prolonged,
+// leaves no login behind.
+func TestNoLoginOutlivesItsToken(t *testing.T) {
+	was := Settings{Token: "full-1", ReadToken: "read-1", TTL: time.Minute}
+	for name, begin := range map[string]func(*handler, *http.Request) http.HandlerFunc{
+		"login": func(h *handler, r *http.Request) http.HandlerFunc {
+			r.Header.Set("Authorization", "Bearer full-1")
+			return h.login
+		},
+		"link": func(h *handler, r *http.Request) http.HandlerFunc {
+			r.URL.RawQuery = "token=full-1"
+			return h.page
+		},
+	} {
+		h := newChangeable(t, was).handler
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		do := begin(h, r)
+		w := httptest.NewRecorder()
+		do(w, r.WithContext(replacing{r.Context(), func() { h.set(Settings{Token: "full-2", ReadToken: "read-2", TTL: time.Minute}) }}))
+		cookies := w.Result().Cookies()
+		if len(cookies) != 1 || cookies[0].Value == "" {
+			t.Fatalf("%s: cookies %v", name, cookies)
+		}
+		later := httptest.NewRequest(http.MethodGet, "/", nil)
+		later.AddCookie(cookies[0])
+		if a, _ := h.accessOf(later); a != accessNone {
+			t.Errorf("%s: access %v by a login of the old token", name, a)
 		}
 	}
 }
