@@ -13,8 +13,8 @@ import (
 // The take-over by another process (docs/adr): the loops of this one park with their state
 // written down, the other one restores it, and this one resumes or abandons its own.
 
-// ErrFrozen says that the loops are parked already.
-var ErrFrozen = errors.New("the shards are frozen already")
+// errFrozen says that the loops are parked already.
+var errFrozen = errors.New("the shards are frozen already")
 
 // freeze is one Freeze, which all shards share.
 type freeze struct {
@@ -40,7 +40,7 @@ func (g *Group) Freeze(ctx context.Context) (parts [][]byte, took time.Duration,
 	g.freezeMu.Lock()
 	defer g.freezeMu.Unlock()
 	if g.freeze != nil {
-		return nil, 0, ErrFrozen
+		return nil, 0, errFrozen
 	}
 	select {
 	case g.backgroundTurn <- struct{}{}:

@@ -53,7 +53,7 @@ func TestAskingWhileFrozen(t *testing.T) {
 	w := newWorld(t)
 	w.connect(1)
 	w.freeze()
-	if _, _, err := w.Freeze(t.Context()); !errors.Is(err, ErrFrozen) {
+	if _, _, err := w.Freeze(t.Context()); !errors.Is(err, errFrozen) {
 		t.Errorf("frozen twice: %v", err)
 	}
 	short, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)

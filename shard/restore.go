@@ -84,8 +84,8 @@ func (r *restorer) field(m *message.Reader) error {
 	switch n := m.Number(); {
 	case n == snapshotVersion:
 		r.version = message.Uint[uint32](m)
-		if r.version < OldestSnapshot || r.version > SnapshotVersion {
-			return fmt.Errorf("a snapshot of version %d; this program reads %d to %d", r.version, OldestSnapshot, SnapshotVersion)
+		if r.version < oldestSnapshot || r.version > SnapshotVersion {
+			return fmt.Errorf("a snapshot of version %d; this program reads %d to %d", r.version, oldestSnapshot, SnapshotVersion)
 		}
 		return nil
 	case r.version == 0:

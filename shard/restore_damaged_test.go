@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"srtrelay/addr"
 	"srtrelay/internal/message"
 )
@@ -53,8 +55,9 @@ func edit(b []byte, sessions int, fn func(m *message.Reader, field []byte) []byt
 	m := message.Read(messages)
 	rest := messages
 	for m.Next() {
-		field := rest[:len(rest)-m.Left()]
-		rest = rest[len(field):]
+		_, _, n := protowire.ConsumeField(rest)
+		field := rest[:n]
+		rest = rest[n:]
 		out = append(out, fn(&m, field)...)
 	}
 	return message.Seal(out, 0, uint32(int(records)+sessions))

@@ -59,10 +59,10 @@ func golden(t *testing.T) *rig {
 
 // A shard reads the snapshots of its own version and of the one before. When the format
 // changes so that SnapshotVersion goes up, this test writes testdata/snapshot-vN.bin: commit
-// it, and add what restore makes of it; what OldestSnapshot no longer allows is deleted.
+// it, and add what restore makes of it; what oldestSnapshot no longer allows is deleted.
 func TestSnapshotsOfAllVersions(t *testing.T) {
 	r := golden(t)
-	for version := OldestSnapshot; version <= SnapshotVersion; version++ {
+	for version := oldestSnapshot; version <= SnapshotVersion; version++ {
 		name := fmt.Sprintf("testdata/snapshot-v%d.bin", version)
 		b, err := os.ReadFile(name)
 		if errors.Is(err, fs.ErrNotExist) && version == SnapshotVersion {

@@ -12,9 +12,9 @@ import "srtrelay/internal/message"
 const (
 	// SnapshotVersion is the version of the snapshots that a shard writes.
 	SnapshotVersion = 1
-	// OldestSnapshot is the oldest version that a shard reads: the one before, if
+	// oldestSnapshot is the oldest version that a shard reads: the one before, if
 	// there is one.
-	OldestSnapshot = 1
+	oldestSnapshot = 1
 )
 
 // Fields of a snapshot. The version comes first, then the head, and a peer before the

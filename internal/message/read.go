@@ -72,9 +72,6 @@ func (r *Reader) Next() bool {
 // Number returns the number of the field.
 func (r *Reader) Number() Number { return r.number }
 
-// Left returns how many bytes follow the field.
-func (r *Reader) Left() int { return len(r.rest) }
-
 // Err returns why the message could not be read; nil if it could.
 func (r *Reader) Err() error { return r.err }
 

@@ -21,8 +21,9 @@ import (
 //	                           Start, when it is to go on
 //	Release, or else Unfreeze
 //
-// Both have the same maps. Up to Start the new process does not write them, and attaches and
-// detaches nothing. It may take its time before the second Freeze.
+// Both have the same maps. Up to Start the new process attaches and detaches nothing, and
+// writes only where Way.Adopt begins a handover anew, which is no different for the other
+// process from a datagram that was lost. It may take its time before the second Freeze.
 
 // ErrMismatch says that the path of a running process does not fit this program.
 var ErrMismatch = errors.New("the kernel path of the running process does not fit")
