@@ -81,9 +81,9 @@ func unavailable(w http.ResponseWriter, why string) {
 }
 
 // longLived wraps a handler whose answer has no end, and what authorizes it: a token that
-// is replaced after it was accepted ends the answer. The request's context ends when
-// the client leaves, the server shuts down or another token is set. The handler must set a write deadline
-// before each write, so that a stalled client cannot block it.
+// is replaced after it was accepted ends the answer. The request's context ends when the
+// client leaves, the server shuts down or another token is set. The handler must set a
+// write deadline before each write, so that a stalled client cannot block it.
 func (h *handler) longLived(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		select {

@@ -154,8 +154,8 @@ func (b *Balancer) run(ctx context.Context) {
 		b.handover.awaitResume(ctx)
 		if !b.circuit.closed() {
 			pause(ctx, nil, nil, b.circuit.nextWait())
-			if ctx.Err() != nil {
-				return
+			if ctx.Err() != nil || b.handover.isPaused() {
+				continue // another process may serve by now
 			}
 			b.announcer.live.forgetGone(b.registry.Snapshot())
 			b.reloadCluster(ctx)

@@ -121,6 +121,29 @@ func TestPause(t *testing.T) {
 	}
 }
 
+// A relay that is paused while Redis is away writes nothing when that is back.
+func TestPauseWithoutRedis(t *testing.T) {
+	s := startRedis(t)
+	r := openWith(t, 1, at(s.addr)).ready()
+	kept := r.stream("kept")
+	r.Report(backend.Outcome{Lease: kept.Lease, Fate: backend.FateBegan})
+	s.kill()
+	until(t, "Redis to be away", func() bool { ok, _, _ := r.State(); return !ok })
+	r.Pause()
+	s.start()
+	// No event says that an attempt to reconnect has not been made.
+	for end := time.Now().Add(lastRetry + syncEvery); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if ok, _, _ := r.State(); ok {
+			t.Fatal("a paused relay reconnects")
+		}
+	}
+	if all := everything(t, s); len(all) > 0 {
+		t.Errorf("Redis has %v", all)
+	}
+	r.Resume()
+	until(t, "the binding to be written again", func() bool { return s.Exists(t.Context(), urlPrefix+"kept").Val() == 1 })
+}
+
 // The end of a relay that was taken over removes nothing, whatever it still had to do.
 func TestAbandon(t *testing.T) {
 	s := startRedis(t)
