@@ -211,7 +211,7 @@ func (r *relay) leave(end func()) {
 // the manager would stop the service.
 func (r *relay) setMain(pid int) {
 	if pid == 0 {
-		return // it is in another PID namespace, or this process was stopped before it settled
+		return // it is in another PID namespace
 	}
 	limited, cancel := context.WithTimeout(context.Background(), setMainTimeout)
 	defer cancel()
