@@ -216,7 +216,7 @@ func TestTakeOverFails(t *testing.T) {
 				t.Error(err)
 			}
 			echo(t, s, 10)
-			r = r.successor(socket, "--shards=2", backendAt(backend.Addr()))
+			r.successor(socket, "--shards=2", backendAt(backend.Addr()))
 			echo(t, s, 10)
 		})
 	}

@@ -27,6 +27,7 @@ package takeover
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -136,4 +137,12 @@ type Peer struct {
 	PID      int // 0 if it is in another PID namespace
 	Version  string
 	Settings map[string]string
+}
+
+// String names the process in errors.
+func (p Peer) String() string {
+	if p.PID == 0 {
+		return "the running relay (in another PID namespace)"
+	}
+	return fmt.Sprintf("the running relay (PID %d)", p.PID)
 }

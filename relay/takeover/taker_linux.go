@@ -99,14 +99,6 @@ func (t *Taker) fail(step kind, err error) error {
 	return fmt.Errorf("take-over from %s at %s: %w", t.giver, step, err)
 }
 
-// String names the process in errors.
-func (p Peer) String() string {
-	if p.PID == 0 {
-		return "the running relay (in another PID namespace)"
-	}
-	return fmt.Sprintf("the running relay (PID %d)", p.PID)
-}
-
 // Giver returns the process that gives.
 func (t *Taker) Giver() Peer { return t.giver }
 
