@@ -76,7 +76,7 @@ check: lint ## format, vet, staticcheck, tidy and unit tests, in under 2 minutes
 
 test: setup lint ## everything, the product with the race detector, in under 20 minutes
 	@$(STEP) 'tests with the race detector' $(GO) test -json -race -pgo=off -vet=off -count=1 -timeout 10m $(RACED) || { echo 'test: FAILED'; exit 1; }
-	@SRTRELAY_TEST_RACE=1 $(STEP) 'tests of whole processes' $(GO) test -json -pgo=off -vet=off -count=1 -timeout 15m -parallel 4 $(UNRACED) || { echo 'test: FAILED'; exit 1; }
+	@SRTRELAY_TEST_RACE=1 $(STEP) 'tests of whole processes' $(GO) test -json -pgo=off -vet=off -count=1 -timeout 15m $(UNRACED) || { echo 'test: FAILED'; exit 1; }
 	@SRTRELAY_TEST_RACE=1 SRTRELAY_TEST_KERNEL_PATH=require $(STEP) 'tests with the kernel path' $(GO) test -json -pgo=off -vet=off -count=1 -timeout 10m -parallel 6 -run '$(KERNEL_PATH_TESTS)' ./e2e || { echo 'test: FAILED'; exit 1; }
 	@echo 'test: passed'
 
