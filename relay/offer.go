@@ -107,10 +107,12 @@ func (r *relay) handOverFiles() (files []takeover.File, err error) {
 			files = nil
 		}
 	}()
-	add := func(f takeover.File, fd int) {
-		if f.FD, err = udp.DupFD(fd); err == nil {
-			files = append(files, f)
+	add := func(f takeover.File, fd int) (err error) {
+		if f.FD, err = udp.DupFD(fd); err != nil {
+			return fmt.Errorf("duplicate %s %s: %w", f.Kind, f.Name, err)
 		}
+		files = append(files, f)
+		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), listFilesTimeout)
 	defer cancel()
@@ -125,8 +127,8 @@ func (r *relay) handOverFiles() (files []takeover.File, err error) {
 		r.kernel.path.Freeze()
 		defer r.kernel.path.Unfreeze()
 		for _, k := range r.kernel.path.Files() {
-			if add(takeover.File{Kind: fileKernel, Name: k.Name}, k.FD); err != nil {
-				return files, fmt.Errorf("duplicate %s: %w", k.Name, err)
+			if err := add(takeover.File{Kind: fileKernel, Name: k.Name}, k.FD); err != nil {
+				return files, err
 			}
 		}
 	}
@@ -135,10 +137,8 @@ func (r *relay) handOverFiles() (files []takeover.File, err error) {
 		return files, err
 	}
 	defer listener.Close()
-	if add(takeover.File{Kind: fileAPI, Name: r.server.addr().String()}, int(listener.Fd())); err != nil {
-		return files, fmt.Errorf("duplicate the API's socket: %w", err)
-	}
-	return files, nil
+	err = add(takeover.File{Kind: fileAPI, Name: r.server.addr().String()}, int(listener.Fd()))
+	return files, err
 }
 
 // freeze parks the shards and the balancer, and returns their state.
