@@ -90,20 +90,28 @@ func TestKernelPathRealLiveTakenOver(t *testing.T) {
 	}
 }
 
+// startInKernel starts a relay that can be taken over from, with running flows that the kernel
+// relays to a backend. seen has what arrives there.
+func startInKernel(t *testing.T, seen *payloads, sessions, perSecond int) (r *relay, l *srttest.Listener, flows []*numberedFlow, socket string) {
+	t.Helper()
+	k := openKernelLab(t)
+	socket = filepath.Join(t.TempDir(), "takeover.sock")
+	l = k.backend(k.Origin, loopback.Addr(), seen)
+	r = k.relay(backendAt(l.Addr()), "--takeover-socket", socket)
+	flows = dialFlows(t, k.port(callers4), r, sessions, sessions*perSecond)
+	runAll(flows)
+	awaitInKernel(r, flows)
+	return r, l, flows, socket
+}
+
 // The new process may have the kernel path off, and the next one on again. Sessions go on in
 // user space meanwhile. What passes in the kernel between the freeze and the end of the path
 // is in nobody's counters.
 func TestKernelPathTurnedOffByTakeOver(t *testing.T) {
 	t.Parallel()
 	const sessions, perSecond = 20, 50
-	k := openKernelLab(t)
-	socket := filepath.Join(t.TempDir(), "takeover.sock")
 	var seen payloads
-	l := k.backend(k.Origin, loopback.Addr(), &seen)
-	r := k.relay(backendAt(l.Addr()), "--takeover-socket", socket)
-	flows := dialFlows(t, k.port(callers4), r, sessions, sessions*perSecond)
-	runAll(flows)
-	awaitInKernel(r, flows)
+	r, l, flows, socket := startInKernel(t, &seen, sessions, perSecond)
 	r = r.successor(socket, backendAt(l.Addr()), "--kernel-path=off")
 	awaitSent(flows, perSecond)
 	if st := r.stats(); st["kernel_path_sessions"] != 0 {
@@ -120,14 +128,8 @@ func TestKernelPathTurnedOffByTakeOver(t *testing.T) {
 func TestKernelPathTakenBack(t *testing.T) {
 	t.Parallel()
 	const sessions, perSecond = 20, 50
-	k := openKernelLab(t)
-	socket := filepath.Join(t.TempDir(), "takeover.sock")
 	var seen payloads
-	l := k.backend(k.Origin, loopback.Addr(), &seen)
-	r := k.relay(backendAt(l.Addr()), "--takeover-socket", socket)
-	flows := dialFlows(t, k.port(callers4), r, sessions, sessions*perSecond)
-	runAll(flows)
-	awaitInKernel(r, flows)
+	r, l, flows, socket := startInKernel(t, &seen, sessions, perSecond)
 	for _, mode := range []string{"require", "off"} {
 		handovers := r.stats()["kernel_path_handovers"]
 		next := r.challenge(socket, backendAt(l.Addr()), "--kernel-path="+mode)
