@@ -81,8 +81,16 @@ type State interface {
 type Registry interface {
 	Snapshot() *backend.Snapshot
 	Register(reg backend.Registration, at netip.AddrPort, now time.Time, ttl time.Duration) (backend.Arrival, error)
-	SetDraining(id backend.ID, draining bool) (known bool)
 	Remove(id backend.ID)
+}
+
+// Orders takes what an operator orders for a backend, or for all backends of a name. known
+// is false if there are none. With a shared state shared says whether all relays follow, or
+// Redis gets the order later; without one it is "".
+type Orders interface {
+	Drain(ctx context.Context, id backend.ID, draining bool) (known bool, shared answer.Sharing)
+	// Weight sets the share of new streams, 0 for the configured one.
+	Weight(ctx context.Context, id backend.ID, weight int) (known bool, shared answer.Sharing)
 }
 
 // Explainer returns where a query would be sent, and why. It changes nothing.
@@ -94,12 +102,15 @@ type Explainer interface {
 type Deps struct {
 	// Settings are the first ones; see Server.Set.
 	Settings
-	Shards    Shards
-	Kernel    Kernel
-	Backends  Backends
-	Streams   Streams
-	State     State
-	Registry  Registry
+	Shards   Shards
+	Kernel   Kernel
+	Backends Backends
+	Streams  Streams
+	State    State
+	Registry Registry
+	Orders   Orders
+	// Cluster is nil for a relay that shares no state.
+	Cluster   Cluster
 	Explainer Explainer
 	// Rules are the stream ID rules in force, nil without any.
 	Rules *rules.Live

@@ -50,7 +50,10 @@ func DescribeBackends(k BackendStates) []answer.Backend {
 			Draining: b.Draining || b.Removed, Removed: b.Removed, Source: string(b.Source),
 			RegisteredAt: b.Added.UTC(), UpdatedAt: updated.UTC(), ExpiresAt: b.Expires.UTC(),
 			Sessions: k.Loads[b.ID].Sessions, Streams: k.Loads[b.ID].Streams, Bitrate: k.Bitrates[b.ID],
-			Weight: max(b.Weight, 1), KeyLength: int(b.KeyLen) * 8,
+			Weight: b.Share(), OrderedBy: b.OrderedBy, KeyLength: int(b.KeyLen) * 8,
+		}
+		if b.OrderedWeight != 0 {
+			e.ConfiguredWeight = max(b.Weight, 1)
 		}
 		if x := k.Ejections[b.ID]; x.Times > 0 {
 			e.Ejected, e.Returning, e.EjectedUntil, e.EjectedBecause = x.Ejected, x.Returning, x.Until.UTC(), x.Why
@@ -93,12 +96,6 @@ func (h *handler) backends(w http.ResponseWriter, _ *http.Request) {
 	writeReply(w, http.StatusOK, reply{Data: list})
 }
 
-// drainReply is the answer to drain and undrain.
-type drainReply struct {
-	ID       backend.ID `json:"id"`
-	Draining bool       `json:"draining"`
-}
-
 // drain returns the handler that takes a backend out of the choice for new streams,
 // or back in. Sessions on the backend go on.
 func (h *handler) drain(draining bool) http.HandlerFunc {
@@ -108,13 +105,35 @@ func (h *handler) drain(draining bool) http.HandlerFunc {
 			writeError(w, http.StatusConflict, "backend "+string(id)+" is not in the configuration any more: put it there again, and reload")
 			return
 		}
-		if !h.deps.Registry.SetDraining(id, draining) {
+		known, shared := h.deps.Orders.Drain(r.Context(), id, draining)
+		if !known {
 			writeError(w, http.StatusNotFound, "no such backend: "+answer.Escape(string(id)))
 			return
 		}
 		h.log.Info("backend draining set", "backend", string(id), "draining", draining, "from", r.RemoteAddr)
-		writeReply(w, http.StatusOK, reply{Data: drainReply{id, draining}})
+		writeReply(w, http.StatusOK, reply{Data: answer.Drained{ID: string(id), Draining: draining, Shared: shared}})
 	}
+}
+
+// weigh sets a backend's share of new streams. Streams that it has stay.
+func (h *handler) weigh(w http.ResponseWriter, r *http.Request) {
+	id := backend.ID(r.PathValue("id"))
+	p := parseQuery(r.URL.RawQuery, "weight")
+	weight := p.number("weight", 0, answer.MaxWeight, -1)
+	if weight < 0 {
+		p.invalid("weight", "missing; 0 is the configured one")
+	}
+	if p.err != nil {
+		writeError(w, http.StatusBadRequest, p.err.Error())
+		return
+	}
+	known, shared := h.deps.Orders.Weight(r.Context(), id, weight)
+	if !known {
+		writeError(w, http.StatusNotFound, "no such backend: "+answer.Escape(string(id)))
+		return
+	}
+	h.log.Info("backend weight set", "backend", string(id), "weight", weight, "from", r.RemoteAddr)
+	writeReply(w, http.StatusOK, reply{Data: answer.Weighed{ID: string(id), Weight: weight, Shared: shared}})
 }
 
 // forget removes a registered backend. If it is alive, its next heartbeat registers

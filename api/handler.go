@@ -89,6 +89,9 @@ func (h *handler) routes() map[string]methods {
 		"/api/v1/backends/{id}":         {http.MethodDelete: h.authorize(h.forget)},
 		"/api/v1/backends/{id}/drain":   post(h.authorize(h.drain(true))),
 		"/api/v1/backends/{id}/undrain": post(h.authorize(h.drain(false))),
+		"/api/v1/backends/{id}/weight":  post(h.authorize(h.weigh)),
+		"/api/v1/cluster":               get(h.authorizeRead(h.relays)),
+		"/api/v1/cluster/streams":       get(h.authorizeRead(h.limitLarge(h.clusterStreams))),
 		loginPath:                       {http.MethodPost: h.login, http.MethodDelete: h.logout},
 		registerPath:                    post(h.authorize(h.register)),
 		registerPath + "/{token...}":    post(h.authorize(h.register)),
@@ -195,10 +198,12 @@ type versions struct {
 	Major     int    `json:"major"`
 	Minor     int    `json:"minor"`
 	Revision  int    `json:"revision"`
+	// SharedState is true for a relay that shares its state with others.
+	SharedState bool `json:"shared_state,omitempty"`
 }
 
 func (h *handler) versions(w http.ResponseWriter, _ *http.Request) {
-	v := versions{Signature: "srtrelay", Version: h.version, Name: h.settings.Load().Name}
+	v := versions{Signature: "srtrelay", Version: h.version, Name: h.settings.Load().Name, SharedState: h.deps.Cluster != nil}
 	v.Major, v.Minor, v.Revision = splitVersion(h.version)
 	writeReply(w, http.StatusOK, reply{PID: h.pid, Data: v})
 }

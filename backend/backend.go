@@ -7,6 +7,7 @@
 package backend
 
 import (
+	"cmp"
 	"errors"
 	"net/netip"
 	"time"
@@ -74,8 +75,14 @@ type Backend struct {
 	// no new streams, and is forgotten when it has no sessions.
 	Removed bool
 	// Weight is the backend's share of new streams relative to the others', at
-	// least 1.
+	// least 1, as configured.
 	Weight int
+	// OrderedWeight is the share that the operator has ordered in the running relay,
+	// which comes before Weight; 0 for none.
+	OrderedWeight int
+	// OrderedBy is the relay whose operator has last changed Draining or OrderedWeight,
+	// "" for this one.
+	OrderedBy string
 	// Expires is when a backend that needs heartbeats becomes late, zero for
 	// one that needs none.
 	Expires time.Time
@@ -113,6 +120,9 @@ type Query struct {
 func (b Backend) Available(now time.Time) bool {
 	return !b.Down && !b.Draining && !b.Removed && !b.Late(now)
 }
+
+// Share returns the backend's share of new streams relative to the others', at least 1.
+func (b *Backend) Share() int { return max(cmp.Or(b.OrderedWeight, b.Weight), 1) }
 
 // Late reports whether the backend's heartbeat is overdue.
 func (b Backend) Late(now time.Time) bool {

@@ -67,12 +67,13 @@ func (r *Registry) follow(host string, found []foundAt, now time.Time) (came, le
 	}
 	n.found = found
 	known := make(map[netip.AddrPort]bool)
-	draining, followed := false, 0
+	var before Backend // stood for the name
+	followed := 0
 	var all []Backend
 	for _, b := range r.Snapshot().Backends {
 		switch {
 		case b.ID == ID(host):
-			draining = b.Draining
+			before = b
 			continue // its addresses take its place
 		case b.Source == SourceStatic && (string(b.ID) != b.Host || b.Removed):
 			was := b
@@ -95,7 +96,10 @@ func (r *Registry) follow(host string, found []foundAt, now time.Time) (came, le
 			over++
 			continue
 		}
-		b := n.of(Backend{ID: ID(f.addr.String()), Source: SourceStatic, Addr: f.addr, Down: true, Draining: draining, Added: now}, host, f)
+		b := n.of(Backend{
+			ID: ID(f.addr.String()), Source: SourceStatic, Addr: f.addr, Down: true, Added: now,
+			Draining: before.Draining, OrderedWeight: before.OrderedWeight, OrderedBy: before.OrderedBy,
+		}, host, f)
 		came, all = append(came, b), append(all, b)
 	}
 	r.publish(all)

@@ -70,6 +70,10 @@ func readBackend(in *message.Reader, boot time.Time) (b Backend, p *liveness) {
 			b.Draining = r.Bool()
 		case backendWeight:
 			b.Weight = int(message.Uint[uint16](&r))
+		case backendOrdered:
+			b.OrderedWeight = int(message.Uint[uint16](&r))
+		case backendOrderedBy:
+			b.OrderedBy = clip(r.String())
 		case backendRegistration:
 			b.Registration = readRegistration(&r)
 		default:

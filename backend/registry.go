@@ -159,7 +159,29 @@ func (r *Registry) MarkDownQuiet(id ID) (fell bool) {
 // backends of a name. It reports whether there are any. A server that restarts is not
 // draining any more, because it registers anew; a static backend stays as it was set.
 func (r *Registry) SetDraining(id ID, draining bool) (known bool) {
-	return r.updateNamed(id, func(b *Backend) { b.Draining = draining })
+	return r.updateNamed(id, func(b *Backend) { b.Draining, b.OrderedBy = draining, "" })
+}
+
+// OrderWeight sets the share of new streams that the operator orders for a backend, or for
+// each backend of a name; 0 for the configured one. It reports whether there are any.
+func (r *Registry) OrderWeight(id ID, weight int) (known bool) {
+	return r.updateNamed(id, func(b *Backend) { b.OrderedWeight, b.OrderedBy = max(weight, 0), "" })
+}
+
+// Adjust calls fn with every backend and publishes what fn changes, in one snapshot. fn
+// must change neither ID nor Addr.
+func (r *Registry) Adjust(fn func(*Backend)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all, changed := slices.Clone(r.Snapshot().Backends), false
+	for i := range all {
+		was := all[i]
+		fn(&all[i])
+		changed = changed || all[i] != was
+	}
+	if changed {
+		r.publish(all)
+	}
 }
 
 // SetWeight sets a backend's share of new streams, at least 1, or that of each backend

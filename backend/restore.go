@@ -70,6 +70,7 @@ func (r *Registry) Restore(b []byte, boot, now time.Time) (refused []Refusal, er
 // inherit returns a static backend with what another process knew of it.
 func (b Backend) inherit(old Backend) Backend {
 	b.Draining, b.Added = old.Draining, old.Added
+	b.OrderedWeight, b.OrderedBy = old.OrderedWeight, old.OrderedBy
 	if b.Registration == nil {
 		b.Registration = old.Registration
 	}

@@ -39,6 +39,8 @@ const (
 	backendLastAnswer   message.Number = 19
 	backendDue          message.Number = 20
 	backendPublished    message.Number = 21
+	backendOrdered      message.Number = 22
+	backendOrderedBy    message.Number = 23
 )
 
 // Fields of a Registration.
@@ -112,6 +114,8 @@ func (b *Backend) append(to []byte, boot time.Time) []byte {
 	to = message.AppendBool(to, backendSuspect, b.Suspect)
 	to = message.AppendBool(to, backendDraining, b.Draining)
 	to = message.AppendUint(to, backendWeight, uint64(max(b.Weight, 1)))
+	to = message.AppendUint(to, backendOrdered, uint64(max(b.OrderedWeight, 0)))
+	to = message.AppendBytes(to, backendOrderedBy, b.OrderedBy)
 	to = message.AppendInstant(to, backendExpires, b.Expires, boot)
 	if b.Registration != nil {
 		out, mark := message.Open(to, backendRegistration)

@@ -40,7 +40,7 @@ func (m *Memory) choose(p Policy, key string, candidates []*backend.Backend) (b 
 	}
 }
 
-func weightOf(b *backend.Backend) int { return max(b.Weight, 1) }
+func weightOf(b *backend.Backend) int { return b.Share() }
 
 func highestRank(key string, all []*backend.Backend) (best *backend.Backend) {
 	top := -1.0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -26,17 +27,18 @@ func (s *Shell) backendsCommand() *cobra.Command {
 		return a.oneBackend(ctx, c, args[0])
 	})
 	c.AddCommand(
-		s.backendAction("drain ID...", "give backends no new streams; their sessions go on", "drained", func(ctx context.Context, c *client.Client, id string) error {
-			_, err := client.Drain(id, true).Do(ctx, c)
-			return err
+		s.backendAction("drain ID...", "give backends no new streams; their sessions go on", func(ctx context.Context, c *client.Client, id string) (string, error) {
+			done, err := client.Drain(id, true).Do(ctx, c)
+			return "drained" + where(done.Shared), err
 		}),
-		s.backendAction("undrain ID...", "give backends new streams again", "gets new streams again", func(ctx context.Context, c *client.Client, id string) error {
-			_, err := client.Drain(id, false).Do(ctx, c)
-			return err
+		s.backendAction("undrain ID...", "give backends new streams again", func(ctx context.Context, c *client.Client, id string) (string, error) {
+			done, err := client.Drain(id, false).Do(ctx, c)
+			return "gets new streams again" + where(done.Shared), err
 		}),
-		s.backendAction("forget ID...", "remove backends that registered; one that lives comes back", "forgotten", func(ctx context.Context, c *client.Client, id string) error {
+		s.weightCommand(),
+		s.backendAction("forget ID...", "remove backends that registered; one that lives comes back", func(ctx context.Context, c *client.Client, id string) (string, error) {
 			_, err := client.Forget(id).Do(ctx, c)
-			return err
+			return "forgotten", err
 		}),
 	)
 	return c
@@ -65,8 +67,49 @@ func (a *apiCommand) oneBackend(ctx context.Context, c *client.Client, id string
 	return exit(a.shell.print(a.formatter().Backends(list)))
 }
 
+// where says at which relays an order holds.
+func where(s answer.Sharing) string {
+	switch s {
+	case answer.SharedNow:
+		return " at all relays"
+	case answer.SharedPending:
+		return " at this relay; pending at the others, as redis is away"
+	}
+	return ""
+}
+
+// configured is the argument for the weight of the configuration.
+const configured = "default"
+
+func (s *Shell) weightCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "weight ID N", Short: "give a backend N times the new streams of one of weight 1",
+		Long: fmt.Sprintf("Give a backend N times the new streams of one of weight 1, from 1 to %d, whatever is configured;\n", answer.MaxWeight) +
+			"default for the configured weight.",
+		Args: argCount(2, 2, "the ID of a backend and a weight"),
+	}
+	a := s.newAPICommand(c)
+	c.ValidArgsFunction = a.complete(1, backendIDs)
+	c.RunE = a.run(func(ctx context.Context, c *client.Client, args []string) error {
+		weight, text := 0, "its configured weight"
+		if args[1] != configured {
+			n, err := strconv.Atoi(args[1])
+			if err != nil || n < 1 || n > answer.MaxWeight {
+				return usageErrorf("%q: neither a weight from 1 to %d nor %s", args[1], answer.MaxWeight, configured)
+			}
+			weight, text = n, "weight "+args[1]
+		}
+		done, err := client.Weigh(args[0], weight).Do(ctx, c)
+		if err != nil {
+			return err
+		}
+		return exit(s.print(fmt.Sprintf("backend %s has %s%s\n", answer.Printable(args[0]), text, where(done.Shared))))
+	})
+	return c
+}
+
 // backendAction returns a command that calls do for each backend named.
-func (s *Shell) backendAction(use, short, done string, do func(context.Context, *client.Client, string) error) *cobra.Command {
+func (s *Shell) backendAction(use, short string, do func(context.Context, *client.Client, string) (done string, err error)) *cobra.Command {
 	c := &cobra.Command{
 		Use: use, Short: short, Long: capitalized(short) + ".",
 		Args: argCount(1, -1, "the ID of a backend, or several"),
@@ -75,7 +118,8 @@ func (s *Shell) backendAction(use, short, done string, do func(context.Context, 
 	c.ValidArgsFunction = a.complete(-1, backendIDs)
 	c.RunE = a.run(func(ctx context.Context, c *client.Client, ids []string) error {
 		for _, id := range ids {
-			if err := do(ctx, c, id); err != nil {
+			done, err := do(ctx, c, id)
+			if err != nil {
 				return err
 			}
 			if code := s.print(fmt.Sprintf("backend %s %s\n", answer.Printable(id), done)); code != exitClean {

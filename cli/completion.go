@@ -118,6 +118,15 @@ func backendIDs(ctx context.Context, c *client.Client, _ string) ([]string, erro
 	return ids, err
 }
 
+func relayNames(ctx context.Context, c *client.Client, _ string) ([]string, error) {
+	list, err := client.Relays().Do(ctx, c)
+	var names []string
+	for _, r := range list.Relays {
+		names = append(names, r.Name)
+	}
+	return names, err
+}
+
 // subcommands returns the commands below c that begin with begun.
 func subcommands(c *cobra.Command, begun string) []cobra.Completion {
 	var found []cobra.Completion

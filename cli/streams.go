@@ -15,10 +15,13 @@ import (
 
 func (s *Shell) streamsCommand() *cobra.Command {
 	var q answer.StreamQuery
+	var all answer.ClusterStreamQuery // with --cluster
+	cluster := false
 	c := &cobra.Command{
 		Use: "streams [KEY]", Short: "list the streams, or show one with its sessions",
 		Long: "List the streams of a running relay, or show one with its sessions. The numbers of a stream are\n" +
-			"the sums of its sessions; RTT and loss are those of its worst session.",
+			"the sums of its sessions; RTT and loss are those of its worst session. With --cluster they are the\n" +
+			"streams of all relays that share the Redis: at which relay and on which backend each is.",
 		Args: argCount(0, 1, "at most one KEY; quote it if it has characters that are special to the shell"),
 		Annotations: map[string]string{
 			noteText: "KEY is vhost/app/stream as the list shows it, or app/stream for the default vhost; '' is the default\nroute.",
@@ -29,18 +32,35 @@ func (s *Shell) streamsCommand() *cobra.Command {
 	stringFlag(c, &q.Match, "match", "TEXT", "only streams whose key contains TEXT")
 	sortFlag(c, &q.Sort)
 	limitFlag(c, &q.Limit)
+	c.Flags().BoolVar(&cluster, "cluster", false, "the streams of all relays; --sort "+either(answer.ClusterSortOrders))
+	stringFlag(c, &all.Relay, "relay", "NAME", "with --cluster: only streams at this relay, by its name or ID")
 	a.withListFlags(c)
 	c.ValidArgsFunction = a.complete(1, streamKeys)
 	completeFlag(c, "backend", a.complete(-1, backendIDs))
+	completeFlag(c, "relay", a.complete(-1, relayNames))
 	c.RunE = a.run(func(ctx context.Context, c *client.Client, args []string) error {
-		if len(args) > 0 {
+		switch {
+		case all.Relay != "" && !cluster:
+			return usageErrorf("--relay: needs --cluster")
+		case cluster && len(args) > 0:
+			all.Key = &args[0]
+			return a.clusterStream(ctx, c, all)
+		case len(args) > 0:
 			return printAnswer(ctx, a, c, client.Stream(args[0]), a.formatter().Stream)
 		}
-		if err := checkOrder(q.Sort); err != nil {
+		orders := answer.SortOrders
+		if cluster {
+			orders = answer.ClusterSortOrders
+		}
+		if err := checkOrder(q.Sort, orders); err != nil {
 			return err
 		}
 		if q.Limit < 0 {
 			return usageErrorf("--limit: %d: below 0", q.Limit)
+		}
+		if cluster {
+			all.Backend, all.Match, all.Sort, all.Limit = q.Backend, q.Match, q.Sort, q.Limit
+			return a.listClusterStreams(ctx, c, all)
 		}
 		return a.listStreams(ctx, c, q)
 	})
@@ -59,9 +79,9 @@ func either(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-func checkOrder(order string) error {
-	if order != "" && !slices.Contains(answer.SortOrders, order) {
-		return usageErrorf("--sort: %q: not one of %s", order, strings.Join(answer.SortOrders, ", "))
+func checkOrder(order string, orders []string) error {
+	if order != "" && !slices.Contains(orders, order) {
+		return usageErrorf("--sort: %q: not one of %s", order, strings.Join(orders, ", "))
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"srtrelay/api/answer"
 	"srtrelay/cli/client"
 	"srtrelay/cli/term"
 )
@@ -25,7 +26,7 @@ func (s *Shell) topCommand() *cobra.Command {
 	c.Flags().BoolVar(&o.Exact, "exact", false, "exact numbers in base units")
 	completeFlag(c, "backend", a.complete(-1, backendIDs))
 	c.RunE = a.run(func(ctx context.Context, c *client.Client, _ []string) error {
-		if err := checkOrder(o.Sort); err != nil {
+		if err := checkOrder(o.Sort, answer.SortOrders); err != nil {
 			return err
 		}
 		if !term.IsTerminal(s.Stdin) || !term.IsTerminal(s.Stdout) {

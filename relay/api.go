@@ -31,6 +31,8 @@ func (r *relay) newServer() *api.Server {
 		Streams:     r.watch,
 		State:       r.state,
 		Registry:    r.registry,
+		Orders:      r.balancer,
+		Cluster:     r.clusterView(),
 		Explainer:   r.balancer,
 		Rules:       r.rules.live,
 		Certificate: r.certificate,

@@ -17,22 +17,23 @@ import (
 // selectedBalancer is the balancer of the configuration, and its parts.
 type selectedBalancer struct {
 	balancer.Balancer
-	memory *balancer.Memory // this relay's own state
-	shared *redis.Balancer  // the state shared by relays; nil with --state memory
+	registry *backend.Registry
+	memory   *balancer.Memory // this relay's own state
+	shared   *redis.Balancer  // the state shared by relays; nil with --state memory
 }
 
-func openBalancer(registry *backend.Registry, c config.Config, rates *bitrates, p process) selectedBalancer {
+func openBalancer(registry *backend.Registry, c config.Config, rates *bitrates, name func() string, p process) selectedBalancer {
 	memory := balancer.NewMemory(registry, time.Now)
 	memory.Bitrate = rates.of
 	memory.Set(balancerSettings(c))
 	if c.State != "redis" {
-		return selectedBalancer{Balancer: memory, memory: memory}
+		return selectedBalancer{Balancer: memory, registry: registry, memory: memory}
 	}
 	shared := redis.Open(redis.Options{
 		Servers: redis.Servers(c.Redis), Registry: registry, Memory: memory, TTL: c.BackendTTL, Log: p.log,
-		Supervisor: p.supervisor,
+		Name: name, Supervisor: p.supervisor,
 	})
-	return selectedBalancer{Balancer: shared, memory: memory, shared: shared}
+	return selectedBalancer{Balancer: shared, registry: registry, memory: memory, shared: shared}
 }
 
 // Explain implements api.Explainer.

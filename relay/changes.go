@@ -123,8 +123,12 @@ func difference(was, is backend.Backend, then, now time.Time) string {
 	default:
 		what = append(what, "moved from "+was.Addr.String())
 	}
-	if was.Weight != is.Weight {
-		what = append(what, "weight "+strconv.Itoa(is.Weight))
+	if was.Share() != is.Share() {
+		what = append(what, "weight "+strconv.Itoa(is.Share()))
+	}
+	ordered := was.Draining != is.Draining || was.OrderedWeight != is.OrderedWeight
+	if ordered && is.OrderedBy != "" {
+		what = append(what, "ordered at relay "+is.OrderedBy)
 	}
 	if is.Suspect && !is.Down && !was.Suspect {
 		what = append(what, "in doubt")

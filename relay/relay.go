@@ -17,6 +17,7 @@ import (
 	"srtrelay/balancer"
 	"srtrelay/config"
 	"srtrelay/internal/supervise"
+	"srtrelay/observe/cluster"
 	"srtrelay/observe/metrics"
 	"srtrelay/observe/streams"
 	"srtrelay/shard"
@@ -65,6 +66,7 @@ type relay struct {
 	eventFile   *eventFile
 	quality     *metrics.Quality
 	watch       *streams.Watch
+	cluster     *cluster.View // nil without a shared state
 	state       *readiness
 	certificate *api.Certificate // nil without TLS
 	connections *api.Connections
@@ -146,7 +148,7 @@ func (r *relay) open() (err error) {
 		return err
 	}
 	r.bitrates = new(bitrates)
-	r.balancer = openBalancer(r.registry, r.config, r.bitrates, r.process)
+	r.balancer = openBalancer(r.registry, r.config, r.bitrates, func() string { return nameOf(*r.reloads.current.Load()) }, r.process)
 	r.prober = probe.New(r.registry, r.log)
 	r.prober.Supervisor = r.supervisor
 	r.resolver = balancer.NewResolver(r.balancer, r.backendRefused, r.prober.Revive, r.supervisor)
@@ -185,6 +187,9 @@ func (r *relay) openAPI(before *predecessor) (err error) {
 		return fmt.Errorf("--event-log: %w", err)
 	}
 	r.watch = streams.New(r.group, r.quality, r.log)
+	if r.balancer.shared != nil {
+		r.cluster = cluster.New(r.balancer.shared, r.log)
+	}
 	r.state = &readiness{
 		registry: r.registry, shared: r.balancer.shared, lines: r.lines,
 	}

@@ -81,6 +81,9 @@ func (r *relay) startTasks(background context.Context) {
 	})
 	r.tasks.Loop(background, "reload", r.reloads.follow)
 	r.tasks.Loop(background, "backend rates", func(ctx context.Context) { r.bitrates.follow(ctx, r.group) })
+	if r.cluster != nil {
+		r.tasks.Loop(background, "reports", r.reportToCluster)
+	}
 	if r.certificate != nil {
 		r.tasks.Loop(background, "certificate", r.watchCertificate)
 	}

@@ -50,7 +50,13 @@ type Backend struct {
 	ExpiresAt    time.Time `json:"expires_at,omitzero"`
 	Sessions     int       `json:"sessions"`
 	Streams      int       `json:"streams"`
-	Weight       int       `json:"weight"`
+	// Weight is the share of new streams in force, ConfiguredWeight the configured one if
+	// the operator has ordered another; 0 if not.
+	Weight           int `json:"weight"`
+	ConfiguredWeight int `json:"configured_weight,omitempty"`
+	// OrderedBy is the name of the other relay whose operator has last drained the
+	// backend, undrained it or changed its weight; "" for this relay.
+	OrderedBy string `json:"ordered_by,omitempty"`
 	// Bitrate is the present bitrate of both directions together, in bit/s.
 	Bitrate float64 `json:"bitrate_bps"`
 	// KeyLength is in bytes, as SRTO_PBKEYLEN.
@@ -60,4 +66,34 @@ type Backend struct {
 	Server   string `json:"server,omitempty"`
 	Service  string `json:"service,omitempty"`
 	PID      string `json:"pid,omitempty"`
+}
+
+// MaxWeight is the largest weight of a backend.
+const MaxWeight = 1000
+
+// Sharing says whether other relays follow an order.
+type Sharing string
+
+// What becomes of an order beside its effect at the relay that got it.
+const (
+	// SharedNot: there is no shared state.
+	SharedNot Sharing = ""
+	// SharedNow: Redis has the order.
+	SharedNow Sharing = "now"
+	// SharedPending: Redis gets it when it can be reached again.
+	SharedPending Sharing = "pending"
+)
+
+// Drained is the answer to POST /api/v1/backends/{id}/drain and undrain.
+type Drained struct {
+	ID       string  `json:"id"`
+	Draining bool    `json:"draining"`
+	Shared   Sharing `json:"shared,omitempty"`
+}
+
+// Weighed is the answer to POST /api/v1/backends/{id}/weight.
+type Weighed struct {
+	ID     string  `json:"id"`
+	Weight int     `json:"weight"` // 0 for the configured one
+	Shared Sharing `json:"shared,omitempty"`
 }

@@ -8,11 +8,14 @@
 //	srs-proxy-all-servers                      JSON array of these keys
 //	srs-proxy-url:<vhost/app/stream>           the key of the stream's server
 //
-// and three of the relays':
+// and six of the relays':
 //
 //	srtrelay-group:<id>                        the key of a bonding group's server
 //	srtrelay-servers                           set of the keys that relays have written
 //	srtrelay-live                              stream of notices: which bindings have sessions
+//	srtrelay-orders                            hash of operators' orders: drains and weights
+//	srtrelay-relays                            hash of the relays' presence
+//	srtrelay-relay-streams:<id>                a relay's streams, for the view of all relays
 //
 // A server without RTMP, such as a static backend, is in the set only: SRS's proxy chooses
 // from its array for callers of all protocols, and its RTMP callers would fail there. A
@@ -33,6 +36,7 @@ package redis
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -65,6 +69,8 @@ type Options struct {
 	// TTL is how long a server's entry stays in Redis after its last heartbeat.
 	TTL time.Duration
 	Log *slog.Logger
+	// Name returns the relay's name, which orders of its operator bear; nil for none.
+	Name func() string
 	// Supervisor supervises the background tasks; nil for none.
 	Supervisor *supervise.Supervisor
 }
@@ -94,6 +100,9 @@ type Balancer struct {
 	remote bool
 
 	handover handover
+	orders   *orders
+	relayID  atomic.Pointer[string]
+	reported atomic.Bool // there may be a report of this relay in Redis
 
 	stop context.CancelFunc
 	loop *supervise.Tasks
@@ -121,9 +130,11 @@ func Open(o Options) *Balancer {
 		log:           o.Log,
 		remote:        !o.Servers.local(),
 		handover:      handover{renew: make(chan struct{}, 1)},
+		orders:        newOrders(o.Name),
 		stop:          stop,
 		loop:          o.Supervisor.Tasks(),
 	}
+	b.relayID.Store(new(newRelayID()))
 	b.renewedTTL = b.bindTTL - renew*3/2
 	b.firstTTL = min(firstTTL, b.renewedTTL)
 	b.loop.Loop(ctx, "redis", b.run)
@@ -132,11 +143,12 @@ func Open(o Options) *Balancer {
 }
 
 // Close ends the background tasks and the connections. Entries and bindings stay in Redis
-// until they expire.
+// until they expire; the relay's report does not, because it has not been lost.
 func (b *Balancer) Close() {
 	b.stop()
 	b.loop.Wait()
-	_ = b.client.Close() // nothing is pending that could fail
+	_ = b.RemoveReport(context.Background()) // or it counts as away
+	_ = b.client.Close()                     // nothing is pending that could fail
 }
 
 // State reports whether Redis is in use, since when that is so, and why it is not.
@@ -158,6 +170,7 @@ func (b *Balancer) run(ctx context.Context) {
 				continue // another process may serve by now
 			}
 			b.announcer.live.forgetGone(b.registry.Snapshot())
+			b.applyOrders() // to backends that have come
 			b.reloadCluster(ctx)
 			if err := b.reconnect(ctx); err != nil {
 				b.circuit.open(err)

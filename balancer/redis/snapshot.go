@@ -19,6 +19,8 @@ const (
 	sharedProxyKeys message.Number = 4
 	sharedBackend   message.Number = 5 // an ID; before the bindings that refer to it
 	sharedLive      message.Number = 6
+	sharedRelayID   message.Number = 7
+	sharedOrder     message.Number = 8
 )
 
 // Fields of the key of a server that this relay has written.
@@ -42,9 +44,17 @@ const (
 	livePublished message.Number = 5
 )
 
+// Fields of an order.
+const (
+	orderField    message.Number = 1
+	orderRevision message.Number = 2 // missing for one that Redis does not have yet
+	orderContent  message.Number = 3
+)
+
 // AppendSnapshot appends what a process that takes over cannot learn from Redis, or not at
-// once: the keys that this relay has written, the proxy keys that it renews, and where the
-// relays have announced streams, which matters while Redis is away. Sessions and bindings
+// once: the keys that this relay has written, its ID, the orders of operators, the proxy keys
+// that it renews, and where the relays have announced streams, which matters while Redis is
+// away. Sessions and bindings
 // are in the snapshot of the Memory. boot is when CLOCK_MONOTONIC was 0, by the clock of
 // this process.
 func (b *Balancer) AppendSnapshot(to []byte, boot time.Time) []byte {
@@ -55,6 +65,8 @@ func (b *Balancer) AppendSnapshot(to []byte, boot time.Time) []byte {
 		out = message.AppendBytes(out, publishedKey, key)
 		to = message.Close(message.AppendInstant(out, publishedExpires, expires, boot), mark)
 	}
+	to = message.AppendBytes(to, sharedRelayID, b.RelayID())
+	to = b.orders.appendSnapshot(to)
 	to = b.proxyKeys.appendSnapshot(to)
 	return b.announcer.live.appendSnapshot(to)
 }
@@ -104,6 +116,8 @@ type restored struct {
 	proxyKeys []backend.Query // with Key and ProxyKey
 	backends  []backend.ID
 	live      []restoredBinding
+	relayID   string
+	orders    []order // without a revision: pending
 }
 
 type restoredBinding struct {
@@ -139,6 +153,10 @@ func (b *Balancer) Restore(text []byte, boot time.Time) error {
 		}
 		b.announcer.live.note(v.key, v.at, false, v.announced-1)
 	}
+	if all.relayID != "" {
+		b.relayID.Store(&all.relayID)
+	}
+	b.orders.restore(all.orders)
 	b.handover.setPublished(all.published)
 	return nil
 }
@@ -174,6 +192,10 @@ func (a *restored) field(r *message.Reader, boot time.Time) {
 		a.backends = append(a.backends, backend.ID(r.String()))
 	case sharedLive:
 		a.liveBinding(r)
+	case sharedRelayID:
+		a.relayID = clipped(r.String())
+	case sharedOrder:
+		a.orders = append(a.orders, readOrder(r))
 	}
 }
 

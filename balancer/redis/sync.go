@@ -34,7 +34,7 @@ const goneAfter = 3
 const logInterval = time.Minute
 
 // sync is one round: it learns the servers that others have written, writes this relay's,
-// and exchanges the bindings that have sessions.
+// follows the operators' orders, and exchanges the bindings that have sessions.
 func (b *Balancer) sync(ctx context.Context) error {
 	now := time.Now()
 	maps.Copy(b.cache.published, b.handover.takePublished())
@@ -46,6 +46,9 @@ func (b *Balancer) sync(ctx context.Context) error {
 	}
 	b.logRefused(ix, b.learn(now), now)
 	if err := b.publish(ctx, ix, now); err != nil {
+		return err
+	}
+	if err := b.syncOrders(ctx); err != nil {
 		return err
 	}
 	return b.exchange(ctx)

@@ -15,12 +15,6 @@ type VersionInfo struct {
 	Name      string `json:"name"`
 }
 
-// Drained is the answer to Drain.
-type Drained struct {
-	ID       string `json:"id"`
-	Draining bool   `json:"draining"`
-}
-
 // None is the data of an answer without data.
 type None struct{}
 
@@ -77,12 +71,31 @@ func CloseSession(id string) Call[None] {
 }
 
 // Drain takes a backend out of the choice for new streams, or back in.
-func Drain(id string, draining bool) Call[Drained] {
+func Drain(id string, draining bool) Call[answer.Drained] {
 	verb := "/drain"
 	if !draining {
 		verb = "/undrain"
 	}
-	return Call[Drained]{http.MethodPost, "/api/v1/backends/" + url.PathEscape(id) + verb, nil}
+	return Call[answer.Drained]{http.MethodPost, "/api/v1/backends/" + url.PathEscape(id) + verb, nil}
+}
+
+// Weigh sets a backend's share of new streams, 0 for the configured one.
+func Weigh(id string, weight int) Call[answer.Weighed] {
+	path := "/api/v1/backends/" + url.PathEscape(id) + "/weight"
+	return Call[answer.Weighed]{http.MethodPost, path, url.Values{"weight": {strconv.Itoa(weight)}}}
+}
+
+// Relays asks for all relays that share the state.
+func Relays() Call[answer.RelayList] { return get[answer.RelayList]("/api/v1/cluster", nil) }
+
+// ClusterStreams asks for one page of the streams of all relays.
+func ClusterStreams(q answer.ClusterStreamQuery) Call[answer.ClusterStreamList] {
+	ask := query{}.text("q", q.Match).text("relay", q.Relay).text("backend", q.Backend).text("sort", q.Sort).
+		number("limit", q.Limit).number("offset", q.Offset)
+	if q.Key != nil {
+		ask["key"] = []string{*q.Key} // "" is the default route
+	}
+	return get[answer.ClusterStreamList]("/api/v1/cluster/streams", ask.values())
 }
 
 // Forget removes a backend that has registered.

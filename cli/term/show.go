@@ -181,7 +181,14 @@ func (s Formatter) Backend(b answer.Backend) string {
 	}
 	p.add("source", b.Source)
 	p.add("carries", plural(f, b.Sessions, "session")+" of "+plural(f, b.Streams, "stream")+", "+f.bitrate(b.Bitrate))
-	p.add("weight", strconv.Itoa(b.Weight))
+	weight := strconv.Itoa(b.Weight)
+	if b.ConfiguredWeight > 0 {
+		weight += ", ordered; configured " + strconv.Itoa(b.ConfiguredWeight)
+	}
+	p.add("weight", weight)
+	if b.OrderedBy != "" {
+		p.add("ordered at", "relay "+answer.Printable(b.OrderedBy))
+	}
 	if b.KeyLength > 0 {
 		p.add("encryption", "AES-"+strconv.Itoa(b.KeyLength*8))
 	}

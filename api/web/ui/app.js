@@ -15,6 +15,7 @@ import { Login } from "./login.js";
 import { bitrate, count, packets } from "./numbers.js";
 import { Pulse } from "./pulse.js";
 import * as relay from "./relay.js";
+import { RelaysPage, staleText } from "./relays.js";
 import * as route from "./route.js";
 import { SessionPage } from "./session.js";
 import { ShardStrip } from "./shards.js";
@@ -35,8 +36,10 @@ const backends = new BackendList(byID("backends"), {
 const seen = new History();
 const streamPage = new StreamPage(feed, seen);
 const sessionPage = new SessionPage({ confirmation, again: () => pulse.now(), seen });
+const relaysPage = new RelaysPage(() => pulse.now());
 const login = new Login(() => pulse.now());
-const views = { overview: byID("overview"), stream: byID("stream-view"), session: byID("session-view") };
+const views = { overview: byID("overview"), stream: byID("stream-view"), session: byID("session-view"), relays: byID("relays-view") };
+const pages = { stream: streamPage, session: sessionPage, relays: relaysPage };
 feed.subscribe((all) => events.set(all));
 
 let shown = route.read();
@@ -44,6 +47,7 @@ let process = ""; // pid of the relay
 let relayName = "";
 let pulse = null;
 let lastFocus = null;
+let shares = false; // the relay shares its state with others
 
 function chooseBackend(id) {
   backends.mark(id);
@@ -59,9 +63,9 @@ async function ask(signal) {
   if (shown.view === "overview") {
     parts.push(relay.backends(signal).then(showBackends), streams.refresh(signal).then(countStreams));
   } else {
-    const page = shown.view === "stream" ? streamPage : sessionPage;
-    parts.push(page.refresh(signal), relay.streams({ limit: 1 }, signal).then((list) => setText(byID("total-streams"), count(list.total))));
+    parts.push(pages[shown.view].refresh(signal), relay.streams({ limit: 1 }, signal).then((list) => setText(byID("total-streams"), count(list.total))));
   }
+  if (shares) parts.push(relay.relays(signal).then(showRelays));
   await Promise.all(parts);
   feed.open();
 }
@@ -82,12 +86,24 @@ function showBackends(list) {
   setText(byID("backends-count"), `${count(list.alive)} of ${count(list.total)} alive`);
 }
 
+// showRelays shows how many relays are alive, on every view.
+function showRelays(list) {
+  relaysPage.set(list);
+  const link = byID("relays-link");
+  const stale = staleText(list);
+  setText(byID("relays-alive"), `${count(list.alive)} of ${count(list.relays.length)}${stale ? ", Redis away" : ""}`);
+  setAttribute(link, "data-state", list.away > 0 || stale ? "away" : "alive");
+  setAttribute(link, "title", stale || "All relays that share the Redis");
+}
+
 function countStreams(total) {
   if (streams.match === "" && streams.backend === "") setText(byID("total-streams"), count(total));
 }
 
 function welcome({ pid, data }) {
   setText(byID("version"), data.version);
+  shares = data.shared_state === true;
+  setAttribute(byID("relays-link"), "hidden", !shares);
   if (relayName !== (data.name ?? "")) {
     relayName = data.name ?? "";
     setText(byID("relay-name"), relayName);
@@ -113,7 +129,7 @@ function showState({ state, text, left, status }) {
 
 // entitle sets the title of the window: the view, and the relay's name.
 function entitle() {
-  const what = { overview: "", stream: route.keyText(shown.name), session: `session ${shown.name}` }[shown.view];
+  const what = { overview: "", stream: route.keyText(shown.name), session: `session ${shown.name}`, relays: "relays" }[shown.view];
   document.title = [what, relayName, "srtrelay"].filter(Boolean).join(" – ");
 }
 

@@ -59,8 +59,8 @@ export class BackendList {
     this.confirmation.ask({
       title: drain ? `Drain ${id}?` : `Give ${id} new streams again?`, no: "Cancel", yes: drain ? "Drain" : "Undrain",
       text: drain
-        ? "It gets no new streams from this relay until you undrain it. What runs there goes on, and new players of its streams still go there."
-        : "It gets new streams from this relay again, as its health allows.",
+        ? "It gets no new streams, from this relay and from all that share its Redis, until you undrain it. What runs there goes on, and new players of its streams still go there."
+        : "It gets new streams again, from this relay and from all that share its Redis, as its health allows.",
       gone: "The relay does not know this backend any more.",
       call: () => relay.drain(id, drain), done: this.again,
     });
@@ -82,7 +82,7 @@ export class BackendList {
     setAttribute(press, "title", [
       b.id === b.address || !b.address ? b.id : `${b.id} at ${b.address}`, healthHints[word], b.problem ?? "", `${count(b.sessions)} sessions, ${count(b.streams)} streams`,
       b.ejected_because ? `Ejected: ${b.ejected_because}; until ${moment(b.ejected_until)}` : "",
-      `Weight ${b.weight}, ${b.source}`, b.server ? `Server ${b.server}` : "", b.updated_at ? `Last heard ${moment(b.updated_at)}` : "",
+      `Weight ${b.weight}${b.configured_weight ? ` (ordered; configured ${b.configured_weight})` : ""}, ${b.source}`, b.ordered_by ? `Last ordered at relay ${b.ordered_by}` : "", b.server ? `Server ${b.server}` : "", b.updated_at ? `Last heard ${moment(b.updated_at)}` : "",
       "Press to see its streams alone",
     ].filter(Boolean).join("\n"));
   }

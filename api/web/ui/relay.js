@@ -59,6 +59,8 @@ export const versions = (signal) => call("api/v1/versions", { signal });
 export const shards = async (signal) => (await call("api/v1/shards", { signal })).data;
 export const backends = async (signal) => (await call("api/v1/backends", { signal })).data;
 export const streams = async (parameters, signal) => (await call(`api/v1/streams?${query(parameters)}`, { signal })).data;
+export const relays = async (signal) => (await call("api/v1/cluster", { signal })).data;
+export const clusterStreams = async (parameters, signal) => (await call(`api/v1/cluster/streams?${query(parameters)}`, { signal })).data;
 export const session = async (id, signal) => (await call(`api/v1/sessions/${encodeURIComponent(id)}`, { signal })).data;
 export const closeSession = (id) => call(`api/v1/sessions/${encodeURIComponent(id)}`, { method: "DELETE" });
 export const drain = (id, is) => call(`api/v1/backends/${encodeURIComponent(id)}/${is ? "drain" : "undrain"}`, { method: "POST" });

@@ -1,8 +1,9 @@
-// The fragment of the URL says what the page shows: #/stream/KEY, #/session/ID, or nothing
-// for the overview.
+// The fragment of the URL says what the page shows: #/stream/KEY, #/session/ID, #/relays, or
+// nothing for the overview.
 
 export function read() {
   const [, view, ...rest] = location.hash.split("/");
+  if (view === "relays") return { view, name: "" };
   if (view !== "stream" && view !== "session") return { view: "overview", name: "" };
   let name = rest.join("/");
   try {
