@@ -126,6 +126,8 @@ type Config struct {
 	// BackendSilence is how long a backend may send nothing in a session whose caller
 	// sends; less if it does not answer probes either (docs/adr/0016-silence.md).
 	BackendSilence time.Duration
+	// Shield drops malformed control packets of established sessions.
+	Shield bool
 	// DrainDelay is how long new callers are served after the first stop signal.
 	DrainDelay time.Duration
 	// Grace is how long sessions may continue after the first stop signal.

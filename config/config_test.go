@@ -104,6 +104,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		{"max-handshakes-per-source", "5"},
 		{"idle-timeout", "1m"},
 		{"backend-silence", "1500ms"},
+		{"shield", "off"},
 		{"drain-delay", "5s"},
 		{"grace", "0s"},
 		{"session-ledger", "/run/srtrelay/ledger"},

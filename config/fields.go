@@ -288,6 +288,12 @@ var fields = []field{
 		set: setDuration(func(c *Config) *time.Duration { return &c.BackendSilence }, time.Second),
 	},
 	{
+		name: "shield", reload: inPlace, group: groupLimits, arg: "MODE", def: "on",
+		help:   "drop malformed control packets of established sessions, both ways: on or off",
+		values: []string{"on", "off"},
+		set:    setEither(func(c *Config) *bool { return &c.Shield }, "on"),
+	},
+	{
 		name: "drain-delay", reload: inPlace, group: groupLimits, arg: "TIME", def: "0s",
 		help: "after SIGTERM, serve new callers for this time while /ready already says no",
 		set:  setDuration(func(c *Config) *time.Duration { return &c.DrainDelay }, 0),

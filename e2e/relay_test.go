@@ -89,6 +89,8 @@ type relay struct {
 	rung   chan struct{} // closed and replaced at every line
 	strict bool
 	killed bool // by the test: its exit code says so
+	// hostile says that the test sends control packets that no peer sends.
+	hostile bool
 }
 
 // logLine is one JSON log line.
@@ -289,6 +291,9 @@ func (r *relay) finish() {
 	default:
 		if !r.t.Failed() && r.strict {
 			r.checkFates()
+		}
+		if dropped := r.shielded(); !r.hostile && r.strict && len(dropped) > 0 {
+			r.t.Errorf("the shield has dropped what a peer sent: %v", dropped)
 		}
 		_ = r.cmd.Process.Signal(syscall.SIGTERM)
 		select {

@@ -48,6 +48,7 @@ func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.R
 		MaxSessionsPerSource: c.MaxSessionsPerSource,
 		IdleTimeout:          c.IdleTimeout,
 		BackendSilence:       c.BackendSilence,
+		Shield:               c.Shield,
 		Telemetry:            c.Telemetry,
 		Registry:             registry,
 		Resolver:             resolver,

@@ -27,7 +27,7 @@ func openKernelPath(c config.Config, places int, p process, before *predecessor)
 		return kernelPath{}, nil
 	}
 	cfg := kernelpath.Config{
-		Shards: c.Shards, Places: places, AcceptLocal: c.KernelPathAccept, Log: p.log, Supervisor: p.supervisor,
+		Shards: c.Shards, Places: places, AcceptLocal: c.KernelPathAccept, Shield: c.Shield, Log: p.log, Supervisor: p.supervisor,
 	}
 	if before != nil && len(before.kernel) > 0 {
 		cfg.Adopt = before.kernel

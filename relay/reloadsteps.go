@@ -39,6 +39,7 @@ var reloadSteps = []reloadStep{
 	{
 		settings: []string{
 			"max-sessions", "max-sessions-per-source", "max-handshakes", "max-handshakes-per-source", "idle-timeout", "backend-silence",
+			"shield",
 		},
 		apply: applyLimits, refuse: refuseLimits,
 	},
@@ -83,6 +84,7 @@ func shardLimits(c config.Config) shard.Limits {
 		MaxSessions: c.MaxSessions, MaxSessionsPerSource: c.MaxSessionsPerSource,
 		MaxHalfOpen: c.MaxHandshakes, MaxHalfOpenPerSource: c.MaxHandshakesPerSource,
 		IdleTimeout: c.IdleTimeout, BackendSilence: c.BackendSilence,
+		Shield: c.Shield,
 	}
 }
 

@@ -74,6 +74,9 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 	if !handshake.Valid(h) {
 		return DropMalformed
 	}
+	if s.failsHandshakeShield(h) {
+		return DropShieldHandshake
+	}
 	i, ss := s.sessions.byCaller(front, &d.From, h.SocketID())
 	if !s.admission.cookies.Check(s.now, d.From, h.Cookie()) {
 		if ss != nil {

@@ -47,6 +47,15 @@ const (
 	DropHandshakeBudget // a handshake for which running sessions leave no time; the caller retries
 	DropRetired         // a handshake at a listener that the configuration no longer names
 
+	// Control packets that fail the shield's check, by what they are: the order of
+	// shield.Verdict.
+	DropShieldKM        // KMREQ or KMRSP of an impossible length
+	DropShieldACK       // ACK: its length, or no sequence number
+	DropShieldNAK       // NAK: cut short, or a range without its end
+	DropShieldDropReq   // DROPREQ: its length, or an impossible range
+	DropShieldHandshake // handshake, HSREQ or HSRSP: its length, or that of its key material
+	DropShieldLength    // any other: longer than its padding may be
+
 	// What was sent, and what could not be.
 	CountSent
 	CountSentBytes
@@ -134,6 +143,12 @@ var counterNames = [NumCounters]string{
 	DropSourceCap:                "source_cap",
 	DropHandshakeBudget:          "handshake_budget",
 	DropRetired:                  "retired",
+	DropShieldKM:                 "shield_km",
+	DropShieldACK:                "shield_ack",
+	DropShieldNAK:                "shield_nak",
+	DropShieldDropReq:            "shield_dropreq",
+	DropShieldHandshake:          "shield_handshake",
+	DropShieldLength:             "shield_length",
 	CountSent:                    "sent",
 	CountSentBytes:               "sent_bytes",
 	CountSendCalls:               "send_calls",
@@ -185,7 +200,7 @@ var counterNames = [NumCounters]string{
 func (c Counter) String() string { return enumName(counterNames[:], c) }
 
 // IsDrop reports whether c counts received datagrams that went nowhere.
-func (c Counter) IsDrop() bool { return c >= DropTruncated && c <= DropRetired }
+func (c Counter) IsDrop() bool { return c >= DropTruncated && c <= DropShieldLength }
 
 // IsSendDrop reports whether c counts datagrams that could not be sent.
 func (c Counter) IsSendDrop() bool { return c >= CountSendBufferFull && c <= CountSendFailed }

@@ -31,6 +31,9 @@ func (s *Shard) toBackend(i uint32, ss *session, p wire.Packet) Counter {
 	if ss.inKernel {
 		s.relayedUp(i, ss, telemetry.ToBackend, p)
 	}
+	if drop, fails := s.failsShield(ss, telemetry.ToBackend, p); fails {
+		return drop
+	}
 	ss.responseUsed = true
 	ss.callerSeen = s.now
 	if ss.unansweredSince == 0 {
@@ -77,6 +80,9 @@ func (s *Shard) toCaller(i uint32, ss *session, p wire.Packet) Counter {
 	}
 	if ss.inKernel {
 		s.relayedUp(i, ss, telemetry.ToCaller, p)
+	}
+	if drop, fails := s.failsShield(ss, telemetry.ToCaller, p); fails {
+		return drop
 	}
 	if p.Is(wire.TypeHandshake) && repeatsHandshake(ss, p) {
 		s.capture(ss, capture.ToCaller|capture.Received, p)

@@ -58,6 +58,9 @@ type Config struct {
 	// BackendSilence ends a session whose caller sends and whose backend is
 	// silent; see silenceLimit.
 	BackendSilence time.Duration
+	// Shield has malformed control packets of established sessions dropped, and handshakes
+	// with impossible key material.
+	Shield bool
 
 	// Telemetry has the quality of every session measured.
 	Telemetry bool

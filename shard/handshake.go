@@ -155,6 +155,10 @@ func (s *Shard) handleLegReply(i uint32, ss *session, p wire.Packet) Counter {
 		// CONCLUSION; SRT retransmits it.
 		return DropEarly
 	}
+	if s.failsHandshakeShield(h) {
+		x.NoteInvalidReply()
+		return DropShieldHandshake
+	}
 	b, outcome := x.Reply(s.now, h, s.scratchTail())
 	switch outcome {
 	case handshake.OutcomeDuplicate:

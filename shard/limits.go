@@ -12,6 +12,8 @@ type Limits struct {
 	MaxSessions, MaxHalfOpen, MaxHalfOpenPerSource, MaxSessionsPerSource int
 
 	IdleTimeout, BackendSilence time.Duration
+
+	Shield bool
 }
 
 // Limits returns the limits of a configuration.
@@ -19,6 +21,7 @@ func (c *Config) Limits() Limits {
 	return Limits{
 		MaxSessions: c.MaxSessions, MaxHalfOpen: c.MaxHalfOpen, MaxHalfOpenPerSource: c.MaxHalfOpenPerSource,
 		MaxSessionsPerSource: c.MaxSessionsPerSource, IdleTimeout: c.IdleTimeout, BackendSilence: c.BackendSilence,
+		Shield: c.Shield,
 	}
 }
 
@@ -39,6 +42,9 @@ func (g *Group) CheckLimits(l Limits) error {
 // beyond a new cap go on. It returns when every shard judges its sessions by the new
 // timeouts, or ctx ends; the limits count then, but a session may be checked late.
 func (g *Group) SetLimits(ctx context.Context, l Limits) error {
+	if g.cfg.Kernel != nil {
+		g.cfg.Kernel.SetShield(l.Shield)
+	}
 	for _, s := range g.shards {
 		s.inbox.setLimit(inboxLimit(l))
 		s.inbox.postAlways(func(s *Shard) { s.limits = l })

@@ -90,6 +90,16 @@ func (s *Slab) Settle(m *Meter, t *Terms) {
 	}
 }
 
+// Newest returns the sequence number after the newest data packet of a way and when that
+// passed; false if none has.
+func (s *Slab) Newest(m *Meter, way Way) (next uint32, at time.Duration, ok bool) {
+	if m.place[way] == 0 {
+		return 0, 0, false
+	}
+	r := s.at(m.place[way])
+	return r.next, r.last, r.Packets > 0
+}
+
 // LastData returns when the last data packet passed on either way; false if none has.
 func (s *Slab) LastData(m *Meter) (last time.Duration, ok bool) {
 	for _, place := range m.place {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gopacket/gopacket/layers"
 
+	"srtrelay/internal/srttest"
 	"srtrelay/wire"
 )
 
@@ -119,6 +120,23 @@ func sessionCases(r *rig) []programCase {
 				}
 			},
 		})
+	}
+	for name, p := range map[string]wire.Packet{
+		"KMREQ too long":  srttest.ControlOf(wire.TypeUser, wire.SubtypeKMReq, 1352),
+		"NAK cut short":   srttest.Control(wire.TypeNAK, 0, 1<<31),
+		"DROPREQ as lite": srttest.Control(wire.TypeDropReq, 0, 1),
+	} {
+		p.SetDestID(backendID)
+		cases = append(cases, programCase{
+			name: name + ", shielded", payload: p, action: next, reason: "shield",
+			set: func(r *rig, _ *Session) { r.SetShield(true) },
+			after: func(r *rig, e *Session) {
+				r.SetShield(false)
+				if way(r, e).Mode() != On {
+					r.t.Error("the way is not on any more")
+				}
+			},
+		}, programCase{name: name, payload: p, action: redirect, packets: 1, records: 1})
 	}
 	slices.SortFunc(cases, func(a, b programCase) int { return bytes.Compare([]byte(a.name), []byte(b.name)) })
 	return cases

@@ -41,6 +41,9 @@ type Config struct {
 	// AcceptLocal has datagrams to backends of this host passed on without a redirect. The
 	// operator has set accept_local on the devices.
 	AcceptLocal bool
+	// Shield has control packets checked (package shield), until SetShield: what fails goes
+	// up.
+	Shield bool
 	// Adopt are the descriptors of a running process' path (Files), which Open takes over
 	// instead of creating anything. They stay the caller's. Places is then that of the other
 	// process.
@@ -75,6 +78,10 @@ type Path struct {
 
 	pauseMu sync.Mutex
 	pauses  int
+
+	shieldMu sync.Mutex
+	shield   bool // what control.shield is to be
+	shields  bool // this process has the say
 }
 
 // objects are pathObjects without the variables, which only name types for bpf2go.
@@ -110,7 +117,7 @@ const hookMost = 63
 // Open loads the program and attaches it. The error is ErrUnavailable where the kernel or
 // the rights do not allow it, and ErrMismatch if the descriptors of Config.Adopt do not fit.
 func Open(cfg Config) (*Path, error) {
-	p := &Path{cfg: cfg, places: min(cfg.Places, placesMost/cfg.Shards)}
+	p := &Path{cfg: cfg, shield: cfg.Shield, places: min(cfg.Places, placesMost/cfg.Shards)}
 	p.epoch.Store(1)
 	p.freeze.init()
 	if err := p.open(); err != nil {
@@ -275,4 +282,22 @@ func (p *Path) keepPaused() {
 	p.pauseMu.Lock()
 	defer p.pauseMu.Unlock()
 	p.pauses--
+}
+
+// SetShield has control packets checked from here on, or not any more.
+func (p *Path) SetShield(on bool) {
+	p.shieldMu.Lock()
+	defer p.shieldMu.Unlock()
+	p.shield = on
+	if p.shields {
+		atomic.StoreUint32(&p.memory.control.Shield, uint32(bit(on)))
+	}
+}
+
+// ownShield tells the program whether to check, in the process that uses the path.
+func (p *Path) ownShield() {
+	p.shieldMu.Lock()
+	defer p.shieldMu.Unlock()
+	p.shields = true
+	atomic.StoreUint32(&p.memory.control.Shield, uint32(bit(p.shield)))
 }

@@ -26,6 +26,7 @@ type pathControl struct {
 	Paused uint32
 	Layout uint32
 	Owner  uint32
+	Shield uint32
 }
 
 type pathHandover struct {
@@ -74,7 +75,7 @@ type pathKey6 struct {
 type pathLayout uint32
 
 const (
-	pathLayoutLAYOUT pathLayout = 1
+	pathLayoutLAYOUT pathLayout = 2
 )
 
 type pathMode uint32
@@ -96,8 +97,9 @@ const (
 	pathReasonUP_MIXED    pathReason = 5
 	pathReasonUP_CHECKSUM pathReason = 6
 	pathReasonUP_REUSED   pathReason = 7
-	pathReasonBROKEN      pathReason = 8
-	pathReasonREASONS     pathReason = 9
+	pathReasonUP_SHIELD   pathReason = 8
+	pathReasonBROKEN      pathReason = 9
+	pathReasonREASONS     pathReason = 10
 )
 
 type pathRecord struct {

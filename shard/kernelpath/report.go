@@ -19,7 +19,8 @@ type Device struct {
 var reasonNames = [...]string{
 	pathReasonUP_OFF: "off", pathReasonUP_PENDING: "pending", pathReasonUP_PAUSED: "paused",
 	pathReasonUP_TYPE: "type", pathReasonUP_LENGTH: "mtu", pathReasonUP_MIXED: "mixed_train",
-	pathReasonUP_CHECKSUM: "checksum", pathReasonUP_REUSED: "reused", pathReasonBROKEN: "lost",
+	pathReasonUP_CHECKSUM: "checksum", pathReasonUP_REUSED: "reused", pathReasonUP_SHIELD: "shield",
+	pathReasonBROKEN: "lost",
 }
 
 // Reasons returns the names of what Device.Up counts.

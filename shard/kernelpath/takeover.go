@@ -170,6 +170,9 @@ func (p *Path) sign() error {
 		return fmt.Errorf("%w: its maps are of version %d, this program's of version %d", ErrMismatch, c.Layout, pathLayoutLAYOUT)
 	}
 	p.started, p.owner = !p.Adopted(), atomic.LoadUint32(&c.Owner)
+	if p.started {
+		p.ownShield()
+	}
 	return nil
 }
 
@@ -192,6 +195,7 @@ func (p *Path) Start() {
 // own makes this process the one that uses the path.
 func (p *Path) own() {
 	p.started, p.owner = true, atomic.AddUint32(&p.memory.control.Owner, 1)
+	p.ownShield()
 	for _, problem := range p.hooks.replace() {
 		p.cfg.Log.Warn("kernel path: " + problem)
 	}

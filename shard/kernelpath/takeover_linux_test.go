@@ -191,7 +191,7 @@ func TestTakeOverThatDoesNotFit(t *testing.T) {
 		},
 		"ring twice":  {func(c *Config) { c.Adopt = append(old.Files(), File{"ring 0", old.rings[0].FD()}) }, "it has a ring 0"},
 		"unknown map": {func(c *Config) { c.Adopt = append(old.Files(), File{"map lost", foreign.FD()}) }, "it has a map lost"},
-		"layout":      {func(*Config) { old.memory.control.Layout++ }, "its maps are of version 2, this program's of version 1"},
+		"layout":      {func(*Config) { old.memory.control.Layout++ }, "its maps are of version 3, this program's of version 2"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() { old.memory.control.Layout = layout }()

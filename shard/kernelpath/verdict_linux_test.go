@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"testing"
 
+	"srtrelay/internal/srttest"
+	"srtrelay/shard/shield"
 	"srtrelay/wire"
 )
 
@@ -16,6 +18,7 @@ type world struct {
 	paused            bool
 	egress, redirects bool // at lo's egress; redirected there
 	complete          bool // the skb bears a COMPLETE checksum
+	shield            bool
 	gsoSize           uint16
 }
 
@@ -23,7 +26,7 @@ type world struct {
 func worldOf(state byte, gsoSize uint16) world {
 	return world{
 		mode: Mode(state & 3 % 3), paused: state&4 != 0, egress: state&8 != 0, redirects: state&0x30 == 0x30,
-		complete: state&0x40 != 0, gsoSize: gsoSize,
+		complete: state&0x40 != 0, shield: state&0x80 != 0, gsoSize: gsoSize,
 	}
 }
 
@@ -44,6 +47,9 @@ type entry struct {
 	way      int
 	local    bool // the sender is of this host
 }
+
+// nextOfWays is the sequence number that all ways of a model expect.
+const nextOfWays = 1
 
 // model says what the program is to do with frames.
 type model []*entry
@@ -140,7 +146,7 @@ func (m model) verdict(frame []byte, w world) verdict {
 		return foreign
 	}
 	id := wire.Packet(d.payload).DestID()
-	mixed, types, n, ours := false, true, 0, 0
+	mixed, types, sound, n, ours := false, true, true, 0, 0
 	for rest := d.payload; len(rest) > 0; n++ {
 		p := wire.Packet(rest[:min(size, len(rest))])
 		rest = rest[len(p):]
@@ -149,6 +155,7 @@ func (m model) verdict(frame []byte, w world) verdict {
 		}
 		if len(p) >= wire.HeaderSize {
 			types = types && passes(p)
+			sound = sound && (!p.IsControl() || shield.Check(p, shield.Progress{Next: nextOfWays, Known: true}) == shield.VerdictPass)
 			if m.find(d, p.DestID(), w.egress) != nil {
 				ours++
 			}
@@ -177,6 +184,8 @@ func (m model) verdict(frame []byte, w world) verdict {
 		return up(pathReasonUP_CHECKSUM)
 	case !types:
 		return up(pathReasonUP_TYPE)
+	case w.shield && !sound:
+		return up(pathReasonUP_SHIELD)
 	}
 	return verdict{e, -1, n}
 }
@@ -238,7 +247,7 @@ func judge(t *testing.T, r *rig, m model, frame []byte, w world) {
 	for _, e := range m {
 		way := r.shard.Way(e.place, e.way)
 		way.SetPending()
-		way.SetSequence(sequence(1), false)
+		way.SetSequence(sequence(nextOfWays), true)
 		if w.mode != Pending {
 			way.shared.Mode = uint32(w.mode)
 		}
@@ -251,6 +260,7 @@ func judge(t *testing.T, r *rig, m model, frame []byte, w world) {
 	if w.egress {
 		ctx.Ifindex = loopback
 	}
+	r.SetShield(w.shield)
 	flags := uint32(0)
 	if w.complete {
 		flags = checksumComplete
@@ -322,6 +332,14 @@ func verdictCases(r *rig) map[string]programCase {
 		}
 	}
 	all["of the other session"] = programCase{payload: dataOf(1, plain, backendID+1, 100)}
+	for _, c := range append(srttest.MalformedControls(nextOfWays), srttest.SoundControls(nextOfWays)...) {
+		p := c.To(backendID)
+		all[c.Name] = programCase{payload: p}
+		if len(p) <= 200 {
+			head := dataOf(1, plain, backendID, len(p)-wire.HeaderSize)
+			all["train with "+c.Name] = programCase{payload: train(head, p), ctx: segments(len(p))}
+		}
+	}
 	all["long"] = programCase{payload: dataOf(1, plain, backendID, 1316)}
 	return all
 }
@@ -348,7 +366,8 @@ func TestVerdict(t *testing.T) {
 	for name, c := range verdictCases(r) {
 		t.Run(name, func(t *testing.T) {
 			for _, frame := range c.frames() {
-				for state := range byte(128) {
+				for k := range 256 {
+					state := byte(k)
 					if state&3 == 3 || state&0x30 == 0x10 || state&0x30 == 0x20 {
 						continue // like another one
 					}
@@ -369,7 +388,9 @@ func FuzzVerdict(f *testing.F) {
 	for _, c := range verdictCases(r) {
 		for _, frame := range c.frames() {
 			for _, egress := range []byte{0, 8} {
-				f.Add(frame, byte(On)|egress, uint16(c.ctx.GSOSize))
+				for _, shield := range []byte{0, 0x80} {
+					f.Add(frame, byte(On)|egress|shield, uint16(c.ctx.GSOSize))
+				}
 			}
 		}
 	}

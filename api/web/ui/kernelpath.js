@@ -5,7 +5,8 @@ import { count, counted } from "./numbers.js";
 // Reasons of the relay, as a reader understands them.
 const reasons = {
   off: "captured or ended", pending: "handed over", paused: "routes changed", type: "handshakes and SHUTDOWNs",
-  mtu: "longer than the MTU", mixed_train: "trains of several sessions", checksum: "checksum", reused: "of an ended session", lost: "lost",
+  mtu: "longer than the MTU", mixed_train: "trains of several sessions", checksum: "checksum", reused: "of an ended session",
+  shield: "malformed", lost: "lost",
 };
 
 // kernelFacts returns pairs of a name and a text; none if the operator has turned it off.

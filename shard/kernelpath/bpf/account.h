@@ -63,12 +63,12 @@ static __always_inline void follow(struct way *w, const __u32 *words)
 	__u32 seq = words[0], word = words[1];
 	__u32 rexmit = w->rexmit ? REXMIT_BIT : 0;
 	__u32 message = word & ((MESSAGE_MASK | REXMIT_BIT) & ~rexmit);
-	__s32 ahead = (__s32)((seq - w->next) << 1) >> 1;
+	__s32 distance = ahead(seq, w->next);
 
 	if (message == 0)
 		return; /* an FEC packet has no sequence number of its own */
-	if (ahead < 0) {
-		if (!(word & rexmit) && -ahead > WINDOW_SIZE && ++w->strays >= MAX_STRAYS) {
+	if (distance < 0) {
+		if (!(word & rexmit) && -distance > WINDOW_SIZE && ++w->strays >= MAX_STRAYS) {
 			w->next = (seq + 1) & SEQUENCE_MASK;
 			w->strays = 0;
 		}

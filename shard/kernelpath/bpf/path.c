@@ -44,6 +44,7 @@
 
 #include "shared.h"
 #include "srt.h"
+#include "shield.h"
 #include "account.h"
 #include "handover.h"
 #include "train.h"
@@ -75,14 +76,20 @@ static __always_inline int decide(struct __sk_buff *skb, const struct packet *p,
 	struct handover *h = bpf_map_lookup_elem(&handovers, &place);
 	struct control *c = bpf_map_lookup_elem(&controls, &zero);
 	__u32 headers = p->first.offset - LINK_HEADER;
-	int why = -1, type = -1;
+	struct progress at = {};
+	int why = -1, type;
 	__u32 mode;
 	__u64 now;
 
+	if (w && c && w->gen == to->gen && c->shield) {
+		at.shield = 1;
+		at.next = w->next;
+		at.known = w->observed;
+	}
 	if (p->segments > 1)
-		type = check_train(skb, p);
-	else if (!may_pass(p->first.words))
-		type = UP_TYPE;
+		type = check_train(skb, p, &at);
+	else
+		type = judge(skb, &p->first, &at);
 	if (type == UP_MIXED) {
 		raise_mixed(skb, p, 0);
 		return type;
@@ -104,7 +111,7 @@ static __always_inline int decide(struct __sk_buff *skb, const struct packet *p,
 		why = UP_CHECKSUM;
 	else
 		why = type;
-	if (why == UP_TYPE && p->segments == 1) {
+	if ((why == UP_TYPE || why == UP_SHIELD) && p->segments == 1) {
 		/* Media does not depend on it: the way stays as it is. A pending one goes on to count. */
 		if (mode == MODE_PENDING)
 			count_up(h, p->first.words, 1);

@@ -18,6 +18,7 @@ enum reason {
 	UP_MIXED,    /* a train of several sessions */
 	UP_CHECKSUM, /* a checksum that a redirect to this device would spoil */
 	UP_REUSED,   /* the place belongs to another session by now */
+	UP_SHIELD,   /* a control packet that fails the shield's check */
 	BROKEN,      /* lost: a helper failed when the datagram was half rewritten */
 	REASONS,
 };
@@ -34,7 +35,7 @@ enum action {
  * only if it is the same. Raise it with each change of the structs or the protocols here.
  */
 enum layout {
-	LAYOUT = 1,
+	LAYOUT = 2,
 };
 
 /* So that bpf2go finds the enums in the object. */
@@ -134,6 +135,7 @@ struct control {
 	__u32 paused; /* every datagram goes up */
 	__u32 layout; /* LAYOUT of the process that has made the maps */
 	__u32 owner;  /* counts the processes that have used the maps */
+	__u32 shield; /* control packets are checked */
 };
 
 struct {

@@ -17,6 +17,7 @@ struct train {
 	struct __sk_buff *skb;
 	const struct packet *packet;
 	const struct target *to;
+	const struct progress *at;
 	struct way *way;
 	__u64 now;
 	__u32 done;   /* bytes */
@@ -39,20 +40,23 @@ static __always_inline bool next_segment(struct train *t, struct datagram *d)
 static long check_segment(__u32 i, struct train *t)
 {
 	struct datagram d;
+	int why;
 
 	if (!next_segment(t, &d) || d.words[3] != t->packet->first.words[3]) {
 		t->why = UP_MIXED;
 		return 1;
 	}
-	if (!may_pass(d.words))
-		t->why = UP_TYPE; /* one behind it may be of another session */
+	why = judge(t->skb, &d, t->at);
+	if (why >= 0 && t->why != UP_TYPE)
+		t->why = why; /* one behind it may be of another session */
 	return 0;
 }
 
 /* Returns why a train has to go up: a segment is of another session, or may not pass. */
-static __always_inline int check_train(struct __sk_buff *skb, const struct packet *p)
+static __always_inline int check_train(struct __sk_buff *skb, const struct packet *p,
+				       const struct progress *at)
 {
-	struct train t = { .skb = skb, .packet = p, .why = -1 };
+	struct train t = { .skb = skb, .packet = p, .at = at, .why = -1 };
 
 	bpf_loop(p->segments, check_segment, &t, 0);
 	return t.why;
