@@ -155,9 +155,11 @@ func (b *Balancer) exchange(ctx context.Context) error {
 // ACL forbids the commands, or the key has another type.
 func isRefusal(err error) bool {
 	var answer goredis.Error
-	text := err.Error()
-	return errors.As(err, &answer) && !errors.Is(err, goredis.Nil) &&
-		(strings.HasPrefix(text, "ERR") || strings.HasPrefix(text, "NOPERM") || strings.HasPrefix(text, "WRONGTYPE"))
+	if !errors.As(err, &answer) || errors.Is(err, goredis.Nil) {
+		return false
+	}
+	text := answer.Error()
+	return (strings.HasPrefix(text, "ERR") || strings.HasPrefix(text, "NOPERM") || strings.HasPrefix(text, "WRONGTYPE"))
 }
 
 // writeNotices appends notices of bindings to the stream.

@@ -57,7 +57,7 @@ func (b *Balancer) writeOrder(ctx context.Context, v order) error {
 	b.orders.mu.Lock()
 	highest := b.orders.highest()
 	b.orders.mu.Unlock()
-	args := []any{maxRevision, revisionField, maxOrders, highest, v.field(), v.text()}
+	args := []any{maxRevision, revisionField, maxOrders, highest, newRelayID(), v.field(), v.text()}
 	for _, old := range b.orders.superfluous() {
 		args = append(args, old.field(), old.revision)
 	}
@@ -65,7 +65,7 @@ func (b *Balancer) writeOrder(ctx context.Context, v order) error {
 	if err != nil {
 		return fmt.Errorf("write an order: %w", err)
 	}
-	revision := revisionOf(text)
+	revision, _ := splitRevision(text)
 	if revision == 0 {
 		return fmt.Errorf("write an order: revision %q", text)
 	}
@@ -153,7 +153,7 @@ func (b *Balancer) keepOrders(ctx context.Context, lost []order) error {
 	}
 	for len(lost) > 0 {
 		n := min(len(lost), keepBatch)
-		args := []any{revisionField}
+		args := []any{revisionField, newRelayID()}
 		for _, v := range lost[:n] {
 			args = append(args, v.field(), v.revision, v.text())
 		}
@@ -211,19 +211,21 @@ func clipped(name string) string { return name[:min(len(name), maxRelayID)] }
 //
 // KEYS[1] is the hash, ARGV[1] the largest revision, ARGV[2] the field of the revision,
 // ARGV[3] the most fields, ARGV[4] the highest revision that the relay knows, ARGV[5] the
-// order's field, ARGV[6] the order. The rest are fields and the revision at which each is to
-// be removed.
+// epoch of a hash that is begun anew, ARGV[6] the order's field, ARGV[7] the order. The rest
+// are fields and the revision at which each is to be removed.
 var orderScript = goredis.NewScript(`
-local last = tonumber(redis.call('HGET', KEYS[1], ARGV[2]) or '0') or 0
-if not (last >= 0 and last < tonumber(ARGV[1])) then last = 0 end
-for i = 7, #ARGV, 2 do
+local text = redis.call('HGET', KEYS[1], ARGV[2]) or ''
+local last = tonumber(string.match(text, '^%d+') or '0')
+local epoch = string.match(text, '^%d+ (%x+)$') or ARGV[5]
+if last >= tonumber(ARGV[1]) then last = 0 end
+for i = 8, #ARGV, 2 do
   local old = redis.call('HGET', KEYS[1], ARGV[i])
   if old and string.match(old, '^%d+') == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
 end
 if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return redis.error_reply('ERR too many orders') end
 local next = string.format('%.0f', math.max(last, tonumber(ARGV[4])) + 1)
-redis.call('HSET', KEYS[1], ARGV[5], next .. ' ' .. ARGV[6])
-redis.call('HSET', KEYS[1], ARGV[2], next)
+redis.call('HSET', KEYS[1], ARGV[6], next .. ' ' .. ARGV[7])
+redis.call('HSET', KEYS[1], ARGV[2], next .. ' ' .. epoch)
 return next
 `)
 
@@ -234,7 +236,7 @@ return next
 // most orders to return, ARGV[4] the longest order, ARGV[5] the longest ID.
 var ordersScript = goredis.NewScript(`
 local last = redis.call('HGET', KEYS[1], ARGV[2]) or ''
-if #last > 20 then last = '' end
+if #last > 64 then last = '' end
 if last ~= '' and last == ARGV[1] then return {last} end
 local all, cursor, seen = {last}, '0', 0
 repeat
@@ -255,20 +257,20 @@ return all
 
 // keepScript writes orders back unless Redis has later ones.
 //
-// KEYS[1] is the hash, ARGV[1] the field of the revision; the rest are field, revision and
-// text of each order.
+// KEYS[1] is the hash, ARGV[1] the field of the revision, ARGV[2] the epoch of a hash that is
+// begun anew; the rest are field, revision and text of each order.
 var keepScript = goredis.NewScript(`
-local last = tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0') or 0
+local text = redis.call('HGET', KEYS[1], ARGV[1]) or ''
+local last = tonumber(string.match(text, '^%d+') or '0')
+local epoch = string.match(text, '^%d+ (%x+)$') or ARGV[2]
 local function revision(text) return tonumber(string.match(text or '', '^%d+') or '0') end
-for i = 2, #ARGV, 3 do
+for i = 3, #ARGV, 3 do
   local at = tonumber(ARGV[i + 1])
   if revision(redis.call('HGET', KEYS[1], ARGV[i])) < at then
     redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1] .. ' ' .. ARGV[i + 2])
   end
-  if at > last then
-    last = at
-    redis.call('HSET', KEYS[1], ARGV[1], ARGV[i + 1])
-  end
+  last = math.max(last, at)
 end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', last) .. ' ' .. epoch)
 return 1
 `)

@@ -3,7 +3,6 @@ package redis
 import (
 	"cmp"
 	"encoding/json"
-	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -21,7 +20,8 @@ import (
 // as one that orders nothing, so that a relay that was cut off learns of it.
 const (
 	ordersKey = "srtrelay-orders"
-	// revisionField has the revision of the last order; no order's field is like it.
+	// revisionField has the revision of the last order and an epoch, which is another one
+	// when the hash is begun anew. No order's field is like it.
 	revisionField = "revision"
 	// maxOrders is how many orders are read: more than two for each backend that can be
 	// known.
@@ -39,7 +39,7 @@ const (
 	// they come after all that are.
 	pendingRevision = 1 << 62
 	// rereadRounds is after how many rounds the orders are read again although their
-	// revision is the same: a Redis that has lost them may have got to it again.
+	// revision is the same: somebody may have changed the hash by hand.
 	rereadRounds = 30
 )
 
@@ -206,14 +206,15 @@ func (o *orders) superfluous() []order {
 func (o *orders) merge(revision string, read []order, unreadable int) (lost []order) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	at, _ := strconv.ParseUint(revision, 10, 64) // 0 for none
+	at, epoch := splitRevision(revision)
+	_, before := splitRevision(o.revision)
 	next := make(map[orderKey]order, len(read))
 	for _, v := range read {
 		next[v.orderKey] = v
 	}
 	for k, v := range o.known {
 		switch in, has := next[k]; {
-		case has && in.revision < v.revision, !has && v.revision > at:
+		case has && in.revision < v.revision, !has && (v.revision > at || epoch != before):
 			next[k] = v
 			lost = append(lost, v)
 		}
@@ -274,18 +275,21 @@ func parseAddr(text string) string {
 	return at.String()
 }
 
-// revisionOf returns a revision that Redis has returned, 0 for none that can be.
-func revisionOf(text string) uint64 {
-	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil || n > maxRevision || n > math.MaxInt64 {
-		return 0
+// splitRevision returns the number and the epoch of a revision as Redis has it, 0 and "" for
+// none that can be.
+func splitRevision(text string) (n uint64, epoch string) {
+	number, epoch, _ := strings.Cut(text, " ")
+	n, err := strconv.ParseUint(number, 10, 64)
+	if err != nil || n > maxRevision {
+		return 0, ""
 	}
-	return n
+	return n, epoch
 }
 
 func (o *orders) appendSnapshot(to []byte) []byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	to = message.AppendBytes(to, sharedRevision, o.revision)
 	for _, v := range slices.Concat(sortedOrders(o.known), sortedOrders(o.pending)) {
 		out, mark := message.Open(to, sharedOrder)
 		out = message.AppendBytes(out, orderField, v.field())
@@ -320,16 +324,20 @@ func readOrder(in *message.Reader) order {
 }
 
 // restore takes over the orders of another process, but those that this one knows better.
-func (o *orders) restore(all []order) {
+func (o *orders) restore(all []order, revision string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	first := o.revision == "" // Redis has not been read
+	if first {
+		o.revision = revision
+	}
 	for _, v := range all {
 		switch {
 		case v.revision == 0:
 			o.given++
 			v.revision = pendingRevision + o.given
 			o.pending[v.orderKey] = v
-		case v.revision > o.known[v.orderKey].revision && o.revision == "":
+		case v.revision > o.known[v.orderKey].revision && first:
 			o.known[v.orderKey] = v
 		}
 	}

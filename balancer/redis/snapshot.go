@@ -21,6 +21,7 @@ const (
 	sharedLive      message.Number = 6
 	sharedRelayID   message.Number = 7
 	sharedOrder     message.Number = 8
+	sharedRevision  message.Number = 9 // of the orders
 )
 
 // Fields of the key of a server that this relay has written.
@@ -118,6 +119,7 @@ type restored struct {
 	live      []restoredBinding
 	relayID   string
 	orders    []order // without a revision: pending
+	revision  string  // of the orders
 }
 
 type restoredBinding struct {
@@ -156,7 +158,7 @@ func (b *Balancer) Restore(text []byte, boot time.Time) error {
 	if all.relayID != "" {
 		b.relayID.Store(&all.relayID)
 	}
-	b.orders.restore(all.orders)
+	b.orders.restore(all.orders, all.revision)
 	b.handover.setPublished(all.published)
 	return nil
 }
@@ -194,6 +196,8 @@ func (a *restored) field(r *message.Reader, boot time.Time) {
 		a.liveBinding(r)
 	case sharedRelayID:
 		a.relayID = clipped(r.String())
+	case sharedRevision:
+		a.revision = clipped(r.String())
 	case sharedOrder:
 		a.orders = append(a.orders, readOrder(r))
 	}

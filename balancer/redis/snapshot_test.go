@@ -193,10 +193,12 @@ func TestTakeOverWithoutRedis(t *testing.T) {
 
 // idle returns a Balancer without a Redis and without tasks.
 func idle() *Balancer {
-	return &Balancer{
+	b := &Balancer{
 		circuit: newCircuit(nil), announcer: newAnnouncer(), proxyKeys: proxyKeys{byKey: map[string][]string{}},
-		handover: handover{renew: make(chan struct{}, 1)},
+		handover: handover{renew: make(chan struct{}, 1)}, orders: newOrders(nil),
 	}
+	b.relayID.Store(new("own"))
+	return b
 }
 
 // describe returns what a snapshot of a Balancer has.
