@@ -35,6 +35,12 @@ func (r *record) data(now time.Duration, p wire.Packet, length int) {
 	switch {
 	case message == 0:
 		r.Filter++
+	case r.stale():
+		if word&r.rexmit != 0 {
+			r.Retransmitted++ // of one that passed in the gap
+		} else {
+			r.originalAfterGap(seq, word&wire.KeyMask)
+		}
 	case word&r.rexmit != 0:
 		r.Retransmitted++
 		r.retransmission(now, seq)

@@ -20,17 +20,17 @@ type Sequence struct {
 // and the meter is told by InOrder and ObserveHead.
 func (s *Slab) Sequence(m *Meter, way Way) Sequence {
 	if m.place[way] == 0 {
-		return Sequence{Next: m.isn, Rexmit: m.rexmit[way]}
+		return Sequence{Next: m.start(), Rexmit: m.rexmit[way]}
 	}
 	r := s.at(m.place[way])
-	return Sequence{Next: r.next, Expect: r.expect, Strays: r.strays, Rexmit: m.rexmit[way]}
+	return Sequence{Next: r.next, Expect: r.expect &^ staleBit, Strays: r.strays, Rexmit: m.rexmit[way]}
 }
 
 // InOrder handles data packets that have passed elsewhere, all of them expected: up to the
 // sequence number before next, with so many bytes of payload in all, the newest at last.
 func (s *Slab) InOrder(m *Meter, way Way, next uint32, bytes uint64, last time.Duration) {
 	if m.place[way] == 0 {
-		if next == m.isn && bytes == 0 {
+		if next == m.start() && bytes == 0 {
 			return
 		}
 		s.allocate(m, way)
@@ -60,6 +60,12 @@ func (s *Slab) ObserveHead(m *Meter, way Way, now time.Duration, head wire.Packe
 // record has been restarted meanwhile.
 func (r *record) inOrder(next uint32) {
 	n := wire.Ahead(next, r.next)
+	if n != 0 && r.stale() {
+		// How many have passed is not known.
+		r.restart((next - 1) & wire.SequenceMask)
+		r.expect &^= staleBit
+		return
+	}
 	if n <= 0 {
 		return
 	}

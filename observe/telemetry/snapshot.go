@@ -17,12 +17,18 @@ import (
 const (
 	meterToBackend message.Number = 1
 	meterToCaller  message.Number = 2
+	meterSkipped   message.Number = 3 // unknownStart
 )
 
 var meterWays = [...]message.Number{ToBackend: meterToBackend, ToCaller: meterToCaller}
 
-// AppendSnapshot appends a meter; nothing, if it has no records.
+// AppendSnapshot appends a meter; nothing, if it has no records. In a gap the meter is
+// skipped: the gap may end in the other process.
 func (s *Slab) AppendSnapshot(b []byte, m *Meter, now time.Duration, c message.Clock) []byte {
+	if s.paused {
+		s.Skip(m)
+	}
+	b = message.AppendBool(b, meterSkipped, m.isn&unknownStart != 0)
 	for way, place := range m.place {
 		if place != 0 {
 			var mark int
@@ -38,12 +44,17 @@ func (s *Slab) AppendSnapshot(b []byte, m *Meter, now time.Duration, c message.C
 func (s *Slab) Restore(m *Meter, b []byte, now time.Duration, c message.Clock) error {
 	r := message.Read(b)
 	for r.Next() {
+		if r.Number() == meterSkipped && r.Bool() {
+			m.isn |= unknownStart
+			continue
+		}
 		for way, number := range meterWays {
 			if r.Number() != number {
 				continue
 			}
 			if m.place[way] == 0 {
 				s.allocate(m, Way(way))
+				s.at(m.place[way]).expect = 0 // unless a field says otherwise
 			}
 			r.Fail(s.at(m.place[way]).restore(r.Bytes(), now, c))
 		}
@@ -144,7 +155,7 @@ func (r *record) restore(b []byte, now time.Duration, c message.Clock) error {
 		case recordNext:
 			r.next = sequence(&m)
 		case recordExpect:
-			r.expect = message.Uint[uint32](&m) & (wire.KeyMask | wire.RexmitBit)
+			r.expect = message.Uint[uint32](&m) & (wire.KeyMask | wire.RexmitBit | staleBit)
 		case recordStrays:
 			r.strays = message.Uint[uint8](&m)
 		case recordImplausible:

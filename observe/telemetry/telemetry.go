@@ -34,8 +34,8 @@ func (w Way) Opposite() Way { return w ^ 1 }
 // has no records until a data packet, or a report about one, passes.
 type Meter struct {
 	place  [2]uint32 // by way; 0 is none
-	isn    uint32
-	rexmit [2]bool // by way: bit 26 marks retransmissions
+	isn    uint32    // and unknownStart
+	rexmit [2]bool   // by way: bit 26 marks retransmissions
 }
 
 // Begin returns the meter of a connection whose initial sequence number is isn, in SRT
@@ -43,6 +43,9 @@ type Meter struct {
 func Begin(isn uint32, t *Terms) Meter {
 	return Meter{isn: isn & wire.SequenceMask, rexmit: t.rexmit()}
 }
+
+// start returns the sequence number of the first data packet.
+func (m *Meter) start() uint32 { return m.isn & wire.SequenceMask }
 
 // Observe handles a datagram that is forwarded on a way. It returns true if the datagram
 // holds terms: the caller should then call Terms.Learn and Settle.
@@ -69,7 +72,7 @@ func (s *Slab) control(m *Meter, way Way, now time.Duration, p wire.Packet) (ter
 		of = way.Opposite()
 	case wire.TypeACKACK, wire.TypeDropReq:
 	case wire.TypeUser:
-		return p.Subtype() >= wire.SubtypeHSReq && p.Subtype() <= wire.SubtypeKMRsp
+		return ObserveTerms(p)
 	default:
 		return false // KEEPALIVE and the like: an idle session needs no record
 	}
@@ -117,6 +120,9 @@ func (s *Slab) Report(m *Meter) (ways [2]Quality) {
 	for way, place := range m.place {
 		if place != 0 {
 			ways[way] = s.at(place).report()
+			if s.paused {
+				ways[way].Timed, ways[way].Heard = false, false
+			}
 		}
 	}
 	return ways
@@ -144,6 +150,7 @@ const (
 type Slab struct {
 	chunks []*[chunkSize]record
 	free   []uint32 // places; the first place is 1
+	paused bool
 }
 
 func (s *Slab) at(place uint32) *record {
@@ -176,6 +183,9 @@ func (s *Slab) allocate(m *Meter, way Way) {
 	m.place[way] = s.free[last]
 	s.free = s.free[:last]
 	r := s.at(m.place[way])
-	*r = record{next: m.isn}
+	*r = record{next: m.start()}
+	if m.isn&unknownStart != 0 {
+		r.expect = staleBit
+	}
 	r.setRexmit(m.rexmit[way])
 }
