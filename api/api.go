@@ -48,6 +48,11 @@ type Kernel interface {
 	KernelPath() answer.KernelPath
 }
 
+// Overload says how near the relay is to its limits.
+type Overload interface {
+	Overload() answer.Overload
+}
+
 // Backends returns every backend that the relay knows, sorted by ID; see
 // DescribeBackends.
 type Backends interface {
@@ -104,6 +109,7 @@ type Deps struct {
 	Settings
 	Shards   Shards
 	Kernel   Kernel
+	Overload Overload
 	Backends Backends
 	Streams  Streams
 	State    State

@@ -19,6 +19,7 @@ func (h *handler) shards(w http.ResponseWriter, _ *http.Request) {
 	}
 	list.Total = count(sum)
 	list.KernelPath = h.deps.Kernel.KernelPath()
+	list.Overload = h.deps.Overload.Overload()
 	list.KernelPath.Sessions = sum.Values[shard.CountKernelSessions]
 	writeReply(w, http.StatusOK, reply{Data: list})
 }

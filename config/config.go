@@ -121,6 +121,9 @@ type Config struct {
 	// MaxHandshakesPerSource caps the half-open handshakes of one caller IP
 	// address (IPv6: of one /64) per shard.
 	MaxHandshakesPerSource int
+	// Overload has the relay give up, near its limits, what running sessions do not need,
+	// and then refuse new callers.
+	Overload bool
 	// IdleTimeout is how long a session may have no datagram in either direction.
 	IdleTimeout time.Duration
 	// BackendSilence is how long a backend may send nothing in a session whose caller

@@ -276,6 +276,12 @@ var fields = []field{
 		set:  setInt(func(c *Config) *int { return &c.MaxHandshakesPerSource }, 1, maxSessions),
 	},
 	{
+		name: "overload", reload: inPlace, group: groupLimits, arg: "MODE", def: "on",
+		help:   "near its limits, give up what running sessions do not need, step by step, then refuse new callers: on or off",
+		values: []string{"on", "off"},
+		set:    setEither(func(c *Config) *bool { return &c.Overload }, "on"),
+	},
+	{
 		name: "idle-timeout", reload: inPlace, group: groupLimits, arg: "TIME", def: "30s",
 		help: "end a session without a datagram either way for this time",
 		set:  setDuration(func(c *Config) *time.Duration { return &c.IdleTimeout }, time.Second),

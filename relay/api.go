@@ -16,7 +16,6 @@ import (
 	"srtrelay/balancer/redis"
 	"srtrelay/config"
 	"srtrelay/internal/asynclog"
-	"srtrelay/observe/capture/pcapng"
 	"srtrelay/observe/metrics"
 )
 
@@ -40,7 +39,8 @@ func (r *relay) newServer() *api.Server {
 		Logins:      r.logins,
 		Feed:        r.sinks.feed,
 		Metrics:     r.metricsHandler(),
-		Capture:     api.CaptureHandler(pcapng.NewRecorder(r.group, "srtrelay "+r.version), r.watch, r.log),
+		Capture:     api.CaptureHandler(r.recorder, r.watch, r.log),
+		Overload:    r.overload,
 		Page:        web.Handler(),
 
 		Supervisor: r.supervisor,
@@ -71,6 +71,7 @@ func (r *relay) metricsHandler() http.Handler {
 		return n.Open, n.Replaced, n.Refused
 	}
 	s.Reloads = r.reloads.stats
+	s.Overload = r.overload
 	s.Log, s.Supervisor, s.EventLog = r.lines.Stats, r.supervisor, r.eventFile.stats()
 	if r.balancer.shared != nil { // not a nil *redis.Balancer in Store
 		s.Store = r.balancer.shared
@@ -104,6 +105,8 @@ type readiness struct {
 	// shared is the state shared by relays; nil with --state memory.
 	shared *redis.Balancer
 	lines  *asynclog.Log
+	// overload says what the relay has given up.
+	overload *overloadMonitor
 }
 
 const (
@@ -117,7 +120,8 @@ const (
 // Ready implements api.State. A relay whose log is not read is ready all the same.
 func (l *readiness) Ready() (bool, string) {
 	ready, reason := l.takesCallers()
-	return ready, joined(reason, logProblem(l.lines.Stats(), time.Now()))
+	overloaded, full := l.overload.problem()
+	return ready && !full, joined(reason, overloaded, logProblem(l.lines.Stats(), time.Now()))
 }
 
 // logProblem returns what is wrong with the log, "" for nothing.

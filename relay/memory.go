@@ -4,15 +4,12 @@ import (
 	"context"
 	"io/fs"
 	"log/slog"
-	"math"
-	slash "path"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"strconv"
-	"strings"
 	"time"
 
+	"srtrelay/relay/overload"
 	"srtrelay/shard"
 )
 
@@ -23,60 +20,13 @@ const processMemory = 96 << 20
 // warnMemory logs a warning if the cgroup's limit is below what the relay may need: the
 // kernel would kill the process, and with it all streams.
 func warnMemory(root fs.FS, group *shard.Group, log *slog.Logger) {
-	limit := memoryLimit(root)
+	limit := overload.MemoryLimit(root)
 	batches, buffers := group.MemoryMost()
-	if needed := processMemory + batches + buffers; limit < needed {
+	if needed := processMemory + batches + buffers; limit < int64(needed) {
 		log.Warn("the cgroup's memory may not suffice when all shards are busy", "limit_bytes", limit, "needed_bytes", needed,
 			"batches_bytes", batches, "receive_buffers_bytes", buffers,
 			"advice", "raise the limit, or lower --shards, --batch or --rcvbuf")
 	}
-}
-
-// memoryLimit returns the lowest memory limit of the process's cgroup and its parents,
-// of version 1 and 2; math.MaxInt if there is none. root is the root of the file
-// system.
-func memoryLimit(root fs.FS) int {
-	least := math.MaxInt
-	groups, err := fs.ReadFile(root, "proc/self/cgroup")
-	if err != nil {
-		return least
-	}
-	for line := range strings.Lines(string(groups)) {
-		// hierarchy:controllers:path; 0::path in version 2
-		_, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
-		controllers, group, _ := strings.Cut(rest, ":")
-		mount, file := "", ""
-		switch {
-		case controllers == "":
-			mount, file = "sys/fs/cgroup", "memory.max"
-		case strings.Contains(","+controllers+",", ",memory,"):
-			mount, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-		default:
-			continue
-		}
-		// In a container the path may be the host's, of which only the root exists.
-		for dir := slash.Clean("/" + group); ; dir = slash.Dir(dir) {
-			least = min(least, limitIn(root, slash.Join(mount, dir, file)))
-			if dir == "/" {
-				break
-			}
-		}
-	}
-	return least
-}
-
-// limitIn reads one limit; math.MaxInt for none ("max", or in version 1 a number above
-// all memory).
-func limitIn(root fs.FS, name string) int {
-	text, err := fs.ReadFile(root, name)
-	if err != nil {
-		return math.MaxInt
-	}
-	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
-	if err != nil || n > math.MaxInt {
-		return math.MaxInt
-	}
-	return int(n)
 }
 
 const (

@@ -1,10 +1,8 @@
 package relay
 
 import (
-	"math"
 	"runtime/debug"
 	"testing"
-	"testing/fstest"
 	"testing/synctest"
 	"time"
 )
@@ -65,41 +63,4 @@ func TestTrimHeap(t *testing.T) {
 			t.Errorf("%d bytes are still there", after)
 		}
 	})
-}
-
-func TestMemoryLimit(t *testing.T) {
-	file := func(text string) *fstest.MapFile { return &fstest.MapFile{Data: []byte(text)} }
-	for name, c := range map[string]struct {
-		root fstest.MapFS
-		want int
-	}{
-		"no cgroups": {fstest.MapFS{}, math.MaxInt},
-		"version 2": {fstest.MapFS{
-			"proc/self/cgroup": file("0::/system.slice/srtrelay.service\n"),
-			"sys/fs/cgroup/system.slice/srtrelay.service/memory.max": file("536870912\n"),
-		}, 512 << 20},
-		"version 2, the limit of a cgroup around it": {fstest.MapFS{
-			"proc/self/cgroup":             file("0::/a/b\n"),
-			"sys/fs/cgroup/a/b/memory.max": file("max\n"),
-			"sys/fs/cgroup/a/memory.max":   file("1048576\n"),
-		}, 1 << 20},
-		"in a container, which sees its own root": {fstest.MapFS{
-			"proc/self/cgroup":         file("0::/\n"),
-			"sys/fs/cgroup/memory.max": file("2097152\n"),
-		}, 2 << 20},
-		"version 1": {fstest.MapFS{
-			"proc/self/cgroup": file("5:cpu,cpuacct:/x\n4:memory:/docker/abc\n1:name=systemd:/x\n"),
-			"sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes": file("4194304\n"),
-			"sys/fs/cgroup/memory/memory.limit_in_bytes":            file("9223372036854771712\n"),
-		}, 4 << 20},
-		"version 1 in a container: the host's path is not there": {fstest.MapFS{
-			"proc/self/cgroup":                           file("4:memory:/docker/abc\n"),
-			"sys/fs/cgroup/memory/memory.limit_in_bytes": file("8388608\n"),
-		}, 8 << 20},
-		"no number": {fstest.MapFS{"proc/self/cgroup": file("0::/\nnonsense"), "sys/fs/cgroup/memory.max": file("?")}, math.MaxInt},
-	} {
-		if got := memoryLimit(c.root); got != c.want {
-			t.Errorf("%s: %d, want %d", name, got, c.want)
-		}
-	}
 }

@@ -17,6 +17,7 @@ import (
 	"srtrelay/balancer"
 	"srtrelay/config"
 	"srtrelay/internal/supervise"
+	"srtrelay/observe/capture/pcapng"
 	"srtrelay/observe/cluster"
 	"srtrelay/observe/metrics"
 	"srtrelay/observe/streams"
@@ -67,6 +68,8 @@ type relay struct {
 	quality     *metrics.Quality
 	watch       *streams.Watch
 	cluster     *cluster.View // nil without a shared state
+	recorder    *pcapng.Recorder
+	overload    *overloadMonitor
 	state       *readiness
 	certificate *api.Certificate // nil without TLS
 	connections *api.Connections
@@ -190,8 +193,10 @@ func (r *relay) openAPI(before *predecessor) (err error) {
 	if r.balancer.shared != nil {
 		r.cluster = cluster.New(r.balancer.shared, r.log)
 	}
+	r.recorder = pcapng.NewRecorder(r.group, "srtrelay "+r.version)
+	r.overload = newOverloadMonitor(r, r.recorder)
 	r.state = &readiness{
-		registry: r.registry, shared: r.balancer.shared, lines: r.lines,
+		registry: r.registry, shared: r.balancer.shared, lines: r.lines, overload: r.overload,
 	}
 	r.state.withoutBackends.Store(r.config.ReadyWithoutBackends)
 	if err := r.openCertificate(); err != nil {

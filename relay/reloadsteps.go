@@ -30,6 +30,7 @@ var reloadSteps = []reloadStep{
 	{settings: []string{"ready-without-backends"}, apply: func(_ context.Context, r *relay, c *config.Config) {
 		r.state.withoutBackends.Store(c.ReadyWithoutBackends)
 	}},
+	{settings: []string{"overload"}, apply: func(_ context.Context, r *relay, c *config.Config) { r.overload.set(c.Overload) }},
 	{settings: []string{"log-level"}, apply: func(_ context.Context, r *relay, c *config.Config) { r.level.Set(c.LogLevel) }},
 	{
 		settings: []string{"policy", "players-create", "outlier-detection", "affinity"},

@@ -27,6 +27,7 @@ const (
 	snapshotStreams  message.Number = 7
 	snapshotReloads  message.Number = 8
 	snapshotLogins   message.Number = 9
+	snapshotOverload message.Number = 10
 )
 
 // Fields of the counts of reloads.
@@ -65,6 +66,7 @@ func (r *relay) appendSnapshotAt(b []byte, boot time.Time) []byte {
 		snapshotStreams:  func(b []byte) []byte { return r.watch.AppendSnapshot(b, boot) },
 		snapshotReloads:  r.reloads.appendSnapshot,
 		snapshotLogins:   r.logins.AppendSnapshot,
+		snapshotOverload: r.overload.appendSnapshot,
 	}
 	if r.balancer.shared != nil {
 		parts[snapshotShared] = func(b []byte) []byte { return r.balancer.shared.AppendSnapshot(b, boot) }
@@ -144,6 +146,9 @@ func (r *relay) restoreAt(b []byte, boot time.Time) error {
 		return err
 	}
 	if err := r.logins.Restore(parts[snapshotLogins]); err != nil {
+		return err
+	}
+	if err := r.overload.restore(parts[snapshotOverload]); err != nil {
 		return err
 	}
 	return r.reloads.restore(parts[snapshotReloads])

@@ -21,7 +21,7 @@ func (s *Shard) pace() {
 		s.wait()
 	case d > 0:
 		s.counters.inc(CountGatherings)
-		s.admission.budget.waits(now)
+		s.beginWait(now)
 		s.poller.Pause(d)
 	}
 }

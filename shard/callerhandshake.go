@@ -119,6 +119,9 @@ func (s *Shard) admit(front uint8, d *udp.Datagram, h wire.Handshake, i uint32, 
 	if code == handshake.CodeNone {
 		routed, rewritten, code = s.route(front, d, h, req)
 	}
+	if code == handshake.CodeNone && s.refusedByStep(routed.Stream.Publish) {
+		code = handshake.CodeOverload
+	}
 	if code == handshake.CodeNone && s.admission.checkSession(d.From.IP, s.sessions.live, old != nil) {
 		code = handshake.CodeOverload
 	}

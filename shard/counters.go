@@ -88,6 +88,8 @@ const (
 	CountAtSourceSessionCap // ... of one source
 	CountAtHandshakeCap     // CONCLUSIONs dropped at the cap of half-open handshakes
 	CountAtSourceCap        // ... of those of one source
+	CountOverloadPlayers    // players refused at a step of the overload ladder
+	CountOverloadPublishers // ... and publishers
 	CountEventsLost         // events that found their queue full
 	CountKernelDrops        // datagrams the kernel dropped at a full receive buffer
 	CountUpstreamsFailed    // upstream sockets that could not be opened

@@ -128,7 +128,13 @@ func repeatsHandshake(ss *session, p wire.Packet) bool {
 
 // observe shows a forwarded datagram to the telemetry.
 func (s *Shard) observe(i uint32, ss *session, way telemetry.Way, p wire.Packet) {
-	if s.meters.Observe(&ss.meter, way, s.now, p) {
+	terms := false
+	if s.meters.Paused() {
+		terms = telemetry.ObserveTerms(p)
+	} else {
+		terms = s.meters.Observe(&ss.meter, way, s.now, p)
+	}
+	if terms {
 		s.updateTerms(i, ss, way, p)
 	}
 }

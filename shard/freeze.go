@@ -100,6 +100,7 @@ func (g *Group) awaitAll(ctx context.Context, reports <-chan int) error {
 func (s *Shard) park() {
 	f := s.freeze
 	s.freeze = nil
+	s.work.waits(time.Since(s.origin))
 	f.parked <- s.id
 	select {
 	case <-f.encode:

@@ -139,7 +139,8 @@ type Group struct {
 	addrs    []netip.AddrPort // without retired ones
 	originAt time.Duration
 
-	recorded atomic.Bool // there is a session ledger
+	recorded atomic.Bool   // there is a session ledger
+	step     atomic.Uint32 // an overload.Step
 
 	freezeMu  sync.Mutex
 	freeze    *freeze     // nil while the loops run

@@ -215,6 +215,9 @@ func (s *Shard) noteTerms(i uint32, ss *session, response wire.Handshake) {
 	cold := s.sessions.cold(i)
 	cold.terms = telemetry.Agree(cold.pending.leg.Conclusion(), response)
 	ss.meter = telemetry.Begin(ss.isn, &cold.terms)
+	if s.meters.Paused() {
+		s.meters.Skip(&ss.meter)
+	}
 }
 
 // rejectWith rejects the caller with a code of the relay's, or of a backend that could

@@ -269,7 +269,13 @@ func (s *Shard) onRecord(r *kernelpath.Record) {
 	if !r.Head.IsControl() {
 		s.kernel.state(r.Place).ways[way].exceptions++
 	}
-	if !s.meters.ObserveHead(&ss.meter, way, r.At, r.Head, r.Length, r.Next) {
+	terms := false
+	if s.meters.Paused() {
+		terms = telemetry.ObserveTerms(r.Head)
+	} else {
+		terms = s.meters.ObserveHead(&ss.meter, way, r.At, r.Head, r.Length, r.Next)
+	}
+	if !terms {
 		return
 	}
 	before := s.meters.Sequence(&ss.meter, way.Opposite()).Rexmit
@@ -346,6 +352,10 @@ func (s *Shard) takeData(ss *session, one *kernelWay, w kernelpath.Way, way tele
 		return
 	}
 	next, bytes, last, exceptions := w.Data()
+	if s.meters.Paused() {
+		one.data = bytes // not measured
+		return
+	}
 	if exceptions != one.exceptions {
 		return
 	}

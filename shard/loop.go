@@ -55,6 +55,7 @@ func (s *Shard) pin() {
 // is cheaper than a poll.
 func (s *Shard) turn() bool {
 	s.now = time.Since(s.origin)
+	s.work.begins(s.now)
 	gap, stalled := s.stalls.begin(s.now)
 	if stalled {
 		s.afterStall()
@@ -63,6 +64,7 @@ func (s *Shard) turn() bool {
 	s.gather.begin(s.now, s.counters.received())
 	s.batchFull = false
 	s.snapshot = s.cfg.Registry.Snapshot()
+	s.followStep()
 	s.counters.inc(CountTurns)
 	s.kernelTurn()
 	s.runTasks()
@@ -255,7 +257,7 @@ func (s *Shard) wait() {
 		s.stalls.due = max(due, s.now)
 	}
 	s.counters.inc(CountWaits)
-	s.admission.budget.waits(time.Since(s.origin))
+	s.beginWait(time.Since(s.origin))
 	if err := s.poller.Wait(timeout); err != nil {
 		s.abort(fmt.Errorf("shard %d: poll: %w", s.id, err))
 		return
@@ -264,6 +266,12 @@ func (s *Shard) wait() {
 		ep.readable = s.poller.Readable(i)
 		ep.hasErrors = ep.hasErrors || s.poller.Errored(i)
 	})
+}
+
+// beginWait notes that the loop waits from now on.
+func (s *Shard) beginWait(now time.Duration) {
+	s.admission.budget.waits(now)
+	s.work.waits(now)
 }
 
 // eachEndpoint calls fn for every endpoint with its index in the poller.
@@ -293,6 +301,7 @@ func (s *Shard) nextDue() (time.Duration, bool) {
 	sooner(s.peers.ratesAt+ratesEvery, len(s.peers.byAddr) > 0)
 	sooner(s.kernelDue())
 	sooner(s.sizing.due())
+	sooner(s.now+gapSliceEvery, s.endsGap())
 	sooner(s.now+reportRetry, len(s.outcomes.unreported) > 0 || len(s.unasked) > 0)
 	return due, ok
 }

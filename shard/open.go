@@ -94,6 +94,7 @@ func (g *Group) makeShards() (err error) {
 		}
 		s.broken = g.broken
 		s.background = g.background
+		s.groupStep = &g.step
 		if g.cfg.Kernel != nil {
 			s.kernel.path = g.cfg.Kernel.Shard(id)
 		}

@@ -85,8 +85,8 @@ const (
 // Filter says which sessions a walk returns. The zero Filter returns all of them.
 type Filter struct {
 	State string
-	// ActiveSince leaves out sessions without media since then; without
-	// telemetry, those without any datagram.
+	// ActiveSince leaves out sessions without media since then; while nothing is
+	// measured, those without any datagram.
 	ActiveSince time.Time
 	Key         *string
 	Backend     backend.ID
@@ -207,7 +207,7 @@ func (s *Shard) matches(i uint32, ss *session, f *Filter) bool {
 }
 
 func (s *Shard) activeSince(ss *session, since time.Duration) bool {
-	if !s.cfg.Telemetry {
+	if !s.cfg.Telemetry || s.meters.Paused() {
 		return max(ss.callerSeen, ss.backendSeen) >= since
 	}
 	last, ok := s.meters.LastData(&ss.meter)
@@ -231,7 +231,7 @@ func (s *Shard) fillView(i uint32, ss *session, v *View) {
 	if ss.backend.IsValid() {
 		v.Backend = ss.backend.Netip()
 	}
-	if last, ok := s.meters.LastData(&ss.meter); ok {
+	if last, ok := s.meters.LastData(&ss.meter); ok && !s.meters.Paused() {
 		v.Media = s.wallTime(last)
 	}
 }

@@ -27,6 +27,7 @@ func (r *rig) successor(change ...func(*Config)) *Shard {
 		r.t.Fatal(err)
 	}
 	next.broken, next.background, next.others = r.broken, r.background, r.others
+	next.groupStep = r.groupStep
 	next.fronts, next.backs = slices.Clone(r.fronts), slices.Clone(r.backs)
 	next.eachEndpoint(func(ep *endpoint, _ int) {
 		next.poller.Add(ep.sock)
@@ -78,6 +79,8 @@ func TestAgainWithTakeOvers(t *testing.T) {
 			{"equal IDs", TestEqualBackendIDsOnOnePort},
 			{"replay", TestResponseIsReplayedForAWhile},
 			{"busy balancer", TestBusyBalancer},
+			{"overload", TestStepsRefuseNewCallers},
+			{"not measured", TestSessionsAreNotMeasured},
 			{"no backend", TestNoBackend},
 			{"silent during the handshake", TestSilentBackendIsReplacedWithinTheHandshake},
 			{"slow backend", TestSlowBackendKeepsItsOnlyChance},

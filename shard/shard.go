@@ -19,12 +19,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"srtrelay/addr"
 	"srtrelay/backend"
 	"srtrelay/handshake"
 	"srtrelay/observe/telemetry"
+	"srtrelay/relay/overload"
 	"srtrelay/udp"
 )
 
@@ -65,6 +67,11 @@ type Shard struct {
 
 	freeze     *freeze // the loop parks when its turn is over
 	drainFirst bool    // the next turn empties the sockets before timers fire
+
+	step      overload.Step  // of the present turn
+	groupStep *atomic.Uint32 // of the relay
+	gapChunk  int            // the next chunk of sessions whose meters are told of a gap
+	work      workClock
 
 	sessions  sessions
 	meters    telemetry.Slab
@@ -126,6 +133,8 @@ func newShard(id int, cfg *Config, origin time.Time, originAt time.Duration) (*S
 		return nil, err
 	}
 	s.onTimer = s.onTimeout
+	s.groupStep = new(atomic.Uint32) // until makeShards gives it the group's
+	s.work.word.Store(-1)            // it waits
 	s.stalls.due = never
 	s.inbox = inbox{limit: inboxLimit(s.limits), wake: poller.Wake, terminated: make(chan struct{})}
 	return s, nil

@@ -19,6 +19,9 @@ const (
 	EventBackendRemoved    = "backend-removed"
 	EventRulesChanged      = "rules-changed"
 	EventConfigReloaded    = "config-reloaded"
+	// A step of the overload ladder was entered or left.
+	EventOverloadEntered = "overload-entered"
+	EventOverloadLeft    = "overload-left"
 	// EventLost says that the reader was too slow and has missed Lost events.
 	EventLost = "lost"
 )
@@ -26,7 +29,8 @@ const (
 // EventKinds are all kinds of events.
 var EventKinds = []string{
 	EventSessionBegun, EventSessionEnded, EventCallerRejected, EventMoreRejected, EventBackendGone,
-	EventBackendRegistered, EventBackendChanged, EventBackendRemoved, EventRulesChanged, EventConfigReloaded, EventLost,
+	EventBackendRegistered, EventBackendChanged, EventBackendRemoved, EventRulesChanged, EventConfigReloaded,
+	EventOverloadEntered, EventOverloadLeft, EventLost,
 }
 
 // Event is one server-sent event of GET /api/v1/events. Its SSE event name is
@@ -53,6 +57,10 @@ type Event struct {
 	// TookMillis is how long the handshake, or the session, lasted.
 	TookMillis float64 `json:"took_ms,omitempty"`
 	Lost       uint64  `json:"lost,omitempty"`
+	// Step is a step of the overload ladder; Input had the highest Pressure, from 0 to 1.
+	Step     string  `json:"step,omitempty"`
+	Input    string  `json:"input,omitempty"`
+	Pressure float64 `json:"pressure,omitempty"`
 }
 
 // Line returns the event as a line of JSON, as the feed and the event log have it: with

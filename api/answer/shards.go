@@ -8,6 +8,8 @@ type ShardList struct {
 	Total  Numbers `json:"total"`
 	// KernelPath is what the kernel relays itself.
 	KernelPath KernelPath `json:"kernel_path"`
+	// Overload says how near the relay is to its limits.
+	Overload Overload `json:"overload"`
 	// TakenAt is when the counters were read.
 	TakenAt time.Time `json:"taken_at"`
 }

@@ -75,7 +75,7 @@ func (t *top) header() []string {
 	if ansi.StringWidth(left)+ansi.StringWidth(right)+1 > t.width {
 		first = right // the state matters more than the address
 	}
-	lines := []string{first, t.totals(), t.shardStrip()}
+	lines := append([]string{first, t.totals(), t.shardStrip()}, t.overloadLines()...)
 	if t.screen != streamScreen {
 		return lines // streams and sessions need the rows
 	}

@@ -69,14 +69,14 @@ func (s Formatter) Shards(list answer.ShardList) string {
 	text := tabulate(s, shardColumns(), rows)
 	drops := slices.Concat(reasons("drop", list.Total.Drops), reasons("send drop", list.Total.SendDrops))
 	if len(drops) == 0 {
-		return text + "\n" + s.kernelPath(list.KernelPath)
+		return text + "\n" + s.kernelPath(list.KernelPath) + s.overload(list.Overload)
 	}
 	for i := range drops {
 		drops[i][2] = group(drops[i][2])
 	}
 	titles := [][]string{{"", "REASON", "COUNT"}}
 	text += "\n" + strings.Join(align(append(titles, drops...), true, true, false), "\n") + "\n"
-	return text + "\n" + s.kernelPath(list.KernelPath)
+	return text + "\n" + s.kernelPath(list.KernelPath) + s.overload(list.Overload)
 }
 
 // kernelPath returns what the kernel relays itself, and why some datagrams were left to the
@@ -245,6 +245,11 @@ func (s Formatter) Event(e answer.Event) string {
 		add("code", fmt.Sprint(e.Code))
 	}
 	add("reason", e.Reason)
+	add("step", e.Step)
+	add("input", e.Input)
+	if e.Step != "" {
+		add("pressure", fmt.Sprintf("%.2f", e.Pressure))
+	}
 	add("cause", e.Cause)
 	if e.TookMillis > 0 {
 		add("took", f.took(e.TookMillis))

@@ -92,6 +92,8 @@ var described = map[string]series{
 	"at_source_session_cap":    {capped, "source_sessions"},
 	"at_handshake_cap":         {capped, "half_open"},
 	"at_source_cap":            {capped, "source"},
+	"overload_players":         {capped, "overload_players"},
+	"overload_publishers":      {capped, "overload_publishers"},
 	"events_lost":              alone("events_lost_total", "Events lost because their queue was full."),
 	"kernel_path_to_backend":   {kernelForwarded, toBackend},
 	"kernel_path_to_caller":    {kernelForwarded, toCaller},

@@ -40,6 +40,7 @@ type Sources struct {
 	Shards   Shards
 	Backends Backends
 	Kernel   Kernel
+	Overload Overload
 	// Streams lists the streams; the oldest StreamsShown have metrics of their own.
 	Streams      Streams
 	StreamsShown int
@@ -92,6 +93,9 @@ func (from Sources) collectors(log *slog.Logger) []prometheus.Collector {
 	}
 	if from.Kernel != nil {
 		all = append(all, newKernelCollector(from.Kernel))
+	}
+	if from.Overload != nil {
+		all = append(all, newOverloadCollector(from.Overload))
 	}
 	if from.Streams != nil && from.StreamsShown > 0 {
 		all = append(all, newStreamCollector(from.Streams, from.StreamsShown, log))

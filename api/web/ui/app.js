@@ -13,6 +13,7 @@ import { History } from "./history.js";
 import { kernelFacts } from "./kernelpath.js";
 import { Login } from "./login.js";
 import { bitrate, count, packets } from "./numbers.js";
+import { overloadFacts } from "./overload.js";
 import { Pulse } from "./pulse.js";
 import * as relay from "./relay.js";
 import { RelaysPage, staleText } from "./relays.js";
@@ -24,7 +25,7 @@ import { StreamTable } from "./streams.js";
 
 const feed = new Feed();
 const shards = new ShardStrip(byID("shards"));
-const kernel = new Facts(byID("kernel-path"));
+const facts = new Facts(byID("kernel-path"));
 const drops = new DropTable(byID("drops"));
 const events = new EventList(byID("events"));
 const streams = new StreamTable(() => pulse?.now());
@@ -78,7 +79,7 @@ async function totals(signal) {
   setText(byID("total-packets"), packets(now.packets));
   setText(byID("total-bitrate"), bitrate(now.bytes === undefined ? undefined : now.bytes * 8));
   setText(byID("shards-count"), count(list.shards.length));
-  kernel.set(kernelFacts(list.kernel_path));
+  facts.set([...kernelFacts(list.kernel_path), ...overloadFacts(list.overload)]);
 }
 
 function showBackends(list) {

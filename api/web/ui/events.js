@@ -13,7 +13,7 @@ const groups = [
   { name: "ended", title: "Sessions that ended", kinds: ["session-ended"] },
   { name: "rejected", title: "Callers that were rejected", kinds: ["caller-rejected", "more-rejected"] },
   { name: "backends", title: "What became of backends", kinds: ["backend-gone", "backend-registered", "backend-changed", "backend-removed"] },
-  { name: "relay", title: "The relay itself: rules, settings, restarts, events that are missing", kinds: ["rules-changed", "config-reloaded", "lost", "relay-restarted"] },
+  { name: "relay", title: "The relay itself: rules, settings, overload, restarts, events that are missing", kinds: ["rules-changed", "config-reloaded", "overload-entered", "overload-left", "lost", "relay-restarted"] },
 ];
 
 const groupOf = new Map(groups.flatMap((g) => g.kinds.map((kind) => [kind, g.name])));
@@ -102,6 +102,8 @@ function describe(e) {
     case "backend-removed": return ["backend removed", parts(e.backend, e.cause)];
     case "rules-changed": return ["rules changed", parts(e.cause)];
     case "config-reloaded": return ["settings read again", parts(e.cause)];
+    case "overload-entered": return [`overload: ${e.step}`, parts(`pressure ${e.pressure} by ${e.input}`, e.cause)];
+    case "overload-left": return [`overload: ${e.step} is over`, parts(`pressure ${e.pressure ?? 0} by ${e.input}`, e.cause)];
     case "relay-restarted": return ["relay restarted", parts(e.cause)];
     case "lost": return ["events missing", `${count(e.lost)} came too fast for this page`];
     default: return [e.kind, parts(e.cause, e.reason)];

@@ -6,7 +6,8 @@ import { root } from "./relay.js";
 // its name only.
 export const kinds = [
   "session-begun", "session-ended", "caller-rejected", "more-rejected", "backend-gone",
-  "backend-registered", "backend-changed", "backend-removed", "rules-changed", "config-reloaded", "lost",
+  "backend-registered", "backend-changed", "backend-removed", "rules-changed", "config-reloaded",
+  "overload-entered", "overload-left", "lost",
 ];
 
 // How many events the page remembers. The relay keeps the last 4,096.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"srtrelay/observe/capture"
@@ -25,6 +26,9 @@ const (
 
 // ErrFull says that MaxRecordings captures are running.
 var ErrFull = errors.New("as many captures are running as may")
+
+// ErrSuspended says that no capture may run at present.
+var ErrSuspended = errors.New("no captures, the relay is overloaded")
 
 // Shards start captures; see shard.Group.
 type Shards interface {
@@ -49,6 +53,7 @@ const (
 	EndedSessions = "sessions have ended"
 	EndedRelay    = "relay has stopped"
 	EndedStopped  = "stopped"
+	EndedOverload = "relay is overloaded"
 )
 
 // Summary is the result of a recording.
@@ -65,11 +70,46 @@ type Recorder struct {
 	shards  Shards
 	program string
 	running chan struct{}
+
+	mu        sync.Mutex
+	suspended bool
+	// allowed ends when captures are suspended; end ends it.
+	allowed context.Context
+	end     context.CancelFunc
 }
 
 // NewRecorder returns a recorder. program is the application's name in the files.
 func NewRecorder(shards Shards, program string) *Recorder {
-	return &Recorder{shards: shards, program: program, running: make(chan struct{}, MaxRecordings)}
+	r := &Recorder{shards: shards, program: program, running: make(chan struct{}, MaxRecordings)}
+	r.allowed, r.end = context.WithCancel(context.Background())
+	return r
+}
+
+// Suspend ends the recordings that run, and refuses new ones, until it is called with
+// false.
+func (r *Recorder) Suspend(yes bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case yes == r.suspended:
+		return
+	case yes:
+		r.end()
+	default:
+		r.allowed, r.end = context.WithCancel(context.Background())
+	}
+	r.suspended = yes
+}
+
+// permission returns a context that ends when captures are suspended, or ErrSuspended if they
+// are.
+func (r *Recorder) permission() (context.Context, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.suspended {
+		return nil, ErrSuspended
+	}
+	return r.allowed, nil
 }
 
 // Recording is a running capture. The caller of Begin must close it.
@@ -78,12 +118,17 @@ type Recording struct {
 	job     Job
 	program string
 	began   time.Time
+	allowed context.Context // ends when captures are suspended
 	stop    func()
 	release func()
 }
 
 // Begin starts a capture. When it returns, the shards copy datagrams.
 func (r *Recorder) Begin(ctx context.Context, job Job) (*Recording, error) {
+	allowed, err := r.permission()
+	if err != nil {
+		return nil, err
+	}
 	select {
 	case r.running <- struct{}{}:
 	default:
@@ -95,7 +140,7 @@ func (r *Recorder) Begin(ctx context.Context, job Job) (*Recording, error) {
 		return nil, fmt.Errorf("begin capture: %w", err)
 	}
 	return &Recording{
-		capture: c, job: job, program: r.program, began: time.Now(),
+		capture: c, job: job, program: r.program, began: time.Now(), allowed: allowed,
 		stop: stop, release: func() { <-r.running },
 	}, nil
 }
@@ -116,6 +161,7 @@ func (r *Recording) Write(ctx context.Context, to io.Writer, flush func() error)
 	}
 	timed, cancel := context.WithTimeout(ctx, r.job.Time)
 	defer cancel()
+	defer context.AfterFunc(r.allowed, cancel)()
 	ended := ""
 	for ended == "" {
 		ended, err = r.step(ctx, timed, w, flush)
@@ -155,6 +201,8 @@ func (r *Recording) step(ctx, timed context.Context, w *writer, flush func() err
 		return EndedSessions, nil
 	case ctx.Err() != nil:
 		return EndedStopped, nil
+	case r.allowed.Err() != nil:
+		return EndedOverload, nil
 	case timed.Err() != nil:
 		return EndedTime, nil
 	case more:

@@ -1,0 +1,123 @@
+package overload
+
+import (
+	"fmt"
+	"time"
+)
+
+// ShardSample is what one shard has counted.
+type ShardSample struct {
+	// Sessions are in any state, HalfOpen those whose handshake is not complete.
+	Sessions, HalfOpen uint64
+	// Received counts the datagrams that came by the shard's sockets, and Dropped those
+	// that the kernel dropped there.
+	Received, Dropped uint64
+	// Working is the time in which the loop did not wait for datagrams, until now: also that
+	// of a turn that has not ended.
+	Working time.Duration
+}
+
+// Caps are the caps of one shard.
+type Caps struct{ Sessions, HalfOpen int }
+
+const (
+	// dropsFull is the share of dropped datagrams that is pressure 1: SRT repairs less
+	// within its usual latency, and what it repairs makes the flood larger.
+	dropsFull = 0.05
+	// dropsLeast is how many datagrams of a window the share is computed from, at least: a
+	// few lost ones of a few say nothing.
+	dropsLeast = 1000
+	// windowSamples are the samples over which drops are compared with what was received,
+	// which is 2 s: the shards read the kernel's count once per second.
+	windowSamples = int(2*time.Second/Every) + 1
+)
+
+// Sampler makes readings of what the shards have counted. It keeps their last samples, and
+// belongs to one goroutine. The zero Sampler is ready for use.
+type Sampler struct {
+	at      time.Duration // of the newest samples
+	samples [windowSamples][]ShardSample
+	count   int
+}
+
+// Sample reads the samples of all shards at a time into readings.
+func (s *Sampler) Sample(now time.Duration, shards []ShardSample, caps Caps, to *Readings) {
+	var sessions, halfOpen uint64
+	for i := range shards {
+		sessions += shards[i].Sessions
+		halfOpen += shards[i].HalfOpen
+	}
+	to[InputSessions] = share(sessions, caps.Sessions*len(shards), "sessions")
+	to[InputHandshakes] = share(halfOpen, caps.HalfOpen*len(shards), "half-open handshakes")
+	to[InputDrops], to[InputTurns] = Reading{Detail: "not read twice yet"}, Reading{Detail: "not read twice yet"}
+	if last := s.ago(1); last != nil && len(last) == len(shards) && now > s.at {
+		to[InputTurns] = turns(last, shards, now-s.at)
+		oldest := s.ago(min(s.count, windowSamples))
+		if len(oldest) == len(shards) {
+			to[InputDrops] = drops(oldest, shards)
+		}
+	}
+	s.samples[s.count%windowSamples] = append(s.samples[s.count%windowSamples][:0], shards...)
+	s.count++
+	s.at = now
+}
+
+// ago returns the samples of so many calls ago, nil if there are none.
+func (s *Sampler) ago(n int) []ShardSample {
+	if n == 0 || n > s.count {
+		return nil
+	}
+	return s.samples[(s.count-n)%windowSamples]
+}
+
+// share is the reading of what has a cap. The shards' caps are added: a caller may come to
+// any of them.
+func share(n uint64, limit int, of string) Reading {
+	if limit <= 0 {
+		return Reading{Detail: "no limit of " + of}
+	}
+	return Reading{Pressure: float64(n) / float64(limit), Known: true, Detail: fmt.Sprintf("%d of %d %s", n, limit, of)}
+}
+
+// drops is the reading of the shard of which the kernel has dropped the largest share.
+func drops(before, now []ShardSample) Reading {
+	worst, at := 0.0, 0
+	for i := range now {
+		lost := grown(now[i].Dropped, before[i].Dropped)
+		all := lost + grown(now[i].Received, before[i].Received)
+		if part := float64(lost) / float64(max(all, dropsLeast)); part > worst {
+			worst, at = part, i
+		}
+	}
+	r := Reading{Pressure: worst / dropsFull, Known: true, Detail: "none dropped by the kernel"}
+	if worst > 0 {
+		r.Detail = fmt.Sprintf("the kernel dropped %.2f %% of what came to shard %d", 100*worst, at)
+	}
+	return r
+}
+
+// turns is the reading of the shard whose loop has worked most of the time.
+func turns(before, now []ShardSample, elapsed time.Duration) Reading {
+	worst, at := 0.0, 0
+	for i := range now {
+		if part := (now[i].Working - before[i].Working).Seconds() / elapsed.Seconds(); part > worst {
+			worst, at = min(part, 1), i
+		}
+	}
+	return Reading{
+		Pressure: beyondHalf(worst), Known: true,
+		Detail: fmt.Sprintf("shard %d works %.0f %% of the time", at, 100*worst),
+	}
+}
+
+// beyondHalf is the pressure of what is harmless while half of it is free: 0 up to 0.5, and
+// 1 at 1. So StepTelemetry is entered at 90 %.
+func beyondHalf(used float64) float64 { return max(2*used-1, 0) }
+
+// grown is the growth of a counter, 0 if it has begun anew.
+func grown(now, before uint64) uint64 {
+	if now < before {
+		return 0
+	}
+	return now - before
+}
