@@ -128,6 +128,7 @@ func everything(t *testing.T, change func(*Deps)) *fixture {
 		}
 	})
 	d.deps.Page = http.NotFoundHandler()
+	d.deps.Cluster, d.shared = twoRelays{}, answer.SharedPending
 	d.deps.Reload = func(context.Context) (answer.Reload, error) {
 		return answer.Reload{
 			File: "/etc/srtrelay/relay.yaml", NeedUpgrade: []string{"shards"}, Warnings: []string{},

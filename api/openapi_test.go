@@ -107,7 +107,7 @@ func TestOpenAPIHoldsAnswers(t *testing.T) {
 	for op := range c.operations {
 		method, path := strings.Fields(op)[0], strings.Fields(op)[1]
 		path = strings.NewReplacer("{id}", "0-1-2", "{profile}", "heap", "{token}", "wrong-token").Replace(path)
-		query := map[string]string{"/api/v1/streams/one": "?key=", "/api/v1/capture": "?stream=a", "/api/v1/resolve": "?streamid="}[path]
+		query := map[string]string{"/api/v1/streams/one": "?key=", "/api/v1/capture": "?stream=a", "/api/v1/backends/0-1-2/weight": "?weight=1", "/api/v1/resolve": "?streamid="}[path]
 		body := ""
 		if strings.HasPrefix(path, register) {
 			body = sample
@@ -183,6 +183,14 @@ var answered = []asked{
 	{"POST", "/api/v1/backends/removed/undrain", "", 409, false},
 	{"POST", "/api/v1/backends/none/drain", "", 404, false},
 	{"POST", "/api/v1/backends/none/undrain", "", 404, false},
+	{"POST", "/api/v1/backends/static/weight?weight=5", "", 200, false},
+	{"POST", "/api/v1/backends/static/weight?weight=1001", "", 400, true},
+	{"POST", "/api/v1/backends/none/weight?weight=5", "", 404, false},
+	{"GET", "/api/v1/backends", "", 200, false}, // with an ordered weight
+	{"GET", "/api/v1/cluster", "", 200, false},
+	{"GET", "/api/v1/cluster/streams", "", 200, false},
+	{"GET", "/api/v1/cluster/streams?key=live/a&q=a&relay=edge-1&backend=b&sort=sessions&limit=3&offset=1", "", 200, false},
+	{"GET", "/api/v1/cluster/streams?sort=loss", "", 400, true},
 	{"DELETE", "/api/v1/backends/static", "", 409, false},
 	{"DELETE", "/api/v1/backends/none", "", 404, false},
 	{"DELETE", "/api/v1/backends/" + sampleID, "", 200, false},
@@ -201,6 +209,17 @@ func (c *contract) holdOdd(token []string) {
 	}
 	starting := everything(c.T, func(r *Deps) { r.State = &relay{reason: "starting"} })
 	c.hold(starting, asked{"GET", "/ready", "", 503, false})
+
+	alone := everything(c.T, func(r *Deps) { r.Cluster = nil })
+	c.hold(alone, asked{"GET", "/api/v1/cluster", "", 409, false}, token...)
+	c.hold(alone, asked{"GET", "/api/v1/cluster/streams", "", 409, false}, token...)
+	busy := everything(c.T, nil)
+	h := newHandler("v1", busy.deps, discard)
+	for range maxLarge {
+		h.largeSlots <- struct{}{}
+	}
+	busy.http = h.mux()
+	c.hold(busy, asked{"GET", "/api/v1/cluster/streams", "", 503, false}, token...)
 
 	none := everything(c.T, nil)
 	none.Remove("static")

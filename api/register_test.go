@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -30,12 +31,13 @@ type fixture struct {
 	http http.Handler
 	// from is whom requests come from, host what they name this host.
 	from, host string
+	shared     answer.Sharing // of orders
 }
 
 func newFixture(t *testing.T, token string) *fixture {
 	d := &fixture{T: t, Registry: backend.NewRegistry(), from: "198.51.100.7:40000", host: "127.0.0.1:12025"}
 	d.deps = (&relay{}).deps()
-	d.deps.Registry, d.deps.Backends, d.deps.Explainer = d.Registry, d, d
+	d.deps.Registry, d.deps.Backends, d.deps.Explainer, d.deps.Orders = d.Registry, d, d, d
 	d.deps.TTL, d.deps.Token = ttl, token
 	d.http = newHandler("v1", d.deps, d.logger()).mux()
 	return d
@@ -46,6 +48,16 @@ func (d *fixture) logger() *slog.Logger { return slog.New(slog.NewTextHandler(&d
 // Backends implements Backends.
 func (d *fixture) Backends() []answer.Backend {
 	return DescribeBackends(BackendStates{Snapshot: d.Snapshot(), Seen: d.LastSeen(), Now: time.Now()})
+}
+
+// Drain implements Orders.
+func (d *fixture) Drain(_ context.Context, id backend.ID, draining bool) (known bool, shared answer.Sharing) {
+	return d.SetDraining(id, draining), d.shared
+}
+
+// Weight implements Orders.
+func (d *fixture) Weight(_ context.Context, id backend.ID, weight int) (known bool, shared answer.Sharing) {
+	return d.OrderWeight(id, weight), d.shared
 }
 
 // Explain implements Explainer: the first backend that takes streams.

@@ -14,10 +14,12 @@ import (
 func TestClosedListsAreDescribed(t *testing.T) {
 	document := read(t, "../openapi.yaml")
 	for name, want := range map[string][]string{
-		"role":       Roles,
-		"sort":       SortOrders,
-		"encryption": {EncryptionNone, EncryptionAESCTR, EncryptionAESGCM},
-		"group_type": {GroupBroadcast, GroupBackup},
+		"role":        Roles,
+		"sort":        SortOrders,
+		"encryption":  {EncryptionNone, EncryptionAESCTR, EncryptionAESGCM},
+		"ClusterSort": ClusterSortOrders,
+		"RelayState":  RelayStates,
+		"group_type":  {GroupBroadcast, GroupBackup},
 	} {
 		found := regexp.MustCompile(`\b`+name+`\b[^\[]*enum: \[([^\]]*)\]`).FindAllStringSubmatch(document, -1)
 		if len(found) == 0 {
