@@ -131,6 +131,9 @@ type Config struct {
 	BackendSilence time.Duration
 	// Shield drops malformed control packets of established sessions.
 	Shield bool
+	// Migration has sessions follow their callers to other addresses
+	// (docs/adr/0024-migration.md).
+	Migration bool
 	// DrainDelay is how long new callers are served after the first stop signal.
 	DrainDelay time.Duration
 	// Grace is how long sessions may continue after the first stop signal.

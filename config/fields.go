@@ -300,6 +300,12 @@ var fields = []field{
 		set:    setEither(func(c *Config) *bool { return &c.Shield }, "on"),
 	},
 	{
+		name: "migration", reload: inPlace, group: groupLimits, arg: "MODE", def: "on",
+		help:   "keep a session whose caller's address changes, after it has proven itself: on or off",
+		values: []string{"on", "off"},
+		set:    setEither(func(c *Config) *bool { return &c.Migration }, "on"),
+	},
+	{
 		name: "drain-delay", reload: inPlace, group: groupLimits, arg: "TIME", def: "0s",
 		help: "after SIGTERM, serve new callers for this time while /ready already says no",
 		set:  setDuration(func(c *Config) *time.Duration { return &c.DrainDelay }, 0),

@@ -142,7 +142,7 @@ func (l *eventLog) handle(e shard.Event) {
 		if !l.rejections.allow() {
 			return
 		}
-	case shard.EventSessionBegun, shard.EventSessionEnded:
+	case shard.EventSessionBegun, shard.EventSessionEnded, shard.EventSessionMigrated:
 		line = l.sessions.allow()
 	case shard.EventUpstreamFailed:
 		if l.sockets.allow() {
@@ -163,7 +163,7 @@ func (l *eventLog) report() {
 		l.sinks.feed.Publish(answer.Event{Time: time.Now().UTC(), Kind: answer.EventMoreRejected, Lost: uint64(hidden)})
 	}
 	if hidden := l.sessions.reset(); hidden > 0 {
-		l.log.Info("more sessions begun or ended", "count", hidden)
+		l.log.Info("more sessions begun, ended or migrated", "count", hidden)
 	}
 	if hidden := l.sockets.reset(); hidden > 0 {
 		l.log.Error("more upstream sockets could not be opened", "count", hidden)
@@ -189,6 +189,10 @@ func logEvent(e shard.Event, log *slog.Logger) {
 			"caller_id", e.CallerID, "backend_id", e.BackendID,
 			"to_backend_packets", e.ToBackend.Packets, "to_backend_bytes", e.ToBackend.Bytes,
 			"to_caller_packets", e.ToCaller.Packets, "to_caller_bytes", e.ToCaller.Bytes)
+	case shard.EventSessionMigrated:
+		log.Info("session migrated", "session", e.Session.String(), "stream", e.Key, "role", answer.Role(e.Publish),
+			"former", e.Former, "caller", e.Caller, "backend", string(e.Backend), "gap", e.Took.Round(time.Millisecond),
+			"caller_id", e.CallerID, "backend_id", e.BackendID)
 	case shard.EventCallerRejected:
 		log.Info("caller rejected", "code", e.Code.String(), "stream", streamOf(e), "caller", e.Caller,
 			"backend", string(e.Backend), "caller_id", e.CallerID)
@@ -217,6 +221,8 @@ func eventAnswer(e shard.Event, now time.Time) answer.Event {
 		a.Kind, a.Role = answer.EventSessionBegun, answer.Role(e.Publish)
 	case shard.EventSessionEnded:
 		a.Kind, a.Role, a.Cause = answer.EventSessionEnded, answer.Role(e.Publish), e.Cause.String()
+	case shard.EventSessionMigrated:
+		a.Kind, a.Role, a.Former = answer.EventSessionMigrated, answer.Role(e.Publish), e.Former.String()
 	case shard.EventCallerRejected:
 		a.Kind, a.Code = answer.EventCallerRejected, int(e.Code)
 		if _, a.Reason, _ = strings.Cut(e.Code.String(), " "); e.Key != "" {

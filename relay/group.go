@@ -49,6 +49,7 @@ func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.R
 		IdleTimeout:          c.IdleTimeout,
 		BackendSilence:       c.BackendSilence,
 		Shield:               c.Shield,
+		Migration:            c.Migration,
 		Telemetry:            c.Telemetry,
 		Registry:             registry,
 		Resolver:             resolver,

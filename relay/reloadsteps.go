@@ -41,6 +41,7 @@ var reloadSteps = []reloadStep{
 		settings: []string{
 			"max-sessions", "max-sessions-per-source", "max-handshakes", "max-handshakes-per-source", "idle-timeout", "backend-silence",
 			"shield",
+			"migration",
 		},
 		apply: applyLimits, refuse: refuseLimits,
 	},
@@ -85,7 +86,7 @@ func shardLimits(c config.Config) shard.Limits {
 		MaxSessions: c.MaxSessions, MaxSessionsPerSource: c.MaxSessionsPerSource,
 		MaxHalfOpen: c.MaxHandshakes, MaxHalfOpenPerSource: c.MaxHandshakesPerSource,
 		IdleTimeout: c.IdleTimeout, BackendSilence: c.BackendSilence,
-		Shield: c.Shield,
+		Shield: c.Shield, Migration: c.Migration,
 	}
 }
 

@@ -107,6 +107,19 @@ func (a *admission) established(ip addr.IP) {
 // faster.
 func (a *admission) rejected() { a.halfOpen-- }
 
+// hasRoom reports whether the cap of sessions of one source leaves room for one that comes from
+// another one.
+func (a *admission) hasRoom(ip addr.IP) bool {
+	l := a.sources[sourceOf(ip)]
+	return a.limits.MaxSessionsPerSource == 0 || l.handshakes+l.sessions < a.limits.MaxSessionsPerSource
+}
+
+// moved counts a session whose caller has another address.
+func (a *admission) moved(from, to addr.IP) {
+	a.count(from, 0, -1)
+	a.count(to, 0, 1)
+}
+
 // freed ends the charge for a session that was rejected, or has ended.
 func (a *admission) freed(ip addr.IP, st State) {
 	if st == StateRejected {

@@ -46,6 +46,8 @@ const (
 	DropSourceCap       // ... of those of one source
 	DropHandshakeBudget // a handshake for which running sessions leave no time; the caller retries
 	DropRetired         // a handshake at a listener that the configuration no longer names
+	DropLetters         // for a session of another shard, which had no space for it
+	DropUnvalidated     // from another address than the session's, which its caller has not confirmed
 
 	// Control packets that fail the shield's check, by what they are: the order of
 	// shield.Verdict.
@@ -55,6 +57,10 @@ const (
 	DropShieldDropReq   // DROPREQ: its length, or an impossible range
 	DropShieldHandshake // handshake, HSREQ or HSRSP: its length, or that of its key material
 	DropShieldLength    // any other: longer than its padding may be
+
+	// CountLetters are datagrams for a session of another shard, which counts them as
+	// received, and their fate. Here they are not among the received ones.
+	CountLetters
 
 	// What was sent, and what could not be.
 	CountSent
@@ -90,6 +96,9 @@ const (
 	CountAtSourceCap        // ... of those of one source
 	CountOverloadPlayers    // players refused at a step of the overload ladder
 	CountOverloadPublishers // ... and publishers
+	CountCandidates         // addresses that a session could move to, and were challenged
+	CountChallenges         // challenges sent, to them and to the sessions' own addresses
+	CountMigrations         // sessions that moved to another address of their caller
 	CountEventsLost         // events that found their queue full
 	CountKernelDrops        // datagrams the kernel dropped at a full receive buffer
 	CountUpstreamsFailed    // upstream sockets that could not be opened
@@ -151,6 +160,9 @@ var counterNames = [NumCounters]string{
 	DropShieldDropReq:            "shield_dropreq",
 	DropShieldHandshake:          "shield_handshake",
 	DropShieldLength:             "shield_length",
+	DropLetters:                  "letters_full",
+	DropUnvalidated:              "unvalidated",
+	CountLetters:                 "letters",
 	CountSent:                    "sent",
 	CountSentBytes:               "sent_bytes",
 	CountSendCalls:               "send_calls",
@@ -178,6 +190,9 @@ var counterNames = [NumCounters]string{
 	CountAtSourceSessionCap:      "at_source_session_cap",
 	CountAtHandshakeCap:          "at_handshake_cap",
 	CountAtSourceCap:             "at_source_cap",
+	CountCandidates:              "migration_candidates",
+	CountChallenges:              "migration_challenges",
+	CountMigrations:              "migrations",
 	CountEventsLost:              "events_lost",
 	CountKernelDrops:             "kernel_drops",
 	CountUpstreamsFailed:         "upstream_failed",
@@ -234,7 +249,7 @@ func (c *counterSet) inc(k Counter) { c.local[k]++ }
 
 // received returns how many datagrams the shard itself has received. Loop only.
 func (c *counterSet) received() uint64 {
-	return c.local[CountReceivedFront] + c.local[CountReceivedBack] - c.local[CountKernelToBackend] - c.local[CountKernelToCaller]
+	return c.local[CountReceivedFront] + c.local[CountLetters] + c.local[CountReceivedBack] - c.local[CountKernelToBackend] - c.local[CountKernelToCaller]
 }
 
 // forwardedBytes returns what the shard itself has forwarded, in bytes. Loop only.

@@ -13,11 +13,12 @@ type EventKind uint8
 
 // Kinds of Event.
 const (
-	EventSessionBegun   EventKind = iota // the handshake is complete
-	EventSessionEnded                    // an established session is over
-	EventCallerRejected                  // a handshake failed; Code says why
-	EventBackendLost                     // proven: nobody listens there
-	EventUpstreamFailed                  // another upstream socket could not be opened; Err says why
+	EventSessionBegun    EventKind = iota // the handshake is complete
+	EventSessionEnded                     // an established session is over
+	EventCallerRejected                   // a handshake failed; Code says why
+	EventBackendLost                      // proven: nobody listens there
+	EventUpstreamFailed                   // another upstream socket could not be opened; Err says why
+	EventSessionMigrated                  // its caller has another address: from Former to Caller
 )
 
 // Event is something an operator may want to know. Fields that do not apply are zero.
@@ -27,6 +28,7 @@ type Event struct {
 	// Session is zero for a CONCLUSION that was rejected without one.
 	Session SessionID
 	Caller  netip.AddrPort
+	Former  netip.AddrPort // the caller's address before it changed
 	Backend backend.ID
 	Address netip.AddrPort // the backend's
 	// Key is the affinity key of the stream. StreamID is set if the CONCLUSION
@@ -38,7 +40,8 @@ type Event struct {
 	Code                handshake.Code
 	Cause               Cause
 	Err                 error
-	// Took is how long the handshake, or the session, lasted.
+	// Took is how long the handshake, or the session, lasted; of a migration, how long the
+	// caller had been silent.
 	Took                time.Duration
 	ToBackend, ToCaller Flow
 }

@@ -16,7 +16,7 @@ func (s *Shard) fromCaller(front uint8, d *udp.Datagram, p wire.Packet) Counter 
 	}
 	i, ss := s.sessions.byFront(front, &d.From, id)
 	if ss == nil {
-		return DropForeignCaller
+		return s.toOwner(front, d, p)
 	}
 	return s.toBackend(i, ss, p)
 }
@@ -34,6 +34,10 @@ func (s *Shard) toBackend(i uint32, ss *session, p wire.Packet) Counter {
 	if drop, fails := s.failsShield(ss, telemetry.ToBackend, p); fails {
 		return drop
 	}
+	if len(s.candidates) > 0 && p.Is(wire.TypeACKACK) && s.answersChallenge(i, p) {
+		ss.callerSeen = s.now
+		return CountConsumed
+	}
 	ss.responseUsed = true
 	ss.callerSeen = s.now
 	if ss.unansweredSince == 0 {
@@ -41,6 +45,9 @@ func (s *Shard) toBackend(i uint32, ss *session, p wire.Packet) Counter {
 	}
 	n := uint64(len(p))
 	ss.toBackend.Packets++
+	if ss.toBackend.Packets&traceMask == 1 {
+		s.sessions.cold(i).trace.note(s.now, ss.toBackend.Packets, p)
+	}
 	ss.toBackend.Bytes += n
 	s.peers.slots[ss.peerSlot].bytes += n
 	s.counters.add(CountForwardedToBackendBytes, n)
@@ -161,6 +168,9 @@ const scratchSize = 64 << 10
 // flush sends what the outboxes hold; only then may the batch and the scratch
 // space be used again.
 func (s *Shard) flush() {
+	if len(s.outgoing) > 0 {
+		s.sendLetters()
+	}
 	s.eachEndpoint(s.flushEndpoint)
 	s.scratch = s.scratch[:0]
 }

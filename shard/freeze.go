@@ -106,6 +106,7 @@ func (s *Shard) park() {
 	case <-f.encode:
 		// What the other shards, or the resolver, posted before they were parked.
 		s.runTasks()
+		s.readLetters()
 		s.outcomes.retry()
 		s.flush()
 		s.offerPending()
@@ -185,6 +186,7 @@ func (g *Group) Abandon() {
 // leave ends a shard and leaves its sessions to another process.
 func (s *Shard) leave() {
 	s.captures.end()
+	s.letterbox.close()
 	s.inbox.abandon()
 	s.held = nil
 	s.updateGauges()

@@ -62,6 +62,9 @@ type Config struct {
 	// with impossible key material.
 	Shield bool
 
+	// Migration has sessions follow their callers to other addresses.
+	Migration bool
+
 	// Telemetry has the quality of every session measured.
 	Telemetry bool
 
@@ -102,6 +105,8 @@ func (c *Config) checkIndexes() error {
 		return fmt.Errorf("at most %d sessions per shard, not %d", indexLimit, c.MaxSessions)
 	case len(c.Listen) > endpointLimit:
 		return fmt.Errorf("at most %d listen addresses, not %d", endpointLimit, len(c.Listen))
+	case c.Shards > shardLimit:
+		return fmt.Errorf("at most %d shards, not %d", shardLimit, c.Shards)
 	case c.UpstreamPorts > endpointLimit/families:
 		return fmt.Errorf("at most %d upstream ports, not %d", endpointLimit/families, c.UpstreamPorts)
 	}
@@ -130,6 +135,7 @@ type Group struct {
 	cfg    Config
 	shards []*Shard
 	loops  sync.WaitGroup // and what runs in the background for them
+	owners *owners
 	// backgroundTurn has an element while a background function runs, or while none may.
 	backgroundTurn chan struct{}
 	broken         chan error // the first loop that cannot go on says why

@@ -197,6 +197,7 @@ func (s *Shard) establish(i uint32, ss *session, response wire.Handshake) {
 	ss.toEstablished(s.now, backendID)
 	s.admission.established(ss.caller.IP)
 	s.sessions.keyFront(i, ss)
+	s.own(i, ss)
 	s.writeRecord(i, ss)
 	s.noteTerms(i, ss, response)
 	s.counters.inc(CountEstablished)
@@ -213,7 +214,9 @@ func (s *Shard) establish(i uint32, ss *session, response wire.Handshake) {
 // nothing per packet.
 func (s *Shard) noteTerms(i uint32, ss *session, response wire.Handshake) {
 	cold := s.sessions.cold(i)
-	cold.terms = telemetry.Agree(cold.pending.leg.Conclusion(), response)
+	conclusion := cold.pending.leg.Conclusion()
+	cold.terms = telemetry.Agree(conclusion, response)
+	cold.trace = trace{at: s.now, clock: conclusion.Packet().Timestamp() - micros(cold.opened)}
 	ss.meter = telemetry.Begin(ss.isn, &cold.terms)
 	if s.meters.Paused() {
 		s.meters.Skip(&ss.meter)

@@ -3,6 +3,7 @@ package shard
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"srtrelay/addr"
@@ -143,6 +144,12 @@ func (s *Shard) leaveKernel(i uint32, ss *session) {
 	s.refresh(i, ss)
 	ss.inKernel = false
 	s.kernel.sessions--
+}
+
+// forget drops what is pending of a session that has left the path and may enter it again in
+// the same turn.
+func (k *kernel) forget(i uint32) {
+	k.pending = slices.DeleteFunc(k.pending, func(ref kernelRef) bool { return ref.index == i })
 }
 
 // setSequence tells the program how far the data packets of a way have come. The way must
@@ -313,6 +320,7 @@ func (s *Shard) refresh(i uint32, ss *session) {
 		ss.unansweredSince = max(ss.backendSeen, st.refreshed)
 	}
 	ss.responseUsed = ss.responseUsed || st.ways[telemetry.ToBackend].taken.Packets > 0
+	s.sessions.cold(i).trace.pass(ss.callerSeen, ss.toBackend.Packets)
 	st.refreshed = s.now
 }
 

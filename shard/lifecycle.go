@@ -45,6 +45,7 @@ func (s *Shard) checkSession(i uint32, ss *session) {
 		cold.dropReplay()
 	}
 	s.answerPendingInduction(i, ss)
+	s.tickCandidate(i, ss)
 	if s.now-s.stalls.extend(max(ss.callerSeen, ss.backendSeen)) >= s.limits.IdleTimeout {
 		s.endSession(i, ss, CauseIdle)
 		return
@@ -109,6 +110,9 @@ func (s *Shard) checkDue(i uint32, ss *session) time.Duration {
 	if _, waits := s.pendingInductions[i]; waits {
 		due = min(due, s.stalls.extend(ss.callerSeen)+callerAliveFor)
 	}
+	if c := s.candidates[i]; c != nil {
+		due = min(due, c.due(s.now))
+	}
 	return due
 }
 
@@ -133,6 +137,8 @@ func (s *Shard) silenceDue(since time.Duration, p *peer) time.Duration {
 // A side that does not know yet gets a SHUTDOWN.
 func (s *Shard) endSession(i uint32, ss *session, cause Cause) {
 	s.leaveKernel(i, ss)
+	s.disown(i, ss)
+	s.dropCandidate(i)
 	ss.toClosing(s.now, cause)
 	s.sessions.cold(i).ended = s.now
 	s.clearRecord(i)

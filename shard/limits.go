@@ -13,7 +13,8 @@ type Limits struct {
 
 	IdleTimeout, BackendSilence time.Duration
 
-	Shield bool
+	Shield    bool
+	Migration bool
 }
 
 // Limits returns the limits of a configuration.
@@ -21,7 +22,8 @@ func (c *Config) Limits() Limits {
 	return Limits{
 		MaxSessions: c.MaxSessions, MaxHalfOpen: c.MaxHalfOpen, MaxHalfOpenPerSource: c.MaxHalfOpenPerSource,
 		MaxSessionsPerSource: c.MaxSessionsPerSource, IdleTimeout: c.IdleTimeout, BackendSilence: c.BackendSilence,
-		Shield: c.Shield,
+		Shield:    c.Shield,
+		Migration: c.Migration,
 	}
 }
 

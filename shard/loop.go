@@ -68,6 +68,7 @@ func (s *Shard) turn() bool {
 	s.counters.inc(CountTurns)
 	s.kernelTurn()
 	s.runTasks()
+	letters := s.readLetters()
 	busy := false
 	if gap < drainAfter && !s.drainFirst {
 		busy = s.receiveReadable(false)
@@ -91,7 +92,7 @@ func (s *Shard) turn() bool {
 	s.captures.commit()
 	s.updateGauges()
 	s.counters.publish()
-	if busy {
+	if busy = busy || letters; busy {
 		s.eachEndpoint(func(ep *endpoint, _ int) { ep.readable = true })
 	}
 	return busy

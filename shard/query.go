@@ -64,6 +64,9 @@ type View struct {
 	Ended  time.Time
 	Cause  Cause // why it ended; 0 before
 
+	// Migrations is how often the caller's address has changed.
+	Migrations uint32
+
 	ToBackend, ToCaller Flow
 	Terms               telemetry.Terms
 	Ways                [2]telemetry.Quality // by telemetry.Way
@@ -225,7 +228,7 @@ func (s *Shard) fillView(i uint32, ss *session, v *View) {
 		CallerSocket: ss.callerID, BackendSocket: ss.backendID,
 		Opened: s.wallTime(cold.opened), Begun: s.wallTime(ss.establishedAt), Ended: s.wallTime(cold.ended),
 		Seen: s.wallTime(max(ss.callerSeen, ss.backendSeen)), Taken: s.wallTime(s.now), Cause: ss.cause,
-		ToBackend: ss.toBackend, ToCaller: ss.toCaller,
+		ToBackend: ss.toBackend, ToCaller: ss.toCaller, Migrations: cold.migrations,
 		Terms: cold.terms, Ways: s.meters.Report(&ss.meter),
 	}
 	if ss.backend.IsValid() {

@@ -168,6 +168,11 @@ func (r *restorer) complete() error {
 		p.nextToEnd = p.firstSession
 	}
 	s.sessions.table.insertAll(r.keys)
+	s.sessions.each(func(i uint32, ss *session) {
+		if ss.state == StateEstablished {
+			s.own(i, ss)
+		}
+	})
 	s.sessions.collectFree()
 	for k, n := range r.counts {
 		s.counters.add(Counter(k), n)
@@ -207,6 +212,7 @@ func (s *sessions) collectFree() {
 // sessions, which go on in the other process.
 func (r *restorer) forget() {
 	s := r.Shard
+	s.sessions.each(s.disown)
 	s.sessions = sessions{table: newTable(), seed: s.sessions.seed}
 	s.meters, s.wheel, s.orphans = telemetry.Slab{}, timerWheel{}, orphans{}
 	clear(s.pendingInductions)

@@ -30,7 +30,7 @@ func (r *restorer) session(b []byte) error {
 	m := message.Read(b)
 	for m.Next() {
 		if !one.readEnds(&m) && !one.readTimes(&m, r) {
-			one.readRest(&m)
+			one.readRest(&m, r)
 		}
 	}
 	err := m.Err()
@@ -106,7 +106,7 @@ func (one *restoredSession) readTimes(m *message.Reader, r *restorer) bool {
 }
 
 // readRest reads any other field.
-func (one *restoredSession) readRest(m *message.Reader) {
+func (one *restoredSession) readRest(m *message.Reader, r *restorer) {
 	switch m.Number() {
 	case sessionPacketsUp:
 		one.toBackend.Packets = message.Uint[uint64](m)
@@ -136,6 +136,10 @@ func (one *restoredSession) readRest(m *message.Reader) {
 		one.induction = m.Bytes()
 	case sessionKernel:
 		one.kernel = m.Bytes()
+	case sessionMigrations:
+		one.cold.migrations = message.Uint[uint32](m)
+	case sessionTrace:
+		m.Fail(one.cold.trace.read(message.Read(m.Bytes()), r.clock))
 	}
 }
 

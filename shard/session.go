@@ -140,6 +140,11 @@ type coldState struct {
 	terms    telemetry.Terms
 	opened   time.Duration // when the CONCLUSION came
 	ended    time.Duration
+	trace    trace
+	// migrations is how often the caller's address has changed.
+	migrations uint32
+	owned      bool // it is among the owners
+	announced  announced
 	// The neighbours in the peer's list of sessions: index+1, 0 at the ends.
 	next, prev uint32
 }

@@ -97,8 +97,19 @@ type Shard struct {
 	inbox    inbox
 	counters counterSet
 
+	owners    *owners // of the group
+	letterbox letterbox
+	letters   letterBatch // the memory of the letters of last time
+	outgoing  []outgoing  // letters to others, until the next flush
+
+	candidates map[uint32]*candidate // by session
+	challenges rateBudget
+	strays     strayBudget
+	routes     routes
+
 	// Of the group: the other shards, where to report an error, and what runs a
 	// function off the loop.
+	group      []*Shard // all of them, by id
 	others     []*Shard
 	broken     chan<- error
 	background func(func())
@@ -122,6 +133,9 @@ func newShard(id int, cfg *Config, origin time.Time, originAt time.Duration) (*S
 		random:            random,
 		handshakes:        make([]int, 0, cfg.Batch),
 		pendingInductions: make(map[uint32]pendingInduction),
+		candidates:        make(map[uint32]*candidate),
+		challenges:        rateBudget{rate: challengeRate},
+		routes:            routes{seed: random.Uint64()},
 		peers:             peers{byAddr: make(map[addr.AddrPort]*peer)},
 		outcomes:          outcomes{resolver: cfg.Resolver},
 		scratch:           make([]byte, 0, scratchSize),
@@ -136,6 +150,7 @@ func newShard(id int, cfg *Config, origin time.Time, originAt time.Duration) (*S
 	s.groupStep = new(atomic.Uint32) // until makeShards gives it the group's
 	s.work.word.Store(-1)            // it waits
 	s.stalls.due = never
+	s.letterbox.wake = poller.Wake
 	s.inbox = inbox{limit: inboxLimit(s.limits), wake: poller.Wake, terminated: make(chan struct{})}
 	return s, nil
 }
@@ -218,6 +233,7 @@ func (s *Shard) recoverPanic() {
 		return
 	}
 	s.reportBroken(&PanicError{Shard: s.id, Value: v, Stack: debug.Stack()})
+	s.letterbox.close()
 	s.inbox.abandon()
 }
 
@@ -259,6 +275,7 @@ func (s *Shard) finish() {
 	for _, t := range s.inbox.close() {
 		t(s)
 	}
+	s.closeLetters()
 	s.inbox.abandon()
 	s.outcomes.retry()
 	s.captures.end()

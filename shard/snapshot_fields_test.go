@@ -36,7 +36,9 @@ var inSnapshot = []struct {
 			"stopCursor": "likewise", "exiting": "likewise",
 			"onTimer": "bound anew", "captures": "end", "ledger": "is written anew", "random": "starts anew",
 			"scratch": "empty between turns", "tasks": "of a turn", "inbox": "answers are asked for again",
-			"others": "of the group", "broken": "of the group", "background": "of the group",
+			"others": "of the group", "broken": "of the group", "background": "of the group", "group": "of the group",
+			"owners": "made anew", "letterbox": "read before", "letters": "of a turn", "outgoing": "of a turn", "strays": "starts anew",
+			"routes": "are announced again", "candidates": "begin anew", "challenges": "starts anew",
 		},
 	},
 	{
@@ -50,9 +52,10 @@ var inSnapshot = []struct {
 		leftOut: map[string]string{"peerSlot": "given anew", "captures": "end"},
 	},
 	{
-		of: reflect.TypeFor[coldState](), written: "pending replay peer key streamID terms opened ended",
-		leftOut: map[string]string{"next": "made anew", "prev": "made anew"},
+		of: reflect.TypeFor[coldState](), written: "pending replay peer key streamID terms opened ended trace migrations",
+		leftOut: map[string]string{"next": "made anew", "prev": "made anew", "owned": "made anew", "announced": "is announced again"},
 	},
+	{of: reflect.TypeFor[trace](), written: "at packets spacing clock sequence message"},
 	{of: reflect.TypeFor[pendingHandshake](), written: "proxyKey leg attempt tried stallsSeen"},
 	{of: reflect.TypeFor[attempt](), written: "dialedAt deadline askedAnother awaiting failure"},
 	{of: reflect.TypeFor[pendingInduction](), written: "request local at"},

@@ -131,6 +131,8 @@ const (
 	sessionReplay       message.Number = 33
 	sessionInduction    message.Number = 34
 	sessionKernel       message.Number = 35 // see appendKernelState
+	sessionMigrations   message.Number = 36
+	sessionTrace        message.Number = 37 // see trace.append
 )
 
 // Bits of a session's flags.

@@ -37,6 +37,7 @@ func (w *snapshotWriter) session(b []byte, i uint32, ss *session) []byte {
 	b = appendIP(b, sessionLocal, ss.local)
 	b = message.AppendFixed32(b, sessionGroup, ss.group)
 	b = message.AppendUint(b, sessionCause, ss.cause)
+	b = message.AppendUint(b, sessionMigrations, cold.migrations)
 	return message.Close(w.parts(b, i, ss, cold), mark)
 }
 
@@ -98,6 +99,10 @@ func (w *snapshotWriter) parts(b []byte, i uint32, ss *session, cold *coldState)
 		b = message.AppendBytes(b, inductionRequest, r.request.Bytes())
 		b = appendIP(b, inductionLocal, r.local)
 		b = message.Close(message.AppendTime(b, inductionAt, w.clock, r.at), mark)
+	}
+	if ss.state == StateEstablished {
+		b, mark = message.Open(b, sessionTrace)
+		b = message.Close(cold.trace.append(b, w.clock), mark)
 	}
 	if ss.inKernel {
 		b, mark = message.Open(b, sessionKernel)

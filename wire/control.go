@@ -117,3 +117,18 @@ func (p Packet) DropRange() (first, n uint32, ok bool) {
 	d := Ahead(binary.BigEndian.Uint32(b[4:])&SequenceMask, first)
 	return first, uint32(d) + 1, d >= 0
 }
+
+// ACKSize is the length of a full ACK as libsrt sends it.
+const ACKSize = HeaderSize + ackRate
+
+// AppendACK appends a full ACK with a number, which its ACKACK repeats.
+func AppendACK(b []byte, number, timestamp, destID uint32, a ACK) []byte {
+	n := len(b)
+	b = append(b, make([]byte, HeaderSize)...)
+	PutControl(b[n:], TypeACK, timestamp, destID)
+	binary.BigEndian.PutUint32(b[n+4:], number)
+	for _, word := range [...]uint32{a.Next, a.RTT, a.RTTVar, a.Buffer, a.PacketRate, a.Capacity, a.ByteRate} {
+		b = binary.BigEndian.AppendUint32(b, word)
+	}
+	return b
+}

@@ -7,9 +7,11 @@ import (
 
 // Kinds of events.
 const (
-	EventSessionBegun   = "session-begun"
-	EventSessionEnded   = "session-ended"
-	EventCallerRejected = "caller-rejected"
+	EventSessionBegun = "session-begun"
+	EventSessionEnded = "session-ended"
+	// EventSessionMigrated says that a session follows its caller from Former to Caller.
+	EventSessionMigrated = "session-migrated"
+	EventCallerRejected  = "caller-rejected"
 	// EventMoreRejected stands for Lost rejections of the last second that have
 	// no event of their own.
 	EventMoreRejected      = "more-rejected"
@@ -28,7 +30,7 @@ const (
 
 // EventKinds are all kinds of events.
 var EventKinds = []string{
-	EventSessionBegun, EventSessionEnded, EventCallerRejected, EventMoreRejected, EventBackendGone,
+	EventSessionBegun, EventSessionEnded, EventSessionMigrated, EventCallerRejected, EventMoreRejected, EventBackendGone,
 	EventBackendRegistered, EventBackendChanged, EventBackendRemoved, EventRulesChanged, EventConfigReloaded,
 	EventOverloadEntered, EventOverloadLeft, EventLost,
 }
@@ -46,15 +48,18 @@ type Event struct {
 	Stream  string    `json:"stream,omitempty"`
 	Role    string    `json:"role,omitempty"`
 	Caller  string    `json:"caller,omitempty"`
-	Backend string    `json:"backend,omitempty"`
-	Address string    `json:"address,omitempty"`
+	// Former is the caller's address before it changed.
+	Former  string `json:"former,omitempty"`
+	Backend string `json:"backend,omitempty"`
+	Address string `json:"address,omitempty"`
 	// Code and Reason are a rejection's: SRT's number and its name.
 	Code   int    `json:"code,omitempty"`
 	Reason string `json:"reason,omitempty"`
 	// Cause says why a session ended, or what changed about a backend, the rules or the
 	// settings.
 	Cause string `json:"cause,omitempty"`
-	// TookMillis is how long the handshake, or the session, lasted.
+	// TookMillis is how long the handshake, or the session, lasted, or the caller had been
+	// silent when its session followed it.
 	TookMillis float64 `json:"took_ms,omitempty"`
 	Lost       uint64  `json:"lost,omitempty"`
 	// Step is a step of the overload ladder; Input had the highest Pressure, from 0 to 1.

@@ -88,7 +88,7 @@ func (w *Watch) session(v *shard.View) answer.Session {
 	s := answer.Session{
 		ID: v.ID.String(), Shard: v.ID.Shard, State: v.State,
 		Stream: v.Key, StreamID: streamid.Redact(v.StreamID), Role: answer.Role(v.Publish),
-		Caller: v.Caller.String(), Backend: ref(v),
+		Caller: v.Caller.String(), Backend: ref(v), Migrations: v.Migrations,
 		CallerSocketID: v.CallerSocket, BackendSocketID: v.BackendSocket,
 		OpenedAt: v.Opened, TakenAt: v.Taken.UTC(), IdleSeconds: since(v.Taken, v.Seen),
 		Ended: v.Cause.String(), SRT: negotiated(v),

@@ -26,6 +26,22 @@ func (s *Slab) Sequence(m *Meter, way Way) Sequence {
 	return Sequence{Next: r.next, Expect: r.expect &^ staleBit, Strays: r.strays, Rexmit: m.rexmit[way]}
 }
 
+// Measures reports whether data packets have passed on a way, so that Sequence is about them.
+func (s *Slab) Measures(m *Meter, way Way) bool {
+	return m.place[way] != 0 && s.at(m.place[way]).Packets > 0
+}
+
+// LastACK returns the number of the last ACK that was forwarded to a way's sender; false if none
+// is known.
+func (s *Slab) LastACK(m *Meter, way Way) (number uint32, known bool) {
+	if m.place[way] == 0 {
+		return 0, false
+	}
+	a := &s.at(m.place[way]).ackTimer
+	newest := &a.recent[(int(a.turn)+len(a.recent)-1)%len(a.recent)] // also after its ACKACK
+	return newest.number, newest.number != 0
+}
+
 // InOrder handles data packets that have passed elsewhere, all of them expected: up to the
 // sequence number before next, with so many bytes of payload in all, the newest at last.
 func (s *Slab) InOrder(m *Meter, way Way, next uint32, bytes uint64, last time.Duration) {

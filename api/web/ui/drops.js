@@ -14,6 +14,8 @@ const meanings = {
   rendezvous: "Rendezvous mode, which no listener serves",
   cookie: "A stale or forged cookie",
   foreign_caller: "No session for this caller and socket ID",
+  letters_full: "For a session of another shard, which had too many waiting",
+  unvalidated: "From a new address of a session's caller, before it has proven itself",
   foreign_backend: "No session for this backend and socket ID",
   duplicate: "A handshake that was answered already",
   early: "Media before the handshake was complete",

@@ -1,0 +1,194 @@
+package shard
+
+import (
+	"time"
+
+	"srtrelay/addr"
+	"srtrelay/observe/telemetry"
+	"srtrelay/udp"
+	"srtrelay/wire"
+)
+
+// Migration: the caller of an established session goes on from another address, because a NAT
+// gave it another port, or its host another network (ADR 24).
+//
+// A datagram that matches no session, but has the backend's socket ID of exactly one, may come
+// from that session's caller. Its owner decides whether it is plausible (plausible.go), and then
+// challenges the new address (candidate.go). Until the answer has come nothing from there is
+// forwarded. Then migrate moves all that has the caller's address.
+
+// toOwner handles a datagram that matches no session of this shard. If it is about a session of
+// another one, that shard gets it as a letter.
+func (s *Shard) toOwner(front uint8, d *udp.Datagram, p wire.Packet) Counter {
+	at, unique := s.owners.find(front, p.DestID())
+	switch {
+	case !unique || at.shard >= len(s.group):
+		return DropForeignCaller
+	case at.shard != s.id && s.routes.has(s.now, s.routes.key(front, &d.From, p.DestID())):
+		return s.handOver(at.shard, front, d, p)
+	case !s.strays.allow(s.now, p):
+		return DropForeignCaller
+	case at.shard != s.id:
+		return s.handOver(at.shard, front, d, p)
+	}
+	return s.fromElsewhere(at.index, &letter{from: d.From, local: d.Local, sender: int16(s.id), front: front}, p)
+}
+
+// fromLetter handles one letter and returns its fate. It is never handed on again.
+func (s *Shard) fromLetter(l *letter, p wire.Packet) Counter {
+	if i, ss := s.sessions.byFront(l.front, &l.from, p.DestID()); ss != nil {
+		s.announce(i, ss, l)
+		return s.toBackend(i, ss, p)
+	}
+	at, unique := s.owners.find(l.front, p.DestID())
+	if !unique || at.shard != s.id {
+		return DropForeignCaller
+	}
+	return s.fromElsewhere(at.index, l, p)
+}
+
+// fromElsewhere handles a datagram with the socket ID of session i, from another address than
+// its caller's.
+func (s *Shard) fromElsewhere(i uint32, l *letter, p wire.Packet) Counter {
+	if uint64(i) >= s.sessions.places() {
+		return DropForeignCaller
+	}
+	ss := s.sessions.at(i)
+	if ss.state != StateEstablished || ss.front != l.front || ss.backendID != p.DestID() || !s.limits.Migration {
+		return DropForeignCaller
+	}
+	c := s.candidates[i]
+	switch {
+	case c != nil && !c.done && c.from == l.from:
+		return s.fromCandidate(i, ss, c, p)
+	case c != nil && !c.done:
+		return DropUnvalidated // one at a time
+	}
+	v := s.plausible(i, ss, p)
+	if v == implausible || !s.admits(i, ss, l.from.IP) {
+		return DropForeignCaller
+	}
+	if len(s.candidates) >= candidateLimit || !s.challenges.allow(s.now) {
+		return DropUnvalidated
+	}
+	s.begin(i, ss, l, v == strong, len(p))
+	return DropUnvalidated
+}
+
+// admits reports whether the rules and the limits allow a session of the same kind from an
+// address.
+func (s *Shard) admits(i uint32, ss *session, ip addr.IP) bool {
+	rules, host := s.cfg.Rules.Set(), ip.Netip()
+	// A caller without a stream ID may be one of HSv4, which both publishes and plays.
+	if !rules.Admits(ss.publisher, host) || s.sessions.cold(i).streamID == "" && !rules.Admits(true, host) {
+		return false
+	}
+	return sourceOf(ip) == sourceOf(ss.caller.IP) || s.admission.hasRoom(ip)
+}
+
+// migrate gives a session another address of its caller: the one place where it changes. It is
+// false if another session of this shard has the address and the same socket ID.
+func (s *Shard) migrate(i uint32, ss *session, c *candidate) bool {
+	if s.sessions.taken(i, ss, &c.from) {
+		return false
+	}
+	e := s.sessionEvent(EventSessionMigrated, i, ss)
+	e.Former, e.Took = e.Caller, s.now-ss.callerSeen
+	e.Caller = c.from.Netip()
+	former := ss.caller
+	s.leaveKernel(i, ss)
+	s.kernel.forget(i)
+	s.sessions.moveCaller(i, ss, c.from)
+	s.admission.moved(former.IP, c.from.IP)
+	ss.local, ss.callerSeen = c.local, s.now
+	s.dropPendingInduction(i)
+	s.writeRecord(i, ss)
+	cold := s.sessions.cold(i)
+	cold.migrations++
+	cold.announced = announced{}
+	s.announce(i, ss, &letter{sender: c.sender})
+	s.enterKernel(i, ss, false)
+	s.counters.inc(CountMigrations)
+	s.emit(e)
+	return true
+}
+
+// taken reports whether a key of session i at another address of its caller is another
+// session's.
+func (s *sessions) taken(i uint32, ss *session, caller *addr.AddrPort) bool {
+	if _, other := s.byFront(ss.front, caller, ss.backendID); other != nil {
+		return true
+	}
+	_, other := s.byCaller(ss.front, caller, ss.callerID)
+	return ss.hasCallerKey && other != nil
+}
+
+// moveCaller enters a session under another address of its caller.
+func (s *sessions) moveCaller(i uint32, ss *session, caller addr.AddrPort) {
+	hasCallerKey := ss.hasCallerKey
+	s.unkeyCaller(i, ss)
+	s.table.remove(s.hash(keyFront, ss.front, &ss.caller, ss.backendID), makeRef(i, keyFront))
+	ss.caller = caller
+	s.keyFront(i, ss)
+	if hasCallerKey {
+		s.keyCaller(i, ss)
+	}
+}
+
+// strayBudget limits the datagrams that anybody can cause an owner to look at: in all, and per
+// socket ID, so that a flood for one session leaves the others their part. ACKACKs, which answer
+// challenges, have one of their own: else media could take the place of the answer. The time of
+// the loop that it allows is about a hundredth.
+type strayBudget struct {
+	cleared time.Duration
+	used    [2]int
+	byID    [2][straySlots]uint8
+}
+
+const (
+	strayEvery  = 100 * time.Millisecond
+	straySlots  = 256
+	straysPerID = 64   // in strayEvery, of the IDs that share a slot
+	straysInAll = 1024 // in strayEvery
+)
+
+// allow takes a datagram out of the budget.
+func (b *strayBudget) allow(now time.Duration, p wire.Packet) bool {
+	if now-b.cleared >= strayEvery {
+		*b = strayBudget{cleared: now}
+	}
+	lane := 0
+	if p.Is(wire.TypeACKACK) {
+		lane = 1
+	}
+	slot := &b.byID[lane][p.DestID()%straySlots]
+	if b.used[lane] >= straysInAll || *slot >= straysPerID {
+		return false
+	}
+	b.used[lane]++
+	*slot++
+	return true
+}
+
+// quiet is how long the caller's old address must have been silent.
+func (s *Shard) quiet(ss *session) time.Duration {
+	return min(max(2*s.callerRTT(ss), minQuiet), maxQuiet)
+}
+
+const (
+	minQuiet = 100 * time.Millisecond
+	maxQuiet = time.Second
+)
+
+// callerRTT is the last RTT that is known of a session: between the relay and a publisher, or
+// what a player reports; 0 if none is.
+func (s *Shard) callerRTT(ss *session) time.Duration {
+	ways := s.meters.Report(&ss.meter)
+	switch up, down := &ways[telemetry.ToBackend], &ways[telemetry.ToCaller]; {
+	case up.Timed:
+		return up.RTT
+	case down.Heard:
+		return time.Duration(down.Receiver.RTT) * time.Microsecond
+	}
+	return 0
+}

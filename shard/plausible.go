@@ -1,0 +1,254 @@
+package shard
+
+import (
+	"time"
+
+	"srtrelay/internal/message"
+	"srtrelay/observe/telemetry"
+	"srtrelay/wire"
+)
+
+// trace is what is known of the datagrams of a session's caller, taken from every 64th: enough
+// to tell what its next ones look like.
+type trace struct {
+	at      time.Duration // when it was taken
+	packets uint64        // of session.toBackend then
+	spacing time.Duration // the mean time between datagrams before
+	// clock is the caller's clock less the shard's, in microseconds, which wrap.
+	clock uint32
+	// sequence and message are those of the last data packet that was noted; both 0 before.
+	sequence, message uint32
+}
+
+// traceMask has all but one in 64 datagrams go without a look at the trace, which is not in the
+// cache.
+const traceMask = 63
+
+// note takes the trace of a datagram from the caller.
+func (t *trace) note(now time.Duration, packets uint64, p wire.Packet) {
+	t.pass(now, packets)
+	if p.IsControl() {
+		if p.Is(wire.TypeHandshake) {
+			return
+		}
+	} else {
+		if p.TypeInfo()&wire.RexmitBit != 0 {
+			return // its timestamp is that of the first time
+		}
+		t.sequence, t.message = p.Sequence(), p.TypeInfo()
+	}
+	t.clock = p.Timestamp() - micros(now)
+}
+
+// pass notes how many datagrams have come by now.
+func (t *trace) pass(now time.Duration, packets uint64) {
+	if n := packets - t.packets; n >= spacingOver {
+		t.spacing = (now - t.at) / time.Duration(n)
+		t.at, t.packets = now, packets
+	}
+}
+
+// spacingOver is over how many datagrams the time between them is taken.
+const spacingOver = 8
+
+func micros(d time.Duration) uint32 { return uint32(d / time.Microsecond) }
+
+// busy reports whether the caller was sending all the time until its last datagram, so that a
+// short silence means something.
+func (t *trace) busy(callerSeen time.Duration) bool {
+	return t.spacing > 0 && t.spacing <= busySpacing && callerSeen-t.at <= max(2*(traceMask+1)*t.spacing, 2*sweepEvery)
+}
+
+// busySpacing is the longest mean time between the datagrams of a caller that sends media or
+// gets some, which it acknowledges every 10 ms.
+const busySpacing = 40 * time.Millisecond
+
+// verdict says how likely a datagram from another address comes from a session's caller.
+type verdict uint8
+
+const (
+	implausible verdict = iota
+	// plausible: it may be the caller. As it may be somebody who has guessed a timestamp,
+	// the old address gets the time to answer for itself.
+	plausible
+	// strong: moreover a number fits that is hard to guess, and the old address has become
+	// silent in the middle of traffic.
+	strong
+)
+
+const (
+	// minMigrationAge is how long a session must have been established.
+	minMigrationAge = time.Second
+	// keepaliveAfter is the least silence before a KEEPALIVE: a peer sends one when it has
+	// sent nothing for a second.
+	keepaliveAfter = 900 * time.Millisecond
+	// clockTolerance is how far a timestamp may be from what it should be. The clocks of two
+	// hosts drift apart by less than one part in clockDrift.
+	clockTolerance = time.Second
+	clockDrift     = 5000
+	// sequenceWindow is how far a sequence number may be from the last one: more than the
+	// flow window of libsrt, 25,600 packets, beyond which a sender waits.
+	sequenceWindow = 1 << 16
+	// numberWindow is how far the number of an ACKACK may be from the last ACK: 80 s of
+	// libsrt's ACKs.
+	numberWindow = 1 << 13
+)
+
+// plausible judges a datagram with the socket ID of session i from another address than its
+// caller's. What costs least comes first.
+func (s *Shard) plausible(i uint32, ss *session, p wire.Packet) verdict {
+	if s.now-ss.establishedAt < minMigrationAge || !mayMigrate(p) {
+		return implausible
+	}
+	t := &s.sessions.cold(i).trace
+	if !s.timely(i, ss, t, p) {
+		return implausible
+	}
+	s.refresh(i, ss)
+	silent := s.now - s.stalls.extend(ss.callerSeen)
+	if silent < s.quiet(ss) || p.Is(wire.TypeKeepalive) && silent < keepaliveAfter {
+		return implausible
+	}
+	numbers := s.numbers(i, ss, t, p)
+	if numbers == strong && !t.busy(ss.callerSeen) {
+		return plausible
+	}
+	return numbers
+}
+
+// mayMigrate reports whether a datagram is of a kind that moves a session: one that a live
+// caller sends by itself. A SHUTDOWN or a handshake never does.
+func mayMigrate(p wire.Packet) bool {
+	if !p.IsControl() {
+		return true
+	}
+	switch p.Control() {
+	case wire.TypeKeepalive, wire.TypeACK, wire.TypeNAK, wire.TypeACKACK:
+		return true
+	}
+	return false
+}
+
+// timely reports whether a timestamp is what the caller's clock shows. A data packet has the
+// time of when it was first sent, which may be the latency ago.
+func (s *Shard) timely(i uint32, ss *session, t *trace, p wire.Packet) bool {
+	off := time.Duration(int32(p.Timestamp()-micros(s.now)-t.clock)) * time.Microsecond
+	ahead := clockTolerance + (s.now-ss.establishedAt)/clockDrift
+	behind := ahead
+	if !p.IsControl() {
+		behind += time.Duration(s.sessions.cold(i).terms.LatencyToBackend) * time.Millisecond
+	}
+	return off <= ahead && -off <= behind
+}
+
+// numbers judges the sequence number, the key bits or the number of a datagram.
+func (s *Shard) numbers(i uint32, ss *session, t *trace, p wire.Packet) verdict {
+	down := s.meters.Sequence(&ss.meter, telemetry.ToCaller)
+	switch {
+	case !p.IsControl():
+		return s.dataNumbers(i, ss, t, p)
+	case p.Is(wire.TypeACK):
+		if a, ok := wire.AsACK(p); !ok || !s.nearDown(ss, &down, a.Next) {
+			return implausible
+		}
+	case p.Is(wire.TypeNAK):
+		for first := range p.Losses {
+			if !s.nearDown(ss, &down, first) {
+				return implausible
+			}
+			break
+		}
+	case p.Is(wire.TypeACKACK):
+		last, known := s.meters.LastACK(&ss.meter, telemetry.ToBackend)
+		if off := int32(p.TypeInfo() - last); !known {
+			return plausible
+		} else if off > numberWindow || off < -numberWindow {
+			return implausible
+		}
+		return strong
+	default:
+		return plausible
+	}
+	if s.measures(ss, telemetry.ToCaller) {
+		return strong
+	}
+	return plausible
+}
+
+// measures reports whether the meter knows how far the data packets of a way have come.
+func (s *Shard) measures(ss *session, way telemetry.Way) bool {
+	return s.cfg.Telemetry && s.meters.Measures(&ss.meter, way)
+}
+
+// nearDown reports whether a report of the caller is about data packets that it may have got.
+func (s *Shard) nearDown(ss *session, down *telemetry.Sequence, seq uint32) bool {
+	return !s.measures(ss, telemetry.ToCaller) || near(seq, down.Next, sequenceWindow)
+}
+
+func near(seq, of uint32, within int32) bool {
+	d := wire.Ahead(seq&wire.SequenceMask, of)
+	return d <= within && d >= -within
+}
+
+// dataNumbers judges a data packet: by the last one that was noted and how many have come since,
+// and by the meter, which follows them in the kernel path too.
+func (s *Shard) dataNumbers(i uint32, ss *session, t *trace, p wire.Packet) verdict {
+	last, key := t.sequence, t.message&wire.KeyMask != 0
+	if t.sequence|t.message == 0 {
+		last, key = ss.isn, s.sessions.cold(i).terms.KeyLen != 0
+	}
+	if key != (p.TypeInfo()&wire.KeyMask != 0) {
+		return implausible
+	}
+	since := int32(min(2*(ss.toBackend.Packets-t.packets), 1<<28))
+	d := wire.Ahead(p.Sequence(), last)
+	if d >= -sequenceWindow && d <= sequenceWindow+since {
+		return strong
+	}
+	if s.measures(ss, telemetry.ToBackend) && near(p.Sequence(), s.meters.Sequence(&ss.meter, telemetry.ToBackend).Next, sequenceWindow) {
+		return strong
+	}
+	return implausible
+}
+
+// Fields of a trace.
+const (
+	traceAt       message.Number = 1
+	tracePackets  message.Number = 2
+	traceSpacing  message.Number = 3
+	traceClock    message.Number = 4
+	traceSequence message.Number = 5
+	traceMessage  message.Number = 6
+)
+
+// append appends the trace as a message. The clock is relative to time 0 of the shards, which
+// the next process keeps.
+func (t *trace) append(b []byte, clock message.Clock) []byte {
+	b = message.AppendTime(b, traceAt, clock, t.at)
+	b = message.AppendUint(b, tracePackets, t.packets)
+	b = message.AppendDuration(b, traceSpacing, t.spacing)
+	b = message.AppendFixed32(b, traceClock, t.clock)
+	b = message.AppendFixed32(b, traceSequence, t.sequence)
+	return message.AppendFixed32(b, traceMessage, t.message)
+}
+
+// read reads what append has written.
+func (t *trace) read(m message.Reader, clock message.Clock) error {
+	for m.Next() {
+		switch m.Number() {
+		case traceAt:
+			t.at = m.Time(clock)
+		case tracePackets:
+			t.packets = message.Uint[uint64](&m)
+		case traceSpacing:
+			t.spacing = m.Duration()
+		case traceClock:
+			t.clock = message.Uint[uint32](&m)
+		case traceSequence:
+			t.sequence = message.Uint[uint32](&m)
+		case traceMessage:
+			t.message = message.Uint[uint32](&m)
+		}
+	}
+	return m.Err()
+}
