@@ -46,6 +46,18 @@ func (r *relay) KernelPath() answer.KernelPath {
 	}}
 }
 
+func (r *relay) Overload() answer.Overload {
+	return answer.Overload{
+		On: true, Step: "telemetry", Since: time.Unix(1, 0).UTC(), Pressure: 0.82, Input: "sessions",
+		Inputs: []answer.OverloadInput{
+			{Name: "sessions", Pressure: new(0.82), Detail: "82 of 100 sessions"}, {Name: "memory", Detail: "cannot be read"},
+		},
+		Steps: []answer.OverloadStep{{
+			Name: "telemetry", Effect: "sessions are not measured", EnterAt: 0.8, LeaveAt: 0.7, Active: true, Entered: 3,
+		}},
+	}
+}
+
 func (r *relay) Backends() []answer.Backend { return r.backends }
 func (r *relay) Ready() (bool, string)      { return r.reason == "", r.reason + r.amiss }
 func (r *relay) Draining() bool             { return r.draining }
@@ -67,7 +79,7 @@ func (r *relay) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (r *relay) deps() Deps {
-	return Deps{Shards: r, Kernel: r, Backends: r, Streams: &r.spoken, State: r, Metrics: r, Feed: NewFeed(time.Unix(1, 0))}
+	return Deps{Shards: r, Kernel: r, Overload: r, Backends: r, Streams: &r.spoken, State: r, Metrics: r, Feed: NewFeed(time.Unix(1, 0))}
 }
 
 // ask sends one request past the network.

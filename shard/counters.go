@@ -193,6 +193,8 @@ var counterNames = [NumCounters]string{
 	CountCandidates:              "migration_candidates",
 	CountChallenges:              "migration_challenges",
 	CountMigrations:              "migrations",
+	CountOverloadPlayers:         "overload_players",
+	CountOverloadPublishers:      "overload_publishers",
 	CountEventsLost:              "events_lost",
 	CountKernelDrops:             "kernel_drops",
 	CountUpstreamsFailed:         "upstream_failed",
