@@ -21,6 +21,7 @@ import (
 	"srtrelay/internal/asynclog"
 	"srtrelay/internal/supervise"
 	"srtrelay/observe/eventlog"
+	"srtrelay/relay/overload"
 	"srtrelay/shard"
 )
 
@@ -53,6 +54,24 @@ func (fixedKernel) KernelPath() answer.KernelPath {
 	}}
 }
 
+// fixedOverload is a relay at the second step, whose memory cannot be read.
+type fixedOverload struct{}
+
+func (fixedOverload) Overload() answer.Overload {
+	o := answer.Overload{On: true, Step: overload.StepCaptures.String()}
+	for _, i := range overload.Inputs() {
+		one := answer.OverloadInput{Name: i.String(), Pressure: new(0.25)}
+		if i == overload.InputMemory {
+			one.Pressure = nil
+		}
+		o.Inputs = append(o.Inputs, one)
+	}
+	for _, s := range overload.Steps() {
+		o.Steps = append(o.Steps, answer.OverloadStep{Name: s.String(), Active: s <= overload.StepCaptures, Entered: uint64(s)})
+	}
+	return o
+}
+
 // full has something of everything to show.
 func full() Sources {
 	events := NewEvents()
@@ -75,7 +94,7 @@ func full() Sources {
 		EventLog:   func() eventlog.Stats { return eventlog.Stats{Lost: 11, WriteErrors: 3} },
 		Supervisor: supervisor, Log: func() asynclog.Stats { return asynclog.Stats{Lost: 9, WriteErrors: 2} },
 		Version: "v1.2.3", Shards: twoShards{}, Events: events, Quality: quality, Store: fixedStore(true),
-		Kernel: fixedKernel{},
+		Kernel: fixedKernel{}, Overload: fixedOverload{},
 		Backends: backends{
 			{ID: "b", Address: "10.0.0.2:10080", Source: "registered", Late: true, Draining: true, Weight: 3},
 			{ID: "a", Address: "10.0.0.1:10080", Source: "static", Alive: true, Weight: 1, Sessions: 3, Streams: 2, Bitrate: 8e6},
