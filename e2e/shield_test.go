@@ -86,7 +86,12 @@ func (r *relay) shielded() stats {
 // awaitShielded waits until the shield has dropped so many for each reason.
 func (r *relay) awaitShielded(want stats) {
 	r.t.Helper()
-	r.await(fmt.Sprintf("drops %v", want), func(st stats) bool {
+	r.t.Cleanup(func() {
+		if r.t.Failed() {
+			r.t.Logf("dropped %v, want %v", r.shielded(), want)
+		}
+	})
+	r.await("the shield's drops", func(st stats) bool {
 		for reason, n := range want {
 			if st[reason] < n {
 				return false

@@ -31,7 +31,7 @@ func (s *Shard) toBackend(i uint32, ss *session, p wire.Packet) Counter {
 	if ss.inKernel {
 		s.relayedUp(i, ss, telemetry.ToBackend, p)
 	}
-	if drop, fails := s.failsShield(ss, telemetry.ToBackend, p); fails {
+	if drop, fails := s.failsShield(i, ss, telemetry.ToBackend, p); fails {
 		return drop
 	}
 	if len(s.candidates) > 0 && p.Is(wire.TypeACKACK) && s.answersChallenge(i, p) {
@@ -88,7 +88,7 @@ func (s *Shard) toCaller(i uint32, ss *session, p wire.Packet) Counter {
 	if ss.inKernel {
 		s.relayedUp(i, ss, telemetry.ToCaller, p)
 	}
-	if drop, fails := s.failsShield(ss, telemetry.ToCaller, p); fails {
+	if drop, fails := s.failsShield(i, ss, telemetry.ToCaller, p); fails {
 		return drop
 	}
 	if p.Is(wire.TypeHandshake) && repeatsHandshake(ss, p) {

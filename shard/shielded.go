@@ -10,23 +10,23 @@ import (
 )
 
 // freshFor is how long after a data packet the telemetry's sequence number is what the
-// sender's DROPREQs are compared with: what passes in the kernel is added up once a second
-// or less often, and a meter that stands still says nothing.
+// sender's DROPREQs are compared with. Beyond that it says nothing: the sender may have gone
+// on elsewhere, as in a bonding group, or the telemetry may be off.
 const freshFor = 3 * time.Second
 
 // failsShield reports whether the other side of an established session must not get a
 // datagram, and under which name it is dropped. A data packet costs one branch.
-func (s *Shard) failsShield(ss *session, way telemetry.Way, p wire.Packet) (drop Counter, fails bool) {
+func (s *Shard) failsShield(i uint32, ss *session, way telemetry.Way, p wire.Packet) (drop Counter, fails bool) {
 	if !p.IsControl() || !s.limits.Shield {
 		return 0, false
 	}
-	return s.checkControl(ss, way, p)
+	return s.checkControl(i, ss, way, p)
 }
 
-func (s *Shard) checkControl(ss *session, way telemetry.Way, p wire.Packet) (drop Counter, fails bool) {
+func (s *Shard) checkControl(i uint32, ss *session, way telemetry.Way, p wire.Packet) (drop Counter, fails bool) {
 	var progress shield.Progress
 	if p.Is(wire.TypeDropReq) {
-		progress = s.progress(ss, way)
+		progress = s.progress(i, ss, way)
 	}
 	v := shield.Check(p, progress)
 	if v == shield.VerdictPass {
@@ -40,10 +40,15 @@ func (s *Shard) checkControl(ss *session, way telemetry.Way, p wire.Packet) (dro
 	return dropOf(v), true
 }
 
-// progress returns how far the data packets of a way have come, if that is known.
-func (s *Shard) progress(ss *session, way telemetry.Way) shield.Progress {
+// progress returns how far the data packets of a way have come, if that is known. What has
+// passed in the kernel is added up first, because the program has judged by it.
+func (s *Shard) progress(i uint32, ss *session, way telemetry.Way) shield.Progress {
 	if !s.cfg.Telemetry {
 		return shield.Progress{}
+	}
+	if ss.inKernel {
+		s.readRecords()
+		s.refresh(i, ss)
 	}
 	next, at, ok := s.meters.Newest(&ss.meter, way)
 	return shield.Progress{Next: next, Known: ok && s.now-at < freshFor}

@@ -182,11 +182,11 @@ func TestShieldDoesNotAllocate(t *testing.T) {
 	r := newRig(t, shielded)
 	r.establish(r.caller, callerID, callerISN, backendID)
 	from := addr.From(addrOf(r.caller))
-	_, ss := r.sessions.byCaller(0, &from, callerID)
+	i, ss := r.sessions.byCaller(0, &from, callerID)
 	all := append(srttest.MalformedControls(callerISN), srttest.SoundControls(callerISN)...)
 	if n := testing.AllocsPerRun(100, func() {
-		for i := range all {
-			r.failsShield(ss, 0, all[i].Packet)
+		for k := range all {
+			r.failsShield(i, ss, 0, all[k].Packet)
 		}
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
