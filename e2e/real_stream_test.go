@@ -206,6 +206,7 @@ func (st *streamTest) checkPath(s *stream) {
 // through few shards and many, over a clean path and with losses on either
 // side of the relay. Nobody's key gets shorter on the way.
 func TestRealStreams(t *testing.T) {
+	t.Parallel()
 	for _, shards := range []int{1, 2, 8} {
 		t.Run(fmt.Sprintf("shards=%d", shards), func(t *testing.T) {
 			t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -15,7 +16,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -43,6 +46,7 @@ func TestMain(m *testing.M) {
 		if done, code := setKernelPath(); done {
 			return code
 		}
+		runManyAtOnce()
 		dir, err := os.MkdirTemp("", "srtrelay-e2e")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -56,6 +60,18 @@ func TestMain(m *testing.M) {
 		}
 		return m.Run()
 	}())
+}
+
+// runManyAtOnce has twice as many tests run at once as there are CPUs, unless the command
+// line says how many: they mostly wait.
+func runManyAtOnce() {
+	const name = "test.parallel"
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	if !given {
+		_ = flag.Set(name, strconv.Itoa(2*runtime.GOMAXPROCS(0))) // a number, so that it cannot fail
+	}
 }
 
 // build compiles the relay. Without the profile, which would have every package

@@ -266,6 +266,7 @@ func (o *observed) checkTerms(got answer.Negotiated) {
 // The telemetry of a relay that only looks on agrees with libsrt's own
 // statistics, and says on which side the loss is.
 func TestTelemetryAgreesWithLibsrt(t *testing.T) {
+	t.Parallel()
 	lasting, keys := 20*time.Second, []int{0, 16, 32}
 	if testing.Short() {
 		lasting, keys = 6*time.Second, []int{32}
