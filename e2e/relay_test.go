@@ -62,15 +62,15 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// runManyAtOnce has twice as many tests run at once as there are CPUs, unless the command
-// line says how many: they mostly wait.
+// runManyAtOnce has three times as many tests run at once as there are CPUs, unless the
+// command line says how many: they mostly wait.
 func runManyAtOnce() {
 	const name = "test.parallel"
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == name })
 	if !given {
-		_ = flag.Set(name, strconv.Itoa(2*runtime.GOMAXPROCS(0))) // a number, so that it cannot fail
+		_ = flag.Set(name, strconv.Itoa(3*runtime.GOMAXPROCS(0))) // a number, so that it cannot fail
 	}
 }
 
