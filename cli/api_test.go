@@ -130,6 +130,10 @@ func kept(t *testing.T, name string) string {
 	return string(text)
 }
 
+// clusterNotes are what is not as it seems in the list of all relays' streams.
+const clusterNotes = "redis is away since 2026-01-02T03:04:00Z; this is as it was at 2026-01-02T03:03:59Z\n" +
+	"2 of 180 streams shown; --limit 0 shows all\n12 more streams are not listed by their relays\n"
+
 func TestAskingCommands(t *testing.T) {
 	r := newFakeRelay(t)
 	for _, c := range []struct {
@@ -154,6 +158,15 @@ func TestAskingCommands(t *testing.T) {
 		{"sessions close 1 2", "DELETE /api/v1/sessions/2", "session 1 closed\nsession 2 closed\n", ""},
 		{"backends drain a", "POST /api/v1/backends/a/drain", "backend a drained\n", ""},
 		{"backends undrain a", "POST /api/v1/backends/a/undrain", "backend a gets new streams again\n", ""},
+		{"backends weight a 7", "POST /api/v1/backends/a/weight?weight=7", "backend a has weight 7\n", ""},
+		{"backends weight a default", "POST /api/v1/backends/a/weight?weight=0", "backend a has its configured weight\n", ""},
+		{"relays --wide", "GET /api/v1/cluster", kept(t, "relays"), ""},
+		{"streams --cluster --limit 2 --wide --exact", "GET /api/v1/cluster/streams?limit=2", "edge-3  10.0.0.11:10080  away", clusterNotes},
+		{
+			"streams --cluster --limit 2 --relay edge-1 --backend b --match m --sort sessions --exact",
+			"GET /api/v1/cluster/streams?backend=b&limit=2&q=m&relay=edge-1&sort=sessions", "edge-1", clusterNotes,
+		},
+		{"streams --cluster --exact live/match", "GET /api/v1/cluster/streams?key=live%2Fmatch", "sessions  16: 1 publisher, 15 players", clusterNotes[:strings.Index(clusterNotes, "\n")+1]},
 		{"backends forget a", "DELETE /api/v1/backends/a", "backend a forgotten\n", ""},
 	} {
 		code, stdout, stderr := r.run(strings.Fields(c.args)...)
@@ -172,6 +185,7 @@ func TestJSON(t *testing.T) {
 	r := newFakeRelay(t)
 	for args, name := range map[string]string{
 		"shards --json": "shards", "backends --json": "backends", "streams --limit 4 --json": "streams", "streams --json x": "stream",
+		"relays --json": "cluster", "streams --cluster --json --limit 2": "cluster/streams",
 		"sessions --json --limit 2": "sessions", "sessions --json 0-17-42": "session",
 	} {
 		code, stdout, _ := r.run(strings.Fields(args)...)
@@ -220,6 +234,11 @@ func TestAskingFails(t *testing.T) {
 		{"sessions --limit x", exitCannotStart, `sessions: --limit: "x": `},
 		{"sessions --limit", exitCannotStart, "sessions: --limit: value missing"},
 		{"streams --sort x", exitCannotStart, `streams: --sort: "x": not one of bitrate, rtt`},
+		{"streams --relay x", exitCannotStart, "streams: --relay: needs --cluster"},
+		{"streams --cluster --sort loss", exitCannotStart, `streams: --sort: "loss": not one of bitrate, sessions, key`},
+		{"relays x", exitCannotStart, "relays takes no arguments"},
+		{"backends weight a", exitCannotStart, "backends weight: takes the ID of a backend and a weight"},
+		{"backends weight a 0", exitCannotStart, `backends weight: "0": neither a weight from 1 to 1000 nor default`},
 		{"streams -x", exitCannotStart, "streams: -x: unknown flag"},
 		{"streams --bakcend=b", exitCannotStart, `streams: --bakcend: unknown flag, did you mean "--backend"?`},
 		{"backends --api=x", exitCannotStart, `backends: --api: "x": not host:port`},

@@ -73,6 +73,9 @@ func (r *relay) metricsHandler() http.Handler {
 	s.Reloads = r.reloads.stats
 	s.Overload = r.overload
 	s.Log, s.Supervisor, s.EventLog = r.lines.Stats, r.supervisor, r.eventFile.stats()
+	if r.cluster != nil {
+		s.Cluster = r.cluster.Counts
+	}
 	if r.balancer.shared != nil { // not a nil *redis.Balancer in Store
 		s.Store = r.balancer.shared
 	}

@@ -16,6 +16,7 @@ import (
 	"srtrelay/backend"
 	"srtrelay/config"
 	"srtrelay/observe/cluster"
+	"srtrelay/relay/overload"
 )
 
 // Drain implements api.Orders.
@@ -67,6 +68,9 @@ func (r *relay) reportToCluster(ctx context.Context) {
 				Shards: c.Shards, Draining: r.state.Draining(),
 			},
 			List: make([]cluster.Stream, 0, len(all.Streams)),
+		}
+		if step := r.overload.Overload().Step; step != overload.StepNone.String() {
+			p.Overload = step
 		}
 		for i := range all.Streams {
 			p.Add(reportOf(&all.Streams[i], time.Now()))

@@ -60,8 +60,10 @@ type Relay struct {
 	// received.
 	API     string `json:"api,omitempty"`
 	Forward string `json:"forward,omitempty"`
-	// SeenAt is when its last report was written, by the clock of the relay that answers.
-	SeenAt time.Time `json:"seen_at"`
+	// SeenAt is when its last report was written, by the clock of the relay that answers,
+	// SeenSeconds how long ago.
+	SeenAt      time.Time `json:"seen_at"`
+	SeenSeconds float64   `json:"seen_seconds"`
 	// UptimeSeconds and all that follows are as of SeenAt.
 	UptimeSeconds float64 `json:"uptime_seconds"`
 	Shards        int     `json:"shards"`

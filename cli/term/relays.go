@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"strconv"
 	"strings"
-	"time"
 
 	"srtrelay/api/answer"
 )
@@ -16,7 +15,7 @@ type relayRow struct {
 }
 
 // relayColumns returns the columns of a list of relays, whose last row is the sum.
-func relayColumns(now time.Time) []column[relayRow] {
+func relayColumns() []column[relayRow] {
 	type r = relayRow
 	own := func(of func(f figures, v r) string) func(figures, r) string {
 		return func(f figures, v r) string {
@@ -33,7 +32,7 @@ func relayColumns(now time.Time) []column[relayRow] {
 		{title: "STREAMS", text: func(f figures, v r) string { return f.count(uint64(v.Streams)) }},
 		{title: "IN", text: func(f figures, v r) string { return f.bitrate(v.BitrateIn) }},
 		{title: "OUT", text: func(f figures, v r) string { return f.bitrate(v.BitrateOut) }},
-		{title: "SEEN", text: own(func(f figures, v r) string { return f.since(v.SeenAt, now) })},
+		{title: "SEEN", text: own(func(f figures, v r) string { return f.seconds(v.SeenSeconds) })},
 		{title: "UPTIME", text: own(func(f figures, v r) string { return f.seconds(v.UptimeSeconds) })},
 		{title: "OVERLOAD", left: true, text: own(func(_ figures, v r) string { return cmp.Or(answer.Printable(v.Overload), unknown) })},
 		{title: "VERSION", left: true, text: own(func(_ figures, v r) string { return answer.Printable(v.Version) })},
@@ -83,7 +82,7 @@ func (s Formatter) Relays(list answer.RelayList) string {
 		rows = append(rows, relayRow{Relay: r})
 	}
 	rows = append(rows, relayRow{Relay: answer.Relay{RelaySums: list.Sum}, sum: true})
-	return tabulate(s, relayColumns(s.Now), rows)
+	return tabulate(s, relayColumns(), rows)
 }
 
 // placeRow is a stream at one relay.

@@ -54,7 +54,17 @@ func TestTables(t *testing.T) {
 	streams := fixture[answer.StreamList](t, "streams").Streams
 	sessions := fixture[answer.SessionList](t, "sessions").Sessions
 	backends := fixture[answer.BackendList](t, "backends")
+	places := fixture[answer.ClusterStreamList](t, "cluster/streams").Streams
+	ordered := backends.Backends[0]
+	ordered.ConfiguredWeight, ordered.OrderedBy = 1, "edge-2"
 	for name, text := range map[string]string{
+		"relays":             show.Relays(fixture[answer.RelayList](t, "cluster")),
+		"relays-80":          narrow.Relays(fixture[answer.RelayList](t, "cluster")),
+		"cluster-streams":    show.ClusterStreams(places),
+		"cluster-streams-80": narrow.ClusterStreams(places),
+		"cluster-stream":     show.ClusterStream(places[0]),
+		"backend-ordered":    show.Backend(ordered),
+
 		"streams":       show.Streams(streams),
 		"streams-exact": exact.Streams(streams),
 		"streams-80":    narrow.Streams(streams),
@@ -76,6 +86,18 @@ func TestTables(t *testing.T) {
 			if strings.TrimRight(line, " \n")+"\n" != line {
 				t.Errorf("%s: blanks at the end of %q", name, line)
 			}
+		}
+	}
+}
+
+func TestSharedState(t *testing.T) {
+	for want, v := range map[string]answer.SharedState{
+		"": {InUse: true, Since: takenAt},
+		"redis is away since 2026-01-02T03:04:05Z, and nothing is known of the relays":        {Since: takenAt},
+		"redis is away since 2026-01-02T03:04:05Z; this is as it was at 2026-01-02T03:04:04Z": {Since: takenAt, ReadAt: takenAt.Add(-time.Second)},
+	} {
+		if got := (Formatter{Exact: true}).SharedState(v); got != want {
+			t.Errorf("%q, not %q", got, want)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"srtrelay/api/answer"
 )
@@ -88,7 +89,7 @@ func (m *member) answer(self string) answer.Relay {
 	i := &m.info
 	return answer.Relay{
 		ID: m.id, Name: m.name(), Self: m.id == self, State: m.state(), Version: i.Version, API: i.API, Forward: i.Forward,
-		SeenAt: m.seen.UTC(), UptimeSeconds: i.UptimeSeconds, Shards: i.Shards, RelaySums: answer.RelaySums(i.Sums),
+		SeenAt: m.seen.UTC(), SeenSeconds: max(time.Since(m.seen), 0).Seconds(), UptimeSeconds: i.UptimeSeconds, Shards: i.Shards, RelaySums: answer.RelaySums(i.Sums),
 		Draining: i.Draining, Overload: i.Overload, Listed: len(m.streams), Problem: m.problem,
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"srtrelay/internal/asynclog"
 	"srtrelay/internal/supervise"
+	"srtrelay/observe/cluster"
 	"srtrelay/observe/eventlog"
 	"srtrelay/shard"
 )
@@ -65,6 +66,8 @@ type Sources struct {
 	Supervisor *supervise.Supervisor
 	// Store is the state shared by relays.
 	Store Store
+	// Cluster counts the relays that share the state, and their reports.
+	Cluster func() cluster.Counts
 }
 
 // Handler answers scrapes with the metrics of the sources, the Go runtime and the process.
@@ -126,6 +129,9 @@ func (from Sources) collectors(log *slog.Logger) []prometheus.Collector {
 	}
 	if from.Supervisor != nil {
 		all = append(all, newPanicCollector(from.Supervisor))
+	}
+	if from.Cluster != nil {
+		all = append(all, newClusterCollector(from.Cluster))
 	}
 	if from.Store != nil {
 		all = append(all, newStoreCollector(from.Store))

@@ -20,6 +20,7 @@ import (
 	"srtrelay/handshake"
 	"srtrelay/internal/asynclog"
 	"srtrelay/internal/supervise"
+	"srtrelay/observe/cluster"
 	"srtrelay/observe/eventlog"
 	"srtrelay/relay/overload"
 	"srtrelay/shard"
@@ -94,6 +95,9 @@ func full() Sources {
 		EventLog:   func() eventlog.Stats { return eventlog.Stats{Lost: 11, WriteErrors: 3} },
 		Supervisor: supervisor, Log: func() asynclog.Stats { return asynclog.Stats{Lost: 9, WriteErrors: 2} },
 		Version: "v1.2.3", Shards: twoShards{}, Events: events, Quality: quality, Store: fixedStore(true),
+		Cluster: func() cluster.Counts {
+			return cluster.Counts{Alive: 2, Away: 1, WriteErrors: 3, Written: 4, Unreadable: 5}
+		},
 		Kernel: fixedKernel{}, Overload: fixedOverload{},
 		Backends: backends{
 			{ID: "b", Address: "10.0.0.2:10080", Source: "registered", Late: true, Draining: true, Weight: 3},

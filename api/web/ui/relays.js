@@ -141,7 +141,8 @@ function fillRelay(node, r) {
   setText(streams, count(r.streams));
   setText(rateIn, bitrate(r.bitrate_in_bps));
   setText(rateOut, bitrate(r.bitrate_out_bps));
-  setText(seen, moment(r.seen_at));
+  setText(seen, `${duration(Math.round(r.seen_seconds))} ago`);
+  setAttribute(seen, "title", moment(r.seen_at));
   setText(uptime, duration(r.uptime_seconds));
   setText(version, r.version);
 }
