@@ -139,7 +139,7 @@ func (s *Shard) challengeACK(i uint32, ss *session) wire.ACK {
 	switch up := s.meters.Sequence(&ss.meter, telemetry.ToBackend); {
 	case s.measures(ss, telemetry.ToBackend):
 		a.Next = up.Next - positionsBack
-	case t.sequence|t.message != 0:
+	case t.hasData:
 		a.Next = t.sequence - positionsBack
 	default:
 		a.Next = ss.isn - 1

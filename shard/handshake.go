@@ -216,7 +216,7 @@ func (s *Shard) noteTerms(i uint32, ss *session, response wire.Handshake) {
 	cold := s.sessions.cold(i)
 	conclusion := cold.pending.leg.Conclusion()
 	cold.terms = telemetry.Agree(conclusion, response)
-	cold.trace = trace{at: s.now, clock: conclusion.Packet().Timestamp() - micros(cold.opened)}
+	cold.trace = trace{at: millis(s.now), clock: conclusion.Packet().Timestamp() - micros(cold.opened)}
 	ss.meter = telemetry.Begin(ss.isn, &cold.terms)
 	if s.meters.Paused() {
 		s.meters.Skip(&ss.meter)

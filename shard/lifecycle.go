@@ -139,6 +139,7 @@ func (s *Shard) endSession(i uint32, ss *session, cause Cause) {
 	s.leaveKernel(i, ss)
 	s.disown(i, ss)
 	s.dropCandidate(i)
+	delete(s.announced, i)
 	ss.toClosing(s.now, cause)
 	s.sessions.cold(i).ended = s.now
 	s.clearRecord(i)

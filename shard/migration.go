@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"math"
 	"time"
 
 	"srtrelay/addr"
@@ -103,9 +104,10 @@ func (s *Shard) migrate(i uint32, ss *session, c *candidate) bool {
 	ss.local, ss.callerSeen = c.local, s.now
 	s.dropPendingInduction(i)
 	s.writeRecord(i, ss)
-	cold := s.sessions.cold(i)
-	cold.migrations++
-	cold.announced = announced{}
+	if cold := s.sessions.cold(i); cold.migrations < math.MaxUint16 {
+		cold.migrations++
+	}
+	delete(s.announced, i)
 	s.announce(i, ss, &letter{sender: c.sender})
 	s.enterKernel(i, ss, false)
 	s.counters.inc(CountMigrations)

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"math"
 	"time"
 
 	"srtrelay/internal/message"
@@ -11,13 +12,15 @@ import (
 // trace is what is known of the datagrams of a session's caller, taken from every 64th: enough
 // to tell what its next ones look like.
 type trace struct {
-	at      time.Duration // when it was taken
-	packets uint64        // of session.toBackend then
-	spacing time.Duration // the mean time between datagrams before
+	at      uint32 // when it was taken, in milliseconds, which wrap
+	packets uint32 // of session.toBackend then; wraps
+	spacing uint32 // the mean time between datagrams before, in microseconds
 	// clock is the caller's clock less the shard's, in microseconds, which wrap.
 	clock uint32
-	// sequence and message are those of the last data packet that was noted; both 0 before.
-	sequence, message uint32
+	// sequence is that of the last data packet that was noted, and encrypted whether it was;
+	// without hasData there was none.
+	sequence           uint32
+	hasData, encrypted bool
 }
 
 // traceMask has all but one in 64 datagrams go without a look at the trace, which is not in the
@@ -35,16 +38,17 @@ func (t *trace) note(now time.Duration, packets uint64, p wire.Packet) {
 		if p.TypeInfo()&wire.RexmitBit != 0 {
 			return // its timestamp is that of the first time
 		}
-		t.sequence, t.message = p.Sequence(), p.TypeInfo()
+		t.sequence, t.hasData, t.encrypted = p.Sequence(), true, p.TypeInfo()&wire.KeyMask != 0
 	}
 	t.clock = p.Timestamp() - micros(now)
 }
 
 // pass notes how many datagrams have come by now.
 func (t *trace) pass(now time.Duration, packets uint64) {
-	if n := packets - t.packets; n >= spacingOver {
-		t.spacing = (now - t.at) / time.Duration(n)
-		t.at, t.packets = now, packets
+	if n := uint32(packets) - t.packets; n >= spacingOver {
+		took := min(uint64(millis(now)-t.at)*1000, math.MaxUint32)
+		t.spacing = uint32(took) / n
+		t.at, t.packets = millis(now), uint32(packets)
 	}
 }
 
@@ -53,10 +57,14 @@ const spacingOver = 8
 
 func micros(d time.Duration) uint32 { return uint32(d / time.Microsecond) }
 
+func millis(d time.Duration) uint32 { return uint32(d / time.Millisecond) }
+
 // busy reports whether the caller was sending all the time until its last datagram, so that a
 // short silence means something.
 func (t *trace) busy(callerSeen time.Duration) bool {
-	return t.spacing > 0 && t.spacing <= busySpacing && callerSeen-t.at <= max(2*(traceMask+1)*t.spacing, 2*sweepEvery)
+	spacing := time.Duration(t.spacing) * time.Microsecond
+	since := time.Duration(int32(millis(callerSeen)-t.at)) * time.Millisecond
+	return spacing > 0 && spacing <= busySpacing && since <= max(2*(traceMask+1)*spacing, 2*sweepEvery)
 }
 
 // busySpacing is the longest mean time between the datagrams of a caller that sends media or
@@ -193,14 +201,14 @@ func near(seq, of uint32, within int32) bool {
 // dataNumbers judges a data packet: by the last one that was noted and how many have come since,
 // and by the meter, which follows them in the kernel path too.
 func (s *Shard) dataNumbers(i uint32, ss *session, t *trace, p wire.Packet) verdict {
-	last, key := t.sequence, t.message&wire.KeyMask != 0
-	if t.sequence|t.message == 0 {
-		last, key = ss.isn, s.sessions.cold(i).terms.KeyLen != 0
+	last, encrypted := t.sequence, t.encrypted
+	if !t.hasData {
+		last, encrypted = ss.isn, s.sessions.cold(i).terms.KeyLen != 0
 	}
-	if key != (p.TypeInfo()&wire.KeyMask != 0) {
+	if encrypted != (p.TypeInfo()&wire.KeyMask != 0) {
 		return implausible
 	}
-	since := int32(min(2*(ss.toBackend.Packets-t.packets), 1<<28))
+	since := int32(min(2*(uint32(ss.toBackend.Packets)-t.packets), 1<<28))
 	d := wire.Ahead(p.Sequence(), last)
 	if d >= -sequenceWindow && d <= sequenceWindow+since {
 		return strong
@@ -211,43 +219,47 @@ func (s *Shard) dataNumbers(i uint32, ss *session, t *trace, p wire.Packet) verd
 	return implausible
 }
 
-// Fields of a trace.
+// Fields of a trace. Its times are by CLOCK_MONOTONIC, as all times in a snapshot.
 const (
-	traceAt       message.Number = 1
-	tracePackets  message.Number = 2
-	traceSpacing  message.Number = 3
-	traceClock    message.Number = 4
-	traceSequence message.Number = 5
-	traceMessage  message.Number = 6
+	tracePackets   message.Number = 1
+	traceSpacing   message.Number = 2
+	traceClock     message.Number = 3
+	traceSequence  message.Number = 4
+	traceHasData   message.Number = 5
+	traceEncrypted message.Number = 6
+	traceAt        message.Number = 7
 )
 
-// append appends the trace as a message. The clock is relative to time 0 of the shards, which
-// the next process keeps.
+// append appends the trace as a message.
 func (t *trace) append(b []byte, clock message.Clock) []byte {
-	b = message.AppendTime(b, traceAt, clock, t.at)
+	origin := clock.Origin
 	b = message.AppendUint(b, tracePackets, t.packets)
-	b = message.AppendDuration(b, traceSpacing, t.spacing)
-	b = message.AppendFixed32(b, traceClock, t.clock)
+	b = message.AppendUint(b, traceSpacing, t.spacing)
+	b = message.AppendFixed32(b, traceClock, t.clock-micros(origin))
 	b = message.AppendFixed32(b, traceSequence, t.sequence)
-	return message.AppendFixed32(b, traceMessage, t.message)
+	b = message.AppendBool(b, traceHasData, t.hasData)
+	b = message.AppendBool(b, traceEncrypted, t.encrypted)
+	return message.AppendFixed32(b, traceAt, t.at+millis(origin))
 }
 
 // read reads what append has written.
 func (t *trace) read(m message.Reader, clock message.Clock) error {
 	for m.Next() {
 		switch m.Number() {
-		case traceAt:
-			t.at = m.Time(clock)
 		case tracePackets:
-			t.packets = message.Uint[uint64](&m)
+			t.packets = message.Uint[uint32](&m)
 		case traceSpacing:
-			t.spacing = m.Duration()
+			t.spacing = message.Uint[uint32](&m)
 		case traceClock:
-			t.clock = message.Uint[uint32](&m)
+			t.clock = message.Uint[uint32](&m) + micros(clock.Origin)
 		case traceSequence:
 			t.sequence = message.Uint[uint32](&m)
-		case traceMessage:
-			t.message = message.Uint[uint32](&m)
+		case traceHasData:
+			t.hasData = m.Bool()
+		case traceEncrypted:
+			t.encrypted = m.Bool()
+		case traceAt:
+			t.at = message.Uint[uint32](&m) - millis(clock.Origin)
 		}
 	}
 	return m.Err()

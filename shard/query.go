@@ -65,7 +65,7 @@ type View struct {
 	Cause  Cause // why it ended; 0 before
 
 	// Migrations is how often the caller's address has changed.
-	Migrations uint32
+	Migrations uint16
 
 	ToBackend, ToCaller Flow
 	Terms               telemetry.Terms

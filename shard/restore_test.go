@@ -28,6 +28,7 @@ func (r *rig) successor(change ...func(*Config)) *Shard {
 	}
 	next.broken, next.background, next.others = r.broken, r.background, r.others
 	next.groupStep = r.groupStep
+	next.group, next.owners = r.Shard.group, newOwners(cfg.Places())
 	next.fronts, next.backs = slices.Clone(r.fronts), slices.Clone(r.backs)
 	next.eachEndpoint(func(ep *endpoint, _ int) {
 		next.poller.Add(ep.sock)
@@ -48,7 +49,7 @@ func (r *rig) takeOver(change ...func(*Config)) {
 		r.t.Fatal(err)
 	}
 	old := r.Shard
-	r.Shard, r.owner.shards[0] = next, next
+	r.Shard, r.owner.shards[0], r.owner.owners = next, next, next.owners
 	if err := old.poller.Close(); err != nil {
 		r.t.Error(err)
 	}

@@ -137,7 +137,7 @@ func (one *restoredSession) readRest(m *message.Reader, r *restorer) {
 	case sessionKernel:
 		one.kernel = m.Bytes()
 	case sessionMigrations:
-		one.cold.migrations = message.Uint[uint32](m)
+		one.cold.migrations = message.Uint[uint16](m)
 	case sessionTrace:
 		m.Fail(one.cold.trace.read(message.Read(m.Bytes()), r.clock))
 	}

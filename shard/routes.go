@@ -73,7 +73,7 @@ func (r *routes) add(now time.Duration, hash uint64) {
 
 // announced is what a session's owner has told another shard.
 type announced struct {
-	shard int16 // index+1
+	shard int16
 	at    time.Duration
 }
 
@@ -82,8 +82,7 @@ func (s *Shard) announce(i uint32, ss *session, l *letter) {
 	if l.sender < 0 || int(l.sender) == s.id {
 		return
 	}
-	a := &s.sessions.cold(i).announced
-	if a.shard == l.sender+1 && s.now-a.at < routeEvery {
+	if a, told := s.announced[i]; told && a.shard == l.sender && s.now-a.at < routeEvery {
 		return
 	}
 	front, caller, id := ss.front, ss.caller, ss.backendID
@@ -91,6 +90,6 @@ func (s *Shard) announce(i uint32, ss *session, l *letter) {
 		s.routes.add(s.now, s.routes.key(front, &caller, id))
 	})
 	if told {
-		*a = announced{l.sender + 1, s.now}
+		s.announced[i] = announced{l.sender, s.now}
 	}
 }

@@ -142,9 +142,8 @@ type coldState struct {
 	ended    time.Duration
 	trace    trace
 	// migrations is how often the caller's address has changed.
-	migrations uint32
+	migrations uint16
 	owned      bool // it is among the owners
-	announced  announced
 	// The neighbours in the peer's list of sessions: index+1, 0 at the ends.
 	next, prev uint32
 }

@@ -103,6 +103,7 @@ type Shard struct {
 	outgoing  []outgoing  // letters to others, until the next flush
 
 	candidates map[uint32]*candidate // by session
+	announced  map[uint32]announced  // by session; of hardly any
 	challenges rateBudget
 	strays     strayBudget
 	routes     routes
@@ -135,6 +136,7 @@ func newShard(id int, cfg *Config, origin time.Time, originAt time.Duration) (*S
 		pendingInductions: make(map[uint32]pendingInduction),
 		candidates:        make(map[uint32]*candidate),
 		challenges:        rateBudget{rate: challengeRate},
+		announced:         make(map[uint32]announced),
 		routes:            routes{seed: random.Uint64()},
 		peers:             peers{byAddr: make(map[addr.AddrPort]*peer)},
 		outcomes:          outcomes{resolver: cfg.Resolver},

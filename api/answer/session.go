@@ -58,7 +58,7 @@ type Session struct {
 	Caller   string     `json:"caller"`    // address and port
 	Backend  BackendRef `json:"backend"`
 	// Migrations is how often the caller's address has changed.
-	Migrations uint32 `json:"migrations,omitempty"`
+	Migrations uint16 `json:"migrations,omitempty"`
 
 	// The socket IDs are absent for clients without the token: with the addresses they
 	// are all that a forged SHUTDOWN needs.
