@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"srtrelay/bench/report"
+	"srtrelay/bench/srt"
 	"srtrelay/bench/traffic"
 )
 
@@ -50,7 +51,7 @@ var sessions = Scenario{
 					}
 					c := Case{
 						Scenario: "sessions", Peer: p, Plan: plan, Round: round, Shards: 1, Flags: patientFlags,
-						Warm: warmTime + eachTwice(plan), Window: b.window(),
+						Warm: warmTime + allAnswered(plan), Window: b.window(),
 					}
 					run, err := b.measure(ctx, c)
 					if err != nil {
@@ -70,16 +71,16 @@ var sessions = Scenario{
 	estimate: func(b *Bench) time.Duration {
 		var total time.Duration
 		for _, n := range b.steps(sessionSteps) {
-			total += b.runTime() + time.Duration(n)*time.Second/connectRate + eachTwice(traffic.Plan{Sessions: n, Rate: or(b.opts.Rate, usualRate)})
+			total += b.runTime() + time.Duration(n)*time.Second/connectRate + allAnswered(traffic.Plan{Sessions: n, Rate: or(b.opts.Rate, usualRate)})
 		}
 		return total * time.Duration(min(b.opts.Rounds, sessionRounds)*len(b.among("direct", relay, kernelPath)))
 	},
 }
 
-// eachTwice is how long every session takes to send twice: the first datagrams of a session
-// cost more than the others.
-func eachTwice(p traffic.Plan) time.Duration {
-	return 2 * time.Duration(p.Sessions) * time.Second / time.Duration(p.Rate)
+// allAnswered is how long it takes until every session has had an ACK: the first datagrams of
+// a session each way cost more than the others.
+func allAnswered(p traffic.Plan) time.Duration {
+	return srt.ACKEvery * time.Duration(p.Sessions) * time.Second / time.Duration(p.Rate)
 }
 
 func (b *Bench) compareSessions(who string, few, many int) {
