@@ -14,7 +14,6 @@ import (
 	"srtrelay/api/answer"
 	"srtrelay/config"
 	"srtrelay/internal/message"
-	"srtrelay/observe/capture/pcapng"
 	"srtrelay/relay/overload"
 	"srtrelay/shard"
 )
@@ -22,13 +21,11 @@ import (
 // overloadMonitor reads the inputs, follows the ladder, and has the parts of the relay do
 // what its steps say. One goroutine calls sample; any may call the rest.
 type overloadMonitor struct {
-	group    *shard.Group
-	recorder *pcapng.Recorder
-	publish  func(answer.Event)
-	log      *slog.Logger
-	current  func() *config.Config
-	idle     func() bool // the sessions are another process's
-	began    time.Time
+	follow  func(overload.Step) // what the parts do at a step
+	publish func(answer.Event)
+	log     *slog.Logger
+	current func() *config.Config
+	began   time.Time
 
 	mu      sync.Mutex
 	on      bool
@@ -38,18 +35,25 @@ type overloadMonitor struct {
 	entered map[overload.Step]uint64
 }
 
-// newOverloadMonitor returns a monitor of the relay, whose group and feed must be open.
-func newOverloadMonitor(r *relay, recorder *pcapng.Recorder) *overloadMonitor {
+// newOverloadMonitor returns a monitor of the relay, whose feed must be open, and its group
+// when follow is called.
+func newOverloadMonitor(r *relay, follow func(overload.Step)) *overloadMonitor {
 	now := time.Now()
 	return &overloadMonitor{
-		group: r.group, recorder: recorder, publish: r.sinks.feed.Publish, log: r.log,
-		current: r.reloads.current.Load, idle: r.parked.Load, began: now,
+		follow: follow, publish: r.sinks.feed.Publish, log: r.log, current: r.reloads.current.Load, began: now,
 		on: r.config.Overload, since: now, entered: make(map[overload.Step]uint64),
 	}
 }
 
-// run samples until ctx ends.
-func (m *overloadMonitor) run(ctx context.Context) {
+// followOverload has shards and captures do what a step says.
+func (r *relay) followOverload(step overload.Step) {
+	r.group.SetStep(step)
+	r.recorder.Suspend(step >= overload.StepCaptures)
+}
+
+// watchOverload samples until ctx ends. While the sessions are another process's it does
+// not.
+func (r *relay) watchOverload(ctx context.Context) {
 	tick := time.NewTicker(overload.Every)
 	defer tick.Stop()
 	for {
@@ -57,14 +61,16 @@ func (m *overloadMonitor) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			m.sample(m.read())
+			if !r.parked.Load() {
+				r.overload.sample(readShards(r.group), overload.ReadMemory(os.DirFS("/"), goMemory(), os.Getpagesize()))
+			}
 		}
 	}
 }
 
-// read reads what the shards have counted, and the memory.
-func (m *overloadMonitor) read() ([]overload.ShardSample, overload.Reading) {
-	stats, working := m.group.Stats(), m.group.Working()
+// readShards reads what the shards have counted.
+func readShards(group *shard.Group) []overload.ShardSample {
+	stats, working := group.Stats(), group.Working()
 	shards := make([]overload.ShardSample, len(stats))
 	for i := range stats {
 		v := &stats[i].Values
@@ -75,7 +81,7 @@ func (m *overloadMonitor) read() ([]overload.ShardSample, overload.Reading) {
 			Received: received - min(inKernel, received), Dropped: v[shard.CountKernelDrops], Working: working[i],
 		}
 	}
-	return shards, overload.ReadMemory(os.DirFS("/"), goMemory(), os.Getpagesize())
+	return shards
 }
 
 // goMemory returns the memory of the Go runtime.
@@ -91,9 +97,6 @@ func goMemory() overload.GoMemory {
 
 // sample takes one reading of every input.
 func (m *overloadMonitor) sample(shards []overload.ShardSample, memory overload.Reading) {
-	if m.idle() {
-		return
-	}
 	c := m.current()
 	now := time.Since(m.began)
 	var readings overload.Readings
@@ -110,7 +113,7 @@ func (m *overloadMonitor) sample(shards []overload.ShardSample, memory overload.
 	}
 	step := m.ladder.Step()
 	m.mu.Unlock()
-	m.apply(step)
+	m.follow(step)
 	for _, one := range changes {
 		m.report(one)
 	}
@@ -122,12 +125,6 @@ func (m *overloadMonitor) note(c overload.Change) {
 	if c.Entered {
 		m.entered[c.Step]++
 	}
-}
-
-// apply has shards and captures follow the step.
-func (m *overloadMonitor) apply(step overload.Step) {
-	m.group.SetStep(step)
-	m.recorder.Suspend(step >= overload.StepCaptures)
 }
 
 // report writes a change to the log and the feed.
@@ -158,7 +155,7 @@ func (m *overloadMonitor) set(on bool) {
 	if on {
 		return
 	}
-	m.apply(overload.StepNone)
+	m.follow(overload.StepNone)
 	for step := was; step > overload.StepNone; step-- {
 		m.report(overload.Change{Step: step, Input: input, Detail: "--overload off"})
 	}
@@ -275,6 +272,6 @@ func (m *overloadMonitor) restore(b []byte) error {
 			m.ladder.Resume(s)
 		}
 	}
-	m.apply(m.ladder.Step())
+	m.follow(m.ladder.Step())
 	return nil
 }

@@ -194,7 +194,7 @@ func (r *relay) openAPI(before *predecessor) (err error) {
 		r.cluster = cluster.New(r.balancer.shared, r.log)
 	}
 	r.recorder = pcapng.NewRecorder(r.group, "srtrelay "+r.version)
-	r.overload = newOverloadMonitor(r, r.recorder)
+	r.overload = newOverloadMonitor(r, r.followOverload)
 	r.state = &readiness{
 		registry: r.registry, shared: r.balancer.shared, lines: r.lines, overload: r.overload,
 	}

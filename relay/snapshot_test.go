@@ -19,6 +19,7 @@ import (
 	"srtrelay/config"
 	"srtrelay/observe/metrics"
 	"srtrelay/observe/streams"
+	"srtrelay/relay/overload"
 	"srtrelay/shard"
 )
 
@@ -38,6 +39,8 @@ func parts(t testing.TB, flags ...string) *relay {
 	r.balancer = openBalancer(r.registry, c, r.bitrates, nil, r.process)
 	r.quality, r.sinks = metrics.NewQuality(), newEventSinks()
 	r.watch, r.reloads, r.logins = streams.New(nil, nil, r.log), new(reloads), api.NewLogins()
+	r.reloads.current.Store(&r.config)
+	r.overload = newOverloadMonitor(r, func(overload.Step) {})
 	return r
 }
 

@@ -80,7 +80,7 @@ func (r *relay) startTasks(background context.Context) {
 		r.rules.watch(ctx, func(err error) { reportRules(err, r.sinks, r.log) })
 	})
 	r.tasks.Loop(background, "reload", r.reloads.follow)
-	r.tasks.Loop(background, "overload", r.overload.run)
+	r.tasks.Loop(background, "overload", r.watchOverload)
 	r.tasks.Loop(background, "backend rates", func(ctx context.Context) { r.bitrates.follow(ctx, r.group) })
 	if r.cluster != nil {
 		r.tasks.Loop(background, "reports", r.reportToCluster)
