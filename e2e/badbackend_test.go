@@ -26,9 +26,14 @@ const flowEvery = 5 * time.Millisecond
 
 // keepFlowing starts to send on s.
 func keepFlowing(t *testing.T, s *srttest.Session) *flow {
+	return flowEach(t, s, flowEvery)
+}
+
+// flowEach starts to send on s, a datagram each period.
+func flowEach(t *testing.T, s *srttest.Session, period time.Duration) *flow {
 	f := &flow{t: t, s: s, stopped: make(chan struct{})}
 	f.sending.Go(func() {
-		tick := time.NewTicker(flowEvery)
+		tick := time.NewTicker(period)
 		defer tick.Stop()
 		payload := make([]byte, 1316)
 		for f.err == nil {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -43,6 +44,12 @@ type origin struct {
 // checks that it went cleanly.
 func startOrigin(t *testing.T, host string, flags ...string) *origin {
 	t.Helper()
+	return startOriginBy(t, nil, host, flags...)
+}
+
+// startOriginBy is startOrigin with a command in front that becomes the origin.
+func startOriginBy(t *testing.T, by []string, host string, flags ...string) *origin {
+	t.Helper()
 	need.Tool(t, "cc")
 	if _, err := os.Stat("/usr/include/srt/srt.h"); err != nil {
 		need.Skip(t, "libsrt's headers are not installed; `make setup` installs them")
@@ -52,7 +59,8 @@ func startOrigin(t *testing.T, host string, flags ...string) *origin {
 		t.Fatal(err)
 	}
 	o := &origin{t: t, dir: t.TempDir()}
-	o.program = startProgram(t, path, append(append([]string{"-o", o.dir}, flags...), host, "0")...)
+	command := slices.Concat(by, []string{path, "-o", o.dir}, flags, []string{host, "0"})
+	o.program = startProgram(t, command[0], command[1:]...)
 	listening := o.awaitLine("listening", func(map[string]string) bool { return true })
 	o.addr = netip.MustParseAddrPort(listening["address"])
 	return o

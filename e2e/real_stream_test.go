@@ -176,6 +176,11 @@ func (s *stream) flow(lasting time.Duration) error {
 	if err := s.pub.feed(s.sent, lasting); err != nil {
 		return err
 	}
+	return s.arrive()
+}
+
+// arrive feeds the publisher until all that it had so far has arrived.
+func (s *stream) arrive() error {
 	n := len(s.sent)
 	for deadline := time.Now().Add(patience); s.received() < n && time.Now().Before(deadline); {
 		more := noise(uint64(len(s.sent)), 10)

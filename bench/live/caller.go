@@ -3,6 +3,8 @@
 package live
 
 import (
+	"time"
+
 	"srtrelay/bench/socket"
 	"srtrelay/bench/srt"
 	"srtrelay/wire"
@@ -29,6 +31,7 @@ type caller struct {
 	isn    uint32
 	cookie uint32
 	port   int
+	since  int64 // when it wanted a session
 	first  int64 // when the handshake began
 	repeat int64 // when it is to be repeated
 	again  int64 // when a session that stays connects again
@@ -148,6 +151,9 @@ func (c *Callers) handleHandshake(k *caller, h wire.Handshake) {
 		k.ledger.Stream = k.stream
 		k.pace(k.spec.Rate, k.spec.Count, c.now)
 		c.counts.Connected++
+		if len(c.waits) < maxWaits {
+			c.waits = append(c.waits, time.Duration(c.now-k.since))
+		}
 	}
 }
 
@@ -173,5 +179,5 @@ func (c *Callers) end(k *caller, why End) {
 	c.ended = append(c.ended, k.ledger)
 	k.flow = flow{}
 	delete(c.byID, k.id)
-	k.phase, k.again = idle, c.now
+	k.phase, k.again, k.since = idle, c.now, c.now
 }

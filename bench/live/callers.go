@@ -41,6 +41,11 @@ const (
 	socketBuffer = 16 << 20
 	// longestPacket is longer than every packet of this package.
 	longestPacket = 2048
+	// apart is the time between the first connects of two sessions: all at once would be
+	// another test.
+	apart = 2 * time.Millisecond
+	// maxWaits is how many times of connecting are kept.
+	maxWaits = 1 << 16
 	// idMask keeps socket IDs below 2^30, as those of libsrt.
 	idMask = 1<<30 - 1
 )
@@ -57,10 +62,14 @@ type Spec struct {
 type CallersConfig struct {
 	Target netip.AddrPort
 	Local  netip.Addr
+	// Locals are the addresses that the ports take in turn, if there are several.
+	Locals []netip.Addr
 	Ports  int // UDP ports that the sessions share
 	Seed   uint64
 	// Patience is how long the other side may be silent.
 	Patience time.Duration
+	// Apart is the time between the first connects of two sessions that stay; 0 for 2 ms.
+	Apart time.Duration
 	// In runs a function where the sockets are to be opened; nil for here.
 	In func(func() error) error
 }
@@ -104,6 +113,7 @@ type Callers struct {
 	leaving bool // nobody connects again
 	counts  Counts
 	ended   []Ledger
+	waits   []time.Duration
 	now     int64
 	buffer  []byte
 	payload []byte
@@ -140,8 +150,12 @@ func NewCallers(c CallersConfig) (*Callers, error) {
 }
 
 func (c *Callers) open() error {
+	locals := c.config.Locals
+	if len(locals) == 0 {
+		locals = []netip.Addr{c.config.Local}
+	}
 	for i := range c.config.Ports {
-		fd, err := socket.Open(socket.Options{Local: netip.AddrPortFrom(c.config.Local, 0), Remote: c.config.Target, Buffer: socketBuffer})
+		fd, err := socket.Open(socket.Options{Local: netip.AddrPortFrom(locals[i%len(locals)], 0), Remote: c.config.Target, Buffer: socketBuffer})
 		if err != nil {
 			return err
 		}
@@ -166,52 +180,6 @@ func (c *Callers) Close() error {
 	close(c.stop)
 	<-c.gone
 	return c.close()
-}
-
-// Keep makes n more sessions that stay: they connect again when they are ended.
-func (c *Callers) Keep(n int, s Spec) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for range n {
-		s := s
-		s.Count = 0
-		k := &caller{spec: s, stays: true, stream: fmt.Sprintf("%s%d", s.Prefix, len(c.slots))}
-		// Not all at once, which would be another test.
-		k.again = c.clock.Now() + int64(len(c.slots))*int64(2*time.Millisecond)
-		c.slots = append(c.slots, k)
-	}
-}
-
-// Churn begins rate short sessions per second from now on; 0 for none.
-func (c *Callers) Churn(rate float64, s Spec) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.churn, c.every = s, 0
-	if rate > 0 {
-		c.every, c.next = int64(float64(second)/rate), c.clock.Now()
-	}
-}
-
-// Silence stops the data of all callers, or lets it go on.
-func (c *Callers) Silence(on bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.silent = on
-	for _, k := range c.all {
-		k.due = max(k.due, c.now)
-	}
-}
-
-// Leave ends all sessions by a SHUTDOWN. None connects again.
-func (c *Callers) Leave() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.leaving, c.every = true, 0
-	for _, k := range c.all {
-		if k.phase == connected {
-			c.hangUp(k, Planned)
-		}
-	}
 }
 
 // Counts returns the present counts.
@@ -255,22 +223,6 @@ func (c *Callers) Ledgers() (open, ended []Ledger) {
 	}
 	ended, c.ended = c.ended, nil
 	return open, ended
-}
-
-// Pair is the socket IDs of an open session, which an attacker must know to forge its
-// datagrams.
-type Pair struct{ Caller, Server uint32 }
-
-// Pairs returns those of the open sessions.
-func (c *Callers) Pairs() (all []Pair) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, k := range c.all {
-		if k.phase == connected {
-			all = append(all, Pair{k.id, k.peer})
-		}
-	}
-	return all
 }
 
 // run is the loop.
@@ -360,7 +312,7 @@ func (c *Callers) beginShort() {
 	for c.every > 0 && !c.leaving && c.now >= c.next {
 		c.next += c.every
 		c.named++
-		c.begin(&caller{spec: c.churn, stream: fmt.Sprintf("%s%d", c.churn.Prefix, c.named)})
+		c.begin(&caller{spec: c.churn, since: c.now, stream: fmt.Sprintf("%s%d", c.churn.Prefix, c.named)})
 	}
 }
 

@@ -37,6 +37,9 @@ type End string
 const (
 	// Planned is a SHUTDOWN of the caller, which has sent and received everything.
 	Planned End = "planned"
+	// Redialled is a SHUTDOWN of a caller that connects again at once: data to it may be under
+	// way.
+	Redialled End = "redialled"
 	// Incomplete is a SHUTDOWN of a caller that has waited in vain for the rest of its
 	// data.
 	Incomplete End = "incomplete"

@@ -71,10 +71,27 @@ type server struct {
 	attempts map[attempt]*session
 	all      []*session
 	id       uint32
+	scratch  [longestPacket]byte
 	silent   bool
+	slow     bool
+	held     []answer // to handshakes, while slow
 	report   Report
 	ended    []Ledger
 }
+
+// answer is the answer of a slow server to a handshake.
+type answer struct {
+	due  int64
+	to   socket.Address
+	text []byte
+}
+
+const (
+	// slowness is how late the answers of a slow server are: sooner than a relay gives up.
+	slowness = 700 * int64(time.Millisecond)
+	// maxHeld is how many such answers there may be.
+	maxHeld = 1 << 16
+)
 
 func newServer(c ServerConfig) (*server, error) {
 	local, err := netip.ParseAddrPort(c.Listen)
@@ -112,6 +129,7 @@ func (s *server) close() error { return errors.Join(s.ready.Close(), unix.Close(
 func (s *server) turn() {
 	s.now = s.clock.Now()
 	s.receive()
+	s.release()
 	sent := 0
 	kept := s.all[:0]
 	for _, ss := range s.all {
@@ -127,7 +145,7 @@ func (s *server) turn() {
 	s.all = kept
 	s.out.Flush()
 	s.report.Unsent += s.out.TakeUnsent()
-	if len(s.all) > 0 {
+	if len(s.all)+len(s.held) > 0 {
 		rest(s.clock, s.now)
 		return
 	}
@@ -195,7 +213,7 @@ func (s *server) request(h wire.Handshake, from *socket.Address) {
 	switch h.Type() {
 	case wire.HandshakeInduction:
 		cookie := s.jar.Generate(now, addr.From(caller))
-		s.out.Put(len(handshake.AppendInductionReply(s.out.Next()[:0], h, cookie, 0, caller.Addr())), from)
+		s.answer(from, handshake.AppendInductionReply(s.scratch[:0], h, cookie, 0, caller.Addr()))
 	case wire.HandshakeConclusion:
 		// As libsrt: a bad cookie gets no answer.
 		if !handshake.Valid(h) || !s.jar.Check(now, addr.From(caller), h.Cookie()) {
@@ -205,14 +223,34 @@ func (s *server) request(h wire.Handshake, from *socket.Address) {
 		ss := s.attempts[a]
 		if ss == nil {
 			if ss = s.accept(a, h); ss == nil {
-				s.out.Put(len(handshake.AppendRejection(s.out.Next()[:0], h, handshake.CodeBadRequest)), from)
+				s.answer(from, handshake.AppendRejection(s.scratch[:0], h, handshake.CodeBadRequest))
 				return
 			}
 		}
-		response := srt.AppendResponse(s.out.Next()[:0], h, ss.id, caller.Addr())
+		response := srt.AppendResponse(s.scratch[:0], h, ss.id, caller.Addr())
 		wire.Packet(response).SetTimestamp(s.timestamp())
-		s.out.Put(len(response), from)
+		s.answer(from, response)
 	}
+}
+
+// answer answers a handshake, a slow server later.
+func (s *server) answer(to *socket.Address, b []byte) {
+	if !s.slow {
+		s.out.Put(copy(s.out.Next(), b), to)
+		return
+	}
+	if len(s.held) < maxHeld {
+		s.held = append(s.held, answer{s.now + slowness, *to, slices.Clone(b)})
+	}
+}
+
+// release sends the answers that are due.
+func (s *server) release() {
+	n := 0
+	for ; n < len(s.held) && s.held[n].due <= s.now; n++ {
+		s.out.Put(copy(s.out.Next(), s.held[n].text), &s.held[n].to)
+	}
+	s.held = slices.Delete(s.held, 0, n)
 }
 
 // accept opens a session. It returns nil if the stream ID is invalid.
@@ -264,6 +302,8 @@ func (s *server) execute(command string) (r Report, done bool) {
 		for _, ss := range s.all {
 			ss.due = max(ss.due, s.now)
 		}
+	case "slow", "quick":
+		s.slow = command == "slow"
 	case "quit":
 		done = true
 	default:

@@ -4,6 +4,7 @@ package rig
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"srtrelay/bench/live"
@@ -94,6 +95,7 @@ type accounts struct {
 	spared           map[uint32]struct{} // sessions that a fault excuses
 	faults           []fault
 	paused           pauses
+	restarts         []fault // in which all sessions end
 }
 
 func newAccounts() *accounts {
@@ -104,7 +106,7 @@ func newAccounts() *accounts {
 // excused reports whether a fault explains what happened to a session at a
 // time.
 func (a *accounts) excused(l live.Ledger, at int64) bool {
-	if _, ok := a.spared[l.Caller]; ok {
+	if _, ok := a.spared[l.Caller]; ok || a.restarted(at) {
 		return true
 	}
 	home, known := a.home[l.Caller]
@@ -119,9 +121,19 @@ func (a *accounts) excused(l live.Ledger, at int64) bool {
 	return false
 }
 
+// restarted reports whether a session ended because the relay was restarted.
+func (a *accounts) restarted(at int64) bool {
+	return slices.ContainsFunc(a.restarts, func(f fault) bool { return at >= f.from && (f.to == 0 || at <= f.to) })
+}
+
 // began notes that a server's sessions are excused from now on.
 func (a *accounts) began(server int, now int64, sessions []live.Ledger) {
 	a.faults = append(a.faults, fault{server: server, from: now})
+	a.spare(sessions)
+}
+
+// spare notes that these sessions are excused.
+func (a *accounts) spare(sessions []live.Ledger) {
 	for _, l := range sessions {
 		a.spared[l.Caller] = struct{}{}
 	}
@@ -192,7 +204,7 @@ func (a *accounts) fromCallers(open, ended []live.Ledger, now int64, l *Losses) 
 	for _, s := range ended {
 		a.gaps(&a.callers, end{caller: s.Caller}, s, s.At, &l.Down, l)
 		delete(a.callers.seen, end{caller: s.Caller})
-		if s.End != live.Planned {
+		if s.End != live.Planned && s.End != live.Redialled {
 			if a.excused(s, s.At) {
 				l.Excused++
 			} else if s.End != live.Incomplete {
@@ -233,14 +245,14 @@ func (a *accounts) pair(id uint32, l *Losses) {
 		return
 	}
 	_, spared := a.spared[id]
-	spared = spared || a.paused.during(c.At)
-	complete := c.End == live.Planned || c.End == live.Incomplete && !a.excused(c, c.At)
+	spared = spared || a.paused.during(c.At) || a.restarted(c.At)
+	complete := c.End == live.Planned || c.End == live.Redialled || c.End == live.Incomplete && !a.excused(c, c.At)
 	if complete && !spared {
 		if tail := c.Sent - s.Received - s.Lost; int64(tail) > 0 {
 			l.Up += tail
 			l.detail("session %d (%s, server %d): the last %d datagrams of the caller lost", id, c.Stream, s.Server, tail)
 		}
-		if tail := s.Sent - c.Received - c.Lost; int64(tail) > 0 {
+		if tail := s.Sent - c.Received - c.Lost; int64(tail) > 0 && c.End != live.Redialled {
 			l.Down += tail
 			l.detail("session %d (%s, server %d): the last %d datagrams to the caller lost", id, c.Stream, s.Server, tail)
 		}

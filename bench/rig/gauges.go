@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"srtrelay/bench/lab"
 	"srtrelay/bench/peers"
@@ -42,6 +43,33 @@ func (r *Relay) Gauges() (g Gauges, err error) {
 		return g, fmt.Errorf("read the relay's gauges: %d KiB, %d threads, %d goroutines", kib, threads, goroutines)
 	}
 	return Gauges{RSS: kib << 10, FDs: len(files), Threads: int(threads), Goroutines: int(goroutines)}, nil
+}
+
+// clockTick is that of /proc/PID/stat, USER_HZ, which is 100 on every architecture of Go.
+const clockTick = 10 * time.Millisecond
+
+// CPU returns how much CPU the relay has used.
+func (r *Relay) CPU() (time.Duration, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.PID))
+	if err != nil {
+		return 0, fmt.Errorf("read the relay's CPU time: %w", err)
+	}
+	// The second field is the name in parentheses, and may hold blanks.
+	_, rest, _ := strings.Cut(string(text), ") ")
+	f := strings.Fields(rest)
+	const user, system = 11, 12
+	if len(f) <= system {
+		return 0, fmt.Errorf("read the relay's CPU time: %q", text)
+	}
+	var sum time.Duration
+	for _, i := range []int{user, system} {
+		n, err := strconv.ParseUint(f[i], 10, 63)
+		if err != nil {
+			return 0, fmt.Errorf("read the relay's CPU time: %w", err)
+		}
+		sum += time.Duration(n) * clockTick
+	}
+	return sum, nil
 }
 
 // StoreUp reports whether the shared state is in use.

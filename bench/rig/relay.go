@@ -36,14 +36,12 @@ type Relay struct {
 	PID  int
 	Args []string
 	proc *lab.Process
+	// command is how to start another one at the same addresses.
+	command []string
 }
 
 // startRelay returns when callers can connect.
 func startRelay(ctx context.Context, origin *lab.Namespace, binary string, servers []netip.AddrPort, flags []string) (*Relay, error) {
-	log, err := NewLogReader()
-	if err != nil {
-		return nil, err
-	}
 	args := []string{
 		binary, "--listen", Front.String(), "--api", peers.APIAddr, "--grace", "2s", "--idle-timeout", idleTimeout,
 	}
@@ -51,19 +49,30 @@ func startRelay(ctx context.Context, origin *lab.Namespace, binary string, serve
 		args = append(args, "--backend", "srt://"+s.String())
 	}
 	args = append(args, flags...)
+	r, err := spawn(origin, peers.NewAPI(origin), args)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.awaitLive(ctx); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// spawn starts a relay's process.
+func spawn(origin *lab.Namespace, api *peers.API, command []string) (*Relay, error) {
+	log, err := NewLogReader()
+	if err != nil {
+		return nil, err
+	}
 	// As operators run it, whatever the environment here says; a flag overrides it.
-	proc, err := origin.Start(lab.Program{Label: "srtrelay", Args: args, Env: []string{"SRTRELAY_KERNEL_PATH=auto"}, Stderr: log.w})
+	proc, err := origin.Start(lab.Program{Label: "srtrelay", Args: command, Env: []string{"SRTRELAY_KERNEL_PATH=auto"}, Stderr: log.w})
 	_ = log.w.Close()
 	if err != nil {
 		log.Die()
 		return nil, err
 	}
-	r := &Relay{Log: log, API: peers.NewAPI(origin), PID: proc.PID, Args: args[1:], proc: proc}
-	if err := r.await(ctx, startPatience, "be ready", func() bool { _, err := r.API.Get("/live"); return err == nil }); err != nil {
-		r.kill()
-		return nil, err
-	}
-	return r, nil
+	return &Relay{Log: log, API: api, PID: proc.PID, Args: command[1:], proc: proc, command: command}, nil
 }
 
 // await polls a condition until it holds or the relay ends.
@@ -107,14 +116,7 @@ func (r *Relay) stop() error {
 		return fmt.Errorf("the relay ended by itself: %w\n%s", r.proc.Failure(), r.Log.Tail())
 	}
 	r.proc.Stop(10 * time.Second)
-	r.Log.Die()
-	if code := r.proc.ExitCode(); code != 0 {
-		return fmt.Errorf("the relay ended with exit code %d:\n%s", code, r.Log.Tail())
-	}
-	if bad := r.Log.Bad(); bad != "" {
-		return fmt.Errorf("the relay's log says %q:\n%s", bad, r.Log.Tail())
-	}
-	return nil
+	return r.judgeEnd()
 }
 
 func (r *Relay) kill() {
@@ -157,6 +159,8 @@ type Books struct {
 	LogLinesLost     uint64
 	BackendsLost     uint64
 	AtHandshakeCap   uint64
+	Migrations       uint64
+	Challenges       uint64 // of addresses that a session might move to
 	NotEmptyBackends []string
 }
 
@@ -185,6 +189,8 @@ func (r *Relay) Books() (b Books, err error) {
 		b.Rejected += c["rejected"]
 		b.ShutdownsMade += c["shutdowns_made"]
 		b.BackendsLost += c["backends_lost"]
+		b.Migrations += c["migrations"]
+		b.Challenges += c["migration_challenges"]
 		b.AtHandshakeCap += c["at_handshake_cap"] + c["at_source_cap"]
 	}
 	b.Fates += b.Dropped

@@ -66,8 +66,14 @@ func Open(ctx context.Context, l *lab.Lab, c Config) (r *Rig, err error) {
 	if err := r.Relay.await(ctx, startPatience, "find its backends alive", func() bool { return r.alive() >= c.Static }); err != nil {
 		return r, err
 	}
+	for _, ip := range c.Locals {
+		if _, err := l.Callers.Run(ctx, "ip", "addr", "add", ip.String()+"/24", "dev", "veth0"); err != nil {
+			return r, err
+		}
+	}
 	r.Callers, err = live.NewCallers(live.CallersConfig{
-		Target: Front, Local: lab.CallersAddr, Ports: c.Ports, Seed: c.Seed, Patience: callersPatience, In: l.Callers.Do,
+		Target: Front, Local: lab.CallersAddr, Locals: c.Locals, Ports: c.Ports, Seed: c.Seed, Patience: callersPatience,
+		Apart: c.Apart, In: l.Callers.Do,
 	})
 	return r, err
 }
@@ -140,6 +146,20 @@ func (r *Rig) ContinueRelay() error {
 		r.accounts.paused[n-1].to = r.clock.Now()
 	}
 	return r.Relay.Signal(syscall.SIGCONT)
+}
+
+// Slow has a server answer handshakes late, or at once again.
+func (r *Rig) Slow(ctx context.Context, n int, on bool) error {
+	command := "quick"
+	if on {
+		command = "slow"
+	}
+	report, err := r.Servers[n].ask(ctx, command)
+	if err != nil {
+		return err
+	}
+	r.accounts.fromServer(report, r.clock.Now(), &r.early)
+	return nil
 }
 
 // Kill ends a server as SIGKILL does, and its heartbeats.

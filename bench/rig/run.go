@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -22,6 +23,10 @@ type Config struct {
 	Others int      // servers that register themselves, see Beat
 	Ports  int      // of the callers
 	Seed   uint64
+	// Locals are the callers' addresses, beside that of the lab: they are added to its device.
+	Locals []netip.Addr
+	// Apart is the time between the first connects of two sessions; 0 for 2 ms.
+	Apart time.Duration
 }
 
 // InLab runs fn in a new lab and a new directory, so that no Redis reads the files of
@@ -56,12 +61,13 @@ func (r *Rig) AwaitOpen(ctx context.Context, patience time.Duration) error {
 	})
 	if err != nil {
 		n := r.Callers.Counts()
-		return fmt.Errorf("%w: %d of %d connected, rejected: %s", err, n.Open, n.Wanted, codes(n.Rejected))
+		return fmt.Errorf("%w: %d of %d connected, rejected: %s", err, n.Open, n.Wanted, Codes(n.Rejected))
 	}
 	return nil
 }
 
-func codes(rejected map[uint32]uint64) string {
+// Codes lists rejections by code.
+func Codes(rejected map[uint32]uint64) string {
 	text := ""
 	for _, code := range slices.Sorted(maps.Keys(rejected)) {
 		text += fmt.Sprintf(" %d times %d", rejected[code], code)

@@ -45,6 +45,9 @@ type Source struct {
 // NewSource begins at an initial sequence number.
 func NewSource(isn uint32) Source { return Source{next: isn & MaxSequence} }
 
+// Next is the sequence number of the next packet.
+func (s *Source) Next() uint32 { return s.next }
+
 // Sent is how many packets there were.
 func (s *Source) Sent() uint64 { return s.sent }
 

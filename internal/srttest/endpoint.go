@@ -92,6 +92,9 @@ func (e *endpoint) Counters() Counters {
 	return e.counters
 }
 
+// Timestamp returns that of a packet that is sent now.
+func (e *endpoint) Timestamp() uint32 { return e.now() }
+
 // NextSequence returns the number of the next data packet to send.
 func (e *endpoint) NextSequence() uint32 {
 	e.mu.Lock()

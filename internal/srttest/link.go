@@ -26,8 +26,8 @@ type LinkConfig struct {
 }
 
 // Link is a lossy UDP path: it forwards datagrams between any number of
-// clients and one target, each client from a port of its own, for life. It is
-// safe for use by several goroutines, and runs one per client and two more.
+// clients and one target, each client from a port of its own, until Rebind. It is
+// safe for use by several goroutines, and runs one per client's port and two more.
 type Link struct {
 	target    netip.AddrPort
 	front     *net.UDPConn
@@ -48,7 +48,8 @@ type Link struct {
 
 // client is one source address and the socket that stands for it upstream.
 type client struct {
-	back     *net.UDPConn
+	back     atomic.Pointer[net.UDPConn]
+	former   []*net.UDPConn // under Link.mu: those from before Rebind, which nobody reads
 	up, down lane
 }
 
@@ -117,7 +118,25 @@ func (l *Link) ClientPort(from netip.AddrPort) (addr netip.AddrPort, ok bool) {
 	if !ok {
 		return addr, false
 	}
-	return localAddr(c.back), true
+	return localAddr(c.back.Load()), true
+}
+
+// Rebind gives every client another port towards the target, as a NAT box does that has lost
+// its bindings: what the target sends to the old port is lost.
+func (l *Link) Rebind() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return fmt.Errorf("link: rebind: %w", net.ErrClosed)
+	}
+	for _, c := range l.clients {
+		// It stays open: a NAT box does not answer by ICMP.
+		c.former = append(c.former, c.back.Load())
+		if err := l.bind(c); err != nil {
+			return fmt.Errorf("link: rebind: %w", err)
+		}
+	}
+	return nil
 }
 
 // Release sends all datagrams that are held back in a direction.
@@ -139,7 +158,10 @@ func (l *Link) Close() error {
 	l.closed = true
 	err := l.front.Close()
 	for _, c := range l.clients {
-		c.back.Close()
+		c.back.Load().Close()
+		for _, former := range c.former {
+			former.Close()
+		}
 	}
 	l.mu.Unlock()
 	l.readers.Wait()
@@ -169,8 +191,6 @@ func (l *Link) fromClient(from netip.AddrPort, b []byte) {
 }
 
 // client finds or makes the client; nil if there are too many, or at the end.
-// The upstream socket is not connected: a connected one reports the ICMP of an
-// earlier datagram by not sending the next.
 func (l *Link) client(from netip.AddrPort) *client {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -180,31 +200,41 @@ func (l *Link) client(from netip.AddrPort) *client {
 	if l.closed || len(l.clients) >= clientLimit {
 		return nil
 	}
+	n := uint64(len(l.clients))
+	c := &client{}
+	c.up.link, c.down.link = l, l
+	c.up.way, c.down.way = &l.ways[Up], &l.ways[Down]
+	c.up.rng, c.down.rng = rand.New(rand.NewPCG(l.seed, 2*n)), rand.New(rand.NewPCG(l.seed, 2*n+1))
+	c.up.write = func(b []byte) error { return writeTo(c.back.Load(), b, l.target) }
+	c.down.write = func(b []byte) error { return writeTo(l.front, b, from) }
+	if l.bind(c) != nil {
+		return nil
+	}
+	l.clients[from] = c
+	return c
+}
+
+// bind opens a client's upstream socket and reads it. The socket is not connected: a
+// connected one reports the ICMP of an earlier datagram by not sending the next.
+func (l *Link) bind(c *client) error {
 	wildcard := netip.IPv4Unspecified()
 	if l.target.Addr().Is6() {
 		wildcard = netip.IPv6Unspecified()
 	}
 	back, err := openWithin(l.within, netip.AddrPortFrom(wildcard, 0))
 	if err != nil {
-		return nil
+		return err
 	}
-	n := uint64(len(l.clients))
-	c := &client{back: back}
-	c.up.link, c.down.link = l, l
-	c.up.way, c.down.way = &l.ways[Up], &l.ways[Down]
-	c.up.rng, c.down.rng = rand.New(rand.NewPCG(l.seed, 2*n)), rand.New(rand.NewPCG(l.seed, 2*n+1))
-	c.up.write = func(b []byte) error { return writeTo(back, b, l.target) }
-	c.down.write = func(b []byte) error { return writeTo(l.front, b, from) }
-	l.clients[from] = c
+	c.back.Store(back)
 	l.readers.Go(func() {
 		receive(back, func(source netip.AddrPort, b []byte) {
-			if source == l.target { // a path has two ends
+			if source == l.target && c.back.Load() == back { // a path has two ends
 				c.down.arrive(b)
 				l.notifier.notify()
 			}
 		})
 	})
-	return c
+	return nil
 }
 
 func writeTo(conn *net.UDPConn, b []byte, to netip.AddrPort) error {

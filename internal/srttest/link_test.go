@@ -206,3 +206,40 @@ func TestLinkKeepsUpWithLoad(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+// After Rebind a client's datagrams come from another port, and what is sent to the old one is
+// lost.
+func TestLinkRebind(t *testing.T) {
+	t.Parallel()
+	target, caller := must[*net.UDPConn](t)(open(loop4)), newDrain(t)
+	defer target.Close()
+	k := must[*Link](t)(NewLink(LinkConfig{Listen: loop4, Target: localAddr(target)}))
+	defer k.Close()
+	source := func() netip.AddrPort {
+		if err := writeTo(caller.conn, numbered(0), k.Addr()); err != nil {
+			t.Fatal(err)
+		}
+		_, from, err := target.ReadFromUDPAddrPort(make([]byte, 16))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return from
+	}
+	before := source()
+	if err := k.Rebind(); err != nil {
+		t.Fatal(err)
+	}
+	after := source()
+	if now, _ := k.ClientPort(localAddr(caller.conn)); after == before || now.Port() != after.Port() {
+		t.Errorf("the client's port was %v and is %v, or %v", before, after, now)
+	}
+	for i, to := range []netip.AddrPort{before, after} {
+		if err := writeTo(target, numbered(i), to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	caller.awaitCount(t, 1)
+	if got := caller.take(1); got[0] != 1 || caller.count.Load() != 1 {
+		t.Errorf("the client got %v of %d datagrams", got, caller.count.Load())
+	}
+}
