@@ -45,6 +45,13 @@ const (
 func (r *run) attacks() []step {
 	return []step{
 		{"hostile datagrams", fmt.Sprintf("%d malformed and forged datagrams to all of the relay's ports", r.options.Datagrams), nothing, r.attack},
+		{"hijack", fmt.Sprintf("%d datagrams that only lack the right address", r.options.Datagrams), nothing, r.hijack},
+		{"flood, one source", "INDUCTIONs, CONCLUSIONs and noise from one address, as fast as a core sends", connects, func(ctx context.Context) error {
+			return r.flood(ctx, oneSource)
+		}},
+		{"flood, many sources", fmt.Sprintf("the same from %d addresses", manySources.addresses), connects, func(ctx context.Context) error {
+			return r.flood(ctx, manySources)
+		}},
 		{"API abuse", "half-open connections, slow readers, endless bodies", nothing, r.abuse},
 	}
 }

@@ -16,6 +16,7 @@ type Options struct {
 	Relay     string
 	Seed      uint64
 	Sessions  int
+	Storm     int // sessions of the act storm
 	Datagrams int // hostile ones
 	Short     bool
 	Only      string // acts, with commas between
@@ -35,10 +36,13 @@ happens in two network namespaces.
 
 Acts:
   single    one Redis: its log's reader stalls and dies, SIGSTOP of the relay and
-            of servers, a server killed, 1 M hostile datagrams, abuse of the API,
-            Redis killed, emptied, and filled with keys of wrong types
+            of servers, a server killed, 1 M hostile datagrams, 1 M datagrams forged to
+            hijack sessions, floods from one and from 10,000 addresses, abuse of the
+            API, Redis killed, emptied, and filled with keys of wrong types
   sentinel  the master of a Redis Sentinel is killed
   cluster   a master of a Redis Cluster (three, with replicas) is killed
+  storm     10,000 sessions: the relay is taken over while all of them connect again,
+            and restarted; one server is slow and one is dead meanwhile
 
 A phase holds if no session ended and no datagram was lost, those of servers that
 were stopped or killed excepted. Datagrams that the kernel dropped at the
@@ -57,6 +61,7 @@ func Flags(fs *flag.FlagSet) *Options {
 	fs.StringVar(&o.Relay, "relay", "bin/srtrelay", "the relay's `binary`")
 	fs.Uint64Var(&o.Seed, "seed", 0, "`number` that all that is random follows from; 0 for another each time")
 	fs.IntVar(&o.Sessions, "sessions", 500, "`number` of sessions that stay")
+	fs.IntVar(&o.Storm, "storm", 10_000, "`number` of sessions that connect at once")
 	fs.IntVar(&o.Datagrams, "datagrams", 1_000_000, "`number` of hostile datagrams")
 	fs.BoolVar(&o.Short, "short", false, "short phases: under a minute per act, for tests")
 	fs.StringVar(&o.Only, "only", "", "`acts` to run, with commas between (default all)")
@@ -71,13 +76,15 @@ func Flags(fs *flag.FlagSet) *Options {
 }
 
 // actNames are all acts in the order in which they run.
-var actNames = []string{"single", "sentinel", "cluster"}
+var actNames = []string{"single", "sentinel", "cluster", "storm"}
 
 // acts are the chosen ones.
 func (o Options) acts() ([]string, error) {
 	switch {
 	case o.Sessions < 1 || o.Sessions > 10_000:
 		return nil, fmt.Errorf("-sessions: %d: not from 1 to 10000", o.Sessions)
+	case o.Storm < 1 || o.Storm > 50_000:
+		return nil, fmt.Errorf("-storm: %d: not from 1 to 50000", o.Storm)
 	case o.Datagrams < 0:
 		return nil, errors.New("-datagrams: must not be negative")
 	case o.Only == "":

@@ -34,6 +34,8 @@ func (r *run) phase(ctx context.Context, name, what string, may allow, f func(ct
 		return err
 	}
 	before := r.rig.Callers.Counts()
+	r.rig.Callers.Waits()
+	r.figures = nil
 	watched, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() { r.watch(watched, before); close(done) }()
@@ -47,7 +49,7 @@ func (r *run) phase(ctx context.Context, name, what string, may allow, f func(ct
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	now := row{phase: name, what: what}
+	now := row{phase: name, what: what, figures: r.figures}
 	if now.losses, err = r.rig.Settle(ctx); err != nil {
 		return err
 	}

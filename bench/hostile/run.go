@@ -44,6 +44,7 @@ type run struct {
 	rng     *rand.Rand
 	act     string
 	rows    []row
+	figures []string // of the phase
 	failed  bool
 }
 
@@ -89,16 +90,27 @@ func (r *run) play(ctx context.Context, name string) error {
 			return r.single(ctx)
 		case "sentinel":
 			return r.sentinel(ctx)
+		case "storm":
+			return r.storm(ctx)
 		}
 		return r.cluster(ctx)
 	})
 }
 
+// figure notes a figure of the phase.
+func (r *run) figure(format string, args ...any) {
+	r.figures = append(r.figures, fmt.Sprintf(format, args...))
+}
+
+// relayFlags are the flags of every act's relay, with more of this act.
+func (r *run) relayFlags(more ...string) []string {
+	flags := append([]string{"--shards", "2", "--log-format", "json", "--log-level", "debug"}, more...)
+	return append(flags, strings.Fields(r.options.Flags)...)
+}
+
 // open starts a relay with this Redis, and connects all sessions.
 func (r *run) open(ctx context.Context, redis string) (err error) {
-	flags := append([]string{
-		"--state", "redis", "--redis", redis, "--shards", "2", "--log-format", "json", "--log-level", "debug",
-	}, strings.Fields(r.options.Flags)...)
+	flags := r.relayFlags("--state", "redis", "--redis", redis)
 	r.rig, err = rig.Open(ctx, r.lab, rig.Config{
 		Relay: r.options.Relay, Flags: flags, Static: servers, Ports: r.options.Sessions, Seed: r.options.Seed,
 	})

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -21,6 +22,7 @@ const held = "held"
 // row is one phase in the table.
 type row struct {
 	act, phase, what      string
+	figures               []string
 	losses                rig.Losses
 	drops                 rig.Drops
 	tried, failedConnects uint64
@@ -83,7 +85,7 @@ func (p *progress) line(format string, args ...any) {
 func (p *progress) row(w row) {
 	p.line("%s: %s: %s: %s; %d sessions and %d datagrams lost, %d sessions of faulted servers ended, %d of %d connects failed",
 		w.act, w.phase, w.mark(), w.verdict, w.losses.Sessions, w.losses.Datagrams(), w.losses.Excused, w.failedConnects, w.tried)
-	for _, d := range w.losses.Details {
+	for _, d := range append(w.losses.Details, w.figures...) {
 		p.line("    %s", d)
 	}
 }
@@ -91,7 +93,7 @@ func (p *progress) row(w row) {
 // head is the table's columns.
 var head = []string{
 	"", "act", "phase", "sessions lost", "datagrams lost", "excused sessions", "connects failed", "dropped at relay's sockets",
-	"at the generator's", "by the host", "verdict", "what was done",
+	"at the generator's", "by the host", "verdict", "figures", "what was done",
 }
 
 func (w row) mark() string {
@@ -105,8 +107,14 @@ func (w row) cells() []string {
 	return []string{
 		w.mark(), w.act, w.phase, fmt.Sprint(w.losses.Sessions), fmt.Sprint(w.losses.Datagrams()), fmt.Sprint(w.losses.Excused),
 		fmt.Sprintf("%d of %d", w.failedConnects, w.tried), fmt.Sprint(w.drops.Relay), fmt.Sprint(w.drops.Callers + w.drops.Servers), fmt.Sprint(w.drops.Host),
-		w.verdict, w.what,
+		w.verdict, strings.Join(w.figures, "; "), w.what,
 	}
+}
+
+// brief leaves the figures out, which are long, and were printed with their phase.
+func brief(cells []string) []string {
+	i := slices.Index(head, "figures")
+	return slices.Concat(cells[:i], cells[i+1:])
 }
 
 // table prints all phases.
@@ -115,9 +123,9 @@ func (p *progress) table(rows []row) {
 	defer p.mu.Unlock()
 	fmt.Fprintln(p.out)
 	t := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, strings.Join(head, "\t"))
+	fmt.Fprintln(t, strings.Join(brief(head), "\t"))
 	for _, w := range rows {
-		fmt.Fprintln(t, strings.Join(w.cells(), "\t"))
+		fmt.Fprintln(t, strings.Join(brief(w.cells()), "\t"))
 	}
 	_ = t.Flush()
 }

@@ -1,0 +1,123 @@
+//go:build linux
+
+package hostile
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"path/filepath"
+	"time"
+
+	"srtrelay/bench/live"
+	"srtrelay/bench/rig"
+)
+
+const (
+	// stormRate is data per second of a session, each way: with ten thousand of them, as much
+	// as two cores carry beside all connecting at once.
+	stormRate = 0.5
+	// stormSources is how many addresses the callers have. Each is that of a NAT with as many
+	// callers as a limit per source must allow.
+	stormSources = 100
+	// perPort is how many sessions share a caller's port.
+	perPort = 8
+	// stormApart is the time between the first connects of two sessions.
+	stormApart = 500 * time.Microsecond
+	// stormOver is how long a storm may take until everybody is connected.
+	stormOver  = 60 * time.Second
+	slowServer = 0
+	deadServer = 1
+)
+
+// storm is the act in which everybody connects at once.
+func (r *run) storm(ctx context.Context) (err error) {
+	var locals []netip.Addr
+	for i := range stormSources {
+		locals = append(locals, netip.AddrFrom4([4]byte{10, 77, 0, byte(100 + i)}))
+	}
+	r.rig, err = rig.Open(ctx, r.lab, rig.Config{
+		Relay: r.options.Relay, Static: servers, Ports: max(r.options.Storm/perPort, 1), Seed: r.options.Seed, Locals: locals, Apart: stormApart,
+		Flags: r.relayFlags("--takeover-socket", filepath.Join(r.dir, "takeover.sock")),
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = closing(err, r.rig) }()
+	r.rig.Callers.Keep(r.options.Storm, live.Spec{Prefix: "live/s", Rate: stormRate})
+	if err := r.rig.AwaitOpen(ctx, stormOver); err != nil {
+		return err
+	}
+	if err := r.steps(ctx, []step{{"calm", "nothing", nothing, r.wait(5 * time.Second)}}); err != nil {
+		return err
+	}
+	before, err := r.rig.Relay.Gauges()
+	if err != nil {
+		return err
+	}
+	if err := r.steps(ctx, []step{
+		{"taken over", "another process takes the relay over", nothing, r.takenOver},
+		{"storm at a take-over", "everybody connects again while another process takes over, one server is slow and one dead", connects, r.stormAtTakeOver},
+		{"restarted", "the relay is restarted, one server is slow and one dead", connects, r.restarted},
+	}); err != nil {
+		return err
+	}
+	return r.finish(ctx, before)
+}
+
+// takenOver has another process take over.
+func (r *run) takenOver(ctx context.Context) error {
+	if err := r.rig.TakeOver(ctx); err != nil {
+		return err
+	}
+	return rig.Pause(ctx, 2*time.Second)
+}
+
+// amongFaults does something that makes everybody connect, while one server is slow and one is
+// dead, and waits until everybody is.
+func (r *run) amongFaults(ctx context.Context, do func(context.Context) error) (err error) {
+	if err := r.rig.Slow(ctx, slowServer, true); err != nil {
+		return err
+	}
+	if err := r.rig.Kill(ctx, deadServer); err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, r.rig.Slow(ctx, slowServer, false), r.rig.Revive(ctx, deadServer))
+	}()
+	begun := time.Now()
+	counts := r.rig.Callers.Counts()
+	if err := do(ctx); err != nil {
+		return err
+	}
+	if err := r.rig.AwaitOpen(ctx, stormOver); err != nil {
+		return err
+	}
+	took := time.Since(begun)
+	now := r.rig.Callers.Counts()
+	tried, failed := now.Connected+now.Failed-counts.Connected-counts.Failed, now.Failed-counts.Failed
+	for code, n := range counts.Rejected {
+		now.Rejected[code] -= n
+	}
+	r.figure("all %d sessions were there again after %.1f s: %s; %d of %d attempts failed, rejected: %s",
+		now.Open, took.Seconds(), waits(r.rig.Callers.Waits()), failed, tried, rig.Codes(now.Rejected))
+	return nil
+}
+
+func (r *run) stormAtTakeOver(ctx context.Context) error {
+	return r.amongFaults(ctx, func(ctx context.Context) error {
+		r.rig.Callers.Redial()
+		return r.rig.TakeOver(ctx)
+	})
+}
+
+func (r *run) restarted(ctx context.Context) error {
+	return r.amongFaults(ctx, func(ctx context.Context) error {
+		begun := time.Now()
+		err := r.rig.Restart(ctx)
+		if err == nil {
+			r.figure("stopped, with its grace of 2 s, and started within %.1f s", time.Since(begun).Seconds())
+		}
+		return err
+	})
+}
