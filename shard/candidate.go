@@ -151,13 +151,20 @@ func (s *Shard) challengeACK(i uint32, ss *session) wire.ACK {
 // fromCandidate handles a datagram from the address that has been challenged.
 func (s *Shard) fromCandidate(i uint32, ss *session, c *candidate, p wire.Packet) Counter {
 	c.received = min(c.received+len(p)+headerBytes(&c.from), 1<<20)
-	if !p.Is(wire.TypeACKACK) || p.TypeInfo() != c.number {
+	// The first datagram may have proved less than one that follows: a publisher of gosrt
+	// sends ACKs all the time, whose position says nothing.
+	c.fast = c.fast || s.plausible(i, ss, p) == strong
+	switch {
+	case p.Is(wire.TypeACKACK) && p.TypeInfo() == c.number:
+		c.passed = true
+		s.settle(i, ss, c)
+		return CountConsumed
+	case c.passed && c.fast:
+		s.settle(i, ss, c)
+	default:
 		s.challenge(i, ss, c)
-		return DropUnvalidated
 	}
-	c.passed = true
-	s.settle(i, ss, c)
-	return CountConsumed
+	return DropUnvalidated
 }
 
 // settle moves a session to an address that has answered, or waits for the old one.

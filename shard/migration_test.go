@@ -349,6 +349,32 @@ func TestIdleCallerMoves(t *testing.T) {
 	}
 }
 
+// The first datagram from another address says little, as an ACK of gosrt's publishers does. What
+// follows proves more, before the answer to the challenge or behind it.
+func TestCandidateProvesMore(t *testing.T) {
+	for name, before := range map[string]bool{"before the answer": true, "behind it": false} {
+		t.Run(name, func(t *testing.T) {
+			m := newMover(t)
+			m.pass(150 * time.Millisecond)
+			m.control(m.from, wire.TypeACK, 1, callerISN)
+			number := m.challenge(m.from)
+			if before {
+				m.data(m.from)
+			}
+			m.control(m.from, wire.TypeACKACK, number)
+			if !before {
+				if m.count(CountMigrations) != 0 {
+					t.Fatal("an ACK of nothing moves a session at once")
+				}
+				m.data(m.from)
+			}
+			if m.at() != fromConn(m.from) || m.count(CountMigrations) != 1 {
+				t.Errorf("at %v, counters %v", m.at(), m.nonzero())
+			}
+		})
+	}
+}
+
 // One address at a time, and forged datagrams from others do not disturb it.
 func TestOneCandidate(t *testing.T) {
 	m := newMover(t)
