@@ -88,8 +88,8 @@ type cgroupFiles struct {
 	limits                []string
 }
 
+// Of version 2, memory.high slows the process down before memory.max has it killed.
 var (
-	// memory.high slows the process down before memory.max has it killed.
 	cgroupV2 = cgroupFiles{"sys/fs/cgroup", "memory.current", "inactive_file", []string{"memory.max", "memory.high"}}
 	cgroupV1 = cgroupFiles{"sys/fs/cgroup/memory", "memory.usage_in_bytes", "total_inactive_file", []string{"memory.limit_in_bytes"}}
 )

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"srtrelay/observe/capture"
@@ -73,16 +74,15 @@ type Recorder struct {
 
 	mu        sync.Mutex
 	suspended bool
-	// allowed ends when captures are suspended; end ends it.
-	allowed context.Context
-	end     context.CancelFunc
+	writing   map[*Recording]context.CancelFunc // ends the waiting of each
 }
 
 // NewRecorder returns a recorder. program is the application's name in the files.
 func NewRecorder(shards Shards, program string) *Recorder {
-	r := &Recorder{shards: shards, program: program, running: make(chan struct{}, MaxRecordings)}
-	r.allowed, r.end = context.WithCancel(context.Background())
-	return r
+	return &Recorder{
+		shards: shards, program: program, running: make(chan struct{}, MaxRecordings),
+		writing: make(map[*Recording]context.CancelFunc, MaxRecordings),
+	}
 }
 
 // Suspend ends the recordings that run, and refuses new ones, until it is called with
@@ -90,26 +90,35 @@ func NewRecorder(shards Shards, program string) *Recorder {
 func (r *Recorder) Suspend(yes bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	switch {
-	case yes == r.suspended:
-		return
-	case yes:
-		r.end()
-	default:
-		r.allowed, r.end = context.WithCancel(context.Background())
-	}
 	r.suspended = yes
+	if yes {
+		for recording, cancel := range r.writing {
+			recording.suspended.Store(true)
+			cancel()
+		}
+	}
 }
 
-// permission returns a context that ends when captures are suspended, or ErrSuspended if they
-// are.
-func (r *Recorder) permission() (context.Context, error) {
+// isSuspended reports whether no capture may run.
+func (r *Recorder) isSuspended() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.suspended {
-		return nil, ErrSuspended
-	}
-	return r.allowed, nil
+	return r.suspended
+}
+
+// begins notes that a recording writes, and how its waiting is ended.
+func (r *Recorder) begins(one *Recording, cancel context.CancelFunc) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writing[one] = cancel
+	one.suspended.Store(r.suspended)
+}
+
+// ends notes that a recording does not write any more.
+func (r *Recorder) ends(one *Recording) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.writing, one)
 }
 
 // Recording is a running capture. The caller of Begin must close it.
@@ -118,16 +127,17 @@ type Recording struct {
 	job     Job
 	program string
 	began   time.Time
-	allowed context.Context // ends when captures are suspended
-	stop    func()
-	release func()
+	// suspended says that captures have been since it began.
+	suspended atomic.Bool
+	recorder  *Recorder
+	stop      func()
+	release   func()
 }
 
 // Begin starts a capture. When it returns, the shards copy datagrams.
 func (r *Recorder) Begin(ctx context.Context, job Job) (*Recording, error) {
-	allowed, err := r.permission()
-	if err != nil {
-		return nil, err
+	if r.isSuspended() {
+		return nil, ErrSuspended
 	}
 	select {
 	case r.running <- struct{}{}:
@@ -140,7 +150,7 @@ func (r *Recorder) Begin(ctx context.Context, job Job) (*Recording, error) {
 		return nil, fmt.Errorf("begin capture: %w", err)
 	}
 	return &Recording{
-		capture: c, job: job, program: r.program, began: time.Now(), allowed: allowed,
+		capture: c, job: job, program: r.program, began: time.Now(), recorder: r,
 		stop: stop, release: func() { <-r.running },
 	}, nil
 }
@@ -161,7 +171,8 @@ func (r *Recording) Write(ctx context.Context, to io.Writer, flush func() error)
 	}
 	timed, cancel := context.WithTimeout(ctx, r.job.Time)
 	defer cancel()
-	defer context.AfterFunc(r.allowed, cancel)()
+	r.recorder.begins(r, cancel)
+	defer r.recorder.ends(r)
 	ended := ""
 	for ended == "" {
 		ended, err = r.step(ctx, timed, w, flush)
@@ -201,7 +212,7 @@ func (r *Recording) step(ctx, timed context.Context, w *writer, flush func() err
 		return EndedSessions, nil
 	case ctx.Err() != nil:
 		return EndedStopped, nil
-	case r.allowed.Err() != nil:
+	case r.suspended.Load():
 		return EndedOverload, nil
 	case timed.Err() != nil:
 		return EndedTime, nil
