@@ -25,6 +25,7 @@ func pages(t *testing.T) []string {
 
 // Commands in running text and in tables are commands of the binary, with flags that it has.
 func TestDocsNameRealCommands(t *testing.T) {
+	t.Parallel()
 	span := regexp.MustCompile("`(?:bin/)?srtrelay ([a-z]+)([^`]*)`")
 	flag := regexp.MustCompile(`--[a-z][a-z-]*`)
 	help := map[string]string{}
@@ -62,6 +63,7 @@ func TestDocsNameRealCommands(t *testing.T) {
 
 // What make is asked for, in text or in a block, is a target of the Makefile.
 func TestDocsNameRealTargets(t *testing.T) {
+	t.Parallel()
 	makefile, err := os.ReadFile("../Makefile")
 	must(t, err)
 	asked := regexp.MustCompile("(?m)(?:`|^(?:\\$ )?)make ([a-z][a-z0-9-]*)")

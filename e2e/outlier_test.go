@@ -47,6 +47,7 @@ var outlierCases = []struct {
 //
 // It runs beside no other test: what counts is which backend is silent.
 func TestOneBadBackendAmongEleven(t *testing.T) {
+	t.Parallel()
 	for _, c := range outlierCases {
 		t.Run(c.name+" under "+c.policy, func(t *testing.T) {
 			t.Parallel()

@@ -54,6 +54,7 @@ func (r *relay) metric(series string) float64 {
 // registered, drains, where streams are, events and counters. With Redis the bindings stay
 // there, and the end of the old process removes nothing.
 func TestTakeOverKeepsWhatIsKnown(t *testing.T) {
+	t.Parallel()
 	for name, redis := range map[string]bool{"alone": false, "redis": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
