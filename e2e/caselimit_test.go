@@ -68,7 +68,7 @@ func TestHandshakeCaps(t *testing.T) {
 		"--max-handshakes=2":            {"at_handshake_cap", "handshake_cap"},
 	} {
 		l := startEcho(t)
-		r := startRelay(t, "--shards=1", flag, backendAt(l.Addr()))
+		r := startRelay(t, "--shards=1", "--overload=off", flag, backendAt(l.Addr()))
 		l.SilentConclusion(true)
 		waiting := []*srttest.Session{pending(t, r), pending(t, r)}
 		held, err := openPort(t, loopback).Open(r.addr, srttest.CallerOptions{})
@@ -103,7 +103,7 @@ func TestSessionCapPerSource(t *testing.T) {
 
 func TestSessionCap(t *testing.T) {
 	t.Parallel()
-	r := startRelay(t, "--shards=1", "--max-sessions=2", backendAt(startEcho(t).Addr()))
+	r := startRelay(t, "--shards=1", "--overload=off", "--max-sessions=2", backendAt(startEcho(t).Addr()))
 	one := mustDial(t, r.addr, srttest.CallerOptions{})
 	two := mustDial(t, r.addr, srttest.CallerOptions{})
 	_, err := tryDial(t, r.addr, srttest.CallerOptions{})

@@ -126,6 +126,14 @@ func shardsAt(n, second int) answer.ShardList {
 		{Name: "eth0", Up: map[string]uint64{"type": 12_391, "mtu": 3}},
 		{Name: "wg0", Problem: "its packets have no Ethernet header", Up: map[string]uint64{}},
 	}}
+	l.Overload = answer.Overload{
+		On: true, Step: "telemetry", Pressure: 0.825, Input: "memory",
+		Inputs: []answer.OverloadInput{
+			{Name: "sessions", Pressure: ptr(0.31), Detail: "248000 of 800000 sessions"},
+			{Name: "memory", Pressure: ptr(0.825), Detail: "935 of 1024 MiB of cgroup /"}, {Name: "drops"},
+		},
+		Steps: []answer.OverloadStep{{Name: "telemetry", Effect: "sessions are not measured", Active: true}, {Name: "players"}},
+	}
 	return l
 }
 

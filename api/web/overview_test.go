@@ -74,7 +74,8 @@ func TestOverviewShowsWhatTheAPISays(t *testing.T) {
 	if got := p.texts(".shard .sessions"); !slices.Equal(got, sessions) {
 		t.Errorf("shards' sessions %q, want %q", got, sessions)
 	}
-	kernel := []string{"397 sessions", "attached; left to the shards: 412 handed over", "attached; left to the shards: 12,391 handshakes and SHUTDOWNs, 3 longer than the MTU", "not attached: its packets have no Ethernet header"}
+	kernel := []string{"397 sessions", "attached; left to the shards: 412 handed over", "attached; left to the shards: 12,391 handshakes and SHUTDOWNs, 3 longer than the MTU", "not attached: its packets have no Ethernet header",
+		"step telemetry: sessions are not measured; pressure 0.82 by memory", "0.31: 248000 of 800000 sessions", "0.82: 935 of 1024 MiB of cgroup /", "–"}
 	if got := p.texts("#kernel-path dd"); !slices.Equal(got, kernel) {
 		t.Errorf("kernel path %q, want %q", got, kernel)
 	}
@@ -280,6 +281,7 @@ func TestAlarms(t *testing.T) {
 	}{
 		{readiness{Reason: "no backend can take a stream: origin-a is down"}, "bad", "Not ready: no backend can take a stream: origin-a is down. New callers are refused, what runs goes on."},
 		{readiness{Ready: true, Reason: "the log is not read since 2026-05-04T12:00:00Z, 17 lines lost"}, "some", "Ready, but: the log is not read since 2026-05-04T12:00:00Z, 17 lines lost."},
+		{readiness{Ready: true, Reason: "overload: step players, pressure 0.92 by drops: the kernel dropped 4.61 % of what came to shard 3"}, "some", "Ready, but: overload: step players, pressure 0.92 by drops: the kernel dropped 4.61 % of what came to shard 3."},
 		{readiness{Draining: true, Reason: "draining"}, "bad", "The relay is stopping: it refuses new callers. What runs goes on until it ends."},
 	} {
 		r.change(func() { r.ready = c.ready })

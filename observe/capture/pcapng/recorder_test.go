@@ -308,3 +308,49 @@ func TestRecordingsAreBounded(t *testing.T) {
 		r.Close()
 	}
 }
+
+// A relay that is overloaded ends what is recorded, with the reason, and records nothing
+// until that is over.
+func TestSuspendedRecorder(t *testing.T) {
+	shards, to := new(fakeShards), newReader()
+	recorder := NewRecorder(shards, "srtrelay test")
+	recorder.Suspend(false)
+	begin := func() (*Recording, error) { return recorder.Begin(t.Context(), job()) }
+	first, err := begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		sum, err := first.Write(t.Context(), to, to.flush)
+		first.Close()
+		done <- outcome{sum, err}
+	}()
+	to.await(t, 100)
+	shards.turn(3)
+	late, err := begin() // begun, and not yet writing
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorder.Suspend(true)
+	recorder.Suspend(true)
+	if sum := finish(t, done); sum.Ended != EndedOverload || sum.Packets != 6 {
+		t.Errorf("%+v", sum)
+	}
+	if sum, err := late.Write(t.Context(), newReader(), newReader().flush); err != nil || sum.Ended != EndedOverload {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	late.Close()
+	if _, err := begin(); !errors.Is(err, ErrSuspended) {
+		t.Errorf("another one: %v", err)
+	}
+	recorder.Suspend(false)
+	again, err := begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+	if len(recorder.running) != 0 || len(recorder.writing) != 0 {
+		t.Errorf("%d running, %d writing", len(recorder.running), len(recorder.writing))
+	}
+}

@@ -1,0 +1,90 @@
+//go:build linux
+
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"srtrelay/api/answer"
+	"srtrelay/internal/srttest"
+)
+
+// crowd are callers of a relay in the test, each with a stream of its own.
+type crowd struct {
+	t        *testing.T
+	r        *relay
+	sessions []*srttest.Session
+}
+
+// tries connects one more caller in a mode of SRS.
+func (c *crowd) tries(mode string) error {
+	c.t.Helper()
+	s, err := tryDial(c.t, c.r.addr, srttest.CallerOptions{StreamID: fmt.Sprintf("#!::r=live/%d,m=%s", len(c.sessions), mode)})
+	if err == nil {
+		c.sessions = append(c.sessions, s)
+	}
+	return err
+}
+
+func (c *crowd) publish(n int) {
+	c.t.Helper()
+	for range n {
+		must(c.t, c.tries("publish"))
+	}
+}
+
+// A relay goes up the ladder with its sessions, one step after the other, and down again
+// when they have gone. What runs notices nothing.
+func TestOverloadLadder(t *testing.T) {
+	t.Parallel()
+	r := startRelay(t, "--shards=1", "--max-sessions=20", backendAt(startMirror(t).Addr()))
+	r.awaitReadiness(http.StatusOK, "")
+	feed := r.follow("&kind=" + answer.EventOverloadEntered + "&kind=" + answer.EventOverloadLeft)
+	wantStep := func(kind, step string) {
+		t.Helper()
+		if e := feed.await(kind); e.Step != step || e.Input != "sessions" || !strings.Contains(e.Cause, "of 20 sessions") {
+			t.Errorf("%+v, want step %s", e, step)
+		}
+	}
+	c := &crowd{t: t, r: r}
+	c.publish(1)
+	runs := c.sessions[0]
+	captured := r.capture("session=" + sessionOf(t, r, runs))
+	c.publish(17) // 18 of 20
+	for _, step := range []string{"telemetry", "captures", "players"} {
+		wantStep(answer.EventOverloadEntered, step)
+	}
+	captured.end("relay is overloaded")
+	if status, text := r.call(http.MethodGet, "/api/v1/capture?session="+sessionOf(t, r, runs), ""); status != http.StatusServiceUnavailable {
+		t.Errorf("another capture: %d %s", status, text)
+	}
+	wantRejection(t, c.tries("request"), 2402)
+	r.awaitReadiness(http.StatusOK, "overload: step players, pressure 0.90 by sessions: 18 of 20 sessions")
+	c.publish(1)
+	wantStep(answer.EventOverloadEntered, "publishers")
+	wantRejection(t, c.tries("publish"), 2402)
+	r.awaitReadiness(http.StatusServiceUnavailable, "overload: step publishers, pressure 0.95 by sessions: 19 of 20 sessions")
+	openBrowser(t, r.api+"/").await(`document.querySelector("#alarms .alarm")?.textContent.startsWith("Not ready: overload: step publishers, pressure 0.95") &&
+		[...document.querySelectorAll("#kernel-path dd")].some(d => d.textContent.startsWith("step publishers: new publishers are refused"))`)
+	echo(t, runs, 10)
+	if st := r.stats(); st["overload_players"] != 1 || st["overload_publishers"] != 1 || st["at_session_cap"] != 0 {
+		t.Errorf("counted %v", st)
+	}
+	for _, s := range c.sessions[1:] {
+		must(t, s.SendShutdown())
+	}
+	for _, step := range []string{"publishers", "players", "captures", "telemetry"} {
+		wantStep(answer.EventOverloadLeft, step)
+	}
+	r.awaitReadiness(http.StatusOK, "")
+	must(t, c.tries("request"))
+	echo(t, runs, 10)
+	for _, line := range []string{"overload: step entered", "overload: step left"} {
+		if n := len(r.log(line)); n != 4 {
+			t.Errorf("%d lines %q", n, line)
+		}
+	}
+}
