@@ -12,15 +12,15 @@ import (
 	"srtrelay/internal/srttest"
 )
 
-// crowd are callers of a relay in the test, each with a stream of its own.
-type crowd struct {
+// guests are callers of a relay in the test, each with a stream of its own.
+type guests struct {
 	t        *testing.T
 	r        *relay
 	sessions []*srttest.Session
 }
 
 // tries connects one more caller in a mode of SRS.
-func (c *crowd) tries(mode string) error {
+func (c *guests) tries(mode string) error {
 	c.t.Helper()
 	s, err := tryDial(c.t, c.r.addr, srttest.CallerOptions{StreamID: fmt.Sprintf("#!::r=live/%d,m=%s", len(c.sessions), mode)})
 	if err == nil {
@@ -29,7 +29,7 @@ func (c *crowd) tries(mode string) error {
 	return err
 }
 
-func (c *crowd) publish(n int) {
+func (c *guests) publish(n int) {
 	c.t.Helper()
 	for range n {
 		must(c.t, c.tries("publish"))
@@ -49,7 +49,7 @@ func TestOverloadLadder(t *testing.T) {
 			t.Errorf("%+v, want step %s", e, step)
 		}
 	}
-	c := &crowd{t: t, r: r}
+	c := &guests{t: t, r: r}
 	c.publish(1)
 	runs := c.sessions[0]
 	captured := r.capture("session=" + sessionOf(t, r, runs))
