@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -226,12 +225,18 @@ func usePlainBinary(t *testing.T) {
 	if !raced {
 		return
 	}
-	plain := filepath.Join(t.TempDir(), "srtrelay")
-	must(t, build(plain, false))
+	plain, err := plainBinary()
+	must(t, err)
 	was := binary
 	binary = plain
 	t.Cleanup(func() { binary = was })
 }
+
+// plainBinary builds the relay without the race detector, once.
+var plainBinary = sync.OnceValues(func() (string, error) {
+	plain := binary + "-plain"
+	return plain, build(plain, false)
+})
 
 // awaitLive waits until a backend has n connections.
 func awaitLive(t *testing.T, l *srttest.Listener, n int) {
