@@ -75,10 +75,12 @@ func readShards(group *shard.Group) []overload.ShardSample {
 	for i := range stats {
 		v := &stats[i].Values
 		received := v[shard.CountReceivedFront] + v[shard.CountReceivedBack]
+		forwarded := v[shard.CountForwardedToBackend] + v[shard.CountForwardedToCaller]
 		inKernel := v[shard.CountKernelToBackend] + v[shard.CountKernelToCaller]
 		shards[i] = overload.ShardSample{
 			Sessions: v[shard.CountSessions], HalfOpen: v[shard.CountHalfOpen],
-			Received: received - min(inKernel, received), Dropped: v[shard.CountKernelDrops], Working: working[i],
+			Received: received - min(inKernel, received), Forwarded: forwarded - min(inKernel, forwarded),
+			Dropped: v[shard.CountKernelDrops], Working: working[i],
 		}
 	}
 	return shards

@@ -10,8 +10,8 @@ type ShardSample struct {
 	// Sessions are in any state, HalfOpen those whose handshake is not complete.
 	Sessions, HalfOpen uint64
 	// Received counts the datagrams that came by the shard's sockets, and Dropped those
-	// that the kernel dropped there.
-	Received, Dropped uint64
+	// that the kernel dropped there. Forwarded are those of Received that were of a session.
+	Received, Dropped, Forwarded uint64
 	// Working is the time in which the loop did not wait for datagrams, until now: also that
 	// of a turn that has not ended.
 	Working time.Duration
@@ -32,6 +32,12 @@ const (
 	windowSamples = int(2*time.Second/Every) + 1
 )
 
+// floodMost is the most pressure that drops and turns make while most of what comes is of no
+// session. To refuse callers would not end a flood of datagrams, and would do what it is
+// for: so it does not reach StepPlayers. The same holds for a storm of callers, which the
+// shards give no more time than sessions leave.
+var floodMost = enterAt[StepPlayers] - 2*settled
+
 // Sampler makes readings of what the shards have counted. It keeps their last samples, and
 // belongs to one goroutine. The zero Sampler is ready for use.
 type Sampler struct {
@@ -50,12 +56,10 @@ func (s *Sampler) Sample(now time.Duration, shards []ShardSample, caps Caps, to 
 	to[InputSessions] = share(sessions, caps.Sessions*len(shards), "sessions")
 	to[InputHandshakes] = share(halfOpen, caps.HalfOpen*len(shards), "half-open handshakes")
 	to[InputDrops], to[InputTurns] = Reading{Detail: "not read twice yet"}, Reading{Detail: "not read twice yet"}
-	if last := s.ago(1); last != nil && len(last) == len(shards) && now > s.at {
-		to[InputTurns] = turns(last, shards, now-s.at)
-		oldest := s.ago(min(s.count, windowSamples))
-		if len(oldest) == len(shards) {
-			to[InputDrops] = drops(oldest, shards)
-		}
+	last, oldest := s.ago(1), s.ago(min(s.count, windowSamples))
+	if len(shards) > 0 && len(last) == len(shards) && len(oldest) == len(shards) && now > s.at {
+		to[InputTurns] = turns(last, oldest, shards, now-s.at)
+		to[InputDrops] = drops(oldest, shards)
 	}
 	s.samples[s.count%windowSamples] = append(s.samples[s.count%windowSamples][:0], shards...)
 	s.count++
@@ -89,15 +93,29 @@ func drops(before, now []ShardSample) Reading {
 			worst, at = part, i
 		}
 	}
-	r := Reading{Pressure: worst / dropsFull, Known: true, Detail: "none dropped by the kernel"}
-	if worst > 0 {
-		r.Detail = fmt.Sprintf("the kernel dropped %.2f %% of what came to shard %d", 100*worst, at)
+	if worst == 0 {
+		return Reading{Known: true, Detail: "none dropped by the kernel"}
+	}
+	return Reading{
+		Pressure: worst / dropsFull, Known: true,
+		Detail: fmt.Sprintf("the kernel dropped %.2f %% of what came to shard %d", 100*worst, at),
+	}.inFlood(&before[at], &now[at])
+}
+
+// inFlood limits the reading of a shard if most of what came to it between two samples was
+// of no session.
+func (r Reading) inFlood(before, now *ShardSample) Reading {
+	received, forwarded := grown(now.Received, before.Received), grown(now.Forwarded, before.Forwarded)
+	if received >= dropsLeast && forwarded < received/2 {
+		r.Pressure = min(r.Pressure, floodMost)
+		r.Detail += ", most of it of no session"
 	}
 	return r
 }
 
-// turns is the reading of the shard whose loop has worked most of the time.
-func turns(before, now []ShardSample, elapsed time.Duration) Reading {
+// turns is the reading of the shard whose loop has worked most of the time since the samples
+// before. oldest are those of a window ago.
+func turns(before, oldest, now []ShardSample, elapsed time.Duration) Reading {
 	worst, at := 0.0, 0
 	for i := range now {
 		if part := (now[i].Working - before[i].Working).Seconds() / elapsed.Seconds(); part > worst {
@@ -107,7 +125,7 @@ func turns(before, now []ShardSample, elapsed time.Duration) Reading {
 	return Reading{
 		Pressure: beyondHalf(worst), Known: true,
 		Detail: fmt.Sprintf("shard %d works %.0f %% of the time", at, 100*worst),
-	}
+	}.inFlood(&oldest[at], &now[at])
 }
 
 // beyondHalf is the pressure of what is harmless while half of it is free: 0 up to 0.5, and

@@ -28,14 +28,20 @@ func TestSampler(t *testing.T) {
 			func(i int) ShardSample { return ShardSample{Received: uint64(i) * 1000} },
 		}, InputDrops, 0},
 		"one in a hundred dropped": {[]func(int) ShardSample{
-			func(i int) ShardSample { return ShardSample{Received: uint64(i) * 990, Dropped: uint64(i) * 10} },
+			func(i int) ShardSample {
+				return ShardSample{Received: uint64(i) * 990, Dropped: uint64(i) * 10, Forwarded: uint64(i) * 990}
+			},
 		}, InputDrops, 0.2},
 		"the worst shard counts": {[]func(int) ShardSample{
 			func(i int) ShardSample { return ShardSample{Received: uint64(i) * 100_000} },
-			func(i int) ShardSample { return ShardSample{Received: uint64(i) * 960, Dropped: uint64(i) * 40} },
+			func(i int) ShardSample {
+				return ShardSample{Received: uint64(i) * 960, Dropped: uint64(i) * 40, Forwarded: uint64(i) * 900}
+			},
 		}, InputDrops, 0.8},
 		"the kernel's count is read once per second": {[]func(int) ShardSample{
-			func(i int) ShardSample { return ShardSample{Received: uint64(i) * 990, Dropped: uint64(i/4) * 40} },
+			func(i int) ShardSample {
+				return ShardSample{Received: uint64(i) * 990, Dropped: uint64(i/4) * 40, Forwarded: uint64(i) * 990}
+			},
 		}, InputDrops, 0.2},
 		"half of a handful": {[]func(int) ShardSample{
 			func(i int) ShardSample { return ShardSample{Received: uint64(i), Dropped: uint64(i)} },
@@ -43,6 +49,26 @@ func TestSampler(t *testing.T) {
 		"counters begin anew": {[]func(int) ShardSample{
 			func(i int) ShardSample { return ShardSample{Received: uint64(1000 - i), Dropped: uint64(1000 - i)} },
 		}, InputDrops, 0},
+		"a flood fills a buffer": {[]func(int) ShardSample{
+			func(i int) ShardSample {
+				return ShardSample{Received: uint64(i) * 100_000, Dropped: uint64(i) * 100_000, Forwarded: uint64(i) * 20_000}
+			},
+		}, InputDrops, floodMost},
+		"sessions fill a buffer": {[]func(int) ShardSample{
+			func(i int) ShardSample {
+				return ShardSample{Received: uint64(i) * 100_000, Dropped: uint64(i) * 100_000, Forwarded: uint64(i) * 90_000}
+			},
+		}, InputDrops, 10},
+		"a flood keeps a loop busy": {[]func(int) ShardSample{
+			func(i int) ShardSample {
+				return ShardSample{Received: uint64(i) * 100_000, Forwarded: uint64(i) * 20_000, Working: time.Duration(i) * Every}
+			},
+		}, InputTurns, floodMost},
+		"sessions keep a loop busy": {[]func(int) ShardSample{
+			func(i int) ShardSample {
+				return ShardSample{Received: uint64(i) * 100_000, Forwarded: uint64(i) * 90_000, Working: time.Duration(i) * Every}
+			},
+		}, InputTurns, 1},
 		"idle loops":                 {[]func(int) ShardSample{busy(0), busy(0.01)}, InputTurns, 0},
 		"half of the time":           {[]func(int) ShardSample{busy(0.5)}, InputTurns, 0},
 		"one loop is busy":           {[]func(int) ShardSample{busy(0.1), busy(0.95), busy(0.2)}, InputTurns, 0.9},
@@ -69,7 +95,7 @@ func TestSampler(t *testing.T) {
 			if got.Known != (c.want != never) {
 				t.Fatalf("%+v", got)
 			}
-			if got.Known && math.Abs(got.Pressure-c.want) > 0.03 {
+			if got.Known && math.Abs(got.Pressure-c.want) > 0.03*max(c.want, 1) {
 				t.Errorf("%+v, want %v", got, c.want)
 			}
 			if got.Detail == "" {
