@@ -27,14 +27,19 @@ func (s *Slab) Sequence(m *Meter, way Way) Sequence {
 }
 
 // Measures reports whether data packets have passed on a way, so that Sequence is about them.
+// In a gap, and until the next one after it, it is not.
 func (s *Slab) Measures(m *Meter, way Way) bool {
-	return m.place[way] != 0 && s.at(m.place[way]).Packets > 0
+	if m.place[way] == 0 || s.paused {
+		return false
+	}
+	r := s.at(m.place[way])
+	return r.Packets > 0 && !r.stale()
 }
 
 // LastACK returns the number of the last ACK that was forwarded to a way's sender; false if none
 // is known.
 func (s *Slab) LastACK(m *Meter, way Way) (number uint32, known bool) {
-	if m.place[way] == 0 {
+	if m.place[way] == 0 || s.paused {
 		return 0, false
 	}
 	a := &s.at(m.place[way]).ackTimer

@@ -94,13 +94,13 @@ func (s *Slab) Settle(m *Meter, t *Terms) {
 }
 
 // Newest returns the sequence number after the newest data packet of a way and when that
-// passed; false if none has.
+// passed; false if none has, or in a gap.
 func (s *Slab) Newest(m *Meter, way Way) (next uint32, at time.Duration, ok bool) {
-	if m.place[way] == 0 {
+	if !s.Measures(m, way) {
 		return 0, 0, false
 	}
 	r := s.at(m.place[way])
-	return r.next, r.last, r.Packets > 0
+	return r.next, r.last, true
 }
 
 // LastData returns when the last data packet passed on either way; false if none has.
