@@ -32,13 +32,14 @@ func (p *tab) check() {
 func TestAxeFindsNothing(t *testing.T) {
 	r := startRelay(t, 48)
 	tellSome(r)
+	r.relays = relaysAt(true)
 	r.ready = readiness{Reason: "no backend can take a stream: origin-a is down"}
 	for _, screen := range []struct {
 		scheme string
 		width  int64
 	}{{"light", 1440}, {"dark", 1440}, {"dark", 390}} {
 		for view, address := range map[string]string{
-			"overview": "/", "stream": "/#/stream/" + url.PathEscape(streamAt(2, 0, 0).Key), "session": "/#/session/2-200-1",
+			"overview": "/", "stream": "/#/stream/" + url.PathEscape(streamAt(2, 0, 0).Key), "session": "/#/session/2-200-1", "relays": "/#/relays",
 		} {
 			t.Run(fmt.Sprintf("%s-%s-%d", view, screen.scheme, screen.width), func(t *testing.T) {
 				p := openTab(t, r.server.URL+address, screen.width, 900, screen.scheme)
@@ -46,6 +47,9 @@ func TestAxeFindsNothing(t *testing.T) {
 				p.await(`document.querySelector("#alarms .alarm")`)
 				if view == "overview" {
 					p.await(`document.querySelectorAll(".event").length > 5 && document.querySelectorAll("button.backend").length === 4`)
+				}
+				if view == "relays" {
+					p.await(`document.querySelectorAll("#places tbody tr").length > 5`)
 				}
 				p.check()
 			})

@@ -39,12 +39,13 @@ func TestLooks(t *testing.T) {
 		for _, scheme := range []string{"light", "dark"} {
 			t.Run(screen.name+"-"+scheme, func(t *testing.T) {
 				r := startRelay(t, 48)
-				r.lives = true
+				r.lives, r.relays = true, relaysAt(false)
 				tellSome(r)
 				key := streamAt(2, 0, 0).Key
 				for _, view := range []struct{ name, address, ready string }{
 					{"overview", "/", `document.querySelectorAll(".event").length > 5`},
 					{"stream", "/#/stream/" + url.PathEscape(key), `document.querySelector("#stream-charts .plot path.line").getAttribute("d").length > 100`},
+					{"relays", "/#/relays", `document.querySelectorAll("#places tbody tr").length > 5`},
 					{"session", "/#/session/2-200-1", `document.querySelector("#session-about").textContent.includes("established")`},
 				} {
 					p := openTab(t, r.server.URL+view.address, screen.width, screen.height, scheme)

@@ -34,18 +34,20 @@ type fakeRelay struct {
 	counters func() answer.ShardList
 	delay    func() // before and after each answer
 	ready    readiness
-	name     string
-	drained  []string // what was asked about draining
-	pid      string
-	token    string
-	private  bool     // even versions are only for who has logged in
-	closed   []string // sessions
-	asked    []string // path and query of every request for streams
-	after    []string // what every reader of events had already
-	events   []answer.Event
-	readers  map[chan answer.Event]bool
-	mute     bool   // sessions are closed without an answer
-	failing  string // every call is answered with this error
+	// relays are those that share the state with this one; none for a relay alone.
+	relays  *answer.RelayList
+	name    string
+	drained []string // what was asked about draining
+	pid     string
+	token   string
+	private bool     // even versions are only for who has logged in
+	closed  []string // sessions
+	asked   []string // path and query of every request for streams
+	after   []string // what every reader of events had already
+	events  []answer.Event
+	readers map[chan answer.Event]bool
+	mute    bool   // sessions are closed without an answer
+	failing string // every call is answered with this error
 
 	order map[string][]answer.Stream // of this second, by what was asked for
 	at    int
@@ -115,7 +117,7 @@ func (r *fakeRelay) handler() http.Handler {
 			refuse(w, http.StatusUnauthorized, "token: missing")
 			return nil
 		}
-		return map[string]string{"version": "v0.5.0", "name": r.name}
+		return map[string]any{"version": "v0.5.0", "name": r.name, "shared_state": r.relays != nil}
 	})
 	call("POST /api/v1/login", func(w http.ResponseWriter, q *http.Request) any {
 		if q.Header.Get("Authorization") != "Bearer "+r.token {
@@ -153,6 +155,8 @@ func (r *fakeRelay) handler() http.Handler {
 	call("GET /api/v1/streams/one", r.one)
 	call("GET /api/v1/sessions/{id}", r.session)
 	call("DELETE /api/v1/sessions/{id}", r.close)
+	call("GET /api/v1/cluster", func(http.ResponseWriter, *http.Request) any { return r.relays })
+	call("GET /api/v1/cluster/streams", r.clusterStreams)
 	mux.HandleFunc("GET /api/v1/events", r.feed)
 	return mux
 }
