@@ -2,6 +2,7 @@ package overload
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -216,5 +217,23 @@ func TestNamesOfStepsAndInputs(t *testing.T) {
 	}
 	if Step(99).String() != "unknown" || Step(99).Effect() != "" || Input(99).String() != "unknown" {
 		t.Error("what does not exist has a name")
+	}
+}
+
+// The table of steps in the docs is that of the code.
+func TestDocumentedSteps(t *testing.T) {
+	page, err := os.ReadFile("../../docs/limits.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range Steps() {
+		if row := fmt.Sprintf("\n| `%s` | %.2f | %.2f | ", s, s.EnterAt(), s.LeaveAt()); !strings.Contains(string(page), row) {
+			t.Errorf("docs/limits.md has no row %q", row)
+		}
+	}
+	for _, i := range Inputs() {
+		if row := fmt.Sprintf("\n| `%s` | ", i); !strings.Contains(string(page), row) {
+			t.Errorf("docs/limits.md has no row %q", row)
+		}
 	}
 }
