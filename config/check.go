@@ -19,6 +19,9 @@ func (c *Config) check(from origins) error {
 	if err := c.checkBackends(from); err != nil {
 		return err
 	}
+	if err := c.checkCluster(from); err != nil {
+		return err
+	}
 	if c.SteerByCPU && !c.Pin.Auto && len(c.Pin.CPUs) == 0 {
 		return bad(from.of("steer"), "cpu", errors.New("shards have no CPU with --pin off"))
 	}
@@ -82,6 +85,25 @@ func (c *Config) checkAPI(from origins) error {
 	}
 	if c.RegisterToken == "" {
 		c.warn("%s: %s can be reached from other hosts and asks nobody who they are, set --register-token", from.of("api"), c.API)
+	}
+	return nil
+}
+
+func (c *Config) checkCluster(from origins) error {
+	at := c.ClusterListen
+	switch {
+	case !at.IsValid():
+		return nil
+	case c.State != "redis":
+		return bad(from.of("cluster-listen"), at.String(), errors.New("needs --state redis, by which relays find each other"))
+	}
+	for _, l := range c.Listen {
+		if at.Port() != 0 && l.Port() == at.Port() && (l.Addr() == at.Addr() || l.Addr().IsUnspecified()) {
+			return bad(from.of("cluster-listen"), at.String(), errors.New("callers reach it, which is no address for relays"))
+		}
+	}
+	if at.Addr().IsLoopback() {
+		c.warn("%s: %s cannot be reached by relays on other hosts", from.of("cluster-listen"), at)
 	}
 	return nil
 }

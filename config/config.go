@@ -86,6 +86,13 @@ type Config struct {
 	// Redis is the address of Redis, used with State redis only.
 	Redis Redis
 
+	// CookieSecretFile is the file of the secrets that relays behind one address share, ""
+	// for none. It is not read here.
+	CookieSecretFile string
+	// ClusterListen is the address where other relays pass datagrams on to this one; the
+	// zero value for none.
+	ClusterListen netip.AddrPort
+
 	// Shards is the number of shards.
 	Shards int
 	// Batch is the most datagrams of one receive call.

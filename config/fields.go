@@ -182,6 +182,19 @@ var fields = []field{
 		},
 	},
 	{
+		name: "cookie-secret-file", reload: inPlace, group: groupFront, arg: "FILE", shown: "none",
+		help: "file of the secrets that relays behind one address share, one a line, the first makes cookies; read again on SIGHUP",
+		set:  setFile(func(c *Config) *string { return &c.CookieSecretFile }),
+	},
+	{
+		name: "cluster-listen", reload: needsUpgrade, group: groupFront, arg: "ADDR", shown: "none",
+		help: "UDP address where other relays behind the same address pass on datagrams of this relay's sessions (--state redis)",
+		set: func(c *Config, text string) (err error) {
+			c.ClusterListen, err = parseCluster(text)
+			return err
+		},
+	},
+	{
 		name: "shards", reload: needsUpgrade, group: groupWorkers, arg: "N", shown: "usable CPUs, or as many as --pin lists",
 		help: "number of workers, fixed for the life of the process",
 		set:  setInt(func(c *Config) *int { return &c.Shards }, 1, maxShards),

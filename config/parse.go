@@ -119,6 +119,26 @@ func parseAPI(text string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(ip, e.port), nil
 }
 
+// parseCluster reads an address that other relays can send to.
+func parseCluster(text string) (netip.AddrPort, error) {
+	e, err := parseEndpoint(text, "udp")
+	if err != nil {
+		return netip.AddrPort{}, err
+	}
+	ip, err := parseIP(e.host)
+	switch {
+	case e.host == "":
+		return netip.AddrPort{}, errors.New("needs an address, at which other relays reach this one")
+	case err != nil:
+		return netip.AddrPort{}, err
+	case ip.IsUnspecified():
+		return netip.AddrPort{}, errors.New("needs one address, at which other relays reach this one")
+	case ip.Zone() != "":
+		return netip.AddrPort{}, errors.New("a link-local address means another host to each relay")
+	}
+	return netip.AddrPortFrom(ip, e.port), nil
+}
+
 // srvScheme stands before a name whose SRV records name the backends.
 const srvScheme = "srv://"
 

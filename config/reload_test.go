@@ -48,12 +48,12 @@ var other = map[string]string{
 	"gro": "off", "gso": "off", "kernel-path": "require", "kernel-path-local": "accept", "rcvbuf": "1MiB", "sndbuf": "1MiB", "upstream-ports": "9",
 	"max-sessions": "9", "max-sessions-per-source": "9", "max-handshakes": "9", "max-handshakes-per-source": "9", "idle-timeout": "9s",
 	"backend-silence": "9s", "shield": "off", "overload": "off", "drain-delay": "9s", "grace": "9s", "session-ledger": "/x", "takeover-socket": "/x", "event-log": "/x", "event-log-size": "1MiB", "log-level": "debug",
-	"log-format": "json",
+	"log-format": "json", "cookie-secret-file": "/s",
 }
 
 // A change of each setting is found, and only what is in place takes effect.
 func TestReloadOfEverySetting(t *testing.T) {
-	pairs := []string{"api-tls-cert", "api-tls-key", "read-token", "takeover"} // need another setting; see the next test
+	pairs := []string{"api-tls-cert", "api-tls-key", "read-token", "takeover", "cluster-listen"} // need another setting; see the next test
 	for i := range fields {
 		f := &fields[i]
 		value, ok := other[f.name]

@@ -427,7 +427,7 @@ func (r *relay) checkFates() {
 		st := r.stats()
 		received = st["received_front"] + st["received_back"]
 		fates += st["forwarded_to_backend"] + st["forwarded_to_caller"] +
-			st["answered"] + st["parked"] + st["consumed"]
+			st["answered"] + st["parked"] + st["consumed"] + st["passed_on"]
 		if received == fates {
 			return
 		}

@@ -215,10 +215,10 @@ const (
 	cookieEpochZero message.Number = 2
 )
 
-// AppendSnapshot appends the secret and the age of the epochs: with both, all cookies
-// stay valid.
+// AppendSnapshot appends the generator's own secret and the age of its epochs: with both,
+// all cookies of that secret stay valid. Shared secrets are not the generator's.
 func (g *CookieGenerator) AppendSnapshot(b []byte, c message.Clock) []byte {
-	b = message.AppendBytes(b, cookieSecret, g.secret[:])
+	b = message.AppendBytes(b, cookieSecret, g.own.secret[:])
 	return message.AppendFixed64(b, cookieEpochZero, uint64(c.Origin-g.shift))
 }
 

@@ -22,7 +22,7 @@ type selectedBalancer struct {
 	shared   *redis.Balancer  // the state shared by relays; nil with --state memory
 }
 
-func openBalancer(registry *backend.Registry, c config.Config, rates *bitrates, name func() string, p process) selectedBalancer {
+func openBalancer(registry *backend.Registry, c config.Config, rates *bitrates, name func() string, secrets func([]redis.Secret), p process) selectedBalancer {
 	memory := balancer.NewMemory(registry, time.Now)
 	memory.Bitrate = rates.of
 	memory.Set(balancerSettings(c))
@@ -31,7 +31,7 @@ func openBalancer(registry *backend.Registry, c config.Config, rates *bitrates, 
 	}
 	shared := redis.Open(redis.Options{
 		Servers: redis.Servers(c.Redis), Registry: registry, Memory: memory, TTL: c.BackendTTL, Log: p.log,
-		Name: name, Supervisor: p.supervisor,
+		Name: name, Secrets: secrets, Supervisor: p.supervisor,
 	})
 	return selectedBalancer{Balancer: shared, registry: registry, memory: memory, shared: shared}
 }

@@ -73,6 +73,7 @@ func (c eventSinks) publishConfigReload(outcome string) {
 type eventLog struct {
 	log   *slog.Logger
 	sinks eventSinks
+	note  func(*shard.Event) // publishes sessions for other relays; it does not wait
 	// Counts since the last report, which comes once per second.
 	rejections, sessions, sockets limit
 }
@@ -94,7 +95,7 @@ func (l *limit) reset() int {
 
 func newEventLog(log *slog.Logger, sinks eventSinks) *eventLog {
 	return &eventLog{
-		log: log, sinks: sinks,
+		log: log, sinks: sinks, note: func(*shard.Event) {},
 		rejections: limit{most: rejectionsPerSecond}, sessions: limit{most: sessionLinesPerSecond}, sockets: limit{most: 1},
 	}
 }
@@ -136,6 +137,7 @@ func (l *eventLog) handleQueued(events <-chan shard.Event) {
 // handle counts an event, and logs and publishes it within the limits.
 func (l *eventLog) handle(e shard.Event) {
 	l.sinks.counted.Count(e)
+	l.note(&e)
 	line := true
 	switch e.Kind {
 	case shard.EventCallerRejected:

@@ -5,16 +5,14 @@ import (
 	"fmt"
 	"log/slog"
 
-	"srtrelay/backend"
-	"srtrelay/balancer"
 	"srtrelay/config"
 	"srtrelay/shard"
-	"srtrelay/streamid/rules"
 	"srtrelay/udp"
 )
 
 // openGroup opens the shards of the configuration, or takes over those of before.
-func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.Resolver, live *rules.Live, events chan<- shard.Event, p process, before *predecessor) (*shard.Group, kernelPath, error) {
+func (r *relay) openGroup(before *predecessor) (*shard.Group, kernelPath, error) {
+	c, p := r.config, r.process
 	cpus := c.Pin.CPUs
 	if c.Pin.Auto {
 		usable, err := udp.UsableCPUs()
@@ -51,10 +49,12 @@ func openGroup(c config.Config, registry *backend.Registry, resolver *balancer.R
 		Shield:               c.Shield,
 		Migration:            c.Migration,
 		Telemetry:            c.Telemetry,
-		Registry:             registry,
-		Resolver:             resolver,
-		Rules:                live,
-		Events:               events,
+		SharedSecrets:        r.cookies.live,
+		Relays:               r.passing.linkOf(),
+		Registry:             r.registry,
+		Resolver:             r.resolver,
+		Rules:                r.rules.live,
+		Events:               r.events,
 		Log:                  p.log,
 		Supervisor:           p.supervisor,
 	}

@@ -178,6 +178,7 @@ func (r *relay) resume(reason error) {
 		return
 	}
 	r.manager.Resume()
+	r.passing.start(r.group)
 	if err := r.server.resume(r.newServer, r.config.API); err != nil {
 		r.log.Error("the API does not answer any more, streams go on", "error", err)
 	}
@@ -188,6 +189,7 @@ func (r *relay) resume(reason error) {
 func (r *relay) park() {
 	r.parked.Store(true)
 	r.manager.Yield()
+	r.passing.stop()
 	r.server.stop()
 }
 
@@ -200,6 +202,7 @@ const setMainTimeout = 2 * time.Second
 func (r *relay) leave(end func()) {
 	r.setMain(int(r.successor.Load()))
 	end()
+	r.passing.stop()
 	r.group.Abandon()
 	r.stopTasks()
 	r.kernel.release()

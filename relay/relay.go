@@ -56,10 +56,12 @@ type relay struct {
 	rules       *ruleFile
 	registry    *backend.Registry
 	files       filePlan
+	cookies     *cookieSecrets
 	bitrates    *bitrates
 	balancer    selectedBalancer
 	prober      *probe.Prober
 	resolver    *balancer.Resolver
+	passing     *passing // nil without --cluster-listen
 	events      chan shard.Event
 	group       *shard.Group
 	kernel      kernelPath
@@ -118,6 +120,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	}
 	r.manager.Stopping(stopTimeout)
 	r.group.Stop()
+	r.passing.stop()
 	select {
 	case late := <-r.group.Broken(): // while it stopped
 		if err == nil {
@@ -151,7 +154,12 @@ func (r *relay) open() (err error) {
 		return err
 	}
 	r.bitrates = new(bitrates)
-	r.balancer = openBalancer(r.registry, r.config, r.bitrates, func() string { return nameOf(*r.reloads.current.Load()) }, r.process)
+	if r.cookies, err = openCookieSecrets(r.config); err != nil {
+		return err
+	}
+	name := func() string { return nameOf(*r.reloads.current.Load()) }
+	r.balancer = openBalancer(r.registry, r.config, r.bitrates, name, r.cookies.setRedis, r.process)
+	r.passing = openPassing(r.config, r.balancer.shared, r.cookies.live, r.process)
 	r.prober = probe.New(r.registry, r.log)
 	r.prober.Supervisor = r.supervisor
 	r.resolver = balancer.NewResolver(r.balancer, r.backendRefused, r.prober.Revive, r.supervisor)
@@ -162,7 +170,11 @@ func (r *relay) open() (err error) {
 // openSockets opens the shards and the API, or takes over those of before. Callers get no
 // answer yet. After an error nothing is open.
 func (r *relay) openSockets(before *predecessor) (err error) {
-	if r.group, r.kernel, err = openGroup(r.config, r.registry, r.resolver, r.rules.live, r.events, r.process, before); err != nil {
+	if err := r.passing.open(before != nil); err != nil {
+		return err
+	}
+	if r.group, r.kernel, err = r.openGroup(before); err != nil {
+		r.passing.stop()
 		return err
 	}
 	if err := r.openAPI(before); err != nil {
@@ -176,6 +188,7 @@ func (r *relay) openSockets(before *predecessor) (err error) {
 // process'.
 func (r *relay) closeSockets() {
 	r.group.Close()
+	r.passing.stop()
 	r.kernel.undo()
 }
 

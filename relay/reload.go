@@ -15,6 +15,7 @@ import (
 	"srtrelay/api"
 	"srtrelay/api/answer"
 	"srtrelay/config"
+	"srtrelay/handshake"
 	"srtrelay/streamid/rules"
 )
 
@@ -111,6 +112,7 @@ type reloadPlan struct {
 	// with it.
 	rules    *rules.File
 	rulesErr error
+	secrets  []handshake.Secret // of the file as it is now
 }
 
 // plan reads and checks all files. It changes nothing.
@@ -134,6 +136,9 @@ func (l *reloads) plan() (p reloadPlan, err error) {
 		if err != nil {
 			return p, err
 		}
+	}
+	if p.secrets, err = readSecrets(p.next.Config); err != nil {
+		return p, err
 	}
 	p.rules, p.rulesErr = readRules(p.next.Config)
 	return p, p.rulesErr
@@ -172,6 +177,7 @@ func (l *reloads) commit(ctx context.Context, p reloadPlan) error {
 		l.relay.registry.ExpireRemoved(l.relay.balancer.memory.InUse)
 	}
 	l.relay.rules.replace(p.rules)
+	l.relay.cookies.setFile(p.secrets)
 	// Before the steps, which may wait for frozen shards: an API that goes on after a take-over
 	// has failed begins with what is current.
 	l.current.Store(c)

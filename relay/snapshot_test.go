@@ -36,7 +36,7 @@ func parts(t testing.TB, flags ...string) *relay {
 	if err := addStaticBackends(r.registry, c); err != nil {
 		t.Fatal(err)
 	}
-	r.balancer = openBalancer(r.registry, c, r.bitrates, nil, r.process)
+	r.balancer = openBalancer(r.registry, c, r.bitrates, nil, nil, r.process)
 	r.quality, r.sinks = metrics.NewQuality(), newEventSinks()
 	r.watch, r.reloads, r.logins = streams.New(nil, nil, r.log), new(reloads), api.NewLogins()
 	r.reloads.current.Store(&r.config)

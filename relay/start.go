@@ -39,6 +39,7 @@ func (r *relay) start(ctx, background context.Context) error {
 			return err
 		}
 		r.group.Start()
+		r.passing.start(r.group)
 		before.close(nil)
 	}
 	r.startTasks(background)
@@ -47,6 +48,7 @@ func (r *relay) start(ctx, background context.Context) error {
 	}
 	if before == nil {
 		r.group.Start()
+		r.passing.start(r.group)
 	}
 	r.announce(background, before)
 	return nil
@@ -67,6 +69,7 @@ func (r *relay) startTasks(background context.Context) {
 	r.eventFile.start(r.sinks.feed, r.supervisor)
 	r.startManagerTasks(background)
 	lines := newEventLog(r.log, r.sinks)
+	lines.note = r.passing.note
 	r.eventLog.Loop(background, "event log", func(ctx context.Context) { lines.run(ctx, r.events) })
 	r.tasks.Loop(background, "backend changes", func(ctx context.Context) {
 		f := changeFollower{registry: r.registry, ejected: r.balancer.memory.Ejections, publish: r.sinks.feed.Publish, log: r.log}
@@ -117,6 +120,9 @@ func (r *relay) tuneRuntime(background context.Context) {
 func (r *relay) announce(background context.Context, before *predecessor) {
 	if r.kernel.path != nil {
 		r.tasks.Loop(background, "kernel path", func(ctx context.Context) { r.kernel.follow(ctx, r.group) })
+	}
+	if r.passing != nil {
+		r.tasks.Loop(background, "published sessions", func(ctx context.Context) { r.passing.follow(ctx, r.group) })
 	}
 	r.ledger.start(background, r.tasks, r.group)
 	r.state.started.Store(true)

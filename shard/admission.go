@@ -24,10 +24,12 @@ type admission struct {
 	budget   budget
 }
 
-func newAdmission(secret handshake.Secret, limits *Limits, counters *counterSet, seed uint64) admission {
+func newAdmission(cfg *Config, limits *Limits, counters *counterSet, seed uint64) admission {
+	cookies := handshake.NewCookieGenerator(cfg.Secret)
+	cookies.Follow(cfg.SharedSecrets)
 	return admission{
 		limits: limits, counters: counters, seed: seed,
-		cookies:      handshake.NewCookieGenerator(secret),
+		cookies:      cookies,
 		dedup:        new(handshake.Dedup),
 		staleCookies: handshake.NewLimiter(reinductEvery, reinductRate),
 		sources:      make(map[addr.IP]sourceLoad),

@@ -8,7 +8,7 @@ import (
 )
 
 // Counter is one counter of a shard. Every received datagram has exactly one fate:
-// Received = Forwarded + Answered + Parked + Consumed + all drops, each per direction
+// Received = Forwarded + Answered + Parked + Consumed + PassedOn + all drops, each per direction
 // where the name says so.
 type Counter uint8
 
@@ -27,6 +27,7 @@ const (
 	CountAnswered // the relay replied to it
 	CountParked   // a CONCLUSION held until its backend answers
 	CountConsumed // meant for the relay itself: replies of the backend leg, probe replies
+	CountPassedOn // given to the relay that has its session, or held until that is known
 
 	// Drops: the closed list of reasons why a datagram went nowhere.
 	DropTruncated       // larger than the receive buffer
@@ -45,6 +46,7 @@ const (
 	DropHandshakeCap    // a CONCLUSION at the cap of half-open handshakes; the caller retries
 	DropSourceCap       // ... of those of one source
 	DropHandshakeBudget // a handshake for which running sessions leave no time; the caller retries
+	DropPassLimit       // of another relay's session, and too many such datagrams
 	DropRetired         // a handshake at a listener that the configuration no longer names
 	DropLetters         // for a session of another shard, which had no space for it
 	DropUnvalidated     // from another address than the session's, which its caller has not confirmed
@@ -137,6 +139,7 @@ var counterNames = [NumCounters]string{
 	CountAnswered:                "answered",
 	CountParked:                  "parked",
 	CountConsumed:                "consumed",
+	CountPassedOn:                "passed_on",
 	DropTruncated:                "truncated",
 	DropShort:                    "short",
 	DropNotHandshake:             "not_handshake",
@@ -153,6 +156,7 @@ var counterNames = [NumCounters]string{
 	DropHandshakeCap:             "handshake_cap",
 	DropSourceCap:                "source_cap",
 	DropHandshakeBudget:          "handshake_budget",
+	DropPassLimit:                "pass_limit",
 	DropRetired:                  "retired",
 	DropShieldKM:                 "shield_km",
 	DropShieldACK:                "shield_ack",

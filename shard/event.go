@@ -37,6 +37,8 @@ type Event struct {
 	Publish       bool
 	// CallerID and BackendID are the SRT socket IDs of the two ends.
 	CallerID, BackendID uint32
+	// ListenPort is the port that the caller of a session dialled.
+	ListenPort uint16
 	Code                handshake.Code
 	Cause               Cause
 	Err                 error
@@ -64,7 +66,7 @@ func (s *Shard) sessionEvent(kind EventKind, i uint32, ss *session) Event {
 	cold := s.sessions.cold(i)
 	e := Event{
 		Kind: kind, Session: SessionID{s.id, i, ss.gen}, Caller: ss.caller.Netip(), Key: cold.key, Publish: ss.publisher,
-		CallerID: ss.callerID, BackendID: ss.backendID, Cause: ss.cause,
+		CallerID: ss.callerID, BackendID: ss.backendID, Cause: ss.cause, ListenPort: s.fronts[ss.front].sock.Local().Port(),
 		ToBackend: ss.toBackend, ToCaller: ss.toCaller,
 	}
 	if ss.inPeer {

@@ -14,6 +14,7 @@ import (
 	"srtrelay/handshake"
 	"srtrelay/internal/supervise"
 	"srtrelay/shard/kernelpath"
+	"srtrelay/shard/relays"
 	"srtrelay/streamid/rules"
 	"srtrelay/udp"
 )
@@ -70,6 +71,8 @@ type Config struct {
 
 	// Secret is what the SYN cookies derive from.
 	Secret handshake.Secret
+	// SharedSecrets are those that relays behind one address share. Nil has none.
+	SharedSecrets *handshake.SharedSecrets
 	// Registry gives the present snapshot, one atomic load per turn.
 	Registry *backend.Registry
 	// Resolver chooses backends, off the loop.
@@ -85,6 +88,9 @@ type Config struct {
 	// Kernel relays the datagrams of established sessions in the kernel, with a part for
 	// each shard and Places sessions to each. Nil has all relayed by the shards.
 	Kernel *kernelpath.Path
+	// Relays passes datagrams of sessions that other relays have on to these. Nil drops
+	// them.
+	Relays *relays.Link
 	// Supervisor recovers panics of what runs in the background for the shards, not
 	// those of the shards. Nil recovers none.
 	Supervisor *supervise.Supervisor

@@ -24,7 +24,7 @@ func (s *Shard) toOwner(front uint8, d *udp.Datagram, p wire.Packet) Counter {
 	at, unique := s.owners.find(front, p.DestID())
 	switch {
 	case !unique || at.shard >= len(s.group):
-		return DropForeignCaller
+		return s.passOn(front, d, p)
 	case at.shard != s.id && s.routes.has(s.now, s.routes.key(front, &d.From, p.DestID())):
 		return s.handOver(at.shard, front, d, p)
 	case !s.strays.allow(s.now, p):

@@ -57,6 +57,7 @@ type View struct {
 	Caller, Backend             netip.AddrPort
 	BackendID                   backend.ID
 	CallerSocket, BackendSocket uint32
+	ListenPort                  uint16 // that the caller dialled
 
 	Opened time.Time // when the CONCLUSION came
 	Begun  time.Time // when it was established
@@ -225,7 +226,7 @@ func (s *Shard) fillView(i uint32, ss *session, v *View) {
 		ID: SessionID{s.id, i, ss.gen}, State: ss.state.String(),
 		Key: cold.key, Publish: ss.publisher, StreamID: cold.streamID, Group: ss.group,
 		Caller: ss.caller.Netip(), BackendID: cold.backendID(),
-		CallerSocket: ss.callerID, BackendSocket: ss.backendID,
+		CallerSocket: ss.callerID, BackendSocket: ss.backendID, ListenPort: s.fronts[ss.front].sock.Local().Port(),
 		Opened: s.wallTime(cold.opened), Begun: s.wallTime(ss.establishedAt), Ended: s.wallTime(cold.ended),
 		Seen: s.wallTime(max(ss.callerSeen, ss.backendSeen)), Taken: s.wallTime(s.now), Cause: ss.cause,
 		ToBackend: ss.toBackend, ToCaller: ss.toCaller, Migrations: cold.migrations,

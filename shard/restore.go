@@ -139,6 +139,9 @@ func (r *restorer) head(b []byte) error {
 		case headCookies:
 			cookies, err := handshake.RestoreCookies(m.Bytes(), r.clock)
 			m.Fail(err)
+			if err == nil {
+				cookies.Follow(r.cfg.SharedSecrets)
+			}
 			r.admission.cookies = cookies
 		}
 	}
@@ -218,7 +221,7 @@ func (r *restorer) forget() {
 	clear(s.pendingInductions)
 	clear(s.peers.byAddr)
 	s.peers.slots, s.peers.suspects, s.peers.ending = nil, nil, nil
-	s.admission = newAdmission(s.cfg.Secret, &s.limits, &s.counters, s.sessions.seed)
+	s.admission = newAdmission(s.cfg, &s.limits, &s.counters, s.sessions.seed)
 	s.outcomes.unreported, s.unasked = nil, nil
 }
 

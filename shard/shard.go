@@ -27,6 +27,7 @@ import (
 	"srtrelay/handshake"
 	"srtrelay/observe/telemetry"
 	"srtrelay/relay/overload"
+	"srtrelay/shard/relays"
 	"srtrelay/udp"
 )
 
@@ -90,6 +91,7 @@ type Shard struct {
 	outcomes          outcomes
 	unasked           []sessionRef // restored sessions that need an answer of the resolver
 	kernel            kernel
+	lane              *relays.Lane // for datagrams of other relays' sessions; nil for none
 	random            *rand.Rand
 
 	scratch  []byte // the relay's own datagrams, until the next flush
@@ -143,7 +145,7 @@ func newShard(id int, cfg *Config, origin time.Time, originAt time.Duration) (*S
 		scratch:           make([]byte, 0, scratchSize),
 	}
 	s.limits = cfg.Limits()
-	s.admission = newAdmission(cfg.Secret, &s.limits, &s.counters, seed)
+	s.admission = newAdmission(cfg, &s.limits, &s.counters, seed)
 	if s.batch, err = s.newBatch(0); err != nil {
 		_ = poller.Close()
 		return nil, err
@@ -154,6 +156,7 @@ func newShard(id int, cfg *Config, origin time.Time, originAt time.Duration) (*S
 	s.stalls.due = never
 	s.letterbox.wake = poller.Wake
 	s.inbox = inbox{limit: inboxLimit(s.limits), wake: poller.Wake, terminated: make(chan struct{})}
+	s.openLane()
 	return s, nil
 }
 

@@ -71,6 +71,9 @@ type Options struct {
 	Log *slog.Logger
 	// Name returns the relay's name, which orders of its operator bear; nil for none.
 	Name func() string
+	// Secrets is called with the secrets that relays share by Redis: the first one makes
+	// cookies, all are accepted. Nil shares none.
+	Secrets func([]Secret)
 	// Supervisor supervises the background tasks; nil for none.
 	Supervisor *supervise.Supervisor
 }
@@ -103,7 +106,9 @@ type Balancer struct {
 	orders   *orders
 	relayID  atomic.Pointer[string]
 	reported atomic.Bool // there may be a report of this relay in Redis
+	secret   sharedSecret
 
+	background context.Context
 	stop context.CancelFunc
 	loop *supervise.Tasks
 }
@@ -131,6 +136,8 @@ func Open(o Options) *Balancer {
 		remote:        !o.Servers.local(),
 		handover:      handover{renew: make(chan struct{}, 1)},
 		orders:        newOrders(o.Name),
+		secret:        sharedSecret{publish: o.Secrets},
+		background:    ctx,
 		stop:          stop,
 		loop:          o.Supervisor.Tasks(),
 	}

@@ -22,6 +22,7 @@ const (
 	sharedRelayID   message.Number = 7
 	sharedOrder     message.Number = 8
 	sharedRevision  message.Number = 9 // of the orders
+	sharedSecrets   message.Number = 20 // the first one makes cookies
 )
 
 // Fields of the key of a server that this relay has written.
@@ -69,6 +70,9 @@ func (b *Balancer) AppendSnapshot(to []byte, boot time.Time) []byte {
 	to = message.AppendBytes(to, sharedRelayID, b.RelayID())
 	to = b.orders.appendSnapshot(to)
 	to = b.proxyKeys.appendSnapshot(to)
+	for _, s := range b.secret.snapshot() {
+		to = message.AppendBytes(to, sharedSecrets, s[:])
+	}
 	return b.announcer.live.appendSnapshot(to)
 }
 
@@ -120,6 +124,7 @@ type restored struct {
 	relayID   string
 	orders    []order // without a revision: pending
 	revision  string  // of the orders
+	secrets   []Secret
 }
 
 type restoredBinding struct {
@@ -159,6 +164,7 @@ func (b *Balancer) Restore(text []byte, boot time.Time) error {
 		b.relayID.Store(&all.relayID)
 	}
 	b.orders.restore(all.orders, all.revision)
+	b.secret.restore(all.secrets, time.Now())
 	b.handover.setPublished(all.published)
 	return nil
 }
@@ -200,6 +206,12 @@ func (a *restored) field(r *message.Reader, boot time.Time) {
 		a.revision = clipped(r.String())
 	case sharedOrder:
 		a.orders = append(a.orders, readOrder(r))
+	case sharedSecrets:
+		var s Secret
+		if copy(s[:], r.Bytes()) != len(s) || len(r.Bytes()) != len(s) {
+			r.Refuse("no secret")
+		}
+		a.secrets = append(a.secrets, s)
 	}
 }
 

@@ -51,6 +51,9 @@ func (b *Balancer) sync(ctx context.Context) error {
 	if err := b.syncOrders(ctx); err != nil {
 		return err
 	}
+	if err := b.syncSecret(ctx, now); err != nil {
+		return err
+	}
 	return b.exchange(ctx)
 }
 

@@ -182,7 +182,7 @@ func (r *Relay) Books() (b Books, err error) {
 		for _, n := range s.SendDrops {
 			b.SendDrops += n
 		}
-		b.Fates += c["forwarded_to_backend"] + c["forwarded_to_caller"] + c["answered"] + c["parked"] + c["consumed"]
+		b.Fates += c["forwarded_to_backend"] + c["forwarded_to_caller"] + c["answered"] + c["parked"] + c["consumed"] + c["passed_on"]
 		b.KernelDrops += s.KernelDrops
 		b.Sessions += c["sessions"]
 		b.Established += c["established"]

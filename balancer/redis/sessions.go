@@ -1,0 +1,378 @@
+package redis
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+)
+
+// Which relay has which session, so that the others can pass its datagrams on. A relay has a
+// hash of its sessions, named by its address for such datagrams, and an entry in the hash of
+// relays. Its TTL is that of the relay's heartbeat: so sessions cost nothing while they run.
+const (
+	sessionsPrefix = "srtrelay-sessions:" // by "port/id": the caller, or callers with a space between
+	forwardKey     = "srtrelay-forward"   // relays, by address: their last heartbeat in ms by Redis's clock
+)
+
+const (
+	// sessionsHeartbeat is the time between two renewals of a relay's sessions, which
+	// expire after two.
+	sessionsHeartbeat = 5 * time.Second
+	sessionsTTL       = 2 * sessionsHeartbeat
+	// sessionsEvery is how often sessions that have begun or ended are written.
+	sessionsEvery = 100 * time.Millisecond
+	// sessionsPerCommand and sessionsPerTrip are how many are written at once: a command
+	// keeps Redis from others' for a ms.
+	sessionsPerCommand = 500
+	sessionsPerTrip    = 10_000
+	// maxForward is how many relays are asked for a session. There are fewer.
+	maxForward = 64
+	// maxCallers is how many callers of one listener and ID are published.
+	maxCallers = 4
+)
+
+// SessionKey names sessions: the port that the caller dialled, and the backend's socket ID.
+type SessionKey struct {
+	Port uint16
+	ID   uint32
+}
+
+func (k SessionKey) field() string {
+	return strconv.Itoa(int(k.Port)) + "/" + strconv.FormatUint(uint64(k.ID), 16)
+}
+
+// Sessions publishes this relay's sessions and finds those of other relays.
+type Sessions struct {
+	b    *Balancer
+	at   func() netip.AddrPort // where this relay takes datagrams that others pass on
+	wake chan struct{}
+
+	mu     sync.Mutex
+	own    map[SessionKey][]netip.AddrPort // callers; hardly ever more than one
+	dirty  map[SessionKey]struct{}         // not written yet
+	// touched are those that have begun or ended during a Count, nil without one.
+	touched map[SessionKey]struct{}
+	all     bool     // everything is to be written again
+	others  []string // addresses of other relays, as last read
+}
+
+// Sessions begins to publish sessions, under the address that at returns, the zero value
+// while there is none. It ends with the Balancer.
+func (b *Balancer) Sessions(at func() netip.AddrPort) *Sessions {
+	s := &Sessions{
+		b: b, at: at, wake: make(chan struct{}, 1), all: true,
+		own: make(map[SessionKey][]netip.AddrPort), dirty: make(map[SessionKey]struct{}),
+	}
+	b.loop.Loop(b.background, "redis sessions", s.run)
+	return s
+}
+
+// Begun notes a session. It does not wait, as all methods but Find.
+func (s *Sessions) Begun(k SessionKey, caller netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if callers := s.own[k]; !slices.Contains(callers, caller) {
+		s.own[k] = append(callers, caller)
+		s.touch(k)
+	}
+}
+
+// Ended notes that a session has ended.
+func (s *Sessions) Ended(k SessionKey, caller netip.AddrPort) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	callers := slices.DeleteFunc(s.own[k], func(c netip.AddrPort) bool { return c == caller })
+	if s.own[k] = callers; len(callers) == 0 {
+		delete(s.own, k)
+	}
+	s.touch(k)
+}
+
+// touch has a session written. The lock must be held.
+func (s *Sessions) touch(k SessionKey) {
+	s.dirty[k] = struct{}{}
+	if s.touched != nil {
+		s.touched[k] = struct{}{}
+	}
+}
+
+// Moved notes that a session has another caller address, and has it written at once.
+func (s *Sessions) Moved(k SessionKey, from, to netip.AddrPort) {
+	s.Ended(k, from)
+	s.Begun(k, to)
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Count is a count of all sessions that there are, for when events were lost.
+type Count struct {
+	s   *Sessions
+	all map[SessionKey][]netip.AddrPort
+}
+
+// Count begins a count. Sessions that begin or end while it lasts are as their methods said.
+func (s *Sessions) Count() *Count {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.touched = make(map[SessionKey]struct{})
+	return &Count{s: s, all: make(map[SessionKey][]netip.AddrPort)}
+}
+
+// Add adds a session.
+func (c *Count) Add(k SessionKey, caller netip.AddrPort) {
+	if !slices.Contains(c.all[k], caller) {
+		c.all[k] = append(c.all[k], caller)
+	}
+}
+
+// Done puts the count in force.
+func (c *Count) Done() {
+	s := c.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := range s.touched {
+		if callers, has := s.own[k]; has {
+			c.all[k] = callers
+		} else {
+			delete(c.all, k)
+		}
+	}
+	s.touched = nil
+	for k, callers := range s.own {
+		if !slices.Equal(c.all[k], callers) {
+			s.dirty[k] = struct{}{}
+		}
+	}
+	for k := range c.all {
+		if _, had := s.own[k]; !had {
+			s.dirty[k] = struct{}{}
+		}
+	}
+	s.own = c.all
+}
+
+// run writes sessions until ctx ends. After a failure everything is written again.
+func (s *Sessions) run(ctx context.Context) {
+	var beat time.Time
+	for ctx.Err() == nil {
+		pause(ctx, s.wake, nil, sessionsEvery)
+		at := s.at()
+		if !at.IsValid() || !s.b.circuit.closed() || s.b.handover.isPaused() || ctx.Err() != nil {
+			s.rewrite()
+			beat = time.Time{}
+			continue
+		}
+		key := sessionsPrefix + at.String()
+		err := s.write(ctx, key)
+		if err == nil && time.Since(beat) >= sessionsHeartbeat {
+			beat = time.Now()
+			err = s.renew(ctx, key, at.String())
+		}
+		if err != nil {
+			s.rewrite()
+			beat = time.Time{}
+		}
+	}
+}
+
+// rewrite has everything written again.
+func (s *Sessions) rewrite() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = true
+}
+
+// sessionEntry is a field of the hash with its value, "" to remove it.
+type sessionEntry struct{ field, value string }
+
+// take returns what is to be written; fresh means that the hash is to be begun anew.
+func (s *Sessions) take() (entries []sessionEntry, fresh bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fresh = s.all; fresh {
+		clear(s.dirty)
+		for k := range s.own {
+			s.dirty[k] = struct{}{}
+		}
+	}
+	for k := range s.dirty {
+		entries = append(entries, sessionEntry{k.field(), callersText(s.own[k])})
+	}
+	clear(s.dirty)
+	s.all = false
+	return entries, fresh
+}
+
+func callersText(all []netip.AddrPort) string {
+	texts := make([]string, min(len(all), maxCallers))
+	for i := range texts {
+		texts[i] = all[i].String()
+	}
+	return strings.Join(texts, " ")
+}
+
+// write writes what has changed.
+func (s *Sessions) write(ctx context.Context, key string) error {
+	entries, fresh := s.take()
+	if fresh {
+		if err := s.b.client.Unlink(ctx, key).Err(); err != nil {
+			return fmt.Errorf("begin the list of sessions: %w", err)
+		}
+	}
+	for trip := range slices.Chunk(entries, sessionsPerTrip) {
+		limited, cancel := context.WithTimeout(ctx, syncWait)
+		p := s.b.client.Pipeline()
+		for part := range slices.Chunk(trip, sessionsPerCommand) {
+			var set []any
+			var gone []string
+			for _, e := range part {
+				if e.value == "" {
+					gone = append(gone, e.field)
+				} else {
+					set = append(set, e.field, e.value)
+				}
+			}
+			if len(set) > 0 {
+				p.HSet(limited, key, set...)
+			}
+			if len(gone) > 0 {
+				p.HDel(limited, key, gone...)
+			}
+		}
+		p.PExpire(limited, key, sessionsTTL)
+		_, err := p.Exec(limited)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("write sessions: %w", err)
+		}
+	}
+	return nil
+}
+
+// renew renews the TTL of the sessions, checks that Redis has all of them, and learns the
+// other relays.
+func (s *Sessions) renew(ctx context.Context, key, at string) error {
+	limited, cancel := context.WithTimeout(ctx, syncWait)
+	defer cancel()
+	p := s.b.client.Pipeline()
+	has := p.HLen(limited, key)
+	p.PExpire(limited, key, sessionsTTL)
+	if _, err := p.Exec(limited); err != nil {
+		return fmt.Errorf("renew sessions: %w", err)
+	}
+	s.mu.Lock()
+	if has.Val() != int64(len(s.own)) && len(s.dirty) == 0 {
+		s.all = true // Redis was emptied, or lost its last writes
+	}
+	s.mu.Unlock()
+	all, err := forwardScript.Run(limited, s.b.client, []string{forwardKey}, at, sessionsTTL.Milliseconds(), maxForward).StringSlice()
+	if err != nil {
+		return fmt.Errorf("read the relays that take datagrams: %w", err)
+	}
+	others := slices.DeleteFunc(all, func(a string) bool {
+		to, err := netip.ParseAddrPort(a)
+		return a == at || err != nil || !to.IsValid()
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.others = others
+	return nil
+}
+
+// forwardScript notes a relay's heartbeat, and returns the addresses of all relays whose
+// heartbeat is not too old.
+//
+// KEYS[1] is the hash, ARGV[1] the relay's address, ARGV[2] how old a heartbeat may be in
+// ms, ARGV[3] the most addresses.
+var forwardScript = goredis.NewScript(`
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+if redis.call('HLEN', KEYS[1]) > 4 * tonumber(ARGV[3]) then redis.call('DEL', KEYS[1]) end
+redis.call('HSET', KEYS[1], ARGV[1], string.format('%.0f', now))
+redis.call('PEXPIRE', KEYS[1], 6 * tonumber(ARGV[2]))
+local all, found = redis.call('HGETALL', KEYS[1]), {}
+for i = 1, #all, 2 do
+  local beat = tonumber(all[i + 1]) or 0
+  if math.abs(now - beat) > tonumber(ARGV[2]) then
+    redis.call('HDEL', KEYS[1], all[i])
+  elseif #found < tonumber(ARGV[3]) and #all[i] < 64 then
+    found[#found + 1] = all[i]
+  end
+end
+return found
+`)
+
+// SessionOwner is a relay that has sessions of a key.
+type SessionOwner struct {
+	// At is its address for datagrams that are passed on; the zero value if no other relay
+	// has any.
+	At netip.AddrPort
+	// Callers are those of its sessions.
+	Callers []netip.AddrPort
+}
+
+// Has reports whether one of the sessions has a caller.
+func (o *SessionOwner) Has(caller netip.AddrPort) bool { return slices.Contains(o.Callers, caller) }
+
+// Find returns which other relay has sessions of each key. If several have, the one with
+// the caller of the same index comes first. It fails at once while Redis is away.
+func (s *Sessions) Find(ctx context.Context, keys []SessionKey, callers []netip.AddrPort) ([]SessionOwner, error) {
+	if !s.b.circuit.closed() {
+		_, _, detail := s.b.circuit.state()
+		return nil, fmt.Errorf("find sessions: %s", detail)
+	}
+	s.mu.Lock()
+	others := s.others
+	s.mu.Unlock()
+	found := make([]SessionOwner, len(keys))
+	if len(others) == 0 {
+		return found, nil
+	}
+	fields := make([]string, len(keys))
+	for i, k := range keys {
+		fields[i] = k.field()
+	}
+	limited, cancel := context.WithTimeout(ctx, pickWait)
+	defer cancel()
+	got := make([]*goredis.SliceCmd, len(others))
+	err := s.b.pipeline(limited, func(p goredis.Pipeliner) {
+		for i, at := range others {
+			got[i] = p.HMGet(limited, sessionsPrefix+at, fields...)
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find sessions: %w", err)
+	}
+	for i, at := range others {
+		to := netip.MustParseAddrPort(at) // renew has checked it
+		for k, v := range got[i].Val() {
+			text, _ := v.(string)
+			if o := (SessionOwner{to, parseCallers(text)}); len(o.Callers) > 0 && !found[k].Has(callers[k]) {
+				found[k] = o
+			}
+		}
+	}
+	return found, nil
+}
+
+// parseCallers reads what callersText writes. What cannot be read is left out.
+func parseCallers(text string) (all []netip.AddrPort) {
+	if len(text) > maxCallers*64 {
+		return nil
+	}
+	for one := range strings.SplitSeq(text, " ") {
+		if a, err := netip.ParseAddrPort(one); err == nil {
+			all = append(all, a)
+		}
+	}
+	return all
+}
