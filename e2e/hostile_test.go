@@ -42,6 +42,7 @@ func startSiege(t *testing.T, seed uint64, longest int, args ...string) *siege {
 	g := &siege{backend: startMirror(t), forge: newForge(seed, longest)}
 	g.relay = startRelay(t, append(args, backendAt(g.backend.Addr()), "--shards", "2", "--idle-timeout", "3s",
 		"--overload", "off", "--max-sessions", "300", "--max-handshakes", "100", "--max-handshakes-per-source", "64")...)
+	g.hostile = true
 	known := map[netip.AddrPort]bool{}
 	for i := range siegeFlows {
 		s := mustDial(t, g.addr, srttest.CallerOptions{StreamID: fmt.Sprintf("#!::r=live/flow%d,m=publish", i)})

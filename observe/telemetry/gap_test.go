@@ -196,3 +196,28 @@ func TestObserveTerms(t *testing.T) {
 		}
 	}
 }
+
+// The newest packet is known only from what the meter has seen, up to the next gap.
+func TestNewest(t *testing.T) {
+	r := newRig(firstSeq)
+	check := func(want bool) {
+		t.Helper()
+		next, at, ok := r.slab.Newest(&r.m, ToBackend)
+		if ok != want || ok && (next != firstSeq+2 || at != r.now) {
+			t.Errorf("next %d at %v, known %v", next, at, ok)
+		}
+	}
+	check(false)
+	r.data(plain, firstSeq, firstSeq+1)
+	check(true)
+	r.slab.Pause()
+	check(false)
+	r.slab.Skip(&r.m)
+	r.slab.Resume()
+	check(false)
+	r.data(plain, firstSeq+1)
+	check(true)
+	if _, _, ok := r.slab.Newest(&r.m, ToCaller); ok {
+		t.Error("the other way has no packet")
+	}
+}
