@@ -112,6 +112,7 @@ type Deps struct {
 	Overload Overload
 	Backends Backends
 	Streams  Streams
+	Sources  Sources
 	State    State
 	Registry Registry
 	Orders   Orders

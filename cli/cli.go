@@ -62,7 +62,7 @@ const apiExits = "0 done, 1 the relay cannot be reached or refuses, 2 the comman
 func (s *Shell) commands() []*cobra.Command {
 	return []*cobra.Command{
 		s.serveCommand(), s.upgradeCommand(), s.topCommand(), s.streamsCommand(), s.sessionsCommand(), s.backendsCommand(), s.relaysCommand(),
-		s.shardsCommand(), s.eventsCommand(), s.captureCommand(), s.resolveCommand(), s.reloadCommand(),
+		s.shardsCommand(), s.sourcesCommand(), s.eventsCommand(), s.captureCommand(), s.resolveCommand(), s.reloadCommand(),
 		s.checkCommand(), s.configCommand(), s.completionCommand(), s.manCommand(), s.versionCommand(),
 	}
 }

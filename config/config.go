@@ -121,8 +121,21 @@ type Config struct {
 	// MaxSessions caps the sessions per shard.
 	MaxSessions int
 	// MaxSessionsPerSource caps the sessions of one caller IP address (IPv6: of
-	// one /64) per shard.
-	MaxSessionsPerSource int
+	// one /64), MaxSessionsPerSubnet those of one /24 or /56, of all shards together.
+	// 0 is no limit, as in all that follow.
+	MaxSessionsPerSource, MaxSessionsPerSubnet int
+	// MaxConnectsPerSource is how many callers of a source, or a subnet, are let in per
+	// second, on the average of 10 s.
+	MaxConnectsPerSource, MaxConnectsPerSubnet int
+	// MaxBitratePerSource is the bitrate of a source's sessions, in bit/s, from which on
+	// further callers are rejected.
+	MaxBitratePerSource, MaxBitratePerSubnet int64
+	// MaxPlayersPerStream caps the players of a stream. A publisher that sends more than
+	// MaxBitratePerStream for LimitGrace is ended, and others are rejected for
+	// LimitBlock.
+	MaxPlayersPerStream    int
+	MaxBitratePerStream    int64
+	LimitGrace, LimitBlock time.Duration
 	// MaxHandshakes caps the half-open handshakes per shard.
 	MaxHandshakes int
 	// MaxHandshakesPerSource caps the half-open handshakes of one caller IP

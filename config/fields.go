@@ -15,6 +15,7 @@ const (
 	maxListen   = 256                  // a session names its listener in one byte
 	maxBackends = 4096                 // as many as may register
 	maxSessions = 4_000_000            // per shard; the table would outgrow its memory
+	maxConnects = 1_000_000            // per second; no relay lets in as many
 	minBuffer   = 64 << 10             // less cannot hold one GRO train of 64 KiB
 	maxBuffer   = 1<<30 - 1            // the kernel doubles the value in an int
 	maxTimeout  = 24 * time.Hour       // longer is a forgotten unit
@@ -58,7 +59,9 @@ const (
 
 // fields are all settings except --config, --version and --help, which only make sense on
 // the command line (--config also as a variable).
-var fields = []field{
+var fields = slices.Concat(generalFields, limitFields)
+
+var generalFields = []field{
 	{
 		name: "listen", reload: needsUpgrade, group: groupFront, arg: "ADDR", def: ":20080",
 		help:    "SRT listen address, UDP, IPv4 and IPv6; repeatable",
@@ -267,26 +270,6 @@ var fields = []field{
 		name: "upstream-ports", reload: needsUpgrade, group: groupWorkers, arg: "N", def: "4",
 		help: "most local ports per shard towards backends",
 		set:  setInt(func(c *Config) *int { return &c.UpstreamPorts }, 1, maxPorts),
-	},
-	{
-		name: "max-sessions", reload: inPlace, group: groupLimits, arg: "N", def: "100000",
-		help: "most sessions per shard; further callers are rejected with 2402",
-		set:  setInt(func(c *Config) *int { return &c.MaxSessions }, 1, maxSessions),
-	},
-	{
-		name: "max-sessions-per-source", reload: inPlace, group: groupLimits, arg: "N", def: "5000",
-		help: "most sessions per caller IP address (IPv6: per /64) and shard; further ones are rejected with 2402",
-		set:  setInt(func(c *Config) *int { return &c.MaxSessionsPerSource }, 1, maxSessions),
-	},
-	{
-		name: "max-handshakes", reload: inPlace, group: groupLimits, arg: "N", def: "8192",
-		help: "most half-open handshakes per shard; a further CONCLUSION is dropped, which the caller repeats",
-		set:  setInt(func(c *Config) *int { return &c.MaxHandshakes }, 1, maxSessions),
-	},
-	{
-		name: "max-handshakes-per-source", reload: inPlace, group: groupLimits, arg: "N", def: "4096",
-		help: "most half-open handshakes per caller IP address (IPv6: per /64) and shard",
-		set:  setInt(func(c *Config) *int { return &c.MaxHandshakesPerSource }, 1, maxSessions),
 	},
 	{
 		name: "overload", reload: inPlace, group: groupLimits, arg: "MODE", def: "on",

@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"srtrelay/internal/bitrate"
 )
 
 func setListen(c *Config, text string) error {
@@ -129,6 +131,16 @@ func setInt(at func(*Config) *int, low, high int) func(*Config, string) error {
 		}
 		*at(c) = n
 		return nil
+	}
+}
+
+// setBitrate sets a bitrate, 0 for none.
+func setBitrate(at func(*Config) *int64) func(*Config, string) error {
+	return func(c *Config, text string) (err error) {
+		if *at(c) = 0; text != "0" {
+			*at(c), err = bitrate.Parse(text)
+		}
+		return err
 	}
 }
 

@@ -28,6 +28,7 @@ func (r *relay) newServer() *api.Server {
 		Kernel:      &r.kernel,
 		Backends:    r,
 		Streams:     r.watch,
+		Sources:     r.group,
 		State:       r.state,
 		Registry:    r.registry,
 		Orders:      r.balancer,

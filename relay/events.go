@@ -9,8 +9,10 @@ import (
 
 	"srtrelay/api"
 	"srtrelay/api/answer"
+	"srtrelay/internal/bitrate"
 	"srtrelay/observe/metrics"
 	"srtrelay/shard"
+	limits "srtrelay/shard/limit"
 	"srtrelay/streamid"
 )
 
@@ -196,8 +198,14 @@ func logEvent(e shard.Event, log *slog.Logger) {
 			"former", e.Former, "caller", e.Caller, "backend", string(e.Backend), "gap", e.Took.Round(time.Millisecond),
 			"caller_id", e.CallerID, "backend_id", e.BackendID)
 	case shard.EventCallerRejected:
+		if e.Limit != limits.NoLimit {
+			log = log.With("limit", e.Limit.String())
+		}
 		log.Info("caller rejected", "code", e.Code.String(), "stream", streamOf(e), "caller", e.Caller,
 			"backend", string(e.Backend), "caller_id", e.CallerID)
+	case shard.EventStreamOverLimit:
+		log.Warn("stream above its bitrate", "session", e.Session.String(), "stream", e.Key, "caller", e.Caller,
+			"bitrate", bitrate.Format(int64(e.Bitrate)), "limit", bitrate.Format(int64(e.MaxBitrate)))
 	case shard.EventBackendLost:
 		log.Warn("backend gone", "backend", string(e.Backend), "address", e.Address)
 	}
@@ -226,12 +234,15 @@ func eventAnswer(e shard.Event, now time.Time) answer.Event {
 	case shard.EventSessionMigrated:
 		a.Kind, a.Role, a.Former = answer.EventSessionMigrated, answer.Role(e.Publish), e.Former.String()
 	case shard.EventCallerRejected:
-		a.Kind, a.Code = answer.EventCallerRejected, int(e.Code)
+		a.Kind, a.Code, a.Limit = answer.EventCallerRejected, int(e.Code), e.Limit.String()
 		if _, a.Reason, _ = strings.Cut(e.Code.String(), " "); e.Key != "" {
 			a.Role = answer.Role(e.Publish)
 		}
 	case shard.EventBackendLost:
 		a.Kind = answer.EventBackendGone
+	case shard.EventStreamOverLimit:
+		a.Kind, a.Role = answer.EventStreamOverLimit, answer.Role(e.Publish)
+		a.Bitrate, a.MaxBitrate = float64(e.Bitrate), float64(e.MaxBitrate)
 	}
 	return a
 }

@@ -33,31 +33,24 @@ func (r *relay) openGroup(before *predecessor) (*shard.Group, kernelPath, error)
 		sockets.Steer = cpus[:c.Shards]
 	}
 	cfg := shard.Config{
-		Listen:               c.Listen,
-		Shards:               c.Shards,
-		CPUs:                 cpus,
-		Batch:                c.Batch,
-		BatchWait:            c.BatchWait,
-		Sockets:              sockets,
-		UpstreamPorts:        c.UpstreamPorts,
-		MaxSessions:          c.MaxSessions,
-		MaxHalfOpen:          c.MaxHandshakes,
-		MaxHalfOpenPerSource: c.MaxHandshakesPerSource,
-		MaxSessionsPerSource: c.MaxSessionsPerSource,
-		IdleTimeout:          c.IdleTimeout,
-		BackendSilence:       c.BackendSilence,
-		Shield:               c.Shield,
-		Migration:            c.Migration,
-		Telemetry:            c.Telemetry,
-		SharedSecrets:        r.cookies.live,
-		Relays:               r.passing.linkOf(),
-		Registry:             r.registry,
-		Resolver:             r.resolver,
-		Rules:                r.rules.live,
-		Events:               r.events,
-		Log:                  p.log,
-		Supervisor:           p.supervisor,
+		Listen:        c.Listen,
+		Shards:        c.Shards,
+		CPUs:          cpus,
+		Batch:         c.Batch,
+		BatchWait:     c.BatchWait,
+		Sockets:       sockets,
+		UpstreamPorts: c.UpstreamPorts,
+		Telemetry:     c.Telemetry,
+		SharedSecrets: r.cookies.live,
+		Relays:        r.passing.linkOf(),
+		Registry:      r.registry,
+		Resolver:      r.resolver,
+		Rules:         r.rules.live,
+		Events:        r.events,
+		Log:           p.log,
+		Supervisor:    p.supervisor,
 	}
+	cfg.Set(shardLimits(c))
 	_, _ = rand.Read(cfg.Secret[:]) // never fails (crypto/rand, Go 1.24)
 	kernel, err := openKernelPath(c, cfg.Places(), p, before)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"srtrelay/balancer"
 	"srtrelay/config"
 	"srtrelay/shard"
+	limits "srtrelay/shard/limit"
 )
 
 // reloadStep applies settings to a running relay.
@@ -42,6 +43,8 @@ var reloadSteps = []reloadStep{
 			"max-sessions", "max-sessions-per-source", "max-handshakes", "max-handshakes-per-source", "idle-timeout", "backend-silence",
 			"shield",
 			"migration",
+			"max-sessions-per-subnet", "max-connects-per-source", "max-connects-per-subnet", "max-bitrate-per-source", "max-bitrate-per-subnet",
+			"max-players-per-stream", "max-bitrate-per-stream", "limit-grace", "limit-block",
 		},
 		apply: applyLimits, refuse: refuseLimits,
 	},
@@ -85,6 +88,10 @@ func shardLimits(c config.Config) shard.Limits {
 	return shard.Limits{
 		MaxSessions: c.MaxSessions, MaxSessionsPerSource: c.MaxSessionsPerSource,
 		MaxHalfOpen: c.MaxHandshakes, MaxHalfOpenPerSource: c.MaxHandshakesPerSource,
+		MaxConnectsPerSource: c.MaxConnectsPerSource, MaxBitratePerSource: c.MaxBitratePerSource,
+		Subnet:     limits.SourceLimits{Sessions: c.MaxSessionsPerSubnet, Connects: c.MaxConnectsPerSubnet, Bitrate: c.MaxBitratePerSubnet},
+		Stream:     limits.StreamLimits{Players: c.MaxPlayersPerStream, Bitrate: c.MaxBitratePerStream},
+		LimitGrace: c.LimitGrace, LimitBlock: c.LimitBlock,
 		IdleTimeout: c.IdleTimeout, BackendSilence: c.BackendSilence,
 		Shield: c.Shield, Migration: c.Migration,
 	}

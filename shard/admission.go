@@ -5,34 +5,30 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/handshake"
+	"srtrelay/shard/limit"
 )
 
-// admission limits the handshakes and sessions of a shard, in all and per source,
-// and the time that handshakes take from running sessions. It belongs to the
-// loop.
+// admission limits the handshakes of a shard, and the time that they take from running
+// sessions. It belongs to the loop. callerlimits.go has the limits of sources and streams.
 type admission struct {
-	limits   *Limits // the shard's
-	counters *counterSet
-	seed     uint64
+	seed uint64
 	// cookies, dedup and staleCookies protect the stateless INDUCTION reply.
 	cookies      *handshake.CookieGenerator
 	dedup        *handshake.Dedup
 	staleCookies *handshake.Limiter
 
 	halfOpen int
-	sources  map[addr.IP]sourceLoad
 	budget   budget
 }
 
-func newAdmission(cfg *Config, limits *Limits, counters *counterSet, seed uint64) admission {
+func newAdmission(cfg *Config, seed uint64) admission {
 	cookies := handshake.NewCookieGenerator(cfg.Secret)
 	cookies.Follow(cfg.SharedSecrets)
 	return admission{
-		limits: limits, counters: counters, seed: seed,
+		seed:         seed,
 		cookies:      cookies,
 		dedup:        new(handshake.Dedup),
 		staleCookies: handshake.NewLimiter(reinductEvery, reinductRate),
-		sources:      make(map[addr.IP]sourceLoad),
 	}
 }
 
@@ -43,117 +39,6 @@ const (
 	reinductEvery = 200 * time.Millisecond
 	reinductRate  = 2000 // per second
 )
-
-// sourceLoad is what one source has: handshakes that are half-open or were
-// rejected moments ago, and sessions from established to freed.
-type sourceLoad struct{ handshakes, sessions int }
-
-// sourceOf returns what callers are counted by: an IPv4 address, or the /64 of an
-// IPv6 address, all of which one host may own.
-func sourceOf(ip addr.IP) addr.IP {
-	if !ip.Is4() {
-		clear(ip[8:])
-	}
-	return ip
-}
-
-// checkHandshake reports whether a cap of half-open handshakes forbids another
-// one from ip, and counts which. Its CONCLUSION is then dropped: within a second
-// or two there is room again, and the caller repeats it every 250 ms.
-func (a *admission) checkHandshake(ip addr.IP) (drop Counter, limited bool) {
-	switch {
-	case a.halfOpen >= a.limits.MaxHalfOpen:
-		a.counters.inc(CountAtHandshakeCap)
-		return DropHandshakeCap, true
-	case a.sources[sourceOf(ip)].handshakes >= a.limits.MaxHalfOpenPerSource:
-		a.counters.inc(CountAtSourceCap)
-		return DropSourceCap, true
-	}
-	return 0, false
-}
-
-// checkSession reports whether a cap of sessions forbids another one from ip
-// beside the given number of all, and counts which. replaces says that the new
-// session replaces one of the same source.
-func (a *admission) checkSession(ip addr.IP, sessions int, replaces bool) (limited bool) {
-	l := a.sources[sourceOf(ip)]
-	others := l.handshakes + l.sessions
-	if replaces {
-		others--
-	}
-	switch {
-	case sessions >= a.limits.MaxSessions:
-		a.counters.inc(CountAtSessionCap)
-	case a.limits.MaxSessionsPerSource > 0 && others >= a.limits.MaxSessionsPerSource:
-		a.counters.inc(CountAtSourceSessionCap)
-	default:
-		return false
-	}
-	return true
-}
-
-// opened counts a handshake that has been opened.
-func (a *admission) opened(ip addr.IP) {
-	a.halfOpen++
-	a.count(ip, 1, 0)
-}
-
-// established counts a half-open handshake as a session.
-func (a *admission) established(ip addr.IP) {
-	a.halfOpen--
-	a.count(ip, -1, 1)
-}
-
-// rejected counts a handshake as no longer half-open. Its source is charged with
-// it until it is freed: what is left of it takes as much memory, and may come
-// faster.
-func (a *admission) rejected() { a.halfOpen-- }
-
-// hasRoom reports whether the cap of sessions of one source leaves room for one that comes from
-// another one.
-func (a *admission) hasRoom(ip addr.IP) bool {
-	l := a.sources[sourceOf(ip)]
-	return a.limits.MaxSessionsPerSource == 0 || l.handshakes+l.sessions < a.limits.MaxSessionsPerSource
-}
-
-// moved counts a session whose caller has another address.
-func (a *admission) moved(from, to addr.IP) {
-	a.count(from, 0, -1)
-	a.count(to, 0, 1)
-}
-
-// freed ends the charge for a session that was rejected, or has ended.
-func (a *admission) freed(ip addr.IP, st State) {
-	if st == StateRejected {
-		a.count(ip, -1, 0)
-	} else {
-		a.count(ip, 0, -1)
-	}
-}
-
-// restored counts a session as the calls above have in another process.
-func (a *admission) restored(ip addr.IP, st State) {
-	switch st {
-	case StateResolving, StateConnecting:
-		a.opened(ip)
-	case StateRejected:
-		a.count(ip, 1, 0)
-	default:
-		a.count(ip, 0, 1)
-	}
-}
-
-func (a *admission) count(ip addr.IP, handshakes, sessions int) {
-	ip = sourceOf(ip)
-	l := a.sources[ip]
-	l.handshakes += handshakes
-	l.sessions += sessions
-	if l == (sourceLoad{}) {
-		delete(a.sources, ip)
-	} else {
-		a.sources[ip] = l
-	}
-}
 
 // What a handshake costs of the loop's time: an INDUCTION takes a hash and a
 // reply; a CONCLUSION is parsed, routed, kept, sent to a backend and answered
@@ -216,14 +101,15 @@ func (b *budget) begin(now time.Duration, bytes, opened uint64) {
 // waits notes that the loop is idle from now on.
 func (b *budget) waits(now time.Duration) { b.idle = now }
 
-// allow takes the cost of a handshake datagram from a source with this hash;
-// false if there is no time for it. While no session carries media there is no limit.
-func (b *budget) allow(hash uint64, cost time.Duration) bool {
+// allow takes the cost of a handshake datagram from a source with this hash; false if
+// there is no more time than what is kept for others. While no session carries media there
+// is no limit.
+func (b *budget) allow(hash uint64, cost, kept time.Duration) bool {
 	if !b.media {
 		return true
 	}
 	slot := &b.bySource[hash%budgetSlots]
-	if b.left < cost || *slot+cost > sourceBurst {
+	if b.left < cost+kept || *slot+cost > sourceBurst {
 		return false
 	}
 	b.left -= cost
@@ -231,8 +117,17 @@ func (b *budget) allow(hash uint64, cost time.Duration) bool {
 	return true
 }
 
-// affords takes the cost of a handshake datagram out of the budget; false if there
-// is no time for it.
-func (a *admission) affords(ip addr.IP, cost time.Duration) bool {
-	return !a.budget.media || a.budget.allow(addr.AddrPort{IP: sourceOf(ip)}.Hash(a.seed), cost)
+// affordsInduction takes the cost of an INDUCTION out of the budget; false if there is no
+// time for it. Anyone can forge INDUCTIONs from any address, so half of the budget is kept
+// for CONCLUSIONs, whose cookies prove where their callers are.
+func (a *admission) affordsInduction(ip addr.IP) bool {
+	return a.affords(ip, inductionCost, handshakeBurst/2)
+}
+
+// affordsConclusion does the same for a CONCLUSION.
+func (a *admission) affordsConclusion(ip addr.IP) bool { return a.affords(ip, conclusionCost, 0) }
+
+func (a *admission) affords(ip addr.IP, cost, kept time.Duration) bool {
+	source := limit.PrefixOf(ip, limit.LevelSource)
+	return !a.budget.media || a.budget.allow(addr.AddrPort{IP: source.IP}.Hash(a.seed), cost, kept)
 }

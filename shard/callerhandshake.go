@@ -7,6 +7,7 @@ import (
 	"srtrelay/backend"
 	"srtrelay/handshake"
 	"srtrelay/pool"
+	"srtrelay/shard/limit"
 	"srtrelay/streamid"
 	"srtrelay/streamid/rules"
 	"srtrelay/udp"
@@ -48,7 +49,7 @@ func (s *Shard) induction(front uint8, d *udp.Datagram, h wire.Handshake) Counte
 	if s.draining {
 		return s.rejectStateless(front, d, h, handshake.CodeDown)
 	}
-	if !s.admission.affords(d.From.IP, inductionCost) {
+	if !s.admission.affordsInduction(d.From.IP) {
 		return DropHandshakeBudget
 	}
 	s.counters.inc(CountInductions)
@@ -101,13 +102,24 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 	case s.draining:
 		return s.rejectStateless(front, d, h, handshake.CodeDown)
 	}
-	if drop, limited := s.admission.checkHandshake(d.From.IP); limited {
+	met, halfOpen := s.checkSource(d.From.IP, ss != nil)
+	if met != limit.NoLimit {
+		return s.refuseSource(front, d, h, met)
+	}
+	if drop, limited := s.checkHalfOpen(halfOpen); limited {
 		return drop
 	}
-	if !s.admission.affords(d.From.IP, conclusionCost) {
+	if !s.admission.affordsConclusion(d.From.IP) {
 		return DropHandshakeBudget
 	}
 	return s.admit(front, d, h, i, ss)
+}
+
+// refuseSource rejects a caller whose source has met a limit. What it wants is read for the
+// event only.
+func (s *Shard) refuseSource(front uint8, d *udp.Datagram, h wire.Handshake, met limit.Limit) Counter {
+	req, _ := handshake.ParseConclusion(h)
+	return s.refuse(front, d, h, met, backend.Query{StreamID: req.StreamID})
 }
 
 // admit routes a new CONCLUSION and opens a session for it, or rejects it. old, at
@@ -122,7 +134,8 @@ func (s *Shard) admit(front uint8, d *udp.Datagram, h wire.Handshake, i uint32, 
 	if code == handshake.CodeNone && s.refusedByStep(routed.Stream.Publish) {
 		code = handshake.CodeOverload
 	}
-	if code == handshake.CodeNone && s.admission.checkSession(d.From.IP, s.sessions.live, old != nil) {
+	if code == handshake.CodeNone && s.sessions.live >= s.limits.MaxSessions {
+		s.counters.inc(CountAtSessionCap)
 		code = handshake.CodeOverload
 	}
 	if code != handshake.CodeNone {
@@ -132,13 +145,17 @@ func (s *Shard) admit(front uint8, d *udp.Datagram, h wire.Handshake, i uint32, 
 		})
 		return s.rejectStateless(front, d, h, code)
 	}
+	q := backend.Query{
+		Key: routed.Key, ProxyKey: routed.ProxyKey, Group: req.Group, StreamID: req.StreamID,
+		Publish: routed.Stream.Publish, Caller: d.From.Netip(),
+	}
+	if met := s.checkStream(q.Key, q.Publish, i, old); met != limit.NoLimit {
+		return s.refuse(front, d, h, met, q)
+	}
 	if old != nil {
 		s.replaceSession(i, old)
 	}
-	i, ss := s.openSession(front, d, rewritten, backend.Query{
-		Key: routed.Key, ProxyKey: routed.ProxyKey, Group: req.Group, StreamID: req.StreamID,
-		Publish: routed.Stream.Publish, Caller: d.From.Netip(),
-	})
+	i, ss := s.openSession(front, d, rewritten, q)
 	if ss == nil {
 		return DropBusy
 	}

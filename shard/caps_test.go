@@ -5,6 +5,7 @@ import (
 
 	"srtrelay/backend"
 	"srtrelay/handshake"
+	"srtrelay/shard/limit"
 	"srtrelay/wire"
 )
 
@@ -60,7 +61,7 @@ func TestSessionsOfOneSourceAreCapped(t *testing.T) {
 	r.expectShutdown(r.backend, backendID)
 	r.pass(tombstoneTTL + wheelTick)
 	r.establish(other, callerID+3, callerISN, backendID+3)
-	if n := r.admission.sources[sourceOf(fromConn(r.caller).IP)]; n.sessions != 2 || n.handshakes != 0 {
+	if n := r.usage.sources.Find(limit.PrefixOf(fromConn(r.caller).IP, limit.LevelSource)); n.Sessions != 2 || n.Handshakes != 0 {
 		t.Errorf("counted %+v", n)
 	}
 }

@@ -47,6 +47,7 @@ const (
 	DropSourceCap       // ... of those of one source
 	DropHandshakeBudget // a handshake for which running sessions leave no time; the caller retries
 	DropPassLimit       // of another relay's session, and too many such datagrams
+	DropSilenced        // a CONCLUSION at a limit, from a source that has had enough rejections
 	DropRetired         // a handshake at a listener that the configuration no longer names
 	DropLetters         // for a session of another shard, which had no space for it
 	DropUnvalidated     // from another address than the session's, which its caller has not confirmed
@@ -94,6 +95,14 @@ const (
 	CountBackendsLost       // confirmed refusals
 	CountAtSessionCap       // CONCLUSIONs refused at the cap of sessions
 	CountAtSourceSessionCap // ... of one source
+	CountAtSourceConnects   // ... at the cap of connects of one source
+	CountAtSourceBitrate    // ... of its bitrate
+	CountAtSubnetSessions   // ... at the same caps of one subnet
+	CountAtSubnetConnects
+	CountAtSubnetBitrate
+	CountAtStreamPlayers    // ... at the cap of players of one stream
+	CountAtStreamBlocked    // publishers refused because the stream is blocked
+	CountStreamsOverLimit   // publishers that were found above their bitrate
 	CountAtHandshakeCap     // CONCLUSIONs dropped at the cap of half-open handshakes
 	CountAtSourceCap        // ... of those of one source
 	CountOverloadPlayers    // players refused at a step of the overload ladder
@@ -123,6 +132,9 @@ const (
 	CountSendQueued     // ... and to leave
 	CountBatchBytes     // memory of the batch
 	CountKernelSessions // sessions in the kernel path
+	CountSources        // sources and subnets in the table
+	CountSourcesLive    // ... that have sessions
+	CountStreamsBlocked // streams whose publishers are refused
 
 	NumCounters
 )
@@ -157,6 +169,7 @@ var counterNames = [NumCounters]string{
 	DropSourceCap:                "source_cap",
 	DropHandshakeBudget:          "handshake_budget",
 	DropPassLimit:                "pass_limit",
+	DropSilenced:                 "silenced",
 	DropRetired:                  "retired",
 	DropShieldKM:                 "shield_km",
 	DropShieldACK:                "shield_ack",
@@ -192,6 +205,14 @@ var counterNames = [NumCounters]string{
 	CountBackendsLost:            "backends_lost",
 	CountAtSessionCap:            "at_session_cap",
 	CountAtSourceSessionCap:      "at_source_session_cap",
+	CountAtSourceConnects:        "at_source_connects",
+	CountAtSourceBitrate:         "at_source_bitrate",
+	CountAtSubnetSessions:        "at_subnet_sessions",
+	CountAtSubnetConnects:        "at_subnet_connects",
+	CountAtSubnetBitrate:         "at_subnet_bitrate",
+	CountAtStreamPlayers:         "at_stream_players",
+	CountAtStreamBlocked:         "at_stream_blocked",
+	CountStreamsOverLimit:        "streams_over_limit",
 	CountAtHandshakeCap:          "at_handshake_cap",
 	CountAtSourceCap:             "at_source_cap",
 	CountCandidates:              "migration_candidates",
@@ -217,6 +238,9 @@ var counterNames = [NumCounters]string{
 	CountSendQueued:              "send_queued_bytes",
 	CountBatchBytes:              "batch_bytes",
 	CountKernelSessions:          "kernel_path_sessions",
+	CountSources:                 "sources",
+	CountSourcesLive:             "sources_live",
+	CountStreamsBlocked:          "streams_blocked",
 }
 
 // String returns the counter's name in the API and in metrics.
@@ -290,6 +314,8 @@ func (s *Shard) updateGauges() {
 	c.local[CountTombstones] = uint64(s.sessions.tombstones)
 	c.local[CountBatchBytes] = uint64(s.batch.Bytes())
 	c.local[CountKernelSessions] = uint64(s.kernel.sessions)
+	c.local[CountSources], c.local[CountSourcesLive] = uint64(s.usage.sources.Len()), uint64(s.usage.sources.Held())
+	c.local[CountStreamsBlocked] = uint64(s.usage.streams.Len() - s.usage.streams.Held())
 }
 
 // ratesEvery is how often a shard publishes its backends' rates: often enough for the

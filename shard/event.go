@@ -6,6 +6,7 @@ import (
 
 	"srtrelay/backend"
 	"srtrelay/handshake"
+	"srtrelay/shard/limit"
 )
 
 // EventKind says what happened.
@@ -19,6 +20,7 @@ const (
 	EventBackendLost                      // proven: nobody listens there
 	EventUpstreamFailed                   // another upstream socket could not be opened; Err says why
 	EventSessionMigrated                  // its caller has another address: from Former to Caller
+	EventStreamOverLimit                  // a publisher is above its bitrate, and is ended if it stays there
 )
 
 // Event is something an operator may want to know. Fields that do not apply are zero.
@@ -39,13 +41,17 @@ type Event struct {
 	CallerID, BackendID uint32
 	// ListenPort is the port that the caller of a session dialled.
 	ListenPort uint16
-	Code                handshake.Code
-	Cause               Cause
-	Err                 error
+	Code       handshake.Code
+	Cause      Cause
+	Err        error
 	// Took is how long the handshake, or the session, lasted; of a migration, how long the
 	// caller had been silent.
 	Took                time.Duration
 	ToBackend, ToCaller Flow
+	// Limit is the one that was met by a caller that was rejected. Bitrate is what a
+	// publisher sends and MaxBitrate what it may, in bit/s.
+	Limit               limit.Limit
+	Bitrate, MaxBitrate uint64
 }
 
 // emit queues an event, or counts it as lost if the queue is full.
@@ -88,11 +94,13 @@ const (
 	CauseReplaced                       // the caller connected again under the same ID
 	CauseStopped                        // the relay stops
 	CauseKicked                         // the operator closed it
+	CauseOverLimit                      // the publisher was above its bitrate for too long
 )
 
 var causeNames = [...]string{
 	CauseCaller: "caller", CauseBackend: "backend", CauseIdle: "idle", CauseBackendSilent: "backend silent",
 	CauseBackendLost: "backend lost", CauseReplaced: "replaced", CauseStopped: "relay stopped", CauseKicked: "kicked",
+	CauseOverLimit: "over limit",
 }
 
 // String returns the cause's name in the API.

@@ -14,6 +14,7 @@ import (
 	"srtrelay/handshake"
 	"srtrelay/internal/supervise"
 	"srtrelay/shard/kernelpath"
+	"srtrelay/shard/limit"
 	"srtrelay/shard/relays"
 	"srtrelay/streamid/rules"
 	"srtrelay/udp"
@@ -52,8 +53,17 @@ type Config struct {
 	// half-open handshakes of one caller's IP address (IPv6: of one /64).
 	MaxSessions, MaxHalfOpen, MaxHalfOpenPerSource int
 	// MaxSessionsPerSource is the cap of sessions in any state of one caller's
-	// IP address (IPv6: of one /64), 0 for none.
-	MaxSessionsPerSource int
+	// IP address (IPv6: of one /64), of all shards together; 0 for none, as in all
+	// that follow. MaxConnectsPerSource and MaxBitratePerSource see limit.SourceLimits.
+	MaxSessionsPerSource, MaxConnectsPerSource int
+	MaxBitratePerSource                        int64
+	// Subnet are the limits of a /24 (IPv6: a /56), Stream those of a stream. The rules
+	// may have others.
+	Subnet limit.SourceLimits
+	Stream limit.StreamLimits
+	// LimitGrace is how long a publisher may be above its bitrate, LimitBlock for how
+	// long publishers of its stream are rejected after that.
+	LimitGrace, LimitBlock time.Duration
 	// IdleTimeout ends a session without a datagram either way.
 	IdleTimeout time.Duration
 	// BackendSilence ends a session whose caller sends and whose backend is
@@ -153,6 +163,7 @@ type Group struct {
 
 	recorded atomic.Bool   // there is a session ledger
 	step     atomic.Uint32 // an overload.Step
+	sums     *limit.Sums   // of sources and streams
 
 	freezeMu  sync.Mutex
 	freeze    *freeze     // nil while the loops run
@@ -259,6 +270,10 @@ func (g *Group) Stats() []Stats {
 	}
 	return all
 }
+
+// Usage returns the sums of what the shards have published of sources and streams: up to two
+// seconds old, with 100,000 sessions per shard some seconds.
+func (g *Group) Usage() *limit.Totals { return g.sums.Totals() }
 
 // Addrs returns the addresses listened on, with the ports that the kernel gave; without
 // those of retired listeners.

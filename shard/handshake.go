@@ -31,7 +31,9 @@ func (s *Shard) openSession(front uint8, d *udp.Datagram, h wire.Handshake, q ba
 	ss.caller, ss.local, ss.front, ss.publisher, ss.group = d.From, d.Local, front, q.Publish, q.Group
 	ss.callerID, ss.isn = h.SocketID(), h.ISN()
 	ss.toResolving()
-	s.admission.opened(ss.caller.IP)
+	s.admission.halfOpen++
+	s.usage.open(i, ss.caller.IP, q.Key, q.Publish)
+	s.usage.connected(i, s.now)
 	s.sessions.keyCaller(i, ss)
 	s.wheel.Set(i, pending.leg.Due())
 	s.counters.inc(CountHandshakes)
@@ -195,7 +197,8 @@ func (s *Shard) establish(i uint32, ss *session, response wire.Handshake) {
 		return
 	}
 	ss.toEstablished(s.now, backendID)
-	s.admission.established(ss.caller.IP)
+	s.admission.halfOpen--
+	s.usage.establish(i)
 	s.sessions.keyFront(i, ss)
 	s.own(i, ss)
 	s.writeRecord(i, ss)
@@ -237,7 +240,8 @@ func (s *Shard) rejectWith(i uint32, ss *session, code handshake.Code, f backend
 // repeat its CONCLUSION.
 func (s *Shard) finishRejected(i uint32, ss *session, f backend.Fate) {
 	ss.toRejected()
-	s.admission.rejected()
+	s.admission.halfOpen--
+	s.usage.leaveStream(i)
 	s.counters.inc(CountRejected)
 	e := s.sessionEvent(EventCallerRejected, i, ss)
 	e.Code = s.sessions.leg(i).Code()

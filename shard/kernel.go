@@ -17,12 +17,6 @@ import (
 // counters and to the telemetry by refresh.
 
 const (
-	// sweepEvery is how often what has passed in the kernel is added up for counters and
-	// rates. Timers and lists do it for the sessions that they look at.
-	sweepEvery = time.Second
-	// sweepGap is the least time between the chunks of a sweep: each takes some 0.3 ms, and
-	// a shard with 100,000 sessions would do little else. Their sweep takes 5 s.
-	sweepGap = 50 * time.Millisecond
 	// handoverPatience is how long a way may be pending while datagrams come. After that
 	// one has been lost between the program and the shard, and the handover begins anew.
 	handoverPatience = time.Second
@@ -50,8 +44,6 @@ type kernel struct {
 	chunks   []*[chunkSize]kernelState
 	pending  []kernelRef // ways of which datagrams have gone up
 
-	sweepAt  time.Duration // when the next chunk of sessions is refreshed
-	chunk    int
 	readAt   time.Duration // when the records are read next
 	readWait time.Duration // the time between reads
 	warnedAt time.Duration // when a session that cannot enter was last logged
@@ -209,7 +201,7 @@ func (s *Shard) offerPending() {
 	k.pending = left
 }
 
-// kernelTurn reads the records and refreshes sessions, when either is due.
+// kernelTurn reads the records when that is due. meterSessions refreshes the sessions.
 func (s *Shard) kernelTurn() {
 	s.resumeKernel()
 	k := &s.kernel
@@ -219,16 +211,6 @@ func (s *Shard) kernelTurn() {
 	if s.cfg.Telemetry && s.now >= k.readAt {
 		k.readNext(s.now, s.readRecords())
 	}
-	if s.now < k.sweepAt {
-		return
-	}
-	// A chunk at a time, all of them once per sweepEvery or with sweepGap between them.
-	if k.chunk >= len(s.sessions.chunks) {
-		k.chunk = 0
-	}
-	s.sessions.slice(k.chunk, 1, s.refresh)
-	k.chunk++
-	k.sweepAt = s.now + max(sweepEvery/time.Duration(len(s.sessions.chunks)), sweepGap)
 }
 
 // kernelDue returns when kernelTurn has something to do though nothing arrives.
@@ -237,10 +219,7 @@ func (s *Shard) kernelDue() (time.Duration, bool) {
 	if k.sessions == 0 {
 		return 0, false
 	}
-	if s.cfg.Telemetry {
-		return min(k.readAt, k.sweepAt), true
-	}
-	return k.sweepAt, true
+	return k.readAt, s.cfg.Telemetry
 }
 
 // refresh adds what has passed in the kernel to a session.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"srtrelay/shard/limit"
 )
 
 // Limits are the settings of a Group that may change while it runs. They mean what the
@@ -11,6 +13,12 @@ import (
 type Limits struct {
 	MaxSessions, MaxHalfOpen, MaxHalfOpenPerSource, MaxSessionsPerSource int
 
+	MaxConnectsPerSource int
+	MaxBitratePerSource  int64
+	Subnet               limit.SourceLimits
+	Stream               limit.StreamLimits
+
+	LimitGrace, LimitBlock      time.Duration
 	IdleTimeout, BackendSilence time.Duration
 
 	Shield    bool
@@ -21,10 +29,20 @@ type Limits struct {
 func (c *Config) Limits() Limits {
 	return Limits{
 		MaxSessions: c.MaxSessions, MaxHalfOpen: c.MaxHalfOpen, MaxHalfOpenPerSource: c.MaxHalfOpenPerSource,
-		MaxSessionsPerSource: c.MaxSessionsPerSource, IdleTimeout: c.IdleTimeout, BackendSilence: c.BackendSilence,
-		Shield:    c.Shield,
-		Migration: c.Migration,
+		MaxSessionsPerSource: c.MaxSessionsPerSource, MaxConnectsPerSource: c.MaxConnectsPerSource, MaxBitratePerSource: c.MaxBitratePerSource,
+		Subnet: c.Subnet, Stream: c.Stream, LimitGrace: c.LimitGrace, LimitBlock: c.LimitBlock,
+		IdleTimeout: c.IdleTimeout, BackendSilence: c.BackendSilence,
+		Shield: c.Shield, Migration: c.Migration,
 	}
+}
+
+// Set sets the limits of a configuration.
+func (c *Config) Set(l Limits) {
+	c.MaxSessions, c.MaxHalfOpen, c.MaxHalfOpenPerSource = l.MaxSessions, l.MaxHalfOpen, l.MaxHalfOpenPerSource
+	c.MaxSessionsPerSource, c.MaxConnectsPerSource, c.MaxBitratePerSource = l.MaxSessionsPerSource, l.MaxConnectsPerSource, l.MaxBitratePerSource
+	c.Subnet, c.Stream, c.LimitGrace, c.LimitBlock = l.Subnet, l.Stream, l.LimitGrace, l.LimitBlock
+	c.IdleTimeout, c.BackendSilence, c.Shield = l.IdleTimeout, l.BackendSilence, l.Shield
+	c.Migration = l.Migration
 }
 
 // CheckLimits returns why a group cannot take on limits while it runs, nil if it can:
@@ -49,7 +67,7 @@ func (g *Group) SetLimits(ctx context.Context, l Limits) error {
 	}
 	for _, s := range g.shards {
 		s.inbox.setLimit(inboxLimit(l))
-		s.inbox.postAlways(func(s *Shard) { s.limits = l })
+		s.inbox.postAlways(func(s *Shard) { s.limits = l; s.usage.epoch++ })
 	}
 	for _, s := range g.shards {
 		if err := s.rearm(ctx); err != nil {

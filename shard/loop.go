@@ -86,6 +86,7 @@ func (s *Shard) turn() bool {
 	s.outcomes.retry()
 	s.askAgain()
 	s.measure()
+	s.usageTurn()
 	s.resizeBatch()
 	s.flush()
 	s.offerPending()
@@ -301,6 +302,7 @@ func (s *Shard) nextDue() (time.Duration, bool) {
 	}
 	sooner(s.peers.ratesAt+ratesEvery, len(s.peers.byAddr) > 0)
 	sooner(s.kernelDue())
+	sooner(s.usageDue())
 	sooner(s.sizing.due())
 	sooner(s.now+gapSliceEvery, s.endsGap())
 	sooner(s.now+reportRetry, len(s.outcomes.unreported) > 0 || len(s.unasked) > 0)

@@ -6,6 +6,7 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/observe/telemetry"
+	"srtrelay/shard/limit"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )
@@ -84,7 +85,7 @@ func (s *Shard) admits(i uint32, ss *session, ip addr.IP) bool {
 	if !rules.Admits(ss.publisher, host) || s.sessions.cold(i).streamID == "" && !rules.Admits(true, host) {
 		return false
 	}
-	return sourceOf(ip) == sourceOf(ss.caller.IP) || s.admission.hasRoom(ip)
+	return limit.PrefixOf(ip, limit.LevelSource) == limit.PrefixOf(ss.caller.IP, limit.LevelSource) || s.hasRoom(ip)
 }
 
 // migrate gives a session another address of its caller: the one place where it changes. It is
@@ -96,11 +97,10 @@ func (s *Shard) migrate(i uint32, ss *session, c *candidate) bool {
 	e := s.sessionEvent(EventSessionMigrated, i, ss)
 	e.Former, e.Took = e.Caller, s.now-ss.callerSeen
 	e.Caller = c.from.Netip()
-	former := ss.caller
 	s.leaveKernel(i, ss)
 	s.kernel.forget(i)
 	s.sessions.moveCaller(i, ss, c.from)
-	s.admission.moved(former.IP, c.from.IP)
+	s.usage.moved(i, c.from.IP)
 	ss.local, ss.callerSeen = c.local, s.now
 	s.dropPendingInduction(i)
 	s.writeRecord(i, ss)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"srtrelay/addr"
+	"srtrelay/shard/limit"
 	"srtrelay/streamid"
 	"srtrelay/streamid/rules"
 	"srtrelay/wire"
@@ -404,7 +405,8 @@ func TestMigrationKeepsRules(t *testing.T) {
 		},
 		"sessions per source": func(m *mover) {
 			m.limits.MaxSessionsPerSource = 1
-			m.admission.count(addr.FromIP(netip.MustParseAddr("127.0.0.2")), 0, 1)
+			m.usage.open(5000, addr.FromIP(netip.MustParseAddr("127.0.0.2")), "", false)
+			m.usage.establish(5000)
 		},
 		"": func(*mover) {},
 	} {
@@ -420,8 +422,8 @@ func TestMigrationKeepsRules(t *testing.T) {
 			continue
 		}
 		m.control(m.from, wire.TypeACKACK, m.challenge(m.from))
-		if m.at() != fromConn(m.from) || m.admission.sources[m.at().IP].sessions != 1 || len(m.admission.sources) != 1 {
-			t.Errorf("at %v, sources %v", m.at(), m.admission.sources)
+		if one := m.usage.sources.Find(limit.PrefixOf(m.at().IP, limit.LevelSource)); m.at() != fromConn(m.from) || one == nil || one.Sessions != 1 || m.usage.sources.Held() != 2 {
+			t.Errorf("at %v, its source %v, %d held", m.at(), one, m.usage.sources.Held())
 		}
 	}
 }

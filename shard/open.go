@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"srtrelay/shard/limit"
 	"srtrelay/udp"
 )
 
@@ -87,8 +88,9 @@ func (g *Group) makeShards() (err error) {
 			return err
 		}
 	}
+	g.sums = limit.NewSums(g.cfg.Shards)
 	for id := range g.cfg.Shards {
-		s, err := newShard(id, &g.cfg, origin, g.originAt)
+		s, err := newShard(id, &g.cfg, g.sums, origin, g.originAt)
 		if err != nil {
 			return err
 		}

@@ -114,6 +114,8 @@ func (r *restorer) field(m *message.Reader) error {
 		return r.orphan(m.Bytes())
 	case snapshotOutcome:
 		return r.outcome(m.Bytes())
+	case snapshotBlock:
+		return r.usage.restoreBlock(m.Bytes(), r.clock)
 	}
 	return nil
 }
@@ -221,7 +223,8 @@ func (r *restorer) forget() {
 	clear(s.pendingInductions)
 	clear(s.peers.byAddr)
 	s.peers.slots, s.peers.suspects, s.peers.ending = nil, nil, nil
-	s.admission = newAdmission(s.cfg, &s.limits, &s.counters, s.sessions.seed)
+	s.admission = newAdmission(s.cfg, s.sessions.seed)
+	s.usage = newUsage(s.id, s.usage.sums)
 	s.outcomes.unreported, s.unasked = nil, nil
 }
 

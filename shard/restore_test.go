@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"srtrelay/shard/limit"
 )
 
 // takeOvers has every rig be taken over whenever it has settled: see
@@ -22,7 +24,7 @@ func (r *rig) successor(change ...func(*Config)) *Shard {
 	for _, c := range change {
 		c(&cfg)
 	}
-	next, err := newShard(r.id, &cfg, r.origin.Add(-takeOversOlder), r.originAt-takeOversOlder)
+	next, err := newShard(r.id, &cfg, limit.NewSums(1), r.origin.Add(-takeOversOlder), r.originAt-takeOversOlder)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -2,8 +2,6 @@ package shard
 
 import (
 	"math/bits"
-
-	"srtrelay/addr"
 )
 
 // Reserve makes memory for the sessions that are about to be restored, so many for each
@@ -38,7 +36,7 @@ func (s *Shard) size(n int) {
 	s.sessions.table.size(3 * n)
 	if cap(s.wheel.timers) < n {
 		s.wheel.timers = make([]timer, 0, n)
-		s.admission.sources = make(map[addr.IP]sourceLoad, n)
+		s.usage.sources.Reserve(n)
 	}
 }
 

@@ -279,7 +279,10 @@ func (r *restorer) enter(i uint32, ss *session, one *restoredSession) {
 	if one.flags&flagInPeer != 0 {
 		one.cold.peer.link(&s.sessions, i, ss)
 	}
-	s.admission.restored(ss.caller.IP, ss.state)
+	if ss.state < StateEstablished {
+		s.admission.halfOpen++
+	}
+	s.usage.restored(i, ss, one.cold.key)
 	if ss.state > StateEstablished {
 		s.sessions.tombstones++
 	}

@@ -362,9 +362,9 @@ func packet(id uint32, size int) []byte {
 func (r *rig) wantEmpty() {
 	r.t.Helper()
 	if r.sessions.live != 0 || r.sessions.table.used != 0 || r.admission.halfOpen != 0 || r.sessions.tombstones != 0 ||
-		len(r.admission.sources) != 0 || len(r.pendingInductions) != 0 || len(r.peers.byAddr) != 0 || r.wheel.pending != 0 || len(r.outcomes.unreported) != 0 {
+		r.usage.sources.Held() != 0 || r.usage.streams.Held() != 0 || len(r.pendingInductions) != 0 || len(r.peers.byAddr) != 0 || r.wheel.pending != 0 || len(r.outcomes.unreported) != 0 {
 		r.t.Errorf("left: %d sessions, %d table entries, %d half-open, %d tombstones, %d sources, %d peers, %d timers, %d owed leases",
-			r.sessions.live, r.sessions.table.used, r.admission.halfOpen, r.sessions.tombstones, len(r.admission.sources), len(r.peers.byAddr), r.wheel.pending, len(r.outcomes.unreported))
+			r.sessions.live, r.sessions.table.used, r.admission.halfOpen, r.sessions.tombstones, r.usage.sources.Held(), len(r.peers.byAddr), r.wheel.pending, len(r.outcomes.unreported))
 	}
 	for c := range r.sessions.coldChunks {
 		for _, sd := range r.sessions.coldChunks[c] {

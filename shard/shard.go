@@ -27,6 +27,7 @@ import (
 	"srtrelay/handshake"
 	"srtrelay/observe/telemetry"
 	"srtrelay/relay/overload"
+	"srtrelay/shard/limit"
 	"srtrelay/shard/relays"
 	"srtrelay/udp"
 )
@@ -79,6 +80,7 @@ type Shard struct {
 	wheel     timerWheel
 	onTimer   func(uint32) // s.onTimeout, bound once
 	admission admission
+	usage     usage
 	// handshakes are the messages of the batch that hold handshakes, which are
 	// dispatched last.
 	handshakes []int
@@ -118,7 +120,7 @@ type Shard struct {
 	background func(func())
 }
 
-func newShard(id int, cfg *Config, origin time.Time, originAt time.Duration) (*Shard, error) {
+func newShard(id int, cfg *Config, sums *limit.Sums, origin time.Time, originAt time.Duration) (*Shard, error) {
 	poller, err := udp.NewPoller()
 	if err != nil {
 		return nil, fmt.Errorf("open poller: %w", err)
@@ -145,7 +147,8 @@ func newShard(id int, cfg *Config, origin time.Time, originAt time.Duration) (*S
 		scratch:           make([]byte, 0, scratchSize),
 	}
 	s.limits = cfg.Limits()
-	s.admission = newAdmission(cfg, &s.limits, &s.counters, seed)
+	s.admission = newAdmission(cfg, seed)
+	s.usage = newUsage(id, sums)
 	if s.batch, err = s.newBatch(0); err != nil {
 		_ = poller.Close()
 		return nil, err

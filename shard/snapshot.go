@@ -51,6 +51,7 @@ func (s *Shard) appendSnapshot(b []byte) []byte {
 	s.sessions.each(func(i uint32, ss *session) { b = w.session(b, i, ss) })
 	b = w.orphans(b)
 	b = w.outcomes(b)
+	b = w.usage.appendBlocks(b, w.clock)
 	return message.Seal(b, start, uint32(s.sessions.live))
 }
 

@@ -10,6 +10,7 @@ import (
 	"srtrelay/backend"
 	"srtrelay/handshake"
 	"srtrelay/observe/telemetry"
+	"srtrelay/shard/limit"
 )
 
 // inSnapshot has the fields of all that a session consists of, and of the shard: those
@@ -22,7 +23,7 @@ var inSnapshot = []struct {
 	{
 		of: reflect.TypeFor[Shard](),
 		written: "id fronts backs stalls originAt now sessions meters wheel admission pendingInductions orphans peers " +
-			"outcomes unasked kernel counters",
+			"outcomes unasked kernel counters usage",
 		leftOut: map[string]string{
 			"cfg": "of the process", "limits": "of the process",
 			"upstreamRetryAt": "may be retried at once",
@@ -82,10 +83,25 @@ var inSnapshot = []struct {
 	{of: reflect.TypeFor[stalls](), written: "lastTurn due ring count total"},
 	{of: reflect.TypeFor[stall](), written: "end length"},
 	{
-		of: reflect.TypeFor[admission](), written: "cookies halfOpen sources",
+		of: reflect.TypeFor[admission](), written: "cookies halfOpen",
 		leftOut: map[string]string{
-			"limits": "of the process", "counters": "of the process", "seed": "another one",
+			"seed":  "another one",
 			"dedup": "starts anew", "staleCookies": "starts anew", "budget": "starts anew",
+		},
+	},
+	{
+		of: reflect.TypeFor[usage](), written: "streams",
+		leftOut: map[string]string{
+			"shard": "of the process", "sums": "of the group", "sources": "counted anew", "accounts": "begin anew", "sweep": "starts anew",
+			"chunk": "starts anew", "chunkAt": "starts anew", "lister": "starts anew", "listingStreams": "starts anew", "place": "starts anew",
+			"listAt": "starts anew", "began": "starts anew", "listed": "starts anew", "epoch": "starts anew", "rules": "of the process",
+		},
+	},
+	{
+		of: reflect.TypeFor[limit.Stream](), written: "BlockedUntil",
+		leftOut: map[string]string{
+			"Players": "counted anew", "Publishers": "counted anew", "Bitrate": "measured anew", "Refused": "starts anew",
+			"Limits": "looked up anew", "Epoch": "likewise",
 		},
 	},
 	{

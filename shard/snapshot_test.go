@@ -12,6 +12,7 @@ import (
 	"srtrelay/backend"
 	"srtrelay/handshake"
 	"srtrelay/observe/telemetry"
+	"srtrelay/shard/limit"
 	"srtrelay/wire"
 )
 
@@ -120,9 +121,16 @@ func (s *Shard) picture() []string {
 	for key, one := range s.orphans.byKey {
 		add("orphan %+v: %+v", key, *one)
 	}
-	for ip, load := range s.admission.sources {
-		add("source %v: %+v", ip, load)
-	}
+	s.usage.sources.Slice(0, s.usage.sources.Places(), func(p *limit.Prefix, v *limit.Source, held bool) bool {
+		if held {
+			add("source %v: %d handshakes, %d sessions", p.Netip(), v.Handshakes, v.Sessions)
+		}
+		return true
+	})
+	s.usage.streams.Slice(0, s.usage.streams.Places(), func(key *string, v *limit.Stream, _ bool) bool {
+		add("stream %s: %d players, %d publishers, blocked until %v", *key, v.Players, v.Publishers, v.BlockedUntil)
+		return true
+	})
 	if r := s.peers.rates.Load(); r != nil {
 		add("rates %v", *r)
 	}

@@ -31,6 +31,7 @@ const (
 	snapshotSession  message.Number = 9
 	snapshotOrphan   message.Number = 10
 	snapshotOutcome  message.Number = 11
+	snapshotBlock    message.Number = 12 // a stream whose publishers are refused
 )
 
 // Fields of the head.
@@ -180,4 +181,10 @@ const (
 	outcomeLease  message.Number = 1
 	outcomeFate   message.Number = 2
 	outcomeLasted message.Number = 3
+)
+
+// Fields of a block.
+const (
+	blockStreamKey message.Number = 1
+	blockUntil     message.Number = 2
 )

@@ -14,8 +14,10 @@ const (
 	EventCallerRejected  = "caller-rejected"
 	// EventMoreRejected stands for Lost rejections of the last second that have
 	// no event of their own.
-	EventMoreRejected      = "more-rejected"
-	EventBackendGone       = "backend-gone"
+	EventMoreRejected = "more-rejected"
+	EventBackendGone  = "backend-gone"
+	// EventStreamOverLimit says that a publisher is above the bitrate of its stream.
+	EventStreamOverLimit   = "stream-over-limit"
 	EventBackendRegistered = "backend-registered"
 	EventBackendChanged    = "backend-changed"
 	EventBackendRemoved    = "backend-removed"
@@ -30,7 +32,7 @@ const (
 
 // EventKinds are all kinds of events.
 var EventKinds = []string{
-	EventSessionBegun, EventSessionEnded, EventSessionMigrated, EventCallerRejected, EventMoreRejected, EventBackendGone,
+	EventSessionBegun, EventSessionEnded, EventSessionMigrated, EventCallerRejected, EventMoreRejected, EventStreamOverLimit, EventBackendGone,
 	EventBackendRegistered, EventBackendChanged, EventBackendRemoved, EventRulesChanged, EventConfigReloaded,
 	EventOverloadEntered, EventOverloadLeft, EventLost,
 }
@@ -58,6 +60,11 @@ type Event struct {
 	// Cause says why a session ended, or what changed about a backend, the rules or the
 	// settings.
 	Cause string `json:"cause,omitempty"`
+	// Limit is the limit that was met by a caller that was rejected. Bitrate is what a
+	// publisher sends, and MaxBitrate what it may send, in bit/s.
+	Limit      string  `json:"limit,omitempty"`
+	Bitrate    float64 `json:"bitrate,omitempty"`
+	MaxBitrate float64 `json:"max_bitrate,omitempty"`
 	// TookMillis is how long the handshake, or the session, lasted, or the caller had been
 	// silent when its session followed it.
 	TookMillis float64 `json:"took_ms,omitempty"`

@@ -28,6 +28,12 @@ func Versions() Call[VersionInfo] { return get[VersionInfo]("/api/v1/versions", 
 // Shards asks for the counters of all shards.
 func Shards() Call[answer.ShardList] { return get[answer.ShardList]("/api/v1/shards", nil) }
 
+// Sources asks for the heaviest sources.
+func Sources(q answer.SourceQuery) Call[answer.SourceList] {
+	return get[answer.SourceList]("/api/v1/sources", query{}.
+		text("level", q.Level).text("sort", q.Sort).number("limit", q.Limit).values())
+}
+
 // Backends asks for all backends.
 func Backends() Call[answer.BackendList] { return get[answer.BackendList]("/api/v1/backends", nil) }
 

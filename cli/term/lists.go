@@ -156,6 +156,25 @@ func backendSeverity(v answer.Backend) severity {
 	return severityNone
 }
 
+// sourceColumns returns the columns of a list of sources.
+func sourceColumns() []column[answer.Source] {
+	type s = answer.Source
+	return []column[s]{
+		{title: "SOURCE", left: true, text: func(_ figures, v s) string { return v.Source }},
+		{title: "SESSIONS", short: "SESS", text: func(f figures, v s) string { return f.count(uint64(v.Sessions)) }},
+		{title: "CONNECTS/S", short: "CONN/S", text: func(f figures, v s) string { return f.rate(v.Connects) }},
+		{title: "BITRATE", minWidth: 11, text: func(f figures, v s) string { return f.bitrate(v.Bitrate) }},
+		{title: "REFUSED", text: func(f figures, v s) string { return f.count(v.Refused) }, severity: func(v s) severity {
+			if v.Refused > 0 {
+				return severityWarning
+			}
+			return severityNone
+		}},
+		{title: "AT LIMIT", left: true, text: func(_ figures, v s) string { return v.Limit }},
+		{title: "HANDSHAKES", short: "HALF", text: func(f figures, v s) string { return f.count(uint64(v.Handshakes)) }},
+	}
+}
+
 // shardColumns returns the columns of a list of shards, whose last row is the total.
 func shardColumns() []column[shardRow] {
 	type r = shardRow

@@ -59,6 +59,11 @@ func (s Formatter) Backends(list answer.BackendList) string {
 	return tabulate(s, backendColumns(s.Now), list.Backends)
 }
 
+// Sources returns a table of sources.
+func (s Formatter) Sources(list answer.SourceList) string {
+	return tabulate(s, sourceColumns(), list.Sources)
+}
+
 // Shards returns a table of shards with their total, and all drops by reason.
 func (s Formatter) Shards(list answer.ShardList) string {
 	rows := make([]shardRow, 0, len(list.Shards)+1)

@@ -61,6 +61,7 @@ func (s *Set) parse(root position, check Check) error {
 			})
 		},
 		"inject-address": func(a position) error { return s.inject.parse(a) },
+		"limits":         s.limits.parse,
 	})
 }
 

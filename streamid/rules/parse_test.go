@@ -9,10 +9,10 @@ import (
 // Each bad file gives exactly this line.
 func TestBadFiles(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{"- a", `r.yaml:1: must be a mapping with keys out of access, default, dialect, inject-address, ports, sources, vhosts`},
-		{"x", `r.yaml:1: must be a mapping with keys out of access, default, dialect, inject-address, ports, sources, vhosts`},
-		{"\nport: []", `r.yaml:2: key "port": unknown key, not one of access, default, dialect, inject-address, ports, sources, vhosts`},
-		{"? [a]\n: b", `r.yaml:1: unknown key, not one of access, default, dialect, inject-address, ports, sources, vhosts`},
+		{"- a", `r.yaml:1: must be a mapping with keys out of access, default, dialect, inject-address, limits, ports, sources, vhosts`},
+		{"x", `r.yaml:1: must be a mapping with keys out of access, default, dialect, inject-address, limits, ports, sources, vhosts`},
+		{"\nport: []", `r.yaml:2: key "port": unknown key, not one of access, default, dialect, inject-address, limits, ports, sources, vhosts`},
+		{"? [a]\n: b", `r.yaml:1: unknown key, not one of access, default, dialect, inject-address, limits, ports, sources, vhosts`},
 		{"default: a\ndefault: b", `r.yaml:2: key "default": set twice`},
 		{"default: a\n---\ndefault: b", `r.yaml:2: more than one document`},
 		{"ports: [1", `r.yaml:1: did not find expected ',' or ']'`},
@@ -28,7 +28,7 @@ func TestBadFiles(t *testing.T) {
 		{"default: [a]", `r.yaml:1: key "default": must be one plain value`},
 		{"default: {override: true}", `r.yaml:1: key "default": without stream-id`},
 		{"default: {stream-id: a, override: yes}", `r.yaml:1: key "default.override": "yes": not true or false`},
-		{"x: &a b\ndefault: *a", `r.yaml:1: key "x": unknown key, not one of access, default, dialect, inject-address, ports, sources, vhosts`},
+		{"x: &a b\ndefault: *a", `r.yaml:1: key "x": unknown key, not one of access, default, dialect, inject-address, limits, ports, sources, vhosts`},
 		{"vhosts: [&a v.com]\ndefault: *a", `r.yaml:2: key "default": must be one plain value`},
 
 		// Dialects.

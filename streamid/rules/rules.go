@@ -27,6 +27,7 @@ type Set struct {
 	publish  access
 	play     access
 	inject   Injection
+	limits   limits
 }
 
 // entry is a stream ID that replaces what a caller sends, or stands in for a missing
