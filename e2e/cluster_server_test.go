@@ -89,6 +89,8 @@ type listed struct {
 	Sessions, Streams     int
 	Ejected               bool
 	Ejections             uint64
+	Weight                int
+	OrderedBy             string `json:"ordered_by"`
 }
 
 // listing returns the backends by their IDs.
