@@ -34,7 +34,7 @@ const (
 	perAddress = 16
 	// attackRate is hostile datagrams per second: many, but few enough that the relay
 	// drops them by decision and not for lack of CPU.
-	attackRate = 12_000
+	attackRate = 25_000
 	// attackTick is the time between two bursts.
 	attackTick = 2 * time.Millisecond
 	// cookieEvery is how often attackers ask for good cookies.
@@ -46,11 +46,11 @@ func (r *run) attacks() []step {
 	return []step{
 		{"hostile datagrams", fmt.Sprintf("%d malformed and forged datagrams to all of the relay's ports", r.options.Datagrams), nothing, r.attack},
 		{"hijack", fmt.Sprintf("%d datagrams that only lack the right address", r.options.Datagrams), nothing, r.hijack},
-		{"flood, one source", "INDUCTIONs, CONCLUSIONs and noise from one address, as fast as a core sends", connects, func(ctx context.Context) error {
-			return r.flood(ctx, oneSource)
+		{"flood, one source", "INDUCTIONs, CONCLUSIONs and noise from one address, as fast as a core sends; one server is slow and one dead", connects, func(ctx context.Context) error {
+			return r.amongFaults(ctx, func(ctx context.Context) error { return r.flood(ctx, oneSource) })
 		}},
 		{"flood, many sources", fmt.Sprintf("the same from %d addresses", manySources.addresses), connects, func(ctx context.Context) error {
-			return r.flood(ctx, manySources)
+			return r.amongFaults(ctx, func(ctx context.Context) error { return r.flood(ctx, manySources) })
 		}},
 		{"API abuse", "half-open connections, slow readers, endless bodies", nothing, r.abuse},
 	}
@@ -224,7 +224,7 @@ func (r *run) abuse(ctx context.Context) error {
 	}
 	r.say.line("  %d connections held, %d refused", dialled, refused)
 	answered, unanswered := 0, 0
-	for end := time.Now().Add(r.options.hold(40 * time.Second)); time.Now().Before(end); {
+	for end := time.Now().Add(r.options.hold(24 * time.Second)); time.Now().Before(end); {
 		if err := rig.Pause(ctx, r.options.hold(honestEvery)); err != nil {
 			return err
 		}

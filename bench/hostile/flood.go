@@ -36,8 +36,9 @@ var (
 )
 
 const (
-	// floodPort is the first port of a source.
-	floodPort = 5000
+	// floodPort is the first port of a source. No other socket gets one of floodPorts.
+	floodPort  = 5000
+	floodPorts = "5000-5063"
 	// floodFor is how long a flood lasts.
 	floodFor = 10 * time.Second
 	// floodBurst is how many datagrams are sent before answers are read.
@@ -60,12 +61,22 @@ type flooder struct {
 	out     *socket.Outbox
 	to      socket.Address
 	back    []int             // sockets of the ports, which get the answers
+	pool    []fromSource      // what is sent, again and again
 	cookies map[uint32]uint32 // good ones, by source
 	clock   *socket.Clock
 	in      *socket.Receiver
 
 	sent, sentBytes, answers, answerBytes, concluded uint64
 }
+
+// fromSource is a datagram of one source.
+type fromSource struct {
+	source  uint32
+	payload []byte
+}
+
+// floodPool is how many datagrams there are: making them takes longer than sending them.
+const floodPool = 1 << 16
 
 // openFlooder opens the sockets in the callers' namespace.
 func openFlooder(ctx context.Context, l *lab.Lab, seed uint64, from sources) (f *flooder, err error) {
@@ -75,6 +86,10 @@ func openFlooder(ctx context.Context, l *lab.Lab, seed uint64, from sources) (f 
 		to: socket.AddressOf(netip.AddrPortFrom(rigAddr, 0)), clock: clock, in: socket.NewReceiver(clock, false, false),
 	}
 	f.ID = func() uint32 { return f.Uint32() | 1 }
+	for range floodPool {
+		source := uint32(f.IntN(from.addresses * from.ports))
+		f.pool = append(f.pool, fromSource{source, f.datagram(source)})
+	}
 	// In a later phase the routes exist already.
 	_, _ = l.Callers.Run(ctx, "ip", "route", "add", "local", floodNet, "dev", "lo")
 	_, _ = l.Origin.Run(ctx, "ip", "route", "add", floodNet, "via", lab.CallersAddr.String())
@@ -109,8 +124,12 @@ func (f *flooder) run(ctx context.Context, end time.Time) {
 	begun := time.Now()
 	for now := begun; now.Before(end) && ctx.Err() == nil; now = time.Now() {
 		for range floodBurst {
-			source := uint32(f.IntN(f.from.addresses * f.from.ports))
-			f.put(source, f.datagram(source))
+			d := &f.pool[f.sent%floodPool]
+			if len(d.payload) >= wire.HeaderSize {
+				// A relay drops what is the same as a moment ago.
+				wire.Packet(d.payload).SetTimestamp(uint32(f.sent))
+			}
+			f.put(d.source, d.payload)
 		}
 		// Good cookies are few, so those sources are chosen that have one.
 		for source, cookie := range f.cookies {
@@ -132,9 +151,7 @@ func (f *flooder) run(ctx context.Context, end time.Time) {
 func (f *flooder) datagram(source uint32) []byte {
 	switch f.IntN(8) {
 	case 0, 1, 2:
-		b := srt.AppendInduction(nil, f.socketID(source), f.Uint32()&srt.MaxSequence, rigAddr)
-		wire.Packet(b).SetTimestamp(f.Uint32())
-		return b
+		return srt.AppendInduction(nil, f.socketID(source), f.Uint32()&srt.MaxSequence, rigAddr)
 	case 3, 4, 5:
 		return f.conclusion(source, f.Uint32())
 	case 6:
@@ -219,9 +236,8 @@ func (r *run) flood(ctx context.Context, from sources) error {
 	if err := rig.Pause(ctx, 4*time.Second); err != nil {
 		return err
 	}
-	now := r.rig.Callers.Counts()
-	tried, failed := now.Connected+now.Failed-counts.Connected-counts.Failed, now.Failed-counts.Failed
-	r.figure("honest callers: %d of %d connected, %s", tried-failed, tried, waits(r.rig.Callers.Waits()))
+	tried, failed, codes := r.connects(counts)
+	r.figure("honest callers: %d of %d connected, rejected: %s; %s", tried-failed, tried, codes, waits(r.rig.Callers.Waits()))
 	switch {
 	case tried == 0:
 		return errors.New("no honest caller tried to connect")

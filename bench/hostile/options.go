@@ -41,6 +41,8 @@ Acts:
             API, Redis killed, emptied, and filled with keys of wrong types
   sentinel  the master of a Redis Sentinel is killed
   cluster   a master of a Redis Cluster (three, with replicas) is killed
+  overload  the relay comes to its limit of sessions, and enters and leaves all steps of
+            its overload ladder
   storm     10,000 sessions: the relay is taken over while all of them connect again,
             and restarted; one server is slow and one is dead meanwhile
 
@@ -76,7 +78,7 @@ func Flags(fs *flag.FlagSet) *Options {
 }
 
 // actNames are all acts in the order in which they run.
-var actNames = []string{"single", "sentinel", "cluster", "storm"}
+var actNames = []string{"single", "sentinel", "cluster", "overload", "storm"}
 
 // acts are the chosen ones.
 func (o Options) acts() ([]string, error) {

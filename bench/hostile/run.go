@@ -25,8 +25,8 @@ const (
 	churn      = 20
 	shortRate  = 20
 	shortCount = 20
-	// servers is how many there are.
-	servers = 8
+	// servers is how many there are, and shards those of the relay.
+	servers, shards = 8, 2
 	// reconnectFor is how long the sessions of a dead server may take to reconnect.
 	reconnectFor = 40 * time.Second
 )
@@ -85,6 +85,9 @@ func Run(ctx context.Context, o Options, out io.Writer) error {
 func (r *run) play(ctx context.Context, name string) error {
 	return rig.InLab("hostile", func(l *lab.Lab, dir string) error {
 		r.lab, r.dir = l, dir
+		if err := l.Callers.SetSysctl("net.ipv4.ip_local_reserved_ports", floodPorts); err != nil {
+			return err
+		}
 		switch name {
 		case "single":
 			return r.single(ctx)
@@ -92,6 +95,8 @@ func (r *run) play(ctx context.Context, name string) error {
 			return r.sentinel(ctx)
 		case "storm":
 			return r.storm(ctx)
+		case "overload":
+			return r.overload(ctx)
 		}
 		return r.cluster(ctx)
 	})
@@ -104,13 +109,17 @@ func (r *run) figure(format string, args ...any) {
 
 // relayFlags are the flags of every act's relay, with more of this act.
 func (r *run) relayFlags(more ...string) []string {
-	flags := append([]string{"--shards", "2", "--log-format", "json", "--log-level", "debug"}, more...)
+	flags := append([]string{"--shards", fmt.Sprint(shards), "--log-format", "json", "--log-level", "debug"}, more...)
 	return append(flags, strings.Fields(r.options.Flags)...)
 }
 
 // open starts a relay with this Redis, and connects all sessions.
 func (r *run) open(ctx context.Context, redis string) (err error) {
-	flags := r.relayFlags("--state", "redis", "--redis", redis)
+	return r.openWith(ctx, r.relayFlags("--state", "redis", "--redis", redis))
+}
+
+// openWith starts a relay with these flags, and connects all sessions.
+func (r *run) openWith(ctx context.Context, flags []string) (err error) {
 	r.rig, err = rig.Open(ctx, r.lab, rig.Config{
 		Relay: r.options.Relay, Flags: flags, Static: servers, Ports: r.options.Sessions, Seed: r.options.Seed,
 	})
@@ -161,10 +170,10 @@ func (r *run) finish(ctx context.Context, before rig.Gauges) error {
 
 const (
 	// Growth that is no leak: the shards' batches, which grow under an attack (16 MiB
-	// each), two minutes of history, the runtime's arenas, idle connections of the API.
-	// The soak finds leaks.
+	// each), two minutes of history, the runtime's arenas, idle connections of the API and to
+	// Redis, of which a client keeps ten per CPU. The soak finds leaks.
 	moreRSS        = 80 << 20
-	moreFDs        = 12
+	moreFDs        = 32
 	moreGoroutines = 16
 	moreThreads    = 12
 )

@@ -51,7 +51,7 @@ func (r *run) single(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = closing(err, r.rig) }()
-	if err := r.steps(ctx, []step{{"calm", "nothing", nothing, r.wait(15 * time.Second)}}); err != nil {
+	if err := r.steps(ctx, []step{{"calm", "nothing", nothing, r.wait(10 * time.Second)}}); err != nil {
 		return err
 	}
 	before, err := r.rig.Relay.Gauges()

@@ -5,6 +5,7 @@ package hostile
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"time"
@@ -73,8 +74,7 @@ func (r *run) takenOver(ctx context.Context) error {
 	return rig.Pause(ctx, 2*time.Second)
 }
 
-// amongFaults does something that makes everybody connect, while one server is slow and one is
-// dead, and waits until everybody is.
+// amongFaults does something while one server is slow and one is dead.
 func (r *run) amongFaults(ctx context.Context, do func(context.Context) error) (err error) {
 	if err := r.rig.Slow(ctx, slowServer, true); err != nil {
 		return err
@@ -85,34 +85,52 @@ func (r *run) amongFaults(ctx context.Context, do func(context.Context) error) (
 	defer func() {
 		err = errors.Join(err, r.rig.Slow(ctx, slowServer, false), r.rig.Revive(ctx, deadServer))
 	}()
-	begun := time.Now()
-	counts := r.rig.Callers.Counts()
-	if err := do(ctx); err != nil {
-		return err
-	}
-	if err := r.rig.AwaitOpen(ctx, stormOver); err != nil {
-		return err
-	}
-	took := time.Since(begun)
+	return do(ctx)
+}
+
+// reconnected does something that makes everybody connect, among faults, and waits until
+// everybody is there.
+func (r *run) reconnected(ctx context.Context, do func(context.Context) error) error {
+	return r.amongFaults(ctx, func(ctx context.Context) error {
+		begun := time.Now()
+		counts := r.rig.Callers.Counts()
+		if err := do(ctx); err != nil {
+			return err
+		}
+		if err := r.rig.AwaitOpen(ctx, stormOver); err != nil {
+			return err
+		}
+		took := time.Since(begun)
+		tried, failed, codes := r.connects(counts)
+		r.figure("all %d sessions were there again after %.1f s: %s; %d of %d attempts failed, rejected: %s",
+			r.options.Storm, took.Seconds(), waits(r.rig.Callers.Waits()), failed, tried, codes)
+		return nil
+	})
+}
+
+// connects counts the attempts to connect since a moment, those that failed, and the rejections
+// by code.
+func (r *run) connects(before live.Counts) (tried, failed uint64, codes string) {
 	now := r.rig.Callers.Counts()
-	tried, failed := now.Connected+now.Failed-counts.Connected-counts.Failed, now.Failed-counts.Failed
-	for code, n := range counts.Rejected {
-		now.Rejected[code] -= n
+	rejected := maps.Clone(now.Rejected)
+	for code, n := range before.Rejected {
+		if rejected[code] -= n; rejected[code] == 0 {
+			delete(rejected, code)
+		}
 	}
-	r.figure("all %d sessions were there again after %.1f s: %s; %d of %d attempts failed, rejected: %s",
-		now.Open, took.Seconds(), waits(r.rig.Callers.Waits()), failed, tried, rig.Codes(now.Rejected))
-	return nil
+	failed = now.Failed - before.Failed
+	return now.Connected - before.Connected + failed, failed, rig.Codes(rejected)
 }
 
 func (r *run) stormAtTakeOver(ctx context.Context) error {
-	return r.amongFaults(ctx, func(ctx context.Context) error {
+	return r.reconnected(ctx, func(ctx context.Context) error {
 		r.rig.Callers.Redial()
 		return r.rig.TakeOver(ctx)
 	})
 }
 
 func (r *run) restarted(ctx context.Context) error {
-	return r.amongFaults(ctx, func(ctx context.Context) error {
+	return r.reconnected(ctx, func(ctx context.Context) error {
 		begun := time.Now()
 		err := r.rig.Restart(ctx)
 		if err == nil {

@@ -22,6 +22,24 @@ func (c *Callers) Keep(n int, s Spec) {
 	}
 }
 
+// Release ends the last n sessions that stay, by a SHUTDOWN.
+func (c *Callers) Release(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.slots[len(c.slots)-n:] {
+		k.stays = false
+		switch k.phase {
+		case connected:
+			c.hangUp(k, Redialled)
+		case inducting, concluding:
+			c.fail(k)
+		case idle:
+		}
+	}
+	clear(c.slots[len(c.slots)-n:])
+	c.slots = c.slots[:len(c.slots)-n]
+}
+
 // Churn begins rate short sessions per second from now on; 0 for none.
 func (c *Callers) Churn(rate float64, s Spec) {
 	c.mu.Lock()

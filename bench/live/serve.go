@@ -30,8 +30,8 @@ and counts what comes, session by session.
 
 It is driven by lines on its input, each answered by one line of JSON: look
 (what was counted, and the sessions that ended since the last answer), all (the
-open sessions as well), silence (no data is sent), speak, slow (handshakes are
-answered 0.7 s late), quick, quit. The end of the input ends it.
+open sessions as well), silence (no data is sent), speak, slow (it looks at each
+handshake 0.7 s late), quick, quit. The end of the input ends it.
 
 Flags:
 `

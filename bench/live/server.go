@@ -71,25 +71,25 @@ type server struct {
 	attempts map[attempt]*session
 	all      []*session
 	id       uint32
-	scratch  [longestPacket]byte
 	silent   bool
 	slow     bool
-	held     []answer // to handshakes, while slow
+	held     []request // while slow
 	report   Report
 	ended    []Ledger
 }
 
-// answer is the answer of a slow server to a handshake.
-type answer struct {
+// request is a handshake that a slow server has not looked at yet.
+type request struct {
 	due  int64
-	to   socket.Address
-	text []byte
+	from socket.Address
+	h    wire.Handshake
 }
 
 const (
-	// slowness is how late the answers of a slow server are: sooner than a relay gives up.
+	// slowness is how late a slow server looks at a handshake, of which a session takes two:
+	// sooner than a relay gives up.
 	slowness = 700 * int64(time.Millisecond)
-	// maxHeld is how many such answers there may be.
+	// maxHeld is how many handshakes wait for that at most.
 	maxHeld = 1 << 16
 )
 
@@ -189,8 +189,13 @@ func (s *server) handle(b []byte, from *socket.Address) {
 	}
 	p := wire.Packet(b)
 	if p.DestID() == 0 {
-		if h, ok := wire.AsHandshake(b); ok {
+		h, ok := wire.AsHandshake(b)
+		switch {
+		case !ok:
+		case !s.slow:
 			s.request(h, from)
+		case len(s.held) < maxHeld:
+			s.held = append(s.held, request{s.now + slowness, *from, slices.Clone(h)})
 		}
 		return
 	}
@@ -213,7 +218,7 @@ func (s *server) request(h wire.Handshake, from *socket.Address) {
 	switch h.Type() {
 	case wire.HandshakeInduction:
 		cookie := s.jar.Generate(now, addr.From(caller))
-		s.answer(from, handshake.AppendInductionReply(s.scratch[:0], h, cookie, 0, caller.Addr()))
+		s.out.Put(len(handshake.AppendInductionReply(s.out.Next()[:0], h, cookie, 0, caller.Addr())), from)
 	case wire.HandshakeConclusion:
 		// As libsrt: a bad cookie gets no answer.
 		if !handshake.Valid(h) || !s.jar.Check(now, addr.From(caller), h.Cookie()) {
@@ -223,32 +228,21 @@ func (s *server) request(h wire.Handshake, from *socket.Address) {
 		ss := s.attempts[a]
 		if ss == nil {
 			if ss = s.accept(a, h); ss == nil {
-				s.answer(from, handshake.AppendRejection(s.scratch[:0], h, handshake.CodeBadRequest))
+				s.out.Put(len(handshake.AppendRejection(s.out.Next()[:0], h, handshake.CodeBadRequest)), from)
 				return
 			}
 		}
-		response := srt.AppendResponse(s.scratch[:0], h, ss.id, caller.Addr())
+		response := srt.AppendResponse(s.out.Next()[:0], h, ss.id, caller.Addr())
 		wire.Packet(response).SetTimestamp(s.timestamp())
-		s.answer(from, response)
+		s.out.Put(len(response), from)
 	}
 }
 
-// answer answers a handshake, a slow server later.
-func (s *server) answer(to *socket.Address, b []byte) {
-	if !s.slow {
-		s.out.Put(copy(s.out.Next(), b), to)
-		return
-	}
-	if len(s.held) < maxHeld {
-		s.held = append(s.held, answer{s.now + slowness, *to, slices.Clone(b)})
-	}
-}
-
-// release sends the answers that are due.
+// release looks at the handshakes that have waited.
 func (s *server) release() {
 	n := 0
-	for ; n < len(s.held) && s.held[n].due <= s.now; n++ {
-		s.out.Put(copy(s.out.Next(), s.held[n].text), &s.held[n].to)
+	for ; n < len(s.held) && (s.held[n].due <= s.now || !s.slow); n++ {
+		s.request(s.held[n].h, &s.held[n].from)
 	}
 	s.held = slices.Delete(s.held, 0, n)
 }

@@ -78,6 +78,24 @@ func (r *Relay) StoreUp() bool {
 	return err == nil && numberOf(string(metrics), "srtrelay_store_up") == 1
 }
 
+// Overload returns the step of the overload ladder, as a number, and how often each step was
+// entered.
+func (r *Relay) Overload() (step int, entered map[string]uint64, err error) {
+	metrics, err := r.API.Get("/metrics")
+	if err != nil {
+		return 0, nil, err
+	}
+	entered = map[string]uint64{}
+	for line := range strings.Lines(string(metrics)) {
+		rest, ok := strings.CutPrefix(line, `srtrelay_overload_step_entered_total{step="`)
+		name, number, _ := strings.Cut(rest, `"} `)
+		if n, err := strconv.ParseUint(strings.TrimSpace(number), 10, 64); ok && err == nil {
+			entered[name] = n
+		}
+	}
+	return int(numberOf(string(metrics), "srtrelay_overload_step")), entered, nil
+}
+
 // numberOf returns the number after a word at the beginning of a line, 0 if there is none.
 func numberOf(text, word string) uint64 {
 	for line := range strings.Lines(text) {
