@@ -62,6 +62,13 @@ func (m *Memory) removeSession(dropped []Binding, l leased, now time.Duration, f
 	return dropped
 }
 
+// Knows reports whether a lease has been issued and not released.
+func (m *Memory) Knows(l backend.Lease) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.leases.find(l) != nil
+}
+
 // ReleaseExcept releases the leases that nobody holds after a take-over, and returns how
 // many, and the bindings that were dropped with them. They say nothing of their backends:
 // the callers whose choice was under way ask again.

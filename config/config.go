@@ -28,6 +28,12 @@ const (
 	TakeOverRequire = "require" // the relay does not start if none does
 )
 
+// The values of Config.CrashRecovery.
+const (
+	CrashRecoveryAuto = "auto" // if the service manager keeps descriptors
+	CrashRecoveryOff  = "off"
+)
+
 // Config holds the settings of a relay. Load returns it; from then on it is read-only,
 // including its slices.
 type Config struct {
@@ -161,6 +167,10 @@ type Config struct {
 	// SessionLedger is the file that records established sessions for the
 	// process that follows a killed one, "" for none.
 	SessionLedger string
+
+	// CrashRecovery says whether sockets and sessions are kept for the process that
+	// follows a crash: auto or off.
+	CrashRecovery string
 
 	// TakeOver says whether the relay begins by taking everything over from a running one:
 	// never, auto or require.

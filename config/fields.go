@@ -318,6 +318,12 @@ var generalFields = []field{
 		set:  setRuntimeFile(func(c *Config) *string { return &c.SessionLedger }),
 	},
 	{
+		name: "crash-recovery", reload: needsUpgrade, group: groupLimits, arg: "MODE", def: CrashRecoveryAuto,
+		help:   "keep sockets and sessions with systemd, for the next process to go on after a crash: auto (if it can) or off",
+		values: []string{CrashRecoveryAuto, CrashRecoveryOff},
+		set:    setText(func(c *Config) *string { return &c.CrashRecovery }),
+	},
+	{
 		name: "takeover", reload: needsUpgrade, group: groupLimits, arg: "MODE", def: TakeOverNever,
 		help:   "take everything over from the relay at --takeover-socket: never, auto (if one answers) or require",
 		values: []string{TakeOverNever, TakeOverAuto, TakeOverRequire},

@@ -153,6 +153,12 @@ func startRelayBy(t *testing.T, at *lab.Namespace, by []string, args ...string) 
 // newProcess starts the process of startRelayBy.
 func newProcess(t *testing.T, at *lab.Namespace, by []string, args ...string) *relay {
 	t.Helper()
+	return newProcessWith(t, at, by, nil, args...)
+}
+
+// newProcessWith is newProcess with descriptors that the process inherits, from 3 on.
+func newProcessWith(t *testing.T, at *lab.Namespace, by []string, inherited []*os.File, args ...string) *relay {
+	t.Helper()
 	base := []string{"--log-format", "json", "--log-level", "debug", "--grace", "100ms"}
 	if !slices.Contains(args, "--api") {
 		base = append(base, "--api", "127.0.0.1:0")
@@ -171,6 +177,7 @@ func newProcess(t *testing.T, at *lab.Namespace, by []string, args ...string) *r
 	r.cmd.Env = clocale.Environ("GORACE=halt_on_error=0 exitcode=66 atexit_sleep_ms=0")
 	// A test that is killed must not leave its relay behind.
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	r.cmd.ExtraFiles = inherited
 	stderr, err := r.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

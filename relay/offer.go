@@ -60,6 +60,9 @@ func fixedSettings(c config.Config) map[string]string {
 // offer is what this process hands to one that takes over, and how.
 func (r *relay) offer() takeover.Offer {
 	settings := fixedSettings(r.config)
+	if r.keeper != nil {
+		settings[settingCheckpoint] = r.keeper.name
+	}
 	settings[settingOrigin] = strconv.FormatInt(int64(r.group.Origin()), 10)
 	return takeover.Offer{
 		Version: r.version, Settings: settings, Snapshots: snapshotVersions(),
@@ -143,6 +146,7 @@ func (r *relay) handOverFiles() (files []takeover.File, err error) {
 
 // freeze parks the shards and the balancer, and returns their state.
 func (r *relay) freeze(ctx context.Context, _ int) (f takeover.Frozen, err error) {
+	r.keeper.pause()
 	if r.kernel.path != nil {
 		r.kernel.path.Freeze()
 	}
@@ -166,6 +170,7 @@ func (r *relay) freeze(ctx context.Context, _ int) (f takeover.Frozen, err error
 
 // resume has this process go on after a take-over that has failed.
 func (r *relay) resume(reason error) {
+	r.keeper.resume()
 	if r.kernel.path != nil {
 		r.kernel.path.Unfreeze()
 	}
@@ -206,6 +211,8 @@ func (r *relay) leave(end func()) {
 	r.group.Abandon()
 	r.stopTasks()
 	r.kernel.release()
+	r.keeper.stop()
+	r.keeper.close()
 	r.ledger.close(false) // its own file only, which a successor with a ledger has renamed
 	r.log.Info("left to the new process")
 }

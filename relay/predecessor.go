@@ -22,9 +22,10 @@ const aliveTimeout = time.Second
 
 // predecessor is the running process that this one takes over from.
 type predecessor struct {
-	taker   *takeover.Taker
-	sockets []shard.Socket // until the group has them
-	origin  time.Duration  // of the shards' times, by CLOCK_MONOTONIC
+	taker   *takeover.Taker // nil if it has crashed
+	crashed *crashed        // nil if it runs
+	sockets []shard.Socket  // until the group has them
+	origin  time.Duration   // of the shards' times, by CLOCK_MONOTONIC
 	kernel  []kernelpath.File
 	api     *os.File
 	apiAddr string
@@ -59,7 +60,11 @@ func (b *predecessor) receive() error {
 		return fmt.Errorf("%s has not said when its times begin", b.taker.Giver())
 	}
 	b.origin = time.Duration(origin)
-	files := b.taker.Files()
+	return b.sort(b.taker.Files())
+}
+
+// sort sorts files, whose descriptors are b's from then on.
+func (b *predecessor) sort(files []takeover.File) error {
 	for k, f := range files {
 		switch f.Kind {
 		case string(shard.SocketFront), string(shard.SocketUpstream):
@@ -106,8 +111,12 @@ func (b *predecessor) close(reason error) {
 	if b == nil {
 		return
 	}
-	if reason != nil {
+	if reason != nil && b.taker != nil {
 		b.taker.Abandon(reason)
+	}
+	if b.crashed != nil && b.crashed.file != nil {
+		_ = b.crashed.file.Close()
+		b.crashed.file = nil
 	}
 	shard.CloseSockets(b.socketsToAdopt())
 	for _, k := range b.kernel {
@@ -205,6 +214,7 @@ func (r *relay) settle(ctx context.Context, b *predecessor) {
 	}
 	r.probation.Store(nil)
 	r.group.Settle()
+	r.keeper.start(b.storedNames())
 	r.report.Settled(b.verdict)
 	if giver != nil {
 		giver.Run(ctx)

@@ -29,6 +29,7 @@ type process struct {
 	supervisor *supervise.Supervisor
 	manager    *notify.Manager  // nil if no service manager wants to be notified
 	report     *takeover.Report // nil if nobody waits for this process to take over
+	stored     []notify.Stored  // what the service manager has kept of a process before
 }
 
 // startError is a failure before the relay could answer callers, such as a port in use.
@@ -70,7 +71,7 @@ func serve(
 	defer stop()
 	p := process{
 		version: version, log: log, lines: lines, level: level, supervisor: supervise.New(log), manager: notify.Open(os.LookupEnv, log),
-		report: report,
+		report: report, stored: notify.TakeStored(os.LookupEnv),
 	}
 	drain := make(chan struct{})
 	watching, stopWatching := context.WithCancel(context.Background())

@@ -78,10 +78,12 @@ type relay struct {
 	logins      *api.Logins
 	server      apiServer
 	ledger      *sessionLedger
+	keeper      *keeper // nil without a descriptor store
 
 	handedOver chan struct{} // closed when another process has taken over
 	successor  atomic.Int64  // its PID
 	parked     atomic.Bool   // another process serves callers, and is in its probation
+	crashing   bool          // the next process goes on with the sessions
 	// probation is the process that goes on if this one fails; nil once it has left.
 	probation atomic.Pointer[predecessor]
 
@@ -118,7 +120,12 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 		r.waitInPod(ctx, drain)
 		return nil
 	}
+	if r.survives(err) {
+		r.crash(end)
+		return err
+	}
 	r.manager.Stopping(stopTimeout)
+	r.keeper.forget()
 	r.group.Stop()
 	r.passing.stop()
 	select {
@@ -134,6 +141,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	// A shard that panicked has sent no SHUTDOWN: the next process does.
 	_, panicked := errors.AsType[*shard.PanicError](err)
 	r.ledger.close(panicked)
+	r.keeper.close()
 	r.log.Info("stopped")
 	return err
 }
@@ -224,7 +232,7 @@ func (r *relay) openAPI(before *predecessor) (err error) {
 func (r *relay) close() {
 	if r.resolver != nil {
 		r.resolver.Close()
-		r.balancer.close(r.parked.Load())
+		r.balancer.close(r.parked.Load() || r.crashing)
 	}
 	if r.reloads != nil {
 		signal.Stop(r.reloads.hup)

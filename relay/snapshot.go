@@ -58,19 +58,13 @@ func (r *relay) appendSnapshot(b []byte) ([]byte, error) {
 func (r *relay) appendSnapshotAt(b []byte, boot time.Time) []byte {
 	r.sinks.awaitPublished(eventsTimeout)
 	r.sinks.feed.Hold()
-	parts := map[message.Number]func([]byte) []byte{
-		snapshotBackends: func(b []byte) []byte { return r.registry.AppendSnapshot(b, boot) },
-		snapshotBalancer: func(b []byte) []byte { return r.balancer.memory.AppendSnapshot(b, boot) },
-		snapshotEvents:   r.sinks.feed.AppendSnapshot,
-		snapshotMetrics:  func(b []byte) []byte { return metrics.AppendSnapshot(b, r.quality, r.sinks.counted) },
-		snapshotStreams:  func(b []byte) []byte { return r.watch.AppendSnapshot(b, boot) },
-		snapshotReloads:  r.reloads.appendSnapshot,
-		snapshotLogins:   r.logins.AppendSnapshot,
-		snapshotOverload: r.overload.appendSnapshot,
-	}
-	if r.balancer.shared != nil {
-		parts[snapshotShared] = func(b []byte) []byte { return r.balancer.shared.AppendSnapshot(b, boot) }
-	}
+	parts := r.backendParts(boot)
+	parts[snapshotEvents] = r.sinks.feed.AppendSnapshot
+	parts[snapshotMetrics] = func(b []byte) []byte { return metrics.AppendSnapshot(b, r.quality, r.sinks.counted) }
+	parts[snapshotStreams] = func(b []byte) []byte { return r.watch.AppendSnapshot(b, boot) }
+	parts[snapshotReloads] = r.reloads.appendSnapshot
+	parts[snapshotLogins] = r.logins.AppendSnapshot
+	parts[snapshotOverload] = r.overload.appendSnapshot
 	return r.sealed(b, parts)
 }
 
@@ -116,25 +110,8 @@ func (r *relay) restoreAt(b []byte, boot time.Time) error {
 	if err != nil {
 		return fmt.Errorf("snapshot of the relay: %w", err)
 	}
-	now := time.Now()
-	// The balancer's bindings, and what is written to Redis, refer to backends.
-	refused, err := r.registry.Restore(parts[snapshotBackends], boot, now)
-	if err != nil {
+	if err := r.restoreBackends(parts, boot, time.Now()); err != nil {
 		return err
-	}
-	for _, b := range refused {
-		r.log.Warn("backend left out", "backend", string(b.New.ID), "address", b.New.Addr, "error", b.Err)
-	}
-	if err := r.registry.SetStatic(r.config.Backends, r.config.Weights, now); err != nil {
-		return err
-	}
-	if err := r.balancer.memory.Restore(parts[snapshotBalancer], boot); err != nil {
-		return err
-	}
-	if part := parts[snapshotShared]; part != nil && r.balancer.shared != nil {
-		if err := r.balancer.shared.Restore(part, boot); err != nil {
-			return err
-		}
 	}
 	if err := r.sinks.feed.Restore(parts[snapshotEvents]); err != nil {
 		return err

@@ -26,21 +26,26 @@ func (r *relay) start(ctx, background context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.openSockets(before); err != nil {
-		before.close(err)
-		return err
-	}
-	r.ledger = openLedger(r.config.SessionLedger, before != nil, r.group, r.log)
 	if before != nil {
-		if err := r.takeOver(ctx, before); err != nil {
-			r.closeSockets()
-			r.ledger.close(true) // which the group has used until then
-			before.close(err)
+		r.discardStored()
+	} else if before = r.recoverCrashed(); before == nil {
+		if err := r.openSockets(nil); err != nil {
 			return err
 		}
+		r.ledger = openLedger(r.config.SessionLedger, false, r.group, r.log)
+		r.keeper = r.openKeeper(0)
+	}
+	switch {
+	case before == nil:
+	case before.crashed != nil:
 		r.group.Start()
 		r.passing.start(r.group)
+		r.group.Settle()
 		before.close(nil)
+	default:
+		if err := r.startTakenOver(ctx, before); err != nil {
+			return err
+		}
 	}
 	r.startTasks(background)
 	if !takesOver {
@@ -51,6 +56,28 @@ func (r *relay) start(ctx, background context.Context) error {
 		r.passing.start(r.group)
 	}
 	r.announce(background, before)
+	return nil
+}
+
+// startTakenOver opens everything with what a running process has, and takes its sessions over.
+// After an error that process goes on.
+func (r *relay) startTakenOver(ctx context.Context, before *predecessor) error {
+	if err := r.openSockets(before); err != nil {
+		before.close(err)
+		return err
+	}
+	r.ledger = openLedger(r.config.SessionLedger, true, r.group, r.log)
+	r.keeper = r.openKeeper(0)
+	if err := r.takeOver(ctx, before); err != nil {
+		r.closeSockets()
+		r.keeper.close()
+		r.ledger.close(true) // which the group has used until then
+		before.close(err)
+		return err
+	}
+	r.group.Start()
+	r.passing.start(r.group)
+	before.close(nil)
 	return nil
 }
 
@@ -128,7 +155,8 @@ func (r *relay) announce(background context.Context, before *predecessor) {
 	r.state.started.Store(true)
 	takeOvers, end := context.WithCancel(background)
 	r.takeOvers, r.endTakeOvers = r.supervisor.Tasks(), end
-	if before == nil {
+	if before == nil || before.crashed != nil {
+		r.keeper.start(before.storedNames())
 		r.manager.Ready()
 		r.takeOvers.Go("take-over", func() { r.giveToSuccessors(takeOvers) })
 	} else {

@@ -42,10 +42,28 @@ func (k Socket) String() string {
 // From then on no shard opens another upstream socket, which the list would not have. A
 // handshake that needs one waits for Resume, or for the process that takes over.
 func (g *Group) Sockets(ctx context.Context) (all []Socket, err error) {
+	return g.listSockets(ctx, true)
+}
+
+// PresentSockets is Sockets for a group that goes on: shards may open others.
+func (g *Group) PresentSockets(ctx context.Context) (all []Socket, err error) {
+	return g.listSockets(ctx, false)
+}
+
+// CountUpstreams counts the upstream sockets of all shards. More say that PresentSockets has
+// others.
+func (g *Group) CountUpstreams() (n int) {
+	for _, s := range g.shards {
+		n += int(s.upstreams.Load())
+	}
+	return n
+}
+
+func (g *Group) listSockets(ctx context.Context, hold bool) (all []Socket, err error) {
 	for _, s := range g.shards {
 		var failed error
 		err := s.inbox.do(ctx, func(s *Shard) {
-			s.upstreamsHeld = true
+			s.upstreamsHeld = s.upstreamsHeld || hold
 			s.eachEndpoint(func(ep *endpoint, _ int) {
 				if ep.closed || failed != nil {
 					return

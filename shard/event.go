@@ -95,12 +95,14 @@ const (
 	CauseStopped                        // the relay stops
 	CauseKicked                         // the operator closed it
 	CauseOverLimit                      // the publisher was above its bitrate for too long
+	CauseCrash                          // the relay crashed, and could not go on with it
 )
 
 var causeNames = [...]string{
 	CauseCaller: "caller", CauseBackend: "backend", CauseIdle: "idle", CauseBackendSilent: "backend silent",
 	CauseBackendLost: "backend lost", CauseReplaced: "replaced", CauseStopped: "relay stopped", CauseKicked: "kicked",
 	CauseOverLimit: "over limit",
+	CauseCrash:     "relay crashed",
 }
 
 // String returns the cause's name in the API.

@@ -150,6 +150,7 @@ func (s *Shard) observe(i uint32, ss *session, way telemetry.Way, p wire.Packet)
 func (s *Shard) updateTerms(i uint32, ss *session, way telemetry.Way, p wire.Packet) {
 	if cold := s.sessions.cold(i); cold.terms.Learn(way, p) {
 		s.meters.Settle(&ss.meter, &cold.terms)
+		s.writeCheckpoint(i, ss)
 	}
 }
 

@@ -112,6 +112,9 @@ func (s *Shard) enterKernel(i uint32, ss *session, fresh bool) {
 	}
 	ss.inKernel = true
 	k.sessions++
+	if !fresh { // else establish does
+		s.writeCheckpoint(i, ss)
+	}
 }
 
 // notEntered counts a session that stays in user space, and logs why at most once a
@@ -304,9 +307,13 @@ func (s *Shard) rerouteSlice(from uint64) uint64 {
 		case !ss.inKernel:
 			s.enterKernel(i, ss, false)
 		default:
-			if err := s.kernel.path.Update(&s.kernel.state(i).entry); err != nil {
+			entry := &s.kernel.state(i).entry
+			source := entry.Upstream.IP
+			if err := s.kernel.path.Update(entry); err != nil {
 				s.leaveKernel(i, ss)
 				s.notEntered(err)
+			} else if entry.Upstream.IP != source {
+				s.writeCheckpoint(i, ss)
 			}
 		}
 	}

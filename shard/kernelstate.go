@@ -79,7 +79,10 @@ func (s *Shard) restoreKernelState(i uint32, ss *session, b []byte) error {
 	for way := range telemetry.Way(2) {
 		one := &st.ways[way]
 		if !k.path.Way(i, int(way)).Adopt(ss.gen, s.cfg.Telemetry, &one.handover) {
-			return fmt.Errorf("%w than this session at place %d", errKernelState, i)
+			// Datagrams of another generation go up. The session enters the path
+			// again with the next Reroute.
+			s.counters.inc(CountKernelNotEntered)
+			return nil
 		}
 		if one.waiting {
 			one.since = s.now

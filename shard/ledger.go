@@ -17,16 +17,31 @@ const (
 	ledgerRetry = 10 * time.Second
 )
 
-// sessionLedger is a shard's part of the session ledger. The place of a session's
-// record is the session's index. It belongs to the loop.
+// sessionLedger is a shard's part of the session ledger. It belongs to the loop.
 type sessionLedger struct {
 	region ledger.Region
+	recordFile
+}
+
+// recordFile is a shard's part of a mapped file that has a place for each session: that of
+// the session's index. It belongs to the loop.
+type recordFile struct {
+	places int // 0 without a file
 	// reserve allocates memory for places; it is called off the loop.
 	reserve func(from, places int) error
 	ready   int // the first places, which have memory
 	growing bool
 	warned  bool
 	retry   time.Duration // when memory may be asked for again
+	warning string        // what is missing if there is no memory
+}
+
+// newRecordFile returns a part of perShard records of a size that begins at start in its file.
+// The first chunk has memory.
+func newRecordFile(perShard int, start, size int64, reserve func(offset, n int64) error) (recordFile, error) {
+	f := recordFile{places: perShard, ready: min(chunkSize, perShard)}
+	f.reserve = func(from, places int) error { return reserve(start+int64(from)*size, int64(places)*size) }
+	return f, f.reserve(0, f.ready)
 }
 
 // LedgerPlaces is how many records a shard may need.
@@ -39,19 +54,14 @@ func (g *Group) LedgerPlaces() int { return g.cfg.Places() }
 // error no shard uses it. The sessions of shards that have been restored are recorded.
 func (g *Group) UseLedger(h *ledger.Header, file []byte, reserve func(offset, n int64) error) error {
 	parts := make([]sessionLedger, len(g.shards))
-	first := min(chunkSize, h.PerShard)
 	for k := range parts {
 		start := ledger.HeaderSize + int64(k)*int64(h.PerShard)*ledger.RecordSize
-		parts[k] = sessionLedger{
-			region: h.Region(file, k),
-			reserve: func(from, places int) error {
-				return reserve(start+int64(from)*ledger.RecordSize, int64(places)*ledger.RecordSize)
-			},
-			ready: first,
-		}
-		if err := parts[k].reserve(0, first); err != nil {
+		part, err := newRecordFile(h.PerShard, start, ledger.RecordSize, reserve)
+		if err != nil {
 			return fmt.Errorf("reserve memory for shard %d: %w", k, err)
 		}
+		part.warning = "the session ledger does not grow: callers of further sessions are not told after a SIGKILL"
+		parts[k] = sessionLedger{h.Region(file, k), part}
 	}
 	for k, s := range g.shards {
 		s.ledger = parts[k]
@@ -62,74 +72,83 @@ func (g *Group) UseLedger(h *ledger.Header, file []byte, reserve func(offset, n 
 }
 
 // writeRecords writes the records of all established sessions: those that were restored.
-func (s *Shard) writeRecords() { s.recordPlaces(0, s.ledger.ready) }
+func (s *Shard) writeRecords() {
+	s.recordPlaces(&s.ledger.recordFile, 0, s.ledger.ready, s.writeLedger)
+	s.recordPlaces(&s.checkpoints.recordFile, 0, s.checkpoints.ready, s.writeCheckpoint)
+}
 
 // recordPlaces writes the records of the sessions at some places, and asks for memory if there
 // are further ones.
-func (s *Shard) recordPlaces(from, to int) {
-	l, places := &s.ledger, int(s.sessions.places())
+func (s *Shard) recordPlaces(f *recordFile, from, to int, write func(uint32, *session)) {
+	places := int(s.sessions.places())
 	for i := from; i < min(to, places); i++ {
 		if ss := s.sessions.at(uint32(i)); ss.state == StateEstablished {
-			s.writeRecord(uint32(i), ss)
+			write(uint32(i), ss)
 		}
 	}
-	if l.ready < min(places, l.region.Len()) {
-		s.growLedger()
+	if f.ready < min(places, f.places) {
+		s.growRecords(f, write)
 	}
 }
 
-// writeRecord writes the record of an established session. It must be called again
-// when the caller's address changes.
+// writeRecord writes the records of an established session, those for its callers and those
+// for the next process. It must be called again when the caller's address changes.
 func (s *Shard) writeRecord(i uint32, ss *session) {
+	s.writeLedger(i, ss)
+	s.writeCheckpoint(i, ss)
+}
+
+// writeLedger writes the session's record of the session ledger.
+func (s *Shard) writeLedger(i uint32, ss *session) {
 	l := &s.ledger
 	switch {
 	case int(i) < l.ready:
 		l.region.Put(int(i), &ledger.Record{
 			Caller: ss.caller, Local: ss.local, CallerID: ss.callerID, Gen: ss.gen, Listener: ss.front,
 		})
-	case int(i) < l.region.Len():
-		s.growLedger()
+	case int(i) < l.places:
+		s.growRecords(&l.recordFile, s.writeLedger)
 	}
 }
 
-// clearRecord clears the record of a session that ends.
+// clearRecord clears the records of a session that ends.
 func (s *Shard) clearRecord(i uint32) {
 	if int(i) < s.ledger.ready {
 		s.ledger.region.Clear(int(i))
 	}
+	if int(i) < s.checkpoints.ready {
+		s.checkpoints.region.Clear(int(i))
+	}
 }
 
-// growLedger has memory reserved for the records of further sessions; onLedgerGrown
-// writes them.
-func (s *Shard) growLedger() {
-	l := &s.ledger
-	if l.growing || s.now < l.retry {
+// growRecords has memory reserved for the records of further sessions; onRecordsGrown has
+// them written.
+func (s *Shard) growRecords(f *recordFile, write func(uint32, *session)) {
+	if f.growing || s.now < f.retry {
 		return
 	}
-	from, reserve, warned := l.ready, l.reserve, l.warned
-	n := min(len(s.sessions.chunks)<<chunkBits-from, ledgerGrowth, l.region.Len()-from)
-	l.growing = true
+	from, reserve, warned, warning := f.ready, f.reserve, f.warned, f.warning
+	n := min(len(s.sessions.chunks)<<chunkBits-from, ledgerGrowth, f.places-from)
+	f.growing = true
 	s.background(func() {
 		err := reserve(from, n)
 		if err != nil && !warned {
-			s.cfg.Log.Warn("the session ledger does not grow: callers of further sessions are not told after a SIGKILL",
-				"shard", s.id, "sessions", from, "error", err)
+			s.cfg.Log.Warn(warning, "shard", s.id, "sessions", from, "error", err)
 		}
-		s.inbox.postAlways(func(s *Shard) { s.onLedgerGrown(n, err) })
+		s.inbox.postAlways(func(s *Shard) { s.onRecordsGrown(f, n, err, write) })
 	})
 }
 
-// onLedgerGrown writes the records of the sessions that had no place before.
-func (s *Shard) onLedgerGrown(n int, err error) {
-	l := &s.ledger
-	l.growing = false
+// onRecordsGrown writes the records of the sessions that had no place before.
+func (s *Shard) onRecordsGrown(f *recordFile, n int, err error, write func(uint32, *session)) {
+	f.growing = false
 	if err != nil {
-		l.warned, l.retry = true, s.now+ledgerRetry
+		f.warned, f.retry = true, s.now+ledgerRetry
 		return
 	}
-	from := l.ready
-	l.ready += n
-	s.recordPlaces(from, l.ready)
+	from := f.ready
+	f.ready += n
+	s.recordPlaces(f, from, f.ready, write)
 }
 
 const (

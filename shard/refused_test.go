@@ -151,7 +151,7 @@ func TestOutcomesOfSessions(t *testing.T) {
 	}
 	for cause, want := range map[Cause]backend.Fate{
 		CauseCaller: backend.FateEnded, CauseBackend: backend.FateClosed, CauseIdle: backend.FateEnded, CauseBackendSilent: backend.FateSilent,
-		CauseBackendLost: backend.FateLost, CauseReplaced: backend.FateEnded, CauseStopped: backend.FateEnded, CauseKicked: backend.FateEnded,
+		CauseBackendLost: backend.FateLost, CauseReplaced: backend.FateEnded, CauseStopped: backend.FateEnded, CauseKicked: backend.FateEnded, CauseCrash: backend.FateEnded,
 	} {
 		if got := cause.fate(); got != want {
 			t.Errorf("%v is told as %v, want %v", cause, got, want)

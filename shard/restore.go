@@ -46,7 +46,10 @@ type restorer struct {
 	counts    [NumCounters]uint64
 	rates     rates
 	kernels   []kernelPart
-	keys      []slot // of the sessions
+	keys      []slot     // of the sessions
+	latest    sessionRef // the last one that was placed
+	// recoverKernel has a session go on in the kernel path in place of restoreKernelState.
+	recoverKernel func(i uint32, ss *session, state []byte) error
 }
 
 // kernelPart is what the snapshot says of a session in the kernel path.
@@ -192,12 +195,16 @@ func (r *restorer) complete() error {
 	for k := range s.backs {
 		s.backs[k].hasErrors = true // there may be some since
 	}
-	s.writeRecords()
+	restore := s.restoreKernelState
+	if r.recoverKernel != nil {
+		restore = r.recoverKernel
+	}
 	for _, part := range r.kernels {
-		if err := s.restoreKernelState(part.index, s.sessions.at(part.index), part.state); err != nil {
+		if err := restore(part.index, s.sessions.at(part.index), part.state); err != nil {
 			return err
 		}
 	}
+	s.writeRecords()
 	s.updateGauges()
 	s.counters.publish()
 	return nil

@@ -172,6 +172,7 @@ func (r *restorer) place(one *restoredSession) error {
 	*ss, *cold = one.session, one.cold
 	s.sessions.live++
 	r.enter(i, ss, one)
+	r.latest = sessionRef{i, ss.gen}
 	return nil
 }
 

@@ -90,6 +90,8 @@ type Shard struct {
 	peers             peers
 	captures          captures
 	ledger            sessionLedger
+	checkpoints       checkpoints
+	upstreams         atomic.Int64 // how many sockets there are, for others
 	outcomes          outcomes
 	unasked           []sessionRef // restored sessions that need an answer of the resolver
 	kernel            kernel

@@ -60,6 +60,8 @@ type snapshotWriter struct {
 	*Shard
 	clock message.Clock
 	peers map[*peer]uint32 // the numbers of those that have been appended
+	// brief leaves out what changes with every datagram, and names no peers.
+	brief bool
 }
 
 func (w *snapshotWriter) head(b []byte) []byte {

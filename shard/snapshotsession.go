@@ -9,7 +9,7 @@ import (
 // session appends a session, and first its peer if that has not been appended yet.
 func (w *snapshotWriter) session(b []byte, i uint32, ss *session) []byte {
 	cold := w.Shard.sessions.cold(i)
-	if cold.peer != nil && w.peers[cold.peer] == 0 {
+	if cold.peer != nil && !w.brief && w.peers[cold.peer] == 0 {
 		b = w.peer(b, cold.peer)
 	}
 	b, mark := message.Open(b, snapshotSession)
@@ -22,7 +22,7 @@ func (w *snapshotWriter) session(b []byte, i uint32, ss *session) []byte {
 	b = appendAddress(b, sessionCaller, ss.caller)
 	b = message.AppendFixed32(b, sessionCallerID, ss.callerID)
 	b = message.AppendFixed32(b, sessionBackendID, ss.backendID)
-	if cold.peer != nil {
+	if cold.peer != nil && !w.brief {
 		b = message.AppendUint(b, sessionPeer, w.peers[cold.peer])
 	}
 	b = message.AppendFixed32(b, sessionISN, ss.isn)
@@ -83,6 +83,11 @@ func (w *snapshotWriter) parts(b []byte, i uint32, ss *session, cold *coldState)
 	if ss.state == StateEstablished || ss.state == StateClosing {
 		b, mark = message.Open(b, sessionTerms)
 		b = message.Close(cold.terms.AppendSnapshot(b), mark)
+	}
+	if w.brief {
+		return w.kernelPart(b, i, ss)
+	}
+	if ss.state == StateEstablished || ss.state == StateClosing {
 		b, mark = message.Open(b, sessionMeter)
 		b = message.Close(w.meters.AppendSnapshot(b, &ss.meter, w.now, w.clock), mark)
 	}
@@ -104,11 +109,16 @@ func (w *snapshotWriter) parts(b []byte, i uint32, ss *session, cold *coldState)
 		b, mark = message.Open(b, sessionTrace)
 		b = message.Close(cold.trace.append(b, w.clock), mark)
 	}
-	if ss.inKernel {
-		b, mark = message.Open(b, sessionKernel)
-		b = message.Close(w.appendKernelState(b, i, ss), mark)
+	return w.kernelPart(b, i, ss)
+}
+
+// kernelPart appends the kernel state of a session in the kernel path.
+func (w *snapshotWriter) kernelPart(b []byte, i uint32, ss *session) []byte {
+	if !ss.inKernel {
+		return b
 	}
-	return b
+	b, mark := message.Open(b, sessionKernel)
+	return message.Close(w.appendKernelState(b, i, ss), mark)
 }
 
 // pending appends what a session has until its caller is answered.

@@ -111,6 +111,7 @@ func (s *Shard) addUpstream(sock *udp.Socket, adopted bool) {
 		sock: sock, out: udp.NewOutbox(sock), side: sideBack, index: uint8(len(s.backs)),
 		ipv6: !sock.Local().Addr().Is4(), adopted: adopted, hasErrors: adopted,
 	})
+	s.upstreams.Store(int64(len(s.backs)))
 }
 
 // addFront adds the socket of the next listener; nil for an index that is not in use.

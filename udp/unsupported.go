@@ -40,6 +40,8 @@ func NewBatch(int, int) (*Batch, error)                       { return nil, errU
 func NewIdleBatch(int, int) (*Batch, error)                   { return nil, errUnsupported }
 func NewPoller() (*Poller, error)                             { return nil, errUnsupported }
 func OpenPrivate(string) (*PrivateFile, error)                { return nil, errUnsupported }
+func NewMemoryFile(string) (*PrivateFile, error)              { return nil, errUnsupported }
+func AdoptMemoryFile(int) (*PrivateFile, error)               { return nil, errUnsupported }
 func ReserveFiles(int) error                                  { return errUnsupported }
 func UsableCPUs() ([]int, error)                              { return nil, errUnsupported }
 func PinThread(int) error                                     { return errUnsupported }
@@ -88,6 +90,9 @@ func (*PrivateFile) Data(func(int64, []byte) bool) error { return errUnsupported
 func (*PrivateFile) Reset(int64) error                   { return errUnsupported }
 func (*PrivateFile) Bytes() []byte                       { return nil }
 func (*PrivateFile) Reserve(int64, int64) error          { return errUnsupported }
+func (*PrivateFile) FD() int                             { return -1 }
+func (*PrivateFile) ReadAt([]byte, int64) (int, error)   { return 0, errUnsupported }
+func (*PrivateFile) WriteAt([]byte, int64) (int, error)  { return 0, errUnsupported }
 func (*PrivateFile) Displaced() bool                     { return false }
 func (*PrivateFile) Reclaim() error                      { return errUnsupported }
 func (*PrivateFile) Remove() error                       { return nil }

@@ -62,6 +62,20 @@ func (s *Slab) InOrder(m *Meter, way Way, next uint32, bytes uint64, last time.D
 	r.last = max(r.last, last)
 }
 
+// BeginAt has the meter of a session that another process has observed begin anew at a sequence
+// number: the packets before it count as passed, but are in no sum.
+func (s *Slab) BeginAt(m *Meter, way Way, next uint32, last time.Duration) {
+	if next == m.isn {
+		return // none has passed
+	}
+	if m.place[way] == 0 {
+		s.allocate(m, way)
+	}
+	r := s.at(m.place[way])
+	r.restart((next - 1) & wire.SequenceMask)
+	r.last = max(r.last, last)
+}
+
 // ObserveHead handles a datagram of a length that has passed elsewhere, of which only the
 // head is known. next is the sequence number that was expected then. It returns true if
 // the datagram holds terms, as Observe does.

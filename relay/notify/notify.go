@@ -38,6 +38,7 @@ const (
 type Manager struct {
 	socket   net.UnixAddr
 	watchdog time.Duration // the period; 0 for no signs of life
+	store    bool          // see HasStore
 	log      *slog.Logger
 
 	mu      sync.Mutex
@@ -71,6 +72,7 @@ func Open(lookupEnv func(string) (string, bool), log *slog.Logger) *Manager {
 	m := &Manager{
 		socket:   net.UnixAddr{Name: name, Net: "unixgram"},
 		watchdog: assumedWatchdog,
+		store:    readStore(lookupEnv),
 		log:      log,
 		posted:   make(chan struct{}, 1),
 	}

@@ -41,6 +41,9 @@ type hooks struct {
 	handle  *netlink.Handle
 	devices atomic.Pointer[map[int]device]
 
+	// changes counts the changes of attached.
+	changes atomic.Uint64
+
 	mu       sync.Mutex
 	attached map[int]hook
 }
@@ -77,6 +80,11 @@ func (h *hooks) refresh() (changes []string, err error) {
 	h.devices.Store(&devices)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	defer func() {
+		if len(changes) > 0 {
+			h.changes.Add(1)
+		}
+	}()
 	for index, old := range h.attached {
 		d, exists := devices[index]
 		if exists && d.hooked(index) && (old.link == nil || isAttached(old.link)) {

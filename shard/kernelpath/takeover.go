@@ -56,6 +56,32 @@ func (p *Path) Files() (files []File) {
 	return files
 }
 
+// PresentFiles is Files of a path that goes on: the descriptors are duplicates, which the
+// caller closes.
+func (p *Path) PresentFiles() (files []File, err error) {
+	if files, err = p.hooks.present(); err != nil {
+		return files, err
+	}
+	add := func(name string, m *ebpf.Map) {
+		fd, failed := duplicate(m.FD())
+		if failed != nil {
+			err = failed
+			return
+		}
+		files = append(files, File{name, fd})
+	}
+	for name, m := range p.objects.byName() {
+		add(fileMap+" "+name, m)
+	}
+	for k, ring := range p.rings {
+		add(fmt.Sprintf("%s %d", fileRing, k), ring)
+	}
+	return files, err
+}
+
+// Changes counts the changes of what PresentFiles returns, which are of links.
+func (p *Path) Changes() uint64 { return p.hooks.changed() }
+
 // mapNames are the maps that a process takes over.
 var mapNames = []string{
 	pathMapControls, pathMapHandovers, pathMapReasons, pathMapRings, pathMapSessions4, pathMapSessions6, pathMapWays,

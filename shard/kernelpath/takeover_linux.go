@@ -22,6 +22,26 @@ func (h *hooks) files() (files []File) {
 	return files
 }
 
+// present returns duplicates of the descriptors of the links.
+func (h *hooks) present() (files []File, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, one := range h.attached {
+		if l, ok := one.link.(interface{ FD() int }); ok {
+			fd, failed := duplicate(l.FD())
+			if failed != nil {
+				err = failed
+				continue
+			}
+			files = append(files, File{fileLink + " " + one.name, fd})
+		}
+	}
+	return files, err
+}
+
+// changed returns how many times the links have changed.
+func (h *hooks) changed() uint64 { return h.changes.Load() }
+
 // adopt takes over the links of another process. That to lo must be there.
 func (h *hooks) adopt(files []File) error {
 	h.mu.Lock()
@@ -96,6 +116,7 @@ func (h *hooks) replace() (problems []string) {
 		}
 		one.detach()
 		delete(h.attached, index)
+		h.changes.Add(1)
 	}
 	return problems
 }

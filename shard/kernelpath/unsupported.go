@@ -29,6 +29,8 @@ func (h *hooks) report() ([]Device, map[int]int)            { return nil, nil }
 func (h *hooks) close()                                     {}
 func (h *hooks) detach()                                    {}
 func (h *hooks) files() []File                              { return nil }
+func (h *hooks) present() ([]File, error)                   { return nil, nil }
+func (h *hooks) changed() uint64                            { return 0 }
 func (h *hooks) replace() []string                          { return nil }
 func (h *hooks) evicted() bool                              { return false }
 func (n *notices) open() error                              { return ErrUnavailable }

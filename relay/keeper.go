@@ -1,0 +1,373 @@
+package relay
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"srtrelay/config"
+	"srtrelay/internal/message"
+	"srtrelay/internal/supervise"
+	"srtrelay/relay/takeover"
+	"srtrelay/shard/checkpoint"
+	"srtrelay/udp"
+)
+
+const (
+	// keepEvery is how often the keeper looks for what has changed, and writes that the
+	// process lives.
+	keepEvery = 250 * time.Millisecond
+	// stateShare bounds the time for writing the state of the balancer: so many times as
+	// long passes before the next time, but no more than stateSeldom.
+	stateShare  = 50
+	stateSeldom = 2 * time.Second
+	// forgetTimeout bounds how long an end waits for the service manager.
+	forgetTimeout = 2 * time.Second
+)
+
+// fileCheckpoint is the kind of the file with the sessions' records.
+const fileCheckpoint = "checkpoint"
+
+// linkPrefix begins the names of the kernel path's links (kernelpath.File).
+const linkPrefix = "link "
+
+// settingCheckpoint is the name of the giver's checkpoint with the service manager, which the
+// process that takes over replaces by its own.
+const settingCheckpoint = "checkpoint"
+
+// keeper keeps what the next process needs to go on after a crash: descriptors with the
+// service manager, and the checkpoint. A nil keeper keeps nothing.
+type keeper struct {
+	*relay
+	file   *udp.PrivateFile
+	header checkpoint.Header
+	name   string // of the file, with the manager
+	state  *checkpoint.StateWriter
+	began  time.Time
+
+	mu     sync.Mutex // of what follows, and while the manager is talked to
+	paused bool
+	kept   map[string]bool // the names that the manager has
+	stale  map[string]bool // those of them under which it has what this process has not
+	// What has been kept, by its counts of changes.
+	upstreams int
+	links     uint64
+	failing   bool
+	nextState time.Time
+
+	tasks *supervise.Tasks
+	end   context.CancelFunc
+}
+
+// openKeeper opens a checkpoint, which the group writes from then on. failures is how many
+// starts in a row have failed. Without a store, or after an error, it returns nil.
+func (r *relay) openKeeper(failures int) *keeper {
+	if r.config.CrashRecovery != config.CrashRecoveryAuto || !r.manager.HasStore() {
+		return nil
+	}
+	k := &keeper{relay: r, kept: make(map[string]bool), links: never, began: time.Now()}
+	if err := k.open(failures); err != nil {
+		r.log.Warn("no checkpoint: sessions end with a crash", "error", err)
+		if k.file != nil {
+			_ = k.file.Close()
+		}
+		return nil
+	}
+	return k
+}
+
+// never is no count of changes.
+const never = ^uint64(0)
+
+func (k *keeper) open(failures int) (err error) {
+	boot, now, err := bootClock()
+	if err != nil {
+		return err
+	}
+	var nonce [8]byte
+	_, _ = rand.Read(nonce[:]) // never fails (crypto/rand, Go 1.24)
+	k.header = checkpoint.Header{
+		Boot: boot, PID: os.Getpid(), Nonce: binary.LittleEndian.Uint64(nonce[:]),
+		Shards: len(k.group.Stats()), PerShard: k.group.LedgerPlaces(), SteerByCPU: k.config.SteerByCPU,
+		Origin: k.group.Origin(), Heartbeat: now, Failures: failures,
+	}
+	k.name = storeName(takeover.File{Kind: fileCheckpoint, Name: strconv.FormatUint(k.header.Nonce, 16)})
+	if k.file, err = udp.NewMemoryFile("srtrelay-checkpoint"); err != nil {
+		return err
+	}
+	if err := k.file.Reset(k.header.Size()); err != nil {
+		return err
+	}
+	if err := k.file.Reserve(0, checkpoint.HeaderSize); err != nil {
+		return err
+	}
+	k.header.Encode(k.file.Bytes())
+	k.state = k.header.StateWriter(k.file)
+	return k.group.UseCheckpoint(&k.header, k.file.Bytes(), k.file.Reserve)
+}
+
+// storeName is the name of a file with the service manager: its parts, escaped.
+func storeName(f takeover.File) string {
+	return strings.Join([]string{f.Kind, strconv.Itoa(f.Shard), strconv.Itoa(f.Index), url.QueryEscape(f.Name)}, "/")
+}
+
+// readStoreName is the opposite of storeName.
+func readStoreName(name string) (f takeover.File, ok bool) {
+	parts := strings.Split(name, "/")
+	if len(parts) != 4 {
+		return f, false
+	}
+	var errs [3]error
+	f.Kind = parts[0]
+	f.Shard, errs[0] = strconv.Atoi(parts[1])
+	f.Index, errs[1] = strconv.Atoi(parts[2])
+	f.Name, errs[2] = url.QueryUnescape(parts[3])
+	return f, errs == [3]error{} && f.Shard >= 0 && f.Index >= 0
+}
+
+// start keeps everything from now on. has are names that the manager has, of a process before
+// this one: those that this process has not are removed.
+func (k *keeper) start(has []string) {
+	if k == nil {
+		return
+	}
+	adopted := k.kernel.path != nil && k.kernel.path.Adopted()
+	k.stale = make(map[string]bool)
+	for _, name := range has {
+		k.kept[name] = true
+		if f, _ := readStoreName(name); f.Kind == fileKernel && !adopted {
+			k.stale[name] = true
+		}
+	}
+	ctx, end := context.WithCancel(context.Background())
+	k.tasks, k.end = k.supervisor.Tasks(), end
+	k.tasks.Loop(ctx, "descriptor store", k.run)
+}
+
+// run keeps everything until ctx ends.
+func (k *keeper) run(ctx context.Context) {
+	tick := time.NewTicker(keepEvery)
+	defer tick.Stop()
+	for {
+		k.turn(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// turn does what is due.
+func (k *keeper) turn(ctx context.Context) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.paused || ctx.Err() != nil {
+		return
+	}
+	if now, err := udp.SinceBoot(); err == nil {
+		checkpoint.SetHeartbeat(k.file.Bytes(), now)
+	}
+	if k.header.Failures > 0 && time.Since(k.began) > checkpoint.Steady {
+		k.header.Failures = 0
+		checkpoint.SetFailures(k.file.Bytes(), 0)
+	}
+	if began := time.Now(); began.After(k.nextState) {
+		err := k.state.Write(k.shared())
+		k.nextState = began.Add(min(stateShare*time.Since(began), stateSeldom))
+		k.report("the balancer's state is not kept for a crash", err)
+	}
+	k.report("descriptors are not kept for a crash, trying again", k.sync(ctx))
+}
+
+// report logs the first of some errors.
+func (k *keeper) report(what string, err error) {
+	if err != nil && !k.failing {
+		k.log.Warn(what, "error", err)
+		k.failing = true
+	}
+}
+
+// shared is the state that the shards share, and that they do not keep themselves.
+func (k *keeper) shared() []byte {
+	boot, err := udp.AtMonotonic(0)
+	if err != nil {
+		return nil
+	}
+	return k.sealed(nil, k.backendParts(boot))
+}
+
+// backendParts are the parts of a snapshot that are about backends.
+func (r *relay) backendParts(boot time.Time) map[message.Number]func([]byte) []byte {
+	parts := map[message.Number]func([]byte) []byte{
+		snapshotBackends: func(b []byte) []byte { return r.registry.AppendSnapshot(b, boot) },
+		snapshotBalancer: func(b []byte) []byte { return r.balancer.memory.AppendSnapshot(b, boot) },
+	}
+	if r.balancer.shared != nil {
+		parts[snapshotShared] = func(b []byte) []byte { return r.balancer.shared.AppendSnapshot(b, boot) }
+	}
+	return parts
+}
+
+// sync has the manager keep the present descriptors, and no others.
+func (k *keeper) sync(ctx context.Context) error {
+	upstreams, links := k.group.CountUpstreams(), uint64(0)
+	path := k.kernel.path
+	if path != nil {
+		links = path.Changes()
+	}
+	if upstreams == k.upstreams && links == k.links {
+		return nil
+	}
+	files, err := k.presentFiles(ctx)
+	defer takeover.CloseFiles(files)
+	if err != nil {
+		return err
+	}
+	names := map[string]bool{k.name: true}
+	for _, f := range files {
+		name := storeName(f)
+		names[name] = true
+		// A link to another device may have the name of one that is gone.
+		other := links != k.links && k.links != never && f.Kind == fileKernel && strings.HasPrefix(f.Name, linkPrefix)
+		if k.stale[name] || other && k.kept[name] {
+			if err := k.remove(ctx, name); err != nil {
+				return err
+			}
+		}
+	}
+	for _, f := range files {
+		if err := k.store(ctx, storeName(f), f.FD); err != nil {
+			return err
+		}
+	}
+	if err := k.store(ctx, k.name, k.file.FD()); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(k.kept)) {
+		if names[name] {
+			continue
+		}
+		if err := k.remove(ctx, name); err != nil {
+			return err
+		}
+	}
+	k.upstreams, k.links = upstreams, links
+	return nil
+}
+
+func (k *keeper) store(ctx context.Context, name string, fd int) error {
+	if err := k.manager.Store(ctx, name, fd); err != nil {
+		return fmt.Errorf("store %s: %w", name, err)
+	}
+	k.kept[name] = true
+	return nil
+}
+
+func (k *keeper) remove(ctx context.Context, name string) error {
+	if err := k.manager.Remove(ctx, name); err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	delete(k.kept, name)
+	delete(k.stale, name)
+	return nil
+}
+
+// presentFiles returns duplicates of all descriptors that are kept.
+func (k *keeper) presentFiles(ctx context.Context) (files []takeover.File, err error) {
+	ctx, cancel := context.WithTimeout(ctx, listFilesTimeout)
+	defer cancel()
+	sockets, err := k.group.PresentSockets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range sockets {
+		files = append(files, takeover.File{Kind: string(s.Kind), Shard: s.Shard, Index: s.Index, Name: s.Addr.String(), FD: s.FD})
+	}
+	if k.kernel.path == nil {
+		return files, nil
+	}
+	kernel, err := k.kernel.path.PresentFiles()
+	for _, f := range kernel {
+		files = append(files, takeover.File{Kind: fileKernel, Name: f.Name, FD: f.FD})
+	}
+	return files, err
+}
+
+// holds reports whether the manager has everything.
+func (k *keeper) holds() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.paused && k.links != never && k.kept[k.name]
+}
+
+// pause has another process keep what it has taken over.
+func (k *keeper) pause() { k.setPaused(true) }
+
+// resume goes on after pause. The manager may have lost what it had.
+func (k *keeper) resume() { k.setPaused(false) }
+
+func (k *keeper) setPaused(paused bool) {
+	if k == nil {
+		return
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.paused, k.upstreams, k.links = paused, 0, never
+}
+
+// stop ends the keeper. What is kept stays with the manager.
+func (k *keeper) stop() {
+	if k == nil {
+		return
+	}
+	if k.end != nil {
+		k.end()
+		k.tasks.Wait()
+	}
+}
+
+// forget ends the keeper and has the manager close everything: this process stops in order,
+// and the next one begins anew.
+func (k *keeper) forget() {
+	if k == nil {
+		return
+	}
+	k.stop()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.forgetNames(slices.Collect(maps.Keys(k.kept)))
+	clear(k.kept)
+}
+
+// forgetNames has the manager close all descriptors of some names, and waits until it has.
+func (r *relay) forgetNames(names []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), forgetTimeout)
+	defer cancel()
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if err := r.manager.Remove(ctx, name); err != nil {
+			r.log.Warn("the service manager keeps a descriptor", "name", name, "error", err)
+			return
+		}
+	}
+	if err := r.manager.Barrier(ctx); err != nil {
+		r.log.Warn("the service manager may keep descriptors for a while", "error", err)
+	}
+}
+
+// close closes the checkpoint. The group must have ended.
+func (k *keeper) close() {
+	if k != nil {
+		_ = k.file.Close()
+	}
+}
