@@ -53,7 +53,7 @@ func TestDefaults(t *testing.T) {
 		Shards: runtime.GOMAXPROCS(0), Batch: 256, BatchWait: 2 * time.Millisecond, Pin: Pin{Auto: true}, KernelPath: KernelPathAuto, GRO: true, GSO: true, Telemetry: true,
 		Rcvbuf: 16 << 20, Sndbuf: 16 << 20, UpstreamPorts: 4,
 		MaxSessions: 100000, MaxSessionsPerSource: 5000, MaxHandshakes: 8192, MaxHandshakesPerSource: 4096,
-		IdleTimeout: 30 * time.Second, BackendSilence: 6 * time.Second, Overload: true, Shield: true, Grace: 20 * time.Second,
+		IdleTimeout: 30 * time.Second, BackendSilence: 6 * time.Second, Overload: true, Shield: true, Migration: true, Grace: 20 * time.Second,
 		TakeOver: TakeOverNever, EventLogSize: 64 << 20, LogLevel: slog.LevelInfo, LogFormat: "text",
 		Warnings: []string{"no backend: callers are refused until one registers, or set --backend srt://host:port"},
 	}
@@ -106,6 +106,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		{"idle-timeout", "1m"},
 		{"backend-silence", "1500ms"},
 		{"shield", "off"},
+		{"migration", "off"},
 		{"drain-delay", "5s"},
 		{"grace", "0s"},
 		{"session-ledger", "/run/srtrelay/ledger"},

@@ -167,7 +167,7 @@ func (l *eventLog) report() {
 		l.sinks.feed.Publish(answer.Event{Time: time.Now().UTC(), Kind: answer.EventMoreRejected, Lost: uint64(hidden)})
 	}
 	if hidden := l.sessions.reset(); hidden > 0 {
-		l.log.Info("more sessions begun, ended or migrated", "count", hidden)
+		l.log.Info("more sessions begun or ended", "count", hidden)
 	}
 	if hidden := l.sockets.reset(); hidden > 0 {
 		l.log.Error("more upstream sockets could not be opened", "count", hidden)

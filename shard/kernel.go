@@ -3,7 +3,6 @@ package shard
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"srtrelay/addr"
@@ -139,12 +138,6 @@ func (s *Shard) leaveKernel(i uint32, ss *session) {
 	s.refresh(i, ss)
 	ss.inKernel = false
 	s.kernel.sessions--
-}
-
-// forget drops what is pending of a session that has left the path and may enter it again in
-// the same turn.
-func (k *kernel) forget(i uint32) {
-	k.pending = slices.DeleteFunc(k.pending, func(ref kernelRef) bool { return ref.index == i })
 }
 
 // setSequence tells the program how far the data packets of a way have come. The way must

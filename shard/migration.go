@@ -2,6 +2,7 @@ package shard
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"srtrelay/addr"
@@ -193,4 +194,10 @@ func (s *Shard) callerRTT(ss *session) time.Duration {
 		return time.Duration(down.Receiver.RTT) * time.Microsecond
 	}
 	return 0
+}
+
+// forget drops what is pending of a session that has left the path and may enter it again in
+// the same turn.
+func (k *kernel) forget(i uint32) {
+	k.pending = slices.DeleteFunc(k.pending, func(ref kernelRef) bool { return ref.index == i })
 }

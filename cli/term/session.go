@@ -24,6 +24,9 @@ func (s Formatter) sessionFacts(v answer.Session) []string {
 	p.add("stream", wholeKey(v.Stream))
 	p.add("stream ID", answer.Printable(v.StreamID))
 	p.add("caller", v.Caller+socket(v.CallerSocketID)+srt(v.SRT.CallerVersion))
+	if v.Migrations > 0 {
+		p.add("moved", fmt.Sprintf("%d times to another address", v.Migrations))
+	}
 	p.add("backend", backendName(v.Backend)+socket(v.BackendSocketID)+srt(v.SRT.BackendVersion))
 	p.add("opened", f.moment(v.OpenedAt)+", handshake "+f.millis(nonZero(v.HandshakeMillis)))
 	p.add("connected", "for "+f.seconds(v.AgeSeconds)+", last datagram "+f.seconds(v.IdleSeconds)+" ago")

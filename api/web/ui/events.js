@@ -11,6 +11,7 @@ const shown = 150;
 const groups = [
   { name: "begun", title: "Sessions that began", kinds: ["session-begun"] },
   { name: "ended", title: "Sessions that ended", kinds: ["session-ended"] },
+  { name: "moved", title: "Sessions whose caller's address changed", kinds: ["session-migrated"] },
   { name: "rejected", title: "Callers that were rejected, publishers above their bitrate", kinds: ["caller-rejected", "more-rejected", "stream-over-limit"] },
   { name: "backends", title: "What became of backends", kinds: ["backend-gone", "backend-registered", "backend-changed", "backend-removed"] },
   { name: "relay", title: "The relay itself: rules, settings, overload, restarts, events that are missing", kinds: ["rules-changed", "config-reloaded", "overload-entered", "overload-left", "lost", "relay-restarted"] },
@@ -94,6 +95,7 @@ function describe(e) {
   switch (e.kind) {
     case "session-begun": return [`${e.role ?? "caller"} began`, parts(e.caller, e.backend, took && `handshake ${took}`)];
     case "session-ended": return [`${e.role ?? "caller"} ended`, parts(causes[e.cause] ?? e.cause, e.caller, took && `after ${took}`)];
+    case "session-migrated": return [`${e.role ?? "caller"} moved`, parts(`from ${e.former} to ${e.caller}`, took && `after ${took} of silence`)];
     case "caller-rejected": return ["rejected", parts([e.code, e.reason].filter(Boolean).join(" "), e.limit, e.caller)];
     case "stream-over-limit": return ["above its bitrate", parts(`${bitrate(e.bitrate)} of ${bitrate(e.max_bitrate)}`, e.caller)];
     case "more-rejected": return ["more rejected", `${count(e.lost)} without an event of their own`];

@@ -5,7 +5,7 @@ import { root } from "./relay.js";
 // Events of other kinds would be lost: the browser passes a named event to the listeners of
 // its name only.
 export const kinds = [
-  "session-begun", "session-ended", "caller-rejected", "more-rejected", "stream-over-limit", "backend-gone",
+  "session-begun", "session-ended", "session-migrated", "caller-rejected", "more-rejected", "stream-over-limit", "backend-gone",
   "backend-registered", "backend-changed", "backend-removed", "rules-changed", "config-reloaded",
   "overload-entered", "overload-left", "lost",
 ];

@@ -131,7 +131,7 @@ export class SessionPage {
     });
     this.facts.set([
       ["Stream ID as sent", s.stream_id], ["Begun", moment(s.opened_at)],
-      ["Handshake took", s.handshake_ms ? millis(s.handshake_ms) : ""], ["Idle", duration(s.idle_seconds)],
+      ["Handshake took", s.handshake_ms ? millis(s.handshake_ms) : ""], ["Idle", duration(s.idle_seconds)], ["Moved to another address", s.migrations ? (s.migrations === 1 ? "once" : `${s.migrations} times`) : ""],
       ["Loss in all, caller’s network", percent(s.caller_leg.total_loss_percent)], ["Loss in all, yours", percent(s.backend_leg.total_loss_percent)],
       ...negotiated([s]),
       ["Socket IDs", !s.caller_socket_id ? "for who brings the token" : [s.caller_socket_id, s.backend_socket_id].filter(Boolean).join(" at the caller, ") + (s.backend_socket_id ? " at the backend" : " at the caller")],
