@@ -53,6 +53,7 @@ type Link struct {
 	mu    sync.Mutex
 	lanes []*Lane
 	conn  *net.UDPConn // nil while it is not open
+	shut  bool         // Close was called, and Start not since
 	tasks *supervise.Tasks
 	stop  context.CancelFunc
 }
@@ -104,6 +105,10 @@ func (l *Link) Open() error {
 	_ = conn.SetWriteBuffer(socketBuffer)
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.shut {
+		_ = conn.Close()
+		return net.ErrClosed
+	}
 	l.conn = conn
 	return nil
 }
@@ -113,6 +118,9 @@ func (l *Link) Open() error {
 func (l *Link) Start(deliver Deliver) {
 	ctx, stop := context.WithCancel(context.Background())
 	l.stop, l.tasks = stop, l.o.Supervisor.Tasks()
+	l.mu.Lock()
+	l.shut = false
+	l.mu.Unlock()
 	l.tasks.Loop(ctx, "relay questions", l.answerQuestions)
 	l.tasks.Loop(ctx, "relay sender", l.send)
 	l.tasks.Loop(ctx, "relay receiver", func(ctx context.Context) {
@@ -143,7 +151,7 @@ func (l *Link) Close() {
 	}
 	l.mu.Lock()
 	conn := l.conn
-	l.conn = nil
+	l.conn, l.shut = nil, true
 	l.mu.Unlock()
 	if conn != nil {
 		_ = conn.Close() // it ends the receiver too

@@ -61,7 +61,7 @@ func (w *windows) evict() {
 
 // note reports whether a sequence number has not been seen. Numbers count from 1.
 func (w *window) note(n uint64) bool {
-	if n == 0 || n+windowSize <= w.highest {
+	if n == 0 || w.highest >= windowSize && n <= w.highest-windowSize {
 		return false
 	}
 	if n > w.highest {
