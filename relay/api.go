@@ -74,6 +74,9 @@ func (r *relay) metricsHandler() http.Handler {
 	s.Reloads = r.reloads.stats
 	s.Overload = r.overload
 	s.Log, s.Supervisor, s.EventLog = r.lines.Stats, r.supervisor, r.eventFile.stats()
+	if r.passing != nil {
+		s.Relays = r.passing.link.Stats
+	}
 	if r.cluster != nil {
 		s.Cluster = r.cluster.Counts
 	}

@@ -64,7 +64,7 @@ func (r *relay) reportToCluster(ctx context.Context) {
 		c := r.reloads.current.Load()
 		p := cluster.Report{
 			Info: cluster.Info{
-				Name: nameOf(*c), Version: r.version, API: r.apiURL(c), Place: place, UptimeSeconds: time.Since(began).Seconds(),
+				Name: nameOf(*c), Version: r.version, API: r.apiURL(c), Forward: r.passing.address(), Place: place, UptimeSeconds: time.Since(began).Seconds(),
 				Shards: c.Shards, Draining: r.state.Draining(),
 			},
 			List: make([]cluster.Stream, 0, len(all.Streams)),

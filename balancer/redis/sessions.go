@@ -22,10 +22,10 @@ const (
 )
 
 const (
-	// sessionsHeartbeat is the time between two renewals of a relay's sessions, which
-	// expire after two.
-	sessionsHeartbeat = 5 * time.Second
-	sessionsTTL       = 2 * sessionsHeartbeat
+	// sessionsHeartbeat is the time between two renewals of a relay's sessions. A relay
+	// that has come is known to the others after one.
+	sessionsHeartbeat = 2 * time.Second
+	sessionsTTL       = 5 * sessionsHeartbeat
 	// sessionsEvery is how often sessions that have begun or ended are written.
 	sessionsEvery = 100 * time.Millisecond
 	// sessionsPerCommand and sessionsPerTrip are how many are written at once: a command

@@ -66,6 +66,7 @@ var described = map[string]series{
 	"forwarded_to_caller_bytes":  {forwardedBytes, toCaller},
 	"answered":                   alone("answered_datagrams_total", "Datagrams received that the relay replied to itself."),
 	"parked":                     alone("parked_datagrams_total", "Datagrams received and held until their backend is known."),
+	"passed_on":                  alone("passed_on_datagrams_total", "Datagrams received that are of another relay's session, and sent there or held until that relay is known."),
 	"consumed":                   alone("consumed_datagrams_total", "Datagrams received that were meant for the relay itself."),
 
 	"sent":          alone("sent_datagrams_total", "Datagrams sent."),

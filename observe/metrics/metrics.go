@@ -22,6 +22,7 @@ import (
 	"srtrelay/observe/cluster"
 	"srtrelay/observe/eventlog"
 	"srtrelay/shard"
+	"srtrelay/shard/relays"
 )
 
 // Limits of scraping: two servers of a redundant pair and a person may scrape at once.
@@ -66,6 +67,8 @@ type Sources struct {
 	Supervisor *supervise.Supervisor
 	// Store is the state shared by relays.
 	Store Store
+	// Relays counts what is passed on between relays.
+	Relays func() relays.Stats
 	// Cluster counts the relays that share the state, and their reports.
 	Cluster func() cluster.Counts
 }
@@ -111,6 +114,9 @@ func (from Sources) collectors(log *slog.Logger) []prometheus.Collector {
 	}
 	if from.Certificate != nil {
 		all = append(all, newCertificateGauge(from.Certificate))
+	}
+	if from.Relays != nil {
+		all = append(all, newRelaysCollector(from.Relays))
 	}
 	if from.Reloads != nil {
 		all = append(all, newReloadCollector(from.Reloads))

@@ -24,6 +24,7 @@ import (
 	"srtrelay/observe/eventlog"
 	"srtrelay/relay/overload"
 	"srtrelay/shard"
+	"srtrelay/shard/relays"
 )
 
 var update = flag.Bool("update", false, "write the golden file anew")
@@ -97,6 +98,13 @@ func full() Sources {
 		Version: "v1.2.3", Shards: twoShards{}, Events: events, Quality: quality, Store: fixedStore(true),
 		Cluster: func() cluster.Counts {
 			return cluster.Counts{Alive: 2, Away: 1, WriteErrors: 3, Written: 4, Unreadable: 5}
+		},
+		Relays: func() (s relays.Stats) {
+			for k := range s {
+				s[k] = uint64(20 + k)
+			}
+			s[relays.CountLookups] = 100
+			return s
 		},
 		Kernel: fixedKernel{}, Overload: fixedOverload{},
 		Backends: backends{
