@@ -59,7 +59,7 @@ const (
 
 // fields are all settings except --config, --version and --help, which only make sense on
 // the command line (--config also as a variable).
-var fields = slices.Concat(generalFields, limitFields)
+var fields = slices.Concat(generalFields, limitFields, logFields)
 
 var generalFields = []field{
 	{
@@ -271,69 +271,10 @@ var generalFields = []field{
 		help: "most local ports per shard towards backends",
 		set:  setInt(func(c *Config) *int { return &c.UpstreamPorts }, 1, maxPorts),
 	},
-	{
-		name: "overload", reload: inPlace, group: groupLimits, arg: "MODE", def: "on",
-		help:   "near its limits, give up what running sessions do not need, step by step, then refuse new callers: on or off",
-		values: []string{"on", "off"},
-		set:    setEither(func(c *Config) *bool { return &c.Overload }, "on"),
-	},
-	{
-		name: "idle-timeout", reload: inPlace, group: groupLimits, arg: "TIME", def: "30s",
-		help: "end a session without a datagram either way for this time",
-		set:  setDuration(func(c *Config) *time.Duration { return &c.IdleTimeout }, time.Second),
-	},
-	{
-		name: "backend-silence", reload: inPlace, group: groupLimits, arg: "TIME", def: "6s",
-		help: "end a session whose backend sends nothing for this time while its caller sends",
-		// An idle SRT peer still sends a KEEPALIVE each second: less than
-		// that would end healthy sessions.
-		set: setDuration(func(c *Config) *time.Duration { return &c.BackendSilence }, time.Second),
-	},
-	{
-		name: "shield", reload: inPlace, group: groupLimits, arg: "MODE", def: "on",
-		help:   "drop malformed control packets of established sessions, both ways: on or off",
-		values: []string{"on", "off"},
-		set:    setEither(func(c *Config) *bool { return &c.Shield }, "on"),
-	},
-	{
-		name: "migration", reload: inPlace, group: groupLimits, arg: "MODE", def: "on",
-		help:   "keep a session whose caller's address changes, after it has proven itself: on or off",
-		values: []string{"on", "off"},
-		set:    setEither(func(c *Config) *bool { return &c.Migration }, "on"),
-	},
-	{
-		name: "drain-delay", reload: inPlace, group: groupLimits, arg: "TIME", def: "0s",
-		help: "after SIGTERM, serve new callers for this time while /ready already says no",
-		set:  setDuration(func(c *Config) *time.Duration { return &c.DrainDelay }, 0),
-	},
-	{
-		name: "grace", reload: inPlace, group: groupLimits, arg: "TIME", def: "20s",
-		help:    "how long SIGTERM lets sessions drain; 0s ends them at once",
-		aliases: []string{"PROXY_GRACE_QUIT_TIMEOUT"},
-		set:     setDuration(func(c *Config) *time.Duration { return &c.Grace }, 0),
-	},
-	{
-		name: "session-ledger", reload: needsUpgrade, group: groupLimits, arg: "PATH", shown: "session-ledger in RUNTIME_DIRECTORY, else off",
-		help: "file on a tmpfs from which the next process tells the callers of a killed one; off for none",
-		set:  setRuntimeFile(func(c *Config) *string { return &c.SessionLedger }),
-	},
-	{
-		name: "crash-recovery", reload: needsUpgrade, group: groupLimits, arg: "MODE", def: CrashRecoveryAuto,
-		help:   "keep sockets and sessions with systemd, for the next process to go on after a crash: auto (if it can) or off",
-		values: []string{CrashRecoveryAuto, CrashRecoveryOff},
-		set:    setText(func(c *Config) *string { return &c.CrashRecovery }),
-	},
-	{
-		name: "takeover", reload: needsUpgrade, group: groupLimits, arg: "MODE", def: TakeOverNever,
-		help:   "take everything over from the relay at --takeover-socket: never, auto (if one answers) or require",
-		values: []string{TakeOverNever, TakeOverAuto, TakeOverRequire},
-		set:    setText(func(c *Config) *string { return &c.TakeOver }),
-	},
-	{
-		name: "takeover-socket", reload: needsUpgrade, group: groupLimits, arg: "PATH", shown: "takeover.sock in RUNTIME_DIRECTORY, else off",
-		help: "unix socket at which the next process takes over (srtrelay upgrade); off for none",
-		set:  setRuntimeFile(func(c *Config) *string { return &c.TakeOverSocket }),
-	},
+}
+
+// logFields are those of the log and the events.
+var logFields = []field{
 	{
 		name: "event-log", reload: needsUpgrade, group: groupLog, arg: "FILE", shown: "none",
 		help: "file of all events, one line of JSON each; - for standard output",

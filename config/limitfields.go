@@ -2,7 +2,7 @@ package config
 
 import "time"
 
-// limitFields are the limits on callers and streams (docs/limits.md).
+// limitFields are the limits on callers and streams (docs/limits.md), and times.
 var limitFields = []field{
 	{
 		name: "max-sessions", reload: inPlace, group: groupLimits, arg: "N", def: "100000",
@@ -21,7 +21,7 @@ var limitFields = []field{
 	},
 	{
 		name: "max-connects-per-source", reload: inPlace, group: groupLimits, arg: "N", def: "2000",
-		help: "most callers let in per second and caller IP address (IPv6: per /64), on the average of 10 s, so ten times as many at once; further ones are rejected with 2402; 0 for no limit",
+		help: "most callers let in per second and IP address (IPv6: per /64) on 10 s' average; more get 2402; 0 for no limit",
 		set:  setInt(func(c *Config) *int { return &c.MaxConnectsPerSource }, 0, maxConnects),
 	},
 	{
@@ -31,7 +31,7 @@ var limitFields = []field{
 	},
 	{
 		name: "max-bitrate-per-source", reload: inPlace, group: groupLimits, arg: "RATE", def: "0",
-		help: "reject further callers of an IP address (IPv6: of a /64) with 2402 while its sessions relay this much, both ways, on the average of 5 s, such as 200Mbps; 0 for no limit",
+		help: "bitrate per caller IP address (IPv6: per /64), like 200Mbps, from which on more callers get 2402; 0 for no limit",
 		set:  setBitrate(func(c *Config) *int64 { return &c.MaxBitratePerSource }),
 	},
 	{
@@ -46,7 +46,7 @@ var limitFields = []field{
 	},
 	{
 		name: "max-bitrate-per-stream", reload: inPlace, group: groupLimits, arg: "RATE", def: "0",
-		help: "end a publisher that sends more than this on the average of 5 s, such as 20Mbps, for --limit-grace; 0 for no limit",
+		help: "end a publisher that sends more than this, like 20Mbps, on 5 s' average for --limit-grace; 0 for no limit",
 		set:  setBitrate(func(c *Config) *int64 { return &c.MaxBitratePerStream }),
 	},
 	{
@@ -68,5 +68,68 @@ var limitFields = []field{
 		name: "max-handshakes-per-source", reload: inPlace, group: groupLimits, arg: "N", def: "4096",
 		help: "most half-open handshakes per caller IP address (IPv6: per /64) and shard",
 		set:  setInt(func(c *Config) *int { return &c.MaxHandshakesPerSource }, 1, maxSessions),
+	},
+	{
+		name: "overload", reload: inPlace, group: groupLimits, arg: "MODE", def: "on",
+		help:   "near its limits, give up what running sessions do not need, step by step, then refuse new callers: on or off",
+		values: []string{"on", "off"},
+		set:    setEither(func(c *Config) *bool { return &c.Overload }, "on"),
+	},
+	{
+		name: "idle-timeout", reload: inPlace, group: groupLimits, arg: "TIME", def: "30s",
+		help: "end a session without a datagram either way for this time",
+		set:  setDuration(func(c *Config) *time.Duration { return &c.IdleTimeout }, time.Second),
+	},
+	{
+		name: "backend-silence", reload: inPlace, group: groupLimits, arg: "TIME", def: "6s",
+		help: "end a session whose backend sends nothing for this time while its caller sends",
+		// An idle SRT peer still sends a KEEPALIVE each second: less than
+		// that would end healthy sessions.
+		set: setDuration(func(c *Config) *time.Duration { return &c.BackendSilence }, time.Second),
+	},
+	{
+		name: "shield", reload: inPlace, group: groupLimits, arg: "MODE", def: "on",
+		help:   "drop malformed control packets of established sessions, both ways: on or off",
+		values: []string{"on", "off"},
+		set:    setEither(func(c *Config) *bool { return &c.Shield }, "on"),
+	},
+	{
+		name: "migration", reload: inPlace, group: groupLimits, arg: "MODE", def: "on",
+		help:   "keep a session whose caller's address changes, after it has proven itself: on or off",
+		values: []string{"on", "off"},
+		set:    setEither(func(c *Config) *bool { return &c.Migration }, "on"),
+	},
+	{
+		name: "drain-delay", reload: inPlace, group: groupLimits, arg: "TIME", def: "0s",
+		help: "after SIGTERM, serve new callers for this time while /ready already says no",
+		set:  setDuration(func(c *Config) *time.Duration { return &c.DrainDelay }, 0),
+	},
+	{
+		name: "grace", reload: inPlace, group: groupLimits, arg: "TIME", def: "20s",
+		help:    "how long SIGTERM lets sessions drain; 0s ends them at once",
+		aliases: []string{"PROXY_GRACE_QUIT_TIMEOUT"},
+		set:     setDuration(func(c *Config) *time.Duration { return &c.Grace }, 0),
+	},
+	{
+		name: "session-ledger", reload: needsUpgrade, group: groupLimits, arg: "PATH", shown: "session-ledger in RUNTIME_DIRECTORY, else off",
+		help: "file on a tmpfs from which the next process tells the callers of a killed one; off for none",
+		set:  setRuntimeFile(func(c *Config) *string { return &c.SessionLedger }),
+	},
+	{
+		name: "crash-recovery", reload: needsUpgrade, group: groupLimits, arg: "MODE", def: CrashRecoveryAuto,
+		help:   "keep sockets and sessions with systemd, for the next process to go on after a crash: auto (if it can) or off",
+		values: []string{CrashRecoveryAuto, CrashRecoveryOff},
+		set:    setText(func(c *Config) *string { return &c.CrashRecovery }),
+	},
+	{
+		name: "takeover", reload: needsUpgrade, group: groupLimits, arg: "MODE", def: TakeOverNever,
+		help:   "take everything over from the relay at --takeover-socket: never, auto (if one answers) or require",
+		values: []string{TakeOverNever, TakeOverAuto, TakeOverRequire},
+		set:    setText(func(c *Config) *string { return &c.TakeOver }),
+	},
+	{
+		name: "takeover-socket", reload: needsUpgrade, group: groupLimits, arg: "PATH", shown: "takeover.sock in RUNTIME_DIRECTORY, else off",
+		help: "unix socket at which the next process takes over (srtrelay upgrade); off for none",
+		set:  setRuntimeFile(func(c *Config) *string { return &c.TakeOverSocket }),
 	},
 }

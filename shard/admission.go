@@ -54,6 +54,8 @@ const (
 	handshakeShare = 4
 	// handshakeBurst is how much unused time is kept for later handshakes.
 	handshakeBurst = 200 * time.Millisecond
+	// inductionPart is how many quarters of the time INDUCTIONs may use.
+	inductionPart = 3
 	// sourceBurst is what one source may use of it within handshakeBurst.
 	sourceBurst = handshakeBurst / 2
 	// mediaPerHandshake tells sessions that carry media from those that
@@ -67,15 +69,17 @@ const (
 // a fixed size, which no flood can change; sources that share a slot share its
 // part.
 type budget struct {
-	left     time.Duration
-	at       time.Duration // of the last turn
-	idle     time.Duration // when the loop began to wait, 0 if it did not
-	media    bool          // sessions carry media, as of judged
-	judged   time.Duration
-	bytes    uint64
-	opened   uint64
-	cleared  time.Duration
-	bySource [budgetSlots]time.Duration
+	left time.Duration
+	// inductions is what INDUCTIONs may use of left.
+	inductions time.Duration
+	at         time.Duration // of the last turn
+	idle       time.Duration // when the loop began to wait, 0 if it did not
+	media      bool          // sessions carry media, as of judged
+	judged     time.Duration
+	bytes      uint64
+	opened     uint64
+	cleared    time.Duration
+	bySource   [budgetSlots]time.Duration
 }
 
 // begin starts a turn. It adds the time that the loop waited since the last turn,
@@ -86,7 +90,9 @@ func (b *budget) begin(now time.Duration, bytes, opened uint64) {
 	if b.idle > b.at {
 		worked, idle = b.idle-b.at, now-b.idle
 	}
-	b.left = min(b.left+idle+worked/handshakeShare, handshakeBurst)
+	more := idle + worked/handshakeShare
+	b.left = min(b.left+more, handshakeBurst)
+	b.inductions = min(b.inductions+more*inductionPart/4, handshakeBurst*inductionPart/4)
 	b.at, b.idle = now, 0
 	if now-b.judged >= judgeEvery {
 		b.media = bytes-b.bytes > (opened-b.opened)*mediaPerHandshake
@@ -101,15 +107,14 @@ func (b *budget) begin(now time.Duration, bytes, opened uint64) {
 // waits notes that the loop is idle from now on.
 func (b *budget) waits(now time.Duration) { b.idle = now }
 
-// allow takes the cost of a handshake datagram from a source with this hash; false if
-// there is no more time than what is kept for others. While no session carries media there
-// is no limit.
-func (b *budget) allow(hash uint64, cost, kept time.Duration) bool {
+// allow takes the cost of a handshake datagram from a source with this hash;
+// false if there is no time for it. While no session carries media there is no limit.
+func (b *budget) allow(hash uint64, cost time.Duration) bool {
 	if !b.media {
 		return true
 	}
 	slot := &b.bySource[hash%budgetSlots]
-	if b.left < cost+kept || *slot+cost > sourceBurst {
+	if b.left < cost || *slot+cost > sourceBurst {
 		return false
 	}
 	b.left -= cost
@@ -118,16 +123,20 @@ func (b *budget) allow(hash uint64, cost, kept time.Duration) bool {
 }
 
 // affordsInduction takes the cost of an INDUCTION out of the budget; false if there is no
-// time for it. Anyone can forge INDUCTIONs from any address, so half of the budget is kept
-// for CONCLUSIONs, whose cookies prove where their callers are.
+// time for it. Anyone can forge INDUCTIONs from any address, so that a part of the budget is
+// kept from them, for CONCLUSIONs, whose cookies prove where their callers are.
 func (a *admission) affordsInduction(ip addr.IP) bool {
-	return a.affords(ip, inductionCost, handshakeBurst/2)
+	b := &a.budget
+	if b.media && b.inductions < inductionCost || !a.affords(ip, inductionCost) {
+		return false
+	}
+	b.inductions -= inductionCost
+	return true
 }
 
-// affordsConclusion does the same for a CONCLUSION.
-func (a *admission) affordsConclusion(ip addr.IP) bool { return a.affords(ip, conclusionCost, 0) }
-
-func (a *admission) affords(ip addr.IP, cost, kept time.Duration) bool {
+// affords takes the cost of a handshake datagram out of the budget; false if there
+// is no time for it.
+func (a *admission) affords(ip addr.IP, cost time.Duration) bool {
 	source := limit.PrefixOf(ip, limit.LevelSource)
-	return !a.budget.media || a.budget.allow(addr.AddrPort{IP: source.IP}.Hash(a.seed), cost, kept)
+	return !a.budget.media || a.budget.allow(addr.AddrPort{IP: source.IP}.Hash(a.seed), cost)
 }

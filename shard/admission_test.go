@@ -40,7 +40,7 @@ func TestHandshakeBudget(t *testing.T) {
 		b.begin(now, b.bytes+bytes, b.opened)
 	}
 	taken := func(hash uint64) (n int) {
-		for n = 0; n < 1e5 && b.allow(hash, conclusionCost, 0); n++ {
+		for n = 0; n < 1e5 && b.allow(hash, conclusionCost); n++ {
 		}
 		return n
 	}

@@ -109,7 +109,7 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 	if drop, limited := s.checkHalfOpen(halfOpen); limited {
 		return drop
 	}
-	if !s.admission.affordsConclusion(d.From.IP) {
+	if !s.admission.affords(d.From.IP, conclusionCost) {
 		return DropHandshakeBudget
 	}
 	return s.admit(front, d, h, i, ss)

@@ -143,7 +143,7 @@ func (s *Shard) refuse(front uint8, d *udp.Datagram, h wire.Handshake, met limit
 	if source.Refusals.Count(s.now) >= answeredRefusals {
 		return DropSilenced
 	}
-	if !s.admission.affords(d.From.IP, inductionCost, 0) {
+	if !s.admission.affords(d.From.IP, inductionCost) {
 		return DropHandshakeBudget
 	}
 	source.Refusals.Add(s.now)

@@ -42,6 +42,7 @@ type usage struct {
 	sweep   uint32
 	chunk   int
 	chunkAt time.Duration // when the next chunk is visited
+	paused  bool          // there were no sessions to visit
 
 	// What is being listed, and the next place of it; see listUsage.
 	lister         limit.Lister
@@ -218,7 +219,10 @@ func (s *Shard) usageTurn() {
 	if !ok || s.now < due {
 		return
 	}
-	if s.sessions.live > 0 && s.now >= u.chunkAt {
+	switch {
+	case s.sessions.live == 0:
+		u.paused = true
+	case s.now >= u.chunkAt:
 		s.meterSessions()
 	}
 	if s.now >= u.listAt {
@@ -230,6 +234,13 @@ func (s *Shard) usageTurn() {
 // with sweepGap between the chunks. It adds up what has passed in the kernel, too.
 func (s *Shard) meterSessions() {
 	u := &s.usage
+	if u.paused {
+		// Nobody was there to visit: the time since does not count.
+		for _, c := range u.accounts {
+			c.clock = limit.Clock{}
+		}
+		u.paused = false
+	}
 	if u.chunk >= len(s.sessions.chunks) {
 		u.chunk = 0
 		u.sweep++

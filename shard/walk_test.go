@@ -36,8 +36,9 @@ func (r *rig) group() *Group { return &Group{shards: []*Shard{r.Shard}} }
 // fill makes established sessions out of nothing.
 func (r *rig) fill(n int) {
 	for range n {
-		_, ss := r.sessions.alloc()
+		i, ss := r.sessions.alloc()
 		ss.state = StateEstablished
+		r.usage.restored(i, ss, "")
 	}
 }
 

@@ -97,10 +97,12 @@ type Clock struct {
 	next   int
 }
 
-// Visit begins a visit.
+// Visit begins a visit. The time before the first one does not count.
 func (c *Clock) Visit(now time.Duration) {
 	c.next = (c.next + 1) % samples
-	c.passed[c.next] = max(now-c.at, 0)
+	if c.passed[c.next] = max(now-c.at, 0); c.at == 0 {
+		c.passed[c.next] = 0
+	}
 	c.at = now
 }
 
