@@ -45,6 +45,7 @@ func (s *Shard) checkSession(i uint32, ss *session) {
 		cold.dropReplay()
 	}
 	s.answerPendingInduction(i, ss)
+	s.tickEarly(i, ss)
 	s.tickCandidate(i, ss)
 	if s.now-s.stalls.extend(max(ss.callerSeen, ss.backendSeen)) >= s.limits.IdleTimeout {
 		s.endSession(i, ss, CauseIdle)
@@ -113,6 +114,9 @@ func (s *Shard) checkDue(i uint32, ss *session) time.Duration {
 	if c := s.candidates[i]; c != nil {
 		due = min(due, c.due(s.now))
 	}
+	if e, waits := s.earlyAddresses[i]; waits {
+		due = min(due, max(e.due, s.now))
+	}
 	return due
 }
 
@@ -139,6 +143,7 @@ func (s *Shard) endSession(i uint32, ss *session, cause Cause) {
 	s.leaveKernel(i, ss)
 	s.disown(i, ss)
 	s.dropCandidate(i)
+	delete(s.earlyAddresses, i)
 	delete(s.announced, i)
 	ss.toClosing(s.now, cause)
 	s.sessions.cold(i).ended = s.now

@@ -68,12 +68,16 @@ func (s *Shard) fromElsewhere(i uint32, l *letter, p wire.Packet) Counter {
 		return DropUnvalidated // one at a time
 	}
 	v := s.plausible(i, ss, p)
-	if v == implausible || !s.admits(i, ss, l.from.IP) {
+	switch {
+	case v == implausible && s.comesEarly(i, ss, p):
+		s.early(i, ss, l, len(p))
 		return DropForeignCaller
-	}
-	if len(s.candidates) >= candidateLimit || !s.challenges.allow(s.now) {
+	case v == implausible || !s.admits(i, ss, l.from.IP):
+		return DropForeignCaller
+	case !s.mayBegin(i, ss, l.from.IP):
 		return DropUnvalidated
 	}
+	delete(s.earlyAddresses, i)
 	s.begin(i, ss, l, v == strong, len(p))
 	return DropUnvalidated
 }

@@ -376,6 +376,47 @@ func TestCandidateProvesMore(t *testing.T) {
 	}
 }
 
+// A player of gosrt sends one datagram behind its change of address, and then nothing, because it
+// gets nothing. It is challenged when its old address has been silent for long enough.
+func TestEarlyDatagramMoves(t *testing.T) {
+	m := newMover(t)
+	m.pass(10 * time.Millisecond)
+	m.data(m.from)
+	m.expectNothing(m.from)
+	if len(m.candidates) != 0 || m.count(CountChallenges) != 0 {
+		t.Fatalf("challenged too early: counters %v", m.nonzero())
+	}
+	for range 10 {
+		m.pass(minQuiet / 5)
+	}
+	m.control(m.from, wire.TypeACKACK, m.challenge(m.from))
+	if m.at() != fromConn(m.from) || m.count(CountMigrations) != 1 || len(m.earlyAddresses) != 0 {
+		t.Errorf("at %v, counters %v", m.at(), m.nonzero())
+	}
+}
+
+// A forged datagram that comes while the caller sends has nothing sent, then and later.
+func TestEarlyDatagramOfAForger(t *testing.T) {
+	m := newMover(t)
+	for range 40 {
+		m.pass(10 * time.Millisecond)
+		m.data(m.from)
+		m.seq--
+		m.data(m.caller)
+		m.receive(m.backend)
+	}
+	for range 10 {
+		m.pass(minQuiet / 5)
+		m.data(m.caller)
+		m.receive(m.backend)
+	}
+	m.expectNothing(m.from)
+	m.expectNothing(m.caller)
+	if m.count(CountChallenges) != 0 || len(m.candidates)+len(m.earlyAddresses) != 0 {
+		t.Errorf("%d early addresses, counters %v", len(m.earlyAddresses), m.nonzero())
+	}
+}
+
 // One address at a time, and forged datagrams from others do not disturb it.
 func TestOneCandidate(t *testing.T) {
 	m := newMover(t)

@@ -110,9 +110,11 @@ type Shard struct {
 
 	candidates map[uint32]*candidate // by session
 	announced  map[uint32]announced  // by session; of hardly any
-	challenges rateBudget
-	strays     strayBudget
-	routes     routes
+	// earlyAddresses, by session, may become candidates.
+	earlyAddresses map[uint32]earlyAddress
+	challenges     rateBudget
+	strays         strayBudget
+	routes         routes
 
 	// Of the group: the other shards, where to report an error, and what runs a
 	// function off the loop.
@@ -141,6 +143,7 @@ func newShard(id int, cfg *Config, sums *limit.Sums, origin time.Time, originAt 
 		handshakes:        make([]int, 0, cfg.Batch),
 		pendingInductions: make(map[uint32]pendingInduction),
 		candidates:        make(map[uint32]*candidate),
+		earlyAddresses:    make(map[uint32]earlyAddress),
 		challenges:        rateBudget{rate: challengeRate},
 		announced:         make(map[uint32]announced),
 		routes:            routes{seed: random.Uint64()},
