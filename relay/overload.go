@@ -75,7 +75,7 @@ func readShards(group *shard.Group) []overload.ShardSample {
 	for i := range stats {
 		v := &stats[i].Values
 		received := v[shard.CountReceivedFront] + v[shard.CountReceivedBack]
-		forwarded := v[shard.CountForwardedToBackend] + v[shard.CountForwardedToCaller]
+		forwarded := v[shard.CountForwardedToBackend] + v[shard.CountForwardedToCaller] + v[shard.CountPassedOn]
 		inKernel := v[shard.CountKernelToBackend] + v[shard.CountKernelToCaller]
 		shards[i] = overload.ShardSample{
 			Sessions: v[shard.CountSessions], HalfOpen: v[shard.CountHalfOpen],
