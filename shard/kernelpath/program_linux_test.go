@@ -15,22 +15,23 @@ import (
 // programCase is a frame from the caller of a session whose ways are on, and what becomes
 // of it. It holds in both address families unless only says 4 or 6.
 type programCase struct {
-	name    string
-	only    int
-	payload []byte
-	layers  func(*layers.IPv4, *layers.IPv6, *layers.UDP)
-	mangle  func(frame []byte) []byte
-	ctx     skb
-	flags   uint32
-	hop     *hop                     // towards the backend; nil is the loopback
-	local   bool                     // the caller is of this host
-	set     func(r *rig, e *Session) // before the datagram
-	after   func(r *rig, e *Session) // after it
-	action  int32
-	reason  string // why it goes up; "" if it is of no session, or passes
-	packets uint32 // datagrams that pass
-	next    uint32 // the sequence number expected then; 0 as before
-	records int    // what user space is shown
+	shielded bool // it is about the shield: the verdict depends on little else
+	name     string
+	only     int
+	payload  []byte
+	layers   func(*layers.IPv4, *layers.IPv6, *layers.UDP)
+	mangle   func(frame []byte) []byte
+	ctx      skb
+	flags    uint32
+	hop      *hop                     // towards the backend; nil is the loopback
+	local    bool                     // the caller is of this host
+	set      func(r *rig, e *Session) // before the datagram
+	after    func(r *rig, e *Session) // after it
+	action   int32
+	reason   string // why it goes up; "" if it is of no session, or passes
+	packets  uint32 // datagrams that pass
+	next     uint32 // the sequence number expected then; 0 as before
+	records  int    // what user space is shown
 }
 
 // Offsets in a frame.

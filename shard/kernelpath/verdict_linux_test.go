@@ -334,10 +334,10 @@ func verdictCases(r *rig) map[string]programCase {
 	all["of the other session"] = programCase{payload: dataOf(1, plain, backendID+1, 100)}
 	for _, c := range append(srttest.MalformedControls(nextOfWays), srttest.SoundControls(nextOfWays)...) {
 		p := c.To(backendID)
-		all[c.Name] = programCase{payload: p}
+		all[c.Name] = programCase{payload: p, shielded: true}
 		if len(p) <= 200 {
 			head := dataOf(1, plain, backendID, len(p)-wire.HeaderSize)
-			all["train with "+c.Name] = programCase{payload: train(head, p), ctx: segments(len(p))}
+			all["train with "+c.Name] = programCase{payload: train(head, p), ctx: segments(len(p)), shielded: true}
 		}
 	}
 	all["long"] = programCase{payload: dataOf(1, plain, backendID, 1316)}
@@ -370,6 +370,9 @@ func TestVerdict(t *testing.T) {
 					state := byte(k)
 					if state&3 == 3 || state&0x30 == 0x10 || state&0x30 == 0x20 {
 						continue // like another one
+					}
+					if (c.shielded || state&0x80 != 0) && state&^0x88 != byte(On) {
+						continue // what else goes up goes up with a shield too
 					}
 					w := worldOf(state, uint16(c.ctx.GSOSize))
 					if usable(frame, &w) {
