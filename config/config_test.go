@@ -55,7 +55,7 @@ func TestDefaults(t *testing.T) {
 		MaxSessions: 100000, MaxSessionsPerSource: 20000, MaxSessionsPerSubnet: 50000, MaxHandshakes: 8192, MaxHandshakesPerSource: 4096,
 		MaxConnectsPerSource: 2000, MaxConnectsPerSubnet: 5000, LimitGrace: 10 * time.Second, LimitBlock: time.Minute,
 		IdleTimeout: 30 * time.Second, BackendSilence: 6 * time.Second, Overload: true, Shield: true, Migration: true, Grace: 20 * time.Second,
-		TakeOver: TakeOverNever, EventLogSize: 64 << 20, LogLevel: slog.LevelInfo, LogFormat: "text",
+		CrashRecovery: CrashRecoveryAuto, TakeOver: TakeOverNever, EventLogSize: 64 << 20, LogLevel: slog.LevelInfo, LogFormat: "text",
 		Warnings: []string{"no backend: callers are refused until one registers, or set --backend srt://host:port"},
 	}
 	got.Values, got.inputs = nil, nil // see TestValues
@@ -120,6 +120,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		{"drain-delay", "5s"},
 		{"grace", "0s"},
 		{"session-ledger", "/run/srtrelay/ledger"},
+		{"crash-recovery", "off"},
 		{"takeover", "auto"},
 		{"takeover-socket", "/run/srtrelay/take-over"},
 		{"event-log", "/var/log/srtrelay/events.json"},

@@ -49,7 +49,7 @@ var other = map[string]string{
 	"max-sessions": "9", "max-sessions-per-source": "9", "max-handshakes": "9", "max-handshakes-per-source": "9", "idle-timeout": "9s",
 	"max-sessions-per-subnet": "9", "max-connects-per-source": "9", "max-connects-per-subnet": "9", "max-bitrate-per-source": "9Mbps",
 	"max-bitrate-per-subnet": "9Mbps", "max-players-per-stream": "9", "max-bitrate-per-stream": "9Mbps", "limit-grace": "9s", "limit-block": "9s",
-	"backend-silence": "9s", "shield": "off", "migration": "off", "overload": "off", "drain-delay": "9s", "grace": "9s", "session-ledger": "/x", "takeover-socket": "/x", "event-log": "/x", "event-log-size": "1MiB", "log-level": "debug",
+	"backend-silence": "9s", "shield": "off", "migration": "off", "overload": "off", "drain-delay": "9s", "grace": "9s", "session-ledger": "/x", "crash-recovery": "off", "takeover-socket": "/x", "event-log": "/x", "event-log-size": "1MiB", "log-level": "debug",
 	"log-format": "json", "cookie-secret-file": "/s",
 }
 
