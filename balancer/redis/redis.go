@@ -109,8 +109,8 @@ type Balancer struct {
 	secret   sharedSecret
 
 	background context.Context
-	stop context.CancelFunc
-	loop *supervise.Tasks
+	stop       context.CancelFunc
+	loop       *supervise.Tasks
 }
 
 // Open starts a Balancer. It does not wait for Redis; see State and Reached.

@@ -21,7 +21,7 @@ const (
 	sharedLive      message.Number = 6
 	sharedRelayID   message.Number = 7
 	sharedOrder     message.Number = 8
-	sharedRevision  message.Number = 9 // of the orders
+	sharedRevision  message.Number = 9  // of the orders
 	sharedSecrets   message.Number = 20 // the first one makes cookies
 )
 

@@ -28,6 +28,7 @@ func (s *store) RelayID() string { return s.id }
 func (s *store) State() (bool, time.Time, string) {
 	return s.away == nil, time.Unix(1_700_000_000, 0), "redis: " + fmt.Sprint(s.away)
 }
+
 func (s *store) WriteReport(_ context.Context, info, summary []byte) error {
 	if s.away != nil {
 		return s.away
@@ -35,6 +36,7 @@ func (s *store) WriteReport(_ context.Context, info, summary []byte) error {
 	s.put(s.id, 0, info, summary)
 	return nil
 }
+
 func (s *store) put(id string, age time.Duration, info, summary []byte) {
 	s.reports = slices.DeleteFunc(s.reports, func(r Stored) bool { return r.ID == id })
 	s.reports = append(s.reports, Stored{ID: id, Info: info, Age: age})
@@ -47,6 +49,7 @@ func (s *store) ReadReports(context.Context) ([]Stored, int, error) {
 	s.read++
 	return s.reports, s.left, s.away
 }
+
 func (s *store) ReadSummaries(_ context.Context, ids []string) (all [][]byte, err error) {
 	for _, id := range ids {
 		all = append(all, s.summaries[id])
