@@ -73,5 +73,7 @@ func (r *relay) status() string {
 		return fmt.Sprintf("draining, sessions left: %d", sessions)
 	}
 	available, _ := r.state.Available()
-	return fmt.Sprintf("sessions: %d, backends that take streams: %d of %d", sessions, available, len(r.registry.Snapshot().Backends))
+	text := fmt.Sprintf("sessions: %d, backends that take streams: %d of %d", sessions, available, len(r.registry.Snapshot().Backends))
+	overloaded, _ := r.overload.problem()
+	return joined(text, overloaded)
 }

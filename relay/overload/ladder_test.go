@@ -237,3 +237,20 @@ func TestDocumentedSteps(t *testing.T) {
 		}
 	}
 }
+
+// The times of docs/faults.md: from nothing to all at once, and back.
+func TestLadderTimes(t *testing.T) {
+	var s script
+	s.hold(10*time.Second, of(InputSessions, 0))
+	s.now, s.log = 0, nil
+	s.at = 0
+	s.hold(5*time.Second, of(InputSessions, 1))
+	s.hold(20*time.Second, of(InputSessions, 0))
+	want := []string{
+		"1.75s +telemetry sessions", "2s +captures sessions", "2.5s +players sessions", "3s +publishers sessions",
+		"7.25s -publishers sessions", "9.25s -players sessions", "11.25s -captures sessions", "13.25s -telemetry sessions",
+	}
+	if !slices.Equal(s.log, want) {
+		t.Errorf("%q, want %q", s.log, want)
+	}
+}
