@@ -16,6 +16,9 @@ import (
 const (
 	// migrationLatency repairs what is lost while an address is validated, many times over.
 	migrationLatency = 1500 * time.Millisecond
+	// silentLatency is that of gosrt's players. One that gets nothing may send nothing but a
+	// KEEPALIVE after a second, by which it is known half a second later.
+	silentLatency = 2 * migrationLatency
 )
 
 // roaming is a caller whose address changes.
@@ -125,7 +128,11 @@ func (s *stream) played(t *testing.T, name string, content func() []byte) {
 func (n *natLab) gosrtDial(r *relay, resource, role string) (conn srt.Conn) {
 	n.t.Helper()
 	config := gosrtConfig(passphrase)
-	config.ReceiverLatency, config.PeerLatency = migrationLatency, migrationLatency
+	latency := migrationLatency
+	if role == "request" {
+		latency = silentLatency
+	}
+	config.ReceiverLatency, config.PeerLatency = latency, latency
 	config.PBKeylen = 32
 	config.StreamId = fmt.Sprintf("#!::r=%s,m=%s", resource, role)
 	must(n.t, n.home.Do(func() (err error) {
