@@ -28,12 +28,12 @@ func underStress(t *testing.T, args ...string) *exec.Cmd {
 // only some of them.
 func TestHostile(t *testing.T) {
 	cmd := underStress(t, "hostile", "-out", t.TempDir(), "-short", "-only", "single", "-sessions", "60", "-datagrams", "20000", "-seed", "7",
-		"-phases", "server stopped 3,hostile datagrams,wrong types,mended,log reader")
+		"-phases", "server stopped 3,hostile datagrams,hijack,wrong types,mended,log reader")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
-	for _, phase := range []string{"calm", "server stopped 3 s", "hostile datagrams", "wrong types", "Redis mended", "log reader stalls", "log reader dies", "gauges", "end"} {
+	for _, phase := range []string{"calm", "server stopped 3 s", "hostile datagrams", "hijack", "wrong types", "Redis mended", "log reader stalls", "log reader dies", "gauges", "end"} {
 		if !strings.Contains(string(out), "single: "+phase+": PASS") {
 			t.Errorf("%s did not pass: %s", phase, out)
 		}

@@ -142,3 +142,28 @@ func TestSessionsReturn(t *testing.T) {
 	}
 	until(t, "tries", func() bool { n := c.Counts(); return n.Attempts > 5 && n.Open == 0 })
 }
+
+// All sessions connect again at once, at a slow server as well, and fewer of them after Release.
+func TestRedial(t *testing.T) {
+	s := startServer(t, 1)
+	c := startCallers(t, s.addr, 20*time.Second)
+	c.Keep(10, Spec{Prefix: "live/s", Rate: 50})
+	until(t, "sessions", func() bool { return c.Counts().Open == 10 })
+	if waits := c.Waits(); len(waits) != 10 || len(c.Waits()) != 0 {
+		t.Errorf("%d connects took their time", len(waits))
+	}
+	s.ask("slow")
+	c.Redial()
+	until(t, "sessions again", func() bool { return c.Counts().Open == 10 })
+	for _, wait := range c.Waits() {
+		if wait < 2*time.Duration(slowness) {
+			t.Errorf("a slow server took %v", wait)
+		}
+	}
+	s.ask("quick")
+	c.Release(4)
+	until(t, "fewer sessions", func() bool { return s.ask("look").Open == 6 })
+	if n := c.Counts(); n.Open != 6 || n.Wanted != 6 || n.Ended[Redialled] != 14 || n.Lost != 0 {
+		t.Errorf("%+v", n)
+	}
+}

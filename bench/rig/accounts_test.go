@@ -114,3 +114,31 @@ func TestKernelTables(t *testing.T) {
 		t.Errorf("%d", n)
 	}
 }
+
+// A restart ends all sessions and excuses them. Those that connected behind it are not excused.
+func TestRestartExcuses(t *testing.T) {
+	a := newAccounts()
+	a.spare([]live.Ledger{{Caller: 7, Server: 1}})
+	a.restarts = append(a.restarts, fault{from: 90, to: 120})
+	hungUp := func(id uint32, at int64) live.Ledger {
+		return live.Ledger{Caller: id, Server: 1, End: live.HungUp, At: at}
+	}
+	l := settle(a, []live.Ledger{
+		hungUp(7, 130), hungUp(8, 100), // it ran before; it connected while the relay stopped
+		hungUp(9, 80), hungUp(10, 121),
+	}, nil, 200)
+	if l.Excused != 2 || l.Sessions != 2 {
+		t.Errorf("%+v", l)
+	}
+}
+
+// Data may be under way to a caller that connects again, but none from it.
+func TestRedialledLosesNoData(t *testing.T) {
+	a := newAccounts()
+	c, s := ends(7, 20, 20, 30, 29)
+	d, u := ends(8, 20, 19, 30, 30)
+	c.End, d.End = live.Redialled, live.Redialled
+	if l := settle(a, []live.Ledger{c, d}, []live.Ledger{s, u}, 200); l.Up != 1 || l.Down != 0 || l.Sessions != 0 {
+		t.Errorf("%+v", l)
+	}
+}
