@@ -480,3 +480,23 @@ func (r *rig) dialFrontFrom(ip string) *net.UDPConn {
 	r.t.Cleanup(func() { _ = c.Close() })
 	return c
 }
+
+// gosrt sends a backend's KEEPALIVE back as it came, with the backend's timestamp: what the
+// caller's clock shows is not to be learned from it.
+func TestKeepaliveTellsNoClock(t *testing.T) {
+	var tr trace
+	tr.clock = 7
+	for _, kind := range []wire.ControlType{wire.TypeKeepalive, wire.TypeHandshake, wire.TypeUser, wire.TypeShutdown} {
+		b := ackOf(kind, backendID, 0)
+		wire.Packet(b).SetTimestamp(1 << 30)
+		tr.note(time.Hour, 1000, b)
+	}
+	if tr.clock != 7 || tr.hasData {
+		t.Errorf("trace %+v", tr)
+	}
+	b := ackOf(wire.TypeACK, backendID, 1, 2)
+	wire.Packet(b).SetTimestamp(3_000_000)
+	if tr.note(time.Second, 1001, b); tr.clock != 2_000_000 {
+		t.Errorf("clock %d after an ACK", tr.clock)
+	}
+}

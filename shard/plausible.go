@@ -31,8 +31,10 @@ const traceMask = 63
 func (t *trace) note(now time.Duration, packets uint64, p wire.Packet) {
 	t.pass(now, packets)
 	if p.IsControl() {
-		if p.Is(wire.TypeHandshake) {
-			return
+		switch p.Control() {
+		case wire.TypeACK, wire.TypeNAK, wire.TypeACKACK:
+		default:
+			return // gosrt sends a KEEPALIVE back with the timestamp that it came with
 		}
 	} else {
 		if p.TypeInfo()&wire.RexmitBit != 0 {
