@@ -25,8 +25,8 @@ type reloadStep struct {
 // reloadSteps have every setting that a reload applies, once.
 var reloadSteps = []reloadStep{
 	{settings: []string{"backend", "rules", "cookie-secret-file"}}, // commit
-	{settings: []string{"drain-delay", "grace"}}, // relay.wait
-	{settings: []string{"api-allow-remote"}},     // only checked, by config
+	{settings: []string{"drain-delay", "grace"}},                   // relay.wait
+	{settings: []string{"api-allow-remote"}},                       // only checked, by config
 	{settings: []string{"name", "api-host", "register-token", "read-token", "backend-ttl"}, apply: applyAPI, refuse: refuseTTL},
 	{settings: []string{"ready-without-backends"}, apply: func(_ context.Context, r *relay, c *config.Config) {
 		r.state.withoutBackends.Store(c.ReadyWithoutBackends)

@@ -130,7 +130,8 @@ func shardsAt(n, second int) answer.ShardList {
 		On: true, Step: "telemetry", Pressure: 0.825, Input: "memory",
 		Inputs: []answer.OverloadInput{
 			{Name: "sessions", Pressure: ptr(0.31), Detail: "248000 of 800000 sessions"},
-			{Name: "memory", Pressure: ptr(0.825), Detail: "935 of 1024 MiB of cgroup /"}, {Name: "drops"},
+			{Name: "memory", Pressure: ptr(0.825), Detail: "935 of 1024 MiB of cgroup /"},
+			{Name: "drops"},
 		},
 		Steps: []answer.OverloadStep{{Name: "telemetry", Effect: "sessions are not measured", Active: true}, {Name: "players"}},
 	}

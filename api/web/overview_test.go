@@ -74,8 +74,10 @@ func TestOverviewShowsWhatTheAPISays(t *testing.T) {
 	if got := p.texts(".shard .sessions"); !slices.Equal(got, sessions) {
 		t.Errorf("shards' sessions %q, want %q", got, sessions)
 	}
-	kernel := []string{"397 sessions", "attached; left to the shards: 412 handed over", "attached; left to the shards: 12,391 handshakes and SHUTDOWNs, 3 longer than the MTU", "not attached: its packets have no Ethernet header",
-		"step telemetry: sessions are not measured; pressure 0.82 by memory", "0.31: 248000 of 800000 sessions", "0.82: 935 of 1024 MiB of cgroup /", "–"}
+	kernel := []string{
+		"397 sessions", "attached; left to the shards: 412 handed over", "attached; left to the shards: 12,391 handshakes and SHUTDOWNs, 3 longer than the MTU", "not attached: its packets have no Ethernet header",
+		"step telemetry: sessions are not measured; pressure 0.82 by memory", "0.31: 248000 of 800000 sessions", "0.82: 935 of 1024 MiB of cgroup /", "–",
+	}
 	if got := p.texts("#kernel-path dd"); !slices.Equal(got, kernel) {
 		t.Errorf("kernel path %q, want %q", got, kernel)
 	}

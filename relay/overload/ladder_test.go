@@ -78,7 +78,8 @@ func TestLadder(t *testing.T) {
 				s.hold(5*time.Second, of(InputMemory, 0.92))
 				s.hold(time.Minute, of(InputMemory, 0.81))
 			},
-			[]string{"+telemetry memory", "+captures memory", "+players memory"}, StepPlayers,
+			[]string{"+telemetry memory", "+captures memory", "+players memory"},
+			StepPlayers,
 		},
 		"calm for less than the hold": {
 			func(s *script) {
@@ -88,7 +89,8 @@ func TestLadder(t *testing.T) {
 					s.hold(Hold/2, of(InputMemory, 0.82))
 				}
 			},
-			[]string{"+telemetry memory"}, StepTelemetry,
+			[]string{"+telemetry memory"},
+			StepTelemetry,
 		},
 		"part of the way down": {
 			func(s *script) {
@@ -102,18 +104,21 @@ func TestLadder(t *testing.T) {
 				s.hold(5*time.Second, of(InputHandshakes, 0.82))
 				s.hold(5*time.Second, of(InputDrops, 0.87))
 			},
-			[]string{"+telemetry handshakes", "+captures drops"}, StepCaptures,
+			[]string{"+telemetry handshakes", "+captures drops"},
+			StepCaptures,
 		},
 		"it cannot be read": {
 			func(s *script) { s.hold(time.Minute, Readings{}) }, nil, StepNone,
 		},
 		"it cannot be read for a moment": {
 			func(s *script) { s.hold(5*time.Second, of(InputMemory, 0.82)); s.hold(unknownAfter-Every, Readings{}) },
-			[]string{"+telemetry memory"}, StepTelemetry,
+			[]string{"+telemetry memory"},
+			StepTelemetry,
 		},
 		"it cannot be read any more": {
 			func(s *script) { s.hold(5*time.Second, of(InputMemory, 0.82)); s.hold(time.Minute, Readings{}) },
-			[]string{"+telemetry memory", "-telemetry sessions"}, StepNone,
+			[]string{"+telemetry memory", "-telemetry sessions"},
+			StepNone,
 		},
 		"the process is stopped for an hour": {
 			func(s *script) {
@@ -139,7 +144,8 @@ func TestLadder(t *testing.T) {
 		},
 		"taken over, and calm": {
 			func(s *script) { s.Resume(StepCaptures); s.hold(time.Minute, calm) },
-			[]string{"-captures sessions", "-telemetry sessions"}, StepNone,
+			[]string{"-captures sessions", "-telemetry sessions"},
+			StepNone,
 		},
 		"taken over from a later version": {
 			func(s *script) { s.Resume(StepPublishers + 9); s.hold(time.Minute, of(InputSessions, 1)) }, nil, StepPublishers,
