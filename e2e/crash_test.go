@@ -154,6 +154,41 @@ func TestSessionsOutsideTheKernelSurviveCrash(t *testing.T) {
 	}
 }
 
+// A relay that comes back too late for its sessions tells both sides at once.
+func TestSessionsThatEndWithACrashAreTold(t *testing.T) {
+	t.Parallel()
+	m := newDescriptorStore(t)
+	l := startEcho(t)
+	args := []string{"--shards=2", "--kernel-path=off", backendAt(l.Addr())}
+	r := m.start(nil, append(args, "--listen=127.0.0.1:0")...)
+	var sessions []*srttest.Session
+	for range 20 {
+		s := mustDial(t, r.addr, srttest.CallerOptions{})
+		echo(t, s, 5)
+		sessions = append(sessions, s)
+	}
+	m.awaitKept()
+	r.kill()
+	died := time.Now()
+	time.Sleep(3500 * time.Millisecond) // longer than peers surely wait, and less than they do
+	began := time.Now()
+	r = m.start(nil, sameListeners(r, args...)...)
+	for _, s := range sessions {
+		awaitShutdown(t, s)
+	}
+	t.Logf("all told %v after the start, %v after the SIGKILL", time.Since(began), time.Since(died))
+	line := r.awaitLog(goingOn, func(logLine) bool { return true })
+	if line.number("ended") != 20 || line.number("sessions") != 0 {
+		t.Errorf("%v", line)
+	}
+	ended := r.awaitLog("session ended", func(logLine) bool { return true })
+	if ended.text("cause") != "relay crashed" {
+		t.Errorf("%v", ended)
+	}
+	must(t, l.Await(patiently(t), func() bool { return l.Live() == 0 })) // the backend is told, too
+	echo(t, mustDial(t, r.addr, srttest.CallerOptions{}), 5)
+}
+
 // What cannot go on is closed, and said so: then the next process begins as ever, and tells
 // callers by its session ledger.
 func TestCrashThatIsNotSurvived(t *testing.T) {

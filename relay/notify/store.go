@@ -100,7 +100,8 @@ func (m *Manager) Remove(ctx context.Context, name string) error {
 	return m.sendFD(ctx, "FDSTOREREMOVE=1\nFDNAME="+name)
 }
 
-// Barrier waits until the manager has read all messages that were sent before (systemd 246).
+// Barrier waits until the manager has read all messages that were sent before (systemd 246), or
+// until the deadline of ctx.
 func (m *Manager) Barrier(ctx context.Context) error {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -115,7 +116,6 @@ func (m *Manager) Barrier(ctx context.Context) error {
 	if deadline, ok := ctx.Deadline(); ok {
 		_ = r.SetReadDeadline(deadline)
 	}
-	defer context.AfterFunc(ctx, func() { _ = r.SetReadDeadline(time.Unix(1, 0)) })()
 	if _, err = r.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
 		return fmt.Errorf("barrier: the service manager does not answer: %w", err)
 	}
