@@ -343,8 +343,9 @@ func TestScaleOut(t *testing.T) {
 			t.Errorf("relay %d: sessions have ended: %v", i+1, ended)
 		}
 		st := r.stats()
-		t.Logf("relay %d: %d sessions, %d inductions, passed on %d, taken %v, dropped: foreign_caller %d, pass_limit %d, between relays %v",
+		t.Logf("relay %d: %d sessions, %d inductions, passed on %d, taken %v; looked up %v, found %v, away %v; dropped: foreign_caller %d, pass_limit %d, between relays %v",
 			i+1, st["established"], st["inductions"], st["passed_on"], r.series("srtrelay_relays_received_datagrams_total", ""),
+			r.series("srtrelay_relays_lookups_total", ""), r.series("srtrelay_relays_lookups_total", `{result="found"}`), r.series("srtrelay_relays_lookups_total", `{result="away"}`),
 			st["foreign_caller"], st["pass_limit"], r.series("srtrelay_relays_dropped_datagrams_total", ""))
 	}
 	if n := chatter.failed.Load(); n > 0 {

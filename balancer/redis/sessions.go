@@ -28,6 +28,8 @@ const (
 	sessionsTTL       = 5 * sessionsHeartbeat
 	// sessionsEvery is how often sessions that have begun or ended are written.
 	sessionsEvery = 100 * time.Millisecond
+	// sessionsRetry is when they are written again after that has failed.
+	sessionsRetry = time.Second
 	// sessionsPerCommand and sessionsPerTrip are how many are written at once: a command
 	// keeps Redis from others' for a ms.
 	sessionsPerCommand = 500
@@ -163,8 +165,10 @@ func (c *Count) Done() {
 // run writes sessions until ctx ends. After a failure everything is written again.
 func (s *Sessions) run(ctx context.Context) {
 	var beat time.Time
+	wait := sessionsEvery
 	for ctx.Err() == nil {
-		pause(ctx, s.wake, nil, sessionsEvery)
+		pause(ctx, s.wake, nil, wait)
+		wait = sessionsEvery
 		at := s.at()
 		if !at.IsValid() || !s.b.circuit.closed() || s.b.handover.isPaused() || ctx.Err() != nil {
 			s.rewrite()
@@ -179,7 +183,7 @@ func (s *Sessions) run(ctx context.Context) {
 		}
 		if err != nil {
 			s.rewrite()
-			beat = time.Time{}
+			beat, wait = time.Time{}, sessionsRetry
 		}
 	}
 }
@@ -275,7 +279,10 @@ func (s *Sessions) renew(ctx context.Context, key, at string) error {
 	}
 	s.mu.Unlock()
 	all, err := forwardScript.Run(limited, s.b.client, []string{forwardKey}, at, sessionsTTL.Milliseconds(), maxForward).StringSlice()
-	if err != nil {
+	switch {
+	case err != nil && isRefusal(err):
+		return nil // the key is something else: those that are known stay
+	case err != nil:
 		return fmt.Errorf("read the relays that take datagrams: %w", err)
 	}
 	others := slices.DeleteFunc(all, func(a string) bool {
