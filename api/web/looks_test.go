@@ -48,6 +48,9 @@ func TestLooks(t *testing.T) {
 					{"relays", "/#/relays", `document.querySelectorAll("#places tbody tr").length > 5`},
 					{"session", "/#/session/2-200-1", `document.querySelector("#session-about").textContent.includes("established")`},
 				} {
+					if view.name == "relays" && scheme == "dark" {
+						continue // tables as elsewhere, and each view takes seconds
+					}
 					p := openTab(t, r.server.URL+view.address, screen.width, screen.height, scheme)
 					p.live()
 					p.await(view.ready)

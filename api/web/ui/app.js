@@ -60,13 +60,12 @@ function chooseBackend(id) {
 
 // ask makes the calls of one round.
 async function ask(signal) {
-  const parts = [relay.versions(signal).then(welcome), relay.ready(signal).then((answer) => alarms.set(answer)), totals(signal)];
+  const parts = [relay.versions(signal).then(welcome).then(() => (shares ? relay.relays(signal).then(showRelays) : null)), relay.ready(signal).then((answer) => alarms.set(answer)), totals(signal)];
   if (shown.view === "overview") {
     parts.push(relay.backends(signal).then(showBackends), streams.refresh(signal).then(countStreams));
   } else {
     parts.push(pages[shown.view].refresh(signal), relay.streams({ limit: 1 }, signal).then((list) => setText(byID("total-streams"), count(list.total))));
   }
-  if (shares) parts.push(relay.relays(signal).then(showRelays));
   await Promise.all(parts);
   feed.open();
 }

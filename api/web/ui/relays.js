@@ -124,7 +124,7 @@ function relayRow() {
 }
 
 function placeRow() {
-  return el("tr", {}, el("th", { scope: "row" }, el("a.key")), el("td"), el("td.state"), el("td.address"), ...numbers(4));
+  return el("tr", {}, el("th", { scope: "row" }, el("a.key")), el("td"), el("td.state"), el("td"), ...numbers(4));
 }
 
 function fillRelay(node, r) {
