@@ -221,3 +221,42 @@ func TestNewest(t *testing.T) {
 		t.Error("the other way has no packet")
 	}
 }
+
+// Whatever passes before, in and after gaps, a meter counts no packet twice, and no loss
+// beyond what its bounds allow.
+func FuzzGap(f *testing.F) {
+	f.Add([]byte{1, 1, 0, 200, 9, 255, 1, 1, 2})
+	f.Add([]byte{250, 1, 251, 3, 252, 1, 253, 9})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := newRig(firstSeq)
+		seq, sent := uint32(firstSeq), uint64(0)
+		for _, c := range b {
+			r.now += time.Duration(c) * time.Millisecond
+			word := uint32(plain)
+			switch {
+			case c >= 254:
+				r.slab.Pause()
+			case c >= 252:
+				r.slab.Skip(&r.m)
+				r.slab.Resume()
+			case c >= 240:
+				seq += uint32(c) << 10
+			case c >= 200:
+				seq -= uint32(c)
+				word = rexmit
+			default:
+				seq += uint32(c % 4)
+			}
+			if !r.slab.Paused() {
+				r.data(word, seq)
+				sent++
+			}
+		}
+		if c := r.counts(); c.Packets != sent || c.LostBehind > c.Retransmitted || c.Duplicated+c.Reordered > c.Packets || c.LostBefore > (maxGap+1)*c.Packets {
+			t.Errorf("%d sent: %+v", sent, c)
+		}
+		if q := r.quality(); r.slab.Paused() && (q.Timed || q.Heard) {
+			t.Errorf("in a gap %+v", q)
+		}
+	})
+}
