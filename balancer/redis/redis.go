@@ -8,12 +8,15 @@
 //	srs-proxy-all-servers                      JSON array of these keys
 //	srs-proxy-url:<vhost/app/stream>           the key of the stream's server
 //
-// and six of the relays':
+// and nine of the relays':
 //
 //	srtrelay-group:<id>                        the key of a bonding group's server
 //	srtrelay-servers                           set of the keys that relays have written
 //	srtrelay-live                              stream of notices: which bindings have sessions
 //	srtrelay-orders                            hash of operators' orders: drains and weights
+//	srtrelay-cookie-secret                     the secret of the cookies, which relays share
+//	srtrelay-forward                           hash of the relays that take datagrams
+//	srtrelay-sessions:<address>                hash of such a relay's sessions
 //	srtrelay-relays                            hash of the relays' presence
 //	srtrelay-relay-streams:<id>                a relay's streams, for the view of all relays
 //
