@@ -332,7 +332,7 @@ func (s *Shard) measure() {
 	if elapsed < ratesEvery {
 		return
 	}
-	s.peers.ratesAt = s.now
+	s.peers.ratesAt, s.receivedAtRates = s.now, s.counters.received()
 	s.readQueueStats()
 	s.peers.publishRates(elapsed)
 }

@@ -300,7 +300,8 @@ func (s *Shard) nextDue() (time.Duration, bool) {
 	for _, p := range s.peers.suspects {
 		sooner(p.nextProbe, true)
 	}
-	sooner(s.peers.ratesAt+ratesEvery, len(s.peers.byAddr) > 0)
+	// Also once after the last datagrams: the kernel may have dropped others then.
+	sooner(s.peers.ratesAt+ratesEvery, len(s.peers.byAddr) > 0 || s.receivedAtRates != s.counters.received())
 	sooner(s.kernelDue())
 	sooner(s.usageDue())
 	sooner(s.sizing.due())

@@ -218,3 +218,21 @@ func TestWorking(t *testing.T) {
 		t.Errorf("a loop that hangs has worked %v", got)
 	}
 }
+
+// What the kernel has dropped is read once more after the last datagrams, also by a shard
+// without sessions: else its share would be told of a silence much later.
+func TestQueuesAreReadAfterTheLastDatagrams(t *testing.T) {
+	r := newRig(t)
+	r.pass(2 * ratesEvery)
+	if due, ok := r.nextDue(); ok {
+		t.Fatalf("an idle shard is due at %v, now is %v", due, r.now)
+	}
+	r.send(r.caller, []byte("x"))
+	if due, ok := r.nextDue(); !ok || due > r.now+ratesEvery {
+		t.Errorf("due at %v %v, now is %v", due, ok, r.now)
+	}
+	r.pass(ratesEvery)
+	if due, ok := r.nextDue(); ok {
+		t.Errorf("due at %v again, now is %v", due, r.now)
+	}
+}

@@ -72,8 +72,10 @@ type Shard struct {
 
 	step      overload.Step  // of the present turn
 	groupStep *atomic.Uint32 // of the relay
-	gapChunk  int            // the next chunk of sessions whose meters are told of a gap
-	work      workClock
+	// receivedAtRates is how many datagrams had come at peers.ratesAt.
+	receivedAtRates uint64
+	gapChunk        int // the next chunk of sessions whose meters are told of a gap
+	work            workClock
 
 	sessions  sessions
 	meters    telemetry.Slab

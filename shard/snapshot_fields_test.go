@@ -30,7 +30,7 @@ var inSnapshot = []struct {
 			"upstreamsHeld":   "ends with the take-over", "held": "is asked for again",
 			"origin": "likewise originAt", "abandoned": "of this process", "freeze": "of this process",
 			"drainFirst": "of a turn",
-			"step":       "read each turn", "groupStep": "of the group", "gapChunk": "meters are skipped in the snapshot", "work": "starts anew",
+			"step":       "read each turn", "groupStep": "of the group", "receivedAtRates": "likewise starts anew", "gapChunk": "meters are skipped in the snapshot", "work": "starts anew",
 			"poller": "of the process", "batch": "empty between turns", "batchFull": "of a turn", "handshakes": "of a turn",
 			"sizing": "starts anew", "gather": "starts anew",
 			"snapshot": "of the registry", "draining": "a process that was stopped is replaced by one that was not", "endingSessions": "a relay that stops is not taken over",

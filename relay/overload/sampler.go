@@ -27,9 +27,13 @@ const (
 	// dropsLeast is how many datagrams of a window the share is computed from, at least: a
 	// few lost ones of a few say nothing.
 	dropsLeast = 1000
-	// windowSamples are the samples over which drops are compared with what was received,
-	// which is 2 s: the shards read the kernel's count once per second.
-	windowSamples = int(2*time.Second/Every) + 1
+	// dropsSamples are over how many samples drops are counted, which is 2 s: the shards read
+	// the kernel's count once per second.
+	dropsSamples = int(2 * time.Second / Every)
+	// windowSamples are over how many samples is counted what was received, which is a second
+	// more: a count of drops that has been read comes from before, when a flood may have ended
+	// since.
+	windowSamples = dropsSamples + int(time.Second/Every)
 )
 
 // floodMost is the most pressure that drops and turns make while most of what comes is of no
@@ -41,8 +45,8 @@ var floodMost = enterAt[StepPlayers] - 2*settled
 // Sampler makes readings of what the shards have counted. It keeps their last samples, and
 // belongs to one goroutine. The zero Sampler is ready for use.
 type Sampler struct {
-	at      time.Duration // of the newest samples
-	samples [windowSamples][]ShardSample
+	at      time.Duration                // of the newest samples
+	samples [windowSamples][]ShardSample // one after the other
 	count   int
 }
 
@@ -56,22 +60,27 @@ func (s *Sampler) Sample(now time.Duration, shards []ShardSample, caps Caps, to 
 	to[InputSessions] = share(sessions, caps.Sessions*len(shards), "sessions")
 	to[InputHandshakes] = share(halfOpen, caps.HalfOpen*len(shards), "half-open handshakes")
 	to[InputDrops], to[InputTurns] = Reading{Detail: "not read twice yet"}, Reading{Detail: "not read twice yet"}
-	last, oldest := s.ago(1), s.ago(min(s.count, windowSamples))
+	last, oldest := s.ago(1), s.ago(windowSamples)
 	if len(shards) > 0 && len(last) == len(shards) && len(oldest) == len(shards) && now > s.at {
 		to[InputTurns] = turns(last, oldest, shards, now-s.at)
-		to[InputDrops] = drops(oldest, shards)
+		to[InputDrops] = drops(s.ago(dropsSamples), oldest, shards, s.windows())
 	}
 	s.samples[s.count%windowSamples] = append(s.samples[s.count%windowSamples][:0], shards...)
 	s.count++
 	s.at = now
 }
 
-// ago returns the samples of so many calls ago, nil if there are none.
+// ago returns the samples of so many calls ago, or the first ones; nil if there are none.
 func (s *Sampler) ago(n int) []ShardSample {
-	if n == 0 || n > s.count {
+	if n = min(n, s.count); n == 0 {
 		return nil
 	}
 	return s.samples[(s.count-n)%windowSamples]
+}
+
+// windows returns how long the time of dropsSamples is against that of windowSamples.
+func (s *Sampler) windows() float64 {
+	return float64(min(dropsSamples, s.count)) / float64(min(windowSamples, s.count))
 }
 
 // share is the reading of what has a cap. The shards' caps are added: a caller may come to
@@ -83,13 +92,14 @@ func share(n uint64, limit int, of string) Reading {
 	return Reading{Pressure: float64(n) / float64(limit), Known: true, Detail: fmt.Sprintf("%d of %d %s", n, limit, of)}
 }
 
-// drops is the reading of the shard of which the kernel has dropped the largest share.
-func drops(before, now []ShardSample) Reading {
+// drops is the reading of the shard of which the kernel has dropped the largest share: since
+// the samples before, of what came since the oldest in a time so much shorter.
+func drops(before, oldest, now []ShardSample, shorter float64) Reading {
 	worst, at := 0.0, 0
 	for i := range now {
-		lost := grown(now[i].Dropped, before[i].Dropped)
-		all := lost + grown(now[i].Received, before[i].Received)
-		if part := float64(lost) / float64(max(all, dropsLeast)); part > worst {
+		lost := float64(grown(now[i].Dropped, before[i].Dropped))
+		all := lost + shorter*float64(grown(now[i].Received, oldest[i].Received))
+		if part := lost / max(all, dropsLeast); part > worst {
 			worst, at = part, i
 		}
 	}
@@ -99,7 +109,7 @@ func drops(before, now []ShardSample) Reading {
 	return Reading{
 		Pressure: worst / dropsFull, Known: true,
 		Detail: fmt.Sprintf("the kernel dropped %.2f %% of what came to shard %d", 100*worst, at),
-	}.inFlood(&before[at], &now[at])
+	}.inFlood(&oldest[at], &now[at])
 }
 
 // inFlood limits the reading of a shard if most of what came to it between two samples was

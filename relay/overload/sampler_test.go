@@ -105,6 +105,29 @@ func TestSampler(t *testing.T) {
 	}
 }
 
+// A flood ends between two looks at the kernel's count: what is read then is not of the
+// silence that has followed.
+func TestFloodEnds(t *testing.T) {
+	var s Sampler
+	var r Readings
+	var one ShardSample
+	for i := range 60 {
+		if i < 30 {
+			one.Received += 50_000
+		}
+		if i < 34 && i%4 == 2 { // once per second, the last time after the end
+			one.Dropped += 200_000
+		}
+		s.Sample(time.Duration(i)*Every, []ShardSample{one}, Caps{1, 1}, &r)
+		if r[InputDrops].Pressure > floodMost {
+			t.Fatalf("sample %d: %+v", i, r[InputDrops])
+		}
+	}
+	if got := r[InputDrops]; got.Pressure != 0 {
+		t.Errorf("in the end %+v", got)
+	}
+}
+
 // Two samples at one time say nothing about rates, and break nothing.
 func TestSamplerAtOneTime(t *testing.T) {
 	var s Sampler
