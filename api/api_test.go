@@ -79,7 +79,7 @@ func (r *relay) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (r *relay) deps() Deps {
-	return Deps{Shards: r, Kernel: r, Overload: r, Backends: r, Streams: &r.spoken, State: r, Metrics: r, Feed: NewFeed(time.Unix(1, 0))}
+	return Deps{Shards: r, Kernel: r, Overload: r, Backends: r, Streams: &r.spoken, Sources: r, State: r, Metrics: r, Feed: NewFeed(time.Unix(1, 0))}
 }
 
 // ask sends one request past the network.

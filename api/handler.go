@@ -98,7 +98,7 @@ func (h *handler) routes() map[string]methods {
 		"/api/v1/reload":                post(h.authorize(h.reload)),
 		"/api/v1/shards":                get(h.authorizeRead(h.shards)),
 		"/api/v1/resolve":               get(h.authorizeRead(h.resolve)),
-		"/api/v1/sources":               get(h.authorizeRead(h.limitLarge(h.sources))),
+		"/api/v1/sources":               get(h.authorizeRead(h.sources)),
 		"/api/v1/sessions":              get(h.authorizeRead(h.limitLarge(h.sessions))),
 		"/api/v1/streams":               get(h.authorizeRead(h.limitLarge(h.streams))),
 		"/api/v1/streams/one":           get(h.authorizeRead(h.limitLarge(h.stream))),

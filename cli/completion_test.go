@@ -65,7 +65,7 @@ printf '%s\n' "${COMPREPLY[@]}"`
 		{[]string{"streams", "--sort", "b"}, []string{"bitrate"}},
 		{[]string{"sessions", "close", "0"}, []string{"0-17-42"}},
 		{[]string{"--list"}, []string{"--listen"}},
-		{[]string{"serve", "--max-s"}, []string{"--max-sessions", "--max-sessions-per-source"}},
+		{[]string{"serve", "--max-s"}, []string{"--max-sessions", "--max-sessions-per-source", "--max-sessions-per-subnet"}},
 		{[]string{"--policy", ""}, []string{"least-sessions", "hash", "random"}},
 		{[]string{"serve", "--log-level=w"}, []string{"warn"}},
 		{[]string{"check", "--shards", ""}, nil},

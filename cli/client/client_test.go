@@ -60,6 +60,10 @@ func TestCalls(t *testing.T) {
 	ctx := t.Context()
 	for want, ask := range map[string]func() error{
 		"GET /api/v1/shards":   func() error { _, err := Shards().Do(ctx, c); return err },
+		"GET /api/v1/sources?level=subnet&limit=7&sort=refused": func() error {
+			_, err := Sources(answer.SourceQuery{Level: "subnet", Sort: "refused", Limit: 7}).Do(ctx, c)
+			return err
+		},
 		"GET /api/v1/backends": func() error { _, err := Backends().Do(ctx, c); return err },
 		"GET /api/v1/versions": func() error { _, err := Versions().Do(ctx, c); return err },
 		"GET /api/v1/streams":  func() error { _, err := Streams(answer.StreamQuery{}).Do(ctx, c); return err },

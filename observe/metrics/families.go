@@ -98,7 +98,7 @@ var described = map[string]series{
 	"at_subnet_bitrate":        {capped, "subnet_bitrate"},
 	"at_stream_players":        {capped, "stream_players"},
 	"at_stream_blocked":        {capped, "stream_blocked"},
-	"streams_over_limit":       alone("streams_over_limit_total", "Publishers that were found above the bitrate of their stream."),
+	"streams_over_limit":       alone("publishers_over_limit_total", "Publishers that were found above the bitrate of their stream."),
 	"at_handshake_cap":         {capped, "half_open"},
 	"at_source_cap":            {capped, "source"},
 	"overload_players":         {capped, "overload_players"},
@@ -126,7 +126,7 @@ var described = map[string]series{
 
 	"sources":         alone("sources", "Caller addresses and subnets that are counted for limits, also those that had a session moments ago."),
 	"sources_live":    alone("sources_live", "Caller addresses and subnets that have sessions."),
-	"streams_blocked": alone("streams_blocked", "Streams whose publishers are rejected because one was above its bitrate."),
+	"streams_blocked": alone("blocked_streams", "Streams whose publishers are rejected because one was above its bitrate."),
 
 	"receive_queued_bytes": alone("receive_queued_bytes", "Kernel memory of the datagrams that wait to be received, up to a second old."),
 	"batch_bytes":          alone("batch_bytes", "Memory of the batch that receive calls fill: it grows and shrinks with the traffic."),
