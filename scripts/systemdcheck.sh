@@ -72,6 +72,30 @@ for _ in 1 2; do
 done
 [ "$(property NRestarts) $(property ActiveState)" = '0 active' ] || fail 'an upgrade restarted the relay'
 
+say 'killed under streams: systemd keeps them, and the next process goes on with them'
+restarts=0
+for _ in 1 2; do
+	main=$(property MainPID)
+	streams 127.0.0.1:20080 20
+	awaits StatusText 'sessions: 20,*' 10
+	sleep 11 # so that the start before it counts as one that has lasted
+	inside systemctl kill -s KILL --kill-who=main srtrelay
+	restarts=$((restarts + 1))
+	awaits NRestarts "$restarts" 10
+	awaits StatusText 'sessions: 20,*' 10
+	[ "$(property MainPID)" != "$main" ] || fail 'the same process'
+	inside journalctl -o cat -u srtrelay >"$work/journal"
+	[ "$(grep -c 'going on with the sessions of a process that died.* sessions=20 in_kernel=20 ended=0 unfit=0' "$work/journal")" = "$restarts" ] ||
+		fail 'the sessions did not go on in the kernel'
+	streamed 'a kill'
+	awaits StatusText 'sessions: 0,*' 10
+done
+[ "$(property ActiveState)" = active ] || fail 'it does not run'
+inside systemctl restart srtrelay
+awaits StatusText 'sessions: 0, backends that take streams: 1 of 1' 10
+inside journalctl -o cat -u srtrelay >"$work/journal"
+[ "$(grep -c 'going on with the sessions' "$work/journal")" = "$restarts" ] || fail 'a restart goes on with what was before it'
+
 say 'stopped by a debugger: ended by the watchdog, and started again'
 main=$(property MainPID)
 inside systemctl kill -s STOP --kill-who=main srtrelay
