@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"srtrelay/config"
@@ -54,10 +55,11 @@ type keeper struct {
 	state  *checkpoint.StateWriter
 	began  time.Time
 
-	mu     sync.Mutex // of what follows, and while the manager is talked to
-	paused bool
-	kept   map[string]bool // the names that the manager has
-	stale  map[string]bool // those of them under which it has what this process has not
+	paused atomic.Bool // another process keeps what it has taken over
+
+	mu    sync.Mutex      // of what follows, and while the manager is talked to
+	kept  map[string]bool // the names that the manager has
+	stale map[string]bool // those of them under which it has what this process has not
 	// What has been kept, by its counts of changes.
 	upstreams int
 	links     uint64
@@ -171,7 +173,7 @@ func (k *keeper) run(ctx context.Context) {
 func (k *keeper) turn(ctx context.Context) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.paused || ctx.Err() != nil {
+	if k.paused.Load() || ctx.Err() != nil {
 		return
 	}
 	if now, err := udp.SinceBoot(); err == nil {
@@ -307,22 +309,26 @@ func (k *keeper) presentFiles(ctx context.Context) (files []takeover.File, err e
 func (k *keeper) holds() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return !k.paused && k.links != never && k.kept[k.name]
+	return !k.paused.Load() && k.links != never && k.kept[k.name]
 }
 
-// pause has another process keep what it has taken over.
-func (k *keeper) pause() { k.setPaused(true) }
+// pause has another process keep what it has taken over. It does not wait for what is under
+// way: the shards are about to freeze.
+func (k *keeper) pause() {
+	if k != nil {
+		k.paused.Store(true)
+	}
+}
 
 // resume goes on after pause. The manager may have lost what it had.
-func (k *keeper) resume() { k.setPaused(false) }
-
-func (k *keeper) setPaused(paused bool) {
+func (k *keeper) resume() {
 	if k == nil {
 		return
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.paused, k.upstreams, k.links = paused, 0, never
+	k.upstreams, k.links = 0, never
+	k.paused.Store(false)
 }
 
 // stop ends the keeper. What is kept stays with the manager.

@@ -69,7 +69,7 @@ func (g *Group) Recover(from Recovery) (done Recovered, err error) {
 			from:     &from, byPeer: make(map[recoveredPeer]uint32), done: &done,
 		}
 		r.recoverKernel = r.kernelState
-		r.begin(now - g.originAt)
+		r.begin(now-g.originAt, len(records))
 		for _, record := range records {
 			if r.record(record) != nil {
 				done.Unfit++
@@ -99,8 +99,10 @@ type recoveredPeer struct {
 }
 
 // begin does what the head and the sockets of a snapshot do.
-func (r *recoverer) begin(now time.Duration) {
+func (r *recoverer) begin(now time.Duration, sessions int) {
 	s := r.Shard
+	s.size(sessions)
+	r.keys = make([]slot, 0, 3*sessions)
 	s.now = now
 	s.stalls.lastTurn, s.stalls.due, s.wheel.tick = now, now, int64(now/wheelTick)
 	s.peers.ratesAt = now
