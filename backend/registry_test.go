@@ -202,3 +202,48 @@ func TestRegistryFromManyGoroutines(t *testing.T) {
 		t.Errorf("left: %v", got)
 	}
 }
+
+// An ordered weight comes before the configured one, whatever becomes of that, and outlives
+// a take-over.
+func TestOrderedWeight(t *testing.T) {
+	r := configured(t, "10.0.0.1:10080", "10.0.0.2:10080")
+	share := func(r *Registry) int {
+		b, _ := r.Snapshot().Find("10.0.0.1:10080")
+		return b.Share()
+	}
+	if !r.OrderWeight("10.0.0.1:10080", 5) || share(r) != 5 {
+		t.Errorf("the share is %d", share(r))
+	}
+	if r.OrderWeight("10.0.0.9:10080", 5) {
+		t.Error("an unknown backend has a weight")
+	}
+	if err := r.SetStatic([]string{"10.0.0.1:10080"}, map[string]int{"10.0.0.1:10080": 3}, noon); err != nil || share(r) != 5 {
+		t.Errorf("after a reload the share is %d, %v", share(r), err)
+	}
+	r.Adjust(func(b *Backend) { b.OrderedBy = "edge-2" })
+	next := configured(t, "10.0.0.1:10080")
+	if _, err := next.Restore(r.AppendSnapshot(nil, boot), boot, noon); err != nil || share(next) != 5 {
+		t.Errorf("after a take-over the share is %d, %v", share(next), err)
+	}
+	if b, _ := next.Snapshot().Find("10.0.0.1:10080"); b.OrderedBy != "edge-2" {
+		t.Errorf("ordered by %q", b.OrderedBy)
+	}
+	r.OrderWeight("10.0.0.1:10080", 0)
+	if share(r) != 3 {
+		t.Errorf("the configured share is %d", share(r))
+	}
+}
+
+// Adjust publishes nothing if nothing changes.
+func TestAdjust(t *testing.T) {
+	r := configured(t, "10.0.0.1:10080", "10.0.0.2:10080")
+	before := r.Snapshot()
+	r.Adjust(func(*Backend) {})
+	if r.Snapshot() != before {
+		t.Error("a snapshot without a change")
+	}
+	r.Adjust(func(b *Backend) { b.Draining = b.ID == "10.0.0.2:10080" })
+	if b, _ := r.Snapshot().Find("10.0.0.2:10080"); !b.Draining {
+		t.Error("nothing has changed")
+	}
+}

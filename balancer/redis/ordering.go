@@ -189,7 +189,7 @@ func (b *Balancer) applyOrders() {
 			b.log.Info("backend weight set", "backend", string(at.ID), "weight", at.Share(), "by_relay", weight.from(own))
 		}
 	})
-	o.appliedTo, o.applied = b.registry.Snapshot(), o.version
+	o.appliedTo, o.applied = snap, o.version // what came after snap is seen in the next round
 }
 
 // from returns the name of the relay whose operator has given an order, "" for this relay.

@@ -25,7 +25,9 @@ func (v *View) Run(ctx context.Context, report func(context.Context) (Report, er
 	for round := 0; ; round++ {
 		v.write(ctx, round, report)
 		if round%readRounds == 0 {
-			v.refresh(ctx)
+			limited, cancel := context.WithTimeout(ctx, Interval) // or the next report is late
+			v.refresh(limited)
+			cancel()
 		}
 		select {
 		case <-ctx.Done():
