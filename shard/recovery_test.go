@@ -6,7 +6,6 @@ import (
 
 	"srtrelay/backend"
 	"srtrelay/internal/message"
-	"srtrelay/internal/srttest"
 	"srtrelay/shard/checkpoint"
 )
 
