@@ -62,6 +62,14 @@ func handshakeWith(t wire.HandshakeType, kind wire.BlockType, announced, content
 	return p
 }
 
+// handshakeOf makes a CONCLUSION with features.
+func handshakeOf(mss, window uint32) wire.Packet {
+	p := handshakeWith(wire.HandshakeConclusion, wire.BlockHSReq, 3, 3)
+	wire.Handshake(p).SetMSS(mss)
+	wire.Handshake(p).SetFlowWindow(window)
+	return p
+}
+
 // whole is a control packet as long as any datagram of SRT.
 const whole = wire.MaxPayload - wire.HeaderSize
 
@@ -137,6 +145,11 @@ func MalformedControls(next uint32) []ControlCase {
 		all.add("handshake", name+" with 1352 bytes of KMRSP", handshakeWith(t, wire.BlockKMRsp, 338, 338))
 		all.add("handshake", name+" with a cut KMREQ", handshakeWith(t, wire.BlockKMReq, 0xFFFF, 18))
 	}
+	all.add("handshake", "CONCLUSION with the MSS of libsrt's least", handshakeOf(76, 8192))
+	all.add("handshake", "CONCLUSION with an MSS that leaves nothing", handshakeOf(44, 8192))
+	all.add("handshake", "CONCLUSION with an MSS below its own length", handshakeOf(100, 8192))
+	all.add("handshake", "CONCLUSION with a flow window of a billion", handshakeOf(maxMSS, 1<<30))
+	all.add("handshake", "CONCLUSION with a flow window below 0", handshakeOf(maxMSS, 1<<32-1))
 	for name, t := range headerOnly {
 		all.lengths("length", name, t, 0, 65, whole)
 	}
@@ -176,6 +189,8 @@ func SoundControls(next uint32) []ControlCase {
 	all.add("", "late CONCLUSION", handshakeWith(wire.HandshakeConclusion, wire.BlockKMReq, 26, 26))
 	all.add("", "late response", handshakeWith(wire.HandshakeConclusion, wire.BlockKMRsp, 1, 1))
 	all.add("", "CONCLUSION with a long stream ID", handshakeWith(wire.HandshakeConclusion, wire.BlockSID, 128, 128))
+	all.add("", "CONCLUSION with an MSS for one packet of MPEG-TS", handshakeOf(232, 8192))
+	all.add("", "CONCLUSION with a large flow window", handshakeOf(maxMSS, 1_000_000))
 	for name, t := range headerOnly {
 		all.lengths("", name, t, 0, 0, 4)
 	}

@@ -69,15 +69,22 @@ const (
 	// later ones.
 	minHSReq, maxHSReq = 8, 16
 
+	// datagramHeaders are those of IPv4 and UDP, which an MSS includes.
+	datagramHeaders = 28
+	// answerMore is what the answer to a CONCLUSION may have that it has not: the word that
+	// refuses a key, in a block, and the rest of a packet filter's configuration.
+	answerMore = 8 + 64
+
 	// maxPadding is the most behind the header of a packet that has no content. libsrt sends
 	// 4 bytes, others none, and nobody reads them.
 	maxPadding = 64
 )
 
-// Window is how many packets a DROPREQ may give up, and how far from the newest packet
-// they may be: 11 s of 1 Gbit/s, and forty times the flow window of libsrt's default. libsrt
-// walks through a DROPREQ's range packet by packet, on the thread that receives for all
-// sessions.
+// Window is how many packets a DROPREQ may give up, how far from the newest packet they may
+// be, and the largest flow window of a handshake: 11 s of 1 Gbit/s, and forty times libsrt's
+// default. libsrt walks through a DROPREQ's range packet by packet, on the thread that
+// receives for all sessions, and has 24 bytes of memory for each packet of the flow window
+// that a caller names.
 const Window = 1 << 20
 
 // Check returns what is wrong with a control packet of an established session. It reads no
@@ -174,13 +181,23 @@ func isDropReq(b []byte, progress Progress) bool {
 		wire.Ahead(last, progress.Next) > -Window && wire.Ahead(first, progress.Next) < Window
 }
 
+// leastMSS returns the MSS that a CONCLUSION of a length must name at least. libsrt makes its
+// answer in a buffer of the size that the caller's MSS leaves, and does not look whether it
+// fits: 76 from anybody ends Debian's 1.5.1-1+deb12u2. No peer sends a CONCLUSION that its own
+// MSS does not allow, and the answer is longer only by what answerMore has.
+func leastMSS(size int) uint32 { return uint32(datagramHeaders + size + answerMore) }
+
 // CheckHandshake returns what is wrong with a handshake, be it the one that opens a session
 // or one in it.
 func CheckHandshake(p wire.Packet) Verdict {
 	if len(p) < wire.HandshakeSize {
 		return VerdictHandshake
 	}
-	for b := range wire.Handshake(p).Blocks {
+	h := wire.Handshake(p)
+	if h.Type() == wire.HandshakeConclusion && (h.FlowWindow() > Window || h.MSS() < leastMSS(len(p))) {
+		return VerdictHandshake
+	}
+	for b := range h.Blocks {
 		// libsrt reads them whatever the handshake's type, and also if they are cut.
 		if (b.Type == wire.BlockKMReq || b.Type == wire.BlockKMRsp) && b.Size > maxKM {
 			return VerdictHandshake
