@@ -86,6 +86,8 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 		{"affinity", "1m"},
 		{"state", "redis"},
 		{"redis", "rediss://relay:secret@redis.example/2"},
+		{"cookie-secret-file", "/etc/srtrelay/cookie-secret"},
+		{"cluster-listen", "10.0.0.1:20090"},
 		{"shards", "3"},
 		{"batch", "1024"},
 		{"batch-wait", "250us"},
@@ -144,6 +146,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 
 	want := Config{
 		Name: "edge-1", ReadyWithoutBackends: true,
+		CookieSecretFile: "/etc/srtrelay/cookie-secret", ClusterListen: netip.MustParseAddrPort("10.0.0.1:20090"),
 		Listen: []netip.AddrPort{
 			netip.MustParseAddrPort("[::]:20081"),
 			netip.MustParseAddrPort("[::1]:20082"),

@@ -127,6 +127,19 @@ var generalFields = []field{
 		set:  setInt(func(c *Config) *int { return &c.MetricsStreams }, 0, maxMetricsStreams),
 	},
 	{
+		name: "cookie-secret-file", reload: inPlace, group: groupFront, arg: "FILE", shown: "none",
+		help: "file of secrets that relays behind one address share, a line each: the first makes cookies",
+		set:  setFile(func(c *Config) *string { return &c.CookieSecretFile }),
+	},
+	{
+		name: "cluster-listen", reload: needsUpgrade, group: groupFront, arg: "ADDR", shown: "none",
+		help: "UDP address at which other relays pass on datagrams of this one's sessions; needs --state redis",
+		set: func(c *Config, text string) (err error) {
+			c.ClusterListen, err = parseCluster(text)
+			return err
+		},
+	},
+	{
 		name: "backend", reload: inPlace, group: groupBack, arg: "URL", shown: "none",
 		help:    "static backend, srt://host:port, ?weight=N for N times the streams, or srv://NAME of SRV records; repeatable",
 		aliases: []string{"PROXY_DEFAULT_BACKEND_{ENABLED,IP,SRT}"}, // see readDefaultBackend
@@ -181,19 +194,6 @@ var generalFields = []field{
 		show:    hideRedis,
 		set: func(c *Config, text string) (err error) {
 			c.Redis, err = parseRedis(text)
-			return err
-		},
-	},
-	{
-		name: "cookie-secret-file", reload: inPlace, group: groupFront, arg: "FILE", shown: "none",
-		help: "file of the secrets that relays behind one address share, one a line, the first makes cookies; read again on SIGHUP",
-		set:  setFile(func(c *Config) *string { return &c.CookieSecretFile }),
-	},
-	{
-		name: "cluster-listen", reload: needsUpgrade, group: groupFront, arg: "ADDR", shown: "none",
-		help: "UDP address where other relays behind the same address pass on datagrams of this relay's sessions (--state redis)",
-		set: func(c *Config, text string) (err error) {
-			c.ClusterListen, err = parseCluster(text)
 			return err
 		},
 	},

@@ -48,6 +48,11 @@ func TestRefusals(t *testing.T) {
 		{file("listen: []"), `config: relay.yaml:1: key "listen": no listen address`},
 
 		// Addresses.
+		{flags("--cluster-listen 10.0.0.1:20081"), `config: --cluster-listen: "10.0.0.1:20081": needs --state redis, by which relays find each other`},
+		{flags("--state redis --cluster-listen :20081"), `config: --cluster-listen: ":20081": needs an address, at which other relays reach this one`},
+		{flags("--state redis --cluster-listen [::]:20081"), `config: --cluster-listen: "[::]:20081": needs one address, at which other relays reach this one`},
+		{flags("--state redis --cluster-listen [fe80::1%2]:20081"), `config: --cluster-listen: "[fe80::1%2]:20081": a link-local address means another host to each relay`},
+		{flags("--state redis --cluster-listen 10.0.0.1:20080"), `config: --cluster-listen: "10.0.0.1:20080": callers reach it, which is no address for relays`},
 		{flags("--listen="), `config: --listen: "": address missing`},
 		{flags("--listen 1,,2"), `config: --listen: "": address missing`},
 		{flags("--listen 70000"), `config: --listen: "70000": port out of range`},

@@ -31,9 +31,13 @@ type filePlan struct {
 // address, one upstream socket and an eventfd, and later up to --upstream-ports
 // upstream sockets of each address family.
 func planFiles(c config.Config, limit int) filePlan {
+	others := 0 // sockets for other relays
+	if c.ClusterListen.IsValid() {
+		others = 1
+	}
 	return filePlan{
 		limit: limit,
-		least: baseFiles + minProbeFiles + minAPIFiles + c.Shards*(len(c.Listen)+2),
+		least: others + baseFiles + minProbeFiles + minAPIFiles + c.Shards*(len(c.Listen)+2),
 		later: c.Shards * (2*c.UpstreamPorts - 1),
 		redis: c.State == "redis",
 	}

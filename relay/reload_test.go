@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"srtrelay/config"
+	"srtrelay/handshake"
 	"srtrelay/streamid/rules"
 )
 
@@ -13,7 +14,7 @@ import (
 func TestReloadIsCurrentBeforeItsSteps(t *testing.T) {
 	r := parts(t)
 	r.reloads = newReloads(r)
-	r.rules = &ruleFile{live: new(rules.Live)}
+	r.rules, r.cookies = &ruleFile{live: new(rules.Live)}, &cookieSecrets{live: new(handshake.SharedSecrets)}
 	next := r.config
 	next.RegisterToken = "new"
 	seen := ""
