@@ -39,7 +39,18 @@ func TestBackendChanges(t *testing.T) {
 		"cleared":   {with(func(b *backend.Backend) { b.Suspect = true }), same, 0, ""},
 		"drained":   {same, with(func(b *backend.Backend) { b.Draining = true }), 0, "backend-changed a draining"},
 		"undrained": {with(func(b *backend.Backend) { b.Draining = true }), same, 0, "backend-changed a draining no more"},
-		"late":      {same, same, 11 * time.Second, "backend-changed a heartbeat late"},
+		"drained elsewhere": {
+			same, with(func(b *backend.Backend) { b.Draining, b.OrderedBy = true, "edge-2" }), 0,
+			"backend-changed a draining, ordered at relay edge-2",
+		},
+		"ordered weight": {
+			same, with(func(b *backend.Backend) { b.OrderedWeight, b.OrderedBy = 4, "edge-2" }), 0,
+			"backend-changed a weight 4, ordered at relay edge-2",
+		},
+		"configured weight below an ordered one": {
+			with(func(b *backend.Backend) { b.OrderedWeight = 4 }), with(func(b *backend.Backend) { b.OrderedWeight, b.Weight = 4, 2 }), 0, "",
+		},
+		"late": {same, same, 11 * time.Second, "backend-changed a heartbeat late"},
 		"in time": {
 			with(func(b *backend.Backend) { b.Expires = at.Add(-1) }), same, 0, "backend-changed a heartbeat again",
 		},
