@@ -27,9 +27,11 @@ type ownerBucket [ownersPerBucket]atomic.Uint64
 
 const (
 	ownersPerBucket = 8
-	// ownerLoad is how many words of a bucket there are memory for per session: at two of
-	// eight in use on average, a pair of full buckets does not occur.
-	ownerLoad = 4
+	// ownerWords is how many words there are per session: with four of eight in use, on
+	// average, a pair of full buckets does not occur (TestOwnersHoldAllSessions).
+	ownerWords = 2
+	// ownersMost is for how many sessions there is memory at most.
+	ownersMost = 1 << 22
 
 	// A word has a tag of the key, which is never 0, the shard and the index of the session.
 	ownerIndexBits = 30
@@ -48,8 +50,8 @@ type owner struct {
 
 // newOwners makes room for so many sessions of all shards.
 func newOwners(sessions int) *owners {
-	n := 1
-	for n*ownersPerBucket < sessions*ownerLoad {
+	n, sessions := 1, min(sessions, ownersMost)
+	for n*ownersPerBucket < sessions*ownerWords {
 		n *= 2
 	}
 	return &owners{buckets: make([]ownerBucket, n), seed: rand.Uint64()}

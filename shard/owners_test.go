@@ -34,7 +34,7 @@ func TestOwnersFindExactlyOne(t *testing.T) {
 
 // At the cap of sessions each finds a place, after any number of others.
 func TestOwnersHoldAllSessions(t *testing.T) {
-	const sessions = 20_000
+	const sessions = 1 << 14
 	o := newOwners(sessions)
 	ids := make([]uint32, sessions)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -87,7 +87,7 @@ func TestOwnersAreBounded(t *testing.T) {
 // Shards enter and remove at the same time as others read.
 func TestOwnersRace(t *testing.T) {
 	const shards, rounds = 4, 5000
-	o := newOwners(shards * 64)
+	o := newOwners(shards * 64 * 4)
 	var running sync.WaitGroup
 	for id := range shards {
 		running.Go(func() {

@@ -210,7 +210,7 @@ func (s *Shard) dataNumbers(i uint32, ss *session, t *trace, p wire.Packet) verd
 	if encrypted != (p.TypeInfo()&wire.KeyMask != 0) {
 		return implausible
 	}
-	since := int32(min(2*(uint32(ss.toBackend.Packets)-t.packets), 1<<28))
+	since := int32(min(2*uint64(uint32(ss.toBackend.Packets)-t.packets), 1<<28))
 	d := wire.Ahead(p.Sequence(), last)
 	if d >= -sequenceWindow && d <= sequenceWindow+since {
 		return strong
