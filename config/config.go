@@ -155,7 +155,7 @@ type Config struct {
 	// BackendSilence is how long a backend may send nothing in a session whose caller
 	// sends; less if it does not answer probes either (docs/adr/0016-silence.md).
 	BackendSilence time.Duration
-	// Shield drops malformed control packets of established sessions.
+	// Shield drops handshakes and control packets that crash old SRT libraries.
 	Shield bool
 	// Migration has sessions follow their callers to other addresses
 	// (docs/adr/0024-migration.md).

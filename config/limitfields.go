@@ -89,7 +89,7 @@ var limitFields = []field{
 	},
 	{
 		name: "shield", reload: inPlace, group: groupLimits, arg: "MODE", def: "on",
-		help:   "drop malformed control packets of established sessions, both ways: on or off",
+		help:   "drop handshakes and control packets that crash old SRT libraries, both ways: on or off",
 		values: []string{"on", "off"},
 		set:    setEither(func(c *Config) *bool { return &c.Shield }, "on"),
 	},

@@ -69,8 +69,7 @@ type Config struct {
 	// BackendSilence ends a session whose caller sends and whose backend is
 	// silent; see silenceLimit.
 	BackendSilence time.Duration
-	// Shield has malformed control packets of established sessions dropped, and handshakes
-	// with impossible key material.
+	// Shield has control packets and handshakes dropped that no peer sends (package shield).
 	Shield bool
 
 	// Migration has sessions follow their callers to other addresses.

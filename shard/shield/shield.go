@@ -1,8 +1,8 @@
-// Package shield checks the control packets of established sessions before a peer gets
-// them. Control packets are neither encrypted nor authenticated, and libsrt before 1.5.6
-// trusts their lengths: whoever has completed a handshake can overwrite its stack with a
-// KMREQ that is too long, have it read past a NAK or a DROPREQ that is cut short, or have
-// it walk through two billion sequence numbers.
+// Package shield checks the control packets of established sessions, and the handshakes that
+// open them, before a peer gets them. They are neither encrypted nor authenticated, and libsrt
+// before 1.5.6 trusts what they say: whoever has completed a handshake can overwrite its stack
+// with a KMREQ that is too long, have it read past a NAK or a DROPREQ that is cut short, or
+// have it walk through a billion sequence numbers, and anybody its heap with a small MSS.
 //
 // The laws are no narrower than what libsrt, gosrt and others send: a packet that any of
 // them sends passes. The kernel path's program applies the same laws (shard/kernelpath/bpf),
