@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -85,6 +86,45 @@ func TestOverloadLadder(t *testing.T) {
 	for _, line := range []string{"overload: step entered", "overload: step left"} {
 		if n := len(r.log(line)); n != 4 {
 			t.Errorf("%d lines %q", n, line)
+		}
+	}
+}
+
+// A process that takes over begins at the step of the other one. What passes while sessions
+// are not measured, in both of them, is not lost afterwards.
+func TestOverloadIsTakenOver(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "takeover.sock")
+	args := []string{"--shards=1", "--max-sessions=10", "--kernel-path=off", "--takeover-socket", socket, backendAt(startMirror(t).Addr())}
+	r := startRelay(t, args...)
+	r.awaitReadiness(http.StatusOK, "")
+	c := &guests{t: t, r: r}
+	c.publish(7)
+	runs := c.sessions[0]
+	echo(t, runs, 100)
+	c.publish(1)
+	feed := r.follow("&kind=" + answer.EventOverloadEntered)
+	if e := feed.await(answer.EventOverloadEntered); e.Step != "telemetry" {
+		t.Fatalf("%+v", e)
+	}
+	echo(t, runs, 100)
+	r = r.successor(socket, args...)
+	var list answer.ShardList
+	r.get("/api/v1/shards", &list)
+	if o := list.Overload; o.Step != "telemetry" || o.Steps[0].Entered != 1 || len(r.log("overload: step entered")) != 0 {
+		t.Errorf("the new process begins with %+v", o)
+	}
+	echo(t, runs, 100)
+	for _, s := range c.sessions[1:] {
+		must(t, s.SendShutdown())
+	}
+	r.follow("").await(answer.EventOverloadLeft)
+	echo(t, runs, 100)
+	var one answer.Session
+	r.get("/api/v1/sessions/"+sessionOf(t, r, runs), &one)
+	for _, w := range []answer.Way{one.ToBackend, one.ToCaller} {
+		if w.LostBefore+w.LostBehind+w.Reordered+w.Duplicated != 0 || w.DataPackets != 200 {
+			t.Errorf("%+v", w)
 		}
 	}
 }
