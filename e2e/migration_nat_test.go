@@ -31,6 +31,8 @@ import (
 type natLab struct {
 	*kernelLab
 	box, home, far *lab.Namespace
+
+	gosrt map[uint16]bool // ports of gosrt's callers; the others are libsrt's
 }
 
 var (
@@ -52,7 +54,7 @@ func openNATLab(t *testing.T) *natLab {
 			t.Error(err)
 		}
 	})
-	n := &natLab{kernelLab: &kernelLab{l, t}, box: l.Callers}
+	n := &natLab{kernelLab: &kernelLab{l, t}, box: l.Callers, gosrt: map[uint16]bool{}}
 	n.home = n.behind(n.box, "home", 79)
 	n.far = n.behind(n.Origin, "far", 78)
 	must(t, n.box.SetSysctl("net.ipv4.ip_forward", "1"))

@@ -16,8 +16,8 @@ import (
 const (
 	// migrationLatency repairs what is lost while an address is validated, many times over.
 	migrationLatency = 1500 * time.Millisecond
-	// silentLatency is that of gosrt's players. One that gets nothing may send nothing but a
-	// KEEPALIVE after a second, by which it is known half a second later.
+	// silentLatency is that of players. One that gets nothing may send nothing but a KEEPALIVE
+	// after a second, by which it is known.
 	silentLatency = 2 * migrationLatency
 )
 
@@ -43,9 +43,9 @@ func TestRealStreamsMigrate(t *testing.T) {
 			r.awaitLog("backend alive", func(logLine) bool { return true })
 			toFar, toHome := n.watch(n.far, "veth0", farAddr), n.watch(n.box, "home", homeAddr)
 
-			options := []string{"passphrase=" + passphrase, "pbkeylen=32", fmt.Sprintf("latency=%d", migrationLatency.Milliseconds())}
 			url := func(resource, role string) string {
-				return srtURL(r.addr, "#!::r="+resource+",m="+role, options...)
+				return srtURL(r.addr, "#!::r="+resource+",m="+role, "passphrase="+passphrase, "pbkeylen=32",
+					fmt.Sprintf("latency=%d", latencyOf(role).Milliseconds()))
 			}
 			players := map[string][]func() []byte{"live/libsrt": nil, "live/gosrt": nil}
 			for resource := range players {
@@ -124,15 +124,18 @@ func (s *stream) played(t *testing.T, name string, content func() []byte) {
 	}
 }
 
+func latencyOf(role string) time.Duration {
+	if role == "request" {
+		return silentLatency
+	}
+	return migrationLatency
+}
+
 // gosrtDial connects a gosrt caller on the callers' host.
 func (n *natLab) gosrtDial(r *relay, resource, role string) (conn srt.Conn) {
 	n.t.Helper()
 	config := gosrtConfig(passphrase)
-	latency := migrationLatency
-	if role == "request" {
-		latency = silentLatency
-	}
-	config.ReceiverLatency, config.PeerLatency = latency, latency
+	config.ReceiverLatency, config.PeerLatency = latencyOf(role), latencyOf(role)
 	config.PBKeylen = 32
 	config.StreamId = fmt.Sprintf("#!::r=%s,m=%s", resource, role)
 	must(n.t, n.home.Do(func() (err error) {
@@ -140,6 +143,7 @@ func (n *natLab) gosrtDial(r *relay, resource, role string) (conn srt.Conn) {
 		return err
 	}))
 	n.t.Cleanup(func() { _ = conn.Close() })
+	n.gosrt[netip.MustParseAddrPort(conn.LocalAddr().String()).Port()] = true
 	return conn
 }
 
@@ -182,7 +186,11 @@ func (r *relay) natSessions() []natSession {
 func (n *natLab) roaming(r *relay, toFar, toHome *arrivals) (callers []*roaming) {
 	n.t.Helper()
 	for _, s := range r.natSessions() {
-		c := &roaming{name: s.Role + " of " + s.Stream, port: s.Caller.Port(), id: s.ID, media: s.BackendSocketID, seen: toFar}
+		library := "libsrt"
+		if n.gosrt[s.Caller.Port()] {
+			library = "gosrt"
+		}
+		c := &roaming{name: fmt.Sprintf("%s, %s of %s", library, s.Role, s.Stream), port: s.Caller.Port(), id: s.ID, media: s.BackendSocketID, seen: toFar}
 		if s.Role == "player" {
 			c.media, c.seen = s.CallerSocketID, toHome
 		}
@@ -228,7 +236,7 @@ func (n *natLab) move(r *relay, callers []*roaming, what string, to netip.Addr, 
 	st := r.stats()
 	n.t.Logf("%s: %d candidates, %d challenges", what, st["migration_candidates"], st["migration_challenges"])
 	for _, c := range callers {
-		n.t.Logf("%s: %s from port %d: %d ms without media", what, c.name, c.port, c.seen.gap(c.media, at).Milliseconds())
+		n.t.Logf("%s: %s: %d ms without media", what, c.name, c.seen.gap(c.media, at).Milliseconds())
 	}
 }
 

@@ -17,7 +17,7 @@ type candidate struct {
 	from   addr.AddrPort
 	local  addr.IP
 	sender int16 // the shard that receives from there, or fromOtherRelay
-	fast   bool  // the answer suffices; else the old address has until patience to answer
+	fast   bool  // the answer suffices; else the old address has the patience to answer
 	passed bool  // it has answered
 	done   bool  // the session is there; late answers are swallowed until end
 
@@ -25,6 +25,7 @@ type candidate struct {
 	challenges        int
 	received, sent    int // bytes with headers, from and to the new address
 	since             time.Duration
+	patience          time.Duration
 	next              time.Duration // when the next challenge may be sent
 	end               time.Duration // when it is forgotten
 }
@@ -42,8 +43,8 @@ const (
 	// amplification is the most that is sent to an address that has not answered, by what
 	// has come from there (RFC 9000, 8.1).
 	amplification = 3
-	// patience is how long the old address may answer if the caller may be there, idle.
-	patience = 500 * time.Millisecond
+	// idlePatience is how long the old address may answer if the caller may be there, idle.
+	idlePatience = 500 * time.Millisecond
 	// candidateLife is how long an address may take to answer.
 	candidateLife = time.Second
 	// positionsBack is how far an acknowledged position is behind what a publisher has sent:
@@ -81,12 +82,23 @@ func (b *rateBudget) allow(now time.Duration) bool {
 func (s *Shard) begin(i uint32, ss *session, l *letter, fast bool, n int) {
 	c := &candidate{
 		from: l.from, local: l.local, sender: l.sender, fast: fast,
-		number: s.challengeNumber(), oldNumber: s.challengeNumber(),
+		number: s.challengeNumber(), oldNumber: s.challengeNumber(), patience: s.patience(i, ss),
 		received: n + headerBytes(&l.from), since: s.now, next: s.now, end: s.now + candidateLife,
 	}
 	s.candidates[i] = c
 	s.counters.inc(CountCandidates)
 	s.challenge(i, ss, c)
+}
+
+// patience is how long a session's old address may answer. A player to whom media flows is
+// never idle, as it acknowledges every 10 ms. One of libsrt that gets nothing at its new address
+// sends only a KEEPALIVE, after a second, and has been without media for that long.
+func (s *Shard) patience(i uint32, ss *session) time.Duration {
+	t := &s.sessions.cold(i).trace
+	if !ss.publisher && t.busy(ss.callerSeen) && s.now-s.stalls.extend(ss.backendSeen) < minQuiet {
+		return s.quiet(ss)
+	}
+	return idlePatience
 }
 
 // challengeNumber returns a number that nobody can guess: the generator is ChaCha8 with a seed of
@@ -175,7 +187,7 @@ func (s *Shard) settle(i uint32, ss *session, c *candidate) {
 		// The old address has sent since: the caller is there, and the other one is
 		// somebody who repeats its datagrams.
 		s.dropCandidate(i)
-	case !c.fast && s.now < c.since+patience:
+	case !c.fast && s.now < c.since+c.patience:
 		s.wheel.Set(i, s.checkDue(i, ss))
 	case !s.admits(i, ss, c.from.IP) || !s.migrate(i, ss, c):
 		s.dropCandidate(i)
@@ -205,7 +217,7 @@ func (c *candidate) due(now time.Duration) time.Duration {
 	switch {
 	case c.done:
 	case c.passed && !c.fast:
-		return max(c.since+patience, now)
+		return max(c.since+c.patience, now)
 	case !c.passed && c.challenges < challengesMost && c.sent+wire.ACKSize+headerBytes(&c.from) <= amplification*c.received:
 		return max(c.next, now)
 	}

@@ -329,7 +329,7 @@ func TestIdleCallerStays(t *testing.T) {
 		t.Fatal("moved at once")
 	}
 	m.control(m.caller, wire.TypeACKACK, m.challenge(m.caller))
-	m.pass(patience + 2*wheelTick)
+	m.pass(idlePatience + 2*wheelTick)
 	m.expectNothing(m.backend)
 	if m.at() != was || m.count(CountMigrations) != 0 || len(m.candidates) != 0 {
 		t.Errorf("at %v, counters %v", m.at(), m.nonzero())
@@ -343,7 +343,7 @@ func TestIdleCallerMoves(t *testing.T) {
 	m.control(m.from, wire.TypeKeepalive, 0)
 	m.control(m.from, wire.TypeACKACK, m.challenge(m.from))
 	for range 30 {
-		m.pass(patience / 25)
+		m.pass(idlePatience / 25)
 	}
 	if m.at() != fromConn(m.from) || m.count(CountMigrations) != 1 {
 		t.Errorf("at %v, counters %v", m.at(), m.nonzero())
@@ -414,6 +414,32 @@ func TestEarlyDatagramOfAForger(t *testing.T) {
 	m.expectNothing(m.caller)
 	if m.count(CountChallenges) != 0 || len(m.candidates)+len(m.earlyAddresses) != 0 {
 		t.Errorf("%d early addresses, counters %v", len(m.earlyAddresses), m.nonzero())
+	}
+}
+
+// A player of libsrt that gets nothing at its new address sends a KEEPALIVE after a second, and
+// has no media meanwhile. Its old address, which would have acknowledged all the time, gets less
+// time to answer than that of an idle caller.
+func TestSilentPlayerMoves(t *testing.T) {
+	m := newMover(t)
+	ss, upstream := m.upstreamOf()
+	ss.publisher = false
+	flow := func(d time.Duration) {
+		for range d / (10 * time.Millisecond) {
+			m.pass(10 * time.Millisecond)
+			m.reply(upstream, packet(callerID, 100))
+		}
+	}
+	flow(time.Second)
+	m.control(m.from, wire.TypeKeepalive, 0)
+	m.control(m.from, wire.TypeACKACK, m.challenge(m.from))
+	flow(minQuiet / 2)
+	if m.count(CountMigrations) != 0 {
+		t.Fatal("moved at once")
+	}
+	flow(minQuiet)
+	if m.at() != fromConn(m.from) || m.count(CountMigrations) != 1 {
+		t.Errorf("at %v, counters %v", m.at(), m.nonzero())
 	}
 }
 
