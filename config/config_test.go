@@ -146,7 +146,7 @@ func TestEverySettingFromFlagAndFile(t *testing.T) {
 
 	want := Config{
 		Name: "edge-1", ReadyWithoutBackends: true,
-		CookieSecretFile: "/etc/srtrelay/cookie-secret", ClusterListen: netip.MustParseAddrPort("10.0.0.1:20090"),
+		CrashRecovery: CrashRecoveryOff, CookieSecretFile: "/etc/srtrelay/cookie-secret", ClusterListen: netip.MustParseAddrPort("10.0.0.1:20090"),
 		Listen: []netip.AddrPort{
 			netip.MustParseAddrPort("[::]:20081"),
 			netip.MustParseAddrPort("[::1]:20082"),

@@ -79,6 +79,7 @@ func TestListenerOfADatagram(t *testing.T) {
 	fronts := []netip.AddrPort{
 		netip.MustParseAddrPort("[::]:20080"), {}, netip.MustParseAddrPort("203.0.113.1:20081"),
 		netip.MustParseAddrPort("0.0.0.0:20081"), netip.MustParseAddrPort("0.0.0.0:20082"),
+		netip.MustParseAddrPort("203.0.113.9:20084"),
 	}
 	ip := func(s string) addr.IP { return addr.FromIP(netip.MustParseAddr(s)) }
 	for _, c := range []struct {
@@ -92,6 +93,7 @@ func TestListenerOfADatagram(t *testing.T) {
 		{20081, ip("203.0.113.1"), 2, addr.IP{}},
 		{20081, ip("203.0.113.2"), 3, ip("203.0.113.2")},
 		{20082, ip("2001:db8::1"), -1, addr.IP{}},
+		{20084, ip("203.0.113.1"), 5, addr.IP{}},
 		{20083, ip("203.0.113.1"), -1, addr.IP{}},
 		{0, ip("203.0.113.1"), -1, addr.IP{}},
 	} {

@@ -133,7 +133,8 @@ func deliver(group *shard.Group, d relays.Datagram) (drop relays.Counter, ok boo
 }
 
 // frontOf returns the listener that a datagram is for, -1 for none, and the address that the
-// caller dialled; zero if the listener has only one.
+// caller dialled; zero if the listener has only one. A listener of that port at another
+// address is better than none: the datagram's ID and caller say which session it is of.
 func frontOf(fronts []netip.AddrPort, d relays.Datagram) (front int, local addr.IP) {
 	front = -1
 	for i, at := range fronts {
@@ -143,6 +144,8 @@ func frontOf(fronts []netip.AddrPort, d relays.Datagram) (front int, local addr.
 			return i, addr.IP{}
 		case at.Addr().IsUnspecified() && (at.Addr().Is6() || d.Local.Is4()):
 			front, local = i, d.Local
+		case front < 0 && !at.Addr().IsUnspecified():
+			front = i
 		}
 	}
 	return front, local

@@ -230,8 +230,11 @@ func (l *reloads) report(p reloadPlan, err error) {
 			applied = append(applied, c.Setting)
 		}
 	}
+	if p.secrets != nil {
+		log.Info("shared secrets in force", "secrets", len(p.secrets))
+	}
 	switch {
-	case a.File == "" && p.rules == nil:
+	case a.File == "" && p.rules == nil && p.secrets == nil:
 		log.Info("nothing to reload: there is neither a configuration file nor a file of rules")
 	case a.File == "":
 		log.Info("configuration not read: there is no configuration file")
