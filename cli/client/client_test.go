@@ -59,7 +59,7 @@ func TestCalls(t *testing.T) {
 	})
 	ctx := t.Context()
 	for want, ask := range map[string]func() error{
-		"GET /api/v1/shards":   func() error { _, err := Shards().Do(ctx, c); return err },
+		"GET /api/v1/shards": func() error { _, err := Shards().Do(ctx, c); return err },
 		"GET /api/v1/sources?level=subnet&limit=7&sort=refused": func() error {
 			_, err := Sources(answer.SourceQuery{Level: "subnet", Sort: "refused", Limit: 7}).Do(ctx, c)
 			return err

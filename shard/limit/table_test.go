@@ -89,7 +89,7 @@ func FuzzTable(f *testing.F) {
 					}
 				}
 			case 4:
-				if v := table.Find(k); (v != nil) != (want.has(k)) {
+				if v := table.Find(k); (v != nil) != want.has(k) {
 					t.Fatalf("%d found: %v", k, v)
 				}
 			}

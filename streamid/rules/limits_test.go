@@ -98,9 +98,24 @@ func TestPatterns(t *testing.T) {
 		pattern, key string
 		want         bool
 	}{
-		{"a", "a", true}, {"a", "ab", false}, {"*", "", true}, {"*", "x/y", true}, {"a*", "a", true}, {"a*", "ba", false}, {"*a", "ba", true},
-		{"*a", "ab", false}, {"a*b", "ab", true}, {"a*b", "a", false}, {"a*a", "a", false}, {"a*b*c", "axbyc", true}, {"a*b*c", "acb", false},
-		{"**", "x", true}, {"*b*b*", "ab", false}, {"*b*b*", "abb", true}, {"*ab*ab", "abab", true}, {"*ab*ab", "aab", false},
+		{"a", "a", true},
+		{"a", "ab", false},
+		{"*", "", true},
+		{"*", "x/y", true},
+		{"a*", "a", true},
+		{"a*", "ba", false},
+		{"*a", "ba", true},
+		{"*a", "ab", false},
+		{"a*b", "ab", true},
+		{"a*b", "a", false},
+		{"a*a", "a", false},
+		{"a*b*c", "axbyc", true},
+		{"a*b*c", "acb", false},
+		{"**", "x", true},
+		{"*b*b*", "ab", false},
+		{"*b*b*", "abb", true},
+		{"*ab*ab", "abab", true},
+		{"*ab*ab", "aab", false},
 	} {
 		if got := matches(c.pattern, c.key); got != c.want {
 			t.Errorf("%q, %q: %v", c.pattern, c.key, got)
