@@ -1,0 +1,50 @@
+package shard
+
+import (
+	"testing"
+	"time"
+
+	"srtrelay/wire"
+)
+
+// Whatever comes from another address: nothing is forwarded, nothing moves, and what is sent there
+// is less than three times what came.
+func FuzzStrays(f *testing.F) {
+	f.Add([]byte{0, 0, 5, 0}, uint16(1500))
+	f.Add(ackOf(wire.TypeACK, backendID, 1, callerISN, 1, 2), uint16(100))
+	f.Add(ackOf(wire.TypeNAK, backendID, 0, 1<<31|5), uint16(100))
+	f.Add(ackOf(wire.TypeNAK, backendID, 0), uint16(900))
+	f.Add(ackOf(wire.TypeACKACK, backendID, 1), uint16(150))
+	f.Add(ackOf(wire.TypeKeepalive, backendID, 1), uint16(2000))
+	f.Add(ackOf(wire.TypeShutdown, backendID, 1), uint16(2000))
+	f.Add(media(backendID, callerISN+201, 3<<30|7), uint16(150))
+	m := newMover(f)
+	m.limits.IdleTimeout, m.limits.BackendSilence = 1<<60, 1<<60
+	was := m.at()
+	forwarded := m.count(CountForwardedToBackend)
+	f.Fuzz(func(t *testing.T, b []byte, silent uint16) {
+		m.t = t
+		if len(b) < wire.HeaderSize {
+			b = append(b, make([]byte, wire.HeaderSize-len(b))...)
+		}
+		b = b[:min(len(b), 1400):min(len(b), 1400)]
+		wire.Packet(b).SetDestID(backendID)
+		m.pass(time.Duration(silent%3000) * time.Millisecond)
+		m.stamp(b)
+		m.send(m.from, b)
+		sent := 0
+		for c := m.from; ; {
+			got, _ := m.receiveNow(c, make([]byte, 2048))
+			if got == nil {
+				break
+			}
+			sent += len(got) + 28
+		}
+		if sent > amplification*(len(b)+28) {
+			t.Errorf("%d bytes sent for %d", sent, len(b)+28)
+		}
+		if m.at() != was || m.count(CountForwardedToBackend) != forwarded || m.count(CountMigrations) != 0 {
+			t.Fatalf("at %v, counters %v", m.at(), m.nonzero())
+		}
+	})
+}
