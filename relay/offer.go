@@ -39,12 +39,12 @@ const (
 // listFilesTimeout bounds the question to the shards for their sockets.
 const listFilesTimeout = time.Second
 
-// snapshotVersions are the versions of the snapshot that this program writes and reads.
+// snapshotVersions are the versions of the snapshot that this program writes.
 func snapshotVersions() []int { return []int{shard.SnapshotVersion} }
 
 // hello is what this process tells the one that it is to take over from.
 func (r *relay) hello() takeover.Hello {
-	return takeover.Hello{Version: r.version, Settings: fixedSettings(r.config), Snapshots: snapshotVersions()}
+	return takeover.Hello{Version: r.version, Settings: fixedSettings(r.config), Snapshots: shard.ReadableSnapshots()}
 }
 
 // fixedSettings are the settings that may not differ between the two processes of a

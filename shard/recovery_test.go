@@ -136,7 +136,9 @@ func TestRecordsThatDoNotFit(t *testing.T) {
 	records := f.records(t)
 	good := records[0][0]
 	bad := [][]byte{
-		nil, {0xff}, good[:len(good)-1], good, // the same place again
+		nil,
+		{0xff},
+		good[:len(good)-1], good, // the same place again
 		message.AppendBytes(nil, snapshotSession, ""),
 		message.AppendUint(append([]byte(nil), good...), checkpointPeerAddress, uint32(7)),
 	}

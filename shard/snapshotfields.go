@@ -17,6 +17,14 @@ const (
 	oldestSnapshot = 1
 )
 
+// ReadableSnapshots are the versions of the snapshots that a shard reads.
+func ReadableSnapshots() (all []int) {
+	for v := oldestSnapshot; v <= SnapshotVersion; v++ {
+		all = append(all, v)
+	}
+	return all
+}
+
 // Fields of a snapshot. The version comes first, then the head, and a peer before the
 // sessions that name it.
 const (
