@@ -77,7 +77,9 @@ func TestWhichSecretsAreInForce(t *testing.T) {
 
 func TestListenerOfADatagram(t *testing.T) {
 	fronts := []netip.AddrPort{
-		netip.MustParseAddrPort("[::]:20080"), {}, netip.MustParseAddrPort("203.0.113.1:20081"),
+		netip.MustParseAddrPort("[::]:20080"),
+		{},
+		netip.MustParseAddrPort("203.0.113.1:20081"),
 		netip.MustParseAddrPort("0.0.0.0:20081"), netip.MustParseAddrPort("0.0.0.0:20082"),
 		netip.MustParseAddrPort("203.0.113.9:20084"),
 	}

@@ -56,9 +56,9 @@ type Sessions struct {
 	at   func() netip.AddrPort // where this relay takes datagrams that others pass on
 	wake chan struct{}
 
-	mu     sync.Mutex
-	own    map[SessionKey][]netip.AddrPort // callers; hardly ever more than one
-	dirty  map[SessionKey]struct{}         // not written yet
+	mu    sync.Mutex
+	own   map[SessionKey][]netip.AddrPort // callers; hardly ever more than one
+	dirty map[SessionKey]struct{}         // not written yet
 	// touched are those that have begun or ended during a Count, nil without one.
 	touched map[SessionKey]struct{}
 	all     bool     // everything is to be written again
