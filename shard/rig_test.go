@@ -133,7 +133,11 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 // dialFront returns another caller's socket.
 func (r *rig) dialFront() *net.UDPConn {
 	r.t.Helper()
-	c, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(r.front))
+	to := r.front
+	if to.Addr().IsUnspecified() {
+		to = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), to.Port())
+	}
+	c, err := net.DialUDP("udp4", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -136,3 +136,13 @@ func FuzzControl(f *testing.F) {
 		}
 	})
 }
+
+// An ACK is read as it was written, and has the length of libsrt's.
+func TestAppendACK(t *testing.T) {
+	want := ACK{Next: 1, RTT: 2, RTTVar: 3, Buffer: 4, PacketRate: 5, Capacity: 6, ByteRate: 7, Full: true, HasByteRate: true}
+	p := Packet(AppendACK([]byte("x"), 0xFFFFFFFF, 9, 10, want)[1:])
+	got, ok := AsACK(p)
+	if len(p) != ACKSize || !p.Is(TypeACK) || p.TypeInfo() != 0xFFFFFFFF || p.Timestamp() != 9 || p.DestID() != 10 || !ok || got != want {
+		t.Errorf("%x: %+v", []byte(p), got)
+	}
+}

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"encoding/binary"
 	"testing"
 	"time"
 
@@ -132,4 +133,35 @@ func TestElsewhereReports(t *testing.T) {
 	if n := r.slab.inUse(); n != 1 {
 		t.Errorf("%d records", n)
 	}
+}
+
+// Measures says when a sequence number can be relied on, LastACK which ACKACKs are due.
+func TestMeasures(t *testing.T) {
+	var s Slab
+	m := Begin(100, &Terms{})
+	want := func(what string, yes bool) {
+		t.Helper()
+		if s.Measures(&m, ToBackend) != yes {
+			t.Errorf("%s: %v, want %v", what, !yes, yes)
+		}
+	}
+	want("before the first packet", false)
+	if _, known := s.LastACK(&m, ToBackend); known {
+		t.Error("an ACK before the first")
+	}
+	p := make(wire.Packet, 40)
+	binary.BigEndian.PutUint32(p, 100)
+	binary.BigEndian.PutUint32(p[4:], 3<<30|1)
+	s.Observe(&m, ToBackend, time.Second, p)
+	want("after a packet", true)
+	ack := wire.AppendACK(nil, 77, 0, 1, wire.ACK{Next: 101, RTT: 1000})
+	s.Observe(&m, ToCaller, time.Second, ack)
+	if n, known := s.LastACK(&m, ToBackend); n != 77 || !known {
+		t.Errorf("last ACK %d, %v", n, known)
+	}
+	s.Pause()
+	want("in a gap", false)
+	s.Skip(&m)
+	s.Resume()
+	want("after a gap", false)
 }
