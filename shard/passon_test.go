@@ -12,11 +12,21 @@ import (
 )
 
 // passing is a rig whose foreign datagrams are all of a session of another relay.
-func passing(t *testing.T, found *relays.Owner) *rig {
+type passing struct {
+	*rig
+	asked chan struct{} // an element lets one question have its answer
+}
+
+func newPassing(t *testing.T, found *relays.Owner) *passing {
 	t.Helper()
+	asked := make(chan struct{})
 	link := relays.New(relays.Options{
 		Secrets: new(handshake.SharedSecrets),
-		Directory: func(_ context.Context, flows []relays.Flow) ([]relays.Owner, error) {
+		Directory: func(ctx context.Context, flows []relays.Flow) ([]relays.Owner, error) {
+			select {
+			case <-asked:
+			case <-ctx.Done():
+			}
 			if found == nil {
 				return nil, errors.New("away")
 			}
@@ -30,15 +40,20 @@ func passing(t *testing.T, found *relays.Owner) *rig {
 	r := newRig(t, func(c *Config) { c.Relays = link })
 	link.Start(func(relays.Datagram) (relays.Counter, bool) { return 0, true })
 	t.Cleanup(link.Close)
-	return r
+	return &passing{r, asked}
 }
 
-// awaitLookup turns the loop until the answer about a flow has come.
-func (r *rig) awaitLookup(n uint64) {
+// answer has the question about a flow answered, and the loop hear of it.
+func (r *passing) answer() {
 	r.t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); r.cfg.Relays.Stats()[relays.CountLookups] < n || !r.inbox.hasTasks.Load(); time.Sleep(time.Millisecond) {
+	select {
+	case r.asked <- struct{}{}:
+	case <-time.After(5 * time.Second):
+		r.t.Fatal("nobody was asked")
+	}
+	for deadline := time.Now().Add(5 * time.Second); !r.inbox.hasTasks.Load(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			r.t.Fatal("nobody was asked")
+			r.t.Fatal("no answer")
 		}
 	}
 	r.runTasks()
@@ -47,11 +62,11 @@ func (r *rig) awaitLookup(n uint64) {
 // A datagram of another relay's session is passed on; one of a session of this relay never
 // gets that far.
 func TestPassOn(t *testing.T) {
-	r := passing(t, &relays.Owner{At: addr.From(addrOf(newRig(t).caller)), Exact: true})
+	r := newPassing(t, &relays.Owner{At: addr.From(addrOf(newRig(t).caller)), Exact: true})
 	r.establish(r.caller, callerID, callerISN, backendID)
 	foreign := r.dialFront()
 	r.send(foreign, packet(0x7777, 100))
-	r.awaitLookup(1)
+	r.answer()
 	r.send(foreign, packet(0x7777, 100))
 	r.send(r.caller, packet(backendID, 100))
 	r.counters.publish()
@@ -65,10 +80,10 @@ func TestPassOn(t *testing.T) {
 func TestNobodyToPassOnTo(t *testing.T) {
 	for name, owner := range map[string]*relays.Owner{"nobody": {}, "away": nil} {
 		t.Run(name, func(t *testing.T) {
-			r := passing(t, owner)
+			r := newPassing(t, owner)
 			foreign := r.dialFront()
 			r.send(foreign, packet(0x7777, 100))
-			r.awaitLookup(1)
+			r.answer()
 			r.send(foreign, packet(0x7777, 100))
 			r.counters.publish()
 			if r.count(CountPassedOn) != 1 || r.count(DropForeignCaller) != 1 || r.cfg.Relays.Stats()[relays.DropUnowned] != 1 {
