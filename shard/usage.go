@@ -23,7 +23,7 @@ const (
 	// listEvery is how often a shard publishes its sources and streams.
 	listEvery = time.Second
 	// placesPerTurn limits the entries that a turn lists: some 0.2 ms.
-	placesPerTurn = 4096
+	placesPerTurn = 2048
 	// listGap is the least time between two slices of a list.
 	listGap = 5 * time.Millisecond
 )
