@@ -93,20 +93,29 @@ func BenchmarkProgram(b *testing.B) {
 	data := dataOf(1, plain, backendID, 1316)
 	tcp := frameOf(e.Caller, e.Front, data)
 	tcp[ipAt+9] = 6
+	ack := control(wire.TypeACK, 1, 2, 3, 4, 5, 6, 7)
+	nak := control(wire.TypeNAK, make([]uint32, (wire.MaxPayload-wire.HeaderSize)/4)...)
 	for _, c := range []struct {
-		name  string
-		frame []byte
-		ctx   skb
+		name   string
+		frame  []byte
+		ctx    skb
+		shield bool
 	}{
-		{"other traffic", tcp, skb{}},
-		{"miss", frameOf(e.Caller, e.Front, dataOf(1, plain, 77, 1316)), skb{}},
-		{"hit", frameOf(e.Caller, e.Front, data), skb{}},
-		{"hit, IPv6", frameOf(e6.Caller, e6.Front, data), skb{}},
-		{"train of 16", frameOf(e.Caller, e.Front, train(sixteen()...)), segments(200)},
-		{"train of 16 of others", frameOf(e.Front, e.Caller, train(sixteen()...)), segments(200)},
-		{"up", frameOf(off.Caller, off.Front, dataOf(1, plain, off.BackendID, 1316)), skb{}},
+		{"other traffic", tcp, skb{}, false},
+		{"miss", frameOf(e.Caller, e.Front, dataOf(1, plain, 77, 1316)), skb{}, false},
+		{"hit", frameOf(e.Caller, e.Front, data), skb{}, false},
+		{"hit, IPv6", frameOf(e6.Caller, e6.Front, data), skb{}, false},
+		{"train of 16", frameOf(e.Caller, e.Front, train(sixteen()...)), segments(200), false},
+		{"train of 16 of others", frameOf(e.Front, e.Caller, train(sixteen()...)), segments(200), false},
+		{"up", frameOf(off.Caller, off.Front, dataOf(1, plain, off.BackendID, 1316)), skb{}, false},
+		{"hit, shield", frameOf(e.Caller, e.Front, data), skb{}, true},
+		{"ACK", frameOf(e.Caller, e.Front, ack), skb{}, false},
+		{"ACK, shield", frameOf(e.Caller, e.Front, ack), skb{}, true},
+		{"long NAK", frameOf(e.Caller, e.Front, nak), skb{}, false},
+		{"long NAK, shield", frameOf(e.Caller, e.Front, nak), skb{}, true},
 	} {
 		b.Run(c.name, func(b *testing.B) {
+			r.SetShield(c.shield)
 			c.ctx.Ifindex = r.device
 			r.n.do(b, func() error {
 				_, err := r.objects.Relay.Run(&ebpf.RunOptions{Data: c.frame, Context: &c.ctx, Repeat: uint32(b.N)})
