@@ -79,6 +79,19 @@ const rangeBit = 1 << 31
 // farAway is beyond any flow window: shield.Window.
 const farAway = 1 << 20
 
+// straddling makes a NAK of one packet and ranges behind it, whose ends are the words of even
+// index: n words, the last of which begins a range if n is even.
+func straddling(seq func(int) uint32, n int) (words []uint32) {
+	for i := range n {
+		word := seq(i - n - 9)
+		if i%2 == 1 {
+			word |= rangeBit
+		}
+		words = append(words, word)
+	}
+	return words
+}
+
 // headerOnly are the control packets without content.
 var headerOnly = map[string]wire.ControlType{
 	"KEEPALIVE": wire.TypeKeepalive, "congestion warning": wire.TypeCongestion, "SHUTDOWN": wire.TypeShutdown,
@@ -123,6 +136,15 @@ func MalformedControls(next uint32) []ControlCase {
 	}
 	long[len(long)-1] |= rangeBit
 	all.add("nak", "long NAK that ends in a begin", Control(wire.TypeNAK, 0, long...))
+	for _, n := range []int{16, 17, 32, 33} { // the kernel path's program reads 16 at once
+		words := straddling(seq, n-1)
+		all.add("nak", fmt.Sprintf("NAK of %d words that ends in a begin", n), Control(wire.TypeNAK, 0, append(words, rangeBit|seq(-1))...))
+		words = straddling(seq, n+1)
+		words[n] = seq(-n - 99)
+		if n%2 == 0 {
+			all.add("nak", fmt.Sprintf("NAK whose word %d is in reverse", n), Control(wire.TypeNAK, 0, words...))
+		}
+	}
 
 	all.lengths("dropreq", "DROPREQ", wire.TypeDropReq, 0, 0, 4, 7, 9, 12, whole)
 	all.add("dropreq", "DROPREQ in reverse", Control(wire.TypeDropReq, 0, seq(-3), seq(-4)))
@@ -179,6 +201,9 @@ func SoundControls(next uint32) []ControlCase {
 		}
 	}
 	all.add("", "long NAK", Control(wire.TypeNAK, 0, long...))
+	for _, n := range []int{15, 16, 17, 31, 32, 33, 34} {
+		all.add("", fmt.Sprintf("NAK of %d words", n), Control(wire.TypeNAK, 0, straddling(seq, n|1)...))
+	}
 	all.add("", "DROPREQ", Control(wire.TypeDropReq, 0, seq(-5), seq(-2)))
 	all.add("", "DROPREQ of one", Control(wire.TypeDropReq, 0, seq(-5), seq(-5)))
 	all.add("", "DROPREQ of a window", Control(wire.TypeDropReq, 0, seq(-200_000), seq(100)))

@@ -33,6 +33,17 @@ struct progress {
 	__u32 shield; /* control packets are checked */
 };
 
+/* How far a sequence number is ahead of another one. */
+static __always_inline __s32 ahead(__u32 seq, __u32 of)
+{
+	return (__s32)((seq - of) << 1) >> 1;
+}
+
+static __always_inline bool is_sequence(__u32 word) { return !(word & ~SEQUENCE_MASK); }
+
+/* Words of a NAK that are read at once. */
+#define LOSSES_AT_ONCE 16
+
 /* A walk over the words of a NAK, by bpf_loop. */
 struct losses {
 	struct __sk_buff *skb;
@@ -42,36 +53,48 @@ struct losses {
 	__u32 bad;
 };
 
-/* How far a sequence number is ahead of another one. */
-static __always_inline __s32 ahead(__u32 seq, __u32 of)
+/* Takes in the next word. False if it is not what a NAK has there. */
+static __always_inline bool add_loss(struct losses *l, __u32 word)
 {
-	return (__s32)((seq - of) << 1) >> 1;
-}
-
-static __always_inline bool is_sequence(__u32 word) { return !(word & ~SEQUENCE_MASK); }
-
-static long check_loss(__u32 i, struct losses *l)
-{
-	__u32 word;
-
-	if (bpf_skb_load_bytes(l->skb, l->offset, &word, sizeof(word)) < 0) {
-		l->bad = 1;
-		return 1;
-	}
-	word = bpf_ntohl(word);
-	l->offset += sizeof(word);
 	if (l->open) {
 		l->open = 0;
-		if (is_sequence(word) && ahead(word, l->first) >= 0)
-			return 0;
-		l->bad = 1;
-		return 1;
+		l->bad = !is_sequence(word) || ahead(word, l->first) < 0;
+		return !l->bad;
 	}
 	if (!is_sequence(word)) {
 		l->open = 1;
 		l->first = word & SEQUENCE_MASK;
 	}
+	return true;
+}
+
+static long check_losses(__u32 i, struct losses *l)
+{
+	__be32 words[LOSSES_AT_ONCE];
+
+	if (bpf_skb_load_bytes(l->skb, l->offset, words, sizeof(words)) < 0) {
+		l->bad = 1;
+		return 1;
+	}
+	l->offset += sizeof(words);
+	/* Without CAP_PERFMON an index into the stack must be known. */
+#pragma unroll
+	for (int k = 0; k < LOSSES_AT_ONCE; k++)
+		if (!add_loss(l, bpf_ntohl(words[k])))
+			return 1;
 	return 0;
+}
+
+static long check_loss(__u32 i, struct losses *l)
+{
+	__be32 word;
+
+	if (bpf_skb_load_bytes(l->skb, l->offset, &word, sizeof(word)) < 0) {
+		l->bad = 1;
+		return 1;
+	}
+	l->offset += sizeof(word);
+	return !add_loss(l, bpf_ntohl(word));
 }
 
 /* A NAK of any length: media of a process that is stopped depends on it. */
@@ -81,8 +104,11 @@ static __always_inline bool is_loss_list(struct __sk_buff *skb, const struct dat
 
 	if (n == 0 || n % 4)
 		return false;
-	if (bpf_loop(n / 4, check_loss, &l, 0) < 0)
-		return false;
+	n /= 4;
+	if (n >= LOSSES_AT_ONCE)
+		bpf_loop(n / LOSSES_AT_ONCE, check_losses, &l, 0);
+	if (!l.bad)
+		bpf_loop(n % LOSSES_AT_ONCE, check_loss, &l, 0);
 	return !l.bad && !l.open;
 }
 
