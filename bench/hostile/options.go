@@ -43,8 +43,9 @@ Acts:
   cluster   a master of a Redis Cluster (three, with replicas) is killed
   overload  the relay comes to its limit of sessions, and enters and leaves all steps of
             its overload ladder
-  storm     10,000 sessions: the relay is taken over while all of them connect again,
-            and restarted; one server is slow and one is dead meanwhile
+  storm     10,000 sessions: all of them move to other ports at once; the relay is taken
+            over while all connect again, and restarted; one server is slow and one is
+            dead meanwhile
 
 A phase holds if no session ended and no datagram was lost, those of servers that
 were stopped or killed excepted. Datagrams that the kernel dropped at the

@@ -26,9 +26,11 @@ const (
 	// stormApart is the time between the first connects of two sessions.
 	stormApart = 500 * time.Microsecond
 	// stormOver is how long a storm may take until everybody is connected.
-	stormOver  = 60 * time.Second
-	slowServer = 0
-	deadServer = 1
+	stormOver = 60 * time.Second
+	// movedWithin is less than the time after which callers give their sessions up.
+	movedWithin = 15 * time.Second
+	slowServer  = 0
+	deadServer  = 1
 )
 
 // storm is the act in which everybody connects at once.
@@ -58,6 +60,7 @@ func (r *run) storm(ctx context.Context) (err error) {
 	}
 	if err := r.steps(ctx, []step{
 		{"taken over", "another process takes the relay over", nothing, r.takenOver},
+		{"callers move", "everybody gets another port at once, as behind a NAT that restarts", datagrams, r.callersMove},
 		{"storm at a take-over", "everybody connects again while another process takes over, one server is slow and one dead", connects, r.stormAtTakeOver},
 		{"restarted", "the relay is restarted, one server is slow and one dead", connects, r.restarted},
 	}); err != nil {
@@ -120,6 +123,32 @@ func (r *run) connects(before live.Counts) (tried, failed uint64, codes string) 
 	}
 	failed = now.Failed - before.Failed
 	return now.Connected - before.Connected + failed, failed, rig.Codes(rejected)
+}
+
+// callersMove gives all callers other ports, and waits until all sessions have followed.
+func (r *run) callersMove(ctx context.Context) error {
+	before, err := r.load()
+	if err != nil {
+		return err
+	}
+	if err := r.rig.Callers.Rebind(); err != nil {
+		return err
+	}
+	begun, half := time.Now(), time.Duration(0)
+	all := uint64(r.options.Storm)
+	err = rig.Await(ctx, movedWithin, "all sessions at their new addresses", func() bool {
+		books, err := r.rig.Relay.Books()
+		moved := books.Migrations - before.books.Migrations
+		if err == nil && half == 0 && moved >= all/2 {
+			half = time.Since(begun)
+		}
+		return err == nil && moved >= all
+	})
+	after, loadErr := r.load()
+	r.figure("%d of %d sessions moved within %.1f s, half of them within %.1f s; %d challenges",
+		after.books.Migrations-before.books.Migrations, all, time.Since(begun).Seconds(), half.Seconds(), after.books.Challenges-before.books.Challenges)
+	// What was lost is seen by the datagram behind it, which comes within two seconds.
+	return errors.Join(err, loadErr, rig.Pause(ctx, 5*time.Second))
 }
 
 func (r *run) stormAtTakeOver(ctx context.Context) error {

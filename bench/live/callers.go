@@ -97,6 +97,7 @@ type Callers struct {
 	ready  *socket.Ready
 	in     *socket.Receiver
 	fds    []int
+	former []int // from before Rebind; nobody reads them
 	begun  int64
 	rng    *rand.Rand
 
@@ -138,38 +139,50 @@ func NewCallers(c CallersConfig) (*Callers, error) {
 	for i := range cs.payload {
 		cs.payload[i] = byte(cs.rng.Uint32())
 	}
-	in := c.In
-	if in == nil {
-		in = func(f func() error) error { return f() }
-	}
-	if err := in(cs.open); err != nil {
+	if err := cs.within(cs.open); err != nil {
 		return nil, errors.Join(fmt.Errorf("open callers' ports: %w", err), cs.close())
 	}
 	go cs.run()
 	return cs, nil
 }
 
-func (c *Callers) open() error {
-	locals := c.config.Locals
-	if len(locals) == 0 {
-		locals = []netip.Addr{c.config.Local}
+// within runs f where sockets are to be opened.
+func (c *Callers) within(f func() error) error {
+	if c.config.In == nil {
+		return f()
 	}
+	return c.config.In(f)
+}
+
+func (c *Callers) open() error {
 	for i := range c.config.Ports {
-		fd, err := socket.Open(socket.Options{Local: netip.AddrPortFrom(locals[i%len(locals)], 0), Remote: c.config.Target, Buffer: socketBuffer})
+		fd, err := c.openPort(i)
 		if err != nil {
 			return err
 		}
 		c.fds = append(c.fds, fd)
-		if err := c.ready.Add(fd, i); err != nil {
-			return err
-		}
 	}
 	return nil
 }
 
+func (c *Callers) openPort(i int) (fd int, err error) {
+	local := c.config.Local
+	if n := len(c.config.Locals); n > 0 {
+		local = c.config.Locals[i%n]
+	}
+	fd, err = socket.Open(socket.Options{Local: netip.AddrPortFrom(local, 0), Remote: c.config.Target, Buffer: socketBuffer})
+	if err != nil {
+		return fd, err
+	}
+	if err := c.ready.Add(fd, i); err != nil {
+		return fd, errors.Join(err, unix.Close(fd))
+	}
+	return fd, nil
+}
+
 func (c *Callers) close() error {
 	err := c.ready.Close()
-	for _, fd := range c.fds {
+	for _, fd := range append(c.fds, c.former...) {
 		err = errors.Join(err, unix.Close(fd))
 	}
 	return err

@@ -83,6 +83,27 @@ func (c *Callers) Redial() {
 	}
 }
 
+// Rebind gives all callers other ports, as a NAT box does that has lost its bindings. Their
+// sessions go on from there.
+func (c *Callers) Rebind() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.within(func() error {
+		for i, before := range c.fds {
+			fd, err := c.openPort(i)
+			if err != nil {
+				return err
+			}
+			// The old one stays open: a NAT box does not answer by ICMP.
+			c.fds[i], c.former = fd, append(c.former, before)
+			if err := c.ready.Remove(before); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // Waits returns how long each connect has taken since the last call: from when a caller wanted
 // a session to when it had it, its failures included.
 func (c *Callers) Waits() (all []time.Duration) {

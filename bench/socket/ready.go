@@ -38,6 +38,14 @@ func (r *Ready) Add(fd, number int) error {
 	return nil
 }
 
+// Remove ends the watch of a socket.
+func (r *Ready) Remove(fd int) error {
+	if err := unix.EpollCtl(r.fd, unix.EPOLL_CTL_DEL, fd, nil); err != nil {
+		return fmt.Errorf("leave socket: %w", os.NewSyscallError("epoll_ctl", err))
+	}
+	return nil
+}
+
 // Wait returns how many sockets are readable. It waits at most ns for the first.
 func (r *Ready) Wait(ns int64) int {
 	r.wait = unix.NsecToTimespec(max(ns, 0))
