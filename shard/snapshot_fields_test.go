@@ -38,7 +38,7 @@ var inSnapshot = []struct {
 			"onTimer": "bound anew", "captures": "end", "ledger": "is written anew", "random": "starts anew",
 			"scratch": "empty between turns", "tasks": "of a turn", "inbox": "answers are asked for again",
 			"others": "of the group", "broken": "of the group", "background": "of the group", "group": "of the group",
-			"owners": "made anew", "letterbox": "read before", "letters": "of a turn", "outgoing": "of a turn", "strays": "starts anew",
+			"lane": "owners are asked for again", "owners": "made anew", "letterbox": "read before", "letters": "of a turn", "outgoing": "of a turn", "strays": "starts anew",
 			"routes": "are announced again", "announced": "is announced again", "candidates": "begin anew", "earlyAddresses": "are noted anew", "challenges": "starts anew",
 		},
 	},
@@ -119,8 +119,12 @@ var inSnapshot = []struct {
 	{of: reflect.TypeFor[handshake.Replay](), written: "answer stampedAt retries"},
 	{of: fieldType(reflect.TypeFor[handshake.Replay](), "retries"), written: "timestamp at"},
 	{
-		of: reflect.TypeFor[handshake.CookieGenerator](), written: "secret shift",
-		leftOut: map[string]string{"epoch": "of the time", "current": "derived", "previous": "derived"},
+		of: reflect.TypeFor[handshake.CookieGenerator](), written: "own shift",
+		leftOut: map[string]string{"source": "of the relay", "seen": "of source", "shared": "derived of source", "wall": "read anew"},
+	},
+	{
+		of: fieldType(reflect.TypeFor[handshake.CookieGenerator](), "own"), written: "secret",
+		leftOut: map[string]string{"epoch": "of the time", "current": "derived", "previous": "derived", "next": "derived"},
 	},
 	{
 		of: reflect.TypeFor[telemetry.Meter](), written: "place",
