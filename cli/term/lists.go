@@ -162,7 +162,7 @@ func sourceColumns() []column[answer.Source] {
 	return []column[s]{
 		{title: "SOURCE", left: true, text: func(_ figures, v s) string { return v.Source }},
 		{title: "SESSIONS", short: "SESS", text: func(f figures, v s) string { return f.count(uint64(v.Sessions)) }},
-		{title: "CONNECTS/S", short: "CONN/S", text: func(f figures, v s) string { return f.rate(v.Connects) }},
+		{title: "CONNECTS/S", short: "CONN/S", text: func(_ figures, v s) string { return three(v.Connects) }},
 		{title: "BITRATE", minWidth: 11, text: func(f figures, v s) string { return f.bitrate(v.Bitrate) }},
 		{title: "REFUSED", text: func(f figures, v s) string { return f.count(v.Refused) }, severity: func(v s) severity {
 			if v.Refused > 0 {

@@ -250,6 +250,11 @@ func (s Formatter) Event(e answer.Event) string {
 		add("code", fmt.Sprint(e.Code))
 	}
 	add("reason", e.Reason)
+	add("limit", e.Limit)
+	if e.MaxBitrate > 0 {
+		add("bitrate", f.bitrate(e.Bitrate))
+		add("max", f.bitrate(e.MaxBitrate))
+	}
 	add("step", e.Step)
 	add("input", e.Input)
 	if e.Step != "" {

@@ -102,6 +102,19 @@ func TestSharedState(t *testing.T) {
 	}
 }
 
+func TestSources(t *testing.T) {
+	list := answer.SourceList{Total: 2, Sources: []answer.Source{
+		{Source: "192.0.2.1/32", Sessions: 1234, Connects: 0.2, Bitrate: 20_000_000},
+		{Source: "2001:db8::/64", Sessions: 4, Handshakes: 2, Connects: 31, Refused: 14, Limit: "source connects"},
+	}}
+	want := "SOURCE         SESSIONS  CONNECTS/S      BITRATE  REFUSED  AT LIMIT         HANDSHAKES\n" +
+		"192.0.2.1/32      1,234        0.20  20.0 Mbit/s        0                            0\n" +
+		"2001:db8::/64         4        31.0      0 bit/s       14  source connects           2\n"
+	if got := (Formatter{}).Sources(list); got != want {
+		t.Errorf("%s\nwant\n%s", got, want)
+	}
+}
+
 func TestEventLines(t *testing.T) {
 	shard := 1
 	for want, e := range map[string]answer.Event{
@@ -113,7 +126,13 @@ func TestEventLines(t *testing.T) {
 			Kind: "session-ended", Stream: "a\nb", Backend: "10.0.0.1:2", Address: "10.0.0.1:2", Cause: "idle", TookMillis: 90_000,
 		},
 		"2026-01-02 03:04:05.006  caller-rejected     code=2503  reason=down": {Kind: "caller-rejected", Code: 2503, Reason: "down"},
-		"2026-01-02 03:04:05.006  lost                lost=1,234":             {Kind: "lost", Lost: 1234},
+		"2026-01-02 03:04:05.006  caller-rejected     code=2402  reason=overload  limit=stream players": {
+			Kind: "caller-rejected", Code: 2402, Reason: "overload", Limit: "stream players",
+		},
+		"2026-01-02 03:04:05.006  stream-over-limit   stream=v/live/x  role=publisher  bitrate=24.1 Mbit/s  max=20.0 Mbit/s": {
+			Kind: "stream-over-limit", Stream: "v/live/x", Role: "publisher", Bitrate: 24_123_000, MaxBitrate: 20_000_000,
+		},
+		"2026-01-02 03:04:05.006  lost                lost=1,234": {Kind: "lost", Lost: 1234},
 	} {
 		e.Time = takenAt.Add(6 * time.Millisecond)
 		if got := (Formatter{}).Event(e); got != want {
