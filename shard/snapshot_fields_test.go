@@ -35,7 +35,7 @@ var inSnapshot = []struct {
 			"sizing": "starts anew", "gather": "starts anew",
 			"snapshot": "of the registry", "draining": "a process that was stopped is replaced by one that was not", "endingSessions": "a relay that stops is not taken over",
 			"stopCursor": "likewise", "exiting": "likewise",
-			"onTimer": "bound anew", "captures": "end", "ledger": "is written anew", "random": "starts anew",
+			"onTimer": "bound anew", "captures": "end", "ledger": "is written anew", "checkpoints": "are written anew", "upstreams": "counted anew", "random": "starts anew",
 			"scratch": "empty between turns", "tasks": "of a turn", "inbox": "answers are asked for again",
 			"others": "of the group", "broken": "of the group", "background": "of the group", "group": "of the group",
 			"lane": "owners are asked for again", "owners": "made anew", "letterbox": "read before", "letters": "of a turn", "outgoing": "of a turn", "strays": "starts anew",
