@@ -148,7 +148,7 @@ func TestFloodOfStrays(t *testing.T) {
 	p := newShardPair(t)
 	was := p.at()
 	forger := p.dialTo(p.second)
-	before := p.count(CountReceivedFront)
+	before, began := p.count(CountReceivedFront), p.second.now
 	for k := range uint32(5000) {
 		b := packet(backendID, 40)
 		binary.BigEndian.PutUint32(b, k*7919)
@@ -158,10 +158,9 @@ func TestFloodOfStrays(t *testing.T) {
 		}
 	}
 	p.settleBoth()
-	// The budget is by wall clock here: some slices of it may pass.
-	looked := p.count(CountReceivedFront) - before
-	if looked == 0 || looked > 5000/2 {
-		t.Errorf("the owner looked at %d of 5000", looked)
+	looked, most := p.count(CountReceivedFront)-before, straysPerID*(2+(p.second.now-began)/strayEvery)
+	if looked == 0 || looked > uint64(most) {
+		t.Errorf("the owner looked at %d of 5000, want %d at most", looked, most)
 	}
 	if p.at() != was || p.count(CountMigrations) != 0 || p.count(CountForwardedToBackend) != 200 {
 		t.Errorf("counters %v", p.nonzero())
