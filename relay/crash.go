@@ -2,6 +2,7 @@ package relay
 
 import (
 	"errors"
+	"syscall"
 	"time"
 
 	"srtrelay/backend"
@@ -129,8 +130,24 @@ func (r *relay) recoverCrashed() *predecessor {
 		}
 		b.close(nil)
 		r.forgetNames(b.crashed.names)
+		r.closedUntil = time.Now().Add(closedTimeout)
 	}
 	return nil
+}
+
+// closedTimeout is for how long sockets that the service manager has closed may still hold
+// their ports: a process that it starts meanwhile has copies until it runs its program.
+const closedTimeout = 2 * time.Second
+
+// openAnew opens everything without a predecessor.
+func (r *relay) openAnew() error {
+	for {
+		err := r.openSockets(nil)
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Now().After(r.closedUntil) {
+			return err
+		}
+		time.Sleep(closedTimeout / 40)
+	}
 }
 
 // goOn opens everything with what a process that has died has left. After an error nothing is

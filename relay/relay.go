@@ -78,7 +78,8 @@ type relay struct {
 	logins      *api.Logins
 	server      apiServer
 	ledger      *sessionLedger
-	keeper      *keeper // nil without a descriptor store
+	keeper      *keeper   // nil without a descriptor store
+	closedUntil time.Time // until then ports may be held by what was kept and is closed
 
 	handedOver chan struct{} // closed when another process has taken over
 	successor  atomic.Int64  // its PID

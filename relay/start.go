@@ -29,7 +29,7 @@ func (r *relay) start(ctx, background context.Context) error {
 	if before != nil {
 		r.discardStored()
 	} else if before = r.recoverCrashed(); before == nil {
-		if err := r.openSockets(nil); err != nil {
+		if err := r.openAnew(); err != nil {
 			return err
 		}
 		r.ledger = openLedger(r.config.SessionLedger, false, r.group, r.log)
