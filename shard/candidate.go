@@ -26,6 +26,7 @@ type candidate struct {
 	received, sent    int // bytes with headers, from and to the new address
 	since             time.Duration
 	patience          time.Duration
+	hold              time.Duration // no other address may take its place before
 	next              time.Duration // when the next challenge may be sent
 	end               time.Duration // when it is forgotten
 }
@@ -82,7 +83,7 @@ func (b *rateBudget) allow(now time.Duration) bool {
 func (s *Shard) begin(i uint32, ss *session, l *letter, fast bool, n int) {
 	c := &candidate{
 		from: l.from, local: l.local, sender: l.sender, fast: fast,
-		number: s.challengeNumber(), oldNumber: s.challengeNumber(), patience: s.patience(i, ss),
+		number: s.challengeNumber(), oldNumber: s.challengeNumber(), patience: s.patience(i, ss), hold: s.quiet(ss),
 		received: n + headerBytes(&l.from), since: s.now, next: s.now, end: s.now + candidateLife,
 	}
 	s.candidates[i] = c
@@ -195,6 +196,12 @@ func (s *Shard) settle(i uint32, ss *session, c *candidate) {
 		c.done, c.end = true, s.now+candidateLife
 		s.wheel.Set(i, s.checkDue(i, ss))
 	}
+}
+
+// holds reports whether no other address may be a session's candidate: forgers who do not answer
+// must not keep the caller out.
+func (c *candidate) holds(now time.Duration) bool {
+	return c != nil && !c.done && (c.passed || now < c.since+c.hold)
 }
 
 // tickCandidate does what is due for the candidate of a session.

@@ -64,7 +64,7 @@ func (s *Shard) fromElsewhere(i uint32, l *letter, p wire.Packet) Counter {
 	switch {
 	case c != nil && !c.done && c.from == l.from:
 		return s.fromCandidate(i, ss, c, p)
-	case c != nil && !c.done:
+	case c.holds(s.now):
 		return DropUnvalidated // one at a time
 	}
 	v := s.plausible(i, ss, p)

@@ -526,3 +526,19 @@ func TestKeepaliveTellsNoClock(t *testing.T) {
 		t.Errorf("clock %d after an ACK", tr.clock)
 	}
 }
+
+// A forger who does not answer keeps the caller out for a round trip only.
+func TestForgerHoldsShortly(t *testing.T) {
+	m := newMover(t)
+	forger := m.dialFront()
+	m.pass(150 * time.Millisecond)
+	m.data(forger)
+	m.data(m.from)
+	m.expectNothing(m.from)
+	m.pass(minQuiet)
+	m.data(m.from)
+	m.control(m.from, wire.TypeACKACK, m.challenge(m.from))
+	if m.at() != fromConn(m.from) {
+		t.Errorf("at %v, counters %v", m.at(), m.nonzero())
+	}
+}
