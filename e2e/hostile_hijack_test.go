@@ -65,13 +65,18 @@ func target(s *srttest.Session) srttest.Target {
 func (h *hijack) strike(n int) (bytes int) {
 	h.t.Helper()
 	h.attack(n, func() int {
-		b := h.forge.Hijack(target(h.prey[h.forge.IntN(len(h.prey))]))
-		bytes += len(b)
-		_, err := h.from[h.forge.IntN(len(h.from))].WriteToUDPAddrPort(b, h.addr)
-		must(h.t, err)
+		bytes += h.send()
 		return 1
 	})
 	return bytes
+}
+
+// send sends one forged datagram, and returns its length.
+func (h *hijack) send() int {
+	b := h.forge.Hijack(target(h.prey[h.forge.IntN(len(h.prey))]))
+	_, err := h.from[h.forge.IntN(len(h.from))].WriteToUDPAddrPort(b, h.addr)
+	must(h.t, err)
+	return len(b)
 }
 
 // reflected is what the relay has sent to the attackers' addresses: datagrams and their bytes.
@@ -137,6 +142,14 @@ func TestHijackMovesNothing(t *testing.T) {
 	h.finish("foreign_caller unvalidated")
 }
 
+// skirmish is how many datagrams are forged each skirmishEvery: per session about as many as its
+// caller sends. Attackers who see all and send far more than the caller can keep it from moving:
+// a session has one candidate at a time.
+const (
+	skirmish      = 32
+	skirmishEvery = 10 * time.Millisecond
+)
+
 // A caller whose address changes keeps its session while others forge its datagrams.
 func TestMigrationAmongHijackers(t *testing.T) {
 	t.Parallel()
@@ -150,8 +163,13 @@ func TestMigrationAmongHijackers(t *testing.T) {
 	must(t, link.Rebind())
 	at, _ := link.ClientPort(s.Port().Addr())
 	begun, struck := time.Now(), 0
+	tick := time.NewTicker(skirmishEvery)
+	defer tick.Stop()
 	for h.stats()["migrations"] == 0 && time.Since(begun) < patience {
-		struck += h.strike(1000)
+		<-tick.C
+		for range skirmish {
+			struck += h.send()
+		}
 	}
 	found := false
 	for _, session := range h.natSessions() {
