@@ -71,10 +71,10 @@ func TestRelaysSeeEachOther(t *testing.T) {
 	if code != 0 || out != "backend "+id+" drained at all relays\n" {
 		t.Errorf("drain: exit %d, %s", code, out)
 	}
+	b.awaitListing("the drain at relay-b", func(all map[string]listed) bool { return all[id].Draining && all[id].OrderedBy == "relay-a" })
 	if code, out, _ := b.command("backends", "weight", id, "7"); code != 0 || !strings.Contains(out, "at all relays") {
 		t.Errorf("weight: exit %d, %s", code, out)
 	}
-	b.awaitListing("the drain at relay-b", func(all map[string]listed) bool { return all[id].Draining && all[id].OrderedBy == "relay-a" })
 	a.awaitListing("the weight at relay-a", func(all map[string]listed) bool { return all[id].Weight == 7 })
 	for events := b.follow(""); events.await(answer.EventBackendChanged).Cause != "draining, ordered at relay relay-a"; {
 	}

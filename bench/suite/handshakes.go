@@ -31,8 +31,10 @@ const (
 // connectFlags lift the bound on half-open handshakes of one address, because all callers of
 // the bench have the same, and the bound on sessions, because each ended one holds its keys
 // for a while.
-var connectFlags = []string{"--max-handshakes-per-source", "4096", "--max-sessions-per-source", "1000000", "--max-sessions-per-subnet", "0",
-	"--max-connects-per-source", "0", "--max-connects-per-subnet", "0", "--max-sessions", "500000"}
+var connectFlags = []string{
+	"--max-handshakes-per-source", "4096", "--max-sessions-per-source", "1000000", "--max-sessions-per-subnet", "0",
+	"--max-connects-per-source", "0", "--max-connects-per-subnet", "0", "--max-sessions", "500000",
+}
 
 var handshakes = Scenario{
 	ID: "handshakes", Title: "handshakes per second on one core, and callers beside a flood",

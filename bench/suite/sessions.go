@@ -28,8 +28,10 @@ const (
 )
 
 // patientFlags keep sessions whose peers send only every few seconds.
-var patientFlags = []string{"--max-sessions", "110000", "--idle-timeout", "120s", "--backend-silence", "120s", "--max-handshakes-per-source", "4096", "--max-sessions-per-source", "1000000", "--max-sessions-per-subnet", "0",
-	"--max-connects-per-source", "0", "--max-connects-per-subnet", "0"}
+var patientFlags = []string{
+	"--max-sessions", "110000", "--idle-timeout", "120s", "--backend-silence", "120s", "--max-handshakes-per-source", "4096", "--max-sessions-per-source", "1000000", "--max-sessions-per-subnet", "0",
+	"--max-connects-per-source", "0", "--max-connects-per-subnet", "0",
+}
 
 // steps leaves out what takes longest in a quick bench.
 func (b *Bench) steps(all []int) []int {
