@@ -127,7 +127,10 @@ func (b *budget) allow(hash uint64, cost time.Duration) bool {
 // kept from them, for CONCLUSIONs, whose cookies prove where their callers are.
 func (a *admission) affordsInduction(ip addr.IP) bool {
 	b := &a.budget
-	if b.media && b.inductions < inductionCost || !a.affords(ip, inductionCost) {
+	if !b.media {
+		return true
+	}
+	if b.inductions < inductionCost || !a.affords(ip, inductionCost) {
 		return false
 	}
 	b.inductions -= inductionCost

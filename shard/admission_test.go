@@ -104,3 +104,21 @@ func TestHandshakesBeyondTheBudgetCostNothing(t *testing.T) {
 		t.Errorf("counters %v", r.nonzero())
 	}
 }
+
+// A flood of INDUCTIONs while no session carries media owes nothing once one does.
+func TestFloodWithoutMediaOwesNothing(t *testing.T) {
+	r := newRig(t)
+	b := &r.admission.budget
+	b.media = false
+	for range 1_000_000 {
+		if !r.admission.affordsInduction(fromConn(r.caller).IP) {
+			t.Fatal("refused without media")
+		}
+	}
+	b.media, b.judged = true, r.now
+	b.at = r.now
+	b.begin(r.now+judgeEvery/2, b.bytes, b.opened)
+	if !r.admission.affordsInduction(fromConn(r.caller).IP) {
+		t.Errorf("refused, with %v left for INDUCTIONs", b.inductions)
+	}
+}
