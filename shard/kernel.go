@@ -134,7 +134,7 @@ func (s *Shard) leaveKernel(i uint32, ss *session) {
 		return
 	}
 	s.kernel.path.Leave(&s.kernel.state(i).entry)
-	s.readRecords()
+	s.readAllRecords() // later ones would count for the session when it has entered again
 	s.refresh(i, ss)
 	ss.inKernel = false
 	s.kernel.sessions--

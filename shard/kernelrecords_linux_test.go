@@ -1,0 +1,31 @@
+package shard
+
+import (
+	"testing"
+
+	"srtrelay/observe/telemetry"
+)
+
+// Records of a session that leaves the kernel path do not count for it when it enters again, in
+// the same turn, with the same generation.
+func TestRecordsOfAnEarlierEntry(t *testing.T) {
+	enterNamespace(t)
+	r := newKernelRig(t, nil)
+	r.establish(r.caller, callerID, callerISN, backendID)
+	i, ss := r.session()
+	if !ss.inKernel {
+		t.Fatal("the session is not in the kernel path")
+	}
+	r.sendAll(callerISN, 1)
+	for k := range uint32(recordsPerTurn + 50) { // each behind a gap: a record
+		if _, err := r.caller.Write(dataPacket(callerISN+3+2*k, backendID, 100)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.leaveKernel(i, ss)
+	r.enterKernel(i, ss, false)
+	r.readAllRecords()
+	if one := r.kernel.state(i).ways[telemetry.ToBackend]; !ss.inKernel || one.exceptions != 0 {
+		t.Errorf("in the kernel path %v, with %d records of the entry before", ss.inKernel, one.exceptions)
+	}
+}
