@@ -184,3 +184,25 @@ func TestLeasesAreRenewedAfterCrash(t *testing.T) {
 	}
 	w.Resume()
 }
+
+// A session that goes on after a crash knows its caller's clock: in the kernel path no datagram
+
+// would tell it.
+func TestClockOutlivesCrash(t *testing.T) {
+	w := newWorld(t)
+	f := w.useCheckpoint()
+	w.connect(1)
+	clock := func() (c uint32) {
+		for _, s := range w.shards {
+			_ = s.inbox.do(w.soon(), func(s *Shard) {
+				s.sessions.each(func(i uint32, _ *session) { c = s.sessions.cold(i).trace.clock })
+			})
+		}
+		return c
+	}
+	before := clock()
+	w.crash(Recovery{Records: f.records(t), KeepOthers: true})
+	if after := clock(); after != before || before == 0 {
+		t.Errorf("clock %d, want %d", after, before)
+	}
+}

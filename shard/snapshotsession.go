@@ -84,6 +84,10 @@ func (w *snapshotWriter) parts(b []byte, i uint32, ss *session, cold *coldState)
 		b, mark = message.Open(b, sessionTerms)
 		b = message.Close(cold.terms.AppendSnapshot(b), mark)
 	}
+	if ss.state == StateEstablished { // in the kernel path no datagram would tell it anew
+		b, mark = message.Open(b, sessionTrace)
+		b = message.Close(cold.trace.append(b, w.clock), mark)
+	}
 	if w.brief {
 		return w.kernelPart(b, i, ss)
 	}
@@ -104,10 +108,6 @@ func (w *snapshotWriter) parts(b []byte, i uint32, ss *session, cold *coldState)
 		b = message.AppendBytes(b, inductionRequest, r.request.Bytes())
 		b = appendIP(b, inductionLocal, r.local)
 		b = message.Close(message.AppendTime(b, inductionAt, w.clock, r.at), mark)
-	}
-	if ss.state == StateEstablished {
-		b, mark = message.Open(b, sessionTrace)
-		b = message.Close(cold.trace.append(b, w.clock), mark)
 	}
 	return w.kernelPart(b, i, ss)
 }
