@@ -209,11 +209,11 @@ func (s *Shard) tickCandidate(i uint32, ss *session) {
 	c := s.candidates[i]
 	switch {
 	case c == nil:
+	case c.passed && !c.done: // also at its end: the patience may be as long
+		s.settle(i, ss, c)
 	case s.now >= c.end:
 		s.dropCandidate(i)
 	case c.done:
-	case c.passed:
-		s.settle(i, ss, c)
 	default:
 		s.challenge(i, ss, c)
 	}

@@ -542,3 +542,51 @@ func TestForgerHoldsShortly(t *testing.T) {
 		t.Errorf("at %v, counters %v", m.at(), m.nonzero())
 	}
 }
+
+// A player far away, whose old address gets the longest time to answer, moves when that is over.
+func TestPlayerFarAwayMoves(t *testing.T) {
+	m := newMover(t)
+	ss, upstream := m.upstreamOf()
+	ss.publisher = false
+	flow := func(d time.Duration) {
+		for range d / (10 * time.Millisecond) {
+			m.pass(10 * time.Millisecond)
+			m.reply(upstream, packet(callerID, 100))
+		}
+	}
+	flow(100 * time.Millisecond)
+	m.control(m.caller, wire.TypeACK, 7, callerISN, 600_000, 50_000, 8192, 0, 0, 0)
+	if rtt := m.callerRTT(ss); rtt != 600*time.Millisecond {
+		t.Fatalf("an RTT of %v", rtt)
+	}
+	flow(1100 * time.Millisecond)
+	m.control(m.from, wire.TypeKeepalive, 0)
+	number := m.challenge(m.from)
+	flow(600 * time.Millisecond)
+	m.control(m.from, wire.TypeACKACK, number)
+	flow(600 * time.Millisecond)
+	if m.at() != fromConn(m.from) || m.count(CountMigrations) != 1 {
+		t.Errorf("at %v, counters %v", m.at(), m.nonzero())
+	}
+}
+
+// Without telemetry the trace alone tells which data packet is next, also when those before it
+// have passed in the kernel.
+func TestMigrationAfterKernelWithoutTelemetry(t *testing.T) {
+	m := newMover(t, func(c *Config) { c.Telemetry = false })
+	ss := m.sessions.at(m.index())
+	for range 10 {
+		m.pass(time.Second)
+		ss.toBackend.Packets += 20_000
+		m.seq += 20_000
+		ss.callerSeen = m.now
+		m.sessions.cold(m.index()).trace.pass(ss.callerSeen, ss.toBackend.Packets) // as refresh does
+	}
+	m.pass(150 * time.Millisecond)
+	m.data(m.from)
+	m.control(m.from, wire.TypeACKACK, m.challenge(m.from))
+	m.pass(idlePatience + 2*wheelTick)
+	if m.at() != fromConn(m.from) {
+		t.Errorf("at %v, counters %v", m.at(), m.nonzero())
+	}
+}

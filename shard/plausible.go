@@ -18,9 +18,10 @@ type trace struct {
 	// clock is the caller's clock less the shard's, in microseconds, which wrap.
 	clock uint32
 	// sequence is that of the last data packet that was noted, and encrypted whether it was;
-	// without hasData there was none.
-	sequence           uint32
-	hasData, encrypted bool
+	// without hasData there was none. sequencePackets is session.toBackend.Packets then, which
+	// wraps: those that pass in the kernel are not noted.
+	sequence, sequencePackets uint32
+	hasData, encrypted        bool
 }
 
 // traceMask has all but one in 64 datagrams go without a look at the trace, which is not in the
@@ -41,6 +42,7 @@ func (t *trace) note(now time.Duration, packets uint64, p wire.Packet) {
 			return // its timestamp is that of the first time
 		}
 		t.sequence, t.hasData, t.encrypted = p.Sequence(), true, p.TypeInfo()&wire.KeyMask != 0
+		t.sequencePackets = uint32(packets)
 	}
 	t.clock = p.Timestamp() - micros(now)
 }
@@ -210,16 +212,22 @@ func (s *Shard) dataNumbers(i uint32, ss *session, t *trace, p wire.Packet) verd
 	if encrypted != (p.TypeInfo()&wire.KeyMask != 0) {
 		return implausible
 	}
-	since := int32(min(2*uint64(uint32(ss.toBackend.Packets)-t.packets), 1<<28))
-	d := wire.Ahead(p.Sequence(), last)
-	if d >= -sequenceWindow && d <= sequenceWindow+since {
+	since := int32(min(2*uint64(uint32(ss.toBackend.Packets)-t.sequencePackets), mostSince))
+	switch d := wire.Ahead(p.Sequence(), last); {
+	case d >= -sequenceWindow && d <= sequenceWindow+min(since, sequenceWindow):
 		return strong
-	}
-	if s.measures(ss, telemetry.ToBackend) && near(p.Sequence(), s.meters.Sequence(&ss.meter, telemetry.ToBackend).Next, sequenceWindow) {
-		return strong
+	case s.measures(ss, telemetry.ToBackend):
+		if near(p.Sequence(), s.meters.Sequence(&ss.meter, telemetry.ToBackend).Next, sequenceWindow) {
+			return strong
+		}
+	case d >= -sequenceWindow && d <= sequenceWindow+since || since == mostSince:
+		return plausible // the window is wide by now
 	}
 	return implausible
 }
+
+// mostSince is after how many datagrams, twice, the last noted sequence number says nothing.
+const mostSince = 1 << 28
 
 // Fields of a trace. Its times are by CLOCK_MONOTONIC, as all times in a snapshot.
 const (
@@ -230,6 +238,8 @@ const (
 	traceHasData   message.Number = 5
 	traceEncrypted message.Number = 6
 	traceAt        message.Number = 7
+
+	traceSequencePackets message.Number = 8
 )
 
 // append appends the trace as a message.
@@ -241,7 +251,8 @@ func (t *trace) append(b []byte, clock message.Clock) []byte {
 	b = message.AppendFixed32(b, traceSequence, t.sequence)
 	b = message.AppendBool(b, traceHasData, t.hasData)
 	b = message.AppendBool(b, traceEncrypted, t.encrypted)
-	return message.AppendFixed32(b, traceAt, t.at+millis(origin))
+	b = message.AppendFixed32(b, traceAt, t.at+millis(origin))
+	return message.AppendUint(b, traceSequencePackets, t.sequencePackets)
 }
 
 // read reads what append has written.
@@ -262,6 +273,8 @@ func (t *trace) read(m message.Reader, clock message.Clock) error {
 			t.encrypted = m.Bool()
 		case traceAt:
 			t.at = message.Uint[uint32](&m) - millis(clock.Origin)
+		case traceSequencePackets:
+			t.sequencePackets = message.Uint[uint32](&m)
 		}
 	}
 	return m.Err()
