@@ -101,10 +101,10 @@ bench: build ## measure the relay beside nginx, nftables and others; needs root,
 	@./scripts/setup.sh bench
 	$(GO) run ./bench $(ARGS)
 
-upgrade-test: setup ## 20 take-overs in a row under a million datagrams each way, in user space and with the kernel path; a crash of 10 s
+upgrade-test: setup ## 50 take-overs in a row under a million datagrams each way, in user space and with the kernel path; a crash of 10 s
 	@for path in off require; do \
-	  echo "== 20 take-overs, --kernel-path $$path"; \
-	  SRTRELAY_REQUIRE_ALL=1 SRTRELAY_UPGRADE_TEST=1 SRTRELAY_TEST_KERNEL_PATH=$$path $(GO) test -pgo=off -vet=off -count=1 -timeout 10m -v -run 'TestTakeOversLoseNothing|TestKernelPathTakenOver|Test(KernelPath|KernelPathRealLive)SurvivesCrash' ./e2e || exit 1; \
+	  echo "== 50 take-overs, --kernel-path $$path"; \
+	  SRTRELAY_REQUIRE_ALL=1 SRTRELAY_UPGRADE_TEST=1 SRTRELAY_TEST_KERNEL_PATH=$$path $(GO) test -pgo=off -vet=off -count=1 -timeout 20m -v -run 'TestTakeOversLoseNothing|TestKernelPathTakenOver|Test(KernelPath|KernelPathRealLive)SurvivesCrash' ./e2e || exit 1; \
 	done
 	@$(GO) test -pgo=off -vet=off -run '^$$' -bench TakeOver ./shard
 

@@ -18,7 +18,11 @@ import (
 // overtaken, no session leaves the path, and no process loses count.
 func TestKernelPathTakenOver(t *testing.T) {
 	t.Parallel()
-	const sessions, perSecond = 100, 50
+	const perSecond = 50
+	sessions := 100
+	if upgradeTest {
+		sessions = 200
+	}
 	k := openKernelLab(t)
 	socket := filepath.Join(t.TempDir(), "takeover.sock")
 	var seen payloads
@@ -30,16 +34,19 @@ func TestKernelPathTakenOver(t *testing.T) {
 	)
 	runAll(flows)
 	awaitInKernel(r, flows)
+	var processes chain
 	for range takeOvers() {
 		awaitSent(flows, perSecond)
 		before := r.stats()
 		r = r.successor(socket, backendAt(l.Addr()), "--shards=2", "--kernel-path=require")
 		after := r.stats()
-		if after["kernel_path_sessions"] != sessions || after["kernel_path_handovers"] != before["kernel_path_handovers"] {
+		if after["kernel_path_sessions"] != uint64(sessions) || after["kernel_path_handovers"] != before["kernel_path_handovers"] {
 			t.Errorf("%d sessions in the kernel path; %d handovers, before %d",
 				after["kernel_path_sessions"], after["kernel_path_handovers"], before["kernel_path_handovers"])
 		}
+		processes.add(r)
 	}
+	processes.check(t)
 	awaitSent(flows, perSecond)
 	checkTakenOver(t, r, flows, l, &seen)
 	st := r.settled(sent(flows))
