@@ -67,17 +67,19 @@ func TestRelaysSeeEachOther(t *testing.T) {
 		t.Errorf("srtrelay streams --cluster: exit %d\n%s", code, out)
 	}
 
+	events := b.follow("")
 	code, out, _ := a.command("backends", "drain", id)
 	if code != 0 || out != "backend "+id+" drained at all relays\n" {
 		t.Errorf("drain: exit %d, %s", code, out)
 	}
 	b.awaitListing("the drain at relay-b", func(all map[string]listed) bool { return all[id].Draining && all[id].OrderedBy == "relay-a" })
+	for cause := ""; cause != "draining, ordered at relay relay-a"; {
+		cause = events.await(answer.EventBackendChanged).Cause
+	}
 	if code, out, _ := b.command("backends", "weight", id, "7"); code != 0 || !strings.Contains(out, "at all relays") {
 		t.Errorf("weight: exit %d, %s", code, out)
 	}
 	a.awaitListing("the weight at relay-a", func(all map[string]listed) bool { return all[id].Weight == 7 })
-	for events := b.follow(""); events.await(answer.EventBackendChanged).Cause != "draining, ordered at relay relay-a"; {
-	}
 
 	a.kill()
 	b.awaitRelays("relay-a to be away", func(l answer.RelayList) bool {
