@@ -133,7 +133,7 @@ var generalFields = []field{
 	},
 	{
 		name: "cluster-listen", reload: needsUpgrade, group: groupFront, arg: "ADDR", shown: "none",
-		help: "UDP address at which other relays pass on datagrams of this one's sessions; needs --state redis",
+		help: "UDP address at which other relays pass on datagrams of this relay's sessions; needs --state redis",
 		set: func(c *Config, text string) (err error) {
 			c.ClusterListen, err = parseCluster(text)
 			return err

@@ -16,27 +16,27 @@ var limitFields = []field{
 	},
 	{
 		name: "max-sessions-per-subnet", reload: inPlace, group: groupLimits, arg: "N", def: "50000",
-		help: "the same per /24 (IPv6: per /56); 0 for no limit",
+		help: "most sessions per /24 of callers (IPv6: per /56), of all shards; 0 for no limit",
 		set:  setInt(func(c *Config) *int { return &c.MaxSessionsPerSubnet }, 0, maxSessions),
 	},
 	{
 		name: "max-connects-per-source", reload: inPlace, group: groupLimits, arg: "N", def: "2000",
-		help: "most callers let in per second and IP address (IPv6: per /64) on 10 s' average; more get 2402; 0 for no limit",
+		help: "most connects per second and caller IP address (IPv6: per /64), over 10 s; more get 2402; 0 for no limit",
 		set:  setInt(func(c *Config) *int { return &c.MaxConnectsPerSource }, 0, maxConnects),
 	},
 	{
 		name: "max-connects-per-subnet", reload: inPlace, group: groupLimits, arg: "N", def: "5000",
-		help: "the same per /24 (IPv6: per /56); 0 for no limit",
+		help: "most connects per second and /24 of callers (IPv6: per /56), over 10 s; 0 for no limit",
 		set:  setInt(func(c *Config) *int { return &c.MaxConnectsPerSubnet }, 0, maxConnects),
 	},
 	{
 		name: "max-bitrate-per-source", reload: inPlace, group: groupLimits, arg: "RATE", def: "0",
-		help: "bitrate per caller IP address (IPv6: per /64), like 200Mbps, from which on more callers get 2402; 0 for no limit",
+		help: "bitrate of a caller IP address (IPv6: of a /64), like 200Mbps, at which further callers get 2402; 0 for no limit",
 		set:  setBitrate(func(c *Config) *int64 { return &c.MaxBitratePerSource }),
 	},
 	{
 		name: "max-bitrate-per-subnet", reload: inPlace, group: groupLimits, arg: "RATE", def: "0",
-		help: "the same per /24 (IPv6: per /56); 0 for no limit",
+		help: "bitrate of a /24 of callers (IPv6: of a /56) at which further callers get 2402; 0 for no limit",
 		set:  setBitrate(func(c *Config) *int64 { return &c.MaxBitratePerSubnet }),
 	},
 	{
@@ -95,7 +95,7 @@ var limitFields = []field{
 	},
 	{
 		name: "migration", reload: inPlace, group: groupLimits, arg: "MODE", def: "on",
-		help:   "keep a session whose caller's address changes, after it has proven itself: on or off",
+		help:   "follow a caller to another address, after it has proven to be there: on or off",
 		values: []string{"on", "off"},
 		set:    setEither(func(c *Config) *bool { return &c.Migration }, "on"),
 	},
@@ -117,7 +117,7 @@ var limitFields = []field{
 	},
 	{
 		name: "crash-recovery", reload: needsUpgrade, group: groupLimits, arg: "MODE", def: CrashRecoveryAuto,
-		help:   "keep sockets and sessions with systemd, for the next process to go on after a crash: auto (if it can) or off",
+		help:   "have systemd keep sockets and sessions for the process that follows a crash: auto (if it can) or off",
 		values: []string{CrashRecoveryAuto, CrashRecoveryOff},
 		set:    setText(func(c *Config) *string { return &c.CrashRecovery }),
 	},
