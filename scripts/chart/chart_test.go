@@ -48,7 +48,7 @@ var variants = map[string]map[string]any{
 			"backend": []any{"srt://10.0.0.1:10080"},
 		},
 		"seLinuxOptions": map[string]any{"type": "spc_t"}, "runFolder": "/run/media",
-		"secret": "tokens", "tlsSecret": "api-tls", "rulesConfigMap": "rules", "priorityClassName": "system-node-critical",
+		"secret": "tokens", "tlsSecret": "api-tls", "rulesConfigMap": "rules", "cookieSecret": "cookie", "clusterPort": 20081, "priorityClassName": "system-node-critical",
 		"podAnnotations": map[string]any{"a": "b"}, "nodeSelector": map[string]any{"media": "true"},
 		"tolerations": []any{map[string]any{"key": "media", "operator": "Exists"}},
 		"affinity": map[string]any{"nodeAffinity": map[string]any{"requiredDuringSchedulingIgnoredDuringExecution": map[string]any{
@@ -217,6 +217,26 @@ func checkPod(t *testing.T, name string, pod core.PodSpec) {
 		if get := probe.HTTPGet; get.Path != what || get.Port.IntValue() < 1000 || (get.Scheme == core.URISchemeHTTPS) != secure {
 			t.Errorf("%s: %+v", name, get)
 		}
+	}
+}
+
+// Each relay takes other relays' datagrams at the address of its node, and has the secret
+// that all share.
+func TestRelaysBehindOneAddress(t *testing.T) {
+	c := pick[apps.DaemonSet](t, decoded(t, variants["everything"])).Spec.Template.Spec.Containers[0]
+	got, address := map[string]string{}, ""
+	for _, v := range c.Env {
+		if got[v.Name] = v.Value; v.ValueFrom != nil && v.ValueFrom.FieldRef != nil {
+			address = v.Name + " is " + v.ValueFrom.FieldRef.FieldPath
+		}
+	}
+	if at := got["SRTRELAY_CLUSTER_LISTEN"]; at != "[$(NODE_ADDRESS)]:20081" || address != "NODE_ADDRESS is status.hostIP" {
+		t.Errorf("%q, %s", at, address)
+	}
+	folder, name := filepath.Split(got["SRTRELAY_COOKIE_SECRET_FILE"])
+	mounted := slices.ContainsFunc(c.VolumeMounts, func(m core.VolumeMount) bool { return m.Name == "cookie" && m.MountPath+"/" == folder })
+	if !mounted || name != "cookie-secret" {
+		t.Errorf("%s%s: %+v", folder, name, c.VolumeMounts)
 	}
 }
 
