@@ -9,6 +9,12 @@
 // failover.go the choice of another one and the end of the sessions of a backend that
 // has died, lifecycle.go the other ends of a session and the SHUTDOWNs.
 //
+// Who may come in: callerlimits.go (limits of sources and streams, whose figures usage.go
+// keeps), overload.go (steps of the relay's overload ladder), admission.go (time for
+// handshakes). A datagram without a session here goes to the shard that has it (owners.go,
+// letter.go), may make its session follow the caller (plausible.go, candidate.go,
+// migration.go), or goes to another relay (passon.go). shielded.go checks control packets.
+//
 // It must not know how backends are chosen (Resolver), what stream IDs mean (package
 // streamid), or how a datagram reaches the kernel (package udp). Others reach a shard
 // by its inbox and by the registry's snapshot only.
