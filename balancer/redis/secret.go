@@ -25,6 +25,10 @@ const (
 	secretOutlives = 3 * time.Minute
 )
 
+// maxSecretText is where the end of what the key has is not read any more. A secret with spaces
+// around it is shorter.
+const maxSecretText = 255
+
 // Secret is one that relays share.
 type Secret [32]byte
 
@@ -62,10 +66,13 @@ func (b *Balancer) syncSecret(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	text, err := b.readSecret(ctx)
-	if err != nil {
+	if err != nil && !isRefusal(err) {
 		return err
 	}
-	found, err := parseSecret(text)
+	var found Secret
+	if err == nil {
+		found, err = parseSecret(text)
+	}
 	if err != nil {
 		if !s.logged {
 			s.logged = true
@@ -83,15 +90,16 @@ func (b *Balancer) syncSecret(ctx context.Context, now time.Time) error {
 // readSecret reads the key, and writes it if there is none.
 func (b *Balancer) readSecret(ctx context.Context) (string, error) {
 	var got *goredis.StringCmd
-	if err := b.pipeline(ctx, func(p goredis.Pipeliner) { got = p.Get(ctx, secretKey) }); err != nil {
+	read := func(p goredis.Pipeliner) { got = p.GetRange(ctx, secretKey, 0, maxSecretText) }
+	if err := b.pipeline(ctx, read); err != nil {
 		return "", err
 	}
-	if !errors.Is(got.Err(), goredis.Nil) {
+	if got.Err() != nil || got.Val() != "" {
 		return got.Val(), nil
 	}
 	err := b.pipeline(ctx, func(p goredis.Pipeliner) {
 		p.SetNX(ctx, secretKey, b.secret.offer(), 0)
-		got = p.Get(ctx, secretKey)
+		read(p)
 	})
 	return got.Val(), err
 }

@@ -114,6 +114,28 @@ func TestSecretChanges(t *testing.T) {
 	}
 }
 
+// A Redis whose ACL forbids the secret, or that has a huge value there, is in use all the same.
+func TestSecretThatCannotBeRead(t *testing.T) {
+	server := startRedis(t)
+	link := newLink(t, server.addr)
+	must(t, server.Set(t.Context(), secretKey, strings.Repeat("ab", 4<<20), 0).Err())
+	a := openSharer(t, at(link.addr()))
+	until(t, "Redis to be in use", func() bool { ok, _, _ := a.State(); return ok })
+	if n := link.read.Load(); n > 1<<20 {
+		t.Errorf("%d bytes were read", n)
+	}
+	must(t, server.Do(t.Context(), "ACL", "SETUSER", "narrow", "on", ">p", "+@all", "%RW~srs-*", "%RW~srtrelay-[^c]*").Err())
+	servers := at(server.addr)
+	servers.Username, servers.Password = "narrow", "p"
+	b := openSharer(t, servers)
+	until(t, "Redis to be in use", func() bool { ok, _, _ := b.State(); return ok })
+	rounds := server.rounds(t)
+	until(t, "three rounds of both", func() bool { return server.rounds(t) >= rounds+6 })
+	if ok, _, detail := b.State(); !ok {
+		t.Errorf("Redis is not in use: %s", detail)
+	}
+}
+
 func TestParseSecret(t *testing.T) {
 	for text, ok := range map[string]bool{
 		strings.Repeat("0f", 32): true, " " + strings.Repeat("0F", 32) + "\n": true,

@@ -173,6 +173,7 @@ type link struct {
 	to       string
 	late     atomic.Int64 // nanoseconds that answers take
 	arrived  atomic.Int64 // answers passed on
+	read     atomic.Int64 // bytes of answers
 
 	mu    sync.Mutex
 	cut   bool
@@ -266,6 +267,7 @@ func (l *link) carry(from, to net.Conn, answers bool) {
 		}
 		if answers {
 			l.arrived.Add(1)
+			l.read.Add(int64(n))
 		}
 	}
 }

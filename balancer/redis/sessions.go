@@ -38,6 +38,8 @@ const (
 	maxForward = 64
 	// maxCallers is how many callers of one listener and ID are published.
 	maxCallers = 4
+	// maxCallersText is how long their text is at most, in bytes.
+	maxCallersText = maxCallers * 64
 )
 
 // SessionKey names sessions: the port that the caller dialled, and the backend's socket ID.
@@ -97,9 +99,12 @@ func (s *Sessions) Ended(k SessionKey, caller netip.AddrPort) {
 	s.touch(k)
 }
 
-// touch has a session written. The lock must be held.
+// touch has a session written. While everything is to be written anyway, as when Redis is
+// away, nothing is noted: all that come and go in hours would be. The lock must be held.
 func (s *Sessions) touch(k SessionKey) {
-	s.dirty[k] = struct{}{}
+	if !s.all {
+		s.dirty[k] = struct{}{}
+	}
 	if s.touched != nil {
 		s.touched[k] = struct{}{}
 	}
@@ -151,12 +156,12 @@ func (c *Count) Done() {
 	s.touched = nil
 	for k, callers := range s.own {
 		if !slices.Equal(c.all[k], callers) {
-			s.dirty[k] = struct{}{}
+			s.touch(k)
 		}
 	}
 	for k := range c.all {
 		if _, had := s.own[k]; !had {
-			s.dirty[k] = struct{}{}
+			s.touch(k)
 		}
 	}
 	s.own = c.all
@@ -193,6 +198,7 @@ func (s *Sessions) rewrite() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.all = true
+	clear(s.dirty)
 }
 
 // sessionEntry is a field of the hash with its value, "" to remove it.
@@ -275,7 +281,7 @@ func (s *Sessions) renew(ctx context.Context, key, at string) error {
 	}
 	s.mu.Lock()
 	if has.Val() != int64(len(s.own)) && len(s.dirty) == 0 {
-		s.all = true // Redis was emptied, or lost its last writes
+		s.all = true // Redis was emptied, or lost its last writes; dirty is empty
 	}
 	s.mu.Unlock()
 	all, err := forwardScript.Run(limited, s.b.client, []string{forwardKey}, at, sessionsTTL.Milliseconds(), maxForward).StringSlice()
@@ -317,69 +323,3 @@ for i = 1, #all, 2 do
 end
 return found
 `)
-
-// SessionOwner is a relay that has sessions of a key.
-type SessionOwner struct {
-	// At is its address for datagrams that are passed on; the zero value if no other relay
-	// has any.
-	At netip.AddrPort
-	// Callers are those of its sessions.
-	Callers []netip.AddrPort
-}
-
-// Has reports whether one of the sessions has a caller.
-func (o *SessionOwner) Has(caller netip.AddrPort) bool { return slices.Contains(o.Callers, caller) }
-
-// Find returns which other relay has sessions of each key. If several have, the one with
-// the caller of the same index comes first. It fails at once while Redis is away.
-func (s *Sessions) Find(ctx context.Context, keys []SessionKey, callers []netip.AddrPort) ([]SessionOwner, error) {
-	if !s.b.circuit.closed() {
-		_, _, detail := s.b.circuit.state()
-		return nil, fmt.Errorf("find sessions: %s", detail)
-	}
-	s.mu.Lock()
-	others := s.others
-	s.mu.Unlock()
-	found := make([]SessionOwner, len(keys))
-	if len(others) == 0 {
-		return found, nil
-	}
-	fields := make([]string, len(keys))
-	for i, k := range keys {
-		fields[i] = k.field()
-	}
-	limited, cancel := context.WithTimeout(ctx, pickWait)
-	defer cancel()
-	got := make([]*goredis.SliceCmd, len(others))
-	err := s.b.pipeline(limited, func(p goredis.Pipeliner) {
-		for i, at := range others {
-			got[i] = p.HMGet(limited, sessionsPrefix+at, fields...)
-		}
-	})
-	if err != nil {
-		return nil, fmt.Errorf("find sessions: %w", err)
-	}
-	for i, at := range others {
-		to := netip.MustParseAddrPort(at) // renew has checked it
-		for k, v := range got[i].Val() {
-			text, _ := v.(string)
-			if o := (SessionOwner{to, parseCallers(text)}); len(o.Callers) > 0 && !found[k].Has(callers[k]) {
-				found[k] = o
-			}
-		}
-	}
-	return found, nil
-}
-
-// parseCallers reads what callersText writes. What cannot be read is left out.
-func parseCallers(text string) (all []netip.AddrPort) {
-	if len(text) > maxCallers*64 {
-		return nil
-	}
-	for one := range strings.SplitSeq(text, " ") {
-		if a, err := netip.ParseAddrPort(one); err == nil {
-			all = append(all, a)
-		}
-	}
-	return all
-}

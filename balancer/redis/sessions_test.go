@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -137,6 +138,51 @@ func TestCount(t *testing.T) {
 		if has != want || dirty != (i > 0) {
 			t.Errorf("session %d: known %v, to be written %v", i, has, dirty)
 		}
+	}
+}
+
+// While Redis is away sessions that come and go leave nothing.
+func TestSessionsOfAnOutageAreNotNoted(t *testing.T) {
+	s := &Sessions{own: make(map[SessionKey][]netip.AddrPort), dirty: make(map[SessionKey]struct{})}
+	s.Begun(sessionKey(0), callerAt(0))
+	s.rewrite() // as run does, again and again
+	for i := 1; i < 10_000; i++ {
+		s.Begun(sessionKey(i), callerAt(i))
+		s.Ended(sessionKey(i), callerAt(i))
+	}
+	count := s.Count()
+	count.Add(sessionKey(0), callerAt(0))
+	count.Done()
+	if len(s.dirty) > 0 {
+		t.Errorf("%d sessions are noted", len(s.dirty))
+	}
+	if entries, fresh := s.take(); !fresh || len(entries) != 1 {
+		t.Errorf("to be written: %d, fresh %v", len(entries), fresh)
+	}
+}
+
+// Values of any length cost a relay that asks for sessions nothing.
+func TestHugeSessionsAreNotRead(t *testing.T) {
+	server := startRedis(t)
+	link := newLink(t, server.addr)
+	a, b := open(t, at(server.addr)).ready(), open(t, at(link.addr())).ready()
+	here, there := a.publisher(address1), b.publisher(address2)
+	const n = 20
+	for i := range n {
+		here.Begun(sessionKey(i), callerAt(i))
+	}
+	until(t, "found", func() bool { return there.finds(t, n, address1) })
+	var keys []SessionKey
+	for i := range n {
+		keys = append(keys, sessionKey(i))
+		must(t, a.client.HSet(t.Context(), sessionsPrefix+address1, keys[i].field(), strings.Repeat("x", 256<<10)).Err())
+	}
+	before := link.read.Load()
+	if _, err := there.Find(t.Context(), keys, make([]netip.AddrPort, n)); err != nil {
+		t.Error(err)
+	}
+	if got := link.read.Load() - before; got > 1<<20 {
+		t.Errorf("%d bytes were read", got)
 	}
 }
 
