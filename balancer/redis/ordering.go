@@ -223,7 +223,9 @@ for i = 8, #ARGV, 2 do
   if old and string.match(old, '^%d+') == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
 end
 if redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[3]) then return redis.error_reply('ERR too many orders') end
-local next = string.format('%.0f', math.max(last, tonumber(ARGV[4])) + 1)
+local after = math.max(last, tonumber(ARGV[4])) + 1
+if after > tonumber(ARGV[1]) then return redis.error_reply('ERR no revision is left') end
+local next = string.format('%.0f', after)
 redis.call('HSET', KEYS[1], ARGV[6], next .. ' ' .. ARGV[7])
 redis.call('HSET', KEYS[1], ARGV[2], next .. ' ' .. epoch)
 return next

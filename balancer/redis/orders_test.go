@@ -44,6 +44,24 @@ func named(t *testing.T, name string, n int, servers Servers) *relay {
 	return r
 }
 
+// An order with the last revision leaves none for others: Redis stays in use, and the relay's
+// own order holds there.
+func TestNoRevisionIsLeft(t *testing.T) {
+	server := startRedis(t)
+	a := named(t, "a", 2, at(server.addr)).ready()
+	one, two := static(0).ID, static(1).ID
+	must(t, server.HSet(t.Context(), ordersKey, "drain:"+string(one), fmt.Sprintf(`%d {"draining":true}`, uint64(maxRevision)), revisionField, "1 ab").Err())
+	a.draining(one, true)
+	a.drain(two, true, false)
+	until(t, "the refusal to be told", func() bool { return a.log.count("refuses drains") == 1 })
+	if ok, _, detail := a.State(); !ok || a.log.count("shared state away") > 0 {
+		t.Errorf("in use: %v (%s)", ok, detail)
+	}
+	if !a.backend(two).Draining {
+		t.Error("the relay's own order does not hold")
+	}
+}
+
 // Orders of one relay hold at the others, also at one that starts later, for each kind of
 // Redis.
 func TestOrdersAreShared(t *testing.T) {
