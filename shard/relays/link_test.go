@@ -99,6 +99,27 @@ func TestPassingOn(t *testing.T) {
 	b.await(t, CountDelivered, n)
 }
 
+// Every burst bears the present time: while a lane is never empty, the first one's would soon be
+// stale.
+func TestEveryBurstBearsTheTime(t *testing.T) {
+	b := startRelay(t, shared(1), nobody)
+	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	a := New(Options{Secrets: shared(1)})
+	lane := a.Lane(nil)
+	d := Datagram{Caller: caller4, Local: here, Listener: 20080, Data: make([]byte, 100)}
+	for range sendBurst + 1 {
+		lane.ring.put(addr.From(b.Addr()), d)
+	}
+	if keys := (&keyring{secrets: a.o.Secrets}); !a.sendBurst(conn, lane, keys) || a.sendBurst(conn, lane, keys) {
+		t.Error("not two bursts")
+	}
+	b.await(t, CountDelivered, sendBurst+1)
+}
+
 // What does not come from a relay with the secret goes nowhere.
 func TestStrangersReachNoShard(t *testing.T) {
 	b := startRelay(t, shared(1), nobody)

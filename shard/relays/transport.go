@@ -16,7 +16,6 @@ type Deliver func(d Datagram) (drop Counter, ok bool)
 // send seals and sends what is in the rings, until ctx ends.
 func (l *Link) send(ctx context.Context) {
 	keys := keyring{secrets: l.o.Secrets}
-	s := stamp{sender: l.sender}
 	for {
 		select {
 		case <-ctx.Done():
@@ -29,19 +28,22 @@ func (l *Link) send(ctx context.Context) {
 		if conn == nil {
 			continue
 		}
-		s.time = time.Now().Unix()
-		for again := true; again; {
+		for again := true; again && ctx.Err() == nil; {
 			again = false
 			for _, lane := range lanes {
-				again = l.sendBurst(conn, lane, &keys, &s) || again
+				again = l.sendBurst(conn, lane, &keys) || again
 			}
 		}
 	}
 }
 
-// sendBurst sends some frames of a lane, and reports whether there are more.
-func (l *Link) sendBurst(conn *net.UDPConn, lane *Lane, keys *keyring, s *stamp) (more bool) {
-	all := keys.current()
+// sendBurst sends some frames of a lane, and reports whether there are more. It reads the
+// clock itself: while more come than can be sent, the bursts do not end.
+func (l *Link) sendBurst(conn *net.UDPConn, lane *Lane, keys *keyring) (more bool) {
+	if lane.ring.first() == nil {
+		return false
+	}
+	all, s := keys.current(), stamp{sender: l.sender, time: time.Now().Unix()}
 	for range sendBurst {
 		one := lane.ring.first()
 		if one == nil {
@@ -52,7 +54,7 @@ func (l *Link) sendBurst(conn *net.UDPConn, lane *Lane, keys *keyring, s *stamp)
 		size := uint64(one.dataBytes())
 		if len(all) == 0 {
 			l.counters.add(DropUnsent, 1)
-		} else if _, err := conn.WriteToUDPAddrPort(all[0].seal(one.bytes[:one.length], *s), one.owner.Netip()); err != nil {
+		} else if _, err := conn.WriteToUDPAddrPort(all[0].seal(one.bytes[:one.length], s), one.owner.Netip()); err != nil {
 			l.counters.add(DropUnsent, 1)
 		} else {
 			l.counters.add(CountSent, 1)
