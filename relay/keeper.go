@@ -136,6 +136,16 @@ func readStoreName(name string) (f takeover.File, ok bool) {
 	return f, errs == [3]error{} && f.Shard >= 0 && f.Index >= 0
 }
 
+// keep has the keeper keep everything from now on. Without one, what the service manager has of
+// a process before this one is forgotten: it would outlive this process too, and the next one
+// would take it for this one's.
+func (r *relay) keep(has []string) {
+	if r.keeper == nil && len(has) > 0 {
+		r.forgetNames(has)
+	}
+	r.keeper.start(has)
+}
+
 // start keeps everything from now on. has are names that the manager has, of a process before
 // this one: those that this process has not are removed.
 func (k *keeper) start(has []string) {

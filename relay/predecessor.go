@@ -214,7 +214,7 @@ func (r *relay) settle(ctx context.Context, b *predecessor) {
 	}
 	r.probation.Store(nil)
 	r.group.Settle()
-	r.keeper.start(b.storedNames())
+	r.keep(b.storedNames())
 	r.report.Settled(b.verdict)
 	if giver != nil {
 		giver.Run(ctx)

@@ -156,7 +156,7 @@ func (r *relay) announce(background context.Context, before *predecessor) {
 	takeOvers, end := context.WithCancel(background)
 	r.takeOvers, r.endTakeOvers = r.supervisor.Tasks(), end
 	if before == nil || before.crashed != nil {
-		r.keeper.start(before.storedNames())
+		r.keep(before.storedNames())
 		r.manager.Ready()
 		r.takeOvers.Go("take-over", func() { r.giveToSuccessors(takeOvers) })
 	} else {
