@@ -291,3 +291,28 @@ func BenchmarkPass(b *testing.B) {
 		}
 	}
 }
+
+// A lane that waits for as many flows as it can does not look through all of them for each
+// datagram of another one: that would take a loop's whole time in a flood.
+func TestFullLaneSeldomLooksForLateFlows(t *testing.T) {
+	l := newLaneTest(t)
+	for n := range maxPending { // no question is answered
+		l.now += time.Second / askRate
+		l.pass(flow(n), 1)
+		l.questions()
+	}
+	another := flow(maxPending)
+	if o := l.pass(another, 1); len(l.pending) != maxPending || o != OutcomeLimited {
+		t.Fatalf("outcome %d with %d pending", o, len(l.pending))
+	}
+	for _, p := range l.pending {
+		p.asked = l.now - answerTimeout
+	}
+	if o := l.pass(another, 1); o != OutcomeLimited {
+		t.Errorf("outcome %d: looked again at once", o)
+	}
+	l.now += lateEvery
+	if o := l.pass(another, 1); o != OutcomeHeld || len(l.pending) != 1 {
+		t.Errorf("outcome %d with %d pending", o, len(l.pending))
+	}
+}
