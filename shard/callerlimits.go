@@ -78,10 +78,22 @@ func (s *Shard) checkSource(ip addr.IP, replaces bool) (met limit.Limit, halfOpe
 	return limit.NoLimit, halfOpen
 }
 
-// hasRoom reports whether no limit keeps a session from moving to a source.
-func (s *Shard) hasRoom(ip addr.IP) bool {
-	met, _ := s.checkSource(ip, false)
-	return met == limit.NoLimit
+// hasRoom reports whether no limit keeps a session from moving from an address to another: none
+// of a source or subnet that it is not counted at already.
+func (s *Shard) hasRoom(from, to addr.IP) bool {
+	source, subnet := s.limitsOf(to)
+	totals := s.usage.sums.Totals()
+	for level, limits := range [...]*limit.SourceLimits{limit.LevelSource: &source, limit.LevelSubnet: &subnet} {
+		prefix := limit.PrefixOf(to, limit.Level(level))
+		if prefix == limit.PrefixOf(from, limit.Level(level)) {
+			continue
+		}
+		others := totals.OtherSource(s.id, prefix)
+		if limits.Check(s.usage.sources.Find(prefix), &others, limit.Level(level), s.now, s.usage.sweep, false) != limit.NoLimit {
+			return false
+		}
+	}
+	return true
 }
 
 // checkHalfOpen reports whether there are too many half-open handshakes for another one, and

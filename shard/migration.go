@@ -7,7 +7,6 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/observe/telemetry"
-	"srtrelay/shard/limit"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )
@@ -90,7 +89,7 @@ func (s *Shard) admits(i uint32, ss *session, ip addr.IP) bool {
 	if !rules.Admits(ss.publisher, host) || s.sessions.cold(i).streamID == "" && !rules.Admits(true, host) {
 		return false
 	}
-	return limit.PrefixOf(ip, limit.LevelSource) == limit.PrefixOf(ss.caller.IP, limit.LevelSource) || s.hasRoom(ip)
+	return s.hasRoom(ss.caller.IP, ip)
 }
 
 // migrate gives a session another address of its caller: the one place where it changes. It is

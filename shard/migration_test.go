@@ -475,7 +475,8 @@ func TestMigrationKeepsRules(t *testing.T) {
 			m.usage.open(5000, addr.FromIP(netip.MustParseAddr("127.0.0.2")), "", false)
 			m.usage.establish(5000)
 		},
-		"": func(*mover) {},
+		"":                         func(*mover) {},
+		"sessions of the same /24": func(m *mover) { m.limits.Subnet.Sessions = 1 },
 	} {
 		live := new(rules.Live)
 		m := newMover(t, func(c *Config) { c.Rules = live })
@@ -484,7 +485,7 @@ func TestMigrationKeepsRules(t *testing.T) {
 		m.from = m.dialFrontFrom("127.0.0.2")
 		m.pass(150 * time.Millisecond)
 		m.data(m.from)
-		if name != "" {
+		if name == "rules" || name == "sessions per source" {
 			m.expectNothing(m.from)
 			continue
 		}
