@@ -137,12 +137,16 @@ func fits(q *answer.ClusterStreamQuery, s *Stream) bool {
 	return (q.Key == nil || *q.Key == s.Key) && (q.Backend == "" || q.Backend == s.Backend) && strings.Contains(s.Key, q.Match)
 }
 
-// addPlace adds a stream of a relay to the streams of all.
+// addPlace adds a stream of a relay to the streams of all. A relay has a stream once: what it
+// lists twice is left out.
 func addPlace(byKey map[string]*answer.ClusterStream, m *member, s *Stream) {
 	sum := byKey[s.Key]
 	if sum == nil {
 		sum = &answer.ClusterStream{Key: s.Key}
 		byKey[s.Key] = sum
+	}
+	if n := len(sum.Places); n > 0 && sum.Places[n-1].Relay == m.id {
+		return
 	}
 	p := answer.StreamPlace{
 		Relay: m.id, Name: m.name(), State: m.state(), Backend: answer.BackendRef{ID: s.Backend, Address: s.Address},

@@ -231,7 +231,7 @@ func bound(all []*member) {
 			places++
 			bytes += len(m.streams[i].Key)
 			if places > maxPlaces || bytes > maxKeyBytes {
-				m.streams = m.streams[:i]
+				m.streams = append([]Stream(nil), m.streams[:i]...) // or the rest stays in memory
 				break
 			}
 		}

@@ -160,6 +160,17 @@ func TestStreams(t *testing.T) {
 }
 
 // While the store is away, what was last read is shown, and says so.
+// A relay that lists a stream many times has it once.
+func TestStreamListedTwice(t *testing.T) {
+	s := newStore("a")
+	s.report("a", "edge-1", 0, at("live/x", "origin", 1, 0))
+	s.report("b", "edge-2", 0, slices.Repeat([]Stream{at("live/x", "origin", 1, 1)}, 1000)...)
+	list := viewOf(s).Streams(t.Context(), answer.ClusterStreamQuery{Limit: 10})
+	if len(list.Streams) != 1 || len(list.Streams[0].Places) != 2 || list.Streams[0].Sessions != 3 {
+		t.Errorf("%d streams, %+v", len(list.Streams), list.Streams[0])
+	}
+}
+
 func TestStoreAway(t *testing.T) {
 	s := newStore("a")
 	v := viewOf(s)
@@ -293,6 +304,9 @@ func TestPlacesAreBounded(t *testing.T) {
 	places := 0
 	for _, m := range all {
 		places += len(m.streams)
+		if len(m.streams) < MaxStreams && cap(m.streams) > 2*len(m.streams) {
+			t.Errorf("%d streams are kept in the memory of %d", len(m.streams), cap(m.streams))
+		}
 	}
 	if places > maxPlaces || places < maxPlaces-12 {
 		t.Errorf("%d places are kept", places)
