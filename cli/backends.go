@@ -83,9 +83,10 @@ const configured = "default"
 
 func (s *Shell) weightCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "weight ID N", Short: "give a backend N times the new streams of one of weight 1",
+		Use: "weight ID N|default", Short: "give a backend N times the new streams of one of weight 1",
 		Long: fmt.Sprintf("Give a backend N times the new streams of one of weight 1, from 1 to %d, whatever is configured;\n", answer.MaxWeight) +
-			"default for the configured weight.",
+			"default is the configured weight. With --state redis the order holds at all relays that share the\n" +
+			"Redis, until another one.",
 		Args: argCount(2, 2, "the ID of a backend and a weight"),
 	}
 	a := s.newAPICommand(c)

@@ -13,9 +13,10 @@ import (
 func (s *Shell) reloadCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "reload", Short: "have a running relay read its configuration file and rules again",
-		Long: "Have a running relay read its configuration file and its stream ID rules again, as SIGHUP does, and\n" +
-			"print what has changed. Sessions go on. If a file is wrong, nothing changes. Flags and variables stay\n" +
-			"as they were at the start. Settings that need a new process keep their values: see srtrelay help.",
+		Long: "Have a running relay read its configuration file, its stream ID rules and its file of cookie secrets\n" +
+			"again, as SIGHUP does, and print what has changed. Sessions go on. If a file is wrong, nothing\n" +
+			"changes. Flags and variables stay as they were at the start. Settings that need a new process keep\n" +
+			"their values: see srtrelay help.",
 		Args: argCount(0, 0, "no arguments"), ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	a := s.newAPICommand(c)
