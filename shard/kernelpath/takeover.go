@@ -1,6 +1,7 @@
 package kernelpath
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
@@ -162,6 +164,9 @@ func (p *Path) checkMaps(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) e
 			return fmt.Errorf("%w: it has no map %s", ErrMismatch, name)
 		}
 	}
+	if err := checkLayout(maps[pathMapControls]); err != nil {
+		return err
+	}
 	if n := int(maps[pathMapRings].MaxEntries()); n != p.cfg.Shards {
 		return fmt.Errorf("%w: it has %d shards, this process %d", ErrMismatch, n, p.cfg.Shards)
 	}
@@ -185,21 +190,33 @@ func (p *Path) checkMaps(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) e
 	return nil
 }
 
-// sign writes the version of the layout into new maps, and checks it in those of another
-// process.
-func (p *Path) sign() error {
+// checkLayout checks the version of the layout of another process' maps. It is in the same
+// place in each version, and comes before the sizes, because it says why they differ.
+func checkLayout(controls *ebpf.Map) error {
+	const at = int(unsafe.Offsetof(pathControl{}.Layout))
+	b, err := controls.LookupBytes(uint32(0))
+	if err != nil {
+		return fmt.Errorf("%w: map %s: %w", ErrMismatch, pathMapControls, err)
+	}
+	if len(b) < at+4 {
+		return fmt.Errorf("%w: its maps have no version", ErrMismatch)
+	}
+	if v := binary.NativeEndian.Uint32(b[at:]); v != uint32(pathLayoutLAYOUT) {
+		return fmt.Errorf("%w: its maps are of version %d, this program's of version %d", ErrMismatch, v, pathLayoutLAYOUT)
+	}
+	return nil
+}
+
+// sign writes the version of the layout into new maps, and notes whose the path is.
+func (p *Path) sign() {
 	c := p.memory.control
 	if p.cfg.Adopt == nil {
 		c.Layout = uint32(pathLayoutLAYOUT)
-	}
-	if c.Layout != uint32(pathLayoutLAYOUT) {
-		return fmt.Errorf("%w: its maps are of version %d, this program's of version %d", ErrMismatch, c.Layout, pathLayoutLAYOUT)
 	}
 	p.started, p.owner = !p.Adopted(), atomic.LoadUint32(&c.Owner)
 	if p.started {
 		p.ownShield()
 	}
-	return nil
 }
 
 // Adopted reports whether the path has been another process'.

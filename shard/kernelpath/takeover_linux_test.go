@@ -180,12 +180,15 @@ func TestTakeOverThatDoesNotFit(t *testing.T) {
 		change func(*Config)
 		want   string
 	}{
-		"no file":     {func(c *Config) { c.Adopt = []File{} }, "no map"},
-		"shards":      {func(c *Config) { c.Shards = 3 }, "it has 2 shards, this process 3"},
-		"no map":      {without("map reasons"), "it has no map reasons"},
-		"no ring":     {without("ring 1"), "it has no ring 1"},
-		"no lo":       {without("link lo"), "not attached to lo"},
-		"foreign map": {func(c *Config) { c.Adopt = withFile(old.Files(), "map controls", foreign.FD()) }, "ValueSize"},
+		"no file": {func(c *Config) { c.Adopt = []File{} }, "no map"},
+		"shards":  {func(c *Config) { c.Shards = 3 }, "it has 2 shards, this process 3"},
+		"no map":  {without("map reasons"), "it has no map reasons"},
+		"no ring": {without("ring 1"), "it has no ring 1"},
+		"no lo":   {without("link lo"), "not attached to lo"},
+		"foreign controls": {
+			func(c *Config) { c.Adopt = withFile(old.Files(), "map controls", foreign.FD()) }, "its maps are of version 0, this program's of version 2",
+		},
+		"foreign map": {func(c *Config) { c.Adopt = withFile(old.Files(), "map reasons", foreign.FD()) }, "Type: Array changed"},
 		"foreign ring": {
 			func(c *Config) { c.Adopt = withFile(old.Files(), "ring 0", foreign.FD()) }, "it has no ring 0, or one of another size",
 		},
