@@ -65,6 +65,8 @@ type Sessions struct {
 	touched map[SessionKey]struct{}
 	all     bool     // everything is to be written again
 	others  []string // addresses of other relays, as last read
+
+	refused bool // Redis refuses them, and the log says so; used by run only
 }
 
 // Sessions begins to publish sessions, under the address that at returns, the zero value
@@ -190,6 +192,16 @@ func (s *Sessions) run(ctx context.Context) {
 			s.rewrite()
 			beat, wait = time.Time{}, sessionsRetry
 		}
+		s.report(err)
+	}
+}
+
+// report logs once that Redis refuses sessions, as with an ACL that lacks their keys: of an
+// outage the circuit tells.
+func (s *Sessions) report(err error) {
+	if err != nil && isRefusal(err) && !s.refused {
+		s.refused = true
+		s.b.log.Warn("redis refuses the list of sessions; other relays do not find this one's", "error", err)
 	}
 }
 
@@ -287,6 +299,7 @@ func (s *Sessions) renew(ctx context.Context, key, at string) error {
 	all, err := forwardScript.Run(limited, s.b.client, []string{forwardKey}, at, sessionsTTL.Milliseconds(), maxForward).StringSlice()
 	switch {
 	case err != nil && isRefusal(err):
+		s.report(err)
 		return nil // the key is something else: those that are known stay
 	case err != nil:
 		return fmt.Errorf("read the relays that take datagrams: %w", err)

@@ -212,6 +212,24 @@ func TestStrangeSessions(t *testing.T) {
 	}
 }
 
+// A Redis whose ACL forbids the list of sessions is in use all the same, and the log says so
+// once.
+func TestSessionsThatRedisRefuses(t *testing.T) {
+	server := startRedis(t)
+	must(t, server.Do(t.Context(), "ACL", "SETUSER", "narrow", "on", ">p", "+@all", "%RW~srs-*", "%RW~srtrelay-[^s]*", "%RW~srtrelay-servers").Err())
+	servers := at(server.addr)
+	servers.Username, servers.Password = "narrow", "p"
+	a := open(t, servers).ready()
+	a.publisher(address1).Begun(sessionKey(0), callerAt(0))
+	refused := func() int { return a.log.count("refuses the list of sessions") }
+	until(t, "the refusal to be told", func() bool { return refused() > 0 })
+	rounds := server.rounds(t)
+	until(t, "three rounds", func() bool { return server.rounds(t) >= rounds+3 })
+	if ok, _, detail := a.State(); !ok || refused() != 1 {
+		t.Errorf("in use: %v (%s), told %d times", ok, detail, refused())
+	}
+}
+
 func TestNothingIsPublishedWithoutAnAddress(t *testing.T) {
 	server := startRedis(t)
 	a := open(t, at(server.addr)).ready()
