@@ -206,6 +206,7 @@ func (r *recoverer) end() error {
 // that was written.
 func (s *Shard) refreshRecovered(ref sessionRef, ss *session) {
 	ss.callerSeen, ss.backendSeen, ss.unansweredSince = s.now, s.now, 0
+	s.usage.account(ref.index).meter.Begin(meteredBytes(ss))
 	// Not all in one turn.
 	s.wheel.Set(ref.index, s.now+time.Second+time.Duration(ref.index%1000)*time.Millisecond)
 	if !ss.inKernel {

@@ -206,3 +206,18 @@ func TestClockOutlivesCrash(t *testing.T) {
 		t.Errorf("clock %d, want %d", after, before)
 	}
 }
+
+// What a session has relayed before a crash, of which its record says nothing, is no bitrate.
+func TestBytesBeforeCrashAreNoBitrate(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Stream.Bitrate = 10_000_000 })
+	r.establish(r.caller, callerID, callerISN, backendID)
+	r.sessions.each(func(i uint32, ss *session) {
+		ss.publisher = true
+		ss.toBackend.Bytes += 4 << 30 // as the program counted them
+		r.refreshRecovered(sessionRef{i, ss.gen}, ss)
+	})
+	r.pass(2 * sweepEvery)
+	if n := r.count(CountStreamsOverLimit); n != 0 {
+		t.Errorf("%d streams above their bitrate", n)
+	}
+}
