@@ -132,8 +132,11 @@ func TestMigrationToAnotherShard(t *testing.T) {
 		t.Errorf("%d letters, want %d", n, many+2)
 	}
 	p.wantLaw()
-	// SHUTDOWN from there ends it, and nothing is left.
-	p.write(p.stamp(ackOf(wire.TypeShutdown, backendID, 0)))
+	// SHUTDOWN from there ends it, and nothing is left, also if a datagram is right behind it.
+	p.passBoth(routeEvery)
+	last := p.next()
+	must(t, p.from, p.stamp(ackOf(wire.TypeShutdown, backendID, 0)))
+	p.write(last)
 	p.passBoth(2 * tombstoneTTL)
 	p.wantEmpty()
 	if len(p.announced) != 0 || p.owner.Owns(0, backendID) {

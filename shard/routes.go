@@ -79,7 +79,7 @@ type announced struct {
 
 // announce tells the shard that a letter came from that its sender is the caller of a session.
 func (s *Shard) announce(i uint32, ss *session, l *letter) {
-	if l.sender < 0 || int(l.sender) == s.id {
+	if l.sender < 0 || int(l.sender) == s.id || ss.state != StateEstablished {
 		return
 	}
 	if a, told := s.announced[i]; told && a.shard == l.sender && s.now-a.at < routeEvery {
