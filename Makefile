@@ -101,12 +101,13 @@ bench: build ## measure the relay beside nginx, nftables and others; needs root,
 	@./scripts/setup.sh bench
 	$(GO) run ./bench $(ARGS)
 
-upgrade-test: setup ## 50 take-overs in a row under a million datagrams each way, in user space and with the kernel path; a crash of 10 s
+upgrade-test: setup ## 50 take-overs in a row under a million datagrams each way, in user space and with the kernel path; a crash of 10 s; OLDER=v0.1.0: an upgrade from there and back
 	@for path in off require; do \
 	  echo "== 50 take-overs, --kernel-path $$path"; \
 	  SRTRELAY_REQUIRE_ALL=1 SRTRELAY_UPGRADE_TEST=1 SRTRELAY_TEST_KERNEL_PATH=$$path $(GO) test -pgo=off -vet=off -count=1 -timeout 20m -v -run 'TestTakeOversLoseNothing|TestKernelPathTakenOver|Test(KernelPath|KernelPathRealLive)SurvivesCrash' ./e2e || exit 1; \
 	done
-	@$(GO) test -pgo=off -vet=off -run '^$$' -bench TakeOver ./shard
+	@$(GO) test -pgo=off -vet=off -run '^$$' -bench 'TakeOver|Freeze' -timeout 20m ./shard
+	@[ -z "$(OLDER)" ] || ./scripts/upgradefrom.sh $(OLDER)
 
 hostile: build ## put stalls, deaths and attacks to the relay under 500 sessions; needs root, takes ten minutes
 	@./scripts/setup.sh stress
