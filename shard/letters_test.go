@@ -57,7 +57,7 @@ func (p *shardPair) settleBoth() {
 	for idle := 0; idle < 3; idle++ {
 		for _, s := range []*Shard{p.second, p.Shard} {
 			s.eachEndpoint(func(l *endpoint, _ int) { l.readable = true })
-			if s.turn() {
+			if p.turnOf(s) {
 				idle = 0
 			}
 		}
@@ -213,7 +213,7 @@ func TestLettersDoNotAllocate(t *testing.T) {
 		}
 		for _, s := range []*Shard{p.second, p.Shard} {
 			s.eachEndpoint(func(l *endpoint, _ int) { l.readable = true })
-			s.turn()
+			p.turnOf(s)
 		}
 		for range 4 {
 			if _, _, err := p.backend.ReadFromUDPAddrPort(in); err != nil {

@@ -53,8 +53,11 @@ func (s *Shard) pin() {
 // turn is one round of the loop. It reports whether it received anything: then the next
 // turn reads every socket without asking the poller, because an empty receive call
 // is cheaper than a poll.
-func (s *Shard) turn() bool {
-	s.now = time.Since(s.origin)
+func (s *Shard) turn() bool { return s.turnAt(time.Since(s.origin)) }
+
+// turnAt is turn at a time: all that a turn does happens then.
+func (s *Shard) turnAt(now time.Duration) bool {
+	s.now = now
 	s.work.begins(s.now)
 	gap, stalled := s.stalls.begin(s.now)
 	if stalled {

@@ -43,7 +43,7 @@ func newMover(t testing.TB, change ...func(*Config)) *mover {
 
 // stamp sets the timestamp that the caller's clock shows.
 func (m *mover) stamp(b []byte) []byte {
-	m.now = time.Since(m.origin)
+	m.now = m.time()
 	wire.Packet(b).SetTimestamp(uint32((m.now - m.opened()) / time.Microsecond))
 	return b
 }

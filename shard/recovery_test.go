@@ -12,7 +12,8 @@ import (
 // checkpointFile is a checkpoint in memory.
 type checkpointFile struct {
 	checkpoint.Header
-	bytes []byte
+	bytes  []byte
+	shards []*Shard // which write it
 }
 
 // useCheckpoint has the world go on with a group that keeps a checkpoint.
@@ -20,7 +21,7 @@ func (w *world) useCheckpoint() *checkpointFile {
 	w.t.Helper()
 	next := w.successor()
 	f := &checkpointFile{Header: checkpoint.Header{Nonce: 5, Shards: len(next.shards), PerShard: next.LedgerPlaces(), Origin: next.Origin()}}
-	f.bytes = make([]byte, f.Size())
+	f.bytes, f.shards = make([]byte, f.Size()), next.shards
 	f.Encode(f.bytes)
 	if err := next.UseCheckpoint(&f.Header, f.bytes, func(int64, int64) error { return nil }); err != nil {
 		w.t.Fatal(err)
@@ -32,14 +33,21 @@ func (w *world) useCheckpoint() *checkpointFile {
 	return f
 }
 
-// records returns the records by shard.
+// records returns the records by shard. The loops, which write them, read their own: between
+// two turns.
 func (f *checkpointFile) records(t *testing.T) [][][]byte {
 	t.Helper()
 	all := make([][][]byte, f.Shards)
-	if damaged := f.Scan(0, f.bytes, func(shard int, record []byte) {
-		all[shard] = append(all[shard], append([]byte(nil), record...))
-	}); damaged > 0 {
-		t.Errorf("%d damaged records", damaged)
+	size := int64(f.PerShard) * checkpoint.SlotSize
+	for k, s := range f.shards {
+		from, damaged := checkpoint.HeaderSize+int64(k)*size, 0
+		if err := s.inbox.do(t.Context(), func(*Shard) {
+			damaged = f.Scan(from, f.bytes[from:from+size], func(shard int, record []byte) {
+				all[shard] = append(all[shard], append([]byte(nil), record...))
+			})
+		}); err != nil || damaged > 0 {
+			t.Fatalf("shard %d: %v, %d damaged records", k, err, damaged)
+		}
 	}
 	return all
 }
@@ -164,8 +172,9 @@ func TestLeasesAreRenewedAfterCrash(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer next.Close()
+	records := f.records(t)
 	w.freeze()
-	if _, err := next.Recover(Recovery{Records: f.records(t), KeepOthers: true}); err != nil {
+	if _, err := next.Recover(Recovery{Records: records, KeepOthers: true}); err != nil {
 		t.Fatal(err)
 	}
 	asked := 0

@@ -52,6 +52,7 @@ func (r *rig) takeOver(change ...func(*Config)) {
 	}
 	old := r.Shard
 	r.Shard, r.owner.shards[0], r.owner.owners = next, next, next.owners
+	r.clock += takeOversOlder
 	if err := old.poller.Close(); err != nil {
 		r.t.Error(err)
 	}

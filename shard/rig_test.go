@@ -28,6 +28,10 @@ type rig struct {
 	backend  *net.UDPConn
 	events   chan Event
 	front    netip.AddrPort
+
+	// clock is the time of the shard's turns. It is the test's own: a host that gives the
+	// test no CPU for a while delays it, and no timeout fires for that.
+	clock time.Duration
 }
 
 // fakeBalancer answers when told to.
@@ -126,6 +130,7 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 	}
 	t.Cleanup(g.Close)
 	r.owner, r.Shard, r.front = g, g.shards[0], g.Addrs()[0]
+	r.clock = time.Since(r.origin)
 	r.caller = r.dialFront()
 	return r
 }
@@ -146,6 +151,27 @@ func (r *rig) dialFront() *net.UDPConn {
 }
 
 func addrOf(c *net.UDPConn) netip.AddrPort { return c.LocalAddr().(*net.UDPAddr).AddrPort() }
+
+// turnTakes is how much later each turn is than the one before.
+const turnTakes = time.Microsecond
+
+// turn is a turn of the shard at the test's time.
+func (r *rig) turn() bool { return r.turnOf(r.Shard) }
+
+// turnOf is a turn of one of the group's shards.
+func (r *rig) turnOf(s *Shard) bool {
+	r.clock += turnTakes
+	return s.turnAt(r.time())
+}
+
+// time returns the test's time. That of the kernel path cannot be scripted, so that a shard
+// with it goes by the same clock.
+func (r *rig) time() time.Duration {
+	if r.cfg.Kernel != nil {
+		return time.Since(r.origin)
+	}
+	return r.clock
+}
 
 // settle makes turns until two in a row find nothing to receive. Loopback
 // delivers within the send call, so that is all there is.
@@ -174,6 +200,7 @@ func (r *rig) pass(d time.Duration) {
 }
 
 func (r *rig) elapse(d time.Duration) {
+	r.clock += d
 	r.origin, r.originAt = r.origin.Add(-d), r.originAt-d
 }
 
