@@ -2,6 +2,7 @@
 # Upgrades the relay of another revision to this one under sessions, and rolls back, in user
 # space and with the kernel path: upgradefrom.sh REVISION. Needs root.
 set -eu -o pipefail
+export LC_ALL=C
 cd "$(dirname "$0")/.."
 folder=$(mktemp -d)
 trap 'git worktree remove --force "$folder/tree" || true; rm -rf "$folder"' EXIT
