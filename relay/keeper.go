@@ -33,6 +33,8 @@ const (
 	stateSeldom = 2 * time.Second
 	// forgetTimeout bounds how long an end waits for the service manager.
 	forgetTimeout = 2 * time.Second
+	// reportEvery is the least time between two lines of the log that say the same.
+	reportEvery = time.Minute
 )
 
 // fileCheckpoint is the kind of the file with the sessions' records.
@@ -63,7 +65,7 @@ type keeper struct {
 	// What has been kept, by its counts of changes.
 	upstreams int
 	links     uint64
-	failing   bool
+	reported  map[string]time.Time // errors, by what they mean
 	nextState time.Time
 
 	tasks *supervise.Tasks
@@ -201,12 +203,17 @@ func (k *keeper) turn(ctx context.Context) {
 	k.report("descriptors are not kept for a crash, trying again", k.sync(ctx))
 }
 
-// report logs the first of some errors.
+// report logs an error, each kind once in reportEvery: the manager may fail for a moment, and
+// hours later for good.
 func (k *keeper) report(what string, err error) {
-	if err != nil && !k.failing {
-		k.log.Warn(what, "error", err)
-		k.failing = true
+	if err == nil || time.Since(k.reported[what]) < reportEvery {
+		return
 	}
+	k.log.Warn(what, "error", err)
+	if k.reported == nil {
+		k.reported = make(map[string]time.Time)
+	}
+	k.reported[what] = time.Now()
 }
 
 // shared is the state that the shards share, and that they do not keep themselves.

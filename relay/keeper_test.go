@@ -1,6 +1,8 @@
 package relay
 
 import (
+	"bytes"
+	"errors"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -11,6 +13,22 @@ import (
 
 	"srtrelay/relay/notify"
 )
+
+// An error that comes back is told again, but not with every turn.
+func TestKeeperReportsAgain(t *testing.T) {
+	var text bytes.Buffer
+	k := &keeper{relay: &relay{process: process{log: slog.New(slog.NewTextHandler(&text, nil))}}}
+	for range 10 {
+		k.report("not kept", errors.New("full"))
+	}
+	k.report("not kept", nil)
+	k.report("no state", errors.New("full"))
+	k.reported["not kept"] = time.Now().Add(-reportEvery)
+	k.report("not kept", errors.New("gone"))
+	if n := strings.Count(text.String(), "not kept"); n != 2 || !strings.Contains(text.String(), "no state") {
+		t.Errorf("told %d times: %s", n, &text)
+	}
+}
 
 // A relay that has no memory for a checkpoint, or is to have none, leaves nothing with the
 // service manager of the process that it has gone on from.
