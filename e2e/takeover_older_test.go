@@ -25,6 +25,17 @@ func (r *relay) successorBy(by, socket string, args ...string) *relay {
 	return next
 }
 
+// failing has another binary take over and die in its probation.
+func (r *relay) failing(by, socket string, args ...string) {
+	r.t.Helper()
+	before := len(r.log(wentOn))
+	next := startRelayBy(r.t, r.at, []string{by}, r.challengeArgs(socket, args...)...)
+	next.kill()
+	r.awaitLog(wentOn, func(logLine) bool { return len(r.log(wentOn)) > before })
+}
+
+const wentOn = "this process goes on with the sessions of when it was frozen"
+
 // warnings are the lines of the log that are not mere information. The variables of the tests
 // are none of the relay's.
 func (r *relay) warnings() (found []logLine) {
@@ -38,8 +49,9 @@ func (r *relay) warnings() (found []logLine) {
 	return found
 }
 
-// Another version is upgraded to this one and back, and again, under sessions: nothing is lost,
-// and a process that finds a kernel path of another version begins one of its own.
+// Another version is upgraded to this one and back, and again, under sessions, each time after
+// an attempt that fails in its probation: nothing is lost, and a process that finds a kernel
+// path of another version begins one of its own.
 func TestOtherVersionTakenOver(t *testing.T) {
 	if older == "" {
 		t.Skip("SRTRELAY_TEST_OLDER names no binary of another version: see make upgrade-test")
@@ -58,11 +70,16 @@ func TestOtherVersionTakenOver(t *testing.T) {
 			}, args...)...)
 			flows := dialFlows(t, k.port(callers4), r, sessions, sessions*perSecond)
 			runAll(flows)
-			for _, by := range []string{binary, older, binary, older, binary} {
+			await := func() {
 				if mode == "require" {
 					awaitInKernel(r, flows)
 				}
 				awaitSent(flows, perSecond)
+			}
+			for _, by := range []string{binary, older, binary, older, binary} {
+				await()
+				r.failing(by, socket, args...)
+				await()
 				r = r.successorBy(by, socket, args...)
 			}
 			awaitSent(flows, perSecond)
