@@ -16,6 +16,7 @@ var unsupervised = map[string]string{
 	"shard/group.go":                          "the shards: what one forwards after a panic nobody can vouch for; the background is protected",
 	"cli/api.go":                              "a command's, in a process of its own",
 	"cli/upgrade.go":                          "a command's, in a process of its own",
+	"relay/keep":                              "wait for a socket and for other processes, in a process of its own",
 	"backend/probe/ask.go AfterFunc":          "sets a deadline",
 	"relay/takeover/conn_linux.go AfterFunc":  "sets a deadline",
 	"relay/takeover/giver_linux.go AfterFunc": "sets a deadline",

@@ -43,6 +43,9 @@ type Shell struct {
 	// Launch starts a program that takes over from the running relay, and waits for its
 	// verdict.
 	Launch func(ctx context.Context, binary string, args []string) (takeover.Verdict, error)
+	// Keep runs relays with some arguments of serve, and starts the next one after a crash. It
+	// returns the last one's exit code.
+	Keep func(c config.Config, args []string) (code int, err error)
 	// Report is where this process reports errors if it was launched; nil if not.
 	Report *takeover.Report
 }
@@ -61,8 +64,8 @@ const apiExits = "0 done, 1 the relay cannot be reached or refuses, 2 the comman
 // manual page use it.
 func (s *Shell) commands() []*cobra.Command {
 	return []*cobra.Command{
-		s.serveCommand(), s.upgradeCommand(), s.topCommand(), s.streamsCommand(), s.sessionsCommand(), s.backendsCommand(), s.relaysCommand(),
-		s.shardsCommand(), s.sourcesCommand(), s.eventsCommand(), s.captureCommand(), s.resolveCommand(), s.reloadCommand(),
+		s.serveCommand(), s.keepCommand(), s.upgradeCommand(), s.topCommand(), s.streamsCommand(), s.sessionsCommand(), s.backendsCommand(),
+		s.relaysCommand(), s.shardsCommand(), s.sourcesCommand(), s.eventsCommand(), s.captureCommand(), s.resolveCommand(), s.reloadCommand(),
 		s.checkCommand(), s.configCommand(), s.completionCommand(), s.manCommand(), s.versionCommand(),
 	}
 }

@@ -72,7 +72,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"--shards=x"}, nil, exitCannotStart, "srtrelay: config: --shards: \"x\": not a number\n"},
 		{[]string{"--config=gone.yaml"}, nil, exitCannotStart, "srtrelay: config: file gone.yaml: file does not exist\n"},
 		{
-			[]string{"tip"}, nil, exitCannotStart, "srtrelay: unknown command \"tip\", there are serve, upgrade, top, streams, sessions, " +
+			[]string{"tip"}, nil, exitCannotStart, "srtrelay: unknown command \"tip\", there are serve, keep, upgrade, top, streams, sessions, " +
 				"backends, relays, shards, sources, events, capture, resolve, reload, check, config, completion, man, version and help\n",
 		},
 		{[]string{"version", "x"}, nil, exitCannotStart, "srtrelay: version takes no arguments\n"},

@@ -38,7 +38,7 @@ func TestDocsNameRealCommands(t *testing.T) {
 			if _, known := help[name]; !known {
 				if out, err := runShell(t, "", nil, binary+" help "+name, 0); err == nil {
 					help[name] = out
-					if slices.Contains([]string{"check", "config", "upgrade"}, name) { // have the flags of serve
+					if slices.Contains([]string{"check", "config", "keep", "upgrade"}, name) { // have the flags of serve
 						serve, err := runShell(t, "", nil, binary+" help serve", 0)
 						must(t, err)
 						help[name] += serve

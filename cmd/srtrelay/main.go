@@ -44,6 +44,7 @@ func main() {
 				Path: binary, Args: args, Env: os.Environ(), Stdout: os.Stderr, Stderr: os.Stderr,
 			})
 		},
+		Keep:   func(c config.Config, args []string) (int, error) { return relay.Keep(c, os.Stderr, args) },
 		Report: report,
 	}
 	os.Exit(shell.Run(os.Args[1:]))

@@ -47,16 +47,19 @@ func readStore(lookupEnv func(string) (string, bool)) bool {
 
 // TakeStored returns the descriptors that the manager has kept of the service's last process,
 // and that the caller owns from then on. It must be called once, before the process starts
-// others: it removes the variables that would tell them of the descriptors.
+// others: it removes the variables that would tell them of the descriptors. systemd names this
+// process (LISTEN_PID), srtrelay keep names itself (LISTEN_PPID).
 func TakeStored(lookupEnv func(string) (string, bool)) (all []Stored) {
 	pid, _ := lookupEnv("LISTEN_PID")
+	parent, _ := lookupEnv("LISTEN_PPID")
 	count, _ := lookupEnv("LISTEN_FDS")
 	names, _ := lookupEnv("LISTEN_FDNAMES")
-	for _, name := range []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
+	for _, name := range []string{"LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_PPID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 		_ = os.Unsetenv(name)
 	}
 	n, err := strconv.Atoi(count)
-	if err != nil || n <= 0 || n > mostStored || pid != strconv.Itoa(os.Getpid()) {
+	ours := pid == strconv.Itoa(os.Getpid()) || pid == "" && parent == strconv.Itoa(os.Getppid())
+	if err != nil || n <= 0 || n > mostStored || !ours {
 		return nil
 	}
 	each := strings.Split(names, ":")
