@@ -59,33 +59,19 @@ type clusterPage struct {
 	LeftOut     int               `json:"left_out,omitempty"`
 }
 
-// listClusterStreams reads the list of all relays' streams page by page. A stream that
-// changes its place meanwhile may be on two pages; it is printed once.
+// listClusterStreams prints the list of all relays' streams.
 func (a *apiCommand) listClusterStreams(ctx context.Context, c *client.Client, q answer.ClusterStreamQuery) error {
-	limit, seen := q.Limit, map[string]bool{}
 	var all clusterPage
-	for {
-		q.Limit = nextLimit(limit, len(all.Streams))
+	streams, err := streamsByPage(q.Limit, func(offset, limit int) ([]json.RawMessage, int, error) {
+		q.Offset, q.Limit = offset, limit
 		page, err := client.Call[clusterPage](client.ClusterStreams(q)).Do(ctx, c)
-		if err != nil {
-			return err
-		}
-		keys, err := decodeAll[struct{ Key string }](page.Streams)
-		if err != nil {
-			return err
-		}
-		all.SharedState, all.Total, all.LeftOut = page.SharedState, page.Total, page.LeftOut
-		for i, key := range keys {
-			if !seen[key.Key] {
-				seen[key.Key] = true
-				all.Streams = append(all.Streams, page.Streams[i])
-			}
-		}
-		q.Offset += len(page.Streams)
-		if len(page.Streams) < q.Limit || q.Offset >= page.Total || limit > 0 && len(all.Streams) >= limit {
-			break
-		}
+		all = page
+		return page.Streams, page.Total, err
+	})
+	if err != nil {
+		return err
 	}
+	all.Streams = streams
 	if a.json {
 		return a.printJSON(all)
 	}

@@ -98,33 +98,48 @@ type streamPage struct {
 	TakenAt json.RawMessage   `json:"taken_at"`
 }
 
-// listStreams reads the list page by page. A stream that changes its place meanwhile may be on
-// two pages; it is printed once.
-func (a *apiCommand) listStreams(ctx context.Context, c *client.Client, q answer.StreamQuery) error {
-	limit, seen := q.Limit, map[string]bool{}
-	var all streamPage
-	for {
-		q.Limit = nextLimit(limit, len(all.Streams))
-		page, err := client.Call[streamPage](client.Streams(q)).Do(ctx, c)
+// streamsByPage reads a list of streams page by page, at most limit of them, 0 for all. get
+// reads the streams from an offset on, and returns how many there are in all. A stream that
+// changes its place meanwhile may be on two pages; it is returned once.
+func streamsByPage(limit int, get func(offset, limit int) (page []json.RawMessage, total int, err error)) ([]json.RawMessage, error) {
+	var all []json.RawMessage
+	seen := map[string]bool{}
+	for offset := 0; ; {
+		most := nextLimit(limit, len(all))
+		page, total, err := get(offset, most)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		keys, err := decodeAll[struct{ Key string }](page.Streams)
+		keys, err := decodeAll[struct{ Key string }](page)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		all.Total, all.TakenAt = page.Total, page.TakenAt
 		for i, key := range keys {
 			if !seen[key.Key] {
 				seen[key.Key] = true
-				all.Streams = append(all.Streams, page.Streams[i])
+				all = append(all, page[i])
 			}
 		}
-		q.Offset += len(page.Streams)
-		if len(page.Streams) < q.Limit || q.Offset >= page.Total || limit > 0 && len(all.Streams) >= limit {
-			break
+		offset += len(page)
+		if len(page) < most || offset >= total || limit > 0 && len(all) >= limit {
+			return all, nil
 		}
 	}
+}
+
+// listStreams prints the list.
+func (a *apiCommand) listStreams(ctx context.Context, c *client.Client, q answer.StreamQuery) error {
+	var all streamPage
+	streams, err := streamsByPage(q.Limit, func(offset, limit int) ([]json.RawMessage, int, error) {
+		q.Offset, q.Limit = offset, limit
+		page, err := client.Call[streamPage](client.Streams(q)).Do(ctx, c)
+		all = page
+		return page.Streams, page.Total, err
+	})
+	if err != nil {
+		return err
+	}
+	all.Streams = streams
 	if a.json {
 		return a.printJSON(all)
 	}
