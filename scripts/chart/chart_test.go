@@ -58,6 +58,7 @@ var variants = map[string]map[string]any{
 	},
 	"no capabilities": {"capabilities": []any{}},
 	"no folder":       {"runFolder": ""},
+	"kept":            {"runFolder": "", "keep": true},
 }
 
 // decode reads manifests strictly: an unknown or doubled field is an error.
@@ -110,6 +111,17 @@ func pick[T any](t *testing.T, objects []runtime.Object) *T {
 	}
 	t.Fatalf("no %T", *new(T))
 	return nil
+}
+
+// Pods that take over from each other must not keep sockets of a relay that is killed meanwhile.
+func TestKeepExcludesTakeOver(t *testing.T) {
+	if _, err := render(load(t), map[string]any{"keep": true}); err == nil || !strings.Contains(err.Error(), "keep needs runFolder") {
+		t.Errorf("error %v", err)
+	}
+	set := pick[apps.DaemonSet](t, decoded(t, variants["kept"]))
+	if args := set.Spec.Template.Spec.Containers[0].Args; len(args) != 3 || args[0] != "keep" {
+		t.Errorf("arguments %q", args)
+	}
 }
 
 func TestChartIsLinted(t *testing.T) {

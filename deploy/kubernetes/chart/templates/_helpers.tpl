@@ -26,6 +26,11 @@ app.kubernetes.io/version: {{ .Chart.AppVersion }}
 {{ if .Values.tlsSecret }}https{{ else }}http{{ end }}
 {{- end }}
 
+{{- /* The command that keeps the relay's sockets, which pods that take over must not use. */}}
+{{- define "srtrelay.keep" -}}
+{{ if include "srtrelay.takeover" . }}{{ fail "keep needs runFolder: \"\", see docs/kubernetes.md#upgrades" }}{{ end }}keep
+{{- end }}
+
 {{- /* Not empty if pods take over from each other. */}}
 {{- define "srtrelay.takeover" -}}
 {{ if and .Values.runFolder .Values.capabilities }}yes{{ end }}
