@@ -94,6 +94,11 @@ func child(steps string) {
 	case 'o': // names a process that is none of its own, and ends in order
 		send("MAINPID=1")
 		os.Exit(0)
+	case 'f': // floods its parent, and does not handle SIGTERM
+		signal.Reset(syscall.SIGTERM)
+		for {
+			send("READY=1\nSTATUS=" + strings.Repeat("x", 3000))
+		}
 	case 'w': // waits for SIGTERM
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM)
@@ -163,10 +168,11 @@ func (k *kept) text() string {
 	return k.log.String()
 }
 
-func startKept(t *testing.T, steps string) *kept {
+func startKept(t *testing.T, steps string, env ...string) *kept {
 	t.Helper()
 	k := &kept{t: t, dir: t.TempDir(), cmd: clocale.Command(os.Args[0])}
 	k.cmd.Env = clocale.Environ(asKeeper+"="+steps, stateDir+"="+k.dir)
+	k.cmd.Env = append(k.cmd.Env, env...)
 	k.cmd.Stderr = k
 	if err := k.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -226,7 +232,17 @@ func TestRun(t *testing.T) {
 // What a process has stored just before it was killed is the next one's, until it is removed.
 func TestDescriptorsOutliveTheProcess(t *testing.T) {
 	t.Parallel()
-	k := startKept(t, "skrn")
+	for name, env := range map[string][]string{"folder": nil, "abstract": {"TMPDIR=/proc"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testDescriptors(t, env)
+		})
+	}
+}
+
+func testDescriptors(t *testing.T, env []string) {
+	t.Helper()
+	k := startKept(t, "skrn", env...)
 	code, starts := k.end()
 	if code != 0 || len(starts) != 4 {
 		t.Fatalf("code %d, starts %q\n%s", code, starts, k.text())
@@ -276,6 +292,17 @@ func TestStop(t *testing.T) {
 	k.await("is refused")
 	_ = k.cmd.Process.Signal(syscall.SIGTERM)
 	if code, starts := k.end(); code != 0 || len(starts) != 1 {
+		t.Errorf("code %d, starts %q\n%s", code, starts, k.text())
+	}
+}
+
+// A child that sends without end does not keep its parent from passing a signal on.
+func TestFlood(t *testing.T) {
+	t.Parallel()
+	k := startKept(t, "f")
+	k.await("program ready")
+	_ = k.cmd.Process.Signal(syscall.SIGTERM)
+	if code, starts := k.end(); code != 128+int(syscall.SIGTERM) || len(starts) != 1 {
 		t.Errorf("code %d, starts %q\n%s", code, starts, k.text())
 	}
 }

@@ -125,11 +125,13 @@ func TestHasStore(t *testing.T) {
 
 // Only descriptors for this process are taken, and no child is told of them.
 func TestTakeStored(t *testing.T) {
-	self := strconv.Itoa(os.Getpid())
+	self, parent := strconv.Itoa(os.Getpid()), strconv.Itoa(os.Getppid())
 	for name, c := range map[string]struct {
 		pid, count, names string
 		want              []string
 	}{
+		"of the parent":      {"parent " + parent, "1", "a", []string{"a 3"}},
+		"another parent's":   {"parent " + self, "1", "a", nil},
 		"none":               {"", "", "", nil},
 		"another process'":   {self + "1", "1", "a", nil},
 		"no number":          {self, "x", "a", nil},
@@ -143,6 +145,10 @@ func TestTakeStored(t *testing.T) {
 		t.Setenv("LISTEN_FDS", c.count)
 		var got []string
 		env := map[string]string{"LISTEN_PID": c.pid, "LISTEN_FDS": c.count, "LISTEN_FDNAMES": c.names}
+		if ppid, is := strings.CutPrefix(c.pid, "parent "); is {
+			delete(env, "LISTEN_PID")
+			env["LISTEN_PPID"] = ppid
+		}
 		for _, one := range TakeStored(func(key string) (string, bool) { v, ok := env[key]; return v, ok }) {
 			got = append(got, one.Name+" "+strconv.Itoa(one.FD))
 		}
