@@ -37,7 +37,7 @@ type keeper struct {
 	failures int  // starts in a row that have not lasted
 	astray   bool // the main process has named another one that this one cannot follow
 	refused  bool // a message has been refused, and the log says so
-	full     bool // as refused, of descriptors
+	full     bool // as refused, of a descriptor that is not kept
 
 	gone     chan int // a process that has taken over has ended
 	stopping bool
@@ -151,13 +151,26 @@ func (k *keeper) handle(text []byte, fds []int, sender int) []int {
 	case m.remove:
 		k.store.remove(m.name)
 	case m.store && len(fds) == 1:
-		if !k.store.put(m.name, fds[0]) && !k.full {
-			k.Log.Warn("descriptors of the program are not kept, there are too many", "most", k.store.most)
-			k.full = true
-		}
+		k.put(m.name, fds[0])
 		return nil
+	case m.store: // the limit of open files of this process
+		k.notKept("none has come")
 	}
 	return fds
+}
+
+func (k *keeper) put(name string, fd int) {
+	if !k.store.put(name, fd) {
+		k.notKept("there are too many")
+	}
+}
+
+// notKept logs the first descriptor that is not kept.
+func (k *keeper) notKept(reason string) {
+	if !k.full {
+		k.Log.Warn("descriptors of the program are not kept", "reason", reason, "descriptors", len(k.store.all), "most", k.store.most)
+		k.full = true
+	}
 }
 
 // follow makes another process the main one, which has taken over.

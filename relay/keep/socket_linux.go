@@ -84,7 +84,7 @@ func (s *socket) wait() {
 // receive returns the next message, its descriptors, which are the caller's, and its sender.
 // It returns false if there is none.
 func (s *socket) receive() (text []byte, fds []int, sender int, ok bool) {
-	var n, controls, flags int
+	var n, controls, flags int // of MSG_CTRUNC the missing descriptors tell
 	err := error(unix.EINTR)
 	for errors.Is(err, unix.EINTR) {
 		n, controls, flags, _, err = unix.Recvmsg(s.fd, s.text[:], s.control, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
@@ -101,7 +101,7 @@ func (s *socket) receive() (text []byte, fds []int, sender int, ok bool) {
 			sender = int(by.Pid)
 		}
 	}
-	if flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0 {
+	if flags&unix.MSG_TRUNC != 0 {
 		n = 0 // a part would say something else
 	}
 	return s.text[:n], fds, sender, true
