@@ -82,7 +82,7 @@ func (b *Balancer) removeDropped(ctx context.Context) {
 			if !ok || !b.circuit.closed() {
 				continue
 			}
-			limited, cancel := context.WithTimeout(ctx, syncWait)
+			limited, cancel := context.WithTimeout(ctx, b.waits.sync)
 			_ = dropScript.Run(limited, b.client, []string{bindingKey(d.Key)}, b.names.keyOf(at), b.firstTTL.Milliseconds()).Err() // or it expires
 			cancel()
 		}

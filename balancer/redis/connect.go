@@ -48,6 +48,12 @@ const (
 	poolSize = 32
 )
 
+// waits are how long a Redis that does not answer holds things up: a pick, a round trip in
+// the background, a connection.
+type waits struct{ pick, sync, dial time.Duration }
+
+var usualWaits = waits{pick: pickWait, sync: syncWait, dial: dialWait}
+
 // disableClientLog disables the log of go-redis, which has a line for every failed
 // connection and writes to standard error, where a reader that stalls would block the
 // connection pool. The circuit logs each outage once. The switch is a global variable of
@@ -56,16 +62,16 @@ var disableClientLog = sync.OnceFunc(logging.Disable)
 
 // connect returns a client that has not connected yet. It does not retry by itself,
 // because the circuit decides whether to go on without Redis.
-func connect(s Servers) goredis.UniversalClient {
+func connect(s Servers, w waits) goredis.UniversalClient {
 	disableClientLog()
 	o := &goredis.UniversalOptions{
 		Addrs: s.Addrs, MasterName: s.Master, DB: s.DB,
 		Username: s.Username, Password: s.Password, SentinelPassword: s.SentinelPassword,
 		Protocol: 2, DisableIdentity: true,
-		MaxRetries: -1, DialerRetries: 1, DialTimeout: dialWait,
-		ReadTimeout: syncWait, WriteTimeout: syncWait,
+		MaxRetries: -1, DialerRetries: 1, DialTimeout: w.dial,
+		ReadTimeout: w.sync, WriteTimeout: w.sync,
 		ContextTimeoutEnabled: true,
-		PoolSize:              poolSize, PoolTimeout: pickWait,
+		PoolSize:              poolSize, PoolTimeout: w.pick,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	if s.TLS {

@@ -167,7 +167,7 @@ func (b *Balancer) writeNotices(ctx context.Context, all []announcement) error {
 	if len(all) == 0 {
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, syncWait)
+	limited, cancel := context.WithTimeout(ctx, b.waits.sync)
 	defer cancel()
 	p := b.client.Pipeline()
 	for len(all) > 0 {
@@ -211,7 +211,7 @@ func (id noticeID) before(other noticeID) bool {
 // readNotices reads the next notices. A relay that is behind reads more in the next
 // round. What it misses because the stream is capped is announced again.
 func (b *Balancer) readNotices(ctx context.Context, snap *backend.Snapshot) error {
-	limited, cancel := context.WithTimeout(ctx, syncWait)
+	limited, cancel := context.WithTimeout(ctx, b.waits.sync)
 	defer cancel()
 	a := b.announcer
 	all, err := readScript.Run(limited, b.client, []string{liveKey}, a.cursor.String(), maxNoticesRead, maxNoticeBytesRead, maxNotice, liveField).StringSlice()

@@ -28,7 +28,7 @@ func BenchmarkExchange(b *testing.B) {
 	}
 	snap := reg.Snapshot()
 	r := &Balancer{
-		registry: reg, memory: balancer.NewMemory(reg, time.Now), client: connect(at(s.addr)),
+		registry: reg, memory: balancer.NewMemory(reg, time.Now), client: connect(at(s.addr), usualWaits), waits: usualWaits,
 		announcer: newAnnouncer(), log: slog.New(slog.DiscardHandler),
 	}
 	defer r.client.Close()

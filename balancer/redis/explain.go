@@ -16,7 +16,7 @@ func (b *Balancer) Explain(q backend.Query) (backend.Target, string, error) {
 }
 
 func (b *Balancer) explain(q backend.Query) (balancer.Choice, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), pickWait)
+	ctx, cancel := context.WithTimeout(context.Background(), b.waits.pick)
 	defer cancel()
 	group, stream := balancer.AffinityKeys(q)
 	for _, key := range []balancer.AffinityKey{group, stream, {Stream: q.ProxyKey}} {

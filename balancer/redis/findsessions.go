@@ -41,7 +41,7 @@ func (s *Sessions) Find(ctx context.Context, keys []SessionKey, callers []netip.
 		fields[i] = k.field()
 	}
 	fields = append(fields, maxCallersText)
-	limited, cancel := context.WithTimeout(ctx, pickWait)
+	limited, cancel := context.WithTimeout(ctx, s.b.waits.pick)
 	defer cancel()
 	got := make([]*goredis.Cmd, len(others))
 	err := s.b.pipeline(limited, func(p goredis.Pipeliner) {

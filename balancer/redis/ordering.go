@@ -43,7 +43,7 @@ func (b *Balancer) order(ctx context.Context, k orderKey, text orderText, set fu
 	if !b.circuit.closed() || b.handover.isPaused() {
 		return true, false
 	}
-	limited, cancel := context.WithTimeout(ctx, pickWait)
+	limited, cancel := context.WithTimeout(ctx, b.waits.pick)
 	defer cancel()
 	if err := b.writeOrder(limited, v); err != nil {
 		b.log.Warn("order not shared yet", "backend", string(k.id), "error", err)
@@ -82,7 +82,7 @@ func (b *Balancer) syncOrders(ctx context.Context) error {
 		b.applyOrders()
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, syncWait)
+	limited, cancel := context.WithTimeout(ctx, b.waits.sync)
 	defer cancel()
 	lost, err := b.readOrders(limited)
 	b.applyOrders()

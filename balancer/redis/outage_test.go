@@ -119,7 +119,7 @@ func TestConflictAfterAnOutage(t *testing.T) {
 func TestSlowRedis(t *testing.T) {
 	s := startRedis(t)
 	wire := newLink(t, s.addr)
-	r := openWith(t, 5, at(wire.addr())).ready()
+	r := openWaiting(t, usualWaits, 30*time.Second, 5, at(wire.addr())).ready()
 	r.stream(key(1))
 	wire.late.Store(int64(3 * time.Second))
 	arrived := wire.arrived.Load()

@@ -40,7 +40,7 @@ func TestPanicOfTheBackground(t *testing.T) {
 	reg.Put(static(0))
 	b := Open(Options{
 		Servers: at(server.addr), Registry: reg, Memory: balancer.NewMemory(reg, time.Now), TTL: 30 * time.Second,
-		Log: slog.New(hostile{quiet.Handler(), &left}), Supervisor: s,
+		Log: slog.New(hostile{quiet.Handler(), &left}), Supervisor: s, waits: patience,
 	})
 	defer b.Close()
 	until(t, "Redis to be in use", func() bool { ok, _, _ := b.State(); return ok })

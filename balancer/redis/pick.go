@@ -35,7 +35,7 @@ func (b *Balancer) Pick(ctx context.Context, q backend.Query) (backend.Target, e
 	case !b.circuit.closed():
 		return b.pickOffline(q)
 	}
-	limited, cancel := context.WithTimeout(ctx, pickWait)
+	limited, cancel := context.WithTimeout(ctx, b.waits.pick)
 	defer cancel()
 	a, err := b.askRedis(limited, q, c)
 	switch {

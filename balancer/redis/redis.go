@@ -79,6 +79,8 @@ type Options struct {
 	Secrets func([]Secret)
 	// Supervisor supervises the background tasks; nil for none.
 	Supervisor *supervise.Supervisor
+
+	waits waits // usualWaits if zero
 }
 
 // Balancer is a balancer.Balancer over Redis. Any goroutine may call it.
@@ -93,6 +95,7 @@ type Balancer struct {
 	// one and a half times renew. Then it has sessions.
 	renewedTTL    time.Duration
 	dropped       chan balancer.Binding
+	waits         waits
 	client        goredis.UniversalClient
 	circuit       *circuit
 	names         names
@@ -118,6 +121,9 @@ type Balancer struct {
 
 // Open starts a Balancer. It does not wait for Redis; see State and Reached.
 func Open(o Options) *Balancer {
+	if o.waits == (waits{}) {
+		o.waits = usualWaits
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	// Three renewals fit into the affinity. More than one a second is pointless.
 	renew := min(max(o.Memory.Affinity/3, time.Second), 5*time.Second)
@@ -128,7 +134,8 @@ func Open(o Options) *Balancer {
 		renew:         renew,
 		bindTTL:       o.Memory.Affinity + 2*renew,
 		dropped:       make(chan balancer.Binding, dropQueue),
-		client:        connect(o.Servers),
+		waits:         o.waits,
+		client:        connect(o.Servers, o.waits),
 		circuit:       newCircuit(o.Log),
 		confirmedKeys: newConfirmed(),
 		misses:        newMisses(),
@@ -233,7 +240,7 @@ func (b *Balancer) reconnect(ctx context.Context) error {
 // probeWrite writes to Redis, within the time that a pick has. A Redis that is full or
 // read-only still answers PING.
 func (b *Balancer) probeWrite(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, pickWait)
+	limited, cancel := context.WithTimeout(ctx, b.waits.pick)
 	defer cancel()
 	return b.client.Set(limited, probeKey, "1", time.Second).Err()
 }

@@ -59,7 +59,7 @@ func (b *Balancer) WriteReport(ctx context.Context, info, summary []byte) error 
 	if err := b.reportsAway(); err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, syncWait)
+	limited, cancel := context.WithTimeout(ctx, b.waits.sync)
 	defer cancel()
 	b.reported.Store(true)
 	id := b.RelayID()
@@ -78,7 +78,7 @@ func (b *Balancer) RemoveReport(ctx context.Context) error {
 	if !b.reported.Load() || b.handover.isPaused() || !b.circuit.closed() {
 		return nil
 	}
-	limited, cancel := context.WithTimeout(ctx, pickWait)
+	limited, cancel := context.WithTimeout(ctx, b.waits.pick)
 	defer cancel()
 	id := b.RelayID()
 	return b.pipeline(limited, func(p goredis.Pipeliner) {
@@ -92,7 +92,7 @@ func (b *Balancer) ReadReports(ctx context.Context) (all []cluster.Stored, leftO
 	if err := b.reportsAway(); err != nil {
 		return nil, 0, err
 	}
-	limited, cancel := context.WithTimeout(ctx, syncWait)
+	limited, cancel := context.WithTimeout(ctx, b.waits.sync)
 	defer cancel()
 	got, err := relaysScript.Run(limited, b.client, []string{relaysKey}, maxListedRelays, cluster.MaxInfo, maxRelayID).StringSlice()
 	if err != nil {

@@ -55,8 +55,18 @@ func openWith(t *testing.T, n int, servers Servers, settings ...func(*balancer.M
 	return openFor(t, 30*time.Second, n, servers, settings...)
 }
 
+// patience is how long a relay of the tests waits for Redis: a host that is busy makes no
+// outage. It is less than until waits.
+var patience = waits{pick: 20 * time.Second, sync: 20 * time.Second, dial: 10 * time.Second}
+
 // openFor is openWith for heartbeats that are good for ttl.
 func openFor(t *testing.T, ttl time.Duration, n int, servers Servers, settings ...func(*balancer.Memory)) *relay {
+	t.Helper()
+	return openWaiting(t, patience, ttl, n, servers, settings...)
+}
+
+// openWaiting is openFor with bounds of calls to Redis.
+func openWaiting(t *testing.T, w waits, ttl time.Duration, n int, servers Servers, settings ...func(*balancer.Memory)) *relay {
 	t.Helper()
 	r := &relay{T: t, reg: backend.NewRegistry(), log: new(journal)}
 	for i := range n {
@@ -68,7 +78,7 @@ func openFor(t *testing.T, ttl time.Duration, n int, servers Servers, settings .
 	}
 	r.Balancer = Open(Options{
 		Servers: servers, Registry: r.reg, Memory: memory, TTL: ttl,
-		Log: slog.New(slog.NewTextHandler(r.log, nil)),
+		Log: slog.New(slog.NewTextHandler(r.log, nil)), waits: w,
 	})
 	t.Cleanup(r.Close)
 	return r

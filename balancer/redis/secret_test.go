@@ -25,7 +25,7 @@ func openSharer(t *testing.T, servers Servers) *sharer {
 	registry := backend.NewRegistry()
 	s.Balancer = Open(Options{
 		Servers: servers, Registry: registry, Memory: balancer.NewMemory(registry, time.Now), TTL: 30 * time.Second,
-		Log: slog.New(slog.DiscardHandler),
+		Log: slog.New(slog.DiscardHandler), waits: patience,
 		Secrets: func(all []Secret) {
 			s.mu.Lock()
 			defer s.mu.Unlock()

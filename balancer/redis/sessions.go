@@ -251,7 +251,7 @@ func (s *Sessions) write(ctx context.Context, key string) error {
 		}
 	}
 	for trip := range slices.Chunk(entries, sessionsPerTrip) {
-		limited, cancel := context.WithTimeout(ctx, syncWait)
+		limited, cancel := context.WithTimeout(ctx, s.b.waits.sync)
 		p := s.b.client.Pipeline()
 		for part := range slices.Chunk(trip, sessionsPerCommand) {
 			var set []any
@@ -283,7 +283,7 @@ func (s *Sessions) write(ctx context.Context, key string) error {
 // renew renews the TTL of the sessions, checks that Redis has all of them, and learns the
 // other relays.
 func (s *Sessions) renew(ctx context.Context, key, at string) error {
-	limited, cancel := context.WithTimeout(ctx, syncWait)
+	limited, cancel := context.WithTimeout(ctx, s.b.waits.sync)
 	defer cancel()
 	p := s.b.client.Pipeline()
 	has := p.HLen(limited, key)

@@ -77,7 +77,7 @@ func (b *Balancer) logRefused(ix index, refused []backend.Refusal, now time.Time
 // pipeline sends commands in one round trip. It ignores missing keys and keys of another
 // type, which the caller sees in the commands.
 func (b *Balancer) pipeline(ctx context.Context, fill func(goredis.Pipeliner)) error {
-	limited, cancel := context.WithTimeout(ctx, syncWait)
+	limited, cancel := context.WithTimeout(ctx, b.waits.sync)
 	defer cancel()
 	p := b.client.Pipeline()
 	fill(p)
