@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/bench/lab"
 	"srtrelay/internal/srttest"
 )
 
@@ -19,6 +20,24 @@ import (
 type keptRelay struct {
 	*relay
 	checkpoint uint64 // that crash has last seen
+}
+
+// startKept starts a relay and its parent. A test that fails leaves neither behind.
+func startKept(t *testing.T, at *lab.Namespace, args ...string) *keptRelay {
+	t.Helper()
+	r := &keptRelay{}
+	t.Cleanup(func() {
+		if r.relay == nil || !t.Failed() {
+			return
+		}
+		for _, msg := range []string{"program started", "another process has taken over"} {
+			for _, line := range r.log(msg) {
+				_ = syscall.Kill(int(line.number("pid")), syscall.SIGKILL)
+			}
+		}
+	})
+	r.relay = startRelayBy(t, at, []string{binary, "keep"}, args...)
+	return r
 }
 
 // childPID awaits the nth line with a message, and returns the process of which it says that it
@@ -69,8 +88,8 @@ func TestKeepSurvivesCrash(t *testing.T) {
 	k := openKernelLab(t)
 	var seen payloads
 	l := k.backend(k.Origin, loopback.Addr(), &seen)
-	r := &keptRelay{relay: startRelayBy(t, k.Origin, []string{binary, "keep"}, "--kernel-path=require", "--shards=2", backendAt(l.Addr()),
-		"--listen="+at(origin4, 10080), "--api", "127.0.0.1:12025", "--takeover-socket", filepath.Join(t.TempDir(), "s"))}
+	r := startKept(t, k.Origin, "--kernel-path=require", "--shards=2", backendAt(l.Addr()),
+		"--listen="+at(origin4, 10080), "--api", "127.0.0.1:12025", "--takeover-socket", filepath.Join(t.TempDir(), "s"))
 	flows := dialFlows(t, k.port(callers4), r.relay, sessions, sessions*perSecond)
 	runAll(flows)
 	awaitInKernel(r.relay, flows)
@@ -112,7 +131,7 @@ func TestKeepSurvivesCrashOutsideTheKernel(t *testing.T) {
 	t.Parallel()
 	l := startEcho(t)
 	listen := fmt.Sprintf("127.0.0.1:%d", freeUDPPort(t))
-	r := &keptRelay{relay: startRelayBy(t, nil, []string{binary, "keep"}, "--kernel-path=off", "--shards=2", backendAt(l.Addr()), "--listen="+listen)}
+	r := startKept(t, nil, "--kernel-path=off", "--shards=2", backendAt(l.Addr()), "--listen="+listen)
 	var all []*srttest.Session
 	for range 20 {
 		s := mustDial(t, r.addr, srttest.CallerOptions{})
