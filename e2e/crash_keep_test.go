@@ -32,7 +32,9 @@ func startKept(t *testing.T, at *lab.Namespace, args ...string) *keptRelay {
 		}
 		for _, msg := range []string{"program started", "another process has taken over"} {
 			for _, line := range r.log(msg) {
-				_ = syscall.Kill(int(line.number("pid")), syscall.SIGKILL)
+				if pid := int(line.number("pid")); pid > 1 {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
 			}
 		}
 	})
@@ -76,6 +78,9 @@ func (r *keptRelay) crash(pid int) {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("the parent has checkpoints %v", r.checkpoints())
 		}
+	}
+	if pid <= 1 {
+		r.t.Fatalf("process %d", pid)
 	}
 	must(r.t, syscall.Kill(pid, syscall.SIGKILL))
 }
