@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,10 +19,14 @@ func TestPanicOfAProbe(t *testing.T) {
 		other := netip.MustParseAddrPort("[::1]:10081")
 		r := registry(true, somewhere, other)
 		s := supervise.New(slog.New(slog.DiscardHandler))
+		var mu sync.Mutex
 		asked := map[netip.AddrPort]int{}
 		p := scripted(r, quiet, func(_ context.Context, to netip.AddrPort) (uint16, error) {
+			mu.Lock()
 			asked[to]++
-			if to == somewhere && asked[to] <= 2 {
+			n := asked[to]
+			mu.Unlock()
+			if to == somewhere && n <= 2 {
 				panic("boom")
 			}
 			return 2, nil
