@@ -1,17 +1,19 @@
 package handshake
 
-import "time"
+import (
+	"time"
+
+	"srtrelay/internal/tokenbucket"
+)
 
 // Limiter limits the replies to unauthenticated datagrams: at most one per
 // interval to one source, and at most rate per second in all. Its table has a
 // fixed size, which no flood can change; sources that share a slot share its
 // allowance, which costs them one retry.
 type Limiter struct {
-	interval   time.Duration
-	rate       float64 // tokens per second
-	tokens     float64
-	refilledAt time.Duration
-	allowedAt  [limiterSlots]time.Duration
+	interval  time.Duration
+	all       tokenbucket.Bucket
+	allowedAt [limiterSlots]time.Duration
 }
 
 // limiterSlots makes a shared slot unlikely among the hundreds of callers that
@@ -20,22 +22,16 @@ const limiterSlots = 4096
 
 // NewLimiter returns a limiter with a full bucket of rate tokens.
 func NewLimiter(interval time.Duration, rate int) *Limiter {
-	return &Limiter{interval: interval, rate: float64(rate), tokens: float64(rate)}
+	return &Limiter{interval: interval, all: tokenbucket.New(float64(rate), float64(rate))}
 }
 
 // Allow reports whether the source with this hash may be answered now, and if so
 // counts the answer.
 func (l *Limiter) Allow(now time.Duration, hash uint64) bool {
 	slot := &l.allowedAt[hash%limiterSlots]
-	if now < *slot {
+	if now < *slot || !l.all.Take(now) {
 		return false
 	}
-	l.tokens = min(l.rate, l.tokens+l.rate*(now-l.refilledAt).Seconds())
-	l.refilledAt = now
-	if l.tokens < 1 {
-		return false
-	}
-	l.tokens--
 	*slot = now + l.interval
 	return true
 }

@@ -61,24 +61,6 @@ func headerBytes(to *addr.AddrPort) int {
 	return 48
 }
 
-// rateBudget allows so many per second, in slices of a tenth.
-type rateBudget struct {
-	began time.Duration
-	used  int
-	rate  int
-}
-
-func (b *rateBudget) allow(now time.Duration) bool {
-	if now-b.began >= 100*time.Millisecond {
-		b.began, b.used = now, 0
-	}
-	if b.used >= b.rate/10 {
-		return false
-	}
-	b.used++
-	return true
-}
-
 // begin makes an address the candidate of a session and challenges it.
 func (s *Shard) begin(i uint32, ss *session, l *letter, fast bool, n int) {
 	c := &candidate{

@@ -52,7 +52,7 @@ func (s *Shard) tickEarly(i uint32, ss *session) {
 // mayBegin reports whether a session may have a candidate at an address, and one more challenge
 // may be sent.
 func (s *Shard) mayBegin(i uint32, ss *session, ip addr.IP) bool {
-	return !s.candidates[i].holds(s.now) && s.admits(i, ss, ip) && len(s.candidates) < candidateLimit && s.challenges.allow(s.now)
+	return !s.candidates[i].holds(s.now) && s.admits(i, ss, ip) && len(s.candidates) < candidateLimit && s.challenges.Take(s.now)
 }
 
 // comesEarly reports whether a datagram would move its session at once, were the old address not

@@ -31,6 +31,7 @@ import (
 	"srtrelay/addr"
 	"srtrelay/backend"
 	"srtrelay/handshake"
+	"srtrelay/internal/tokenbucket"
 	"srtrelay/observe/telemetry"
 	"srtrelay/relay/overload"
 	"srtrelay/shard/limit"
@@ -120,7 +121,7 @@ type Shard struct {
 	announced  map[uint32]announced  // by session; of hardly any
 	// earlyAddresses, by session, may become candidates.
 	earlyAddresses map[uint32]earlyAddress
-	challenges     rateBudget
+	challenges     tokenbucket.Bucket
 	strays         strayBudget
 	routes         routes
 
@@ -152,7 +153,7 @@ func newShard(id int, cfg *Config, sums *limit.Sums, origin time.Time, originAt 
 		pendingInductions: make(map[uint32]pendingInduction),
 		candidates:        make(map[uint32]*candidate),
 		earlyAddresses:    make(map[uint32]earlyAddress),
-		challenges:        rateBudget{rate: challengeRate},
+		challenges:        tokenbucket.New(challengeRate, challengeRate/10),
 		announced:         make(map[uint32]announced),
 		routes:            routes{seed: random.Uint64()},
 		peers:             peers{byAddr: make(map[addr.AddrPort]*peer)},

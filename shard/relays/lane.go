@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"srtrelay/addr"
+	"srtrelay/internal/tokenbucket"
 )
 
 const (
@@ -64,8 +65,8 @@ type Lane struct {
 	lateAt  time.Duration // when lost questions are looked for again
 	free    [][]byte
 
-	asks, passes, otherCallers bucket
-	bySource                   []bucket
+	asks, passes, otherCallers tokenbucket.Bucket
+	bySource                   []tokenbucket.Bucket
 	seed                       uint64
 	ring                       ring
 }
@@ -94,13 +95,13 @@ type held struct {
 func newLane(link *Link, post func(func(now time.Duration)) bool) *Lane {
 	l := &Lane{
 		link: link, post: post, known: make(map[Flow]known), pending: make(map[Flow]*pending), seed: rand.Uint64(),
-		asks:         newBucket(askRate, askBurst),
-		passes:       newBucket(passRate, passBurst),
-		otherCallers: newBucket(otherCallerRate, otherCallerBurst),
-		bySource:     make([]bucket, askSources),
+		asks:         tokenbucket.New(askRate, askBurst),
+		passes:       tokenbucket.New(passRate, passBurst),
+		otherCallers: tokenbucket.New(otherCallerRate, otherCallerBurst),
+		bySource:     make([]tokenbucket.Bucket, askSources),
 	}
 	for i := range l.bySource {
-		l.bySource[i] = newBucket(sourceAskRate, sourceAskBurst)
+		l.bySource[i] = tokenbucket.New(sourceAskRate, sourceAskBurst)
 	}
 	return l
 }
@@ -131,7 +132,7 @@ func (l *Lane) send(now time.Duration, f Flow, k known, local addr.IP, data []by
 	if !k.exact {
 		limit = &l.otherCallers
 	}
-	if !limit.take(now) || !l.ring.put(k.owner, Datagram{Caller: f.Caller, Local: local, Listener: f.Listener, Data: data}) {
+	if !limit.Take(now) || !l.ring.put(k.owner, Datagram{Caller: f.Caller, Local: local, Listener: f.Listener, Data: data}) {
 		return OutcomeLimited
 	}
 	l.link.wakeSender()
@@ -180,7 +181,7 @@ func (l *Lane) ask(now time.Duration, f Flow) bool {
 	if !source.Is4() {
 		clear(source.IP[8:])
 	}
-	return l.bySource[source.Hash(l.seed)%askSources].take(now) && l.asks.take(now) && l.link.ask(question{l, f})
+	return l.bySource[source.Hash(l.seed)%askSources].Take(now) && l.asks.Take(now) && l.link.ask(question{l, f})
 }
 
 // answer notes the owner of a flow, and sends what waits for it.
@@ -271,23 +272,4 @@ func (l *Lane) release(p *pending) {
 	l.free = append(l.free, p.held[0].data)
 	p.held = p.held[1:]
 	l.heldAll--
-}
-
-// bucket is a token bucket.
-type bucket struct {
-	rate, burst, tokens float64
-	at                  time.Duration
-}
-
-func newBucket(rate, burst float64) bucket { return bucket{rate: rate, burst: burst, tokens: burst} }
-
-// take reports whether there is a token, and takes it.
-func (b *bucket) take(now time.Duration) bool {
-	b.tokens = min(b.burst, b.tokens+b.rate*max(now-b.at, 0).Seconds())
-	b.at = now
-	if b.tokens < 1 {
-		return false
-	}
-	b.tokens--
-	return true
 }
