@@ -65,12 +65,9 @@ func (s *Shard) limitsOfStream(st *limit.Stream, key string) *limit.StreamLimits
 // replaces one of the same caller.
 func (s *Shard) checkSource(ip addr.IP, replaces bool) (met limit.Limit, halfOpen bool) {
 	source, subnet := s.limitsOf(ip)
-	totals := s.usage.sums.Totals()
 	for level, limits := range [...]*limit.SourceLimits{limit.LevelSource: &source, limit.LevelSubnet: &subnet} {
-		prefix := limit.PrefixOf(ip, limit.Level(level))
-		own := s.usage.sources.Find(prefix)
-		others := totals.OtherSource(s.id, prefix)
-		if met = limits.Check(own, &others, limit.Level(level), s.now, s.usage.sweep, replaces); met != limit.NoLimit {
+		own, met := s.checkPrefix(limits, limit.PrefixOf(ip, limit.Level(level)), replaces)
+		if met != limit.NoLimit {
 			return met, false
 		}
 		halfOpen = halfOpen || own != nil && limits.Handshakes > 0 && int(own.Handshakes) >= limits.Handshakes
@@ -78,18 +75,24 @@ func (s *Shard) checkSource(ip addr.IP, replaces bool) (met limit.Limit, halfOpe
 	return limit.NoLimit, halfOpen
 }
 
+// checkPrefix returns the limit that another caller of a source or subnet would exceed, and what
+// this shard has of it, nil for nothing.
+func (s *Shard) checkPrefix(l *limit.SourceLimits, p limit.Prefix, replaces bool) (own *limit.Source, met limit.Limit) {
+	own = s.usage.sources.Find(p)
+	others := s.usage.sums.Totals().OtherSource(s.id, p)
+	return own, l.Check(own, &others, p.Level, s.now, s.usage.sweep, replaces)
+}
+
 // hasRoom reports whether no limit keeps a session from moving from an address to another: none
 // of a source or subnet that it is not counted at already.
 func (s *Shard) hasRoom(from, to addr.IP) bool {
 	source, subnet := s.limitsOf(to)
-	totals := s.usage.sums.Totals()
 	for level, limits := range [...]*limit.SourceLimits{limit.LevelSource: &source, limit.LevelSubnet: &subnet} {
 		prefix := limit.PrefixOf(to, limit.Level(level))
 		if prefix == limit.PrefixOf(from, limit.Level(level)) {
 			continue
 		}
-		others := totals.OtherSource(s.id, prefix)
-		if limits.Check(s.usage.sources.Find(prefix), &others, limit.Level(level), s.now, s.usage.sweep, false) != limit.NoLimit {
+		if _, met := s.checkPrefix(limits, prefix, false); met != limit.NoLimit {
 			return false
 		}
 	}

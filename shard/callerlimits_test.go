@@ -213,7 +213,9 @@ func TestBlocksAreShared(t *testing.T) {
 
 // The bitrate of a source's sessions keeps further ones out.
 func TestBitrateOfASource(t *testing.T) {
-	r := newRig(t, func(c *Config) { c.MaxBitratePerSource, c.BackendSilence = 300_000, time.Hour })
+	r := newRig(t, func(c *Config) {
+		c.MaxBitratePerSource, c.Stream.Bitrate, c.BackendSilence = 300_000, 1_000_000, time.Hour
+	})
 	r.establish(r.caller, callerID, callerISN, backendID)
 	r.stream(400_000, 7)
 	other := r.dialFront()

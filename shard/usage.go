@@ -354,6 +354,8 @@ func (s *Shard) listStream(key *string, v *limit.Stream, held bool) (keep bool) 
 	if !held && v.BlockedUntil == 0 {
 		return false
 	}
-	s.usage.lister.Stream(*key, v.Usage(s.usage.sweep))
+	if *s.limitsOfStream(v, *key) != (limit.StreamLimits{}) { // nobody asks for the others
+		s.usage.lister.Stream(*key, v.Usage(s.usage.sweep))
+	}
 	return true
 }

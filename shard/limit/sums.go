@@ -100,8 +100,8 @@ func (t *Totals) OtherPlayers(shard int, key string) int32 {
 	return t.Streams[key].Players - t.of[shard].Streams[key].Players
 }
 
-// Heaviest collects the heaviest of any number of entries, in memory for a few of them.
-type Heaviest[K comparable, U any] struct {
+// heaviest collects the heaviest of any number of entries, in memory for a few of them.
+type heaviest[K comparable, U any] struct {
 	list  []weighed[K, U]
 	floor uint64 // those below are not among the heaviest
 }
@@ -112,7 +112,7 @@ type weighed[K comparable, U any] struct {
 	weight uint64
 }
 
-func (h *Heaviest[K, U]) add(k K, u U, weight uint64) {
+func (h *heaviest[K, U]) add(k K, u U, weight uint64) {
 	if weight < h.floor {
 		return
 	}
@@ -123,7 +123,7 @@ func (h *Heaviest[K, U]) add(k K, u U, weight uint64) {
 }
 
 // cut keeps mostListed entries.
-func (h *Heaviest[K, U]) cut() {
+func (h *heaviest[K, U]) cut() {
 	slices.SortFunc(h.list, func(a, b weighed[K, U]) int { return cmp.Compare(b.weight, a.weight) })
 	clear(h.list[mostListed:])
 	h.list = h.list[:mostListed]
@@ -131,7 +131,7 @@ func (h *Heaviest[K, U]) cut() {
 }
 
 // collect returns the entries, and is empty then.
-func (h *Heaviest[K, U]) collect() map[K]U {
+func (h *heaviest[K, U]) collect() map[K]U {
 	if len(h.list) > mostListed {
 		h.cut()
 	}
@@ -146,8 +146,8 @@ func (h *Heaviest[K, U]) collect() map[K]U {
 
 // Lister makes reports.
 type Lister struct {
-	sources Heaviest[Prefix, SourceUsage]
-	streams Heaviest[string, StreamUsage]
+	sources heaviest[Prefix, SourceUsage]
+	streams heaviest[string, StreamUsage]
 }
 
 // Source lists a source.
