@@ -168,6 +168,7 @@ func TestProofReachesEveryShard(t *testing.T) {
 		case <-tick.C:
 		}
 	}
+	l.Stop() // a loop publishes its counters after it has sent
 	var found uint64
 	for _, st := range l.Stats() {
 		found += st.Values[CountBackendsLost]
