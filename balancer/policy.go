@@ -40,12 +40,10 @@ func (m *Memory) choose(p Policy, key string, candidates []*backend.Backend) (b 
 	}
 }
 
-func weightOf(b *backend.Backend) int { return b.Share() }
-
 func highestRank(key string, all []*backend.Backend) (best *backend.Backend) {
 	top := -1.0
 	for _, b := range all {
-		if rank := rankOf(key, b.ID, weightOf(b)); rank > top {
+		if rank := rankOf(key, b.ID, b.Share()); rank > top {
 			best, top = b, rank
 		}
 	}
@@ -55,11 +53,11 @@ func highestRank(key string, all []*backend.Backend) (best *backend.Backend) {
 func (m *Memory) drawRandom(all []*backend.Backend) *backend.Backend {
 	sum := 0
 	for _, b := range all {
-		sum += weightOf(b)
+		sum += b.Share()
 	}
 	n := m.intN(sum)
 	for _, b := range all {
-		if n -= weightOf(b); n < 0 {
+		if n -= b.Share(); n < 0 {
 			return b
 		}
 	}
@@ -83,7 +81,7 @@ func (m *Memory) leastLoaded(key string, all []*backend.Backend) (*backend.Backe
 		why += ", then the highest hash"
 	}
 	best := highestRank(key+m.salt, tied)
-	return best, fmt.Sprintf("%s (%d of %s, weight %d)", why, sessions(best), best.ID, weightOf(best))
+	return best, fmt.Sprintf("%s (%d of %s, weight %d)", why, sessions(best), best.ID, best.Share())
 }
 
 // keepLeast returns the backends with the least load per weight. It overwrites all.
@@ -91,7 +89,7 @@ func keepLeast(all []*backend.Backend, load func(*backend.Backend) float64) []*b
 	var least float64
 	n := 0
 	for i, b := range all {
-		switch perWeight := load(b) / float64(weightOf(b)); {
+		switch perWeight := load(b) / float64(b.Share()); {
 		case i == 0 || perWeight < least:
 			all[0], least, n = b, perWeight, 1
 		case perWeight == least:

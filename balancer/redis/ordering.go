@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	goredis "github.com/redis/go-redis/v9"
@@ -148,19 +149,14 @@ func (b *Balancer) readOrders(ctx context.Context) (lost []order, err error) {
 
 // keepOrders writes orders back that Redis has lost.
 func (b *Balancer) keepOrders(ctx context.Context, lost []order) error {
-	if len(lost) == 0 {
-		return nil
-	}
-	for len(lost) > 0 {
-		n := min(len(lost), keepBatch)
+	for batch := range slices.Chunk(lost, keepBatch) {
 		args := []any{revisionField, newRelayID()}
-		for _, v := range lost[:n] {
+		for _, v := range batch {
 			args = append(args, v.field(), v.revision, v.text())
 		}
 		if err := keepScript.Run(ctx, b.client, []string{ordersKey}, args...).Err(); err != nil {
 			return fmt.Errorf("write orders back: %w", err)
 		}
-		lost = lost[n:]
 	}
 	return nil
 }
