@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,16 +23,25 @@ func TestConnectToNobody(t *testing.T) {
 	s := newScene(t)
 	for _, stale := range []bool{false, true} {
 		if stale {
-			l, err := bind(s.socket())
-			if err != nil {
-				t.Fatal(err)
-			}
-			_ = l.Close()
+			leave(t, s.socket())
 		}
 		if _, err := Connect(t.Context(), s.socket(), testHello, nil); !errors.Is(err, ErrNobody) {
 			t.Errorf("stale %v: %v", stale, err)
 		}
 	}
+}
+
+// leave leaves a socket's file as a killed process does: nobody listens. No test forks
+// meanwhile, as a child has a copy of the listener until it executes its program.
+func leave(t *testing.T, path string) {
+	t.Helper()
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	l, err := bind(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = l.Close()
 }
 
 func TestListen(t *testing.T) {
@@ -46,13 +56,8 @@ func TestListen(t *testing.T) {
 	if err := os.Remove(s.socket()); err != nil {
 		t.Fatal(err)
 	}
-	for _, left := range []string{s.socket(), s.socket() + "~"} { // by killed processes
-		l, err := bind(left)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = l.Close()
-	}
+	leave(t, s.socket())
+	leave(t, s.socket()+"~")
 	first, err := publish(s.socket(), false)
 	if err != nil {
 		t.Fatal(err)
