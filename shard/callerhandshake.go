@@ -249,8 +249,9 @@ func (s *Shard) answerPendingInduction(i uint32, ss *session) {
 	switch {
 	case !waits:
 		return
-	case ss.callerSeen >= r.at:
-		// The session's caller is alive: it was a duplicate.
+	case ss.callerSeen > r.at:
+		// The session's caller is alive: it was a duplicate. A datagram of the same turn
+		// may have come before it.
 	case !s.callerSilent(ss):
 		return
 	case !s.draining && !s.fronts[ss.front].retired:

@@ -47,6 +47,21 @@ func TestReturningCallerReplacesItsSession(t *testing.T) {
 	}
 }
 
+// The bug: a caller whose last datagram came in the same turn as the INDUCTION after its
+// crash got no reply, as on a shard that was late.
+func TestReturningCallerInTheTurnOfItsLastDatagram(t *testing.T) {
+	r := newRig(t)
+	r.pass(time.Second)
+	r.establish(r.caller, callerID, callerISN, backendID)
+	r.pass(400 * time.Millisecond)
+	if _, err := r.caller.Write(packet(backendID, 100)); err != nil {
+		t.Fatal(err)
+	}
+	r.send(r.caller, r.induct(0, 7))
+	r.pass(callerAliveFor + 200*time.Millisecond)
+	r.expect(r.caller, wire.HandshakeInduction)
+}
+
 // A caller that retries gets its answer as soon as the silence is long enough.
 func TestReturningCallerThatRetries(t *testing.T) {
 	r := newRig(t)
