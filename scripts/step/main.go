@@ -36,19 +36,15 @@ func main() {
 // step runs a program and returns its exit code. Output of the program alone
 // goes to out, so that a script can read it; progress goes to progress.
 func step(name string, command []string, every time.Duration, out, progress io.Writer) int {
-	cmd := clocale.Command(command[0], command[1:]...)
-	cmd.Stdin, cmd.Stderr = os.Stdin, os.Stderr
 	var t *tests
 	if slices.Contains(command, "-json") {
 		t = newTests(progress)
-		cmd.Stdout = &lines{each: t.line}
-	} else {
-		cmd.Stdout = out
+		out = &lines{each: t.line}
 	}
 	fmt.Fprintf(progress, "== %s\n", name)
 	begun := time.Now()
 	done := make(chan error, 1)
-	go func() { done <- cmd.Run() }()
+	go func() { done <- run(command, out) }()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
@@ -62,6 +58,9 @@ func step(name string, command []string, every time.Duration, out, progress io.W
 		case err := <-done:
 			if t != nil {
 				t.slowest()
+				if failed := t.failures(rerunsAllowed()); failed != nil && rerun(command, failed, progress) {
+					err = nil
+				}
 			}
 			fmt.Fprintf(progress, "   %s took %v\n", name, time.Since(begun).Round(100*time.Millisecond))
 			if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -74,6 +73,13 @@ func step(name string, command []string, every time.Duration, out, progress io.W
 			return 0
 		}
 	}
+}
+
+// run runs a program whose output goes to out.
+func run(command []string, out io.Writer) error {
+	cmd := clocale.Command(command[0], command[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, out, os.Stderr
+	return cmd.Run()
 }
 
 // lines calls each with every whole line that is written.

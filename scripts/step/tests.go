@@ -38,6 +38,9 @@ type tests struct {
 	output  map[testName][]string // of what has not ended
 	elapsed map[testName]float64  // of top-level tests, in seconds
 	done    int                   // packages
+	failed  []testName            // top-level tests
+	// inexcusable says that something failed that no second run excuses.
+	inexcusable bool
 }
 
 func newTests(out io.Writer) *tests {
@@ -77,20 +80,27 @@ func framing(e event) bool {
 // ended renders the end of a test or of a package.
 func (t *tests) ended(name testName, e event) {
 	if name.test != "" {
+		top := !strings.Contains(name.test, "/")
 		if e.Action == "fail" {
-			fmt.Fprint(t.out, strings.Join(t.output[name], ""))
+			t.show(name)
+			if top {
+				t.failed = append(t.failed, name)
+			}
 		}
 		delete(t.output, name)
-		if !strings.Contains(name.test, "/") {
+		if top {
 			t.elapsed[name] = e.Elapsed
 		}
 		return
 	}
 	if e.Action == "fail" {
+		if !slices.ContainsFunc(t.failed, func(n testName) bool { return n.pkg == name.pkg }) {
+			t.inexcusable = true // it was not built, or its TestMain fails
+		}
 		// A test that a crash or a timeout cut short has not ended.
 		for _, n := range slices.SortedFunc(maps.Keys(t.output), func(a, b testName) int { return cmp.Compare(a.test, b.test) }) {
 			if n.pkg == name.pkg {
-				fmt.Fprint(t.out, strings.Join(t.output[n], ""))
+				t.show(n)
 			}
 		}
 	}
@@ -99,6 +109,14 @@ func (t *tests) ended(name testName, e event) {
 	t.done++
 	if e.Action != "skip" { // it has no tests
 		fmt.Fprintf(t.out, "%-4s\t%s\t%.3fs\n", map[string]string{"pass": "ok", "fail": "FAIL"}[e.Action], name.pkg, e.Elapsed) // as go test does
+	}
+}
+
+// show prints the output of what failed.
+func (t *tests) show(n testName) {
+	for _, line := range t.output[n] {
+		fmt.Fprint(t.out, line)
+		t.inexcusable = t.inexcusable || slices.ContainsFunc(never, func(text string) bool { return strings.Contains(line, text) })
 	}
 }
 
