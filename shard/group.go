@@ -15,6 +15,7 @@ import (
 	"srtrelay/internal/supervise"
 	"srtrelay/shard/kernelpath"
 	"srtrelay/shard/limit"
+	"srtrelay/shard/owners"
 	"srtrelay/shard/relays"
 	"srtrelay/streamid/rules"
 	"srtrelay/udp"
@@ -120,8 +121,8 @@ func (c *Config) checkIndexes() error {
 		return fmt.Errorf("at most %d sessions per shard, not %d", indexLimit, c.MaxSessions)
 	case len(c.Listen) > endpointLimit:
 		return fmt.Errorf("at most %d listen addresses, not %d", endpointLimit, len(c.Listen))
-	case c.Shards > shardLimit:
-		return fmt.Errorf("at most %d shards, not %d", shardLimit, c.Shards)
+	case c.Shards > owners.ShardLimit:
+		return fmt.Errorf("at most %d shards, not %d", owners.ShardLimit, c.Shards)
 	case c.UpstreamPorts > endpointLimit/families:
 		return fmt.Errorf("at most %d upstream ports, not %d", endpointLimit/families, c.UpstreamPorts)
 	}
@@ -150,7 +151,7 @@ type Group struct {
 	cfg    Config
 	shards []*Shard
 	loops  sync.WaitGroup // and what runs in the background for them
-	owners *owners
+	owners *owners.Owners
 	// backgroundTurn has an element while a background function runs, or while none may.
 	backgroundTurn chan struct{}
 	broken         chan error // the first loop that cannot go on says why

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"srtrelay/addr"
+	"srtrelay/shard/owners"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )
@@ -201,11 +202,11 @@ func (g *Group) Deliver(front int, caller addr.AddrPort, local addr.IP, data []b
 	if len(data) < wire.HeaderSize || len(data) > math.MaxUint16 || front < 0 || front >= len(g.fronts) || p.DestID() == 0 {
 		return NotSession
 	}
-	at, unique := g.owners.find(uint8(front), p.DestID())
-	if !unique || at.shard >= len(g.shards) {
+	at, unique := g.owners.Find(uint8(front), p.DestID())
+	if !unique || at.Shard >= len(g.shards) {
 		return NoSession
 	}
-	box := &g.shards[at.shard].letterbox
+	box := &g.shards[at.Shard].letterbox
 	box.mu.Lock()
 	taken := box.put(letter{from: caller, local: local, sender: fromOtherRelay, front: uint8(front)}, data, deliverLimit)
 	box.mu.Unlock()
@@ -217,8 +218,20 @@ func (g *Group) Deliver(front int, caller addr.AddrPort, local addr.IP, data []b
 }
 
 // Owns reports whether exactly one session of a listener has a backend's socket ID. The answer
-// is a hint: see owners.
+// is a hint: see owners.Owners.
 func (g *Group) Owns(front int, backendID uint32) bool {
-	_, unique := g.owners.find(uint8(front), backendID)
+	_, unique := g.owners.Find(uint8(front), backendID)
 	return unique
+}
+
+// own enters an established session among the owners, disown removes it.
+func (s *Shard) own(i uint32, ss *session) {
+	s.sessions.cold(i).owned = s.owners.Enter(ss.front, ss.backendID, owners.Place{Shard: s.id, Index: i})
+}
+
+func (s *Shard) disown(i uint32, ss *session) {
+	if cold := s.sessions.cold(i); cold.owned {
+		cold.owned = false
+		s.owners.Remove(ss.front, ss.backendID, owners.Place{Shard: s.id, Index: i})
+	}
 }

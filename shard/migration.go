@@ -22,18 +22,18 @@ import (
 // toOwner handles a datagram that matches no session of this shard. If it is about a session of
 // another one, that shard gets it as a letter.
 func (s *Shard) toOwner(front uint8, d *udp.Datagram, p wire.Packet) Counter {
-	at, unique := s.owners.find(front, p.DestID())
+	at, unique := s.owners.Find(front, p.DestID())
 	switch {
-	case !unique || at.shard >= len(s.group):
+	case !unique || at.Shard >= len(s.group):
 		return s.passOn(front, d, p)
-	case at.shard != s.id && s.routes.has(s.now, s.routes.key(front, &d.From, p.DestID())):
-		return s.handOver(at.shard, front, d, p)
+	case at.Shard != s.id && s.routes.has(s.now, s.routes.key(front, &d.From, p.DestID())):
+		return s.handOver(at.Shard, front, d, p)
 	case !s.strays.allow(s.now, p):
 		return DropForeignCaller
-	case at.shard != s.id:
-		return s.handOver(at.shard, front, d, p)
+	case at.Shard != s.id:
+		return s.handOver(at.Shard, front, d, p)
 	}
-	return s.fromElsewhere(at.index, &letter{from: d.From, local: d.Local, sender: int16(s.id), front: front}, p)
+	return s.fromElsewhere(at.Index, &letter{from: d.From, local: d.Local, sender: int16(s.id), front: front}, p)
 }
 
 // fromLetter handles one letter and returns its fate. It is never handed on again.
@@ -42,11 +42,11 @@ func (s *Shard) fromLetter(l *letter, p wire.Packet) Counter {
 		s.announce(i, ss, l)
 		return s.toBackend(i, ss, p)
 	}
-	at, unique := s.owners.find(l.front, p.DestID())
-	if !unique || at.shard != s.id {
+	at, unique := s.owners.Find(l.front, p.DestID())
+	if !unique || at.Shard != s.id {
 		return DropForeignCaller
 	}
-	return s.fromElsewhere(at.index, l, p)
+	return s.fromElsewhere(at.Index, l, p)
 }
 
 // fromElsewhere handles a datagram with the socket ID of session i, from another address than

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"srtrelay/shard/limit"
+	"srtrelay/shard/owners"
 	"srtrelay/udp"
 )
 
@@ -102,7 +103,7 @@ func (g *Group) makeShards() (err error) {
 		}
 		g.shards = append(g.shards, s)
 	}
-	g.owners = newOwners(g.cfg.Shards * g.cfg.Places())
+	g.owners = owners.New(g.cfg.Shards * g.cfg.Places())
 	for _, s := range g.shards {
 		s.group, s.owners = g.shards, g.owners
 		s.others = slices.DeleteFunc(slices.Clone(g.shards), func(other *Shard) bool { return other == s })

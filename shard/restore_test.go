@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"srtrelay/shard/limit"
+	"srtrelay/shard/owners"
 )
 
 // takeOvers has every rig be taken over whenever it has settled: see
@@ -30,7 +31,7 @@ func (r *rig) successor(change ...func(*Config)) *Shard {
 	}
 	next.broken, next.background, next.others = r.broken, r.background, r.others
 	next.groupStep = r.groupStep
-	next.group, next.owners = r.Shard.group, newOwners(cfg.Places())
+	next.group, next.owners = r.Shard.group, owners.New(cfg.Places())
 	next.fronts, next.backs = slices.Clone(r.fronts), slices.Clone(r.backs)
 	next.eachEndpoint(func(ep *endpoint, _ int) {
 		next.poller.Add(ep.sock)

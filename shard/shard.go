@@ -11,8 +11,8 @@
 //
 // Who may come in: callerlimits.go (limits of sources and streams, whose figures usage.go
 // keeps), overload.go (steps of the relay's overload ladder), admission.go (time for
-// handshakes). A datagram without a session here goes to the shard that has it (owners.go,
-// letter.go), may make its session follow the caller (plausible.go, candidate.go,
+// handshakes). A datagram without a session here goes to the shard that has it (package
+// owners, letter.go), may make its session follow the caller (plausible.go, candidate.go,
 // migration.go), or goes to another relay (passon.go). shielded.go checks control packets.
 //
 // It must not know how backends are chosen (Resolver), what stream IDs mean (package
@@ -35,6 +35,7 @@ import (
 	"srtrelay/observe/telemetry"
 	"srtrelay/relay/overload"
 	"srtrelay/shard/limit"
+	"srtrelay/shard/owners"
 	"srtrelay/shard/relays"
 	"srtrelay/udp"
 )
@@ -112,7 +113,7 @@ type Shard struct {
 	inbox    inbox
 	counters counterSet
 
-	owners    *owners // of the group
+	owners    *owners.Owners // of the group
 	letterbox letterbox
 	letters   letterBatch // the memory of the letters of last time
 	outgoing  []outgoing  // letters to others, until the next flush

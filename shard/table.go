@@ -4,6 +4,7 @@ import (
 	"math/bits"
 
 	"srtrelay/addr"
+	"srtrelay/shard/owners"
 )
 
 // byFront finds the session of a datagram from a caller.
@@ -140,8 +141,8 @@ func (r ref) index() uint32 { return uint32(r) >> 2 }
 
 func (r ref) kind() keyKind { return keyKind(r & 3) }
 
-// indexLimit is what a ref's 30 bits of index can name.
-const indexLimit = 1 << 30
+// indexLimit is what a ref's 30 bits of index can name, and a word of the owners.
+const indexLimit = min(1<<30, owners.IndexLimit)
 
 // minSlots holds a thousand sessions before the first growth: 32 KiB.
 const minSlots = 4096
