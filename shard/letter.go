@@ -4,6 +4,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"srtrelay/addr"
 	"srtrelay/shard/owners"
@@ -233,5 +234,28 @@ func (s *Shard) disown(i uint32, ss *session) {
 	if cold := s.sessions.cold(i); cold.owned {
 		cold.owned = false
 		s.owners.Remove(ss.front, ss.backendID, owners.Place{Shard: s.id, Index: i})
+	}
+}
+
+// announced is what a session's owner has told another shard.
+type announced struct {
+	shard int16
+	at    time.Duration
+}
+
+// announce tells the shard that a letter came from that its sender is the caller of a session.
+func (s *Shard) announce(i uint32, ss *session, l *letter) {
+	if l.sender < 0 || int(l.sender) == s.id || ss.state != StateEstablished {
+		return
+	}
+	if a, told := s.announced[i]; told && a.shard == l.sender && s.now-a.at < owners.RouteEvery {
+		return
+	}
+	front, caller, id := ss.front, ss.caller, ss.backendID
+	told := s.group[l.sender].inbox.post(func(s *Shard) {
+		s.routes.Add(s.now, front, &caller, id)
+	})
+	if told {
+		s.announced[i] = announced{l.sender, s.now}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/shard/owners"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )
@@ -133,7 +134,7 @@ func TestMigrationToAnotherShard(t *testing.T) {
 	}
 	p.wantLaw()
 	// SHUTDOWN from there ends it, and nothing is left, also if a datagram is right behind it.
-	p.passBoth(routeEvery)
+	p.passBoth(owners.RouteEvery)
 	last := p.next()
 	must(t, p.from, p.stamp(ackOf(wire.TypeShutdown, backendID, 0)))
 	p.write(last)

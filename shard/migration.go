@@ -26,7 +26,7 @@ func (s *Shard) toOwner(front uint8, d *udp.Datagram, p wire.Packet) Counter {
 	switch {
 	case !unique || at.Shard >= len(s.group):
 		return s.passOn(front, d, p)
-	case at.Shard != s.id && s.routes.has(s.now, s.routes.key(front, &d.From, p.DestID())):
+	case at.Shard != s.id && s.routes.Has(s.now, front, &d.From, p.DestID()):
 		return s.handOver(at.Shard, front, d, p)
 	case !s.strays.allow(s.now, p):
 		return DropForeignCaller

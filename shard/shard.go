@@ -124,7 +124,7 @@ type Shard struct {
 	earlyAddresses map[uint32]earlyAddress
 	challenges     tokenbucket.Bucket
 	strays         strayBudget
-	routes         routes
+	routes         owners.Routes
 
 	// Of the group: the other shards, where to report an error, and what runs a
 	// function off the loop.
@@ -156,7 +156,7 @@ func newShard(id int, cfg *Config, sums *limit.Sums, origin time.Time, originAt 
 		earlyAddresses:    make(map[uint32]earlyAddress),
 		challenges:        tokenbucket.New(challengeRate, challengeRate/10),
 		announced:         make(map[uint32]announced),
-		routes:            routes{seed: random.Uint64()},
+		routes:            owners.NewRoutes(random.Uint64()),
 		peers:             peers{byAddr: make(map[addr.AddrPort]*peer)},
 		outcomes:          outcomes{resolver: cfg.Resolver},
 		scratch:           make([]byte, 0, scratchSize),
