@@ -6,6 +6,7 @@ import (
 	"srtrelay/addr"
 	"srtrelay/observe/capture"
 	"srtrelay/observe/telemetry"
+	"srtrelay/shard/letterbox"
 	"srtrelay/wire"
 )
 
@@ -16,7 +17,7 @@ import (
 type candidate struct {
 	from   addr.AddrPort
 	local  addr.IP
-	sender int16 // the shard that receives from there, or fromOtherRelay
+	sender int16 // the shard that receives from there, or letterbox.OtherRelay
 	fast   bool  // the answer suffices; else the old address has the patience to answer
 	passed bool  // it has answered
 	done   bool  // the session is there; late answers are swallowed until end
@@ -62,11 +63,11 @@ func headerBytes(to *addr.AddrPort) int {
 }
 
 // begin makes an address the candidate of a session and challenges it.
-func (s *Shard) begin(i uint32, ss *session, l *letter, fast bool, n int) {
+func (s *Shard) begin(i uint32, ss *session, l *letterbox.Letter, fast bool, n int) {
 	c := &candidate{
-		from: l.from, local: l.local, sender: l.sender, fast: fast,
+		from: l.From, local: l.Local, sender: l.Sender, fast: fast,
 		number: s.challengeNumber(), oldNumber: s.challengeNumber(), patience: s.patience(i, ss), hold: s.quiet(ss),
-		received: n + headerBytes(&l.from), since: s.now, next: s.now, end: s.now + candidateLife,
+		received: n + headerBytes(&l.From), since: s.now, next: s.now, end: s.now + candidateLife,
 	}
 	s.candidates[i] = c
 	s.counters.inc(CountCandidates)

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"srtrelay/addr"
+	"srtrelay/shard/letterbox"
 	"srtrelay/wire"
 )
 
@@ -22,12 +23,12 @@ type earlyAddress struct {
 
 // early keeps such an address, the last one of a session: nothing is sent there yet, so that
 // a forged one does no more than take the place of another.
-func (s *Shard) early(i uint32, ss *session, l *letter, size int) {
+func (s *Shard) early(i uint32, ss *session, l *letterbox.Letter, size int) {
 	if _, known := s.earlyAddresses[i]; !known && len(s.earlyAddresses) >= candidateLimit {
 		return
 	}
 	s.earlyAddresses[i] = earlyAddress{
-		from: l.from, local: l.local, sender: l.sender, size: size,
+		from: l.From, local: l.Local, sender: l.Sender, size: size,
 		at: s.now, due: s.stalls.extend(ss.callerSeen) + s.quiet(ss),
 	}
 	s.wheel.Set(i, s.checkDue(i, ss))
@@ -45,7 +46,7 @@ func (s *Shard) tickEarly(i uint32, ss *session) {
 	case ss.callerSeen >= e.at || silent < s.quiet(ss) || !s.limits.Migration:
 	case !s.mayBegin(i, ss, e.from.IP):
 	default:
-		s.begin(i, ss, &letter{from: e.from, local: e.local, sender: e.sender, front: ss.front}, true, e.size)
+		s.begin(i, ss, &letterbox.Letter{From: e.from, Local: e.local, Sender: e.sender, Front: ss.front}, true, e.size)
 	}
 }
 

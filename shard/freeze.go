@@ -186,7 +186,7 @@ func (g *Group) Abandon() {
 // leave ends a shard and leaves its sessions to another process.
 func (s *Shard) leave() {
 	s.captures.end()
-	s.letterbox.close()
+	s.letterbox.Close()
 	s.inbox.abandon()
 	s.held = nil
 	s.updateGauges()

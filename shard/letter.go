@@ -2,123 +2,23 @@ package shard
 
 import (
 	"math"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"srtrelay/addr"
+	"srtrelay/shard/letterbox"
 	"srtrelay/shard/owners"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )
 
-// A letter is a datagram from a caller that another goroutine hands to the loop of the shard
-// that owns its session: another shard, which the kernel's flow hash chose for it, or the
-// receiver of what another relay passes on. The owner counts it as received, and its fate:
-// every datagram is counted once, by the shard that decides what becomes of it.
-type letter struct {
-	from   addr.AddrPort
-	local  addr.IP
-	end    int // of its bytes in the letterbox; they begin where the letter before ends
-	sender int16
-	front  uint8
-}
-
-// fromOtherRelay is the sender of a letter that came from another relay.
-const fromOtherRelay = -1
-
-const (
-	// letterLimit and letterBytes bound what waits in a letterbox: what a shard receives
-	// in 100 ms of 500 Mbit/s.
-	letterLimit = 4096
-	letterBytes = 6 << 20
-	// deliverLimit is the part of both for other relays: a flood from them leaves the rest
-	// for the other shards.
-	deliverLimit = 2 // half
-	// keptLetterBytes is the memory that an empty letterbox keeps.
-	keptLetterBytes = 256 << 10
-)
-
-// letterbox is a bounded queue of letters to one shard. Those of one sender stay in order.
-type letterbox struct {
-	hasLetters atomic.Bool
-	mu         sync.Mutex
-	batch      letterBatch
-	wake       func()
-	closed     bool
-}
-
-// letterBatch is letters with their bytes, one after the other.
-type letterBatch struct {
-	letters []letter
-	bytes   []byte
-}
-
-// put queues a copy of a datagram; divisor is the part of the space that it may use. The
-// mutex must be held, and raise called when it no longer is.
-func (b *letterbox) put(l letter, data []byte, divisor int) bool {
-	t := &b.batch
-	if b.closed || len(t.letters) >= letterLimit/divisor || len(t.bytes)+len(data) > letterBytes/divisor {
-		return false
-	}
-	t.bytes = append(t.bytes, data...)
-	l.end = len(t.bytes)
-	t.letters = append(t.letters, l)
-	return true
-}
-
-// raise wakes the loop, unless it has been woken since it took letters.
-func (b *letterbox) raise() {
-	if !b.hasLetters.Swap(true) {
-		b.wake()
-	}
-}
-
-// drain returns what has been put, in exchange for an empty batch. Loop only.
-func (b *letterbox) drain(empty letterBatch) (letterBatch, bool) {
-	if !b.hasLetters.Load() {
-		return empty, false
-	}
-	b.hasLetters.Store(false) // before the lock: a letter that comes later raises it again
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	full := b.batch
-	b.batch = empty
-	return full, true
-}
-
-// close has the letterbox refuse letters, and returns how many were not taken.
-func (b *letterbox) close() letterBatch {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
-	left := b.batch
-	b.batch = letterBatch{}
-	return left
-}
-
-// emptied returns the batch without letters, and without memory that a burst has left.
-func (t letterBatch) emptied() letterBatch {
-	if cap(t.bytes) > keptLetterBytes {
-		t.bytes = nil
-	}
-	return letterBatch{t.letters[:0], t.bytes[:0]}
-}
-
-// outgoing is a datagram of the batch for another shard, until the batch is flushed.
-type outgoing struct {
-	to     int
-	letter letter
-	data   []byte
-}
-
-// handOver hands a datagram to the shard that owns its session. It is not counted as received
-// here, unless that shard has no space for it.
+// handOver hands a datagram to the shard that owns its session, which counts it as received, and
+// its fate: every datagram is counted once, by the shard that decides what becomes of it. It is
+// counted here only if that shard has no space for it.
 func (s *Shard) handOver(to int, front uint8, d *udp.Datagram, p wire.Packet) Counter {
 	s.counters.local[CountReceivedFront]--
 	s.counters.local[CountReceivedFrontBytes] -= uint64(len(p))
-	s.outgoing = append(s.outgoing, outgoing{
-		to: to, letter: letter{from: d.From, local: d.Local, sender: int16(s.id), front: front}, data: p,
+	s.outgoing = append(s.outgoing, letterbox.Posting{
+		To: to, Letter: letterbox.Letter{From: d.From, Local: d.Local, Sender: int16(s.id), Front: front}, Data: p,
 	})
 	return CountLetters
 }
@@ -127,19 +27,13 @@ func (s *Shard) handOver(to int, front uint8, d *udp.Datagram, p wire.Packet) Co
 // row that go to one shard.
 func (s *Shard) sendLetters() {
 	for rest := s.outgoing; len(rest) > 0; {
-		to, n := rest[0].to, 1
-		for n < len(rest) && rest[n].to == to {
+		to, n := rest[0].To, 1
+		for n < len(rest) && rest[n].To == to {
 			n++
 		}
-		box := &s.group[to].letterbox
-		box.mu.Lock()
-		for _, o := range rest[:n] {
-			if !box.put(o.letter, o.data, 1) {
-				s.notTaken(o.data)
-			}
+		for _, refused := range s.group[to].letterbox.Put(rest[:n]) {
+			s.notTaken(refused.Data)
 		}
-		box.mu.Unlock()
-		box.raise()
 		rest = rest[n:]
 	}
 	clear(s.outgoing) // they refer to the batch
@@ -156,30 +50,26 @@ func (s *Shard) notTaken(data []byte) {
 
 // readLetters handles the letters that have come, and reports whether there were any.
 func (s *Shard) readLetters() bool {
-	batch, any := s.letterbox.drain(s.letters)
+	batch, any := s.letterbox.Drain(s.letters)
 	if !any {
 		return false
 	}
-	start := 0
-	for k := range batch.letters {
-		l := &batch.letters[k]
-		p := batch.bytes[start:l.end:l.end]
-		start = l.end
+	for l, p := range batch.All() {
 		s.counters.inc(CountReceivedFront)
 		s.counters.add(CountReceivedFrontBytes, uint64(len(p)))
 		s.counters.inc(s.fromLetter(l, p))
 	}
 	s.flush()
-	s.letters = batch.emptied()
-	return len(batch.letters) > 0
+	s.letters = batch.Emptied()
+	return batch.Len() > 0
 }
 
 // closeLetters counts the letters that come too late.
 func (s *Shard) closeLetters() {
-	left := s.letterbox.close()
-	s.counters.add(CountReceivedFront, uint64(len(left.letters)))
-	s.counters.add(CountReceivedFrontBytes, uint64(len(left.bytes)))
-	s.counters.add(DropClosed, uint64(len(left.letters)))
+	left := s.letterbox.Close()
+	s.counters.add(CountReceivedFront, uint64(left.Len()))
+	s.counters.add(CountReceivedFrontBytes, uint64(left.Bytes()))
+	s.counters.add(DropClosed, uint64(left.Len()))
 }
 
 // Delivery says what became of a datagram that another relay has passed on.
@@ -207,14 +97,10 @@ func (g *Group) Deliver(front int, caller addr.AddrPort, local addr.IP, data []b
 	if !unique || at.Shard >= len(g.shards) {
 		return NoSession
 	}
-	box := &g.shards[at.Shard].letterbox
-	box.mu.Lock()
-	taken := box.put(letter{from: caller, local: local, sender: fromOtherRelay, front: uint8(front)}, data, deliverLimit)
-	box.mu.Unlock()
-	if !taken {
+	l := letterbox.Letter{From: caller, Local: local, Sender: letterbox.OtherRelay, Front: uint8(front)}
+	if !g.shards[at.Shard].letterbox.PutFromRelay(letterbox.Posting{Letter: l, Data: data}) {
 		return NoSpace
 	}
-	box.raise()
 	return Delivered
 }
 
@@ -244,18 +130,18 @@ type announced struct {
 }
 
 // announce tells the shard that a letter came from that its sender is the caller of a session.
-func (s *Shard) announce(i uint32, ss *session, l *letter) {
-	if l.sender < 0 || int(l.sender) == s.id || ss.state != StateEstablished {
+func (s *Shard) announce(i uint32, ss *session, l *letterbox.Letter) {
+	if l.Sender < 0 || int(l.Sender) == s.id || ss.state != StateEstablished {
 		return
 	}
-	if a, told := s.announced[i]; told && a.shard == l.sender && s.now-a.at < owners.RouteEvery {
+	if a, told := s.announced[i]; told && a.shard == l.Sender && s.now-a.at < owners.RouteEvery {
 		return
 	}
 	front, caller, id := ss.front, ss.caller, ss.backendID
-	told := s.group[l.sender].inbox.post(func(s *Shard) {
+	told := s.group[l.Sender].inbox.post(func(s *Shard) {
 		s.routes.Add(s.now, front, &caller, id)
 	})
 	if told {
-		s.announced[i] = announced{l.sender, s.now}
+		s.announced[i] = announced{l.Sender, s.now}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/addr"
+	"srtrelay/shard/letterbox"
 	"srtrelay/shard/owners"
 	"srtrelay/udp"
 	"srtrelay/wire"
@@ -181,8 +183,8 @@ func TestLettersAreBounded(t *testing.T) {
 	p.move()
 	s := p.second
 	before, held := s.count(), 0
-	for range 2 * letterLimit {
-		s.outgoing = append(s.outgoing, outgoing{to: 0, letter: letter{from: p.at()}, data: p.next()})
+	for range 2 * letterbox.Limit {
+		s.outgoing = append(s.outgoing, letterbox.Posting{To: 0, Letter: letterbox.Letter{From: p.at()}, Data: p.next()})
 		s.counters.inc(CountLetters)
 		if held++; held == 64 {
 			s.flush()
@@ -191,8 +193,8 @@ func TestLettersAreBounded(t *testing.T) {
 	}
 	s.flush()
 	s.counters.publish()
-	if n := s.count() - before; n != letterLimit {
-		t.Errorf("%d dropped, want %d", n, letterLimit)
+	if n := s.count() - before; n != letterbox.Limit {
+		t.Errorf("%d dropped, want %d", n, letterbox.Limit)
 	}
 	p.settleBoth()
 	p.wantLaw()
@@ -227,5 +229,34 @@ func TestLettersDoNotAllocate(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(200, round); n != 0 {
 		t.Errorf("%v allocations for four letters", n)
+	}
+}
+
+// A datagram that another relay has received reaches its session, and is counted once.
+func TestDeliver(t *testing.T) {
+	r := newRig(t)
+	r.establish(r.caller, callerID, callerISN, backendID)
+	from := fromConn(r.caller)
+	deliver := func(front int, caller addr.AddrPort, b []byte, want Delivery) {
+		t.Helper()
+		if got := r.owner.Deliver(front, caller, addr.IP{}, b); got != want {
+			t.Errorf("Deliver: %v, want %v", got, want)
+		}
+		r.settle()
+	}
+	received, forwarded := r.count(CountReceivedFront), r.count(CountForwardedToBackend)
+	deliver(0, from, packet(backendID, 1332), Delivered)
+	if got, _ := r.receive(r.backend); len(got) != 1332 {
+		t.Errorf("the backend got %d bytes", len(got))
+	}
+	deliver(0, from, packet(backendID+1, 100), NoSession)
+	deliver(1, from, packet(backendID, 100), NotSession)
+	deliver(0, from, packet(0, 100), NotSession)
+	deliver(0, from, packet(backendID, 100)[:15], NotSession)
+	if n, m := r.count(CountReceivedFront)-received, r.count(CountForwardedToBackend)-forwarded; n != 1 || m != 1 {
+		t.Errorf("%d received and %d forwarded, want 1 and 1", n, m)
+	}
+	if !r.owner.Owns(0, backendID) || r.owner.Owns(0, backendID+1) {
+		t.Error("Owns is wrong")
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/observe/telemetry"
+	"srtrelay/shard/letterbox"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )
@@ -33,16 +34,16 @@ func (s *Shard) toOwner(front uint8, d *udp.Datagram, p wire.Packet) Counter {
 	case at.Shard != s.id:
 		return s.handOver(at.Shard, front, d, p)
 	}
-	return s.fromElsewhere(at.Index, &letter{from: d.From, local: d.Local, sender: int16(s.id), front: front}, p)
+	return s.fromElsewhere(at.Index, &letterbox.Letter{From: d.From, Local: d.Local, Sender: int16(s.id), Front: front}, p)
 }
 
 // fromLetter handles one letter and returns its fate. It is never handed on again.
-func (s *Shard) fromLetter(l *letter, p wire.Packet) Counter {
-	if i, ss := s.sessions.byFront(l.front, &l.from, p.DestID()); ss != nil {
+func (s *Shard) fromLetter(l *letterbox.Letter, p wire.Packet) Counter {
+	if i, ss := s.sessions.byFront(l.Front, &l.From, p.DestID()); ss != nil {
 		s.announce(i, ss, l)
 		return s.toBackend(i, ss, p)
 	}
-	at, unique := s.owners.Find(l.front, p.DestID())
+	at, unique := s.owners.Find(l.Front, p.DestID())
 	if !unique || at.Shard != s.id {
 		return DropForeignCaller
 	}
@@ -51,17 +52,17 @@ func (s *Shard) fromLetter(l *letter, p wire.Packet) Counter {
 
 // fromElsewhere handles a datagram with the socket ID of session i, from another address than
 // its caller's.
-func (s *Shard) fromElsewhere(i uint32, l *letter, p wire.Packet) Counter {
+func (s *Shard) fromElsewhere(i uint32, l *letterbox.Letter, p wire.Packet) Counter {
 	if uint64(i) >= s.sessions.places() {
 		return DropForeignCaller
 	}
 	ss := s.sessions.at(i)
-	if ss.state != StateEstablished || ss.front != l.front || ss.backendID != p.DestID() || !s.limits.Migration {
+	if ss.state != StateEstablished || ss.front != l.Front || ss.backendID != p.DestID() || !s.limits.Migration {
 		return DropForeignCaller
 	}
 	c := s.candidates[i]
 	switch {
-	case c != nil && !c.done && c.from == l.from:
+	case c != nil && !c.done && c.from == l.From:
 		return s.fromCandidate(i, ss, c, p)
 	case c.holds(s.now):
 		return DropUnvalidated // one at a time
@@ -71,9 +72,9 @@ func (s *Shard) fromElsewhere(i uint32, l *letter, p wire.Packet) Counter {
 	case v == implausible && s.comesEarly(i, ss, p):
 		s.early(i, ss, l, len(p))
 		return DropForeignCaller
-	case v == implausible || !s.admits(i, ss, l.from.IP):
+	case v == implausible || !s.admits(i, ss, l.From.IP):
 		return DropForeignCaller
-	case !s.mayBegin(i, ss, l.from.IP):
+	case !s.mayBegin(i, ss, l.From.IP):
 		return DropUnvalidated
 	}
 	delete(s.earlyAddresses, i)
@@ -112,7 +113,7 @@ func (s *Shard) migrate(i uint32, ss *session, c *candidate) bool {
 		cold.migrations++
 	}
 	delete(s.announced, i)
-	s.announce(i, ss, &letter{sender: c.sender})
+	s.announce(i, ss, &letterbox.Letter{Sender: c.sender})
 	s.enterKernel(i, ss, false)
 	s.counters.inc(CountMigrations)
 	s.emit(e)

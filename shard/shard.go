@@ -34,6 +34,7 @@ import (
 	"srtrelay/internal/tokenbucket"
 	"srtrelay/observe/telemetry"
 	"srtrelay/relay/overload"
+	"srtrelay/shard/letterbox"
 	"srtrelay/shard/limit"
 	"srtrelay/shard/owners"
 	"srtrelay/shard/relays"
@@ -114,9 +115,9 @@ type Shard struct {
 	counters counterSet
 
 	owners    *owners.Owners // of the group
-	letterbox letterbox
-	letters   letterBatch // the memory of the letters of last time
-	outgoing  []outgoing  // letters to others, until the next flush
+	letterbox *letterbox.Box
+	letters   letterbox.Batch     // the memory of the letters of last time
+	outgoing  []letterbox.Posting // letters to others, until the next flush
 
 	candidates map[uint32]*candidate // by session
 	announced  map[uint32]announced  // by session; of hardly any
@@ -146,6 +147,7 @@ func newShard(id int, cfg *Config, sums *limit.Sums, origin time.Time, originAt 
 	s := &Shard{
 		id: id, cfg: cfg, origin: origin, originAt: originAt,
 		poller:            poller,
+		letterbox:         letterbox.New(poller.Wake),
 		sizing:            sizing{sizes: udp.BatchSizes(cfg.Batch, cfg.messageSize())},
 		gather:            gatherer{maxWait: cfg.BatchWait, target: gatherFill * float64(cfg.Batch)},
 		sessions:          sessions{table: newTable(), seed: seed},
@@ -172,7 +174,6 @@ func newShard(id int, cfg *Config, sums *limit.Sums, origin time.Time, originAt 
 	s.groupStep = new(atomic.Uint32) // until makeShards gives it the group's
 	s.work.word.Store(-1)            // it waits
 	s.stalls.due = never
-	s.letterbox.wake = poller.Wake
 	s.inbox = inbox{limit: inboxLimit(s.limits), wake: poller.Wake, terminated: make(chan struct{})}
 	s.openLane()
 	return s, nil
@@ -256,7 +257,7 @@ func (s *Shard) recoverPanic() {
 		return
 	}
 	s.reportBroken(&PanicError{Shard: s.id, Value: v, Stack: debug.Stack()})
-	s.letterbox.close()
+	s.letterbox.Close()
 	s.inbox.abandon()
 }
 
