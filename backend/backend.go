@@ -81,8 +81,9 @@ type Backend struct {
 	// which comes before Weight; 0 for none.
 	OrderedWeight int
 	// OrderedBy is the relay whose operator has last changed Draining or OrderedWeight,
-	// "" for this one.
-	OrderedBy string
+	// "" for this one. DrainedBy and WeighedBy are of one of them each, of this process only:
+	// events tell them apart.
+	OrderedBy, DrainedBy, WeighedBy string
 	// Expires is when a backend that needs heartbeats becomes late, zero for
 	// one that needs none.
 	Expires time.Time

@@ -155,17 +155,28 @@ func (r *Registry) MarkDownQuiet(id ID) (fell bool) {
 	return fell
 }
 
+// Drain sets whether an operator wants no new streams on the backend. by is the relay where that
+// was ordered, "" for this one.
+func (b *Backend) Drain(draining bool, by string) {
+	b.Draining, b.DrainedBy, b.OrderedBy = draining, by, by
+}
+
+// Weigh sets the weight that an operator has ordered, likewise.
+func (b *Backend) Weigh(weight int, by string) {
+	b.OrderedWeight, b.WeighedBy, b.OrderedBy = max(weight, 0), by, by
+}
+
 // SetDraining sets whether the operator wants no new streams on a backend, or on all
 // backends of a name. It reports whether there are any. A server that restarts is not
 // draining any more, because it registers anew; a static backend stays as it was set.
 func (r *Registry) SetDraining(id ID, draining bool) (known bool) {
-	return r.updateNamed(id, func(b *Backend) { b.Draining, b.OrderedBy = draining, "" })
+	return r.updateNamed(id, func(b *Backend) { b.Drain(draining, "") })
 }
 
 // OrderWeight sets the share of new streams that the operator orders for a backend, or for
 // each backend of a name; 0 for the configured one. It reports whether there are any.
 func (r *Registry) OrderWeight(id ID, weight int) (known bool) {
-	return r.updateNamed(id, func(b *Backend) { b.OrderedWeight, b.OrderedBy = max(weight, 0), "" })
+	return r.updateNamed(id, func(b *Backend) { b.Weigh(weight, "") })
 }
 
 // Adjust calls fn with every backend and publishes what fn changes, in one snapshot. fn

@@ -111,7 +111,14 @@ func difference(was, is backend.Backend, then, now time.Time) string {
 	}
 	flag(was.Down, is.Down, "down", "answers")
 	flag(was.Late(then), is.Late(now), "heartbeat late", "heartbeat again")
-	flag(was.Draining, is.Draining, "draining", "draining no more")
+	// Two orders between two comparisons may be of two operators.
+	by := func(relay string) string {
+		if relay == "" {
+			return ""
+		}
+		return ", ordered at relay " + relay
+	}
+	flag(was.Draining, is.Draining, "draining"+by(is.DrainedBy), "draining no more"+by(is.DrainedBy))
 	flag(was.Removed, is.Removed, "not in the configuration any more, draining", "in the configuration again")
 	flag(!was.LeftAt.IsZero(), !is.LeftAt.IsZero(), "its name has the address no more", "its name has the address again")
 	switch {
@@ -123,12 +130,11 @@ func difference(was, is backend.Backend, then, now time.Time) string {
 	default:
 		what = append(what, "moved from "+was.Addr.String())
 	}
-	if was.Share() != is.Share() {
-		what = append(what, "weight "+strconv.Itoa(is.Share()))
-	}
-	ordered := was.Draining != is.Draining || was.OrderedWeight != is.OrderedWeight
-	if ordered && is.OrderedBy != "" {
-		what = append(what, "ordered at relay "+is.OrderedBy)
+	switch weight := "weight " + strconv.Itoa(is.Share()); {
+	case was.OrderedWeight != is.OrderedWeight:
+		what = append(what, weight+by(is.WeighedBy))
+	case was.Share() != is.Share():
+		what = append(what, weight)
 	}
 	if is.Suspect && !is.Down && !was.Suspect {
 		what = append(what, "in doubt")

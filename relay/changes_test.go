@@ -40,12 +40,21 @@ func TestBackendChanges(t *testing.T) {
 		"drained":   {same, with(func(b *backend.Backend) { b.Draining = true }), 0, "backend-changed a draining"},
 		"undrained": {with(func(b *backend.Backend) { b.Draining = true }), same, 0, "backend-changed a draining no more"},
 		"drained elsewhere": {
-			same, with(func(b *backend.Backend) { b.Draining, b.OrderedBy = true, "edge-2" }), 0,
+			same, with(func(b *backend.Backend) { b.Drain(true, "edge-2") }), 0,
 			"backend-changed a draining, ordered at relay edge-2",
 		},
 		"ordered weight": {
-			same, with(func(b *backend.Backend) { b.OrderedWeight, b.OrderedBy = 4, "edge-2" }), 0,
+			same, with(func(b *backend.Backend) { b.Weigh(4, "edge-2") }), 0,
 			"backend-changed a weight 4, ordered at relay edge-2",
+		},
+		// The author of the later order was named for both.
+		"two orders of two relays": {
+			same, with(func(b *backend.Backend) { b.Drain(true, "edge-2"); b.Weigh(4, "edge-3") }), 0,
+			"backend-changed a draining, ordered at relay edge-2, weight 4, ordered at relay edge-3",
+		},
+		"one here and one elsewhere": {
+			same, with(func(b *backend.Backend) { b.Drain(true, "edge-2"); b.Weigh(4, "") }), 0,
+			"backend-changed a draining, ordered at relay edge-2, weight 4",
 		},
 		"configured weight below an ordered one": {
 			with(func(b *backend.Backend) { b.OrderedWeight = 4 }), with(func(b *backend.Backend) { b.OrderedWeight, b.Weight = 4, 2 }), 0, "",

@@ -177,11 +177,11 @@ func (b *Balancer) applyOrders() {
 		drain, drains := all.find(orderDrain, at, name)
 		weight, weighs := all.find(orderWeight, at, name)
 		if drains && at.Draining != drain.Draining {
-			at.Draining, at.OrderedBy = drain.Draining, drain.from(own)
+			at.Drain(drain.Draining, drain.from(own))
 			b.log.Info("backend draining set", "backend", string(at.ID), "draining", at.Draining, "by_relay", drain.from(own))
 		}
 		if weighs && at.OrderedWeight != weight.Weight {
-			at.OrderedWeight, at.OrderedBy = weight.Weight, weight.from(own)
+			at.Weigh(weight.Weight, weight.from(own))
 			b.log.Info("backend weight set", "backend", string(at.ID), "weight", at.Share(), "by_relay", weight.from(own))
 		}
 	})
