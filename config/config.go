@@ -128,8 +128,7 @@ type Config struct {
 	MaxSessions int
 	// MaxSessionsPerSource caps the sessions of one caller IP address (IPv6: of
 	// one /64), MaxSessionsPerSubnet those of one /24 or /56, of all shards together.
-	// 0 is no limit, except of MaxSessionsPerSource, and likewise in those of connects,
-	// bitrates and players.
+	// 0 is no limit, as in all that follow of a source, a subnet or a stream.
 	MaxSessionsPerSource, MaxSessionsPerSubnet int
 	// MaxConnectsPerSource is how many callers of a source, or a subnet, are let in per
 	// second, on the average of 10 s.

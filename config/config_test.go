@@ -328,3 +328,12 @@ func TestUsageNamesEverything(t *testing.T) {
 		}
 	}
 }
+
+// Each limit on a source, a subnet or a stream can be switched off in the same way.
+func TestZeroIsNoLimit(t *testing.T) {
+	for _, s := range Settings() {
+		if strings.HasPrefix(s.Name, "max-") && strings.Contains(s.Name, "-per-") {
+			mustLoad(t, source{args: "--" + s.Name + "=0"})
+		}
+	}
+}

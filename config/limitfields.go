@@ -11,8 +11,8 @@ var limitFields = []field{
 	},
 	{
 		name: "max-sessions-per-source", reload: inPlace, group: groupLimits, arg: "N", def: "20000",
-		help: "most sessions per caller IP address (IPv6: per /64), of all shards; further ones are rejected with 2402",
-		set:  setInt(func(c *Config) *int { return &c.MaxSessionsPerSource }, 1, maxSessions),
+		help: "most sessions per caller IP address (IPv6: per /64), of all shards; more are rejected with 2402; 0 for no limit",
+		set:  setInt(func(c *Config) *int { return &c.MaxSessionsPerSource }, 0, maxSessions),
 	},
 	{
 		name: "max-sessions-per-subnet", reload: inPlace, group: groupLimits, arg: "N", def: "50000",
@@ -66,8 +66,8 @@ var limitFields = []field{
 	},
 	{
 		name: "max-handshakes-per-source", reload: inPlace, group: groupLimits, arg: "N", def: "4096",
-		help: "most half-open handshakes per caller IP address (IPv6: per /64) and shard",
-		set:  setInt(func(c *Config) *int { return &c.MaxHandshakesPerSource }, 1, maxSessions),
+		help: "most half-open handshakes per caller IP address (IPv6: per /64) and shard; 0 for no limit",
+		set:  setInt(func(c *Config) *int { return &c.MaxHandshakesPerSource }, 0, maxSessions),
 	},
 	{
 		name: "overload", reload: inPlace, group: groupLimits, arg: "MODE", def: "on",

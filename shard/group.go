@@ -51,7 +51,7 @@ type Config struct {
 	UpstreamPorts int
 
 	// Caps per shard: sessions in any state, half-open handshakes, and
-	// half-open handshakes of one caller's IP address (IPv6: of one /64).
+	// half-open handshakes of one caller's IP address (IPv6: of one /64), of which 0 is no limit.
 	MaxSessions, MaxHalfOpen, MaxHalfOpenPerSource int
 	// MaxSessionsPerSource is the cap of sessions in any state of one caller's
 	// IP address (IPv6: of one /64), of all shards together; 0 for none, as in all
