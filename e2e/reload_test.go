@@ -396,6 +396,21 @@ func TestReloadWithoutFile(t *testing.T) {
 	echo(t, mustDial(t, r.addr, srttest.CallerOptions{}), 5)
 }
 
+// The file of cookie secrets is read again without a configuration file too: whoever changes a
+// secret was told that nothing had changed.
+func TestReloadSaysThatSecretsAreReadAgain(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "secrets")
+	const one, two = "first-secret-of-32-letters-or-more", "second-secret-of-32-letters-or-more"
+	must(t, os.WriteFile(file, []byte(one+"\n"), 0o600))
+	c := &reloaded{relay: startRelay(t, "--cookie-secret-file", file, backendAt(startEcho(t).Addr()))}
+	must(t, os.WriteFile(file, []byte(two+"\n"+one+"\n"), 0o600))
+	wantText(t, c.reload(), "there is no configuration file", "shared secrets in force from their file: 2")
+	wantText(t, c.reload("--json"), `"cookie_secrets": 2`)
+	_, events, _ := c.command("events", "--since", "1m", "--no-follow")
+	wantText(t, events, "there is no configuration file; shared secrets in force: 2")
+}
+
 // A thousand signals, and calls of the API meanwhile, while the file changes.
 func TestReloadStorm(t *testing.T) {
 	t.Parallel()

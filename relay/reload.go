@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -198,7 +199,7 @@ func (p *reloadPlan) changes(name string) bool {
 func (p *reloadPlan) answer() answer.Reload {
 	a := answer.Reload{
 		File: p.old.File, Rules: p.next.Config.Rules, Changes: []answer.SettingChange{}, NeedUpgrade: []string{},
-		Warnings: append([]string{}, p.next.NewWarnings(p.old)...),
+		CookieSecrets: len(p.secrets), Warnings: append([]string{}, p.next.NewWarnings(p.old)...),
 	}
 	for _, c := range p.next.Changes {
 		a.Changes = append(a.Changes, answer.SettingChange{Setting: c.Name, From: c.From, To: c.To, Applied: c.InPlace, Why: c.Why})
@@ -230,11 +231,11 @@ func (l *reloads) report(p reloadPlan, err error) {
 			applied = append(applied, c.Setting)
 		}
 	}
-	if p.secrets != nil {
-		log.Info("shared secrets in force", "secrets", len(p.secrets))
+	if a.CookieSecrets > 0 {
+		log.Info("shared secrets in force", "secrets", a.CookieSecrets)
 	}
 	switch {
-	case a.File == "" && p.rules == nil && p.secrets == nil:
+	case a.File == "" && p.rules == nil && a.CookieSecrets == 0:
 		log.Info("nothing to reload: there is neither a configuration file nor a file of rules")
 	case a.File == "":
 		log.Info("configuration not read: there is no configuration file")
@@ -255,6 +256,9 @@ func outcomeText(a answer.Reload, applied []string) string {
 		parts = append(parts, "there is no configuration file")
 	case len(a.Changes) == 0:
 		parts = append(parts, "no setting has changed")
+	}
+	if a.CookieSecrets > 0 {
+		parts = append(parts, "shared secrets in force: "+strconv.Itoa(a.CookieSecrets))
 	}
 	if len(applied) > 0 {
 		parts = append(parts, "in force: "+strings.Join(applied, ", "))

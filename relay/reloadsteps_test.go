@@ -50,9 +50,10 @@ func TestOutcomeText(t *testing.T) {
 		reply   answer.Reload
 		applied []string
 	}{
-		"there is no configuration file": {},
-		"no setting has changed":         {reply: answer.Reload{File: "f"}},
-		"in force: a, b":                 {answer.Reload{File: "f", Changes: make([]answer.SettingChange, 2)}, []string{"a", "b"}},
+		"there is no configuration file":                             {},
+		"there is no configuration file; shared secrets in force: 2": {reply: answer.Reload{CookieSecrets: 2}},
+		"no setting has changed":                                     {reply: answer.Reload{File: "f"}},
+		"in force: a, b":                                             {answer.Reload{File: "f", Changes: make([]answer.SettingChange, 2)}, []string{"a", "b"}},
 		"in force: a; needs srtrelay upgrade: b": {
 			answer.Reload{File: "f", Changes: make([]answer.SettingChange, 2), NeedUpgrade: []string{"b"}}, []string{"a"},
 		},

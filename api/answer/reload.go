@@ -12,6 +12,9 @@ type Reload struct {
 	// NeedUpgrade are the names of those that are not in force, because they need a new
 	// process: srtrelay upgrade.
 	NeedUpgrade []string `json:"need_upgrade"`
+	// CookieSecrets is how many secrets the file of --cookie-secret-file has, which is read
+	// with every reload; 0 without one.
+	CookieSecrets int `json:"cookie_secrets"`
 	// Warnings are new ones about settings that are probably mistakes.
 	Warnings []string `json:"warnings"`
 }

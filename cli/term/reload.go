@@ -1,6 +1,7 @@
 package term
 
 import (
+	"strconv"
 	"strings"
 
 	"srtrelay/api/answer"
@@ -20,6 +21,9 @@ func (s Formatter) Reload(r answer.Reload) string {
 	}
 	if r.Rules != "" {
 		b.WriteString("rules in force from " + answer.Printable(r.Rules) + "\n")
+	}
+	if r.CookieSecrets > 0 {
+		b.WriteString("shared secrets in force from their file: " + strconv.Itoa(r.CookieSecrets) + "\n")
 	}
 	if len(r.Changes) == 0 {
 		return b.String()

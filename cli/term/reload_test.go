@@ -18,6 +18,10 @@ func TestReload(t *testing.T) {
 		{"nothing", answer.Reload{File: file}, "no setting has changed in " + file + "\n"},
 		{"rules", answer.Reload{File: file, Rules: "/r.yaml"}, "no setting has changed in " + file + "\nrules in force from /r.yaml\n"},
 		{
+			"secrets without a file", answer.Reload{CookieSecrets: 2},
+			"there is no configuration file; flags and variables do not change\nshared secrets in force from their file: 2\n",
+		},
+		{
 			"changes",
 			answer.Reload{File: file, Changes: []answer.SettingChange{
 				{Setting: "grace", From: "20s", To: "1m", Applied: true},
