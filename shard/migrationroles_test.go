@@ -86,6 +86,11 @@ func TestPlayerOfOtherNumbers(t *testing.T) {
 		"NAK far behind": func(m *mover) {
 			m.control(m.from, wire.TypeNAK, 0, (m.seq-1<<20)&wire.SequenceMask)
 		},
+		"NAK of nothing":           func(m *mover) { m.control(m.from, wire.TypeNAK, 0) },
+		"NAK of a range cut short": func(m *mover) { m.control(m.from, wire.TypeNAK, 0, 1<<31|m.seq) },
+		"NAK of a range that ends before it begins": func(m *mover) {
+			m.control(m.from, wire.TypeNAK, 0, 1<<31|m.seq, m.seq-1)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newPlayer(t)

@@ -164,11 +164,8 @@ func (s *Shard) numbers(i uint32, ss *session, t *trace, p wire.Packet) verdict 
 			return implausible
 		}
 	case p.Is(wire.TypeNAK):
-		for first := range p.Losses {
-			if !s.nearDown(ss, &down, first) {
-				return implausible
-			}
-			break
+		if first, ok := firstLoss(p); !ok || !s.nearDown(ss, &down, first) {
+			return implausible
 		}
 	case p.Is(wire.TypeACKACK):
 		last, known := s.meters.LastACK(&ss.meter, telemetry.ToBackend)
@@ -195,6 +192,14 @@ func (s *Shard) measures(ss *session, way telemetry.Way) bool {
 // nearDown reports whether a report of the caller is about data packets that it may have got.
 func (s *Shard) nearDown(ss *session, down *telemetry.Sequence, seq uint32) bool {
 	return !s.measures(ss, telemetry.ToCaller) || near(seq, down.Next, sequenceWindow)
+}
+
+// firstLoss returns the first packet that a NAK names; false if it names none, which no peer sends.
+func firstLoss(p wire.Packet) (first uint32, ok bool) {
+	for first = range p.Losses {
+		return first, true
+	}
+	return 0, false
 }
 
 func near(seq, of uint32, within int32) bool {
