@@ -58,7 +58,7 @@ func (l *liveBindings) note(key balancer.AffinityKey, at backend.ID, published b
 	round := l.round - age
 	old, known := l.byKey[key]
 	switch {
-	case !known && (len(l.byKey) >= maxLive || l.bytes+len(key.Stream) > maxLiveKeyBytes):
+	case !known && !l.hasRoom(key):
 		return false
 	case !known:
 		key.Stream = strings.Clone(key.Stream) // or it would keep the whole notice alive
@@ -76,6 +76,11 @@ func (l *liveBindings) note(key balancer.AffinityKey, at backend.ID, published b
 	return true
 }
 
+// hasRoom reports whether one more binding can be kept. Called with mu held.
+func (l *liveBindings) hasRoom(key balancer.AffinityKey) bool {
+	return len(l.byKey) < maxLive && l.bytes+len(key.Stream) <= maxLiveKeyBytes
+}
+
 // hasPublisher reports whether a publisher was announced recently.
 func (l *liveBindings) hasPublisher(v liveBinding) bool {
 	return v.published > 0 && l.round-v.published <= announceRounds+sweepRounds
@@ -90,7 +95,7 @@ func (l *liveBindings) due(key balancer.AffinityKey, at backend.ID, published bo
 	switch {
 	case !known:
 		// While there is no room for it, it must not be due in every round.
-		return len(l.byKey) < maxLive || l.round%announceRounds < sweepRounds
+		return l.hasRoom(key) || l.round%announceRounds < sweepRounds
 	case v.at != at:
 		return published || !l.hasPublisher(v)
 	case published && l.round-v.published >= announceRounds:

@@ -308,6 +308,29 @@ func TestLongKeysAreBounded(t *testing.T) {
 	}
 }
 
+// The bug: a binding for whose long key there was no room was announced in every round, by every
+// relay, which is more than a relay reads.
+func TestBindingWithoutRoomIsSeldomDue(t *testing.T) {
+	for name, size := range map[string]int{"short keys": 8, "long keys": 1000} {
+		l := newLiveBindings()
+		key := func(i int) balancer.AffinityKey {
+			return balancer.AffinityKey{Stream: fmt.Sprintf("%0*d", size, i)}
+		}
+		for i := 0; l.note(key(i), "a", true, 0); i++ {
+		}
+		due := 0
+		for range 2 * announceRounds {
+			l.round++
+			if l.due(key(-1), "a", true) {
+				due++
+			}
+		}
+		if due != 2*sweepRounds {
+			t.Errorf("%s: due in %d of %d rounds, want %d", name, due, 2*announceRounds, 2*sweepRounds)
+		}
+	}
+}
+
 // A master is killed and the sentinels promote its replica: the shared state is
 // in use again soon after, with what it held.
 func TestSentinelFailover(t *testing.T) {
