@@ -148,3 +148,33 @@ func TestParseSecrets(t *testing.T) {
 		t.Error("space around a secret counts")
 	}
 }
+
+// Whatever a file has: what is read are a few different secrets, and an error quotes none of it.
+func FuzzParseSecrets(f *testing.F) {
+	long := strings.Repeat("0123456789abcdef", 2)
+	f.Add("# comment\n" + long + "\n\n" + long + "x\r\n")
+	f.Add(long + "\n" + long)
+	f.Add("short")
+	f.Add(strings.Repeat("y", maxSecretText+1))
+	f.Fuzz(func(t *testing.T, text string) {
+		all, err := ParseSecrets(text)
+		if err != nil {
+			for line := range strings.Lines(text) {
+				if line = strings.TrimSpace(line); len(line) >= 16 && strings.Contains(err.Error(), line) {
+					t.Errorf("the error quotes the file: %v", err)
+				}
+			}
+			if all != nil {
+				t.Errorf("%d secrets beside an error", len(all))
+			}
+			return
+		}
+		seen := make(map[Secret]bool)
+		for _, s := range all {
+			seen[s] = true
+		}
+		if len(all) == 0 || len(all) > MaxSharedSecrets || len(seen) != len(all) {
+			t.Errorf("%d secrets, %d different ones", len(all), len(seen))
+		}
+	})
+}

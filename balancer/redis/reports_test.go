@@ -124,3 +124,26 @@ func TestHostileReports(t *testing.T) {
 		t.Error("a report that fails ends the use of Redis")
 	}
 }
+
+// Whatever a hash of Redis has: a report that counts has an age that can be.
+func FuzzReports(f *testing.F) {
+	now := "1700000000000"
+	f.Add(now, "0", "a", now+" {}")
+	f.Add(now, "7", "b", "-5 {}")
+	f.Add("x", "y", "", "99999999999999999999 {}")
+	f.Add("-9223372036854775808", "0", "c", "9223372036854775807 {}")
+	f.Fuzz(func(t *testing.T, now, left, id, text string) {
+		all, old, leftOut := readReports([]string{now, left, id, text, id, text})
+		if len(all)+len(old) > 1 {
+			t.Errorf("one report counts %d times", len(all)+len(old))
+		}
+		if len(all)+len(old) == 0 && leftOut == 0 && left == "0" {
+			t.Error("a report is neither listed nor counted")
+		}
+		for _, r := range all {
+			if r.ID != id || r.Age < 0 || r.Age > cluster.KnownFor {
+				t.Errorf("%s is %v old", r.ID, r.Age)
+			}
+		}
+	})
+}

@@ -1,6 +1,8 @@
 package redis
 
 import (
+	"bytes"
+	"encoding/hex"
 	"log/slog"
 	"slices"
 	"strings"
@@ -146,4 +148,23 @@ func TestParseSecret(t *testing.T) {
 			t.Errorf("%q: %v", text, err)
 		}
 	}
+}
+
+// A secret that is read is one that a relay could have written.
+func FuzzSecret(f *testing.F) {
+	f.Add(hex.EncodeToString(bytes.Repeat([]byte{7}, 32)))
+	f.Add(strings.Repeat("0", 64))
+	f.Add(" " + strings.Repeat("aB", 32) + "\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := parseSecret(text)
+		if err != nil {
+			if s != (Secret{}) {
+				t.Error("a part of what cannot be read")
+			}
+			return
+		}
+		if again, err := parseSecret(hex.EncodeToString(s[:])); err != nil || again != s || s == (Secret{}) {
+			t.Errorf("%q is read as %x, and that as %x, %v", text, s, again, err)
+		}
+	})
 }

@@ -312,3 +312,29 @@ func TestPlacesAreBounded(t *testing.T) {
 		t.Errorf("%d places are kept", places)
 	}
 }
+
+// Whatever another relay reports: it harms no figure of the others, and can be shown.
+func FuzzInfo(f *testing.F) {
+	f.Add(encodeInfo(Info{Name: "x", Shards: 2, Sums: Sums{Sessions: 3, Streams: 1, BitrateIn: 1e6}, Revision: 1}), uint32(0))
+	f.Add([]byte(`{"name":"x","sessions":-1,"bitrate_in_bps":1e300}`), uint32(7))
+	f.Add([]byte(`{"place":"here","revision":18446744073709551615}`), uint32(3600))
+	f.Add([]byte("null"), uint32(1))
+	s := newStore("own")
+	s.report("own", "a", 0, Stream{Key: "k", Backend: "b", Sessions: 2, Publishers: 1, Players: 1, In: 8, Out: 8})
+	own := s.reports[0]
+	f.Fuzz(func(t *testing.T, info []byte, age uint32) {
+		s.reports = []Stored{own, {ID: "other", Info: info, Age: time.Duration(age) * time.Second}}
+		v := viewOf(s)
+		list := v.Relays(t.Context())
+		if _, err := json.Marshal(list); err != nil {
+			t.Fatal(err)
+		}
+		if len(list.Relays) == 0 || list.Sum.Sessions < 2 || list.Sum.Streams < 1 || list.Sum.BitrateIn < 8 || list.Alive+list.Away != len(list.Relays) {
+			t.Errorf("%+v", list)
+		}
+		streams := v.Streams(t.Context(), answer.ClusterStreamQuery{Limit: 10})
+		if streams.Total != 1 || streams.Streams[0].Sessions != 2 || streams.LeftOut < 0 {
+			t.Errorf("%+v", streams)
+		}
+	})
+}
