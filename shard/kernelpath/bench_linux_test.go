@@ -4,7 +4,6 @@ import (
 	"math"
 	"testing"
 
-	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
 
 	"srtrelay/wire"
@@ -75,60 +74,4 @@ func BenchmarkEnterLeave(b *testing.B) {
 			}
 		})
 	}
-}
-
-// BenchmarkProgram is what the program costs a datagram, with what BPF_PROG_TEST_RUN adds.
-func BenchmarkProgram(b *testing.B) {
-	r := newRig(b)
-	e := r.enter(loop(), toLoopback(), r.near())
-	r.shard.Way(e.Place, 0).SetSequence(sequence(500), false)
-	e6 := session6()
-	e6.Place, e6.Upstream, e6.Backend = 1, e6.Caller, e6.Front
-	e6 = r.enter(e6, toLoopback(), r.near())
-	r.shard.Way(1, 0).SetSequence(sequence(500), false)
-	off := loop()
-	off.Place, off.BackendID, off.CallerID = 2, backendID+1, callerID+1
-	off = r.enter(off, toLoopback(), r.near())
-	r.shard.Way(off.Place, 0).SetOff()
-	data := dataOf(1, plain, backendID, 1316)
-	tcp := frameOf(e.Caller, e.Front, data)
-	tcp[ipAt+9] = 6
-	ack := control(wire.TypeACK, 1, 2, 3, 4, 5, 6, 7)
-	nak := control(wire.TypeNAK, make([]uint32, (wire.MaxPayload-wire.HeaderSize)/4)...)
-	for _, c := range []struct {
-		name   string
-		frame  []byte
-		ctx    skb
-		shield bool
-	}{
-		{"other traffic", tcp, skb{}, false},
-		{"miss", frameOf(e.Caller, e.Front, dataOf(1, plain, 77, 1316)), skb{}, false},
-		{"hit", frameOf(e.Caller, e.Front, data), skb{}, false},
-		{"hit, IPv6", frameOf(e6.Caller, e6.Front, data), skb{}, false},
-		{"train of 16", frameOf(e.Caller, e.Front, train(sixteen()...)), segments(200), false},
-		{"train of 16 of others", frameOf(e.Front, e.Caller, train(sixteen()...)), segments(200), false},
-		{"up", frameOf(off.Caller, off.Front, dataOf(1, plain, off.BackendID, 1316)), skb{}, false},
-		{"hit, shield", frameOf(e.Caller, e.Front, data), skb{}, true},
-		{"ACK", frameOf(e.Caller, e.Front, ack), skb{}, false},
-		{"ACK, shield", frameOf(e.Caller, e.Front, ack), skb{}, true},
-		{"long NAK", frameOf(e.Caller, e.Front, nak), skb{}, false},
-		{"long NAK, shield", frameOf(e.Caller, e.Front, nak), skb{}, true},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			r.SetShield(c.shield)
-			c.ctx.Ifindex = r.device
-			r.n.do(b, func() error {
-				_, err := r.objects.Relay.Run(&ebpf.RunOptions{Data: c.frame, Context: &c.ctx, Repeat: uint32(b.N)})
-				return err
-			})
-		})
-	}
-}
-
-// sixteen returns as many datagrams of 200 bytes.
-func sixteen() (ps []wire.Packet) {
-	for i := range uint32(16) {
-		ps = append(ps, dataOf(i, plain, backendID, 184))
-	}
-	return ps
 }

@@ -46,7 +46,7 @@ func setChecksumOffload(name string, on bool) error {
 
 // network is a relay's host between callers and backends, each in a namespace.
 type network struct {
-	t                        *testing.T
+	t                        testing.TB
 	callers, relay, backends *namespace
 	path                     *Path
 	next                     uint32 // place
@@ -60,7 +60,7 @@ var (
 	localAddresses   = map[int]string{4: "127.0.0.1", 6: "::1"}
 )
 
-func newNetwork(t *testing.T) *network {
+func newNetwork(t testing.TB) *network {
 	w := &network{t: t, callers: newNamespace(t), relay: newNamespace(t), backends: newNamespace(t)}
 	w.relay.addVeth(
 		t, "wan", []string{"192.0.2.1/24", "2001:db8::1/64"},
@@ -126,7 +126,7 @@ func (w *network) session(caller, backend *net.UDPConn, front string) Session {
 }
 
 // pass sends datagrams of several sizes, and checks that they arrive as they were.
-func pass(t *testing.T, from, to *net.UDPConn, dialled, source addr.AddrPort, id uint32) {
+func pass(t testing.TB, from, to *net.UDPConn, dialled, source addr.AddrPort, id uint32) {
 	t.Helper()
 	got := make([]byte, 2000)
 	for _, size := range []int{0, 1, 99, 1300} {

@@ -3,6 +3,7 @@ package kernelpath
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
 	"net"
 	"net/netip"
 	"testing"
@@ -29,8 +30,15 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
+	return newRigWith(t, math.MaxUint64)
+}
+
+// newRigWith returns a rig whose path has no other capabilities than these.
+func newRigWith(t testing.TB, capabilities uint64) *rig {
+	t.Helper()
 	n := newNamespace(t)
 	n.addDevice(t, pair("eth"), "198.51.100.1/24", "2001:db8::1/64")
+	n.do(t, func() error { return setCapabilities(capabilities) })
 	p := n.open(t)
 	return &rig{
 		Path: p, t: t, n: n, shard: p.Shard(0), device: uint32(n.index(t, "eth")), out: make([]byte, 4096),

@@ -39,6 +39,20 @@ func TestRights(t *testing.T) {
 	}
 }
 
+// setCapabilities leaves the thread no capabilities that are not among these.
+func setCapabilities(capabilities uint64) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{}
+	if err := unix.Capget(&header, &data[0]); err != nil {
+		return err
+	}
+	for i := range data {
+		data[i].Permitted &= uint32(capabilities >> (32 * i))
+		data[i].Effective = data[i].Permitted
+	}
+	return unix.Capset(&header, &data[0])
+}
+
 // openWith opens a path on a thread of these capabilities in a namespace of its own, which
 // end with it.
 func openWith(capabilities uint64) error {
@@ -49,13 +63,7 @@ func openWith(capabilities uint64) error {
 			done <- err
 			return
 		}
-		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		data := [2]unix.CapUserData{}
-		for i := range data {
-			word := uint32(capabilities >> (32 * i))
-			data[i] = unix.CapUserData{Effective: word, Permitted: word}
-		}
-		if err := unix.Capset(&header, &data[0]); err != nil {
+		if err := setCapabilities(capabilities); err != nil {
 			done <- err
 			return
 		}
