@@ -14,7 +14,7 @@ import (
 // than a suspect one.
 const reviveEvery = 100 * time.Millisecond
 
-// reviveFunc probes the backends that are down. It returns true as soon as one gets
+// reviveFunc probes the backends that are down. It returns true soon after one gets
 // streams again, false when none has answered. See probe.Prober.
 type reviveFunc func(ctx context.Context) bool
 

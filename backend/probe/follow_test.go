@@ -179,6 +179,7 @@ func TestManyBackends(t *testing.T) {
 				return 0, nil
 			}).Run(ctx, nil)
 		})
+		synctest.Wait() // or one that is put while Run begins is asked twice
 		for i := range n {
 			r.Put(backend.Backend{ID: backend.ID(fmt.Sprint("b", i)), Addr: port(i + 1), Down: true})
 		}

@@ -15,10 +15,16 @@ import (
 // them are those that answered last, and the others take turns.
 const maxRevive = 64
 
+// othersAnswer is how long Revive waits for the others once a backend has answered: far
+// above what round trips inside a cluster differ by. The network may have been away, and not
+// the backends: then streams are to find their own backend, and new ones all of them.
+const othersAnswer = 20 * time.Millisecond
+
 // Revive probes at once the backends that would get streams if they were not down.
-// It returns true as soon as one has answered, which then gets streams; false when
-// none has, or when ctx ends. Probes go on in the background for at most the time
-// of one. The caller makes one call at a time: each probes every backend once.
+// It returns true when one has answered, which then gets streams, and the others have,
+// or have had othersAnswer more; false when none has, or when ctx ends. Probes go on in
+// the background for at most the time of one. The caller makes one call at a time: each
+// probes every backend once.
 func (p *Prober) Revive(ctx context.Context) bool {
 	all := p.candidates(time.Now())
 	answered := make(chan bool, len(all))
@@ -31,17 +37,20 @@ func (p *Prober) Revive(ctx context.Context) bool {
 			return false
 		}
 	}
+	var late <-chan time.Time // set when one has answered
 	for range all {
 		select {
 		case <-ctx.Done():
-			return false
+			return late != nil
+		case <-late:
+			return true
 		case ok := <-answered:
-			if ok {
-				return true
+			if ok && late == nil {
+				late = time.After(othersAnswer)
 			}
 		}
 	}
-	return false
+	return late != nil
 }
 
 // revive probes one backend, and restarts its schedule if it answers.

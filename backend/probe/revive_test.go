@@ -48,6 +48,36 @@ func TestReviveFindsABackendThatIsBack(t *testing.T) {
 	})
 }
 
+// The bug: after a moment without network, in which all backends were down, callers went to
+// the backend whose answer came first, away from their stream's own, which answered 1 ms later.
+func TestReviveWaitsForTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := backend.NewRegistry()
+		for k := range uint16(3) {
+			_ = r.Put(backend.Backend{ID: backend.ID(fmt.Sprint(k)), Addr: port(1 + int(k)), Down: true})
+		}
+		after := map[netip.AddrPort]time.Duration{port(1): 0, port(2): time.Millisecond, port(3): time.Hour}
+		p := scripted(r, quiet, func(ctx context.Context, at netip.AddrPort) (uint16, error) {
+			select {
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			case <-time.After(after[at]):
+				return 0, nil
+			}
+		})
+		begin := time.Now()
+		if !p.Revive(t.Context()) || time.Since(begin) != othersAnswer {
+			t.Errorf("returned after %v, want %v", time.Since(begin), othersAnswer)
+		}
+		for _, b := range r.Snapshot().Backends {
+			if b.Down != (b.Addr == port(3)) {
+				t.Errorf("%s is down: %v", b.Addr, b.Down)
+			}
+		}
+		p.end()
+	})
+}
+
 // A round asks each backend once, no more than its share of them, and none that
 // would take no streams anyway.
 func TestReviveIsBounded(t *testing.T) {
