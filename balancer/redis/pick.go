@@ -160,6 +160,10 @@ func (b *Balancer) resolve(ctx context.Context, key balancer.AffinityKey, q back
 		}
 		at, usable, err := b.server(ctx, c.key, q)
 		stays := err == nil && b.staysBound(key, at, c.left)
+		if at.Down {
+			// Another relay, whose probe was due earlier, may have found that it is back.
+			b.registry.ProbeSoon(at.ID)
+		}
 		switch {
 		case err != nil || usable && (stays || !b.memory.HasFailed(q, at.ID)):
 			return at, at.ID, err

@@ -19,11 +19,16 @@ func TestLostPathRebindsNobody(t *testing.T) {
 		return s.PTTL(t.Context(), urlPrefix+"k").Val() > b.renewedTTL
 	})
 	b.reg.MarkDownQuiet(pub.ID)
+	probes := b.reg.Watch()
+	defer probes.Close()
 	if got := b.stream("k"); got.ID == pub.ID {
 		t.Error("a player went to a backend that lets probes pass")
 	}
 	if got := a.stream("k"); got.ID != pub.ID {
 		t.Errorf("the publisher is at %s, another relay's player at %s", pub.ID, got.ID)
+	}
+	if asked := probes.Collect(); len(asked) != 1 {
+		t.Errorf("%v to be probed at once, want the backend that another relay uses", asked)
 	}
 	b.reg.MarkAlive(pub.ID, 0, time.Now())
 	until(t, "the home to count again", func() bool { return b.stream("k").ID == pub.ID })
