@@ -121,7 +121,7 @@ func (p *CallerPort) Close() error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
-	err := p.conn.Close()
+	err := shut(p.conn)
 	p.reader.Wait()
 	for _, s := range p.Sessions() {
 		s.Close()

@@ -156,11 +156,11 @@ func (l *Link) Release(d Direction) {
 func (l *Link) Close() error {
 	l.mu.Lock()
 	l.closed = true
-	err := l.front.Close()
+	err := shut(l.front)
 	for _, c := range l.clients {
-		c.back.Load().Close()
+		shut(c.back.Load())
 		for _, former := range c.former {
-			former.Close()
+			shut(former)
 		}
 	}
 	l.mu.Unlock()

@@ -109,7 +109,7 @@ func NewListener(cfg ListenerConfig) (*Listener, error) {
 	}
 	other, err := open(netip.AddrPortFrom(cfg.Local.Addr(), 0))
 	if err != nil {
-		conn.Close()
+		shut(conn)
 		return nil, fmt.Errorf("listener: %w", err)
 	}
 	if cfg.Latency == 0 {
@@ -223,8 +223,8 @@ func (l *Listener) SendShutdown(c *Connection) error {
 // ICMP port unreachable from now on.
 func (l *Listener) Kill() {
 	l.stop.Do(func() {
-		l.conn.Close()
-		l.other.Close()
+		shut(l.conn)
+		shut(l.other)
 		l.reader.Wait()
 		l.scheduler.close()
 	})

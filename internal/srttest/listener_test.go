@@ -1,12 +1,17 @@
 package srttest
 
 import (
-	"context"
 	"errors"
 	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
+	"srtrelay/internal/clocale"
+	"srtrelay/internal/freeaddr"
 	"srtrelay/wire"
 )
 
@@ -206,7 +211,7 @@ func TestSilenceAndSlowness(t *testing.T) {
 
 func TestEndings(t *testing.T) {
 	t.Parallel()
-	l := newListener(t, ListenerConfig{})
+	l := newListener(t, ListenerConfig{Local: freeaddr.New()})
 	p := newPort(t, loop4)
 	s := dial(t, p, l.Addr(), CallerOptions{})
 	l.SendShutdown(l.Connections()[0])
@@ -222,14 +227,43 @@ func TestEndings(t *testing.T) {
 	}
 
 	l.Kill()
-	conn := must[net.Conn](t)(net.Dial("udp4", l.Addr().String()))
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(2 * time.Second))
-	conn.Write([]byte("x"))
-	if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("no ICMP port unreachable: %v", err)
-	}
+	wantNobody(t, l.Addr())
 	if n := must[*Listener](t)(NewListener(ListenerConfig{Local: l.Addr()})); n.Close() != nil {
 		t.Error("the address was not free")
+	}
+}
+
+// wantNobody checks that the kernel says that nobody listens at an address.
+func wantNobody(t *testing.T, at netip.AddrPort) {
+	t.Helper()
+	conn := must[net.Conn](t)(net.Dial("udp4", at.String()))
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(patience))
+	conn.Write([]byte("x"))
+	if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Fatalf("no ICMP port unreachable: %v", err)
+	}
+}
+
+// The bug: a child that another test forked at that moment had a copy of the socket, and what
+// was sent to a backend that had been killed was not refused.
+func TestKilledWhileAnotherTestForks(t *testing.T) {
+	t.Parallel()
+	var forks sync.WaitGroup
+	var over atomic.Bool
+	for range 2 {
+		forks.Go(func() {
+			for !over.Load() {
+				if err := clocale.Command("true").Run(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	defer func() { over.Store(true); forks.Wait() }()
+	for range 200 {
+		l := must[*Listener](t)(NewListener(ListenerConfig{Local: freeaddr.New()}))
+		l.Kill()
+		wantNobody(t, l.Addr())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 )
 
 // bufferSize is larger than any UDP payload on a path with an MTU of 1500, so
@@ -24,10 +25,18 @@ func open(local netip.AddrPort) (*net.UDPConn, error) {
 		return nil, fmt.Errorf("open %v: %w", local, err)
 	}
 	if err := enlarge(conn); err != nil {
-		conn.Close()
+		shut(conn)
 		return nil, fmt.Errorf("enlarge buffers of %v: %w", local, err)
 	}
 	return conn, nil
+}
+
+// shut closes a socket: nobody listens there when it returns. A child has a copy of every
+// descriptor from its fork until it executes its program, so that none may be between them.
+func shut(conn *net.UDPConn) error {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return conn.Close()
 }
 
 func network(a netip.AddrPort) string {
