@@ -100,7 +100,7 @@ func TestBarrier(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
-	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	short, cancel := context.WithTimeout(t.Context(), time.Second) // also for what sends it
 	defer cancel()
 	go func() { done <- m.Barrier(short) }()
 	_, fds = receive()
