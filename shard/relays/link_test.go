@@ -82,17 +82,19 @@ func TestPassingOn(t *testing.T) {
 		t.Fatal("not held")
 	}
 	(<-a.tasks)(time.Second)
-	for i := 1; i < n; i++ {
-		if a.lane.Pass(time.Second, flow(1), here, datagram(i)) != OutcomePassed {
-			t.Fatalf("datagram %d is not passed on", i)
-		}
-	}
+	const window = 50 // no socket's buffer overflows
 	for i := range n {
+		for k := max(i, 1); i%window == 0 && k < i+window; k++ {
+			if a.lane.Pass(time.Second, flow(1), here, datagram(k)) != OutcomePassed {
+				t.Fatalf("datagram %d is not passed on", k)
+			}
+		}
 		d := <-b.got
 		if d.Caller != caller4 && d.Caller != flow(1).Caller || d.Local != here || d.Listener != 20080 || string(d.Data) != string(datagram(i)) {
 			t.Fatalf("datagram %d: %+v", i, d)
 		}
 	}
+	a.await(t, CountSent, n) // counted after it was sent
 	if s := a.Stats(); s[CountSent] != n || s[CountLookups] != 1 || s[CountLookupsFound] != 1 {
 		t.Errorf("sender %v", s)
 	}
