@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"srtrelay/handshake"
+	"srtrelay/internal/freeaddr"
 	"srtrelay/wire"
 )
 
@@ -165,13 +166,7 @@ func TestAskSilence(t *testing.T) {
 }
 
 func TestAskRefused(t *testing.T) {
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	conn.Close()
-	if _, err := ask(t.Context(), nobody); !errors.Is(err, syscall.ECONNREFUSED) {
+	if _, err := ask(t.Context(), freeaddr.New()); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("%v", err)
 	}
 }

@@ -3,12 +3,12 @@ package probe
 import (
 	"bytes"
 	"context"
-	"net"
 	"net/netip"
 	"testing"
 	"time"
 
 	"srtrelay/internal/clocale"
+	"srtrelay/internal/freeaddr"
 	"srtrelay/internal/need"
 )
 
@@ -16,12 +16,7 @@ import (
 func realListener(t *testing.T, query string) netip.AddrPort {
 	t.Helper()
 	path := need.Tool(t, "srt-live-transmit")
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	free := conn.LocalAddr().(*net.UDPAddr).AddrPort()
-	conn.Close()
+	free := freeaddr.New()
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := clocale.CommandContext(ctx, path, "-q", "srt://"+free.String()+"?mode=listener"+query, "file://con")
 	var log bytes.Buffer

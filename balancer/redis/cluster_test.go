@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"srtrelay/internal/freeaddr"
 )
 
 // startNodes runs a cluster of n masters with a replica each, whose failover
@@ -17,7 +19,7 @@ func startNodes(t *testing.T, n int) (masters, replicas []*server) {
 	all := make([]*server, 2*n)
 	for i := range all {
 		// The cluster's bus has a port of its own, 10,000 above by default.
-		_, bus, _ := net.SplitHostPort(freeAddr(t))
+		bus := strconv.Itoa(int(freeaddr.New().Port()))
 		all[i] = startRedis(t, "--cluster-enabled", "yes", "--cluster-node-timeout", "500",
 			"--cluster-port", bus, "--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0")
 	}

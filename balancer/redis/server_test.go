@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"srtrelay/internal/clocale"
+	"srtrelay/internal/freeaddr"
 	"srtrelay/internal/need"
 )
 
@@ -35,7 +36,7 @@ type server struct {
 // startRedis runs a redis-server that keeps nothing on disk.
 func startRedis(t *testing.T, args ...string) *server {
 	t.Helper()
-	s := &server{t: t, addr: freeAddr(t), args: args}
+	s := &server{t: t, addr: freeaddr.New().String(), args: args}
 	s.start()
 	s.Client = goredis.NewClient(&goredis.Options{Addr: s.addr, Protocol: 2, DisableIdentity: true, DialerRetries: 1})
 	t.Cleanup(func() {
@@ -43,16 +44,6 @@ func startRedis(t *testing.T, args ...string) *server {
 		s.kill()
 	})
 	return s
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // executable finds redis-server. Where everything is required, its absence is a
@@ -74,9 +65,10 @@ func (s *server) start() {
 	if testing.Short() {
 		need.Skip(s.t, "real servers of Redis take minutes: make test runs this")
 	}
-	_, port, _ := net.SplitHostPort(s.addr)
+	host, port, _ := net.SplitHostPort(s.addr)
 	args := append([]string{
-		"--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.t.TempDir(),
+		"--port", port, "--bind", host, "--save", "", "--appendonly", "no", "--dir", s.t.TempDir(),
+		"--cluster-announce-ip", host, "--replica-announce-ip", host, // or others see where it connects from: 127.0.0.1
 	}, s.args...)
 	s.run(args)
 }
@@ -137,9 +129,9 @@ func startCluster(t *testing.T) *server {
 func startSentinel(t *testing.T, s *server, master string, settings ...string) string {
 	t.Helper()
 	host, port, _ := net.SplitHostPort(s.addr)
-	_, own, _ := net.SplitHostPort(freeAddr(t))
+	own := freeaddr.New()
 	conf := filepath.Join(t.TempDir(), "sentinel.conf")
-	text := fmt.Sprintf("port %s\nbind 127.0.0.1\ndir %s\nsentinel monitor %s %s %s 1\n", own, t.TempDir(), master, host, port)
+	text := fmt.Sprintf("port %d\nbind %v\ndir %s\nsentinel monitor %s %s %s 1\n", own.Port(), own.Addr(), t.TempDir(), master, host, port)
 	for _, line := range settings {
 		text += "sentinel " + line + "\n"
 	}
@@ -149,7 +141,7 @@ func startSentinel(t *testing.T, s *server, master string, settings ...string) s
 	sentinel := &server{t: t}
 	sentinel.run([]string{conf, "--sentinel"})
 	t.Cleanup(sentinel.kill)
-	return net.JoinHostPort("127.0.0.1", own)
+	return own.String()
 }
 
 // until polls a condition until it holds.
