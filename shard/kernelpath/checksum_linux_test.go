@@ -134,7 +134,7 @@ func pass(t testing.TB, from, to *net.UDPConn, dialled, source addr.AddrPort, id
 		if _, err := from.WriteToUDPAddrPort(p, dialled.Netip()); err != nil {
 			t.Fatal(err)
 		}
-		_ = to.SetReadDeadline(time.Now().Add(3 * time.Second))
+		_ = to.SetReadDeadline(time.Now().Add(20 * time.Second))
 		n, peer, err := to.ReadFromUDPAddrPort(got)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("%d bytes: lost", len(p))
@@ -218,7 +218,7 @@ func TestCompleteChecksums(t *testing.T) {
 			if _, err := caller.WriteToUDPAddrPort(dataOf(1, plain, e.BackendID, 10), e.Front.Netip()); err != nil {
 				t.Fatal(err)
 			}
-			deadline := time.Now().Add(3 * time.Second)
+			deadline := time.Now().Add(20 * time.Second)
 			for w.up(t, "tunnel", pathReasonUP_CHECKSUM) == 0 {
 				if time.Now().After(deadline) {
 					need.Skip(t, "this kernel's tunnels hand up no COMPLETE checksums")

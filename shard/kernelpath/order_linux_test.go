@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -97,7 +98,7 @@ func handOverToAndFro(t *testing.T, w *network, u *relayed, caller, server *net.
 			}
 		}
 	})
-	received := make(chan uint32, 1<<20)
+	received, arrived := make(chan uint32, 1<<20), atomic.Uint32{}
 	all.Go(func() {
 		b := make([]byte, 2000)
 		for {
@@ -107,6 +108,7 @@ func handOverToAndFro(t *testing.T, w *network, u *relayed, caller, server *net.
 				return
 			}
 			received <- wire.Packet(b).Sequence()
+			arrived.Add(1)
 		}
 	})
 	const switches = 200
@@ -139,9 +141,11 @@ func handOverToAndFro(t *testing.T, w *network, u *relayed, caller, server *net.
 	for i := time.Now(); u.w.Mode() != On && time.Since(i) < 10*time.Second; {
 		send(front)
 	}
-	time.Sleep(100 * time.Millisecond)
+	for end := time.Now().Add(10 * time.Second); arrived.Load() < sent && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	close(stop)
-	_ = server.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	_ = server.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // for what may come twice
 	all.Wait()
 	last, n, reordered := uint32(0), uint32(0), 0
 	for seq := range received {

@@ -350,7 +350,7 @@ func TestFreezeWithinChange(t *testing.T) {
 
 func awaitPaused(t *testing.T, p *Path, want uint32) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); p.memory.control.Paused != want; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(20 * time.Second); p.memory.control.Paused != want; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("paused is not %d", want)
 		}
