@@ -16,8 +16,12 @@ const (
 	// session is published within a fraction of it.
 	noneTTL = 1500 * time.Millisecond
 	// otherCallerTTL is for how long the owner of a session with another caller address is
-	// passed datagrams. If it moves the session to this address, it publishes that.
-	otherCallerTTL = time.Second
+	// passed datagrams. If it moves the session to this address, it publishes that at once,
+	// and the flow is limited until it is asked for again. So it is asked for otherCallerSoon
+	// times as often as a flow is for which that did not help.
+	otherCallerTTL      = 100 * time.Millisecond
+	otherCallerSoon     = 10
+	otherCallerLaterTTL = time.Second
 	// awayTTL is when a question is asked again that Redis has not answered.
 	awayTTL = 500 * time.Millisecond
 	// doubtTTL is when an owner is asked for again that was not found, which a Redis that
@@ -76,6 +80,7 @@ type known struct {
 	owner  addr.AddrPort // zero: no relay has it
 	exact  bool          // the session has this caller
 	doubt  bool          // the owner was not found once
+	others uint8         // answers in a row that the session has another caller, up to otherCallerSoon
 	until  time.Duration // when to ask again
 	usedAt time.Duration
 }
@@ -212,8 +217,10 @@ func (l *Lane) updated(now time.Duration, f Flow, o Owner, err error) known {
 		k = known{owner: o.At, exact: true, until: now + ownerTTL}
 	case k.owner.IsValid() && k.exact && !k.doubt:
 		k.doubt, k.until = true, now+doubtTTL
+	case o.At.IsValid() && k.others < otherCallerSoon:
+		k = known{owner: o.At, others: k.others + 1, until: now + otherCallerTTL}
 	case o.At.IsValid():
-		k = known{owner: o.At, until: now + otherCallerTTL}
+		k = known{owner: o.At, others: k.others, until: now + otherCallerLaterTTL}
 	default:
 		k = known{until: now + noneTTL}
 	}

@@ -252,6 +252,48 @@ func TestAnotherCallersSession(t *testing.T) {
 	}
 }
 
+// The bug: when a session had moved to a flow's address, its relay was asked for again a second
+// after the first question, and until then the flow got no more than the trickle.
+func TestAnotherCallersSessionThatMoves(t *testing.T) {
+	l := newLaneTest(t)
+	found, limited := Owner{At: owner}, 0
+	const spacing, moves = 200 * time.Microsecond, 250 * time.Millisecond
+	for at := time.Duration(0); at < time.Second; at += spacing {
+		l.now += spacing
+		if at == moves {
+			found.Exact = true
+		}
+		if l.pass(flow(1), 0) == OutcomeLimited && at > moves+150*time.Millisecond {
+			limited++
+		}
+		l.sent(owner)
+		for _, f := range l.questions() {
+			l.answer(l.now, f, found, nil)
+		}
+	}
+	if limited > 0 {
+		t.Errorf("%d datagrams are limited after the session has moved", limited)
+	}
+}
+
+// A flow whose session does not move is not asked for so often for ever.
+func TestAnotherCallersSessionThatStays(t *testing.T) {
+	l, asked := newLaneTest(t), 0
+	const lasting = 20 * time.Second
+	for range lasting / time.Millisecond {
+		l.now += time.Millisecond
+		l.pass(flow(1), 0)
+		l.sent(owner)
+		for _, f := range l.questions() {
+			asked++
+			l.answer(l.now, f, Owner{At: owner}, nil)
+		}
+	}
+	if most := otherCallerSoon + int(lasting/time.Second) + 1; asked > most || asked < int(lasting/time.Second) {
+		t.Errorf("asked %d times, %d at most", asked, most)
+	}
+}
+
 func TestLinkLocalAndLongDatagramsStay(t *testing.T) {
 	l := newLaneTest(t)
 	f := flow(1)
