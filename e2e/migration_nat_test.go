@@ -21,18 +21,27 @@ import (
 	"srtrelay/wire"
 )
 
-// natLab is callers behind a NAT box, a relay and a backend's host:
+// natBox is callers behind a NAT box, in front of relays:
 //
-//	home 10.79.0.2 -- 10.79.0.1 NAT box 10.77.0.1, .9 -- 10.77.0.2 relay 10.78.0.1 -- 10.78.0.2 far
+//	home 10.79.0.2 -- 10.79.0.1 NAT box 10.77.0.1, .9 -- relays
 //
 // The box rewrites addresses and ports without connection tracking, so that a binding
 // changes between two datagrams: nft replaces all rules in one transaction. What comes for a
 // binding that is no more it drops, as a NAT does.
-type natLab struct {
+type natBox struct {
 	*kernelLab
-	box, home, far *lab.Namespace
+	box, home *lab.Namespace
 
-	gosrt map[uint16]bool // ports of gosrt's callers; the others are libsrt's
+	relays relayList
+	gosrt  map[uint16]bool // ports of gosrt's callers; the others are libsrt's
+}
+
+// natLab is a NAT box with one relay and a backend's host:
+//
+//	NAT box -- 10.77.0.2 relay 10.78.0.1 -- 10.78.0.2 far
+type natLab struct {
+	*natBox
+	far *lab.Namespace
 }
 
 var (
@@ -42,7 +51,7 @@ var (
 	natAddrs = []netip.Addr{callers4, netip.MustParseAddr("10.77.0.9")}
 )
 
-// openNATLab opens the lab with a box that rewrites addresses only.
+// openNATLab opens the lab.
 func openNATLab(t *testing.T) *natLab {
 	t.Helper()
 	need.Root(t, "a NAT box in a namespace")
@@ -54,24 +63,36 @@ func openNATLab(t *testing.T) *natLab {
 			t.Error(err)
 		}
 	})
-	n := &natLab{kernelLab: &kernelLab{l, t}, box: l.Callers, gosrt: map[uint16]bool{}}
-	n.home = n.behind(n.box, "home", 79)
+	n := &natLab{natBox: addNATBox(&kernelLab{l, t})}
 	n.far = n.behind(n.Origin, "far", 78)
-	must(t, n.box.SetSysctl("net.ipv4.ip_forward", "1"))
+	n.cutSuperpackets(n.Origin, "far")
+	n.cutSuperpackets(n.Origin, "veth0")
+	return n
+}
+
+// addNATBox makes the callers' host of a lab a box that rewrites addresses only.
+func addNATBox(k *kernelLab) *natBox {
+	k.t.Helper()
+	n := &natBox{kernelLab: k, box: k.Callers, gosrt: map[uint16]bool{}}
+	n.home = n.behind(n.box, "home", 79)
+	must(k.t, n.box.SetSysctl("net.ipv4.ip_forward", "1"))
 	n.ip(n.home, "route add default via 10.79.0.1")
 	n.ip(n.box, "addr add", natAddrs[1].String()+"/24 dev veth0")
-	// Superpackets are cut before they are seen, so that each datagram is.
-	n.ip(n.Origin, "link set far gso_max_segs 1")
-	n.ip(n.Origin, "link set veth0 gso_max_segs 1")
 	n.nft(fmt.Sprintf(`
 		iifname "veth0" ip daddr %v ip daddr set %v`, natAddrs[0], homeAddr), fmt.Sprintf(`
 		oifname "veth0" ip saddr %v ip saddr set %v`, homeAddr, natAddrs[0]))
 	return n
 }
 
+// cutSuperpackets has a device cut superpackets before they are seen, so that each datagram is.
+func (n *natBox) cutSuperpackets(at *lab.Namespace, device string) {
+	n.t.Helper()
+	n.ip(at, "link set", device, "gso_max_segs 1")
+}
+
 // bind gives each port of the callers' host another address and port from now on, and
 // returns when that was.
-func (n *natLab) bind(bindings map[uint16]netip.AddrPort) time.Time {
+func (n *natBox) bind(bindings map[uint16]netip.AddrPort) time.Time {
 	n.t.Helper()
 	var down, up strings.Builder
 	for port, out := range bindings {
@@ -85,7 +106,7 @@ func (n *natLab) bind(bindings map[uint16]netip.AddrPort) time.Time {
 }
 
 // nft replaces the box's rules.
-func (n *natLab) nft(down, up string) time.Time {
+func (n *natBox) nft(down, up string) time.Time {
 	n.t.Helper()
 	file := fmt.Sprintf("%s/nat.nft", n.t.TempDir())
 	text := fmt.Sprintf(`table ip nat_box {}
@@ -107,7 +128,9 @@ table ip nat_box {
 // relay starts a relay with the kernel path that SRTRELAY_TEST_KERNEL_PATH asks for.
 func (n *natLab) relay(args ...string) *relay {
 	n.t.Helper()
-	return startRelayIn(n.t, n.Origin, append(args, "--listen="+at(origin4, 0))...)
+	r := startRelayIn(n.t, n.Origin, append(args, "--listen="+at(origin4, 0))...)
+	n.relays = append(n.relays, r)
+	return r
 }
 
 // origin starts the real libsrt's server on the backend's host.
@@ -117,7 +140,7 @@ func (n *natLab) origin(flags ...string) *origin {
 }
 
 // transmit is liveTransmit on the callers' host.
-func (n *natLab) transmit(from, to string) *program {
+func (n *natBox) transmit(from, to string) *program {
 	n.t.Helper()
 	return n.program(n.home, need.Tool(n.t, "stdbuf"), "-i0", "-o0", need.Tool(n.t, "srt-live-transmit"),
 		"-a:no", "-chunk:1316", "-buffering:1", from, to)
@@ -131,7 +154,8 @@ type arrivals struct {
 	rung  chan struct{}             // closed and replaced at every datagram
 }
 
-// watch begins to note what passes a device of a namespace. It ends with the test.
+// watch begins to note what passes a device of a namespace, or what all of them receive and
+// send if it names none. It ends with the test.
 func (k *kernelLab) watch(at *lab.Namespace, device string, to netip.Addr) *arrivals {
 	k.t.Helper()
 	a := &arrivals{times: map[uint32][]time.Time{}, ports: map[uint32]map[uint16]int{}, rung: make(chan struct{})}
@@ -142,11 +166,15 @@ func (k *kernelLab) watch(at *lab.Namespace, device string, to netip.Addr) *arri
 			return err
 		}
 		file = os.NewFile(uintptr(fd), "packets of "+device)
-		i, err := net.InterfaceByName(device)
-		if err != nil {
-			return err
+		at := unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL)}
+		if device != "" {
+			i, err := net.InterfaceByName(device)
+			if err != nil {
+				return err
+			}
+			at.Ifindex = i.Index
 		}
-		return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: networkOrder(unix.ETH_P_ALL), Ifindex: i.Index})
+		return unix.Bind(fd, &at)
 	}))
 	done := make(chan struct{})
 	go func() {

@@ -36,7 +36,9 @@ type scaleOut struct {
 	store  *store
 	origin *origin
 	nodes  []*lab.Namespace
-	relays []*relay
+	relays relayList
+	flows  [scaleOutRelays]int // of spread
+	ports  map[uint16]int      // of steer
 }
 
 const scaleOutRelays = 3
@@ -52,7 +54,7 @@ var (
 	turned       = [scaleOutRelays]int{2, 3, 1}
 )
 
-func openScaleOut(t *testing.T) *scaleOut {
+func openScaleOut(t *testing.T, originFlags ...string) *scaleOut {
 	t.Helper()
 	need.Root(t, "relays in namespaces")
 	need.Tools(t, "ip", "nft", "redis-server", "redis-cli")
@@ -81,7 +83,7 @@ func openScaleOut(t *testing.T) *scaleOut {
 	if !s.store.proc.stdout.await(patience, func(b []byte) bool { return bytes.Contains(b, []byte("Ready to accept")) }) {
 		t.Fatalf("redis-server does not start:\n%s", s.store.proc.stdout.bytes())
 	}
-	s.origin = startOriginBy(t, []string{need.Tool(t, "ip"), "netns", "exec", router.Name}, origin4.String(), "-l", "1000")
+	s.origin = startOriginBy(t, []string{need.Tool(t, "ip"), "netns", "exec", router.Name}, origin4.String(), originFlags...)
 	s.spread(allThree)
 	for i, n := range s.nodes {
 		args := append(s.store.at(), "--listen", sharedAddr.String(), "--name", fmt.Sprintf("relay-%d", i+1), "--shards", "2",
@@ -156,18 +158,39 @@ func (s *scaleOut) awaitPublished(n uint64) {
 // spread has the router send each third of the flows to a relay, from now on.
 func (s *scaleOut) spread(to [scaleOutRelays]int) {
 	s.t.Helper()
+	s.flows = to
+	s.routeFlows()
+}
+
+// steer has the router send flows from these ports to relays, by their numbers, whatever their
+// hash is.
+func (s *scaleOut) steer(ports map[uint16]int) {
+	s.t.Helper()
+	s.ports = ports
+	s.routeFlows()
+}
+
+// routeFlows replaces the router's rules.
+func (s *scaleOut) routeFlows() {
+	s.t.Helper()
+	flow := fmt.Sprintf("ip daddr %v udp dport %d", sharedAddr.Addr(), sharedAddr.Port())
 	hash := fmt.Sprintf("jhash ip saddr . udp sport mod %d seed 7 map", scaleOutRelays)
+	var steered strings.Builder
+	for port, relay := range s.ports {
+		fmt.Fprintf(&steered, `
+		%s udp sport %d meta mark set %d return`, flow, port, relay)
+	}
 	file := s.t.TempDir() + "/spread.nft"
 	text := fmt.Sprintf(`table ip spread {}
 delete table ip spread
 table ip spread {
 	chain pre {
-		type filter hook prerouting priority mangle;
-		ip daddr %[1]v udp dport %[2]d @th,160,32 0 udp length 72 meta mark set %[3]s { 0 : %[5]d, 1 : %[6]d, 2 : %[4]d } return
-		ip daddr %[1]v udp dport %[2]d meta mark set %[3]s { 0 : %[4]d, 1 : %[5]d, 2 : %[6]d }
+		type filter hook prerouting priority mangle;%[6]s
+		%[1]s @th,160,32 0 udp length 72 meta mark set %[2]s { 0 : %[4]d, 1 : %[5]d, 2 : %[3]d } return
+		%[1]s meta mark set %[2]s { 0 : %[3]d, 1 : %[4]d, 2 : %[5]d }
 	}
 }
-`, sharedAddr.Addr(), sharedAddr.Port(), hash, to[0], to[1], to[2])
+`, flow, hash, s.flows[0], s.flows[1], s.flows[2], steered.String())
 	must(s.t, os.WriteFile(file, []byte(text), 0o600))
 	s.run(s.Origin, "nft", "-f", file)
 }
@@ -187,14 +210,6 @@ func (r *relay) series(family, labels string) (sum float64) {
 		sum += n
 	}
 	return sum
-}
-
-// sum is that of a counter over all relays.
-func (s *scaleOut) sum(name string) (n uint64) {
-	for _, r := range s.relays {
-		n += r.stats()[name]
-	}
-	return n
 }
 
 // chatter is callers that send all the time.
@@ -266,26 +281,18 @@ func TestScaleOut(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
 	began := func(what string) { t.Logf("%5.1f s: %s", time.Since(start).Seconds(), what) }
-	s := openScaleOut(t)
+	s := openScaleOut(t, "-l", "1000")
 	began("relays are up")
 	streams, players := map[string]*stream{}, map[string]func() []byte{}
 	transmit := func(from, to string) *program {
 		return s.program(s.Callers, need.Tool(t, "stdbuf"), "-i0", "-o0", need.Tool(t, "srt-live-transmit"), "-a:no", "-chunk:1316", "-buffering:1", from, to)
-	}
-	established := func(n uint64) {
-		t.Helper()
-		for deadline := time.Now().Add(patience); s.sum("established") < n; time.Sleep(20 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%d of %d sessions", s.sum("established"), n)
-			}
-		}
 	}
 	var flows sync.WaitGroup
 	done := make(chan struct{})
 	for i := range 3 {
 		resource := fmt.Sprintf("live/real%d", i)
 		play := transmit(srtURL(sharedAddr, "#!::r="+resource+",m=request", "latency=1000"), "file://con")
-		established(uint64(2*i + 1))
+		s.relays.awaitSum("the player", "established", uint64(2*i+1))
 		pub := transmit("file://con", srtURL(sharedAddr, "#!::r="+resource+",m=publish", "latency=1000"))
 		if !pub.stderr.await(patience, func(b []byte) bool { return bytes.Contains(b, []byte("SRT target connected")) }) {
 			t.Fatalf("the publisher did not connect:\n%s", pub.stderr.bytes())
@@ -301,7 +308,7 @@ func TestScaleOut(t *testing.T) {
 	began("real streams run")
 	chatter := s.chat(48)
 	began("all sessions run")
-	all := s.sum("established")
+	all := s.relays.sum("established")
 	for i, r := range s.relays {
 		if r.stats()["established"] == 0 || r.stats()["inductions"] == 0 {
 			t.Errorf("relay %d has no part of the sessions", i+1)
@@ -316,11 +323,11 @@ func TestScaleOut(t *testing.T) {
 		name string
 		to   [scaleOutRelays]int
 	}{{"a relay leaves", withoutThird}, {"it comes back", allThree}, {"all flows move", turned}} {
-		before := s.sum("passed_on")
+		before := s.relays.sum("passed_on")
 		s.spread(step.to)
 		chatter.alive(step.name)
 		began(step.name)
-		if passed := s.sum("passed_on") - before; (passed == 0) != (step.to == allThree) && step.to != allThree {
+		if passed := s.relays.sum("passed_on") - before; (passed == 0) != (step.to == allThree) && step.to != allThree {
 			t.Errorf("%s: %d datagrams passed on", step.name, passed)
 		}
 	}
@@ -351,7 +358,7 @@ func TestScaleOut(t *testing.T) {
 	if n := chatter.failed.Load(); n > 0 {
 		t.Errorf("%d datagrams could not be sent", n)
 	}
-	if s.sum("established") != all || slices.ContainsFunc(s.relays, func(r *relay) bool { return r.stats()["reinductions"] > 0 }) {
+	if s.relays.sum("established") != all || slices.ContainsFunc(s.relays, func(r *relay) bool { return r.stats()["reinductions"] > 0 }) {
 		t.Error("a caller had to connect again")
 	}
 }
