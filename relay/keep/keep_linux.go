@@ -182,6 +182,9 @@ func (k *keeper) follow(pid int) {
 	}
 	k.Log.Info("another process has taken over", "pid", pid, "before", k.main)
 	k.main, k.ready, k.began, k.astray = pid, true, time.Now(), false
+	if k.stopping { // the process before had the signal, and left at once
+		_ = syscall.Kill(pid, syscall.SIGTERM)
+	}
 	if err := k.watch(pid); err != nil {
 		k.Log.Warn("the end of the process that has taken over may not be noticed", "pid", pid, "error", err)
 	}

@@ -99,6 +99,16 @@ func child(steps string) {
 		for {
 			send("READY=1\nSTATUS=" + strings.Repeat("x", 3000))
 		}
+	case 'p': // when it is stopped, names a process that is not
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGTERM)
+		send("READY=1")
+		<-c
+		cmd := clocale.Command("sleep", "60")
+		if cmd.Start() != nil {
+			os.Exit(91)
+		}
+		send(fmt.Sprintf("MAINPID=%d", cmd.Process.Pid))
 	case 'w': // waits for SIGTERM
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM)
@@ -292,6 +302,18 @@ func TestStop(t *testing.T) {
 	k.await("is refused")
 	_ = k.cmd.Process.Signal(syscall.SIGTERM)
 	if code, starts := k.end(); code != 0 || len(starts) != 1 {
+		t.Errorf("code %d, starts %q\n%s", code, starts, k.text())
+	}
+}
+
+// A process in whose probation the keeper is stopped is stopped too: the one before has had the
+// signal, and leaves at once.
+func TestStopInProbation(t *testing.T) {
+	t.Parallel()
+	k := startKept(t, "p")
+	k.await("program ready")
+	_ = k.cmd.Process.Signal(syscall.SIGTERM)
+	if code, starts := k.end(); code != 128+int(syscall.SIGTERM) || len(starts) != 1 {
 		t.Errorf("code %d, starts %q\n%s", code, starts, k.text())
 	}
 }

@@ -28,7 +28,7 @@ app.kubernetes.io/version: {{ .Chart.AppVersion }}
 
 {{- /* The command that keeps the relay's sockets, which pods that take over must not use. */}}
 {{- define "srtrelay.keep" -}}
-{{ if include "srtrelay.takeover" . }}{{ fail "keep needs runFolder: \"\", see docs/kubernetes.md#upgrades" }}{{ end }}keep
+{{ if include "srtrelay.takeover" . }}{{ fail "keep needs runFolder: \"\": it starts a relay that has crashed again with its sockets, which may be another pod's by then if pods take over from each other, see docs/kubernetes.md#upgrades" }}{{ end }}keep
 {{- end }}
 
 {{- /* Not empty if pods take over from each other. */}}
