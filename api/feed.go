@@ -33,6 +33,8 @@ type Feed struct {
 	held    []answer.Event
 	// handed is the ID of the first event of this process, if others were restored.
 	handed uint64
+	// former are the IDs that the events have had before the last ReleaseAnew.
+	former formerIDs
 }
 
 // feedReader is one reader's position. It belongs to the reader.
@@ -111,8 +113,11 @@ func (r *feedReader) resumeAfter(id uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	r.next = f.oldest()
-	if id >= f.first && id < f.next {
+	switch at, known := f.former.after(id); {
+	case id >= f.first && id < f.next:
 		r.next = id + 1
+	case known:
+		r.next = max(at, f.oldest())
 	}
 }
 

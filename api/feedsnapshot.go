@@ -12,6 +12,9 @@ import (
 // feedVersion is the version of what Feed.AppendSnapshot writes.
 const feedVersion = 1
 
+// maxID is the largest integer of JavaScript.
+const maxID = 1 << 53
+
 // Fields of the snapshot of a Feed. Times are those of the day, in ns, because they are
 // for readers.
 const (
@@ -56,6 +59,44 @@ func (f *Feed) Release() {
 		f.publish(e)
 	}
 	f.held = nil
+}
+
+// idGap is more events than a process publishes in its probation.
+const idGap = 1 << 20
+
+// formerIDs are IDs from first on that events have had before they got others, which begin shift
+// later. Those from next on were another process', which has died.
+type formerIDs struct{ first, next, shift uint64 }
+
+// after returns the present ID of the first event after a former ID. A reader of the other
+// process has had all events before its first.
+func (o *formerIDs) after(id uint64) (present uint64, known bool) {
+	return min(id+1, o.next) + o.shift, id >= o.first && id < o.next+o.shift
+}
+
+// ReleaseAnew is Release after another process has gone on for a while and has died: it has
+// given IDs that this one does not know, and readers have them. All events get other IDs.
+func (f *Feed) ReleaseAnew(now time.Time) {
+	f.mu.Lock()
+	next := max(f.next+idGap, uint64(max(now.UnixMicro(), 0)))
+	if next < maxID {
+		f.renumber(next - f.next)
+	}
+	f.mu.Unlock()
+	f.Release()
+}
+
+// renumber moves the IDs of all events. Called with mu held.
+func (f *Feed) renumber(shift uint64) {
+	f.former = formerIDs{f.first, f.next, shift}
+	for i := range f.kept {
+		f.kept[i].ID += shift
+	}
+	f.first, f.next = f.first+shift, f.next+shift
+	f.handed += shift
+	for r := range f.readers {
+		r.next += shift
+	}
 }
 
 // AppendSnapshot appends the events that are kept and their IDs, with which another
@@ -139,7 +180,6 @@ func readFeed(b []byte) (*Feed, error) {
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
-	const maxID = 1 << 53 // the largest integer of JavaScript
 	if f.first == 0 || f.next < f.first || f.next > maxID || min(f.next-f.first, feedSize) != uint64(len(events)) {
 		return nil, message.ErrDamaged
 	}

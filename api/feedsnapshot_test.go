@@ -73,6 +73,44 @@ func TestFeedTakesOver(t *testing.T) {
 	}
 }
 
+// A process that has died in its probation has given IDs, and readers have them. The one that
+// goes on gave them again, and those readers missed its events.
+func TestEventIDsOfADeadProcessAreNotGivenAgain(t *testing.T) {
+	for _, n := range []int{3, 2 * feedSize} {
+		old := NewFeed(time.Unix(1, 0))
+		publish(old, n)
+		follower := NewFollower(old)
+		follower.reader.next = old.next // it has had all
+		old.Hold()
+		dead := NewFeed(time.Unix(1000, 0))
+		if err := dead.Restore(old.AppendSnapshot(nil)); err != nil {
+			t.Fatal(err)
+		}
+		seenBefore, first := old.next-2, old.next
+		publish(dead, 7)
+		publish(old, 4)
+		old.ReleaseAnew(time.Unix(1, 0))
+		if old.next-4 < dead.next {
+			t.Errorf("IDs from %d on, and the dead process has given those up to %d", old.next-4, dead.next-1)
+		}
+		for seen, want := range map[uint64]int{seenBefore: 5, first - 1: 4, first: 4, dead.next - 1: 4, old.next - 2: 1} {
+			r := old.subscribe()
+			r.resumeAfter(seen)
+			from, last, lost := r.all(t)
+			if last != old.next-1 || from != old.next-uint64(want) || lost != 0 {
+				t.Errorf("a reader that has seen %d of %d reads %d to %d of %d, %d lost", seen, first, from, last, old.next-1, lost)
+			}
+			r.unsubscribe()
+		}
+		if from, _, lost := follower.reader.all(t); from != old.next-4 || lost != 0 {
+			t.Errorf("the follower reads from %d, %d lost", from, lost)
+		}
+		if all := old.keptEvents(); all[0].ID != old.oldest() || all[len(all)-1].ID != old.next-1 {
+			t.Errorf("%d to %d", all[0].ID, all[len(all)-1].ID)
+		}
+	}
+}
+
 // A follower, such as the event log, writes only the events of its own process: the one
 // before has written its own.
 func TestFollowerBeginsWithItsProcess(t *testing.T) {

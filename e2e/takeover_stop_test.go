@@ -3,7 +3,9 @@
 package e2e
 
 import (
+	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"testing"
 
@@ -46,4 +48,26 @@ func TestStopInProbation(t *testing.T) {
 			<-s.Done()
 		})
 	}
+}
+
+// SIGHUP in the probation comes to the old process, whose number the service manager has. It
+// reloaded nothing that serves anybody. If the new one dies, the old one has the file too.
+func TestHangupInProbation(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	socket, file := filepath.Join(dir, "takeover.sock"), filepath.Join(dir, "relay.yaml")
+	must(t, os.WriteFile(file, []byte("name: one\n"), 0o600))
+	args := []string{"--shards=2", "--config", file, backendAt(startEcho(t).Addr())}
+	r := startRelay(t, append(slices.Clone(args), "--takeover-socket", socket)...)
+	next := r.challenge(socket, args...)
+	next.awaitLog("taken over", func(logLine) bool { return true })
+	must(t, os.WriteFile(file, []byte("name: two\n"), 0o600))
+	r.signal(syscall.SIGHUP)
+	next.awaitLog("configuration reloaded", func(logLine) bool { return true })
+	if len(r.log("configuration reloaded")) != 0 {
+		t.Error("the process that was taken over from has reloaded")
+	}
+	next.killed = true
+	next.signal(syscall.SIGKILL)
+	r.awaitLog("configuration reloaded", func(logLine) bool { return true })
 }

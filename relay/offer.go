@@ -147,6 +147,7 @@ func (r *relay) handOverFiles() (files []takeover.File, err error) {
 // freeze parks the shards and the balancer, and returns their state.
 func (r *relay) freeze(ctx context.Context, _ int) (f takeover.Frozen, err error) {
 	r.keeper.pause()
+	r.reloads.hold()
 	if r.kernel.path != nil {
 		r.kernel.path.Freeze()
 	}
@@ -171,12 +172,13 @@ func (r *relay) freeze(ctx context.Context, _ int) (f takeover.Frozen, err error
 // resume has this process go on after a take-over that has failed.
 func (r *relay) resume(reason error) {
 	r.keeper.resume()
+	r.reloads.takeBack()
 	if r.kernel.path != nil {
 		r.kernel.path.Unfreeze()
 	}
 	r.balancer.resume()
 	r.resolver.Resume()
-	r.resumeEvents()
+	r.resumeEvents(r.parked.Load())
 	r.group.Resume()
 	r.ledger.reclaim(r.tasks, r.group)
 	if !r.parked.Swap(false) {
@@ -191,8 +193,9 @@ func (r *relay) resume(reason error) {
 }
 
 // park stops what would compete with the process that takes over. It returns at once.
-func (r *relay) park() {
+func (r *relay) park(pid int) {
 	r.parked.Store(true)
+	r.reloads.handOver(pid)
 	r.manager.Yield()
 	r.passing.stop()
 	r.server.stop()
@@ -237,8 +240,14 @@ func (r *relay) waitInPod(ctx context.Context, drain <-chan struct{}) {
 		return
 	}
 	r.log.Info("waiting to be stopped")
-	select {
-	case <-ctx.Done():
-	case <-drain:
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-drain:
+			return
+		case <-r.reloads.hup:
+			r.reloads.passOn()
+		}
 	}
 }

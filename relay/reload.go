@@ -35,6 +35,7 @@ type reloads struct {
 
 	mu     sync.Mutex
 	counts reloadCounts
+	reloadHandover
 }
 
 // reloadCounts counts reloads by their result.
@@ -72,7 +73,8 @@ func (l *reloads) stats() (succeeded, failed uint64, last time.Time) {
 }
 
 // reload reads the files and applies what has changed, or nothing if anything is wrong.
-// It returns api.ErrReloading if ctx ends before other reloads have.
+// It returns api.ErrReloading if ctx ends before other reloads have, and errPassedOn if another
+// process has taken over.
 func (l *reloads) reload(ctx context.Context) (answer.Reload, error) {
 	select {
 	case l.turn <- struct{}{}:
@@ -80,6 +82,9 @@ func (l *reloads) reload(ctx context.Context) (answer.Reload, error) {
 		return answer.Reload{}, api.ErrReloading
 	}
 	defer func() { <-l.turn }()
+	if err := l.admit(ctx); err != nil {
+		return answer.Reload{}, err
+	}
 	l.relay.reportReloading()
 	defer l.relay.manager.Ready()
 	p, err := l.plan()

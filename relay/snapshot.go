@@ -34,6 +34,7 @@ const (
 const (
 	reloadsSucceeded message.Number = 2
 	reloadsFailed    message.Number = 3
+	reloadsAsked     message.Number = 4
 )
 
 const reloadsVersion = 1
@@ -62,7 +63,7 @@ func (r *relay) appendSnapshotAt(b []byte, boot time.Time) []byte {
 	parts[snapshotEvents] = r.sinks.feed.AppendSnapshot
 	parts[snapshotMetrics] = func(b []byte) []byte { return metrics.AppendSnapshot(b, r.quality, r.sinks.counted) }
 	parts[snapshotStreams] = func(b []byte) []byte { return r.watch.AppendSnapshot(b, boot) }
-	parts[snapshotReloads] = r.reloads.appendSnapshot
+	parts[snapshotReloads] = func(b []byte) []byte { return r.reloads.appendSnapshot(b, boot) }
 	parts[snapshotLogins] = r.logins.AppendSnapshot
 	parts[snapshotOverload] = r.overload.appendSnapshot
 	return r.sealed(b, parts)
@@ -90,8 +91,15 @@ func (r *relay) sealed(b []byte, parts map[message.Number]func([]byte) []byte) [
 	return message.Seal(b, from, uint32(len(parts)))
 }
 
-// resumeEvents publishes the events since appendSnapshot: this process goes on after all.
-func (r *relay) resumeEvents() { r.sinks.feed.Release() }
+// resumeEvents publishes the events since appendSnapshot: this process goes on after all. Another
+// one may have served callers meanwhile.
+func (r *relay) resumeEvents(otherServed bool) {
+	if otherServed {
+		r.sinks.feed.ReleaseAnew(time.Now())
+		return
+	}
+	r.sinks.feed.Release()
+}
 
 // restore goes on as the relay that appended a snapshot, with the backends of this
 // configuration. Neither the tasks that follow the backends nor the event log have started,
@@ -128,20 +136,23 @@ func (r *relay) restoreAt(b []byte, boot time.Time) error {
 	if err := r.overload.restore(parts[snapshotOverload]); err != nil {
 		return err
 	}
-	return r.reloads.restore(parts[snapshotReloads])
+	return r.reloads.restore(parts[snapshotReloads], boot)
 }
 
-func (l *reloads) appendSnapshot(b []byte) []byte {
+func (l *reloads) appendSnapshot(b []byte, boot time.Time) []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b = message.AppendVersion(b, reloadsVersion)
 	b = message.AppendUint(b, reloadsSucceeded, l.counts.succeeded)
-	return message.AppendUint(b, reloadsFailed, l.counts.failed)
+	b = message.AppendUint(b, reloadsFailed, l.counts.failed)
+	return message.AppendInstant(b, reloadsAsked, l.asked, boot)
 }
 
-// restore adds the reloads of another process.
-func (l *reloads) restore(b []byte) error {
+// restore adds the reloads of another process. One that was asked for since this process has
+// begun is done again: this one may have read its files before they were changed.
+func (l *reloads) restore(b []byte, boot time.Time) error {
 	var old reloadCounts
+	var asked time.Time
 	r, err := message.ReadVersion(b, reloadsVersion, reloadsVersion)
 	for err == nil && r.Next() {
 		switch r.Number() {
@@ -149,6 +160,8 @@ func (l *reloads) restore(b []byte) error {
 			old.succeeded = message.Uint[uint64](&r)
 		case reloadsFailed:
 			old.failed = message.Uint[uint64](&r)
+		case reloadsAsked:
+			asked = r.Instant(boot)
 		}
 	}
 	if err == nil {
@@ -161,6 +174,9 @@ func (l *reloads) restore(b []byte) error {
 	defer l.mu.Unlock()
 	l.counts.succeeded += old.succeeded
 	l.counts.failed += old.failed
+	if asked.After(processBegan) {
+		l.again()
+	}
 	return nil
 }
 

@@ -110,7 +110,7 @@ func TestRelaySnapshot(t *testing.T) {
 	old.sinks.feed.Publish(answer.Event{Kind: answer.EventBackendChanged})
 	next.sinks.feed.Publish(answer.Event{Kind: answer.EventBackendChanged})
 	before, after := old.sinks.feed.AppendSnapshot(nil), next.sinks.feed.AppendSnapshot(nil)
-	if old.resumeEvents(); bytes.Equal(before, after) || bytes.Equal(before, old.sinks.feed.AppendSnapshot(nil)) {
+	if old.resumeEvents(false); bytes.Equal(before, after) || bytes.Equal(before, old.sinks.feed.AppendSnapshot(nil)) {
 		t.Error("the events of the process before were not held, or are lost when it resumes")
 	}
 }

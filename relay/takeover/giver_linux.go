@@ -203,7 +203,7 @@ func (h *handover) untilCommit(ctx context.Context) (err error) {
 	if err := h.within(ctx, takenTimeout, kindTaken, h.await(kindTaken)); err != nil {
 		return err
 	}
-	h.offer.Park()
+	h.offer.Park(h.taker.pid)
 	// Whoever stops this process now stops one that has given everything away.
 	return h.within(context.WithoutCancel(ctx), helloTimeout, kindCommitted, func(ctx context.Context) error {
 		h.committed = true

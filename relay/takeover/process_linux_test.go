@@ -134,7 +134,7 @@ func testOffer(r *running, left func()) Offer {
 			}
 			return f, nil
 		},
-		Park: func() { fault("park") },
+		Park: func(int) { fault("park") },
 		Resume: func(reason error) {
 			if r.file == nil {
 				r.begin()

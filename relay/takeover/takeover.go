@@ -88,8 +88,8 @@ type Offer struct {
 	// take-over failed.
 	Resume func(reason error)
 	// Park is called after Freeze, right before the commit: the API accepts no more
-	// connections. It returns at once.
-	Park func()
+	// connections. It returns at once. pid is the taker's, as for Leave.
+	Park func(pid int)
 	// Leave is called when the taker has settled. The process ends without telling
 	// callers. pid is the taker's, 0 if it is in another PID namespace.
 	Leave func(pid int)
