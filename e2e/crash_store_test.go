@@ -32,6 +32,7 @@ type descriptorStore struct {
 	mu    sync.Mutex
 	files []*os.File // the newest first; File.Name is FDNAME
 	most  int
+	lost  int    // of those that were to be stored: there is no room
 	kept  string // the checkpoint that awaitKept has last seen
 }
 
@@ -99,7 +100,12 @@ func (m *descriptorStore) handle(lines []string, fds []int) {
 func (m *descriptorStore) add(f *os.File) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if len(m.files) >= m.most || slices.ContainsFunc(m.files, func(one *os.File) bool { return sameFile(one, f) }) {
+	if len(m.files) >= m.most {
+		m.lost++
+		_ = f.Close()
+		return
+	}
+	if slices.ContainsFunc(m.files, func(one *os.File) bool { return sameFile(one, f) }) {
 		_ = f.Close()
 		return
 	}
@@ -126,12 +132,15 @@ func (m *descriptorStore) remove(which func(name string) bool) {
 	})
 }
 
-// names returns the names of all descriptors, sorted.
+// names returns the names of all descriptors, sorted. The one by which a relay finds out whether
+// there is room comes and goes.
 func (m *descriptorStore) names() (all []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, f := range m.files {
-		all = append(all, f.Name())
+		if !strings.HasPrefix(f.Name(), "probe/") {
+			all = append(all, f.Name())
+		}
 	}
 	slices.Sort(all)
 	return all

@@ -296,3 +296,40 @@ func TestCrashAfterTakeOver(t *testing.T) {
 	echo(t, s, 5)
 	echo(t, fresh, 5)
 }
+
+// A process that takes over and keeps nothing leaves nothing of the one before with the service
+// manager: its sockets stayed there, bound.
+func TestTakeOverWithoutCrashRecoveryClearsTheStore(t *testing.T) {
+	t.Parallel()
+	m := newDescriptorStore(t)
+	args := []string{"--shards=2", "--kernel-path=off", backendAt(startEcho(t).Addr()), "--takeover-socket", filepath.Join(t.TempDir(), "takeover.sock")}
+	r := m.start(nil, append(args, "--listen=127.0.0.1:0")...)
+	s := mustDial(t, r.addr, srttest.CallerOptions{})
+	m.awaitKept()
+	startRelayBy(t, nil, []string{"env", "NOTIFY_SOCKET=" + m.name, binary}, sameListeners(r, append(args, "--takeover=require", "--crash-recovery=off")...)...)
+	r.awaitExit()
+	m.await("an empty store", func(names []string) bool { return len(names) == 0 })
+	echo(t, s, 5)
+}
+
+// systemd drops what its store has no room for, without a word to the relay, which says so in one
+// line. If there is no store, nothing else is offered to it.
+func TestStoreWithoutRoom(t *testing.T) {
+	t.Parallel()
+	for most, want := range map[int]string{0: "the service manager keeps no descriptors", 3: "the service manager does not keep all descriptors"} {
+		m := newDescriptorStore(t)
+		m.most = most
+		r := m.start(nil, "--shards=2", "--kernel-path=off", backendAt(startEcho(t).Addr()))
+		r.awaitLog(want+", sessions end with a crash: see FileDescriptorStoreMax= of the unit", func(line logLine) bool {
+			return most == 0 || line.number("needed") > 4
+		})
+		echo(t, mustDial(t, r.addr, srttest.CallerOptions{}), 5)
+		r.signal(syscall.SIGTERM)
+		r.awaitExit()
+		m.mu.Lock()
+		if lost := m.lost; most == 0 && lost != 1 {
+			t.Errorf("%d descriptors were offered", lost)
+		}
+		m.mu.Unlock()
+	}
+}

@@ -26,7 +26,6 @@ var errNoCheckpoint = errors.New("it has left no checkpoint")
 
 // crashed is what the service manager has kept of a process that has died.
 type crashed struct {
-	names  []string // with the service manager
 	file   *udp.PrivateFile
 	header checkpoint.Header
 	dead   time.Duration // for how long it is dead
@@ -49,7 +48,7 @@ func (r *relay) readCrashed(stored []notify.Stored) (*predecessor, error) {
 		default:
 			files = append(files, f)
 		}
-		b.crashed.names = append(b.crashed.names, one.Name)
+		b.names = append(b.names, one.Name)
 	}
 	err := b.sort(files)
 	return b, errors.Join(err, b.crashed.open(checkpoints, r.config))
@@ -123,13 +122,13 @@ func (r *relay) recoverCrashed() *predecessor {
 	if err == nil {
 		return b
 	}
-	if len(b.crashed.names) > 0 {
+	if len(b.names) > 0 {
 		r.log.Warn("the sessions of a process that died do not go on, its sockets and its kernel path are closed", "reason", err)
 		if err := kernelpath.Evict(b.kernel); err != nil {
 			r.log.Warn("kernel path of the process before not detached", "error", err)
 		}
 		b.close(nil)
-		r.forgetNames(b.crashed.names)
+		r.forgetNames(b.names)
 		r.closedUntil = time.Now().Add(closedTimeout)
 	}
 	return nil
@@ -309,21 +308,10 @@ func (r *relay) crash(end func()) {
 	r.eventFile.stop()
 }
 
-// storedNames are the names with the service manager of what a predecessor had, which this
-// process may not have.
+// storedNames are the names with the service manager of what a predecessor had.
 func (b *predecessor) storedNames() []string {
 	if b == nil {
 		return nil
 	}
-	if b.crashed != nil {
-		return b.crashed.names
-	}
-	var names []string
-	for _, f := range b.taker.Files() {
-		names = append(names, storeName(f))
-	}
-	if name := b.taker.Giver().Settings[settingCheckpoint]; name != "" {
-		names = append(names, name)
-	}
-	return names
+	return b.names
 }

@@ -58,6 +58,7 @@ type keeper struct {
 	began  time.Time
 
 	paused atomic.Bool // another process keeps what it has taken over
+	anew   atomic.Bool // the manager may have lost what it had
 
 	mu    sync.Mutex      // of what follows, and while the manager is talked to
 	kept  map[string]bool // the names that the manager has
@@ -67,6 +68,7 @@ type keeper struct {
 	links     uint64
 	reported  map[string]time.Time // errors, by what they mean
 	nextState time.Time
+	keeperProof
 
 	tasks *supervise.Tasks
 	end   context.CancelFunc
@@ -185,8 +187,11 @@ func (k *keeper) run(ctx context.Context) {
 func (k *keeper) turn(ctx context.Context) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.paused.Load() || ctx.Err() != nil {
+	if k.paused.Load() || k.none || ctx.Err() != nil {
 		return
+	}
+	if k.anew.Swap(false) {
+		k.upstreams, k.links, k.proven = 0, never, false
 	}
 	if now, err := udp.SinceBoot(); err == nil {
 		checkpoint.SetHeartbeat(k.file.Bytes(), now)
@@ -200,7 +205,14 @@ func (k *keeper) turn(ctx context.Context) {
 		k.nextState = began.Add(min(stateShare*time.Since(began), stateSeldom))
 		k.report("the balancer's state is not kept for a crash", err)
 	}
-	k.report("descriptors are not kept for a crash, trying again", k.sync(ctx))
+	err := k.findStore(ctx)
+	if err == nil && !k.none {
+		err = k.sync(ctx)
+	}
+	if err == nil {
+		err = k.prove(ctx)
+	}
+	k.report("descriptors are not kept for a crash, trying again", err)
 }
 
 // report logs an error, each kind once in reportEvery: the manager may fail for a moment, and
@@ -280,7 +292,7 @@ func (k *keeper) sync(ctx context.Context) error {
 			return err
 		}
 	}
-	k.upstreams, k.links = upstreams, links
+	k.upstreams, k.links, k.due = upstreams, links, true
 	return nil
 }
 
@@ -326,7 +338,7 @@ func (k *keeper) presentFiles(ctx context.Context) (files []takeover.File, err e
 func (k *keeper) holds() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return !k.paused.Load() && k.links != never && k.kept[k.name]
+	return !k.paused.Load() && !k.anew.Load() && k.proven
 }
 
 // pause has another process keep what it has taken over. It does not wait for what is under
@@ -337,15 +349,13 @@ func (k *keeper) pause() {
 	}
 }
 
-// resume goes on after pause. The manager may have lost what it had.
+// resume goes on after pause. The shards are still frozen: it does not wait for a manager that
+// does not answer.
 func (k *keeper) resume() {
-	if k == nil {
-		return
+	if k != nil {
+		k.anew.Store(true)
+		k.paused.Store(false)
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.upstreams, k.links = 0, never
-	k.paused.Store(false)
 }
 
 // stop ends the keeper. What is kept stays with the manager.

@@ -25,6 +25,7 @@ type predecessor struct {
 	taker   *takeover.Taker // nil if it has crashed
 	crashed *crashed        // nil if it runs
 	sockets []shard.Socket  // until the group has them
+	names   []string        // with the service manager, of what it had and this process may not have
 	origin  time.Duration   // of the shards' times, by CLOCK_MONOTONIC
 	kernel  []kernelpath.File
 	api     *os.File
@@ -60,7 +61,14 @@ func (b *predecessor) receive() error {
 		return fmt.Errorf("%s has not said when its times begin", b.taker.Giver())
 	}
 	b.origin = time.Duration(origin)
-	return b.sort(b.taker.Files())
+	files := b.taker.Files()
+	for _, f := range files {
+		b.names = append(b.names, storeName(f))
+	}
+	if name := b.taker.Giver().Settings[settingCheckpoint]; name != "" {
+		b.names = append(b.names, name)
+	}
+	return b.sort(files)
 }
 
 // sort sorts files, whose descriptors are b's from then on.

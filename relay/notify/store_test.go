@@ -160,3 +160,37 @@ func TestTakeStored(t *testing.T) {
 		}
 	}
 }
+
+// systemd closes what does not fit into its store, and says nothing.
+func TestFull(t *testing.T) {
+	for _, full := range []bool{false, true} {
+		m, receive := storeSocket(t)
+		type answer struct {
+			full bool
+			err  error
+		}
+		done := make(chan answer, 1)
+		go func() {
+			got, err := m.Full(t.Context(), "probe")
+			done <- answer{got, err}
+		}()
+		text, stored := receive()
+		if text != "FDSTORE=1\nFDPOLL=0\nFDNAME=probe" || len(stored) != 1 {
+			t.Fatalf("%q with %d descriptors", text, len(stored))
+		}
+		if full {
+			_ = syscall.Close(stored[0])
+		}
+		_, barrier := receive()
+		_ = syscall.Close(barrier[0])
+		if got := <-done; got.full != full || got.err != nil {
+			t.Errorf("full: %v, %v, want %v", got.full, got.err, full)
+		}
+		if !full {
+			if text, _ := receive(); text != "FDSTOREREMOVE=1\nFDNAME=probe" {
+				t.Errorf("%q", text)
+			}
+			_ = syscall.Close(stored[0])
+		}
+	}
+}
