@@ -9,6 +9,7 @@ import (
 
 	"srtrelay/api"
 	"srtrelay/config"
+	"srtrelay/handshake"
 	"srtrelay/streamid"
 	"srtrelay/streamid/rules"
 )
@@ -27,6 +28,11 @@ func (s *Shell) checkCommand() *cobra.Command {
 			}
 			if loaded.APICert != "" {
 				if _, err := api.OpenCertificate(loaded.APICert, loaded.APIKey); err != nil {
+					return exit(s.refuse(err))
+				}
+			}
+			if loaded.CookieSecretFile != "" {
+				if _, err := handshake.ReadSecrets(loaded.CookieSecretFile); err != nil {
 					return exit(s.refuse(err))
 				}
 			}

@@ -39,6 +39,8 @@ func TestCheck(t *testing.T) {
 		},
 		{"check --backend a:1 --rules " + bad, nil, exitCannotStart, "", "bad.yaml:1: key \"defualt\": unknown key"},
 		{"check --backend a:1 --api-tls-cert " + good + " --api-tls-key gone.pem", nil, exitCannotStart, "", "certificate: gone.pem: no such file or directory"},
+		{"check --backend a:1 --cookie-secret-file gone", nil, exitCannotStart, "", "--cookie-secret-file gone: no such file or directory"},
+		{"check --backend a:1 --cookie-secret-file " + good, nil, exitCannotStart, "", "good.yaml: line 1: a secret has at least 32 characters"},
 		{"check --shard 2", nil, exitCannotStart, "", "config: --shard: unknown flag, did you mean \"--shards\"?"},
 		{"check --config gone.yaml", nil, exitCannotStart, "", "config: file gone.yaml: file does not exist"},
 		{"config --shards=x", nil, exitCannotStart, "", "config: --shards: \"x\": not a number"},
