@@ -28,7 +28,7 @@ var floors = map[string]int{
 	"wire": 0, "addr": 0, "pool": 0, "backend": 0, "config": 0, "streamid/rules": 0,
 	"api/answer": 0, "api/web": 0, "internal/asynclog": 0, "relay/notify": 0, "relay/keep": 0,
 	"handshake": 1, "udp": 1, "shard/ledger": 1, "shard/checkpoint": 1, "shard/shield": 1, "shard/limit": 1, "shard/owners": 1, "shard/letterbox": 1, "balancer": 1, "observe/telemetry": 1, "observe/cluster": 1, "observe/capture": 1, "observe/eventlog": 1, "cli/client": 1, "relay/takeover": 1, "relay/overload": 1,
-	"streamid": 2, "shard/kernelpath": 2, "shard/relays": 2, "backend/probe": 2, "balancer/redis": 2, "cli/term": 2, "observe/capture/pcapng": 2,
+	"streamid": 2, "shard/kernelpath": 2, "shard/migration": 2, "shard/relays": 2, "backend/probe": 2, "balancer/redis": 2, "cli/term": 2, "observe/capture/pcapng": 2,
 	"shard":           3,
 	"observe/streams": 4,
 	"api":             5, "observe/metrics": 5,

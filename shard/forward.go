@@ -4,6 +4,7 @@ import (
 	"srtrelay/addr"
 	"srtrelay/observe/capture"
 	"srtrelay/observe/telemetry"
+	"srtrelay/shard/migration"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )
@@ -45,8 +46,8 @@ func (s *Shard) toBackend(i uint32, ss *session, p wire.Packet) Counter {
 	}
 	n := uint64(len(p))
 	ss.toBackend.Packets++
-	if ss.toBackend.Packets&traceMask == 1 {
-		s.sessions.cold(i).trace.note(s.now, ss.toBackend.Packets, p)
+	if ss.toBackend.Packets&migration.TraceMask == 1 {
+		s.sessions.cold(i).trace.Note(s.now, ss.toBackend.Packets, p)
 	}
 	ss.toBackend.Bytes += n
 	s.peers.slots[ss.peerSlot].bytes += n

@@ -9,6 +9,7 @@ import (
 	"srtrelay/handshake"
 	"srtrelay/observe/capture"
 	"srtrelay/observe/telemetry"
+	"srtrelay/shard/migration"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )
@@ -219,7 +220,7 @@ func (s *Shard) noteTerms(i uint32, ss *session, response wire.Handshake) {
 	cold := s.sessions.cold(i)
 	conclusion := cold.pending.leg.Conclusion()
 	cold.terms = telemetry.Agree(conclusion, response)
-	cold.trace = trace{at: millis(s.now), clock: conclusion.Packet().Timestamp() - micros(cold.opened)}
+	cold.trace = migration.NewTrace(s.now, cold.opened, conclusion.Packet().Timestamp())
 	ss.meter = telemetry.Begin(ss.isn, &cold.terms)
 	if s.meters.Paused() {
 		s.meters.Skip(&ss.meter)

@@ -245,7 +245,7 @@ func (s *Shard) refresh(i uint32, ss *session) {
 		ss.unansweredSince = max(ss.backendSeen, st.refreshed)
 	}
 	ss.responseUsed = ss.responseUsed || st.ways[telemetry.ToBackend].taken.Packets > 0
-	s.sessions.cold(i).trace.pass(ss.callerSeen, ss.toBackend.Packets)
+	s.sessions.cold(i).trace.Pass(ss.callerSeen, ss.toBackend.Packets)
 	st.refreshed = s.now
 }
 

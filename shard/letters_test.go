@@ -8,6 +8,7 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/shard/letterbox"
+	"srtrelay/shard/migration"
 	"srtrelay/shard/owners"
 	"srtrelay/udp"
 	"srtrelay/wire"
@@ -121,7 +122,7 @@ func (p *shardPair) wantLaw() {
 func TestMigrationToAnotherShard(t *testing.T) {
 	p := newShardPair(t)
 	p.move()
-	const many = 3 * straysPerID
+	const many = 3 * migration.StraysPerID
 	for range many {
 		p.passBoth(time.Millisecond / 2)
 		want := p.seq
@@ -164,7 +165,7 @@ func TestFloodOfStrays(t *testing.T) {
 		}
 	}
 	p.settleBoth()
-	looked, most := p.count(CountReceivedFront)-before, straysPerID*(2+(p.second.now-began)/strayEvery)
+	looked, most := p.count(CountReceivedFront)-before, migration.StraysPerID*(2+(p.second.now-began)/migration.StrayEvery)
 	if looked == 0 || looked > uint64(most) {
 		t.Errorf("the owner looked at %d of 5000, want %d at most", looked, most)
 	}
@@ -172,7 +173,7 @@ func TestFloodOfStrays(t *testing.T) {
 		t.Errorf("counters %v", p.nonzero())
 	}
 	p.wantLaw()
-	p.passBoth(strayEvery)
+	p.passBoth(migration.StrayEvery)
 	p.move()
 	p.wantLaw()
 }

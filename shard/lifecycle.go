@@ -112,7 +112,7 @@ func (s *Shard) checkDue(i uint32, ss *session) time.Duration {
 		due = min(due, s.stalls.extend(ss.callerSeen)+callerAliveFor)
 	}
 	if c := s.candidates[i]; c != nil {
-		due = min(due, c.due(s.now))
+		due = min(due, c.Due(s.now))
 	}
 	if e, waits := s.earlyAddresses[i]; waits {
 		due = min(due, max(e.due, s.now))

@@ -3,11 +3,10 @@ package shard
 import (
 	"math"
 	"slices"
-	"time"
 
 	"srtrelay/addr"
-	"srtrelay/observe/telemetry"
 	"srtrelay/shard/letterbox"
+	"srtrelay/shard/migration"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )
@@ -16,8 +15,8 @@ import (
 // gave it another port, or its host another network (ADR 24).
 //
 // A datagram that matches no session, but has the backend's socket ID of exactly one, may come
-// from that session's caller. Its owner decides whether it is plausible (plausible.go), and then
-// challenges the new address (candidate.go). Until the answer has come nothing from there is
+// from that session's caller. Its owner judges it (package migration), and then challenges the
+// new address (candidate.go). Until the answer has come nothing from there is
 // forwarded. Then migrate moves all that has the caller's address.
 
 // toOwner handles a datagram that matches no session of this shard. If it is about a session of
@@ -29,7 +28,7 @@ func (s *Shard) toOwner(front uint8, d *udp.Datagram, p wire.Packet) Counter {
 		return s.passOn(front, d, p)
 	case at.Shard != s.id && s.routes.Has(s.now, front, &d.From, p.DestID()):
 		return s.handOver(at.Shard, front, d, p)
-	case !s.strays.allow(s.now, p):
+	case !s.strays.Allow(s.now, p):
 		return DropForeignCaller
 	case at.Shard != s.id:
 		return s.handOver(at.Shard, front, d, p)
@@ -62,23 +61,23 @@ func (s *Shard) fromElsewhere(i uint32, l *letterbox.Letter, p wire.Packet) Coun
 	}
 	c := s.candidates[i]
 	switch {
-	case c != nil && !c.done && c.from == l.From:
+	case c != nil && !c.Moved() && c.From == l.From:
 		return s.fromCandidate(i, ss, c, p)
-	case c.holds(s.now):
+	case c.Holds(s.now):
 		return DropUnvalidated // one at a time
 	}
-	v := s.plausible(i, ss, p)
+	v := s.judge(i, ss, p)
 	switch {
-	case v == implausible && s.comesEarly(i, ss, p):
+	case v == migration.Early:
 		s.early(i, ss, l, len(p))
 		return DropForeignCaller
-	case v == implausible || !s.admits(i, ss, l.From.IP):
+	case v == migration.Implausible || !s.admits(i, ss, l.From.IP):
 		return DropForeignCaller
 	case !s.mayBegin(i, ss, l.From.IP):
 		return DropUnvalidated
 	}
 	delete(s.earlyAddresses, i)
-	s.begin(i, ss, l, v == strong, len(p))
+	s.begin(i, ss, l, v == migration.Strong, len(p))
 	return DropUnvalidated
 }
 
@@ -95,25 +94,25 @@ func (s *Shard) admits(i uint32, ss *session, ip addr.IP) bool {
 
 // migrate gives a session another address of its caller: the one place where it changes. It is
 // false if another session of this shard has the address and the same socket ID.
-func (s *Shard) migrate(i uint32, ss *session, c *candidate) bool {
-	if s.sessions.taken(i, ss, &c.from) {
+func (s *Shard) migrate(i uint32, ss *session, c *migration.Candidate) bool {
+	if s.sessions.taken(i, ss, &c.From) {
 		return false
 	}
 	e := s.sessionEvent(EventSessionMigrated, i, ss)
 	e.Former, e.Took = e.Caller, s.now-ss.callerSeen
-	e.Caller = c.from.Netip()
+	e.Caller = c.From.Netip()
 	s.leaveKernel(i, ss)
 	s.kernel.forget(i)
-	s.sessions.moveCaller(i, ss, c.from)
-	s.usage.moved(i, c.from.IP)
-	ss.local, ss.callerSeen = c.local, s.now
+	s.sessions.moveCaller(i, ss, c.From)
+	s.usage.moved(i, c.From.IP)
+	ss.local, ss.callerSeen = c.Local, s.now
 	s.dropPendingInduction(i)
 	s.writeRecord(i, ss)
 	if cold := s.sessions.cold(i); cold.migrations < math.MaxUint16 {
 		cold.migrations++
 	}
 	delete(s.announced, i)
-	s.announce(i, ss, &letterbox.Letter{Sender: c.sender})
+	s.announce(i, ss, &c.Letter)
 	s.enterKernel(i, ss, false)
 	s.counters.inc(CountMigrations)
 	s.emit(e)
@@ -140,64 +139,6 @@ func (s *sessions) moveCaller(i uint32, ss *session, caller addr.AddrPort) {
 	if hasCallerKey {
 		s.keyCaller(i, ss)
 	}
-}
-
-// strayBudget limits the datagrams that anybody can cause an owner to look at: in all, and per
-// socket ID, so that a flood for one session leaves the others their part. ACKACKs, which answer
-// challenges, have one of their own: else media could take the place of the answer. The time of
-// the loop that it allows is about a hundredth.
-type strayBudget struct {
-	cleared time.Duration
-	used    [2]int
-	byID    [2][straySlots]uint8
-}
-
-const (
-	strayEvery  = 100 * time.Millisecond
-	straySlots  = 256
-	straysPerID = 64   // in strayEvery, of the IDs that share a slot
-	straysInAll = 1024 // in strayEvery
-)
-
-// allow takes a datagram out of the budget.
-func (b *strayBudget) allow(now time.Duration, p wire.Packet) bool {
-	if now-b.cleared >= strayEvery {
-		*b = strayBudget{cleared: now}
-	}
-	lane := 0
-	if p.Is(wire.TypeACKACK) {
-		lane = 1
-	}
-	slot := &b.byID[lane][p.DestID()%straySlots]
-	if b.used[lane] >= straysInAll || *slot >= straysPerID {
-		return false
-	}
-	b.used[lane]++
-	*slot++
-	return true
-}
-
-// quiet is how long the caller's old address must have been silent.
-func (s *Shard) quiet(ss *session) time.Duration {
-	return min(max(2*s.callerRTT(ss), minQuiet), maxQuiet)
-}
-
-const (
-	minQuiet = 100 * time.Millisecond
-	maxQuiet = time.Second
-)
-
-// callerRTT is the last RTT that is known of a session: between the relay and a publisher, or
-// what a player reports; 0 if none is.
-func (s *Shard) callerRTT(ss *session) time.Duration {
-	ways := s.meters.Report(&ss.meter)
-	switch up, down := &ways[telemetry.ToBackend], &ways[telemetry.ToCaller]; {
-	case up.Timed:
-		return up.RTT
-	case down.Heard:
-		return time.Duration(down.Receiver.RTT) * time.Microsecond
-	}
-	return 0
 }
 
 // forget drops what is pending of a session that has left the path and may enter it again in

@@ -8,6 +8,7 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/shard/limit"
+	"srtrelay/shard/migration"
 	"srtrelay/streamid"
 	"srtrelay/streamid/rules"
 	"srtrelay/wire"
@@ -153,7 +154,7 @@ func TestMigrationOutlivesTakeOver(t *testing.T) {
 	before := *m.sessions.cold(m.index())
 	m.takeOver()
 	m.settle()
-	if after := m.sessions.cold(m.index()); after.trace.clock != before.trace.clock || after.trace.sequence != before.trace.sequence || !after.owned {
+	if after := m.sessions.cold(m.index()); after.trace != before.trace || !after.owned {
 		t.Errorf("trace %+v, want %+v", after.trace, before.trace)
 	}
 	for n := range uint32(2) {
@@ -277,11 +278,11 @@ func TestChallengesAreFew(t *testing.T) {
 	for b, _ := m.receive(m.from); b != nil; b, _ = m.receive(m.from) {
 		challenges++
 	}
-	if challenges != challengesMost-1 || m.at() != was || m.count(CountMigrations) != 0 {
-		t.Errorf("%d more challenges, want %d; at %v", challenges, challengesMost-1, m.at())
+	if challenges != migration.ChallengesMost-1 || m.at() != was || m.count(CountMigrations) != 0 {
+		t.Errorf("%d more challenges, want %d; at %v", challenges, migration.ChallengesMost-1, m.at())
 	}
 	m.expectNothing(m.backend)
-	m.pass(candidateLife)
+	m.pass(migration.CandidateLife)
 	if len(m.candidates) != 0 {
 		t.Error("the candidate was not forgotten")
 	}
@@ -329,7 +330,7 @@ func TestIdleCallerStays(t *testing.T) {
 		t.Fatal("moved at once")
 	}
 	m.control(m.caller, wire.TypeACKACK, m.challenge(m.caller))
-	m.pass(idlePatience + 2*wheelTick)
+	m.pass(migration.IdlePatience + 2*wheelTick)
 	m.expectNothing(m.backend)
 	if m.at() != was || m.count(CountMigrations) != 0 || len(m.candidates) != 0 {
 		t.Errorf("at %v, counters %v", m.at(), m.nonzero())
@@ -343,7 +344,7 @@ func TestIdleCallerMoves(t *testing.T) {
 	m.control(m.from, wire.TypeKeepalive, 0)
 	m.control(m.from, wire.TypeACKACK, m.challenge(m.from))
 	for range 30 {
-		m.pass(idlePatience / 25)
+		m.pass(migration.IdlePatience / 25)
 	}
 	if m.at() != fromConn(m.from) || m.count(CountMigrations) != 1 {
 		t.Errorf("at %v, counters %v", m.at(), m.nonzero())
@@ -387,7 +388,7 @@ func TestEarlyDatagramMoves(t *testing.T) {
 		t.Fatalf("challenged too early: counters %v", m.nonzero())
 	}
 	for range 10 {
-		m.pass(minQuiet / 5)
+		m.pass(migration.Quiet(0) / 5)
 	}
 	m.control(m.from, wire.TypeACKACK, m.challenge(m.from))
 	if m.at() != fromConn(m.from) || m.count(CountMigrations) != 1 || len(m.earlyAddresses) != 0 {
@@ -406,7 +407,7 @@ func TestEarlyDatagramOfAForger(t *testing.T) {
 		m.receive(m.backend)
 	}
 	for range 10 {
-		m.pass(minQuiet / 5)
+		m.pass(migration.Quiet(0) / 5)
 		m.data(m.caller)
 		m.receive(m.backend)
 	}
@@ -433,11 +434,11 @@ func TestSilentPlayerMoves(t *testing.T) {
 	flow(time.Second)
 	m.control(m.from, wire.TypeKeepalive, 0)
 	m.control(m.from, wire.TypeACKACK, m.challenge(m.from))
-	flow(minQuiet / 2)
+	flow(migration.Quiet(0) / 2)
 	if m.count(CountMigrations) != 0 {
 		t.Fatal("moved at once")
 	}
-	flow(minQuiet)
+	flow(migration.Quiet(0))
 	if m.at() != fromConn(m.from) || m.count(CountMigrations) != 1 {
 		t.Errorf("at %v, counters %v", m.at(), m.nonzero())
 	}
@@ -508,26 +509,6 @@ func (r *rig) dialFrontFrom(ip string) *net.UDPConn {
 	return c
 }
 
-// gosrt sends a backend's KEEPALIVE back as it came, with the backend's timestamp: what the
-// caller's clock shows is not to be learned from it.
-func TestKeepaliveTellsNoClock(t *testing.T) {
-	var tr trace
-	tr.clock = 7
-	for _, kind := range []wire.ControlType{wire.TypeKeepalive, wire.TypeHandshake, wire.TypeUser, wire.TypeShutdown} {
-		b := ackOf(kind, backendID, 0)
-		wire.Packet(b).SetTimestamp(1 << 30)
-		tr.note(time.Hour, 1000, b)
-	}
-	if tr.clock != 7 || tr.hasData {
-		t.Errorf("trace %+v", tr)
-	}
-	b := ackOf(wire.TypeACK, backendID, 1, 2)
-	wire.Packet(b).SetTimestamp(3_000_000)
-	if tr.note(time.Second, 1001, b); tr.clock != 2_000_000 {
-		t.Errorf("clock %d after an ACK", tr.clock)
-	}
-}
-
 // A forger who does not answer keeps the caller out for a round trip only.
 func TestForgerHoldsShortly(t *testing.T) {
 	m := newMover(t)
@@ -536,7 +517,7 @@ func TestForgerHoldsShortly(t *testing.T) {
 	m.data(forger)
 	m.data(m.from)
 	m.expectNothing(m.from)
-	m.pass(minQuiet)
+	m.pass(migration.Quiet(0))
 	m.data(m.from)
 	m.control(m.from, wire.TypeACKACK, m.challenge(m.from))
 	if m.at() != fromConn(m.from) {
@@ -581,12 +562,12 @@ func TestMigrationAfterKernelWithoutTelemetry(t *testing.T) {
 		ss.toBackend.Packets += 20_000
 		m.seq += 20_000
 		ss.callerSeen = m.now
-		m.sessions.cold(m.index()).trace.pass(ss.callerSeen, ss.toBackend.Packets) // as refresh does
+		m.sessions.cold(m.index()).trace.Pass(ss.callerSeen, ss.toBackend.Packets) // as refresh does
 	}
 	m.pass(150 * time.Millisecond)
 	m.data(m.from)
 	m.control(m.from, wire.TypeACKACK, m.challenge(m.from))
-	m.pass(idlePatience + 2*wheelTick)
+	m.pass(migration.IdlePatience + 2*wheelTick)
 	if m.at() != fromConn(m.from) {
 		t.Errorf("at %v, counters %v", m.at(), m.nonzero())
 	}

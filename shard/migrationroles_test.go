@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/shard/migration"
 	"srtrelay/wire"
 )
 
@@ -26,7 +27,7 @@ func TestMigrationWithoutTelemetry(t *testing.T) {
 	m.ack(m.from)
 	m.control(m.from, wire.TypeACKACK, m.challenge(m.from))
 	for range 40 {
-		m.pass(idlePatience / 30)
+		m.pass(migration.IdlePatience / 30)
 	}
 	if m.at() != fromConn(m.from) {
 		t.Errorf("player at %v, counters %v", m.at(), m.nonzero())
@@ -122,7 +123,7 @@ func TestChallengePositions(t *testing.T) {
 		t.Fatalf("received %x; counters %v", b, m.nonzero())
 	}
 	pos := binary.BigEndian.Uint32(b[wire.HeaderSize:])
-	if behind := -wire.Ahead(pos, m.seq); behind < positionsBack/2 || behind > 2*positionsBack || pos > wire.SequenceMask {
+	if behind := -wire.Ahead(pos, m.seq); behind < migration.PositionsBack/2 || behind > 2*migration.PositionsBack || pos > wire.SequenceMask {
 		t.Errorf("position %d is %d behind %d", pos, behind, m.seq)
 	}
 }

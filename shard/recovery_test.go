@@ -7,6 +7,7 @@ import (
 	"srtrelay/backend"
 	"srtrelay/internal/message"
 	"srtrelay/shard/checkpoint"
+	"srtrelay/shard/migration"
 )
 
 // checkpointFile is a checkpoint in memory.
@@ -201,18 +202,18 @@ func TestClockOutlivesCrash(t *testing.T) {
 	w := newWorld(t)
 	f := w.useCheckpoint()
 	w.connect(1)
-	clock := func() (c uint32) {
+	clock := func() (c migration.Trace) {
 		for _, s := range w.shards {
 			_ = s.inbox.do(w.soon(), func(s *Shard) {
-				s.sessions.each(func(i uint32, _ *session) { c = s.sessions.cold(i).trace.clock })
+				s.sessions.each(func(i uint32, _ *session) { c = s.sessions.cold(i).trace })
 			})
 		}
 		return c
 	}
 	before := clock()
 	w.crash(Recovery{Records: f.records(t), KeepOthers: true})
-	if after := clock(); after != before || before == 0 {
-		t.Errorf("clock %d, want %d", after, before)
+	if after := clock(); after != before || before == (migration.Trace{}) {
+		t.Errorf("trace %+v, want %+v", after, before)
 	}
 }
 

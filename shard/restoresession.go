@@ -139,7 +139,7 @@ func (one *restoredSession) readRest(m *message.Reader, r *restorer) {
 	case sessionMigrations:
 		one.cold.migrations = message.Uint[uint16](m)
 	case sessionTrace:
-		m.Fail(one.cold.trace.read(message.Read(m.Bytes()), r.clock))
+		m.Fail(one.cold.trace.Read(message.Read(m.Bytes()), r.clock))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"srtrelay/backend"
 	"srtrelay/handshake"
 	"srtrelay/observe/telemetry"
+	"srtrelay/shard/migration"
 )
 
 // State is how far a session has come. Only the transitions of this file change it:
@@ -140,7 +141,7 @@ type coldState struct {
 	terms    telemetry.Terms
 	opened   time.Duration // when the CONCLUSION came
 	ended    time.Duration
-	trace    trace
+	trace    migration.Trace
 	// migrations is how often the caller's address has changed.
 	migrations uint16
 	owned      bool // it is among the owners

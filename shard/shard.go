@@ -12,8 +12,8 @@
 // Who may come in: callerlimits.go (limits of sources and streams, whose figures usage.go
 // keeps), overload.go (steps of the relay's overload ladder), admission.go (time for
 // handshakes). A datagram without a session here goes to the shard that has it (package
-// owners, letter.go), may make its session follow the caller (plausible.go, candidate.go,
-// migration.go), or goes to another relay (passon.go). shielded.go checks control packets.
+// owners, letter.go), may make its session follow the caller (migration.go, candidate.go,
+// package migration), or goes to another relay (passon.go). shielded.go checks control packets.
 //
 // It must not know how backends are chosen (Resolver), what stream IDs mean (package
 // streamid), or how a datagram reaches the kernel (package udp). Others reach a shard
@@ -36,6 +36,7 @@ import (
 	"srtrelay/relay/overload"
 	"srtrelay/shard/letterbox"
 	"srtrelay/shard/limit"
+	"srtrelay/shard/migration"
 	"srtrelay/shard/owners"
 	"srtrelay/shard/relays"
 	"srtrelay/udp"
@@ -119,12 +120,12 @@ type Shard struct {
 	letters   letterbox.Batch     // the memory of the letters of last time
 	outgoing  []letterbox.Posting // letters to others, until the next flush
 
-	candidates map[uint32]*candidate // by session
-	announced  map[uint32]announced  // by session; of hardly any
+	candidates map[uint32]*migration.Candidate // by session
+	announced  map[uint32]announced            // by session; of hardly any
 	// earlyAddresses, by session, may become candidates.
 	earlyAddresses map[uint32]earlyAddress
 	challenges     tokenbucket.Bucket
-	strays         strayBudget
+	strays         migration.Strays
 	routes         owners.Routes
 
 	// Of the group: the other shards, where to report an error, and what runs a
@@ -154,9 +155,9 @@ func newShard(id int, cfg *Config, sums *limit.Sums, origin time.Time, originAt 
 		random:            random,
 		handshakes:        make([]int, 0, cfg.Batch),
 		pendingInductions: make(map[uint32]pendingInduction),
-		candidates:        make(map[uint32]*candidate),
+		candidates:        make(map[uint32]*migration.Candidate),
 		earlyAddresses:    make(map[uint32]earlyAddress),
-		challenges:        tokenbucket.New(challengeRate, challengeRate/10),
+		challenges:        tokenbucket.New(migration.ChallengeRate, migration.ChallengeRate/10),
 		announced:         make(map[uint32]announced),
 		routes:            owners.NewRoutes(random.Uint64()),
 		peers:             peers{byAddr: make(map[addr.AddrPort]*peer)},

@@ -141,7 +141,7 @@ const (
 	sessionInduction    message.Number = 34
 	sessionKernel       message.Number = 35 // see appendKernelState
 	sessionMigrations   message.Number = 36
-	sessionTrace        message.Number = 37 // see trace.append
+	sessionTrace        message.Number = 37 // see migration.Trace
 )
 
 // Bits of a session's flags.

@@ -86,7 +86,7 @@ func (w *snapshotWriter) parts(b []byte, i uint32, ss *session, cold *coldState)
 	}
 	if ss.state == StateEstablished { // in the kernel path no datagram would tell it anew
 		b, mark = message.Open(b, sessionTrace)
-		b = message.Close(cold.trace.append(b, w.clock), mark)
+		b = message.Close(cold.trace.Append(b, w.clock), mark)
 	}
 	if w.brief {
 		return w.kernelPart(b, i, ss)

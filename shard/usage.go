@@ -5,6 +5,7 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/shard/limit"
+	"srtrelay/shard/migration"
 	"srtrelay/streamid/rules"
 )
 
@@ -16,7 +17,7 @@ const (
 	idleStreams = 4096
 	// sweepEvery is how often the bitrates of sessions are measured, and what has passed in
 	// the kernel is added up. Timers and lists add up that of sessions that they look at.
-	sweepEvery = time.Second
+	sweepEvery = migration.PassEvery
 	// sweepGap is the least time between the chunks of a sweep: each takes some 0.3 ms, and
 	// a shard with 100,000 sessions would do little else. Their sweep takes 5 s.
 	sweepGap = 50 * time.Millisecond

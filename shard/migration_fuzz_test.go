@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/shard/migration"
 	"srtrelay/wire"
 )
 
@@ -40,7 +41,7 @@ func FuzzStrays(f *testing.F) {
 			}
 			sent += len(got) + 28
 		}
-		if sent > amplification*(len(b)+28) {
+		if sent > migration.Amplification*(len(b)+28) {
 			t.Errorf("%d bytes sent for %d", sent, len(b)+28)
 		}
 		if m.at() != was || m.count(CountForwardedToBackend) != forwarded || m.count(CountMigrations) != 0 {
