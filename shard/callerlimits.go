@@ -43,19 +43,31 @@ func override(l *limit.SourceLimits, r *rules.SourceLimits) {
 	l.Connects, l.Bitrate = int(r.Connects.Or(int64(l.Connects))), r.Bitrate.Or(l.Bitrate)
 }
 
-// limitsOfStream returns the limits of a stream that is in the table.
-func (s *Shard) limitsOfStream(st *limit.Stream, key string) *limit.StreamLimits {
+// limitsEpoch returns a number that changes when the limits or the rules do.
+func (s *Shard) limitsEpoch() uint32 {
 	u := &s.usage
 	if set := s.cfg.Rules.Set(); set != u.rules {
 		u.rules = set
 		u.epoch++
 	}
-	if st.Epoch != u.epoch {
-		byRules := u.rules.StreamLimits(key)
-		st.Epoch = u.epoch
-		st.Limits = limit.StreamLimits{
-			Players: int(byRules.Players.Or(int64(s.limits.Stream.Players))), Bitrate: byRules.Bitrate.Or(s.limits.Stream.Bitrate),
-		}
+	return u.epoch
+}
+
+// streamLimits returns the limits of a stream.
+func (s *Shard) streamLimits(key string) limit.StreamLimits {
+	byRules := s.cfg.Rules.Set().StreamLimits(key)
+	return limit.StreamLimits{
+		Players: int(byRules.Players.Or(int64(s.limits.Stream.Players))), Bitrate: byRules.Bitrate.Or(s.limits.Stream.Bitrate),
+	}
+}
+
+// hasLimits reports whether a stream has limits.
+func (s *Shard) hasLimits(key string) bool { return s.streamLimits(key) != (limit.StreamLimits{}) }
+
+// limitsOfStream returns the limits of a stream that is in the table.
+func (s *Shard) limitsOfStream(st *limit.Stream, key string) *limit.StreamLimits {
+	if epoch := s.limitsEpoch(); st.Epoch != epoch {
+		st.Epoch, st.Limits = epoch, s.streamLimits(key)
 	}
 	return &st.Limits
 }
@@ -125,8 +137,8 @@ func (s *Shard) checkStream(key string, publish bool, i uint32, old *session) li
 	s.limitsOfStream(st, key)
 	replaces := false
 	if old != nil {
-		a := u.account(i)
-		replaces = a.inStream && a.publisher == publish && u.streams.At(a.stream) == st
+		r := u.account(i).stream
+		replaces = r != 0 && old.publisher == publish && u.streams.At(r) == st
 	}
 	met := st.Check(publish, u.sums.Totals().OtherPlayers(s.id, key), s.now, replaces)
 	if met != limit.NoLimit {

@@ -172,16 +172,12 @@ func TestBitrateOfAStream(t *testing.T) {
 		t.Fatalf("%+v", e)
 	}
 	r.expectShutdown(r.caller, callerID)
-	if r.count(CountStreamsOverLimit) != 1 || r.count(CountStreamsBlocked) != 0 {
-		t.Errorf("counters %v", r.nonzero()) // the tombstone holds the stream
+	if r.count(CountStreamsOverLimit) != 1 || r.count(CountStreamsBlocked) != 1 || len(r.usage.over) != 0 {
+		t.Errorf("counters %v, %v above", r.nonzero(), r.usage.over)
 	}
 	r.knock(r.caller, callerID+1)
 	r.wantAtLimit(r.caller, handshake.CodeForbidden, limit.StreamBlocked)
-	r.pass(tombstoneTTL + wheelTick)
-	if r.count(CountStreamsBlocked) != 1 {
-		t.Errorf("counters %v", r.nonzero())
-	}
-	r.pass(time.Minute)
+	r.pass(tombstoneTTL + time.Minute)
 	r.drainBackend()
 	r.establish(r.caller, callerID+2, callerISN, backendID+2)
 	if st := r.usage.streams.Find("__defaultVhost__/live/x"); st == nil || st.BlockedUntil != 0 && st.BlockedUntil > r.now {
@@ -296,6 +292,53 @@ limits:
 	if l := r.limitsOfStream(st, "__defaultVhost__/live/x"); l.Bitrate != 0 {
 		t.Errorf("%+v", l)
 	}
+}
+
+// A stream has an entry only while it has limits, so that others take no memory. When it gets
+// limits, by the rules or the settings, those that are there count; a tombstone does not. So it is
+// in the next process, which has limits of its own.
+func TestStreamsWithoutLimitsHaveNoEntry(t *testing.T) {
+	const key = "__defaultVhost__/live/x"
+	r := newRuled(t, "")
+	r.establish(r.caller, callerID, callerISN, backendID)
+	r.establish(r.caller, callerID+1, callerISN, backendID+1)
+	r.establish(r.caller, callerID+2, callerISN, backendID+2)
+	r.send(r.caller, wire.AppendShutdown(nil, 0, backendID+2))
+	caller := fromConn(r.caller)
+	_, player := r.sessions.byCaller(0, &caller, callerID+1)
+	player.publisher = false
+	want := func(when string, players, publishers int32) {
+		t.Helper()
+		r.pass(sweepEvery)
+		st := r.usage.streams.Find(key)
+		switch {
+		case players+publishers == 0:
+			if st != nil || r.usage.streams.Len() != 0 {
+				t.Errorf("%s: %+v", when, st)
+			}
+		case st == nil || st.Players != players || st.Publishers != publishers || r.usage.streams.Held() != 1:
+			t.Errorf("%s: %+v", when, st)
+		}
+	}
+	want("without limits", 0, 0)
+	r.lay(`limits: {streams: [{stream: "*/live/x", players: 1}]}`)
+	want("limits of the rules", 1, 1)
+	r.send(r.caller, asPlayer("x", callerID+3, r.cookie(r.caller, callerID+3)))
+	r.wantAtLimit(r.caller, handshake.CodeOverload, limit.StreamPlayers)
+	r.lay(`limits: {streams: [{stream: "*/live/y", players: 1}]}`)
+	want("limits of another stream", 0, 0)
+	l := r.limits
+	l.Stream.Bitrate = 1_000_000
+	r.setLimits(l)
+	want("limits of the settings", 1, 1)
+	r.send(r.caller, wire.AppendShutdown(nil, 0, backendID+1))
+	want("without the player", 0, 1)
+	r.takeOver(func(c *Config) { c.Stream.Bitrate = 1_000_000 })
+	want("in the next process", 0, 1)
+	r.lay("")
+	l.Stream = limit.StreamLimits{}
+	r.setLimits(l)
+	want("without limits again", 0, 0)
 }
 
 // A session whose caller moves counts at its new address, and every account ends with its

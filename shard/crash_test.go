@@ -190,7 +190,7 @@ func fillSessions(r *rig, sessions, backends int) {
 		ss.callerID, ss.backendID, ss.isn = id, 1<<30+id, callerISN
 		ss.backend = addrFrom(nowhere.Next(), uint16(1+k%backends))
 		ss.state = StateEstablished
-		r.usage.open(i, ss.caller.IP, "", false)
+		r.usage.open(i, ss.caller.IP)
 		r.usage.establish(i)
 		ss.establishedAt, ss.callerSeen, ss.backendSeen = r.now, r.now, r.now
 		r.peers.join(&r.sessions, i, ss, backend.ID("b"+ss.backend.Netip().String()))

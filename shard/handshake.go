@@ -33,8 +33,9 @@ func (s *Shard) openSession(front uint8, d *udp.Datagram, h wire.Handshake, q ba
 	ss.callerID, ss.isn = h.SocketID(), h.ISN()
 	ss.toResolving()
 	s.admission.halfOpen++
-	s.usage.open(i, ss.caller.IP, q.Key, q.Publish)
+	s.usage.open(i, ss.caller.IP)
 	s.usage.connected(i, s.now)
+	s.joinStream(i, ss)
 	s.sessions.keyCaller(i, ss)
 	s.wheel.Set(i, pending.leg.Due())
 	s.counters.inc(CountHandshakes)
@@ -242,7 +243,7 @@ func (s *Shard) rejectWith(i uint32, ss *session, code handshake.Code, f backend
 func (s *Shard) finishRejected(i uint32, ss *session, f backend.Fate) {
 	ss.toRejected()
 	s.admission.halfOpen--
-	s.usage.leaveStream(i)
+	s.usage.leaveStream(i, ss)
 	s.counters.inc(CountRejected)
 	e := s.sessionEvent(EventCallerRejected, i, ss)
 	e.Code = s.sessions.leg(i).Code()

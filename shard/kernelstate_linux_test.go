@@ -80,7 +80,7 @@ func (r *kernelRig) takeOver(t *testing.T, change ...func(*Config)) *kernelRig {
 	at, copied := fresh.sessions.alloc()
 	*copied = *ss
 	copied.inKernel = false
-	fresh.usage.restored(at, copied, "")
+	fresh.restoreAccount(at, copied)
 	if at != i {
 		t.Fatalf("place %d, want %d", at, i)
 	}

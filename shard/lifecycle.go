@@ -175,7 +175,7 @@ func (s *Shard) replaceSession(i uint32, ss *session) {
 func (s *Shard) toTombstone(i uint32, ss *session) {
 	s.sessions.cold(i).dropReplay()
 	s.dropPendingInduction(i)
-	s.usage.leaveStream(i)
+	s.usage.leaveStream(i, ss)
 	s.peers.leave(&s.sessions, i, ss)
 	s.releaseLease(ss, ss.cause.fate(), s.sessions.cold(i).ended-ss.establishedAt)
 	s.sessions.tombstones++
@@ -185,7 +185,7 @@ func (s *Shard) toTombstone(i uint32, ss *session) {
 // freeSession frees the session and its keys.
 func (s *Shard) freeSession(i uint32, ss *session) {
 	s.sessions.tombstones--
-	s.usage.free(i)
+	s.usage.free(i, ss)
 	s.sessions.cold(i).dropReplay()
 	s.sessions.unkey(i, ss)
 	s.meters.Release(&ss.meter)

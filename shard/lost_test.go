@@ -87,7 +87,7 @@ func TestSessionsComeAndGoWhileTheirBackendIsLost(t *testing.T) {
 	r.now += time.Second / 10
 	i, ss := r.sessions.alloc()
 	ss.state, ss.backend, ss.establishedAt = StateEstablished, p.addr, r.now
-	r.usage.restored(i, ss, "")
+	r.restoreAccount(i, ss)
 	r.peers.join(&r.sessions, i, ss, p.id)
 	for len(r.peers.ending) > 0 {
 		r.turn()

@@ -473,7 +473,7 @@ func TestMigrationKeepsRules(t *testing.T) {
 		},
 		"sessions per source": func(m *mover) {
 			m.limits.MaxSessionsPerSource = 1
-			m.usage.open(5000, addr.FromIP(netip.MustParseAddr("127.0.0.2")), "", false)
+			m.usage.open(5000, addr.FromIP(netip.MustParseAddr("127.0.0.2")))
 			m.usage.establish(5000)
 		},
 		"":                         func(*mover) {},

@@ -283,7 +283,7 @@ func (r *restorer) enter(i uint32, ss *session, one *restoredSession) {
 	if ss.state < StateEstablished {
 		s.admission.halfOpen++
 	}
-	s.usage.restored(i, ss, one.cold.key)
+	s.restoreAccount(i, ss)
 	if ss.state > StateEstablished {
 		s.sessions.tombstones++
 	}

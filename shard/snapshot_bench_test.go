@@ -37,7 +37,7 @@ func (r *rig) established(n int) {
 		s.sessions.keyCaller(i, ss)
 		s.sessions.keyBack(i, ss)
 		s.sessions.keyFront(i, ss)
-		s.usage.restored(i, ss, cold.key)
+		s.restoreAccount(i, ss)
 		cold.terms = telemetry.Terms{CallerVersion: 0x10501, BackendVersion: 0x10501, LatencyToCaller: 120}
 		ss.meter = telemetry.Begin(ss.isn, &cold.terms)
 		for seq := range uint32(200) {

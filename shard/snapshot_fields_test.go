@@ -93,7 +93,7 @@ var inSnapshot = []struct {
 	{
 		of: reflect.TypeFor[usage](), written: "streams",
 		leftOut: map[string]string{
-			"shard": "of the process", "sums": "of the group", "sources": "counted anew", "accounts": "begin anew", "sweep": "starts anew",
+			"shard": "of the process", "sums": "of the group", "sources": "counted anew", "accounts": "begin anew", "over": "starts anew", "sweep": "starts anew",
 			"chunk": "starts anew", "chunkAt": "starts anew", "paused": "starts anew", "lister": "starts anew", "listingStreams": "starts anew", "place": "starts anew",
 			"listAt": "starts anew", "began": "starts anew", "listed": "starts anew", "epoch": "starts anew", "rules": "of the process",
 		},

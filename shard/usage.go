@@ -37,6 +37,9 @@ type usage struct {
 	sources  *limit.Table[limit.Prefix, limit.Source]
 	streams  *limit.Table[string, limit.Stream]
 	accounts []*accountChunk
+	// over has the publishers above the bitrate of their stream, or so lately that it would
+	// be reported anew, by session.
+	over map[uint32]overBitrate
 
 	// sweep counts the visits to all sessions, which are made a chunk at a time; see
 	// meterSessions.
@@ -60,19 +63,23 @@ type usage struct {
 // accountChunk has the accounts of a chunk of sessions.
 type accountChunk struct {
 	clock limit.Clock
+	epoch uint32 // of the limits by which its sessions are counted at streams
 	of    [chunkSize]account
 }
 
 // account is what a session is counted at.
 type account struct {
-	source, subnet, stream limit.Ref // held; 0 in one that is not in use
-	session                bool      // it counts as a session, no longer as a handshake
-	inStream               bool      // it is one of the stream's players or publishers
-	publisher              bool
-	meter                  limit.Meter
-	// overSince is since when the publisher is above its bitrate, 0 if it is not;
-	// reportedAt when that was last reported.
-	overSince, reportedAt time.Duration
+	source, subnet limit.Ref // held; 0 in one that is not in use
+	// stream is held while the session is one of the players or publishers of a stream with
+	// limits; 0 otherwise.
+	stream limit.Ref
+	meter  limit.Meter
+}
+
+// overBitrate is what is known of a publisher above its bitrate.
+type overBitrate struct {
+	since      time.Duration // 0 if it is below again
+	reportedAt time.Duration
 }
 
 func newUsage(shard int, sums *limit.Sums) usage {
@@ -80,6 +87,7 @@ func newUsage(shard int, sums *limit.Sums) usage {
 		shard: shard, sums: sums, sweep: 1, epoch: 1,
 		sources: limit.NewTable[limit.Prefix, limit.Source](idleSources),
 		streams: limit.NewTable[string, limit.Stream](idleStreams),
+		over:    make(map[uint32]overBitrate),
 	}
 }
 
@@ -91,37 +99,26 @@ func (u *usage) account(i uint32) *account {
 }
 
 // open begins the account of session i, as a handshake.
-func (u *usage) open(i uint32, ip addr.IP, key string, publish bool) {
+func (u *usage) open(i uint32, ip addr.IP) {
 	a := u.account(i)
-	*a = account{inStream: true, publisher: publish}
-	u.holdSource(a, ip)
-	var st *limit.Stream
-	a.stream, st = u.streams.Hold(key)
-	u.countStream(st, publish, 1)
+	*a = account{}
+	u.holdSource(a, ip, false)
 }
 
-func (u *usage) holdSource(a *account, ip addr.IP) {
+func (u *usage) holdSource(a *account, ip addr.IP, session bool) {
 	a.source, _ = u.sources.Hold(limit.PrefixOf(ip, limit.LevelSource))
 	a.subnet, _ = u.sources.Hold(limit.PrefixOf(ip, limit.LevelSubnet))
-	u.countSource(a, 1)
+	u.countSource(a, session, 1)
 }
 
 // countSource adds to the handshakes or the sessions of an account's source and subnet.
-func (u *usage) countSource(a *account, by int32) {
+func (u *usage) countSource(a *account, session bool, by int32) {
 	for _, r := range [...]limit.Ref{a.source, a.subnet} {
-		if s := u.sources.At(r); a.session {
+		if s := u.sources.At(r); session {
 			s.Sessions += by
 		} else {
 			s.Handshakes += by
 		}
-	}
-}
-
-func (u *usage) countStream(st *limit.Stream, publish bool, by int32) {
-	if publish {
-		st.Publishers += by
-	} else {
-		st.Players += by
 	}
 }
 
@@ -135,34 +132,60 @@ func (u *usage) connected(i uint32, now time.Duration) {
 // establish counts a handshake as a session.
 func (u *usage) establish(i uint32) {
 	a := u.account(i)
-	u.countSource(a, -1)
-	a.session = true
-	u.countSource(a, 1)
+	u.countSource(a, false, -1)
+	u.countSource(a, true, 1)
 }
 
-// leaveStream notes that a session has ended, or was rejected. Its source has it until it is
-// freed.
-func (u *usage) leaveStream(i uint32) {
-	if a := u.account(i); a.inStream {
-		u.countStream(u.streams.At(a.stream), a.publisher, -1)
-		a.inStream = false
+// joinStream counts a session at its stream, if that has limits.
+func (s *Shard) joinStream(i uint32, ss *session) {
+	key := s.sessions.cold(i).key
+	if !s.hasLimits(key) {
+		return
 	}
+	r, st := s.usage.streams.Hold(key)
+	s.usage.account(i).stream = r
+	st.Count(ss.publisher, 1)
 }
 
-// free ends an account.
-func (u *usage) free(i uint32) {
-	u.leaveStream(i)
+// leaveStream notes that a session has ended or was rejected, or that its stream has no limits
+// any more. Its source has it until it is freed.
+func (u *usage) leaveStream(i uint32, ss *session) {
 	a := u.account(i)
-	u.releaseSource(a)
+	if a.stream == 0 {
+		return
+	}
+	st := u.streams.At(a.stream)
+	st.Count(ss.publisher, -1)
 	u.streams.Release(a.stream)
-	if st := u.streams.At(a.stream); st.BlockedUntil == 0 {
+	if st.BlockedUntil == 0 {
 		u.streams.Forget(a.stream)
 	}
+	a.stream = 0
+	delete(u.over, i)
+}
+
+// rejoinStreams counts the sessions of a chunk at those streams that have limits now.
+func (s *Shard) rejoinStreams(chunk int) {
+	s.sessions.slice(chunk, 1, func(i uint32, ss *session) {
+		switch counted := s.usage.account(i).stream != 0; {
+		case !ss.state.alive() || counted == s.hasLimits(s.sessions.cold(i).key):
+		case counted:
+			s.usage.leaveStream(i, ss)
+		default:
+			s.joinStream(i, ss)
+		}
+	})
+}
+
+// free ends the account of a session, which has left its stream.
+func (u *usage) free(i uint32, ss *session) {
+	a := u.account(i)
+	u.releaseSource(a, ss.state == StateClosing)
 	*a = account{}
 }
 
-func (u *usage) releaseSource(a *account) {
-	u.countSource(a, -1)
+func (u *usage) releaseSource(a *account, session bool) {
+	u.countSource(a, session, -1)
 	for _, r := range [...]limit.Ref{a.source, a.subnet} {
 		if s := u.sources.At(r); s.Sessions+s.Handshakes == 0 {
 			s.Bitrate = limit.Rate{} // no sweep adds to it any more
@@ -171,26 +194,23 @@ func (u *usage) releaseSource(a *account) {
 	}
 }
 
-// moved counts a session at the address that its caller has now.
+// moved counts an established session at the address that its caller has now.
 func (u *usage) moved(i uint32, ip addr.IP) {
 	a := u.account(i)
-	u.releaseSource(a)
-	u.holdSource(a, ip)
+	u.releaseSource(a, true)
+	u.holdSource(a, ip, true)
 }
 
-// restored begins the account of a session of another process.
-func (u *usage) restored(i uint32, ss *session, key string) {
-	u.open(i, ss.caller.IP, key, ss.publisher)
-	a := u.account(i)
-	a.meter.Begin(meteredBytes(ss))
-	switch ss.state {
-	case StateEstablished:
+// restoreAccount begins the account of a session of another process.
+func (s *Shard) restoreAccount(i uint32, ss *session) {
+	u := &s.usage
+	u.open(i, ss.caller.IP)
+	u.account(i).meter.Begin(meteredBytes(ss))
+	if ss.state == StateEstablished || ss.state == StateClosing {
 		u.establish(i)
-	case StateClosing:
-		u.establish(i)
-		u.leaveStream(i)
-	case StateRejected:
-		u.leaveStream(i)
+	}
+	if ss.state.alive() {
+		s.joinStream(i, ss)
 	}
 }
 
@@ -247,7 +267,12 @@ func (s *Shard) meterSessions() {
 		u.sweep++
 	}
 	if u.chunk < len(u.accounts) {
-		u.accounts[u.chunk].clock.Visit(s.now)
+		c := u.accounts[u.chunk]
+		c.clock.Visit(s.now)
+		if epoch := s.limitsEpoch(); c.epoch != epoch {
+			s.rejoinStreams(u.chunk)
+			c.epoch = epoch
+		}
 		ended := 0
 		s.sessions.slice(u.chunk, 1, func(i uint32, ss *session) {
 			if ss.state == StateEstablished && s.meterSession(i, ss, ended < endsPerTurn) {
@@ -268,33 +293,47 @@ func (s *Shard) meterSession(i uint32, ss *session, mayEnd bool) (ended bool) {
 	bits := a.meter.Visit(&u.accounts[i>>chunkBits].clock, meteredBytes(ss))
 	u.sources.At(a.source).Bitrate.Add(u.sweep, bits)
 	u.sources.At(a.subnet).Bitrate.Add(u.sweep, bits)
-	if !ss.publisher {
+	if !ss.publisher || a.stream == 0 {
 		return false
 	}
 	st := u.streams.At(a.stream)
 	st.Bitrate.Max(u.sweep, bits)
 	most := uint64(s.limitsOfStream(st, s.sessions.cold(i).key).Bitrate)
 	if most == 0 || bits <= most {
-		a.overSince = 0
+		u.belowLimit(i, s.now)
 		return false
 	}
-	return s.overLimit(i, ss, a, bits, most, mayEnd)
+	return s.overLimit(i, ss, bits, most, mayEnd)
+}
+
+// belowLimit notes that a publisher is not above its bitrate.
+func (u *usage) belowLimit(i uint32, now time.Duration) {
+	o, was := u.over[i]
+	switch {
+	case !was:
+	case now-o.reportedAt >= limit.WindowLength:
+		delete(u.over, i)
+	case o.since != 0:
+		u.over[i] = overBitrate{reportedAt: o.reportedAt}
+	}
 }
 
 // overLimit handles a publisher that is above its bitrate: it is reported, and ended after a
 // grace. Dropping its datagrams would only make it send them again.
-func (s *Shard) overLimit(i uint32, ss *session, a *account, bits, most uint64, mayEnd bool) (ended bool) {
-	if a.overSince == 0 {
-		a.overSince = s.now
+func (s *Shard) overLimit(i uint32, ss *session, bits, most uint64, mayEnd bool) (ended bool) {
+	o := s.usage.over[i]
+	if o.since == 0 {
+		o.since = s.now
 		s.counters.inc(CountStreamsOverLimit)
-		if a.reportedAt == 0 || s.now-a.reportedAt >= limit.WindowLength {
-			a.reportedAt = s.now
+		if o.reportedAt == 0 || s.now-o.reportedAt >= limit.WindowLength {
+			o.reportedAt = s.now
 			e := s.sessionEvent(EventStreamOverLimit, i, ss)
 			e.Bitrate, e.MaxBitrate = bits, most
 			s.emit(e)
 		}
+		s.usage.over[i] = o
 	}
-	if s.now-a.overSince < s.limits.LimitGrace || !mayEnd {
+	if s.now-o.since < s.limits.LimitGrace || !mayEnd {
 		return false
 	}
 	key, until := s.sessions.cold(i).key, s.now+s.limits.LimitBlock

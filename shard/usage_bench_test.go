@@ -16,7 +16,8 @@ func BenchmarkUsage(b *testing.B) {
 	for k := range many {
 		i, ss := r.sessions.alloc()
 		ss.state, ss.caller = StateEstablished, addrFrom(netip.AddrFrom4([4]byte{10, byte(k >> 16), byte(k >> 8), byte(k)}), 1)
-		r.usage.restored(i, ss, string(netip.AddrFrom4([4]byte{byte(k >> 16), byte(k >> 8), byte(k), 0}).AppendTo(nil)))
+		r.sessions.cold(i).key = string(netip.AddrFrom4([4]byte{byte(k >> 16), byte(k >> 8), byte(k), 0}).AppendTo(nil))
+		r.restoreAccount(i, ss)
 	}
 	r.now = time.Minute
 	b.Run("chunk", func(b *testing.B) {

@@ -38,7 +38,7 @@ func (r *rig) fill(n int) {
 	for range n {
 		i, ss := r.sessions.alloc()
 		ss.state = StateEstablished
-		r.usage.restored(i, ss, "")
+		r.restoreAccount(i, ss)
 	}
 }
 

@@ -14,6 +14,15 @@ type Stream struct {
 	Epoch uint32
 }
 
+// Count adds to the players or the publishers.
+func (s *Stream) Count(publish bool, by int32) {
+	if publish {
+		s.Publishers += by
+	} else {
+		s.Players += by
+	}
+}
+
 // Usage returns the figures to publish.
 func (s *Stream) Usage(sweep uint32) StreamUsage {
 	return StreamUsage{Players: s.Players, Publishers: s.Publishers, Bitrate: s.Bitrate.Read(sweep), Refused: s.Refused}

@@ -95,6 +95,8 @@ type Clock struct {
 	at     time.Duration // of the last visit
 	passed [samples]time.Duration
 	next   int
+	since  int           // the visit that the present bitrates are measured from
+	over   time.Duration // and the time since, RateWindow at least
 }
 
 // Visit begins a visit. The time before the first one does not count.
@@ -104,28 +106,35 @@ func (c *Clock) Visit(now time.Duration) {
 		c.passed[c.next] = 0
 	}
 	c.at = now
+	back, over := 0, time.Duration(0)
+	for ; back < samples && over < RateWindow; back++ {
+		over += c.passed[(c.next+samples-back)%samples]
+	}
+	// Visits are a little less than a second apart now and then.
+	c.since, c.over = (c.next+samples-back)%samples, max(over, RateWindow)
 }
+
+// meterUnit is what a Meter counts in: with bytes, 32 bits would not hold what a session may
+// relay between two visits that are a minute apart.
+const meterUnit = 8
 
 // Meter measures one session's bitrate.
 type Meter struct {
-	bytes uint64
-	grown [samples]uint32 // bytes, by visit
+	marks [samples]uint32 // what the session had relayed, in meterUnit, by visit; they wrap
 }
 
-// Begin sets the meter to a session that has relayed so much before it was first visited.
-func (m *Meter) Begin(bytes uint64) { *m = Meter{bytes: bytes} }
+// Begin sets the meter to a session that has relayed so many bytes before it was first visited.
+func (m *Meter) Begin(bytes uint64) {
+	for k := range m.marks {
+		m.marks[k] = uint32(bytes / meterUnit)
+	}
+}
 
 // Visit notes how many bytes the session has relayed, once per visit, and returns its bitrate
-// over RateWindow, longer if visits are rarer.
+// over RateWindow, longer if visits are rarer. A counter that has decreased is no rate.
 func (m *Meter) Visit(c *Clock, bytes uint64) (bits uint64) {
-	m.grown[c.next] = uint32(min(bytes-min(m.bytes, bytes), 1<<32-1))
-	m.bytes = bytes
-	grown, passed := uint64(0), time.Duration(0)
-	for k := 0; k < samples && passed < RateWindow; k++ {
-		at := (c.next + samples - k) % samples
-		grown += uint64(m.grown[at])
-		passed += c.passed[at]
-	}
-	// Visits are a little less than a second apart now and then.
-	return uint64(float64(grown*8) / max(passed, RateWindow).Seconds())
+	now := uint32(bytes / meterUnit)
+	grown := max(int32(now-m.marks[c.since]), 0) // the mark of samples visits ago is the next one's place
+	m.marks[c.next] = now
+	return uint64(float64(grown) * 8 * meterUnit / c.over.Seconds())
 }
