@@ -9,6 +9,38 @@ import (
 	"srtrelay/wire"
 )
 
+// side is the callers' side of the relay or the backends'.
+type side uint8
+
+const (
+	sideFront side = iota
+	sideBack
+)
+
+// received returns the counters of the datagrams that come from this side, and of
+// their bytes.
+func (d side) received() (datagrams, bytes Counter) {
+	if d == sideFront {
+		return CountReceivedFront, CountReceivedFrontBytes
+	}
+	return CountReceivedBack, CountReceivedBackBytes
+}
+
+// endpoint is a socket of the loop with its outbox.
+type endpoint struct {
+	sock    *udp.Socket
+	out     *udp.Outbox
+	side    side
+	index   uint8 // among the endpoints of its side
+	ipv6    bool
+	adopted bool // its options are still those of the process that opened it
+	retired bool // a listener that the configuration no longer names
+	closed  bool // a listener's index that is not in use
+	// readable says that the socket may have datagrams, hasErrors that its error
+	// queue may have entries.
+	readable, hasErrors bool
+}
+
 // fromCaller handles one datagram from the callers' side and returns its fate.
 func (s *Shard) fromCaller(front uint8, d *udp.Datagram, p wire.Packet) Counter {
 	id := p.DestID()

@@ -7,7 +7,6 @@ import (
 	"srtrelay/addr"
 	"srtrelay/shard/letterbox"
 	"srtrelay/shard/migration"
-	"srtrelay/udp"
 	"srtrelay/wire"
 )
 
@@ -18,36 +17,6 @@ import (
 // from that session's caller. Its owner judges it (package migration), and then challenges the
 // new address (candidate.go). Until the answer has come nothing from there is
 // forwarded. Then migrate moves all that has the caller's address.
-
-// toOwner handles a datagram that matches no session of this shard. If it is about a session of
-// another one, that shard gets it as a letter.
-func (s *Shard) toOwner(front uint8, d *udp.Datagram, p wire.Packet) Counter {
-	at, unique := s.owners.Find(front, p.DestID())
-	switch {
-	case !unique || at.Shard >= len(s.group):
-		return s.passOn(front, d, p)
-	case at.Shard != s.id && s.routes.Has(s.now, front, &d.From, p.DestID()):
-		return s.handOver(at.Shard, front, d, p)
-	case !s.strays.Allow(s.now, p):
-		return DropForeignCaller
-	case at.Shard != s.id:
-		return s.handOver(at.Shard, front, d, p)
-	}
-	return s.fromElsewhere(at.Index, &letterbox.Letter{From: d.From, Local: d.Local, Sender: int16(s.id), Front: front}, p)
-}
-
-// fromLetter handles one letter and returns its fate. It is never handed on again.
-func (s *Shard) fromLetter(l *letterbox.Letter, p wire.Packet) Counter {
-	if i, ss := s.sessions.byFront(l.Front, &l.From, p.DestID()); ss != nil {
-		s.announce(i, ss, l)
-		return s.toBackend(i, ss, p)
-	}
-	at, unique := s.owners.Find(l.Front, p.DestID())
-	if !unique || at.Shard != s.id {
-		return DropForeignCaller
-	}
-	return s.fromElsewhere(at.Index, l, p)
-}
 
 // fromElsewhere handles a datagram with the socket ID of session i, from another address than
 // its caller's.

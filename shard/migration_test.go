@@ -555,6 +555,9 @@ func TestPlayerFarAwayMoves(t *testing.T) {
 // Without telemetry the trace alone tells which data packet is next, also when those before it
 // have passed in the kernel.
 func TestMigrationAfterKernelWithoutTelemetry(t *testing.T) {
+	if sweepEvery != migration.PassEvery {
+		t.Errorf("the sweep notes datagrams of the kernel path every %v, the trace assumes %v", sweepEvery, migration.PassEvery)
+	}
 	m := newMover(t, func(c *Config) { c.Telemetry = false })
 	ss := m.sessions.at(m.index())
 	for range 10 {

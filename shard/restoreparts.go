@@ -9,6 +9,7 @@ import (
 	"srtrelay/backend"
 	"srtrelay/internal/message"
 	"srtrelay/pool"
+	"srtrelay/shard/limit"
 	"srtrelay/wire"
 )
 
@@ -267,4 +268,23 @@ func (r *restorer) induction(i uint32, b []byte) error {
 	one.request = pool.Get(request)
 	r.pendingInductions[i] = one
 	return nil
+}
+
+// restoreBlock reads a stream whose publishers are refused.
+func (u *usage) restoreBlock(b []byte, clock message.Clock) error {
+	var key []byte
+	var one limit.Stream
+	m := message.Read(b)
+	for m.Next() {
+		switch m.Number() {
+		case blockStreamKey:
+			key = slices.Clone(m.Bytes())
+		case blockUntil:
+			one.BlockedUntil = m.Time(clock)
+		}
+	}
+	if m.Err() == nil {
+		u.streams.Use(string(key)).BlockedUntil = one.BlockedUntil
+	}
+	return m.Err()
 }

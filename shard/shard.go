@@ -9,11 +9,18 @@
 // failover.go the choice of another one and the end of the sessions of a backend that
 // has died, lifecycle.go the other ends of a session and the SHUTDOWNs.
 //
-// Who may come in: callerlimits.go (limits of sources and streams, whose figures usage.go
-// keeps), overload.go (steps of the relay's overload ladder), admission.go (time for
-// handshakes). A datagram without a session here goes to the shard that has it (package
-// owners, letter.go), may make its session follow the caller (migration.go, candidate.go,
-// package migration), or goes to another relay (passon.go). shielded.go checks control packets.
+// Who may come in: callerlimits.go has the limits of sources and streams, whose figures usage.go
+// keeps; overload.go what the steps of the overload ladder refuse; admission.go the time for
+// handshakes. shielded.go checks control packets.
+//
+// A datagram without a session here goes to the shard or the relay that has the session
+// (elsewhere.go). It may also come from a caller whose address has changed: candidate.go has the
+// caller prove that, and migration.go moves the session.
+//
+// The rooms below shard decide without one, by plain values: owners (which shard has a session),
+// letterbox (how datagrams reach it), migration (whose datagram it is), limit (which limits are
+// met), shield (which control packets pass), relays (which relay has a session). kernelpath relays
+// sessions in the kernel; ledger and checkpoint are the formats of what outlives the process.
 //
 // It must not know how backends are chosen (Resolver), what stream IDs mean (package
 // streamid), or how a datagram reaches the kernel (package udp). Others reach a shard
@@ -178,38 +185,6 @@ func newShard(id int, cfg *Config, sums *limit.Sums, origin time.Time, originAt 
 	s.inbox = inbox{limit: inboxLimit(s.limits), wake: poller.Wake, terminated: make(chan struct{})}
 	s.openLane()
 	return s, nil
-}
-
-// side is the callers' side of the relay or the backends'.
-type side uint8
-
-const (
-	sideFront side = iota
-	sideBack
-)
-
-// received returns the counters of the datagrams that come from this side, and of
-// their bytes.
-func (d side) received() (datagrams, bytes Counter) {
-	if d == sideFront {
-		return CountReceivedFront, CountReceivedFrontBytes
-	}
-	return CountReceivedBack, CountReceivedBackBytes
-}
-
-// endpoint is a socket of the loop with its outbox.
-type endpoint struct {
-	sock    *udp.Socket
-	out     *udp.Outbox
-	side    side
-	index   uint8 // among the endpoints of its side
-	ipv6    bool
-	adopted bool // its options are still those of the process that opened it
-	retired bool // a listener that the configuration no longer names
-	closed  bool // a listener's index that is not in use
-	// readable says that the socket may have datagrams, hasErrors that its error
-	// queue may have entries.
-	readable, hasErrors bool
 }
 
 const (

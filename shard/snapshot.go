@@ -6,6 +6,7 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/internal/message"
+	"srtrelay/shard/limit"
 )
 
 // sessionSize is about what an established session with media takes of a snapshot, in
@@ -183,6 +184,22 @@ func (w *snapshotWriter) outcomes(b []byte) []byte {
 		b = message.AppendUint(b, outcomeFate, o.Fate)
 		b = message.Close(message.AppendDuration(b, outcomeLasted, o.Lasted), mark)
 	}
+	return b
+}
+
+// appendBlocks appends the streams whose publishers are refused. All else that sources and streams
+// have is counted anew, from the sessions; the connects and refusals of the last ten seconds start
+// anew.
+func (u *usage) appendBlocks(b []byte, clock message.Clock) []byte {
+	u.streams.Slice(0, u.streams.Places(), func(key *string, v *limit.Stream, _ bool) (keep bool) {
+		if v.BlockedUntil != 0 {
+			var mark int
+			b, mark = message.Open(b, snapshotBlock)
+			b = message.AppendBytes(b, blockStreamKey, *key)
+			b = message.Close(message.AppendTime(b, blockUntil, clock, v.BlockedUntil), mark)
+		}
+		return true
+	})
 	return b
 }
 

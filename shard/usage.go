@@ -5,7 +5,6 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/shard/limit"
-	"srtrelay/shard/migration"
 	"srtrelay/streamid/rules"
 )
 
@@ -17,7 +16,7 @@ const (
 	idleStreams = 4096
 	// sweepEvery is how often the bitrates of sessions are measured, and what has passed in
 	// the kernel is added up. Timers and lists add up that of sessions that they look at.
-	sweepEvery = migration.PassEvery
+	sweepEvery = time.Second
 	// sweepGap is the least time between the chunks of a sweep: each takes some 0.3 ms, and
 	// a shard with 100,000 sessions would do little else. Their sweep takes 5 s.
 	sweepGap = 50 * time.Millisecond

@@ -7,9 +7,30 @@ import (
 	"srtrelay/addr"
 	"srtrelay/shard/letterbox"
 	"srtrelay/shard/owners"
+	"srtrelay/shard/relays"
 	"srtrelay/udp"
 	"srtrelay/wire"
 )
+
+// Datagrams of sessions that are elsewhere: of another shard, which gets them as letters, or of
+// another relay.
+
+// toOwner handles a datagram that matches no session of this shard. If it is about a session of
+// another one, that shard gets it as a letter.
+func (s *Shard) toOwner(front uint8, d *udp.Datagram, p wire.Packet) Counter {
+	at, unique := s.owners.Find(front, p.DestID())
+	switch {
+	case !unique || at.Shard >= len(s.group):
+		return s.passOn(front, d, p)
+	case at.Shard != s.id && s.routes.Has(s.now, front, &d.From, p.DestID()):
+		return s.handOver(at.Shard, front, d, p)
+	case !s.strays.Allow(s.now, p):
+		return DropForeignCaller
+	case at.Shard != s.id:
+		return s.handOver(at.Shard, front, d, p)
+	}
+	return s.fromElsewhere(at.Index, &letterbox.Letter{From: d.From, Local: d.Local, Sender: int16(s.id), Front: front}, p)
+}
 
 // handOver hands a datagram to the shard that owns its session, which counts it as received, and
 // its fate: every datagram is counted once, by the shard that decides what becomes of it. It is
@@ -62,6 +83,19 @@ func (s *Shard) readLetters() bool {
 	s.flush()
 	s.letters = batch.Emptied()
 	return batch.Len() > 0
+}
+
+// fromLetter handles one letter and returns its fate. It is never handed on again.
+func (s *Shard) fromLetter(l *letterbox.Letter, p wire.Packet) Counter {
+	if i, ss := s.sessions.byFront(l.Front, &l.From, p.DestID()); ss != nil {
+		s.announce(i, ss, l)
+		return s.toBackend(i, ss, p)
+	}
+	at, unique := s.owners.Find(l.Front, p.DestID())
+	if !unique || at.Shard != s.id {
+		return DropForeignCaller
+	}
+	return s.fromElsewhere(at.Index, l, p)
 }
 
 // closeLetters counts the letters that come too late.
@@ -144,4 +178,37 @@ func (s *Shard) announce(i uint32, ss *session, l *letterbox.Letter) {
 	if told {
 		s.announced[i] = announced{l.Sender, s.now}
 	}
+}
+
+// passOn handles a datagram that is of no session of this relay: it goes to the relay that
+// has the session, if there is one. Datagrams that another relay has passed on do not come
+// here, so that none is ever passed on twice.
+func (s *Shard) passOn(front uint8, d *udp.Datagram, p wire.Packet) Counter {
+	if s.lane == nil {
+		return DropForeignCaller
+	}
+	at := s.fronts[front].sock.Local()
+	f := relays.Flow{Caller: d.From, Listener: at.Port(), ID: p.DestID()}
+	local := d.Local
+	if local == (addr.IP{}) {
+		local = addr.FromIP(at.Addr())
+	}
+	switch s.lane.Pass(s.now, f, local, p) {
+	case relays.OutcomePassed, relays.OutcomeHeld:
+		return CountPassedOn
+	case relays.OutcomeLimited:
+		return DropPassLimit
+	default:
+		return DropForeignCaller
+	}
+}
+
+// openLane opens the shard's part in passing datagrams on, if the relay does that.
+func (s *Shard) openLane() {
+	if s.cfg.Relays == nil {
+		return
+	}
+	s.lane = s.cfg.Relays.Lane(func(fn func(now time.Duration)) bool {
+		return s.inbox.post(func(s *Shard) { fn(s.now) })
+	})
 }
