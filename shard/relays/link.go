@@ -43,8 +43,9 @@ type Options struct {
 // Link connects this relay with the others. Methods may be called by any goroutine.
 type Link struct {
 	o        Options
-	sender   uint64 // names this process
-	sequence uint64 // of the sender's last frame
+	sender   uint64  // names this process
+	sequence uint64  // of the sender's last frame
+	seen     windows // the receiver's, whether it is started again or not
 	counters counters
 
 	wake      chan struct{}
@@ -67,7 +68,7 @@ type question struct {
 // New returns a Link that neither sends nor receives yet.
 func New(o Options) *Link {
 	return &Link{
-		o: o, sender: rand.Uint64(),
+		o: o, sender: rand.Uint64(), seen: windows{bySender: make(map[uint64]*window)},
 		wake: make(chan struct{}, 1), questions: make(chan question, maxQuestions),
 	}
 }

@@ -155,6 +155,38 @@ func TestStrangersReachNoShard(t *testing.T) {
 	}
 }
 
+// The bug: a receiver that was started again, as after a take-over that has failed or a panic,
+// took what it had received before once more.
+func TestReplaysAfterARestart(t *testing.T) {
+	b := startRelay(t, shared(1), nobody)
+	at := b.Addr()
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(at))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	d := Datagram{Caller: caller4, Local: here, Listener: 20080, Data: make([]byte, 100)}
+	frame := sealed(t, someKey, addr.From(at), d, stamp{9, 1, time.Now().Unix()})[targetSize:]
+	send := func() {
+		if _, err := conn.Write(frame); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send()
+	b.await(t, CountDelivered, 1)
+	b.Close()
+	b.o.Listen = at
+	b.Start(func(Datagram) (Counter, bool) { return 0, true })
+	for !b.Addr().IsValid() {
+		time.Sleep(time.Millisecond)
+	}
+	send()
+	b.await(t, DropReplayed, 1)
+	if n := b.Stats()[CountDelivered]; n != 1 {
+		t.Errorf("delivered %d times", n)
+	}
+}
+
 // A secret can be changed in place.
 func TestSecretChangesInPlace(t *testing.T) {
 	here, there := shared(1), shared(1)

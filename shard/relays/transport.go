@@ -67,7 +67,7 @@ func (l *Link) sendBurst(conn *net.UDPConn, lane *Lane, keys *keyring) (more boo
 
 // receive opens what other relays send, until the socket is closed.
 func (l *Link) receive(ctx context.Context, deliver Deliver) {
-	keys, seen := keyring{secrets: l.o.Secrets}, windows{bySender: make(map[uint64]*window)}
+	keys := keyring{secrets: l.o.Secrets}
 	at := addr.From(l.Addr())
 	l.mu.Lock()
 	conn := l.conn
@@ -87,7 +87,7 @@ func (l *Link) receive(ctx context.Context, deliver Deliver) {
 		}
 		f, drop, ok := openFrame(b[:targetSize+n], at, keys.current())
 		if ok {
-			drop, ok = seen.accept(f.stamp, time.Now())
+			drop, ok = l.seen.accept(f.stamp, time.Now())
 		}
 		if ok {
 			drop, ok = deliver(f.Datagram)
