@@ -17,7 +17,8 @@ import (
 )
 
 // rejectionsPerSecond is how many rejections have a log line and an event of their own;
-// the rest is counted. Every host that can receive can cause any number of them.
+// the rest is counted. Every host that can receive can cause any number of them. As many
+// publishers above their bitrate have a line.
 const rejectionsPerSecond = 50
 
 // sessionLinesPerSecond is how many beginnings and ends of sessions have a log line of
@@ -77,7 +78,7 @@ type eventLog struct {
 	sinks eventSinks
 	note  func(*shard.Event) // publishes sessions for other relays; it does not wait
 	// Counts since the last report, which comes once per second.
-	rejections, sessions, sockets limit
+	rejections, sessions, overLimit, sockets limit
 }
 
 // limit allows most calls until it is reset.
@@ -98,7 +99,8 @@ func (l *limit) reset() int {
 func newEventLog(log *slog.Logger, sinks eventSinks) *eventLog {
 	return &eventLog{
 		log: log, sinks: sinks, note: func(*shard.Event) {},
-		rejections: limit{most: rejectionsPerSecond}, sessions: limit{most: sessionLinesPerSecond}, sockets: limit{most: 1},
+		rejections: limit{most: rejectionsPerSecond}, sessions: limit{most: sessionLinesPerSecond},
+		overLimit: limit{most: rejectionsPerSecond}, sockets: limit{most: 1},
 	}
 }
 
@@ -148,6 +150,8 @@ func (l *eventLog) handle(e shard.Event) {
 		}
 	case shard.EventSessionBegun, shard.EventSessionEnded, shard.EventSessionMigrated:
 		line = l.sessions.allow()
+	case shard.EventStreamOverLimit:
+		line = l.overLimit.allow()
 	case shard.EventUpstreamFailed:
 		if l.sockets.allow() {
 			l.log.Error("cannot open another upstream socket", "shard", e.Shard, "error", e.Err)
@@ -168,6 +172,9 @@ func (l *eventLog) report() {
 	}
 	if hidden := l.sessions.reset(); hidden > 0 {
 		l.log.Info("more sessions begun or ended", "count", hidden)
+	}
+	if hidden := l.overLimit.reset(); hidden > 0 {
+		l.log.Warn("more streams above their bitrate", "count", hidden)
 	}
 	if hidden := l.sockets.reset(); hidden > 0 {
 		l.log.Error("more upstream sockets could not be opened", "count", hidden)

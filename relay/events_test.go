@@ -124,6 +124,27 @@ func TestLinesOfSessionsAreBounded(t *testing.T) {
 	}
 }
 
+// The bug: a stream above its bitrate wrote a line for each publisher that came, without a bound.
+func TestLinesOfStreamsAboveTheirBitrateAreBounded(t *testing.T) {
+	var out bytes.Buffer
+	sinks := newEventSinks()
+	log := newEventLog(slog.New(slog.NewTextHandler(&out, nil)), sinks)
+	const more = 20
+	for range rejectionsPerSecond + more {
+		log.handle(shard.Event{Kind: shard.EventStreamOverLimit, Bitrate: 2e6, MaxBitrate: 1e6})
+	}
+	log.report()
+	if n := strings.Count(out.String(), `msg="stream above its bitrate"`); n != rejectionsPerSecond {
+		t.Errorf("%d lines, want %d", n, rejectionsPerSecond)
+	}
+	if !strings.Contains(out.String(), fmt.Sprintf(`msg="more streams above their bitrate" count=%d`, more)) {
+		t.Error("the rest is not counted")
+	}
+	if n := strings.Count(feedText(t, sinks.feed), "event: stream-over-limit"); n != rejectionsPerSecond+more {
+		t.Errorf("%d events in the feed, want all", n)
+	}
+}
+
 // panicking is a handler that panics at its first line.
 type panicking struct {
 	slog.Handler
