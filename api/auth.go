@@ -47,17 +47,17 @@ func (h *handler) authorize(next http.HandlerFunc) http.HandlerFunc {
 func (h *handler) authorizeSocketIDs(next http.HandlerFunc) http.HandlerFunc {
 	return h.authorize(func(w http.ResponseWriter, r *http.Request) {
 		if !h.maySeeSocketIDs(r) {
-			h.refuse(w, r, http.StatusForbidden, "shows socket IDs, which needs --register-token, or a request from the relay's own host")
+			h.refuse(w, r, http.StatusForbidden, "shows socket IDs, which needs --register-token, or a request from loopback")
 			return
 		}
 		next(w, r)
 	})
 }
 
-// maySeeSocketIDs reports whether the answer may hold the socket IDs of sessions: if
-// the request has the token or, where none is set, comes from the relay's own host.
-// Socket IDs and the addresses, which every client sees, are all that somebody needs
-// to forge a SHUTDOWN or a data packet.
+// maySeeSocketIDs reports whether the answer may hold the socket IDs of sessions: if the
+// request has the token or, where none is set, comes from loopback. Socket IDs and the
+// addresses, which every client sees, are all that somebody needs to forge a SHUTDOWN or a
+// data packet.
 func (h *handler) maySeeSocketIDs(r *http.Request) bool {
 	if h.settings.Load().Token == "" {
 		return peerOf(r).Addr().IsLoopback()
