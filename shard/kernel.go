@@ -57,8 +57,8 @@ type kernelRef struct {
 
 // kernelState is what a session in the kernel path needs beside its own fields.
 type kernelState struct {
-	entry     kernelpath.Session
 	ways      [2]kernelWay // by telemetry.Way
+	source    addr.IP      // the relay's address towards the backend
 	refreshed time.Duration
 }
 
@@ -92,28 +92,36 @@ func (s *Shard) enterKernel(i uint32, ss *session, fresh bool) {
 		return
 	}
 	st := k.state(i)
-	*st = kernelState{refreshed: s.now, entry: kernelpath.Session{
-		Place: i, Gen: ss.gen,
-		Caller: ss.caller, Front: localEnd(&s.fronts[ss.front]),
-		Upstream: addr.AddrPort{Port: s.backs[ss.upstream].sock.Local().Port()}, Backend: ss.backend,
-		CallerID: ss.callerID, BackendID: ss.backendID,
-	}}
-	if ss.local != (addr.IP{}) {
-		st.entry.Front.IP = ss.local
-	}
+	*st = kernelState{refreshed: s.now}
 	k.path.Reset(i, ss.gen)
 	for way := range telemetry.Way(2) {
 		s.setSequence(i, ss, way)
 	}
-	if err := k.path.Enter(&st.entry, fresh); err != nil {
+	entry := s.kernelEntry(i, ss)
+	if err := k.path.Enter(&entry, fresh); err != nil {
 		s.notEntered(err)
 		return
 	}
+	st.source = entry.Upstream.IP
 	ss.inKernel = true
 	k.sessions++
 	if !fresh { // else establish does
 		s.writeCheckpoint(i, ss)
 	}
+}
+
+// kernelEntry returns what the program knows of a session, or is to know.
+func (s *Shard) kernelEntry(i uint32, ss *session) kernelpath.Session {
+	e := kernelpath.Session{
+		Place: i, Gen: ss.gen,
+		Caller: ss.caller, Front: localEnd(&s.fronts[ss.front]),
+		Upstream: addr.AddrPort{IP: s.kernel.state(i).source, Port: s.backs[ss.upstream].sock.Local().Port()}, Backend: ss.backend,
+		CallerID: ss.callerID, BackendID: ss.backendID,
+	}
+	if ss.local != (addr.IP{}) {
+		e.Front.IP = ss.local
+	}
+	return e
 }
 
 // notEntered counts a session that stays in user space, and logs why at most once a
@@ -133,7 +141,8 @@ func (s *Shard) leaveKernel(i uint32, ss *session) {
 	if !ss.inKernel {
 		return
 	}
-	s.kernel.path.Leave(&s.kernel.state(i).entry)
+	entry := s.kernelEntry(i, ss)
+	s.kernel.path.Leave(&entry)
 	s.readAllRecords() // later ones would count for the session when it has entered again
 	s.refresh(i, ss)
 	ss.inKernel = false
@@ -291,6 +300,20 @@ func (g *Group) Reroute(ctx context.Context) error {
 	return nil
 }
 
+// reroute resolves the routes of a session in the kernel path again.
+func (s *Shard) reroute(i uint32, ss *session) {
+	st, entry := s.kernel.state(i), s.kernelEntry(i, ss)
+	err := s.kernel.path.Update(&entry)
+	moved := entry.Upstream.IP != st.source
+	st.source = entry.Upstream.IP
+	if err != nil {
+		s.leaveKernel(i, ss)
+		s.notEntered(err)
+	} else if moved {
+		s.writeCheckpoint(i, ss)
+	}
+}
+
 // rerouteSlice handles the sessions of some places and returns the next one, 0 at the end.
 func (s *Shard) rerouteSlice(from uint64) uint64 {
 	end := min(from+routesPerTurn, s.sessions.places())
@@ -300,14 +323,7 @@ func (s *Shard) rerouteSlice(from uint64) uint64 {
 		case !ss.inKernel:
 			s.enterKernel(i, ss, false)
 		default:
-			entry := &s.kernel.state(i).entry
-			source := entry.Upstream.IP
-			if err := s.kernel.path.Update(entry); err != nil {
-				s.leaveKernel(i, ss)
-				s.notEntered(err)
-			} else if entry.Upstream.IP != source {
-				s.writeCheckpoint(i, ss)
-			}
+			s.reroute(i, ss)
 		}
 	}
 	if end < s.sessions.places() {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"srtrelay/addr"
 	"srtrelay/internal/message"
 	"srtrelay/observe/telemetry"
 	"srtrelay/shard/kernelpath"
@@ -42,9 +43,9 @@ func (s *Shard) appendKernelState(b []byte, i uint32, ss *session) []byte {
 	if !ss.inKernel {
 		return b
 	}
-	st := s.kernel.state(i)
-	b = appendAddress(b, kernelFront, st.entry.Front)
-	b = appendAddress(b, kernelUpstream, st.entry.Upstream)
+	st, entry := s.kernel.state(i), s.kernelEntry(i, ss)
+	b = appendAddress(b, kernelFront, entry.Front)
+	b = appendAddress(b, kernelUpstream, entry.Upstream)
 	b = message.AppendTime(b, kernelRefreshed, s.clock(), st.refreshed)
 	for way, field := range kernelWayFields {
 		one, mark := &st.ways[way], 0
@@ -70,9 +71,7 @@ func (s *Shard) restoreKernelState(i uint32, ss *session, b []byte) error {
 		return fmt.Errorf("%w than a session in state %q at place %d", errKernelState, ss.state, i)
 	}
 	st := k.state(i)
-	*st = kernelState{entry: kernelpath.Session{
-		Place: i, Gen: ss.gen, Caller: ss.caller, Backend: ss.backend, CallerID: ss.callerID, BackendID: ss.backendID,
-	}}
+	*st = kernelState{}
 	if err := st.read(message.Read(b), s.clock()); err != nil {
 		return fmt.Errorf("kernel state: %w", err)
 	}
@@ -96,12 +95,11 @@ func (s *Shard) restoreKernelState(i uint32, ss *session, b []byte) error {
 
 // read reads what appendKernelState has written.
 func (st *kernelState) read(m message.Reader, clock message.Clock) error {
+	var upstream addr.AddrPort
 	for m.Next() {
 		switch m.Number() {
-		case kernelFront:
-			st.entry.Front = readAddress(&m)
 		case kernelUpstream:
-			st.entry.Upstream = readAddress(&m)
+			upstream = readAddress(&m)
 		case kernelRefreshed:
 			st.refreshed = m.Time(clock)
 		case kernelToBackend:
@@ -113,9 +111,10 @@ func (st *kernelState) read(m message.Reader, clock message.Clock) error {
 	if err := m.Err(); err != nil {
 		return err
 	}
-	if st.entry.Front.Port == 0 || st.entry.Upstream.Port == 0 {
+	if upstream.Port == 0 {
 		return fmt.Errorf("%w: an address is missing", message.ErrDamaged)
 	}
+	st.source = upstream.IP
 	return nil
 }
 
@@ -180,7 +179,8 @@ func (s *Shard) resumeKernel() {
 			}
 			s.refresh(i, ss)
 		}
-		k.path.Leave(&st.entry)
+		entry := s.kernelEntry(i, ss)
+		k.path.Leave(&entry)
 		ss.inKernel = false
 	})
 	k.sessions, k.pending = 0, nil

@@ -38,12 +38,12 @@ func (s *Shard) Way(place uint32, way int) Way {
 // Passed is a copy of a way's counters.
 type Passed struct {
 	Packets uint32 // wraps
-	Bytes   uint64 // of whole datagrams
+	// Lost counts the records for which the ring had no space; it wraps.
+	Lost  uint32
+	Bytes uint64 // of whole datagrams
 	// Last is when the last datagram passed, 0 for never. Its clock steps by up to 10 ms
 	// (CLOCK_MONOTONIC_COARSE).
 	Last time.Duration
-	// Lost counts the records for which the ring had no space; it wraps.
-	Lost uint32
 }
 
 // Mode returns who relays the way at present.
