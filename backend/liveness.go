@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"srtrelay/internal/supervise"
 )
 
 // liveness is when a backend was last heard from, exactly. Snapshots have it in
@@ -105,25 +107,18 @@ func (r *Registry) Expire(now time.Time, keep time.Duration) []Backend {
 // ends, and gone for each backend that they removed, with the reason. inUse reports
 // whether a backend has sessions.
 func (r *Registry) RunExpiry(ctx context.Context, inUse func(ID) bool, gone func(b Backend, why string)) {
-	tick := time.NewTicker(expireInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			for _, b := range r.Expire(now, keepLate) {
-				gone(b, "no heartbeat")
-			}
-			for _, b := range r.ExpireLeft(now, inUse) {
-				gone(b, "its name no longer has its address")
-			}
-			for _, b := range r.ExpireRemoved(inUse) {
-				gone(b, "no longer in the configuration")
-			}
-			for _, b := range r.Recheck() {
-				gone(b, ErrSelf.Error())
-			}
+	supervise.Every(ctx, expireInterval, func(now time.Time) {
+		for _, b := range r.Expire(now, keepLate) {
+			gone(b, "no heartbeat")
 		}
-	}
+		for _, b := range r.ExpireLeft(now, inUse) {
+			gone(b, "its name no longer has its address")
+		}
+		for _, b := range r.ExpireRemoved(inUse) {
+			gone(b, "no longer in the configuration")
+		}
+		for _, b := range r.Recheck() {
+			gone(b, ErrSelf.Error())
+		}
+	})
 }

@@ -11,6 +11,7 @@ import (
 	"srtrelay/balancer"
 	"srtrelay/balancer/redis"
 	"srtrelay/config"
+	"srtrelay/internal/supervise"
 	"srtrelay/shard"
 )
 
@@ -140,15 +141,8 @@ func (b *bitrates) all() map[backend.ID]float64 {
 
 // follow sums up the shards' rates every second until ctx ends.
 func (b *bitrates) follow(ctx context.Context, group *shard.Group) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			sum := group.Rates()
-			b.current.Store(&sum)
-		}
-	}
+	supervise.Every(ctx, time.Second, func(time.Time) {
+		sum := group.Rates()
+		b.current.Store(&sum)
+	})
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"fmt"
 	"maps"
-	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -121,25 +119,6 @@ func (k *keeper) open(failures int) (err error) {
 	return k.group.UseCheckpoint(&k.header, k.file.Bytes(), k.file.Reserve)
 }
 
-// storeName is the name of a file with the service manager: its parts, escaped.
-func storeName(f takeover.File) string {
-	return strings.Join([]string{f.Kind, strconv.Itoa(f.Shard), strconv.Itoa(f.Index), url.QueryEscape(f.Name)}, "/")
-}
-
-// readStoreName is the opposite of storeName.
-func readStoreName(name string) (f takeover.File, ok bool) {
-	parts := strings.Split(name, "/")
-	if len(parts) != 4 {
-		return f, false
-	}
-	var errs [3]error
-	f.Kind = parts[0]
-	f.Shard, errs[0] = strconv.Atoi(parts[1])
-	f.Index, errs[1] = strconv.Atoi(parts[2])
-	f.Name, errs[2] = url.QueryUnescape(parts[3])
-	return f, errs == [3]error{} && f.Shard >= 0 && f.Index >= 0
-}
-
 // keep has the keeper keep everything from now on. Without one, what the service manager has of
 // a process before this one is forgotten: it would outlive this process too, and the next one
 // would take it for this one's.
@@ -171,16 +150,8 @@ func (k *keeper) start(has []string) {
 
 // run keeps everything until ctx ends.
 func (k *keeper) run(ctx context.Context) {
-	tick := time.NewTicker(keepEvery)
-	defer tick.Stop()
-	for {
-		k.turn(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	k.turn(ctx)
+	supervise.Every(ctx, keepEvery, func(time.Time) { k.turn(ctx) })
 }
 
 // turn does what is due.
@@ -296,23 +267,6 @@ func (k *keeper) sync(ctx context.Context) error {
 	return nil
 }
 
-func (k *keeper) store(ctx context.Context, name string, fd int) error {
-	if err := k.manager.Store(ctx, name, fd); err != nil {
-		return fmt.Errorf("store %s: %w", name, err)
-	}
-	k.kept[name] = true
-	return nil
-}
-
-func (k *keeper) remove(ctx context.Context, name string) error {
-	if err := k.manager.Remove(ctx, name); err != nil {
-		return fmt.Errorf("remove %s: %w", name, err)
-	}
-	delete(k.kept, name)
-	delete(k.stale, name)
-	return nil
-}
-
 // presentFiles returns duplicates of all descriptors that are kept.
 func (k *keeper) presentFiles(ctx context.Context) (files []takeover.File, err error) {
 	ctx, cancel := context.WithTimeout(ctx, listFilesTimeout)
@@ -380,22 +334,6 @@ func (k *keeper) forget() {
 	defer k.mu.Unlock()
 	k.forgetNames(slices.Collect(maps.Keys(k.kept)))
 	clear(k.kept)
-}
-
-// forgetNames has the manager close all descriptors of some names, and waits until it has.
-func (r *relay) forgetNames(names []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), forgetTimeout)
-	defer cancel()
-	slices.Sort(names)
-	for _, name := range slices.Compact(names) {
-		if err := r.manager.Remove(ctx, name); err != nil {
-			r.log.Warn("the service manager keeps a descriptor", "name", name, "error", err)
-			return
-		}
-	}
-	if err := r.manager.Barrier(ctx); err != nil {
-		r.log.Warn("the service manager may keep descriptors for a while", "error", err)
-	}
 }
 
 // close closes the checkpoint. The group must have ended.

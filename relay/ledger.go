@@ -184,18 +184,11 @@ func (l *sessionLedger) start(ctx context.Context, tasks *supervise.Tasks, group
 
 // writeHeartbeats writes the time to the ledger until ctx ends.
 func (l *sessionLedger) writeHeartbeats(ctx context.Context) {
-	tick := time.NewTicker(ledger.HeartbeatEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if now, err := udp.SinceBoot(); err == nil {
-				ledger.SetHeartbeat(l.file.Bytes(), now)
-			}
+	supervise.Every(ctx, ledger.HeartbeatEvery, func(time.Time) {
+		if now, err := udp.SinceBoot(); err == nil {
+			ledger.SetHeartbeat(l.file.Bytes(), now)
 		}
-	}
+	})
 }
 
 // tellFormer sends a SHUTDOWN to each caller of the killed process.

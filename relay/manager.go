@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"srtrelay/internal/supervise"
 	"srtrelay/shard"
 	"srtrelay/udp"
 )
@@ -54,16 +55,8 @@ func (r *relay) awaitTurns(ctx context.Context) error {
 
 // reportStatus reports the status until ctx ends.
 func (r *relay) reportStatus(ctx context.Context) {
-	tick := time.NewTicker(statusInterval)
-	defer tick.Stop()
-	for {
-		r.manager.Status(r.status())
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
+	r.manager.Status(r.status())
+	supervise.Every(ctx, statusInterval, func(time.Time) { r.manager.Status(r.status()) })
 }
 
 // status describes the relay in one line.

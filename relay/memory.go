@@ -9,6 +9,7 @@ import (
 	"runtime/metrics"
 	"time"
 
+	"srtrelay/internal/supervise"
 	"srtrelay/relay/overload"
 	"srtrelay/shard"
 )
@@ -47,20 +48,13 @@ const (
 // seconds, for its replays. The runtime collects when more is allocated; without
 // further callers that would be after its forced collection interval of two minutes.
 func trimHeap(ctx context.Context) {
-	look := time.NewTicker(trimInterval)
-	defer look.Stop()
 	var t heapTrimmer
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-look.C:
-			if t.due(now, readHeap()) {
-				runtime.GC() // FreeOSMemory collects again: sync.Pool frees its items in the second collection
-				debug.FreeOSMemory()
-			}
+	supervise.Every(ctx, trimInterval, func(now time.Time) {
+		if t.due(now, readHeap()) {
+			runtime.GC() // FreeOSMemory collects again: sync.Pool frees its items in the second collection
+			debug.FreeOSMemory()
 		}
-	}
+	})
 }
 
 // heapTrimmer decides when to trim the heap.

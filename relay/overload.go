@@ -14,6 +14,7 @@ import (
 	"srtrelay/api/answer"
 	"srtrelay/config"
 	"srtrelay/internal/message"
+	"srtrelay/internal/supervise"
 	"srtrelay/relay/overload"
 	"srtrelay/shard"
 )
@@ -54,18 +55,11 @@ func (r *relay) followOverload(step overload.Step) {
 // watchOverload samples until ctx ends. While the sessions are another process's it does
 // not.
 func (r *relay) watchOverload(ctx context.Context) {
-	tick := time.NewTicker(overload.Every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if !r.parked.Load() {
-				r.overload.sample(readShards(r.group), overload.ReadMemory(os.DirFS("/"), goMemory(), os.Getpagesize()))
-			}
+	supervise.Every(ctx, overload.Every, func(time.Time) {
+		if !r.parked.Load() {
+			r.overload.sample(readShards(r.group), overload.ReadMemory(os.DirFS("/"), goMemory(), os.Getpagesize()))
 		}
-	}
+	})
 }
 
 // readShards reads what the shards have counted.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"srtrelay/config"
+	"srtrelay/internal/supervise"
 	"srtrelay/streamid"
 	"srtrelay/streamid/rules"
 )
@@ -54,16 +55,7 @@ func (l *ruleFile) replace(file *rules.File) {
 // watch reads the file again when it changes, and calls reloaded each time. After an
 // error the old rules stay in force.
 func (l *ruleFile) watch(ctx context.Context, reloaded func(error)) {
-	tick := time.NewTicker(rules.PollInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			l.poll(reloaded)
-		}
-	}
+	supervise.Every(ctx, rules.PollInterval, func(time.Time) { l.poll(reloaded) })
 }
 
 func (l *ruleFile) poll(reloaded func(error)) {

@@ -51,6 +51,20 @@ func (t *Tasks) Loop(ctx context.Context, name string, run func(context.Context)
 // Wait returns when all tasks have ended.
 func (t *Tasks) Wait() { t.running.Wait() }
 
+// Every calls fn once per period until ctx ends. A call that takes longer delays the next one.
+func Every(ctx context.Context, period time.Duration, fn func(now time.Time)) {
+	tick := time.NewTicker(period)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			fn(now)
+		}
+	}
+}
+
 // pause waits for a time, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)

@@ -2,9 +2,66 @@ package relay
 
 import (
 	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
 
 	"srtrelay/relay/takeover"
 )
+
+// storeName is the name of a file with the service manager: its parts, escaped.
+func storeName(f takeover.File) string {
+	return strings.Join([]string{f.Kind, strconv.Itoa(f.Shard), strconv.Itoa(f.Index), url.QueryEscape(f.Name)}, "/")
+}
+
+// readStoreName is the opposite of storeName.
+func readStoreName(name string) (f takeover.File, ok bool) {
+	parts := strings.Split(name, "/")
+	if len(parts) != 4 {
+		return f, false
+	}
+	var errs [3]error
+	f.Kind = parts[0]
+	f.Shard, errs[0] = strconv.Atoi(parts[1])
+	f.Index, errs[1] = strconv.Atoi(parts[2])
+	f.Name, errs[2] = url.QueryUnescape(parts[3])
+	return f, errs == [3]error{} && f.Shard >= 0 && f.Index >= 0
+}
+
+func (k *keeper) store(ctx context.Context, name string, fd int) error {
+	if err := k.manager.Store(ctx, name, fd); err != nil {
+		return fmt.Errorf("store %s: %w", name, err)
+	}
+	k.kept[name] = true
+	return nil
+}
+
+func (k *keeper) remove(ctx context.Context, name string) error {
+	if err := k.manager.Remove(ctx, name); err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	delete(k.kept, name)
+	delete(k.stale, name)
+	return nil
+}
+
+// forgetNames has the manager close all descriptors of some names, and waits until it has.
+func (r *relay) forgetNames(names []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), forgetTimeout)
+	defer cancel()
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if err := r.manager.Remove(ctx, name); err != nil {
+			r.log.Warn("the service manager keeps a descriptor", "name", name, "error", err)
+			return
+		}
+	}
+	if err := r.manager.Barrier(ctx); err != nil {
+		r.log.Warn("the service manager may keep descriptors for a while", "error", err)
+	}
+}
 
 // fileProbe is the kind of the descriptor by which the keeper finds out whether the service
 // manager keeps more.
