@@ -222,5 +222,14 @@ func SoundControls(next uint32) []ControlCase {
 	all.add("", "KEEPALIVE of a group", Control(wire.TypeKeepalive, 0, 1, 2, 3, 4))
 	all.add("", "SHUTDOWN with a reason", Control(wire.TypeShutdown, 0, 1004, 0))
 	all.lengths("", "type of a later version", 0x0009, 0, 0, 4, whole)
+	for name, t := range headerOnly { // nobody reads the subtype of a type that has none
+		all.lengths("", name+" with a subtype", t, 7, 0, 4)
+	}
+	all.add("", "ACK with a subtype", Control(wire.TypeACK, 7, seq(0)))
+	all.add("", "NAK with a subtype", Control(wire.TypeNAK, 7, seq(-1)))
+	all.add("", "DROPREQ with a subtype", Control(wire.TypeDropReq, 7, seq(-5), seq(-2)))
+	for _, subtype := range []uint16{0, 5, 0xFFFF} {
+		all.lengths("", fmt.Sprintf("extension %d", subtype), wire.TypeUser, subtype, 0, 3, whole)
+	}
 	return all
 }
