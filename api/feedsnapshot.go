@@ -64,8 +64,8 @@ func (f *Feed) Release() {
 // idGap is more events than a process publishes in its probation.
 const idGap = 1 << 20
 
-// formerIDs are IDs from first on that events have had before they got others, which begin shift
-// later. Those from next on were another process', which has died.
+// formerIDs are the IDs, from first on, that events had before they got others, which are larger
+// by shift. A process that has died gave those from next on.
 type formerIDs struct{ first, next, shift uint64 }
 
 // after returns the present ID of the first event after a former ID. A reader of the other

@@ -23,7 +23,7 @@ type apiServer struct {
 	port *os.File
 }
 
-// open gives the server the socket of another process' port if that has one for the address,
+// open gives the server the socket of another process's port if that has one for the address,
 // or opens the port.
 func (a *apiServer) open(server *api.Server, at netip.AddrPort, port *os.File) error {
 	a.mu.Lock()

@@ -46,7 +46,7 @@ func (c selectedBalancer) Explain(q backend.Query) (backend.Target, string, erro
 }
 
 // close ends the background tasks of the shared state. abandon says that it is another
-// process' now.
+// process's now.
 func (c selectedBalancer) close(abandon bool) {
 	switch {
 	case c.shared == nil:

@@ -19,7 +19,7 @@ const (
 	// recountEvery is how often the published sessions are compared with those that there
 	// are. Events are faster, but some may be lost.
 	recountEvery = time.Minute
-	// lostCheck is how often it is looked for lost events.
+	// lostCheck is how often follow looks for lost events.
 	lostCheck = 2 * time.Second
 	// recountTimeout bounds one comparison.
 	recountTimeout = 10 * time.Second

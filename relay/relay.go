@@ -194,7 +194,7 @@ func (r *relay) openSockets(before *predecessor) (err error) {
 }
 
 // closeSockets closes what openSockets has opened. What was to be taken over stays the other
-// process'.
+// process's.
 func (r *relay) closeSockets() {
 	r.group.Close()
 	r.passing.stop()

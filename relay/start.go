@@ -175,7 +175,7 @@ func (r *relay) announce(background context.Context, before *predecessor) {
 }
 
 // stopTakeOvers ends the take-over that is under way, if there is one, before this process
-// stops its sessions: they may be another process' by now, and then parked is set. From here
+// stops its sessions: they may be another process's by now, and then parked is set. From here
 // on none begins or is committed.
 func (r *relay) stopTakeOvers() {
 	r.endTakeOvers()

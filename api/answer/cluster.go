@@ -27,11 +27,11 @@ type RelayList struct {
 	LeftOut int `json:"left_out,omitempty"`
 }
 
-// SharedState says of what time a view of all relays is.
+// SharedState says how old a view of all relays is.
 type SharedState struct {
 	// InUse is false while Redis is away. Then all that is shown is as it was at ReadAt.
 	InUse bool `json:"in_use"`
-	// Since is since when InUse is what it is, Problem why Redis is not in use.
+	// Since is when InUse has last changed. Problem says why Redis is not in use.
 	Since   time.Time `json:"since"`
 	Problem string    `json:"problem,omitempty"`
 	// ReadAt is when the reports were last read; it is zero if they never were.

@@ -21,10 +21,10 @@ const maxRevive = 64
 const othersAnswer = 20 * time.Millisecond
 
 // Revive probes at once the backends that would get streams if they were not down.
-// It returns true when one has answered, which then gets streams, and the others have,
-// or have had othersAnswer more; false when none has, or when ctx ends. Probes go on in
-// the background for at most the time of one. The caller makes one call at a time: each
-// probes every backend once.
+// It returns true when one has answered, which then gets streams, and either all others
+// have answered too or othersAnswer has passed. It returns false when none has answered,
+// or when ctx ends. Probes go on in the background for at most the time of one. The
+// caller makes one call at a time: each probes every backend once.
 func (p *Prober) Revive(ctx context.Context) bool {
 	all := p.candidates(time.Now())
 	answered := make(chan bool, len(all))

@@ -25,8 +25,8 @@ const (
 	secretOutlives = 3 * time.Minute
 )
 
-// maxSecretText is where the end of what the key has is not read any more. A secret with spaces
-// around it is shorter.
+// maxSecretText is the last byte of the key's value that is read. A secret with spaces around it is
+// shorter.
 const maxSecretText = 255
 
 // Secret is one that relays share.
@@ -59,7 +59,7 @@ const maxFormer = 2
 // errNoSecret means that the key has something else than a secret.
 var errNoSecret = errors.New("not 64 hexadecimal digits")
 
-// syncSecret is the secret's part of a round. A key that is none is left alone.
+// syncSecret is the secret's part of a round. A key that has something else is left alone.
 func (b *Balancer) syncSecret(ctx context.Context, now time.Time) error {
 	s := &b.secret
 	if s.publish == nil {

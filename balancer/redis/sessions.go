@@ -22,8 +22,8 @@ const (
 )
 
 const (
-	// sessionsHeartbeat is the time between two renewals of a relay's sessions. A relay
-	// that has come is known to the others after one.
+	// sessionsHeartbeat is the time between two renewals of a relay's sessions. The
+	// others know a new relay after one.
 	sessionsHeartbeat = 2 * time.Second
 	sessionsTTL       = 5 * sessionsHeartbeat
 	// sessionsEvery is how often sessions that have begun or ended are written.
@@ -31,7 +31,7 @@ const (
 	// sessionsRetry is when they are written again after that has failed.
 	sessionsRetry = time.Second
 	// sessionsPerCommand and sessionsPerTrip are how many are written at once: a command
-	// keeps Redis from others' for a ms.
+	// keeps Redis from other commands for 1 ms.
 	sessionsPerCommand = 500
 	sessionsPerTrip    = 10_000
 	// maxForward is how many relays are asked for a session. There are fewer.
@@ -80,7 +80,7 @@ func (b *Balancer) Sessions(at func() netip.AddrPort) *Sessions {
 	return s
 }
 
-// Begun notes a session. It does not wait, as all methods but Find.
+// Begun notes a session. Like all methods but Find, it does not wait.
 func (s *Sessions) Begun(k SessionKey, caller netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,7 +102,7 @@ func (s *Sessions) Ended(k SessionKey, caller netip.AddrPort) {
 }
 
 // touch has a session written. While everything is to be written anyway, as when Redis is
-// away, nothing is noted: all that come and go in hours would be. The lock must be held.
+// away, nothing is noted: the sessions of hours would need memory. The lock must be held.
 func (s *Sessions) touch(k SessionKey) {
 	if !s.all {
 		s.dirty[k] = struct{}{}

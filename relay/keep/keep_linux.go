@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// exitCannotStart is the exit code of a program that a further start does not help.
+	// exitCannotStart is the exit code of a program that would fail again.
 	exitCannotStart = 2
 	// steady is for how long a process must have run for its end to be the first again.
 	steady = 10 * time.Second
@@ -49,8 +49,8 @@ type keeper struct {
 // Run starts the program, and again after each crash, until it ends in order or cannot start,
 // or this process is told to end. It returns the program's exit code.
 func Run(p Program) (code int, err error) {
-	// Whoever loses its parent becomes a child of this process: a program that has taken over
-	// from the one that started it.
+	// A process that loses its parent becomes a child of this one: a program that has taken
+	// over from the one that started it.
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, fmt.Errorf("become a subreaper: %w", err)
 	}

@@ -63,7 +63,7 @@ func (s *store) inherited() []uintptr {
 	return fds
 }
 
-// own are the variables that no child gets from this process' own environment.
+// own are the variables that no child gets from this process's own environment.
 var own = []string{
 	"NOTIFY_SOCKET", "FDSTORE", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "LISTEN_PIDFDID", "LISTEN_PPID",
 	"WATCHDOG_PID", "WATCHDOG_USEC", "MAINPID",

@@ -37,8 +37,8 @@ const (
 )
 
 // floodMost is the most pressure that drops and turns make while most of what comes is of no
-// session. To refuse callers would not end a flood of datagrams, and would do what it is
-// for: so it does not reach StepPlayers. The same holds for a storm of callers, which the
+// session. Refusing callers would not end a flood of datagrams, and would do what the flood
+// is meant to do: so it does not reach StepPlayers. The same holds for a storm of callers, which the
 // shards give no more time than sessions leave.
 var floodMost = enterAt[StepPlayers] - 2*settled
 

@@ -39,7 +39,7 @@ func listen(path string, replace bool, offer Offer, log *slog.Logger, s *supervi
 }
 
 // Run answers new processes, one after the other, until ctx ends or one has taken over.
-// Then it removes the socket, unless its name is the new process' by now. If ctx ends
+// Then it removes the socket, unless its name is the new process's by now. If ctx ends
 // while a taker has what it took, that taker keeps it.
 func (g *Giver) Run(ctx context.Context) {
 	ctx, end := context.WithCancel(ctx)

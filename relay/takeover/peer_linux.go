@@ -167,7 +167,7 @@ func armKillSwitch() (k killSwitch, err error) {
 	return k, nil
 }
 
-// closeTrigger closes this process' own copy.
+// closeTrigger closes this process's own copy.
 func (k *killSwitch) closeTrigger() {
 	if k.trigger >= 0 {
 		_ = unix.Close(k.trigger)

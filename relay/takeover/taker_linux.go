@@ -130,7 +130,7 @@ func (t *Taker) Snapshot(ctx context.Context) (Snapshot, error) {
 }
 
 // Commit says that everything has been restored. If it returns nil everything is this
-// process', which must serve callers at once. After an error it must not.
+// process's, which must serve callers at once. After an error it must not.
 func (t *Taker) Commit(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()

@@ -44,7 +44,7 @@ type Config struct {
 	// Shield has control packets checked (package shield), until SetShield: what fails goes
 	// up.
 	Shield bool
-	// Adopt are the descriptors of a running process' path (Files), which Open takes over
+	// Adopt are the descriptors of a running process's path (Files), which Open takes over
 	// instead of creating anything. They stay the caller's. Places is then that of the other
 	// process.
 	Adopt []File
@@ -230,7 +230,7 @@ func (p *Path) Shard(k int) *Shard { return p.shards[k] }
 // Places returns how many sessions a shard may have in the path, at places from 0 on.
 func (s *Shard) Places() int { return s.path.places }
 
-// Close detaches the program, unless it is another process' that has not been taken over
+// Close detaches the program, unless it is another process's that has not been taken over
 // yet. The shards must have ended, and Follow.
 func (p *Path) Close() {
 	if p.started {
@@ -239,7 +239,7 @@ func (p *Path) Close() {
 	p.Release()
 }
 
-// Release closes this process' descriptors, and does not detach the program: it goes on if
+// Release closes this process's descriptors, and does not detach the program: it goes on if
 // another process has taken the path over. The shards must have ended, and Follow.
 func (p *Path) Release() {
 	p.hooks.close()

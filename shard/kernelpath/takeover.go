@@ -190,7 +190,7 @@ func (p *Path) checkMaps(spec *ebpf.CollectionSpec, maps map[string]*ebpf.Map) e
 	return nil
 }
 
-// checkLayout checks the version of the layout of another process' maps. It is in the same
+// checkLayout checks the version of the layout of another process's maps. It is in the same
 // place in each version, and comes before the sizes, because it says why they differ.
 func checkLayout(controls *ebpf.Map) error {
 	const at = int(unsafe.Offsetof(pathControl{}.Layout))
@@ -219,16 +219,16 @@ func (p *Path) sign() {
 	}
 }
 
-// Adopted reports whether the path has been another process'.
+// Adopted reports whether the path has been another process's.
 func (p *Path) Adopted() bool { return p.cfg.Adopt != nil }
 
-// Adopted reports whether the path has been another process', so that its sessions may be
+// Adopted reports whether the path has been another process's, so that its sessions may be
 // taken over with Way.Adopt.
 func (s *Shard) Adopted() bool { return s.path.Adopted() }
 
 // Start has this process use the path that it has taken over: from here on its program
 // runs at the hooks. It must be called before the shards use the path. If they do already, or
-// the path has always been this process', Start does nothing.
+// the path has always been this process's, Start does nothing.
 func (p *Path) Start() {
 	if !p.started {
 		p.own()

@@ -95,7 +95,7 @@ func deviceOf(l link.Link) (index int, attached bool) {
 	return int(tcx.Ifindex), tcx.Ifindex != 0
 }
 
-// replace puts this process' program into all links, each at one stroke. A link where that
+// replace puts this process's program into all links, each at one stroke. A link where that
 // fails is given up, so that the next refresh attaches the program anew; so is one whose
 // device is gone.
 func (h *hooks) replace() (problems []string) {

@@ -48,7 +48,7 @@ func (n *notices) close() {
 // Follow follows the changes of devices, addresses, routes, rules and IPsec policies until
 // ctx ends. At each it has all datagrams go up, calls reroute, which is to call
 // Shard.Update for every session, and then lets datagrams pass again. At first it calls
-// reroute alone: the sessions may have been another process'.
+// reroute alone: the sessions may have been another process's.
 func (p *Path) Follow(ctx context.Context, reroute func(context.Context) error) {
 	changed := make(chan struct{}, 1)
 	receiver := p.cfg.Supervisor.Tasks()

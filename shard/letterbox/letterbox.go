@@ -1,4 +1,5 @@
-// Package letterbox has the queue in which datagrams wait for the shard that owns their session.
+// Package letterbox is the queue in which datagrams wait for the shard that owns their session. It
+// is bounded in letters and in bytes, and never makes a sender wait for its reader.
 //
 // It must not know what a session is, nor count what becomes of a letter.
 package letterbox

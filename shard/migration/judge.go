@@ -1,9 +1,9 @@
-// Package migration judges whether a datagram from another address comes from a session's caller,
-// and what proves that it does (ADR 24).
+// Package migration decides whether a datagram from another address comes from a session's caller
+// (ADR 24).
 //
-// A Trace says what the caller's datagrams look like. Judge compares a datagram with it. A
-// Candidate is an address that seems to be the caller's, until it has answered a challenge. Strays
-// limits how many such datagrams a shard looks at.
+// A Trace says what the caller's datagrams look like, and Judge compares a datagram with it. A
+// Candidate is an address that may be the caller's: it proves that by its answer to a challenge.
+// Strays limits how many datagrams from such addresses a shard looks at.
 //
 // It must not know what a shard is, send anything, nor read a clock: times are the shard's.
 package migration

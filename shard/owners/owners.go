@@ -1,6 +1,6 @@
-// Package owners says which shard has the session of a socket ID, for datagrams that match no
-// session of the shard that received them, and which of these a shard may hand on without a
-// budget.
+// Package owners finds the shard that has the session of a datagram, when the shard that received
+// the datagram has not. Owners finds it by the socket ID. Routes says whose datagrams a shard hands
+// on without a limit, because the owner knows their caller.
 //
 // It must not know what a session or a letter is, nor read a clock: times are the shard's.
 package owners

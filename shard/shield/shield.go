@@ -4,8 +4,8 @@
 // with a KMREQ that is too long, have it read past a NAK or a DROPREQ that is cut short, or
 // have it walk through a billion sequence numbers, and anybody its heap with a small MSS.
 //
-// The laws are no narrower than what libsrt, gosrt and others send: a packet that any of
-// them sends passes. The kernel path's program applies the same laws (shard/kernelpath/bpf),
+// The checks are no stricter than what libsrt, gosrt and others send: a packet that any of
+// them sends passes. The kernel path's program makes the same checks (shard/kernelpath/bpf),
 // and a test compares both.
 //
 // It must not know sessions nor counters (package shard), and has no state.

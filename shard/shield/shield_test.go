@@ -58,7 +58,7 @@ func TestDropReqAtTheWindow(t *testing.T) {
 	}
 }
 
-// obeys checks the laws of a packet that has passed, in other words than the package.
+// obeys checks a packet that has passed again, in other words than the package.
 func obeys(p wire.Packet, progress shield.Progress) error {
 	n := len(p) - wire.HeaderSize
 	word := func(i int) uint32 { return binary.BigEndian.Uint32(p[wire.HeaderSize+4*i:]) }
@@ -114,7 +114,7 @@ func obeys(p wire.Packet, progress shield.Progress) error {
 	return nil
 }
 
-// Check never panics, changes nothing, and what passes obeys the laws.
+// Check never panics, changes nothing, and what passes is well-formed.
 func FuzzCheck(f *testing.F) {
 	for _, c := range append(srttest.MalformedControls(7), srttest.SoundControls(7)...) {
 		f.Add([]byte(c.Packet), uint32(7), true)
