@@ -26,20 +26,27 @@ const (
 
 // Fields of an event.
 const (
-	eventTime    message.Number = 1
-	eventKind    message.Number = 2
-	eventShard   message.Number = 3 // plus 1
-	eventSession message.Number = 4
-	eventStream  message.Number = 5
-	eventRole    message.Number = 6
-	eventCaller  message.Number = 7
-	eventBackend message.Number = 8
-	eventAddress message.Number = 9
-	eventCode    message.Number = 10
-	eventReason  message.Number = 11
-	eventCause   message.Number = 12
-	eventTook    message.Number = 13 // in ms
-	eventLost    message.Number = 14
+	eventTime     message.Number = 1
+	eventKind     message.Number = 2
+	eventShard    message.Number = 3 // plus 1
+	eventSession  message.Number = 4
+	eventStream   message.Number = 5
+	eventRole     message.Number = 6
+	eventCaller   message.Number = 7
+	eventBackend  message.Number = 8
+	eventAddress  message.Number = 9
+	eventCode     message.Number = 10
+	eventReason   message.Number = 11
+	eventCause    message.Number = 12
+	eventTook     message.Number = 13 // in ms
+	eventLost     message.Number = 14
+	eventFormer   message.Number = 15
+	eventLimit    message.Number = 16
+	eventBitrate  message.Number = 17
+	eventMost     message.Number = 18 // MaxBitrate
+	eventStep     message.Number = 19
+	eventInput    message.Number = 20
+	eventPressure message.Number = 21 // Pressure
 )
 
 // Hold keeps new events aside, without an ID, until Release or Restore: two processes must
@@ -133,7 +140,20 @@ func appendEvent(b []byte, e *answer.Event) []byte {
 	b = message.AppendBytes(b, eventReason, e.Reason)
 	b = message.AppendBytes(b, eventCause, e.Cause)
 	b = message.AppendFixed64(b, eventTook, math.Float64bits(e.TookMillis))
-	return message.AppendUint(b, eventLost, e.Lost)
+	b = message.AppendUint(b, eventLost, e.Lost)
+	b = message.AppendBytes(b, eventFormer, e.Former)
+	b = message.AppendBytes(b, eventLimit, e.Limit)
+	b = message.AppendBytes(b, eventStep, e.Step)
+	b = message.AppendBytes(b, eventInput, e.Input)
+	for _, one := range []struct {
+		number message.Number
+		value  float64
+	}{{eventBitrate, e.Bitrate}, {eventMost, e.MaxBitrate}, {eventPressure, e.Pressure}} {
+		if one.value != 0 {
+			b = message.AppendFixed64(b, one.number, math.Float64bits(one.value))
+		}
+	}
+	return b
 }
 
 // Restore makes the feed go on as the one that appended a snapshot, with the same events
@@ -206,6 +226,12 @@ func readEvent(in *message.Reader) (e answer.Event) {
 			e.TookMillis = r.Float()
 		case eventLost:
 			e.Lost = message.Uint[uint64](&r)
+		case eventBitrate:
+			e.Bitrate = r.Float()
+		case eventMost:
+			e.MaxBitrate = r.Float()
+		case eventPressure:
+			e.Pressure = r.Float()
 		default:
 			if text := textOf(&e, r.Number()); text != nil {
 				*text = r.String()
@@ -237,6 +263,14 @@ func textOf(e *answer.Event, n message.Number) *string {
 		return &e.Reason
 	case eventCause:
 		return &e.Cause
+	case eventFormer:
+		return &e.Former
+	case eventLimit:
+		return &e.Limit
+	case eventStep:
+		return &e.Step
+	case eventInput:
+		return &e.Input
 	}
 	return nil
 }

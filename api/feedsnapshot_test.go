@@ -73,6 +73,38 @@ func TestFeedTakesOver(t *testing.T) {
 	}
 }
 
+// Fields that events have got since were lost in a take-over: limits, overload, migrations.
+func TestEveryFieldOfAnEventIsHandedOn(t *testing.T) {
+	var e answer.Event
+	fields := reflect.ValueOf(&e).Elem()
+	for i := range fields.NumField() {
+		switch f := fields.Field(i).Addr().Interface().(type) {
+		case *string:
+			*f = fields.Type().Field(i).Name
+		case *float64:
+			*f = float64(i) + 0.5
+		case *int:
+			*f = i
+		case *uint64:
+			*f = uint64(i)
+		case **int:
+			*f = new(i)
+		case *time.Time:
+			*f = time.Unix(int64(i), 5).UTC()
+		default:
+			t.Fatalf("a field of type %T", f)
+		}
+	}
+	old, next := NewFeed(time.Unix(1, 0)), NewFeed(time.Unix(2, 0))
+	old.Publish(e)
+	if err := next.Restore(old.AppendSnapshot(nil)); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := next.keptEvents(), old.keptEvents(); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
 // A process that has died in its probation has given IDs, and readers have them. The one that
 // goes on gave them again, and those readers missed its events.
 func TestEventIDsOfADeadProcessAreNotGivenAgain(t *testing.T) {
