@@ -124,6 +124,9 @@ type Deps struct {
 	// Reload reads the configuration file again; see relay. An error other than
 	// ErrReloading says what is wrong with it, in one line.
 	Reload func(context.Context) (answer.Reload, error)
+	// Admit waits while it is not known whether this process goes on, and returns why it
+	// must not change anything any more. Nil admits all calls.
+	Admit func(context.Context) error
 	// Certificate makes the server speak TLS; nil for plain HTTP.
 	Certificate *Certificate
 	// Connections bounds the server's connections; nil for MaxConnections.

@@ -42,6 +42,20 @@ func (h *handler) authorize(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
+// change wraps a handler that changes what another process would not learn of if it takes over
+// meanwhile: after a yes the change must not be lost.
+func (h *handler) change(next http.HandlerFunc) http.HandlerFunc {
+	return h.authorize(func(w http.ResponseWriter, r *http.Request) {
+		if admit := h.deps.Admit; admit != nil {
+			if err := admit(r.Context()); err != nil {
+				unavailable(w, err.Error()+": repeat the call")
+				return
+			}
+		}
+		next(w, r)
+	})
+}
+
 // authorizeSocketIDs wraps a handler whose answer is full of socket IDs, such as a
 // capture; see maySeeSocketIDs.
 func (h *handler) authorizeSocketIDs(next http.HandlerFunc) http.HandlerFunc {

@@ -119,6 +119,9 @@ func TestOpenAPIHoldsAnswers(t *testing.T) {
 			foreign := everything(t, nil)
 			foreign.host = "evil.example"
 			c.hold(foreign, asked{method, path + query, body, 403, false})
+		case strings.HasSuffix(op, " 503") && strings.HasPrefix(path, "/api/v1/backends/"):
+			takenOver := everything(t, func(r *Deps) { r.Admit = func(context.Context) error { return errors.New("taken over") } })
+			c.hold(takenOver, asked{method, path + query, body, 503, false}, token...)
 		case strings.HasSuffix(op, " 503") && strings.HasPrefix(path, "/api/v1/s") && !strings.HasPrefix(path, register):
 			away := everything(t, func(r *Deps) { r.Streams = &spoken{err: errors.New("stopped")} })
 			c.hold(away, asked{method, path + query, "", 503, false}, token...)

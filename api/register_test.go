@@ -294,3 +294,22 @@ func FuzzRegister(f *testing.F) {
 		}
 	})
 }
+
+// A change while another process takes over was made here, where it was lost, and answered with
+// success.
+func TestNothingChangesInAFrozenProcess(t *testing.T) {
+	d := newFixture(t, "")
+	d.Put(backend.Backend{ID: "a", Source: backend.SourceRegistered})
+	d.deps.Admit = func(context.Context) error { return errors.New("another process has taken over") }
+	d.http = newHandler("v1", d.deps, d.logger()).mux()
+	before := d.Snapshot()
+	for _, call := range []string{"POST backends/a/drain", "POST backends/a/undrain", "POST backends/a/weight?weight=2", "DELETE backends/a", "POST srs/register"} {
+		method, path, _ := strings.Cut(call, " ")
+		if w := d.call(method, "/api/v1/"+path, "{}"); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), "another process has taken over: repeat the call") {
+			t.Errorf("%s: %d %s", call, w.Code, w.Body)
+		}
+	}
+	if d.Snapshot() != before {
+		t.Error("something has changed")
+	}
+}

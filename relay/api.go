@@ -24,6 +24,7 @@ func (r *relay) newServer() *api.Server {
 	return api.New(r.version, api.Deps{
 		Settings:    apiSettings(*r.reloads.current.Load()),
 		Reload:      r.reloads.reload,
+		Admit:       r.gate.enter,
 		Shards:      r.group,
 		Kernel:      &r.kernel,
 		Backends:    r,

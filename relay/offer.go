@@ -147,7 +147,7 @@ func (r *relay) handOverFiles() (files []takeover.File, err error) {
 // freeze parks the shards and the balancer, and returns their state.
 func (r *relay) freeze(ctx context.Context, _ int) (f takeover.Frozen, err error) {
 	r.keeper.pause()
-	r.reloads.hold()
+	r.gate.hold()
 	if r.kernel.path != nil {
 		r.kernel.path.Freeze()
 	}
@@ -180,6 +180,7 @@ func (r *relay) resume(reason error) {
 	r.resolver.Resume()
 	r.resumeEvents(r.parked.Load())
 	r.group.Resume()
+	r.gate.open(false)
 	r.ledger.reclaim(r.tasks, r.group)
 	if !r.parked.Swap(false) {
 		return
@@ -196,6 +197,7 @@ func (r *relay) resume(reason error) {
 func (r *relay) park(pid int) {
 	r.parked.Store(true)
 	r.reloads.handOver(pid)
+	r.gate.open(true)
 	r.manager.Yield()
 	r.passing.stop()
 	r.server.stop()

@@ -81,6 +81,7 @@ type relay struct {
 	keeper      *keeper   // nil without a descriptor store
 	closedUntil time.Time // until then ports may be held by what was kept and is closed
 
+	gate       handoverGate  // before what changes the relay for good
 	handedOver chan struct{} // closed when another process has taken over
 	successor  atomic.Int64  // its PID
 	parked     atomic.Bool   // another process serves callers, and is in its probation

@@ -73,7 +73,7 @@ func (l *reloads) stats() (succeeded, failed uint64, last time.Time) {
 }
 
 // reload reads the files and applies what has changed, or nothing if anything is wrong.
-// It returns api.ErrReloading if ctx ends before other reloads have, and errPassedOn if another
+// It returns api.ErrReloading if ctx ends before other reloads have, and errTakenOver if another
 // process has taken over.
 func (l *reloads) reload(ctx context.Context) (answer.Reload, error) {
 	select {

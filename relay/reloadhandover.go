@@ -18,47 +18,24 @@ import (
 // processBegan is before this process has read its files.
 var processBegan = time.Now()
 
-// errPassedOn says that another process reloads.
-var errPassedOn = errors.New("another process has taken over: it reloads, if it can be told")
-
 // reloadHandover is the part of a reloads that knows of a take-over.
 type reloadHandover struct {
-	asked     time.Time     // when a reload was last asked for
-	held      chan struct{} // reloads wait until it is closed; nil if none waits
-	handed    bool          // another process goes on
-	successor *os.Process   // that one; nil if it is in another PID namespace
-	passedOn  bool          // it was told to reload
+	asked     time.Time   // when a reload was last asked for
+	successor *os.Process // the process that has taken over; nil if it is in another PID namespace
+	passedOn  bool        // it was told to reload
 }
 
-// hold has reloads wait until handOver or takeBack.
-func (l *reloads) hold() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.held == nil {
-		l.held = make(chan struct{})
-	}
-}
-
-// release ends hold. Called with mu held.
-func (l *reloads) release() {
-	if l.held != nil {
-		close(l.held)
-		l.held = nil
-	}
-}
-
-// handOver passes reloads on to a process, which is alive; 0 for one in another PID namespace.
+// handOver names the process to which reloads are passed on, which is alive; 0 for one in another
+// PID namespace.
 func (l *reloads) handOver(pid int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.handed = true
 	if pid != 0 {
 		l.successor, _ = os.FindProcess(pid) // by a pidfd: no other process can get the signal
 	}
-	l.release()
 }
 
-// takeBack has this process reload again, at once if the dead one had been told to.
+// takeBack has this process reload if the one that has died had been told to.
 func (l *reloads) takeBack() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,8 +45,7 @@ func (l *reloads) takeBack() {
 	if l.passedOn {
 		l.again()
 	}
-	l.handed, l.successor, l.passedOn = false, nil, false
-	l.release()
+	l.successor, l.passedOn = nil, false
 }
 
 // again has follow reload.
@@ -80,27 +56,20 @@ func (l *reloads) again() {
 	}
 }
 
-// admit waits while it is not known which process goes on. After an error this one must not
-// reload.
+// admit waits while it is not known which process goes on. It passes the reload on and returns
+// errTakenOver if that is another one.
 func (l *reloads) admit(ctx context.Context) error {
-	for {
-		l.mu.Lock()
-		l.asked = time.Now()
-		held, handed := l.held, l.handed
-		l.mu.Unlock()
-		switch {
-		case handed:
-			l.passOn()
-			return errPassedOn
-		case held == nil:
-			return nil
-		}
-		select {
-		case <-held:
-		case <-ctx.Done():
-			return api.ErrReloading
-		}
+	l.mu.Lock()
+	l.asked = time.Now() // before enter: either the snapshot has it, or enter waits
+	l.mu.Unlock()
+	err := l.relay.gate.enter(ctx)
+	switch {
+	case errors.Is(err, errTakenOver):
+		l.passOn()
+	case err != nil:
+		return api.ErrReloading
 	}
+	return err
 }
 
 // passOn has the process that has taken over reload.

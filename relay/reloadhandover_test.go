@@ -39,15 +39,15 @@ func TestReloadDuringTheFreeze(t *testing.T) {
 		end  func(*reloads)
 		want error
 	}{
-		"failed":                   {(*reloads).takeBack, nil},
-		"taken over":               {func(l *reloads) { l.handOver(0) }, errPassedOn},
+		"failed":                   {func(l *reloads) { l.takeBack(); l.relay.gate.open(false) }, nil},
+		"taken over":               {func(l *reloads) { l.handOver(0); l.relay.gate.open(true) }, errTakenOver},
 		"nobody knows for a while": {func(*reloads) {}, api.ErrReloading},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			l := &reloads{relay: &relay{process: process{log: slog.New(slog.DiscardHandler)}}}
 			ctx, end := context.WithTimeout(t.Context(), time.Minute)
 			defer end()
-			l.hold()
+			l.relay.gate.hold()
 			done := make(chan error)
 			go func() { done <- l.admit(ctx) }()
 			synctest.Wait()
