@@ -54,6 +54,7 @@ func Run(p Program) (code int, err error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return 0, fmt.Errorf("become a subreaper: %w", err)
 	}
+	signal.Ignore(syscall.SIGPIPE) // the log's reader may end before this process
 	children, signals := make(chan os.Signal, 1), make(chan os.Signal, 16)
 	signal.Notify(children, syscall.SIGCHLD)
 	defer signal.Stop(children)

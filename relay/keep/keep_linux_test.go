@@ -113,6 +113,7 @@ func child(steps string) {
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM)
 		send("READY=1")
+		_ = os.WriteFile(filepath.Join(os.Getenv(stateDir), "ready"), []byte("w"), 0o600)
 		<-c
 	}
 	os.Exit(0)
@@ -303,6 +304,44 @@ func TestStop(t *testing.T) {
 	_ = k.cmd.Process.Signal(syscall.SIGTERM)
 	if code, starts := k.end(); code != 0 || len(starts) != 1 {
 		t.Errorf("code %d, starts %q\n%s", code, starts, k.text())
+	}
+}
+
+// The reader of the log dies. The keeper died with its next line, and a container with it.
+func TestLogReaderDies(t *testing.T) {
+	t.Parallel()
+	k := &kept{t: t, dir: t.TempDir(), cmd: clocale.Command(os.Args[0])}
+	k.cmd.Env = clocale.Environ(asKeeper+"=kw", stateDir+"="+k.dir)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = r.Close()
+	k.cmd.Stderr = w
+	if err := k.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = w.Close()
+	t.Cleanup(func() { _ = k.cmd.Process.Kill() })
+	ended := make(chan struct{})
+	go func() { _ = k.cmd.Wait(); close(ended) }()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if text, _ := os.ReadFile(filepath.Join(k.dir, "ready")); len(text) > 0 {
+			break
+		}
+		select {
+		case <-ended:
+			t.Fatalf("the keeper has ended: %v", k.cmd.ProcessState)
+		default:
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("no second start")
+		}
+	}
+	_ = k.cmd.Process.Signal(syscall.SIGTERM)
+	<-ended
+	if code := k.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("%v", k.cmd.ProcessState)
 	}
 }
 
