@@ -9,6 +9,7 @@ import (
 	"runtime/metrics"
 	"time"
 
+	"srtrelay/handshake"
 	"srtrelay/internal/supervise"
 	"srtrelay/relay/overload"
 	"srtrelay/shard"
@@ -40,6 +41,10 @@ const (
 	// of a collection grows with the live heap.
 	minTrim     = 8 << 20
 	trimPercent = gcPercent / 2
+	// trimSettled is how long after a burst the heap is trimmed whatever seems reclaimable:
+	// the runtime does not know that the answers to its callers are forgotten until it
+	// collects again.
+	trimSettled = handshake.ResponseTTL + 2*time.Second
 )
 
 // trimHeap returns unused memory to the kernel until ctx ends.
@@ -61,18 +66,27 @@ func trimHeap(ctx context.Context) {
 type heapTrimmer struct {
 	allocated uint64    // at the last call of due
 	trimmed   time.Time // the last time
+	burst     time.Time // when there was last a burst; zero if the heap was trimmed after it
 }
 
 // due is called once per trimInterval. It reports whether there is enough memory to
-// reclaim and, at the present rate of allocation, none of it is needed for trimGap.
+// reclaim and, at the present rate of allocation, none of it is needed for trimGap, or if
+// what a burst has left behind is garbage by now.
 func (t *heapTrimmer) due(now time.Time, h heap) bool {
 	wanted := (h.allocated - t.allocated) * uint64(trimGap/trimInterval)
 	t.allocated = h.allocated
 	worth := max(minTrim, h.live/100*trimPercent)
-	if h.reclaimable < max(worth, wanted) || now.Sub(t.trimmed) < trimGap {
+	if wanted > worth {
+		t.burst = now
+	}
+	settled := !t.burst.IsZero() && now.Sub(t.burst) >= trimSettled
+	if h.reclaimable < max(worth, wanted) && !settled || now.Sub(t.trimmed) < trimGap {
 		return false
 	}
 	t.trimmed = now
+	if settled {
+		t.burst = time.Time{}
+	}
 	return true
 }
 

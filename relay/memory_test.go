@@ -2,6 +2,7 @@ package relay
 
 import (
 	"runtime/debug"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,6 +30,13 @@ func TestHeapIsTrimmedAfterABurst(t *testing.T) {
 			quiet, quiet, quiet, quiet, quiet, quiet, quiet, quiet, quiet,
 			{rest, 0, minTrim, true},
 		},
+		// Half of a burst's memory was in use when it was last trimmed, or collected.
+		"answers to a burst of callers": slices.Concat(
+			[]look{{burst, 0, 2 * burst, false}, {rest, 0, 2 * burst, true}},
+			slices.Repeat([]look{{rest, 0, 0, false}}, 10),
+			[]look{{rest, 0, 0, true}},
+			slices.Repeat([]look{{rest, 0, 0, false}}, 30),
+		),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var trimmer heapTrimmer

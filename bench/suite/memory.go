@@ -14,6 +14,7 @@ import (
 
 	"srtrelay/bench/report"
 	"srtrelay/bench/traffic"
+	"srtrelay/handshake"
 )
 
 const (
@@ -22,8 +23,9 @@ const (
 	quickSessions = 10_000
 	// idlePorts is how many ports the sessions share.
 	idlePorts = 400
-	// restTime is as long as two rounds of keepalives.
-	restTime = 2*quietKeepalive + time.Second
+	// restTime is how long the relay has until it is weighed: its sessions' answers are kept for
+	// handshake.ResponseTTL, and then given back.
+	restTime = handshake.ResponseTTL + 2*quietKeepalive
 )
 
 var memory = Scenario{
