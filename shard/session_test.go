@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -9,14 +10,46 @@ import (
 )
 
 // A hundred thousand sessions that hardly speak are what a relay of players
-// holds most of. Each is to cost 1 KiB of memory in all, and what the balancer,
-// the table, the wheel and the names of streams need is as much again as this.
+// holds most of. Each is to cost 1 KiB of memory in all: these, and the balancer,
+// the table, the owners, the names of streams and what the process has anyway.
 // What only the handshake needs belongs into pendingHandshake, what the caller
 // may ask for again into the replay.
 func TestIdleSessionsAreSmall(t *testing.T) {
-	const budget = 336
-	if n := unsafe.Sizeof(session{}) + unsafe.Sizeof(coldState{}); n > budget {
-		t.Errorf("a session and its cold state have %d bytes, want %d at most", n, budget)
+	for name, c := range map[string]struct{ size, budget uintptr }{
+		"session and cold state": {unsafe.Sizeof(session{}) + unsafe.Sizeof(coldState{}), 336},
+		"account":                {unsafe.Sizeof(account{}), 32},
+		"timer":                  {unsafe.Sizeof(timer{}), 16},
+		"kernel path":            {unsafe.Sizeof(kernelState{}), 152},
+	} {
+		if c.size > c.budget {
+			t.Errorf("%s: %d bytes, want %d at most", name, c.size, c.budget)
+		}
+	}
+}
+
+// What a shard's heap has per idle session, without the names of its stream.
+func BenchmarkIdleSessions(b *testing.B) {
+	const many = 100_000
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	for b.Loop() {
+		r := newRig(b, func(c *Config) { c.MaxSessions = many })
+		before := heap()
+		for k := range uint32(many) {
+			i, ss := r.sessions.alloc()
+			ss.state, ss.callerID, ss.backendID = StateEstablished, k+1, k+1
+			r.sessions.keyCaller(i, ss)
+			r.sessions.keyBack(i, ss)
+			r.sessions.keyFront(i, ss)
+			r.restoreAccount(i, ss)
+			r.wheel.Set(i, time.Minute)
+		}
+		b.ReportMetric(float64(heap()-before)/many, "B/session")
+		r.sessions = sessions{table: newTable(), seed: r.sessions.seed}
 	}
 }
 
