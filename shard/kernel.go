@@ -227,66 +227,6 @@ func (s *Shard) kernelDue() (time.Duration, bool) {
 	return k.readAt, s.cfg.Telemetry
 }
 
-// refresh adds what has passed in the kernel to a session.
-func (s *Shard) refresh(i uint32, ss *session) {
-	if !ss.inKernel {
-		return
-	}
-	st := s.kernel.state(i)
-	seen := [2]*time.Duration{telemetry.ToBackend: &ss.callerSeen, telemetry.ToCaller: &ss.backendSeen}
-	for way := range telemetry.Way(2) {
-		w, one := s.kernel.path.Way(i, int(way)), &st.ways[way]
-		now := w.Passed()
-		s.addPassed(ss, way, uint64(now.Packets-one.taken.Packets), now.Bytes-one.taken.Bytes)
-		*seen[way] = max(*seen[way], now.Last)
-		if lost := now.Lost - one.taken.Lost; lost > 0 {
-			s.counters.add(CountKernelRecordsLost, uint64(lost))
-		}
-		one.taken = now
-		if !one.waiting || one.handover.Fresh(w) { // else the shard is ahead of the program
-			s.takeData(ss, one, w, way)
-		}
-	}
-	if ss.backendSeen >= ss.callerSeen {
-		ss.unansweredSince = 0
-	} else if ss.unansweredSince <= ss.backendSeen {
-		// The caller has sent since, at the earliest after the last look.
-		ss.unansweredSince = max(ss.backendSeen, st.refreshed)
-	}
-	ss.responseUsed = ss.responseUsed || st.ways[telemetry.ToBackend].taken.Packets > 0
-	s.sessions.cold(i).trace.Pass(ss.callerSeen, ss.toBackend.Packets)
-	st.refreshed = s.now
-}
-
-// addPassed counts datagrams that have passed in the kernel where those are counted that
-// pass the shard.
-func (s *Shard) addPassed(ss *session, way telemetry.Way, packets, bytes uint64) {
-	if packets == 0 {
-		return
-	}
-	c := &s.counters
-	flow := &ss.toBackend
-	counts := [...]Counter{CountReceivedFront, CountForwardedToBackend, CountKernelToBackend}
-	sums := [...]Counter{CountReceivedFrontBytes, CountForwardedToBackendBytes}
-	if way == telemetry.ToCaller {
-		flow = &ss.toCaller
-		counts = [...]Counter{CountReceivedBack, CountForwardedToCaller, CountKernelToCaller}
-		sums = [...]Counter{CountReceivedBackBytes, CountForwardedToCallerBytes}
-	}
-	for _, k := range counts {
-		c.add(k, packets)
-	}
-	for _, k := range sums {
-		c.add(k, bytes)
-	}
-	c.add(CountSent, packets)
-	c.add(CountSentBytes, bytes)
-	c.add(CountKernelBytes, bytes)
-	flow.Packets += packets
-	flow.Bytes += bytes
-	s.peers.slots[ss.peerSlot].bytes += bytes
-}
-
 // Reroute has every shard resolve the routes of its sessions in the kernel path again,
 // and try again to enter those that could not. It returns when all have.
 func (g *Group) Reroute(ctx context.Context) error {
