@@ -163,7 +163,10 @@ func (s *Shard) flow(e *Session, in, out ends, id uint32, h hop, way uint32) flo
 				Peer: word4(in.from.IP), Local: word4(in.to.IP),
 				PeerPort: bigPort(in.from.Port), LocalPort: bigPort(in.to.Port), Id: bigID(id),
 			},
-			&pathHop4{To: to, Saddr: word4(out.from.IP), Daddr: word4(out.to.IP), Nexthop: word4(h.next)},
+			&pathHop4{
+				To: to, Saddr: word4(out.from.IP), Daddr: word4(out.to.IP),
+				Next: pathNeighbour{Family: unix.AF_INET, Address: [4]uint32{word4(h.next)}},
+			},
 		}
 	}
 	return flow{
@@ -172,7 +175,10 @@ func (s *Shard) flow(e *Session, in, out ends, id uint32, h hop, way uint32) flo
 			Peer: words6(in.from.IP), Local: words6(in.to.IP),
 			PeerPort: bigPort(in.from.Port), LocalPort: bigPort(in.to.Port), Id: bigID(id),
 		},
-		&pathHop6{To: to, Saddr: words6(out.from.IP), Daddr: words6(out.to.IP), Nexthop: words6(h.next)},
+		&pathHop6{
+			To: to, Saddr: words6(out.from.IP), Daddr: words6(out.to.IP),
+			Next: pathNeighbour{Family: unix.AF_INET6, Address: words6(h.next)},
+		},
 	}
 }
 
@@ -206,18 +212,19 @@ func addressBytes(a addr.AddrPort) []byte {
 func portBytes(a addr.AddrPort) []byte { return binary.BigEndian.AppendUint16(nil, a.Port) }
 
 // sumDelta returns what the change of a part of both ends adds to the sum of a datagram: a
-// 32-bit ones' complement sum (RFC 1624), in the byte order of the host.
-func sumDelta(in, out ends, part func(addr.AddrPort) []byte) uint32 {
-	var sum uint64
+// ones' complement sum (RFC 1624), in the byte order of the host.
+func sumDelta(in, out ends, part func(addr.AddrPort) []byte) uint16 {
+	var sum uint32 // of 32 words at most
 	for _, old := range [][]byte{part(in.from), part(in.to)} {
 		for ; len(old) > 0; old = old[2:] {
-			sum += uint64(^binary.NativeEndian.Uint16(old))
+			sum += uint32(^binary.NativeEndian.Uint16(old))
 		}
 	}
 	for _, now := range [][]byte{part(out.from), part(out.to)} {
 		for ; len(now) > 0; now = now[2:] {
-			sum += uint64(binary.NativeEndian.Uint16(now))
+			sum += uint32(binary.NativeEndian.Uint16(now))
 		}
 	}
-	return uint32(sum) // at most 32 words of 16 bits
+	sum = sum&0xffff + sum>>16
+	return uint16(sum&0xffff + sum>>16)
 }

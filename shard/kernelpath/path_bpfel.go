@@ -39,19 +39,19 @@ type pathHandover struct {
 }
 
 type pathHop4 struct {
-	_       structs.HostLayout
-	To      pathTarget
-	Saddr   uint32
-	Daddr   uint32
-	Nexthop uint32
+	_     structs.HostLayout
+	To    pathTarget
+	Saddr uint32
+	Daddr uint32
+	Next  pathNeighbour
 }
 
 type pathHop6 struct {
-	_       structs.HostLayout
-	To      pathTarget
-	Saddr   [4]uint32
-	Daddr   [4]uint32
-	Nexthop [4]uint32
+	_     structs.HostLayout
+	To    pathTarget
+	Saddr [4]uint32
+	Daddr [4]uint32
+	Next  pathNeighbour
 }
 
 type pathKey4 struct {
@@ -75,7 +75,7 @@ type pathKey6 struct {
 type pathLayout uint32
 
 const (
-	pathLayoutLAYOUT pathLayout = 2
+	pathLayoutLAYOUT pathLayout = 3
 )
 
 type pathMode uint32
@@ -85,6 +85,12 @@ const (
 	pathModeMODE_PENDING pathMode = 1
 	pathModeMODE_ON      pathMode = 2
 )
+
+type pathNeighbour struct {
+	_       structs.HostLayout
+	Family  uint32
+	Address [4]uint32
+}
 
 type pathReason uint32
 
@@ -118,8 +124,8 @@ type pathTarget struct {
 	Way         uint32
 	Gen         uint32
 	Ifindex     uint32
-	PseudoDelta uint32
-	PortsDelta  uint32
+	PseudoDelta uint16
+	PortsDelta  uint16
 	Sport       uint16
 	Dport       uint16
 	Mtu         uint16

@@ -6,14 +6,16 @@
 #define OPAQUE(v) asm volatile("" : "+r"(v))
 
 /* Takes the head of a datagram down for user space, which is not woken. */
-static __noinline bool take_down(struct __sk_buff *skb, const struct target *to, const struct way *w,
-				 const struct datagram *d)
+GLOBAL int take_down(struct __sk_buff *skb, const struct target *to, const struct way *w,
+		     const struct datagram *d)
 {
 	struct record *r;
 	__u32 shard, head;
 	bool whole;
 	void *ring;
 
+	if (!to || !w || !d)
+		return false;
 	head = d->length;
 	whole = d->words[0] >> 16 == TYPE_NAK && head > HEAD_SHORT;
 	shard = to->ring;
@@ -80,27 +82,27 @@ static __always_inline void follow(struct way *w, const __u32 *words)
 		w->expect = word & KEY_MASK;
 }
 
-/* Accounts for one datagram that passes. */
-static __always_inline void account(struct __sk_buff *skb, const struct target *to, struct way *w,
-				    const struct datagram *d, __u64 now)
+/* Whether a data packet is the expected one, whose number is next. */
+static __always_inline bool is_expected(const struct way *w, __u32 seq, __u32 word, __u32 next)
 {
 	__u32 rexmit = w->rexmit ? REXMIT_BIT : 0;
 
-	if (is_control(d->words)) {
-		if (w->observed && is_report(d->words) && !take_down(skb, to, w, d))
-			w->lost++;
-		return;
-	}
-	w->last_data = now;
-	if (!w->observed)
-		return;
-	if (d->words[0] == w->next && (d->words[1] & (KEY_MASK | rexmit)) == w->expect &&
-	    d->words[1] & (MESSAGE_MASK | REXMIT_BIT) & ~rexmit) {
-		w->next = (d->words[0] + 1) & SEQUENCE_MASK;
-		w->strays = 0;
-		w->data_bytes += d->length - SRT_HEADER;
-		return;
-	}
+	return seq == next && (word & (KEY_MASK | rexmit)) == w->expect &&
+	       word & (MESSAGE_MASK | REXMIT_BIT) & ~rexmit;
+}
+
+/* Accounts for the next expected data packets, of so many bytes of payload. */
+static __always_inline void account_expected(struct way *w, __u32 n, __u32 payload)
+{
+	w->next = (w->next + n) & SEQUENCE_MASK;
+	w->strays = 0;
+	w->data_bytes += payload;
+}
+
+/* Accounts for a data packet that is not the expected one. */
+static __always_inline void account_exception(struct __sk_buff *skb, const struct target *to,
+					      struct way *w, const struct datagram *d)
+{
 	if (take_down(skb, to, w, d)) {
 		/* Before next changes: user space reads both without a lock. With its result used, it is a barrier. */
 		__u32 n = __sync_fetch_and_add(&w->exceptions, 1);
@@ -112,3 +114,28 @@ static __always_inline void account(struct __sk_buff *skb, const struct target *
 	follow(w, d->words);
 }
 
+/* Accounts for one datagram that passes. */
+static __always_inline void account(struct __sk_buff *skb, const struct target *to, struct way *w,
+				    const struct datagram *d, __u64 now)
+{
+	if (is_control(d->words)) {
+		if (w->observed && is_report(d->words) && !take_down(skb, to, w, d))
+			w->lost++;
+		return;
+	}
+	w->last_data = now;
+	if (!w->observed)
+		return;
+	if (is_expected(w, d->words[0], d->words[1], w->next))
+		account_expected(w, 1, d->length - SRT_HEADER);
+	else
+		account_exception(skb, to, w, d);
+}
+
+/* Counts datagrams that pass. */
+static __always_inline void count(struct way *w, __u32 n, __u32 bytes, __u64 now)
+{
+	w->last = now;
+	__sync_fetch_and_add(&w->packets, n);
+	__sync_fetch_and_add(&w->bytes, bytes);
+}

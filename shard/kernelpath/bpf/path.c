@@ -49,7 +49,9 @@
 #include "handover.h"
 #include "train.h"
 
-static __always_inline int up(struct __sk_buff *skb, __u32 reason, __u32 n)
+_Static_assert(sizeof(struct neighbour) == sizeof(struct bpf_redir_neigh), "the helper takes it");
+
+GLOBAL int up(struct __sk_buff *skb, __u32 reason, __u32 n)
 {
 	__u32 key = skb->ifindex << 8 | reason;
 	__u64 *count = bpf_map_lookup_elem(&reasons, &key);
@@ -65,100 +67,138 @@ static __always_inline int up(struct __sk_buff *skb, __u32 reason, __u32 n)
 	return PASS_ON;
 }
 
-/*
- * Decides about a datagram of a session, and accounts for it if it passes. Returns the
- * reason if it goes up, -1 if it passes.
- */
-static __always_inline int decide(struct __sk_buff *skb, const struct packet *p, const struct target *to)
+/* PASS_ON, which the compiler does not keep in a register from the beginning on. */
+static __always_inline int pass_on(void)
 {
-	__u32 place = to->way, zero = 0;
-	struct way *w = bpf_map_lookup_elem(&ways, &place);
-	struct handover *h = bpf_map_lookup_elem(&handovers, &place);
-	struct control *c = bpf_map_lookup_elem(&controls, &zero);
-	__u32 headers = p->first.offset - LINK_HEADER;
-	struct progress at = {};
-	int why = -1, type;
-	__u32 mode;
+	int code;
+
+	asm volatile("%0 = -1" : "=r"(code));
+	return code;
+}
+
+/* Whether a packet of so many bytes behind the UDP header is a train. */
+static __always_inline bool is_train(const struct __sk_buff *skb, __u32 total)
+{
+	return skb->gso_size && skb->gso_size < total;
+}
+
+/* Whether a packet begins with a datagram of SRT. */
+static __always_inline bool is_whole(const struct __sk_buff *skb, __u32 total)
+{
+	return total >= SRT_HEADER && total <= 0xffff &&
+	       (!is_train(skb, total) || skb->gso_size >= SRT_HEADER);
+}
+
+/* What a packet has behind its UDP header, by this. Negative if that is wrong. */
+static __always_inline __u32 length_of(const struct udphdr *udp)
+{
+	return bpf_ntohs(udp->len) - sizeof(*udp);
+}
+
+static __always_inline void read_words(struct datagram *d, const struct udphdr *udp)
+{
+	const __be32 *srt = (const void *)(udp + 1);
+
+	for (int i = 0; i < 4; i++)
+		d->words[i] = bpf_ntohl(srt[i]);
+}
+
+/*
+ * Without CAP_PERFMON the verifier puts a barrier behind the first write into each word of the
+ * stack, which takes 10 ns. So what a usual datagram needs is read from the packet again each
+ * time, and only what is less usual is copied to the stack, in a branch or a function of its own.
+ */
+
+/* Returns the single datagram of a packet. */
+static __always_inline struct datagram datagram_of(const struct udphdr *udp, __u32 offset)
+{
+	struct datagram d = { .offset = offset, .length = length_of(udp) };
+
+	read_words(&d, udp);
+	return d;
+}
+
+/* As decide, of a control packet, or of a way that is not open. */
+GLOBAL int decide_unusual(struct __sk_buff *skb, struct packet *p, const struct target *to)
+{
+	struct control *c;
+	struct way *w;
 	__u64 now;
 
-	if (w && c && w->gen == to->gen && c->shield) {
-		at.shield = 1;
-		at.next = w->next;
-		at.known = w->observed;
-	}
-	if (p->segments > 1)
-		type = check_train(skb, p, &at);
-	else
-		type = judge(skb, &p->first, &at);
-	if (type == UP_MIXED) {
-		raise_mixed(skb, p, 0);
-		return type;
-	}
-	if (!w || !h || !c || w->gen != to->gen)
+	if (!p || !to)
 		return UP_REUSED;
-	mode = *(volatile __u32 *)&w->mode;
-	if (mode == MODE_OFF)
-		return UP_OFF;
-	if (mode == MODE_PENDING && !is_ready(h)) {
-		count_up(h, p->first.words, p->segments);
-		return UP_PENDING;
+	w = bpf_map_lookup_elem(&ways, &to->way);
+	c = controls_of();
+	if (!w || !c)
+		return UP_REUSED;
+	if (is_control(p->first.words)) {
+		struct progress at = progress_of(w, to, c);
+
+		p->why = judge(skb, &p->first, &at);
 	}
-	if (c->paused)
-		why = UP_PAUSED;
-	else if (p->first.length + headers > to->mtu)
-		why = UP_LENGTH;
-	else if (to->action == TO_DEVICE && to->flags & HOP_SOFT && bpf_csum_update(skb, 0) >= 0)
-		why = UP_CHECKSUM;
-	else
-		why = type;
-	if ((why == UP_TYPE || why == UP_SHIELD) && p->segments == 1) {
-		/* Media does not depend on it: the way stays as it is. A pending one goes on to count. */
-		if (mode == MODE_PENDING)
-			count_up(h, p->first.words, 1);
-		return why;
-	}
-	if (why >= 0) {
-		mark(h, p->first.words, p->segments);
-		set_mode(w, MODE_ON, MODE_PENDING);
-		return why;
-	}
-	if (mode == MODE_PENDING)
-		set_mode(w, MODE_PENDING, MODE_ON);
+	p->why = admit(skb, p, to, w, c);
+	if (p->why >= 0)
+		return p->why;
 	now = bpf_ktime_get_coarse_ns();
-	w->last = now;
-	__sync_fetch_and_add(&w->packets, p->segments);
-	__sync_fetch_and_add(&w->bytes, p->total);
-	if (p->segments > 1)
-		account_train(skb, p, to, w, now);
-	else
-		account(skb, to, w, &p->first, now);
+	count(w, 1, p->total, now);
+	account(skb, to, w, &p->first, now);
 	return -1;
 }
 
 /*
- * Writes a link header whose sum is zero: bpf_redirect_neigh pulls it without taking it
- * out of a COMPLETE checksum.
+ * Decides about the only datagram of a packet of a session, and accounts for it if it passes.
+ * Returns the reason if it goes up, -1 if it passes.
  */
-static __always_inline int clear_link(struct __sk_buff *skb, __be16 source)
+static __always_inline int decide(struct __sk_buff *skb, const struct udphdr *udp, __u32 offset,
+				  const struct target *to)
 {
-	struct {
-		__u8 dst[6];
-		__be16 src[3];
-	} zero = { .src = { source } };
+	const __be32 *srt = (const void *)(udp + 1);
+	struct way *w = bpf_map_lookup_elem(&ways, &to->way);
+	struct control *c = controls_of();
+	__u64 now;
 
-	return bpf_skb_store_bytes(skb, 0, &zero, sizeof(zero), 0);
+	if (!w || !c || srt[0] & bpf_htonl(CONTROL) ||
+	    !is_open(skb, to, w, c, length_of(udp) + offset - LINK_HEADER)) {
+		struct packet p = {
+			.first = datagram_of(udp, offset), .total = length_of(udp), .segments = 1, .why = -1,
+		};
+
+		return decide_unusual(skb, &p, to);
+	}
+	now = bpf_ktime_get_coarse_ns();
+	count(w, 1, length_of(udp), now);
+	w->last_data = now;
+	if (!w->observed)
+		return -1;
+	if (is_expected(w, bpf_ntohl(srt[0]), bpf_ntohl(srt[1]), w->next)) {
+		account_expected(w, 1, length_of(udp) - SRT_HEADER);
+	} else {
+		struct datagram d = datagram_of(udp, offset);
+
+		account_exception(skb, to, w, &d);
+	}
+	return -1;
 }
 
-/* Adds a train's size to a packet. False if it is none of ours. */
-static __always_inline bool measure(struct __sk_buff *skb, struct packet *p)
+/* Returns a train. */
+static __always_inline struct packet train_of(const struct __sk_buff *skb, const struct udphdr *udp,
+					      __u32 offset)
 {
-	p->first.length = p->total;
-	p->segments = 1;
-	if (skb->gso_size && skb->gso_size < p->total) {
-		p->first.length = skb->gso_size;
-		p->segments = (p->total + skb->gso_size - 1) / skb->gso_size;
-	}
-	return p->first.length >= SRT_HEADER && p->total <= 0xffff;
+	struct packet p = { .total = length_of(udp), .why = -1 };
+
+	p.first.offset = offset;
+	p.first.length = skb->gso_size;
+	p.segments = (p.total + p.first.length - 1) / p.first.length;
+	read_words(&p.first, udp);
+	return p;
+}
+
+/* Passes a train on whose first datagram is of no session. Others in it may be. */
+static __always_inline int pass_train(struct __sk_buff *skb, const struct packet *p, struct keys *by)
+{
+	__u32 n = raise_mixed(skb, p, by, p->first.words[3]);
+
+	return n ? up(skb, UP_MIXED, n) : PASS_ON;
 }
 
 static __always_inline bool pull(struct __sk_buff *skb, __u32 headers)
@@ -168,52 +208,50 @@ static __always_inline bool pull(struct __sk_buff *skb, __u32 headers)
 	return skb->len >= headers && bpf_skb_pull_data(skb, headers) == 0;
 }
 
-#define HEADERS4 (LINK_HEADER + sizeof(struct iphdr) + sizeof(struct udphdr))
-#define HEADERS6 (LINK_HEADER + sizeof(struct ipv6hdr) + sizeof(struct udphdr))
-
-static __always_inline void read_words(struct datagram *d, const __be32 *srt)
-{
-	for (int i = 0; i < 4; i++)
-		d->words[i] = bpf_ntohl(srt[i]);
-}
-
-/* Passes a packet on whose first datagram is of no session. Others in a train may be. */
-static __always_inline int pass_on(struct __sk_buff *skb, const struct packet *p)
-{
-	__u32 n = p->segments > 1 ? raise_mixed(skb, p, p->first.words[3]) : 0;
-
-	return n ? up(skb, UP_MIXED, n) : PASS_ON;
-}
-
 /*
- * A next hop, of whole words: without CAP_PERFMON the verifier does not allow half of one
- * to be written where the stack has held a pointer.
+ * Writes a link header whose sum is zero: bpf_redirect_neigh pulls it without taking it
+ * out of a COMPLETE checksum.
  */
-union next_hop {
-	__u64 words[3];
-	struct bpf_redir_neigh neigh;
-};
-
-static __always_inline void clear_hop(union next_hop *next)
+static __always_inline void clear_link(__be16 *link, __be16 source)
 {
-	__builtin_memset(next, 0, sizeof(*next));
-	asm volatile("" : : "r"(next) : "memory"); /* before anything is written into it */
+	for (int i = 0; i < 6; i++)
+		link[i] = i == 3 ? source : 0;
+}
+
+/* Two words that are one after another in memory. */
+static __always_inline __u64 pair(__u32 first, __u32 second)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return first | (__u64)second << 32;
+#else
+	return (__u64)first << 32 | second;
+#endif
 }
 
 /* Sends a rewritten datagram of one family on. */
-static __always_inline int send_on(struct __sk_buff *skb, const struct target *to, bool egress,
-				   struct bpf_redir_neigh *next, __be16 zero_sum)
+static __always_inline int send_on(struct __sk_buff *skb, __be16 *link, const struct target *to,
+				   const struct neighbour *next, __be16 zero_sum)
 {
 	if (to->action == TO_DEVICE)
-		return bpf_redirect_neigh(to->ifindex, next, sizeof(*next), 0);
-	if (to->action == TO_LOCAL || egress)
-		return PASS_ON; /* on lo's egress it is on its way there */
-	if (clear_link(skb, zero_sum) < 0) {
-		up(skb, BROKEN, 1);
-		return TC_ACT_SHOT;
-	}
+		return bpf_redirect_neigh(to->ifindex, (void *)next, sizeof(*next), 0);
+	if (to->action == TO_LOCAL || is_egress(skb))
+		return pass_on(); /* on lo's egress it is on its way there */
+	clear_link(link, zero_sum);
 	return bpf_redirect_neigh(LOOPBACK, NULL, 0, 0);
 }
+
+static __always_inline int broken(struct __sk_buff *skb)
+{
+	up(skb, BROKEN, skb->gso_segs ? skb->gso_segs : 1);
+	return TC_ACT_SHOT;
+}
+
+#define HEADERS4 (LINK_HEADER + sizeof(struct iphdr) + sizeof(struct udphdr))
+#define HEADERS6 (LINK_HEADER + sizeof(struct ipv6hdr) + sizeof(struct udphdr))
+
+/* Where the UDP checksum is. */
+#define CHECKSUM4 (HEADERS4 - 2)
+#define CHECKSUM6 (HEADERS6 - 2)
 
 static __always_inline __u16 ip_checksum(const struct iphdr *ip)
 {
@@ -227,51 +265,65 @@ static __always_inline __u16 ip_checksum(const struct iphdr *ip)
 	return ~sum;
 }
 
-static __always_inline int relay4(struct __sk_buff *skb, bool egress)
+static __always_inline int relay4(struct __sk_buff *skb)
 {
-	struct key4 key;
-	struct packet p = { .first.offset = HEADERS4, .key4 = &key, .egress = egress };
+	union {
+		struct key4 key;
+		__u64 words[2];
+	} by;
 	struct hop4 *hop;
-	struct iphdr *ip;
 	struct udphdr *udp;
+	struct iphdr *ip;
+	__be32 *srt;
+	__u32 total;
 	int why;
 
 	if (!pull(skb, HEADERS4 + SRT_HEADER))
-		return PASS_ON;
+		return pass_on();
 	ip = (void *)(long)skb->data + LINK_HEADER;
 	udp = (void *)(ip + 1);
-	if ((void *)(udp + 1) + SRT_HEADER > (void *)(long)skb->data_end)
-		return PASS_ON;
+	srt = (void *)(udp + 1);
+	if ((void *)srt + SRT_HEADER > (void *)(long)skb->data_end)
+		return pass_on();
 	if (ip->version != 4 || ip->ihl != 5 || ip->protocol != IPPROTO_UDP ||
 	    ip->frag_off & bpf_htons(0x3fff))
-		return PASS_ON;
-	p.total = bpf_ntohs(udp->len) - sizeof(*udp);
-	if (bpf_ntohs(ip->tot_len) != p.total + sizeof(*ip) + sizeof(*udp) ||
-	    skb->len < HEADERS4 + p.total || !measure(skb, &p))
-		return PASS_ON;
-	read_words(&p.first, (void *)(udp + 1));
-	key.peer = ip->saddr;
-	key.local = ip->daddr;
-	key.peer_port = udp->source;
-	key.local_port = udp->dest;
-	key.id = bpf_htonl(p.first.words[3]);
-	/* ID 0 is a listener's. */
-	hop = p.first.words[3] ? bpf_map_lookup_elem(&sessions4, &key) : NULL;
-	if (!hop || !comes_from(&p, &hop->to))
-		return pass_on(skb, &p);
-	why = decide(skb, &p, &hop->to);
-	if (why >= 0)
-		return up(skb, why, p.segments);
+		return pass_on();
+	total = length_of(udp);
+	if (bpf_ntohs(ip->tot_len) != total + sizeof(*ip) + sizeof(*udp) ||
+	    skb->len < HEADERS4 + total || !is_whole(skb, total))
+		return pass_on();
+	by.words[0] = pair(ip->saddr, ip->daddr);
+	by.words[1] = pair(*(__be32 *)udp, srt[3]); /* both ports at once */
+	if (is_train(skb, length_of(udp))) {
+		struct packet p = train_of(skb, udp, HEADERS4);
+		struct keys keys = { .key4 = by.key, .egress = is_egress(skb) };
 
-	if (bpf_l4_csum_replace(skb, HEADERS4 - sizeof(*udp) + 6, 0, hop->to.pseudo_delta,
-				BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0) < 0 ||
-	    bpf_l4_csum_replace(skb, HEADERS4 - sizeof(*udp) + 6, 0, hop->to.ports_delta,
-				BPF_F_MARK_MANGLED_0) < 0)
-		goto broken;
+		if (!srt[3]) /* a listener's */
+			return pass_train(skb, &p, &keys);
+		hop = bpf_map_lookup_elem(&sessions4, &by.key);
+		if (!hop || !comes_from(is_egress(skb), &hop->to))
+			return pass_train(skb, &p, &keys);
+		why = decide_train(skb, &p, &keys, &hop->to);
+		if (why >= 0)
+			return up(skb, why, p.segments);
+	} else {
+		if (!srt[3])
+			return pass_on();
+		hop = bpf_map_lookup_elem(&sessions4, &by.key);
+		if (!hop || !comes_from(is_egress(skb), &hop->to))
+			return pass_on();
+		why = decide(skb, udp, HEADERS4, &hop->to);
+		if (why >= 0)
+			return up(skb, why, 1);
+	}
+
+	if (bpf_l4_csum_replace(skb, CHECKSUM4, 0, hop->to.pseudo_delta, BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0) < 0 ||
+	    bpf_l4_csum_replace(skb, CHECKSUM4, 0, hop->to.ports_delta, BPF_F_MARK_MANGLED_0) < 0)
+		return broken(skb);
 	ip = (void *)(long)skb->data + LINK_HEADER;
 	udp = (void *)(ip + 1);
 	if ((void *)(udp + 1) > (void *)(long)skb->data_end)
-		goto broken;
+		return broken(skb);
 	ip->saddr = hop->saddr;
 	ip->daddr = hop->daddr;
 	ip->ttl = HOP_LIMIT;
@@ -284,23 +336,13 @@ static __always_inline int relay4(struct __sk_buff *skb, bool egress)
 	ip->check = ip_checksum(ip);
 	udp->source = hop->to.sport;
 	udp->dest = hop->to.dport;
-
-	union next_hop next;
-
-	clear_hop(&next);
-	next.neigh.nh_family = AF_INET;
-	next.neigh.ipv4_nh = hop->nexthop;
-	return send_on(skb, &hop->to, egress, &next.neigh, bpf_htons(0xf7ff));
-broken:
-	up(skb, BROKEN, p.segments);
-	return TC_ACT_SHOT;
+	return send_on(skb, (void *)ip - LINK_HEADER, &hop->to, &hop->next, bpf_htons(0xf7ff));
 }
 
 static __always_inline int replace_pseudo6(struct __sk_buff *skb, __u32 delta)
 {
 	__u64 flags = BPF_F_PSEUDO_HDR | BPF_F_MARK_MANGLED_0;
-	__u32 offset = HEADERS6 - sizeof(struct udphdr) + 6;
-	int err = bpf_l4_csum_replace(skb, offset, 0, delta, flags | CSUM_IPV6);
+	int err = bpf_l4_csum_replace(skb, CHECKSUM6, 0, delta, flags | CSUM_IPV6);
 
 	if (err != -EINVAL)
 		return err;
@@ -310,51 +352,68 @@ static __always_inline int replace_pseudo6(struct __sk_buff *skb, __u32 delta)
 	 */
 	if (bpf_csum_update(skb, 0) >= 0)
 		flags = BPF_F_MARK_MANGLED_0;
-	return bpf_l4_csum_replace(skb, offset, 0, delta, flags);
+	return bpf_l4_csum_replace(skb, CHECKSUM6, 0, delta, flags);
 }
 
-static __always_inline int relay6(struct __sk_buff *skb, bool egress)
+static __always_inline int relay6(struct __sk_buff *skb)
 {
-	struct key6 key;
-	struct packet p = { .first.offset = HEADERS6, .key6 = &key, .ipv6 = 1, .egress = egress };
+	union {
+		struct key6 key;
+		__u64 words[5];
+	} by;
 	struct hop6 *hop;
 	struct ipv6hdr *ip;
 	struct udphdr *udp;
+	__be32 *srt;
+	__u32 total;
 	int why;
 
 	if (!pull(skb, HEADERS6 + SRT_HEADER))
-		return PASS_ON;
+		return pass_on();
 	ip = (void *)(long)skb->data + LINK_HEADER;
 	udp = (void *)(ip + 1);
-	if ((void *)(udp + 1) + SRT_HEADER > (void *)(long)skb->data_end)
-		return PASS_ON;
+	srt = (void *)(udp + 1);
+	if ((void *)srt + SRT_HEADER > (void *)(long)skb->data_end)
+		return pass_on();
 	if (ip->version != 6 || ip->nexthdr != IPPROTO_UDP)
-		return PASS_ON;
-	p.total = bpf_ntohs(udp->len) - sizeof(*udp);
-	if (bpf_ntohs(ip->payload_len) != p.total + sizeof(*udp) ||
-	    skb->len < HEADERS6 + p.total || !measure(skb, &p))
-		return PASS_ON;
-	read_words(&p.first, (void *)(udp + 1));
-	__builtin_memcpy(key.peer, &ip->saddr, 16);
-	__builtin_memcpy(key.local, &ip->daddr, 16);
-	key.peer_port = udp->source;
-	key.local_port = udp->dest;
-	key.id = bpf_htonl(p.first.words[3]);
-	hop = p.first.words[3] ? bpf_map_lookup_elem(&sessions6, &key) : NULL;
-	if (!hop || !comes_from(&p, &hop->to))
-		return pass_on(skb, &p);
-	why = decide(skb, &p, &hop->to);
-	if (why >= 0)
-		return up(skb, why, p.segments);
+		return pass_on();
+	total = length_of(udp);
+	if (bpf_ntohs(ip->payload_len) != total + sizeof(*udp) ||
+	    skb->len < HEADERS6 + total || !is_whole(skb, total))
+		return pass_on();
+	for (int i = 0; i < 4; i++)
+		by.words[i] = ((__u64 *)&ip->saddr)[i]; /* both addresses */
+	by.words[4] = pair(*(__be32 *)udp, srt[3]);
+	if (is_train(skb, length_of(udp))) {
+		struct packet p = train_of(skb, udp, HEADERS6);
+		struct keys keys = { .key6 = by.key, .ipv6 = 1, .egress = is_egress(skb) };
+
+		if (!srt[3]) /* a listener's */
+			return pass_train(skb, &p, &keys);
+		hop = bpf_map_lookup_elem(&sessions6, &by.key);
+		if (!hop || !comes_from(is_egress(skb), &hop->to))
+			return pass_train(skb, &p, &keys);
+		why = decide_train(skb, &p, &keys, &hop->to);
+		if (why >= 0)
+			return up(skb, why, p.segments);
+	} else {
+		if (!srt[3])
+			return pass_on();
+		hop = bpf_map_lookup_elem(&sessions6, &by.key);
+		if (!hop || !comes_from(is_egress(skb), &hop->to))
+			return pass_on();
+		why = decide(skb, udp, HEADERS6, &hop->to);
+		if (why >= 0)
+			return up(skb, why, 1);
+	}
 
 	if (replace_pseudo6(skb, hop->to.pseudo_delta) < 0 ||
-	    bpf_l4_csum_replace(skb, HEADERS6 - sizeof(*udp) + 6, 0, hop->to.ports_delta,
-				BPF_F_MARK_MANGLED_0) < 0)
-		goto broken;
+	    bpf_l4_csum_replace(skb, CHECKSUM6, 0, hop->to.ports_delta, BPF_F_MARK_MANGLED_0) < 0)
+		return broken(skb);
 	ip = (void *)(long)skb->data + LINK_HEADER;
 	udp = (void *)(ip + 1);
 	if ((void *)(udp + 1) > (void *)(long)skb->data_end)
-		goto broken;
+		return broken(skb);
 	__builtin_memcpy(&ip->saddr, hop->saddr, 16);
 	__builtin_memcpy(&ip->daddr, hop->daddr, 16);
 	/* A COMPLETE checksum covers it, and IPv6 has no header checksum that makes up for it. */
@@ -362,32 +421,21 @@ static __always_inline int relay6(struct __sk_buff *skb, bool egress)
 	ip->hop_limit = HOP_LIMIT;
 	udp->source = hop->to.sport;
 	udp->dest = hop->to.dport;
-
-	union next_hop next;
-
-	clear_hop(&next);
-	next.neigh.nh_family = AF_INET6;
-	__builtin_memcpy(next.neigh.ipv6_nh, hop->nexthop, 16);
-	return send_on(skb, &hop->to, egress, &next.neigh, bpf_htons(0x7922));
-broken:
-	up(skb, BROKEN, p.segments);
-	return TC_ACT_SHOT;
+	return send_on(skb, (void *)ip - LINK_HEADER, &hop->to, &hop->next, bpf_htons(0x7922));
 }
 
 SEC("tc")
 int relay(struct __sk_buff *skb)
 {
-	bool egress = skb->ifindex == LOOPBACK;
-
-	if (egress && skb->ingress_ifindex)
-		return PASS_ON; /* redirected here, by this program */
+	if (is_egress(skb) && skb->ingress_ifindex)
+		return pass_on(); /* redirected here, by this program */
 	if (skb->vlan_present)
-		return PASS_ON; /* the VLAN's own device has a hook */
+		return pass_on(); /* the VLAN's own device has a hook */
 	if (skb->protocol == bpf_htons(ETH_P_IP))
-		return relay4(skb, egress);
+		return relay4(skb);
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return relay6(skb, egress);
-	return PASS_ON;
+		return relay6(skb);
+	return pass_on();
 }
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";

@@ -35,7 +35,7 @@ enum action {
  * only if it is the same. Raise it with each change of the structs or the protocols here.
  */
 enum layout {
-	LAYOUT = 2,
+	LAYOUT = 3,
 };
 
 /* So that bpf2go finds the enums in the object. */
@@ -64,8 +64,8 @@ struct target {
 	__u32 way;          /* place in ways and handovers */
 	__u32 gen;          /* generation of the session */
 	__u32 ifindex;
-	__u32 pseudo_delta; /* what the addresses and the ports change of the sum */
-	__u32 ports_delta;
+	__u16 pseudo_delta; /* what the addresses and the ports change of the sum */
+	__u16 ports_delta;
 	__be16 sport, dport;
 	__u16 mtu;
 	__u16 ring; /* the shard's */
@@ -73,14 +73,23 @@ struct target {
 	__u16 reserved;
 };
 
+/* struct bpf_redir_neigh, to which a helper is given a pointer. */
+struct neighbour {
+	__u32 family;
+	__be32 address[4]; /* of IPv4 the first one */
+};
+
+/* With its key and the kernel's own 56 bytes an entry has 128 bytes. */
 struct hop4 {
 	struct target to;
-	__be32 saddr, daddr, nexthop;
+	__be32 saddr, daddr;
+	struct neighbour next;
 };
 
 struct hop6 {
 	struct target to;
-	__be32 saddr[4], daddr[4], nexthop[4];
+	__be32 saddr[4], daddr[4];
+	struct neighbour next;
 };
 
 /* What has passed on a way. One cache line. */
@@ -199,3 +208,13 @@ struct {
 	__array(values, struct ring);
 } rings SEC(".maps");
 
+/*
+ * The key has 8 bytes, of which 4 are read: without CAP_PERFMON the verifier does not allow half
+ * a word to be written where the stack has held a pointer.
+ */
+static __always_inline struct control *controls_of(void)
+{
+	__u64 zero = 0;
+
+	return bpf_map_lookup_elem(&controls, &zero);
+}

@@ -157,11 +157,13 @@ static __always_inline bool is_extension(__u32 subtype, __u32 n)
 }
 
 /* Whether a control packet that may pass is what a peer sends. */
-static __noinline bool is_sound(struct __sk_buff *skb, const struct datagram *d,
-				const struct progress *at)
+GLOBAL int is_sound(struct __sk_buff *skb, const struct datagram *d, const struct progress *at)
 {
-	__u32 n = d->length - SRT_HEADER;
+	__u32 n;
 
+	if (!d || !at)
+		return false;
+	n = d->length - SRT_HEADER;
 	switch (d->words[0] >> 16) {
 	case TYPE_ACK:
 		return is_ack(skb, d, n);
@@ -175,15 +177,27 @@ static __noinline bool is_sound(struct __sk_buff *skb, const struct datagram *d,
 	return n <= PADDING_MOST;
 }
 
-/* Returns why a datagram has to go up by what it is, -1 if it may pass. */
+/* Returns why a control packet has to go up by what it is, -1 if it may pass. */
 static __always_inline int judge(struct __sk_buff *skb, const struct datagram *d,
 				 const struct progress *at)
 {
-	if (!is_control(d->words))
-		return -1;
 	if (!may_pass(d->words))
 		return UP_TYPE;
 	if (at->shield && !is_sound(skb, d, at))
 		return UP_SHIELD;
 	return -1;
+}
+
+/* Returns what is known of a way, or of none, for judge. */
+static __always_inline struct progress progress_of(const struct way *w, const struct target *to,
+						   const struct control *c)
+{
+	struct progress at = {};
+
+	if (w && c && w->gen == to->gen && c->shield) {
+		at.shield = 1;
+		at.next = w->next;
+		at.known = w->observed;
+	}
+	return at;
 }

@@ -4,6 +4,12 @@
 
 #define SRT_HEADER 16
 
+/*
+ * A function that the verifier looks at once, and not for each of its callers anew. Its pointers
+ * may be NULL by what the verifier knows.
+ */
+#define GLOBAL __attribute__((noinline))
+
 /* Bits of the first two words of an SRT header (draft section 3). */
 #define CONTROL 0x80000000u
 #define SEQUENCE_MASK 0x7fffffffu
@@ -32,25 +38,29 @@ struct datagram {
 /* A datagram, or a train of them that the kernel has made one packet of. */
 struct packet {
 	struct datagram first;
-	__u32 total;       /* bytes of all */
-	__u32 segments;    /* 1 if it is no train */
-	struct key4 *key4; /* by which its session is found, one of the two */
-	struct key6 *key6;
-	/*
-	 * 1 if it is the second one: without CAP_PERFMON no pointer may be compared. It has 8
-	 * bytes of its own, so that the verifier knows which of the two it is.
-	 */
-	__u64 ipv6;
-	__u32 egress; /* 1 if a socket of this host has sent it: it is at lo's egress */
+	__u32 total;    /* bytes of all */
+	__u32 segments; /* 1 if it is no train */
+	int why;        /* the reason why it has to go up by what it is, -1 for none */
 };
 
+/* By what the sessions of a train are found. */
+struct keys {
+	struct key4 key4; /* one of the two */
+	struct key6 key6;
+	__u32 ipv6;   /* it is the second one */
+	__u32 egress; /* see is_egress */
+};
+
+/* Whether a socket of this host has sent a packet: it is at lo's egress. */
+static __always_inline bool is_egress(const struct __sk_buff *skb) { return skb->ifindex == LOOPBACK; }
+
 /*
- * Whether it comes from where its sender is. One that claims to be of this host, and has come
- * by another device, would otherwise pass before the kernel finds its source forged.
+ * Whether a packet comes from where its sender is. One that claims to be of this host, and has
+ * come by another device, would otherwise pass before the kernel finds its source forged.
  */
-static __always_inline bool comes_from(const struct packet *p, const struct target *to)
+static __always_inline bool comes_from(bool egress, const struct target *to)
 {
-	return p->egress == !!(to->flags & PEER_LOCAL);
+	return egress == !!(to->flags & PEER_LOCAL);
 }
 
 static __always_inline bool is_control(const __u32 *words) { return words[0] & CONTROL; }

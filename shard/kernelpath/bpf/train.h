@@ -16,14 +16,16 @@ static __always_inline bool read_header(struct __sk_buff *skb, struct datagram *
 struct train {
 	struct __sk_buff *skb;
 	const struct packet *packet;
+	struct keys *keys;
 	const struct target *to;
 	const struct progress *at;
 	struct way *way;
 	__u64 now;
-	__u32 done;   /* bytes */
-	__u32 raised; /* segments of sessions that go up */
-	__u32 skip;   /* an ID of no session */
-	int why;    /* the reason why the train goes up, -1 for none */
+	__u32 done;     /* bytes */
+	__u32 expected; /* segments that are the next expected data packets, one after another */
+	__u32 raised;   /* segments of sessions that go up */
+	__u32 skip;     /* an ID of no session */
+	int why;        /* as of a packet */
 };
 
 /* Reads the next segment. False at the end, or if it has no SRT header. */
@@ -46,36 +48,32 @@ static long check_segment(__u32 i, struct train *t)
 		t->why = UP_MIXED;
 		return 1;
 	}
+	if (!is_control(d.words)) {
+		if (t->way && t->expected == i &&
+		    is_expected(t->way, d.words[0], d.words[1], (t->way->next + i) & SEQUENCE_MASK))
+			t->expected++;
+		return 0;
+	}
 	why = judge(t->skb, &d, t->at);
 	if (why >= 0 && t->why != UP_TYPE)
 		t->why = why; /* one behind it may be of another session */
 	return 0;
 }
 
-/* Returns why a train has to go up: a segment is of another session, or may not pass. */
-static __always_inline int check_train(struct __sk_buff *skb, const struct packet *p,
-				       const struct progress *at)
-{
-	struct train t = { .skb = skb, .packet = p, .at = at, .why = -1 };
-
-	bpf_loop(p->segments, check_segment, &t, 0);
-	return t.why;
-}
-
 /* Returns what is known of the session of another ID between the same ends. */
-static __always_inline const struct target *other_target(const struct packet *p, __u32 id)
+static __always_inline const struct target *other_target(struct keys *by, __u32 id)
 {
-	if (!p->ipv6) {
+	if (!by->ipv6) {
 		struct hop4 *hop;
 
-		p->key4->id = bpf_htonl(id);
-		hop = bpf_map_lookup_elem(&sessions4, p->key4);
+		by->key4.id = bpf_htonl(id);
+		hop = bpf_map_lookup_elem(&sessions4, &by->key4);
 		return hop ? &hop->to : NULL;
 	}
 	struct hop6 *hop;
 
-	p->key6->id = bpf_htonl(id);
-	hop = bpf_map_lookup_elem(&sessions6, p->key6);
+	by->key6.id = bpf_htonl(id);
+	hop = bpf_map_lookup_elem(&sessions6, &by->key6);
 	return hop ? &hop->to : NULL;
 }
 
@@ -91,8 +89,8 @@ static long raise_segment(__u32 i, struct train *t)
 		return 1; /* no datagram of a session */
 	if (d.words[3] == t->skip)
 		return 0;
-	to = other_target(t->packet, d.words[3]);
-	if (!to || !comes_from(t->packet, to))
+	to = other_target(t->keys, d.words[3]);
+	if (!to || !comes_from(t->keys->egress, to))
 		return 0;
 	place = to->way;
 	w = bpf_map_lookup_elem(&ways, &place);
@@ -115,10 +113,12 @@ static long raise_segment(__u32 i, struct train *t)
  * Has a train of several sessions go up, so that none of its datagrams is overtaken.
  * Returns how many segments are of sessions.
  */
-static __always_inline __u32 raise_mixed(struct __sk_buff *skb, const struct packet *p, __u32 skip)
+GLOBAL int raise_mixed(struct __sk_buff *skb, const struct packet *p, struct keys *by, __u32 skip)
 {
-	struct train t = { .skb = skb, .packet = p, .skip = skip };
+	struct train t = { .skb = skb, .packet = p, .keys = by, .skip = skip };
 
+	if (!p || !by)
+		return 0;
 	bpf_loop(p->segments, raise_segment, &t, 0);
 	return t.raised;
 }
@@ -133,11 +133,41 @@ static long account_segment(__u32 i, struct train *t)
 	return 0;
 }
 
-static __always_inline void account_train(struct __sk_buff *skb, const struct packet *p,
-					  const struct target *to, struct way *w, __u64 now)
+/* Decides about a train, and accounts for it if it passes, as decide does. */
+GLOBAL int decide_train(struct __sk_buff *skb, struct packet *p, struct keys *by,
+			const struct target *to)
 {
-	struct train t = { .skb = skb, .packet = p, .to = to, .way = w, .now = now };
+	struct train t = { .skb = skb, .packet = p, .to = to, .why = -1 };
+	struct progress at;
+	struct control *c;
+	struct way *w;
 
+	if (!p || !by || !to)
+		return UP_REUSED;
+	w = bpf_map_lookup_elem(&ways, &to->way);
+	c = controls_of();
+	at = progress_of(w, to, c);
+	t.way = w;
+	t.at = &at;
+	bpf_loop(p->segments, check_segment, &t, 0);
+	if (t.why == UP_MIXED) {
+		raise_mixed(skb, p, by, 0);
+		return UP_MIXED;
+	}
+	if (!w || !c)
+		return UP_REUSED;
+	p->why = t.why;
+	p->why = admit(skb, p, to, w, c);
+	if (p->why >= 0)
+		return p->why;
+	t.now = bpf_ktime_get_coarse_ns();
+	count(w, p->segments, p->total, t.now);
+	if (w->observed && t.expected == p->segments) {
+		w->last_data = t.now;
+		account_expected(w, p->segments, p->total - p->segments * SRT_HEADER);
+		return -1;
+	}
+	t.done = 0;
 	bpf_loop(p->segments, account_segment, &t, 0);
+	return -1;
 }
-
