@@ -18,7 +18,8 @@ func TestReload(t *testing.T) {
 		{"nothing", answer.Reload{File: file}, "no setting has changed in " + file + "\n"},
 		{"rules", answer.Reload{File: file, Rules: "/r.yaml"}, "no setting has changed in " + file + "\nrules in force from /r.yaml\n"},
 		{
-			"secrets without a file", answer.Reload{CookieSecrets: 2},
+			"secrets without a file",
+			answer.Reload{CookieSecrets: 2},
 			"there is no configuration file; flags and variables do not change\nshared secrets in force from their file: 2\n",
 		},
 		{

@@ -39,6 +39,8 @@ type keeper struct {
 	refused  bool // a message has been refused, and the log says so
 	full     bool // as refused, of a descriptor that is not kept
 
+	silence watch
+
 	gone     chan int // a process that has taken over has ended
 	stopping bool
 	ended    bool
@@ -66,6 +68,8 @@ func Run(p Program) (code int, err error) {
 	}
 	defer k.socket.close()
 	defer k.store.clear()
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
 	for !k.ended {
 		select {
 		case <-k.socket.readable:
@@ -82,6 +86,9 @@ func Run(p Program) (code int, err error) {
 			}
 		case s := <-signals:
 			k.pass(s.(syscall.Signal))
+		case <-tick.C:
+			k.receive() // a sign of life may have come
+			k.watchMain()
 		case <-k.retry.C:
 			k.start()
 		}
@@ -91,7 +98,7 @@ func Run(p Program) (code int, err error) {
 
 // start starts the program with what is kept.
 func (k *keeper) start() {
-	k.began, k.ready, k.astray = time.Now(), false, false
+	k.began, k.ready, k.astray, k.silence = time.Now(), false, false, watch{}
 	args := append([]string{k.Path}, k.Args...)
 	pid, err := syscall.ForkExec(k.Path, args, &syscall.ProcAttr{
 		Env:   k.store.environment(k.Env, k.socket.name, k.self),
@@ -140,6 +147,9 @@ func (k *keeper) handle(text []byte, fds []int, sender int) []int {
 		return fds
 	}
 	m := parse(text)
+	if m.alive || m.ready {
+		k.silence = watch{}
+	}
 	if m.mainPID > 0 && m.mainPID != k.main {
 		k.follow(m.mainPID)
 	}

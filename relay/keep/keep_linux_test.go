@@ -375,3 +375,46 @@ func (k *kept) started() string {
 	}
 	return string(text)
 }
+
+// A relay that hangs was kept for ever: one that dies while the reader of its log stalls hangs in
+// writing its stacks.
+func TestHangingProgramIsEnded(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		script string
+		turns  int
+		want   syscall.Signal
+	}{"hangs": {"sleep 60", 30, syscall.SIGABRT}, "hangs in its end": {"trap '' ABRT; echo; while :; do sleep 1; done", 40, syscall.SIGKILL}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cmd := clocale.Command("/bin/sh", "-c", "echo; exec "+c.script)
+			if c.want == syscall.SIGKILL {
+				cmd = clocale.Command("/bin/sh", "-c", c.script)
+			}
+			out, err := cmd.StdoutPipe()
+			if err == nil {
+				err = cmd.Start()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = out.Read(make([]byte, 1)) // it runs
+			k := &keeper{Program: Program{Log: slog.New(slog.DiscardHandler)}, self: os.Getpid(), main: cmd.Process.Pid}
+			k.watchMain() // it is not ready yet
+			k.handle([]byte("READY=1"), nil, k.main)
+			for range c.turns - 1 {
+				k.watchMain()
+			}
+			if k.handle([]byte("WATCHDOG=1"), nil, k.main); k.silence != (watch{}) {
+				t.Error("a sign of life does not count")
+			}
+			for range c.turns {
+				k.watchMain()
+			}
+			_ = cmd.Wait()
+			if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != c.want {
+				t.Errorf("%v, want %v", cmd.ProcessState, c.want)
+			}
+		})
+	}
+}

@@ -1,7 +1,7 @@
 // Package keep is the parent process of a relay where there is no systemd: it starts the
 // relay, keeps its descriptors, and starts it again with them after a crash. It has the part
 // of systemd's protocol that the relay uses (sd_notify(3), sd_listen_fds(3)): READY, MAINPID,
-// FDSTORE, FDSTOREREMOVE, FDNAME and BARRIER.
+// FDSTORE, FDSTOREREMOVE, FDNAME, BARRIER and WATCHDOG.
 //
 // The package must not know what a relay is, and holds nothing but descriptors: what can
 // crash is in the other process.
@@ -10,11 +10,14 @@ package keep
 import (
 	"bytes"
 	"strconv"
+	"time"
 )
 
 const (
 	// mostDescriptors bounds the store, as FileDescriptorStoreMax= of the unit does.
 	mostDescriptors = 4096
+	// watchdog is how long the main process may be silent, as WatchdogSec= of the unit.
+	watchdog = 30 * time.Second
 	// mostText is the longest message.
 	mostText = 4096
 	// mostName is the longest name of a descriptor (FDNAME_MAX of systemd).
@@ -24,7 +27,8 @@ const (
 // message is what a process has sent. What it says of other things is left out.
 type message struct {
 	ready   bool
-	mainPID int // 0 if it says nothing
+	alive   bool // a sign of life
+	mainPID int  // 0 if it says nothing
 	store   bool
 	remove  bool
 	name    string // of the descriptors; "" if it has none, or one that cannot be passed on
@@ -41,6 +45,8 @@ func parse(text []byte) (m message) {
 		switch string(key) {
 		case "READY":
 			m.ready = m.ready || is
+		case "WATCHDOG":
+			m.alive = m.alive || is
 		case "FDSTORE":
 			m.store = m.store || is
 		case "FDSTOREREMOVE":

@@ -12,7 +12,8 @@ func TestParse(t *testing.T) {
 	for text, want := range map[string]message{
 		"":                                   {},
 		"READY=1":                            {ready: true},
-		"READY=1\nWATCHDOG=1":                {ready: true},
+		"READY=1\nWATCHDOG=1":                {ready: true, alive: true},
+		"WATCHDOG=trigger":                   {},
 		"READY=0":                            {},
 		"READY":                              {},
 		"STATUS=READY=1":                     {},
@@ -80,7 +81,7 @@ func TestStore(t *testing.T) {
 		t.Errorf("inherited: %v", got)
 	}
 	got := s.environment([]string{"A=1", "LISTEN_FDS=9", "NOTIFY_SOCKET=/x"}, "/y", 7)
-	want := []string{"A=1", "GOTRACEBACK=crash", "NOTIFY_SOCKET=/y", "FDSTORE=2", "LISTEN_FDS=2", "LISTEN_FDNAMES=a:b", "LISTEN_PPID=7"}
+	want := []string{"A=1", "GOTRACEBACK=crash", "NOTIFY_SOCKET=/y", "FDSTORE=2", "WATCHDOG_USEC=30000000", "LISTEN_FDS=2", "LISTEN_FDNAMES=a:b", "LISTEN_PPID=7"}
 	if !slices.Equal(got, want) {
 		t.Errorf("environment %q, want %q", got, want)
 	}
@@ -93,7 +94,7 @@ func TestStore(t *testing.T) {
 	if isOpen(b) || len(s.all) > 0 {
 		t.Error("clear must close all")
 	}
-	if got := s.environment([]string{"GOTRACEBACK=all"}, "@y", 7); !slices.Equal(got, []string{"GOTRACEBACK=all", "NOTIFY_SOCKET=@y", "FDSTORE=2"}) {
+	if got := s.environment([]string{"GOTRACEBACK=all"}, "@y", 7); !slices.Equal(got, []string{"GOTRACEBACK=all", "NOTIFY_SOCKET=@y", "FDSTORE=2", "WATCHDOG_USEC=30000000"}) {
 		t.Errorf("environment %q", got)
 	}
 }

@@ -84,7 +84,7 @@ func (s *store) environment(env []string, socket string, self int) []string {
 		// cannot start.
 		env = append(env, "GOTRACEBACK=crash")
 	}
-	env = append(env, "NOTIFY_SOCKET="+socket, "FDSTORE="+strconv.Itoa(s.most))
+	env = append(env, "NOTIFY_SOCKET="+socket, "FDSTORE="+strconv.Itoa(s.most), "WATCHDOG_USEC="+strconv.FormatInt(watchdog.Microseconds(), 10))
 	if len(s.all) == 0 {
 		return env
 	}
