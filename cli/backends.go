@@ -86,7 +86,7 @@ func (s *Shell) weightCommand() *cobra.Command {
 		Use: "weight ID N|default", Short: "give a backend N times the new streams of one of weight 1",
 		Long: fmt.Sprintf("Give a backend N times the new streams of one of weight 1, from 1 to %d, whatever is configured;\n", answer.MaxWeight) +
 			"default is the configured weight. With --state redis the order holds at all relays that share the\n" +
-			"Redis, until another one.",
+			"Redis, until somebody orders another weight.",
 		Args: argCount(2, 2, "the ID of a backend and a weight"),
 	}
 	a := s.newAPICommand(c)

@@ -117,7 +117,7 @@ var limitFields = []field{
 	},
 	{
 		name: "crash-recovery", reload: needsUpgrade, group: groupLimits, arg: "MODE", def: CrashRecoveryAuto,
-		help:   "have systemd keep sockets and sessions for the process that follows a crash: auto (if it can) or off",
+		help:   "have systemd or srtrelay keep hold sockets and sessions for the process after a crash: auto (if it can) or off",
 		values: []string{CrashRecoveryAuto, CrashRecoveryOff},
 		set:    setText(func(c *Config) *string { return &c.CrashRecovery }),
 	},
