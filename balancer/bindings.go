@@ -27,12 +27,12 @@ type binding struct {
 	// current is where later callers go. It is a value, because most bindings
 	// have no other placement, and there are as many bindings as streams.
 	current placement
-	// others are placements elsewhere that have sessions. There are some while the
-	// bonding group of a caller is elsewhere than its stream, and while the sessions
-	// on a lost backend have not ended yet.
-	others  []placement
-	emptied time.Duration // when the last session ended
-	index   uint32        // in the snapshot that is being written, plus 1
+	// elsewhere are placements on other backends that have sessions, nil for none. There
+	// are some while the bonding group of a caller is elsewhere than its stream, and while
+	// the sessions on a lost backend have not ended yet.
+	elsewhere *[]placement
+	emptied   time.Duration // when the last session ended
+	index     uint32        // in the snapshot that is being written, plus 1
 }
 
 // placement is the sessions of a key on one backend.
@@ -46,9 +46,25 @@ type placement struct {
 	proven bool
 }
 
+// others returns the placements on other backends. They are valid until setOthers.
+func (b *binding) others() []placement {
+	if b.elsewhere == nil {
+		return nil
+	}
+	return *b.elsewhere
+}
+
+func (b *binding) setOthers(all []placement) {
+	if len(all) == 0 {
+		b.elsewhere = nil
+		return
+	}
+	b.elsewhere = &all
+}
+
 func (b *binding) sessions() int {
 	n := int(b.current.sessions)
-	for _, p := range b.others {
+	for _, p := range b.others() {
 		n += int(p.sessions)
 	}
 	return n
@@ -60,14 +76,14 @@ func (b *binding) placementAt(id backend.ID) *placement {
 		return &b.current
 	}
 	if i := b.indexOf(id); i >= 0 {
-		return &b.others[i]
+		return &b.others()[i]
 	}
 	return nil
 }
 
 // indexOf returns the index of a backend among the others, -1 for none.
 func (b *binding) indexOf(id backend.ID) int {
-	return slices.IndexFunc(b.others, func(p placement) bool { return p.at == id })
+	return slices.IndexFunc(b.others(), func(p placement) bool { return p.at == id })
 }
 
 // rebind sends later callers to a backend.
@@ -78,11 +94,11 @@ func (b *binding) rebind(id backend.ID) {
 	was := b.current
 	b.current = placement{at: id}
 	if i := b.indexOf(id); i >= 0 {
-		b.current = b.others[i]
-		b.others = slices.Delete(b.others, i, i+1)
+		b.current = b.others()[i]
+		b.setOthers(slices.Delete(b.others(), i, i+1))
 	}
 	if was.sessions > 0 {
-		b.others = slices.Insert(b.others, 0, was)
+		b.setOthers(slices.Insert(b.others(), 0, was))
 	}
 }
 
@@ -92,7 +108,7 @@ func (b *binding) addSession(id backend.ID) {
 		p.sessions++
 		return
 	}
-	b.others = append(b.others, placement{at: id, sessions: 1})
+	b.setOthers(append(b.others(), placement{at: id, sessions: 1}))
 }
 
 // establish counts a session as established.
@@ -120,13 +136,13 @@ func (b *binding) removeSession(l leased) {
 		}
 	}
 	switch {
-	case p.sessions > 0 || len(b.others) == 0:
+	case p.sessions > 0 || len(b.others()) == 0:
 	case p == &b.current:
-		b.current = b.others[0]
-		b.others = slices.Delete(b.others, 0, 1)
+		b.current = b.others()[0]
+		b.setOthers(slices.Delete(b.others(), 0, 1))
 	default:
 		i := b.indexOf(l.at)
-		b.others = slices.Delete(b.others, i, i+1)
+		b.setOthers(slices.Delete(b.others(), i, i+1))
 	}
 }
 

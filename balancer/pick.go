@@ -82,8 +82,8 @@ func (m *Memory) find(snap *backend.Snapshot, key AffinityKey, q backend.Query, 
 	if at, ok := usable(&b.current); ok {
 		return at, true
 	}
-	for k := range b.others {
-		if at, ok := usable(&b.others[k]); ok {
+	for k := range b.others() {
+		if at, ok := usable(&b.others()[k]); ok {
 			return at, true
 		}
 	}

@@ -172,12 +172,13 @@ func (d *decoder) binding() {
 		case bindingEmptied:
 			b.emptied = age(&r)
 		case bindingOther:
-			b.others = append(b.others, placement{})
+			var other placement
 			inner := message.Read(r.Bytes())
 			for inner.Next() {
-				d.placement(&inner, &b.others[len(b.others)-1])
+				d.placement(&inner, &other)
 			}
 			r.Fail(inner.Err())
+			b.setOthers(append(b.others(), other))
 		default:
 			d.placement(&r, &b.current)
 		}
@@ -219,7 +220,7 @@ func (d *decoder) finish() {
 		}
 	}
 	for _, b := range d.bindings {
-		b.others = slices.DeleteFunc(b.others, func(p placement) bool { return p.sessions == 0 })
+		b.setOthers(slices.DeleteFunc(b.others(), func(p placement) bool { return p.sessions == 0 }))
 		if b.sessions() == 0 {
 			m.bindings.emptied = append(m.bindings.emptied, emptyBinding{b, b.emptied})
 		}

@@ -126,8 +126,8 @@ func (e *encoder) appendBackends(b []byte) []byte {
 	}
 	for _, bound := range e.bindings.byKey {
 		note(bound.current.at)
-		for k := range bound.others {
-			note(bound.others[k].at)
+		for _, other := range bound.others() {
+			note(other.at)
 		}
 	}
 	for id := range e.load { // of all leases
@@ -161,9 +161,9 @@ func (e *encoder) appendBindings(b []byte) []byte {
 		out = message.AppendBytes(out, bindingStream, key.Stream)
 		out = message.AppendUint(out, bindingGroup, key.Group)
 		out = appendAge(out, bindingEmptied, bound.emptied)
-		for k := range bound.others {
+		for _, p := range bound.others() {
 			other, at := message.Open(out, bindingOther)
-			out = message.Close(e.appendPlacement(other, &bound.others[k]), at)
+			out = message.Close(e.appendPlacement(other, &p), at)
 		}
 		b = message.Close(out, mark)
 	}
