@@ -184,12 +184,19 @@ func (k *keeper) notKept(reason string) {
 	}
 }
 
-// follow makes another process the main one, which has taken over.
+// follow makes another process the main one, which has taken over. The one before has said so,
+// and has left its sockets to it. One that a shell has started stores nothing here; what is kept
+// is in use by it, and is nobody else's.
 func (k *keeper) follow(pid int) {
-	if !k.isOurs(pid) {
-		k.Log.Warn("another process has taken over that is no child: the program is started again when this one ends", "pid", pid)
+	switch {
+	case k.isOurs(pid):
+	case pid <= 1 || parentOf(pid) < 0:
+		k.Log.Warn("another process has taken over that is not here: the program is started again when this one ends", "pid", pid)
 		k.astray = true
 		return
+	default:
+		k.Log.Warn("a process that is no child has taken over: it stores nothing, and streams do not outlive its crash", "pid", pid)
+		k.store.clear()
 	}
 	k.Log.Info("another process has taken over", "pid", pid, "before", k.main)
 	k.main, k.ready, k.began, k.astray = pid, true, time.Now(), false

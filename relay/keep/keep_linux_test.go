@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -91,6 +92,12 @@ func child(steps string) {
 		}
 		send(fmt.Sprintf("MAINPID=%d", cmd.Process.Pid))
 		time.Sleep(time.Hour)
+	case 'x': // stores a file, hands over to a process that a shell has started, and ends in order
+		pid, _ := os.ReadFile(filepath.Join(os.Getenv(stateDir), "stranger"))
+		send("FDSTORE=1\nFDPOLL=0\nFDNAME=one", f2())
+		send("READY=1")
+		send("MAINPID=" + string(pid))
+		os.Exit(0)
 	case 'o': // names a process that is none of its own, and ends in order
 		send("MAINPID=1")
 		os.Exit(0)
@@ -181,7 +188,12 @@ func (k *kept) text() string {
 
 func startKept(t *testing.T, steps string, env ...string) *kept {
 	t.Helper()
-	k := &kept{t: t, dir: t.TempDir(), cmd: clocale.Command(os.Args[0])}
+	return startKeptIn(t, t.TempDir(), steps, env...)
+}
+
+func startKeptIn(t *testing.T, dir, steps string, env ...string) *kept {
+	t.Helper()
+	k := &kept{t: t, dir: dir, cmd: clocale.Command(os.Args[0])}
 	k.cmd.Env = clocale.Environ(asKeeper+"="+steps, stateDir+"="+k.dir)
 	k.cmd.Env = append(k.cmd.Env, env...)
 	k.cmd.Stderr = k
@@ -227,7 +239,7 @@ func TestRun(t *testing.T) {
 		"1ku": {2, 3, "exit_code=1 "},
 		"hn":  {0, 2, "another process has taken over"},
 		"an":  {0, 2, "exit_code=7 "},
-		"on":  {0, 2, "that is no child"},
+		"on":  {0, 2, "that is not here"},
 	} {
 		t.Run(steps, func(t *testing.T) {
 			t.Parallel()
@@ -237,6 +249,39 @@ func TestRun(t *testing.T) {
 				t.Errorf("code %d, starts %q, want %+v\n%s", code, starts, want, k.text())
 			}
 		})
+	}
+}
+
+// The bug: when a relay that a shell had started took over, the program was started again beside
+// it, with the sockets that both had then.
+func TestProcessOfAShellTakesOver(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	stranger := clocale.Command("sleep", "60")
+	if err := stranger.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = stranger.Process.Kill() })
+	if err := os.WriteFile(filepath.Join(dir, "stranger"), fmt.Append(nil, stranger.Process.Pid), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := startKeptIn(t, dir, "xn")
+	k.await("a process that is no child has taken over")
+	former, err := strconv.Atoi(strings.Fields(k.started())[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for syscall.Kill(former, 0) == nil { // until it is reaped
+		time.Sleep(time.Millisecond)
+	}
+	if text := k.text(); strings.Contains(text, "started again") || strings.Contains(text, "crashed") {
+		t.Fatal(text)
+	}
+	_ = stranger.Process.Kill()
+	_ = stranger.Wait()
+	code, starts := k.end()
+	if code != 0 || len(starts) != 2 || !strings.HasSuffix(starts[1], "names= ppid=false") {
+		t.Errorf("code %d, starts %q\n%s", code, starts, k.text())
 	}
 }
 
