@@ -73,7 +73,7 @@ func where(s answer.Sharing) string {
 	case answer.SharedNow:
 		return " at all relays"
 	case answer.SharedPending:
-		return " at this relay; pending at the others, as redis is away"
+		return " at this relay; pending at the others until redis has it"
 	}
 	return ""
 }
