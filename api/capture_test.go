@@ -142,7 +142,7 @@ func TestCaptureIsStreamed(t *testing.T) {
 	deps := r.deps()
 	deps.Capture = CaptureHandler(pcapng.NewRecorder(shards, "srtrelay v1"), &r.spoken, discard)
 	server := httptest.NewUnstartedServer(newHandler("v1", deps, discard).mux())
-	const limit = 100 * time.Millisecond
+	const limit = time.Second // the client gets the CPU within it
 	server.Config.ReadTimeout, server.Config.WriteTimeout = limit, limit
 	server.Start()
 	defer server.Close()
@@ -173,7 +173,7 @@ func TestCaptureIsStreamed(t *testing.T) {
 		tap.Copy(0, capture.ToBackend|capture.Forwarded, &capture.Ends{}, make([]byte, 100))
 		tap.Commit()
 	}
-	for range 3 {
+	for range 2 {
 		forward()
 		for range 2 {
 			if _, _, err := file.ReadPacketData(); err != nil {
@@ -188,7 +188,7 @@ func TestCaptureIsStreamed(t *testing.T) {
 		t.Errorf("%d bytes at the end, %v", len(rest), err)
 	}
 	trailers := []string{response.Trailer.Get("Capture-Ended"), response.Trailer.Get("Capture-Packets"), response.Trailer.Get("Capture-Dropped")}
-	if !slices.Equal(trailers, []string{pcapng.EndedSessions, "8", "0"}) {
+	if !slices.Equal(trailers, []string{pcapng.EndedSessions, "6", "0"}) {
 		t.Errorf("trailers %q", trailers)
 	}
 }

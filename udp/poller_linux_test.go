@@ -25,18 +25,23 @@ func openPoller(t *testing.T) *Poller {
 func TestWaitEndsInTime(t *testing.T) {
 	p := openPoller(t)
 	for _, timeout := range []time.Duration{0, 300 * time.Microsecond, 5 * time.Millisecond} {
-		fastest := time.Hour
+		fastest, early := time.Hour, 0
 		const tolerance = 2 * time.Millisecond
-		// A busy host may be late, often; it is never early.
+		// A busy host may be late, often. It is early only by a signal, as the runtime sends
+		// them to preempt goroutines.
 		for try := 0; try < 10 || (try < 200 && fastest > timeout+tolerance); try++ {
 			start := time.Now()
 			if err := p.Wait(timeout); err != nil || p.woken() {
 				t.Fatalf("Wait(%v): %v, woken %v", timeout, err, p.woken())
 			}
-			fastest = min(fastest, time.Since(start))
+			if took := time.Since(start); took < timeout {
+				early++
+			} else {
+				fastest = min(fastest, took)
+			}
 		}
-		if fastest < timeout || fastest > timeout+tolerance {
-			t.Errorf("Wait(%v) took %v", timeout, fastest)
+		if fastest > timeout+tolerance || early > 5 {
+			t.Errorf("Wait(%v) took %v, %d times less than that", timeout, fastest, early)
 		}
 		t.Logf("Wait(%v) took %v", timeout, fastest)
 	}
