@@ -157,6 +157,7 @@ func TestCase09HandshakeInsideSessionIsRelayed(t *testing.T) {
 	l := startBackend(t, srttest.ListenerConfig{Mode: srttest.Echo, Observe: observeHandshakes(seen)})
 	r := startRelay(t, backendAt(l.Addr()))
 	s := mustDial(t, r.addr, srttest.CallerOptions{})
+	echo(t, s, 1) // by then the counters of the handshake are public
 	before := r.stats()
 	rogue := s.Conclusion(0)
 	rogue = rogue[:wire.HandshakeSize]

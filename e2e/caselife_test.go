@@ -40,7 +40,7 @@ func endOf(r *relay, s *srttest.Session) logLine {
 func TestCase23EndedSessionsAreFreed(t *testing.T) {
 	t.Parallel()
 	l := startEcho(t)
-	r := startRelay(t, "--idle-timeout=1s", backendAt(l.Addr()))
+	r := startRelay(t, "--idle-timeout=3s", backendAt(l.Addr()))
 	fds := r.openFDs()
 	byCaller := mustDial(t, r.addr, srttest.CallerOptions{})
 	byBackend := mustDial(t, r.addr, srttest.CallerOptions{})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"srtrelay/internal/clocale"
+	"srtrelay/internal/freeaddr"
 	"srtrelay/internal/srttest"
 )
 
@@ -63,16 +64,14 @@ func TestUnresolvedNameIsABackendThatIsDown(t *testing.T) {
 // one, which is seconds away.
 func TestReturnedBackendIsFoundByItsCaller(t *testing.T) {
 	t.Parallel()
-	l := startMirror(t)
-	at := l.Addr()
-	must(t, l.Close())
+	at := freeaddr.New()
 	r := startRelay(t, backendAt(at))
 	r.awaitLog("backend down", func(logLine) bool { return true })
 	_, err := tryDial(t, r.addr, srttest.CallerOptions{StreamID: "#!::r=live/x,m=publish"})
 	if no, ok := errors.AsType[*srttest.Rejection](err); !ok || no.Code != 2503 {
 		t.Fatalf("without a backend: %v", err)
 	}
-	l = startBackend(t, srttest.ListenerConfig{Mode: srttest.Echo, Local: at})
+	l := startBackend(t, srttest.ListenerConfig{Mode: srttest.Echo, Local: at})
 	c := mustDial(t, r.addr, srttest.CallerOptions{StreamID: "#!::r=live/x,m=publish"})
 	connectionOf(t, c, l)
 	echo(t, c, 1)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"srtrelay/bench/lab"
+	"srtrelay/internal/freeaddr"
 	"srtrelay/internal/srttest"
 )
 
@@ -135,8 +136,7 @@ func TestKeepSurvivesCrash(t *testing.T) {
 func TestKeepSurvivesCrashOutsideTheKernel(t *testing.T) {
 	t.Parallel()
 	l := startEcho(t)
-	listen := fmt.Sprintf("127.0.0.1:%d", freeUDPPort(t))
-	r := startKept(t, nil, "--kernel-path=off", "--shards=2", backendAt(l.Addr()), "--listen="+listen)
+	r := startKept(t, nil, "--kernel-path=off", "--shards=2", backendAt(l.Addr()), "--listen="+freeaddr.New().String())
 	var all []*srttest.Session
 	for range 20 {
 		s := mustDial(t, r.addr, srttest.CallerOptions{})

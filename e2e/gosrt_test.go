@@ -8,13 +8,13 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"testing"
 	"time"
 
 	srt "github.com/datarhei/gosrt"
 
+	"srtrelay/internal/freeaddr"
 	"srtrelay/internal/srttest"
 	"srtrelay/wire"
 )
@@ -37,13 +37,13 @@ func gosrtConfig(passphrase string) srt.Config {
 
 func startGosrtOrigin(t *testing.T, passphrase string) *gosrtOrigin {
 	t.Helper()
-	port := freeUDPPort(t)
+	at := freeaddr.New() // gosrt cannot say which port it took
 	config := gosrtConfig(passphrase)
-	ln, err := srt.Listen("srt", fmt.Sprintf("127.0.0.1:%d", port), config)
+	ln, err := srt.Listen("srt", at.String(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &gosrtOrigin{addr: netip.AddrPortFrom(loopback.Addr(), port), result: make(chan string, 8)}
+	o := &gosrtOrigin{addr: at, result: make(chan string, 8)}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -77,18 +77,6 @@ func (o *gosrtOrigin) hash(conn srt.Conn) {
 
 // readOnly hides gosrt's other methods from io.Copy.
 type readOnly struct{ io.Reader }
-
-// freeUDPPort returns a port that was free a moment ago: gosrt cannot say
-// which one it took.
-func freeUDPPort(t *testing.T) uint16 {
-	t.Helper()
-	c, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	return c.LocalAddr().(*net.UDPAddr).AddrPort().Port()
-}
 
 // A real gosrt caller and a real gosrt listener, with encryption. gosrt never
 // repeats a handshake, and one response too many kills its connection 5 s

@@ -92,6 +92,7 @@ func dialFlows(t *testing.T, p *srttest.CallerPort, r *relay, n, rate int) []*nu
 	to := r.all[slices.IndexFunc(r.all, func(a netip.AddrPort) bool { return a.Addr().Is4() == p.Addr().Addr().Is4() })]
 	flows := make([]*numberedFlow, n)
 	var dials sync.WaitGroup
+	turn := make(chan struct{}, dialsAtOnce)
 	errs := make([]error, n)
 	for i := range flows {
 		f := &numberedFlow{
@@ -99,7 +100,9 @@ func dialFlows(t *testing.T, p *srttest.CallerPort, r *relay, n, rate int) []*nu
 			rate: max(rate/n, 1), longest: longestPayload,
 		}
 		flows[i] = f
+		turn <- struct{}{}
 		dials.Go(func() {
+			defer func() { <-turn }()
 			f.s, errs[i] = p.Dial(patiently(t), to, srttest.CallerOptions{
 				Timeout: patience, StreamID: "#!::r=" + streamOf(first+i) + ",m=publish",
 				OnPacket: func(_ *srttest.Session, b []byte) { f.returned.check(b) },

@@ -42,11 +42,15 @@ func TestKernelPathCarriesAStoppedRelay(t *testing.T) {
 func TestKernelPathEnteredAndLeft(t *testing.T) {
 	t.Parallel()
 	const sessions, rounds = 10, 100
+	rate := 10_000
+	if raced {
+		rate = 3000 // in user space too
+	}
 	k := openKernelLab(t)
 	var seen payloads
 	l := k.backend(k.Origin, loopback.Addr(), &seen)
 	r := k.relay(backendAt(l.Addr()))
-	flows := dialFlows(t, k.port(callers4), r, sessions, 10_000)
+	flows := dialFlows(t, k.port(callers4), r, sessions, rate)
 	runAll(flows)
 	awaitInKernel(r, flows)
 	for range rounds {

@@ -50,6 +50,12 @@ func startOrigin(t *testing.T, host string, flags ...string) *origin {
 // startOriginBy is startOrigin with a command in front that becomes the origin.
 func startOriginBy(t *testing.T, by []string, host string, flags ...string) *origin {
 	t.Helper()
+	return startOriginAt(t, by, host, 0, flags...)
+}
+
+// startOriginAt is startOriginBy on a port of the test's choice, unless that is 0.
+func startOriginAt(t *testing.T, by []string, host string, port uint16, flags ...string) *origin {
+	t.Helper()
 	need.Tool(t, "cc")
 	if _, err := os.Stat("/usr/include/srt/srt.h"); err != nil {
 		need.Skip(t, "libsrt's headers are not installed; `make setup` installs them")
@@ -59,7 +65,7 @@ func startOriginBy(t *testing.T, by []string, host string, flags ...string) *ori
 		t.Fatal(err)
 	}
 	o := &origin{t: t, dir: t.TempDir()}
-	command := slices.Concat(by, []string{path, "-o", o.dir}, flags, []string{host, "0"})
+	command := slices.Concat(by, []string{path, "-o", o.dir}, flags, []string{host, strconv.Itoa(int(port))})
 	o.program = startProgram(t, command[0], command[1:]...)
 	listening := o.awaitLine("listening", func(map[string]string) bool { return true })
 	o.addr = netip.MustParseAddrPort(listening["address"])

@@ -41,7 +41,7 @@ func (c *guests) publish(n int) {
 // when they have gone. What runs notices nothing.
 func TestOverloadLadder(t *testing.T) {
 	t.Parallel()
-	r := startRelay(t, "--shards=1", "--max-sessions=20", backendAt(startMirror(t).Addr()))
+	r := startRelay(t, "--overload=on", "--shards=1", "--max-sessions=20", backendAt(startMirror(t).Addr()))
 	r.awaitReadiness(http.StatusOK, "")
 	feed := r.follow("&kind=" + answer.EventOverloadEntered + "&kind=" + answer.EventOverloadLeft)
 	wantStep := func(kind, step string) {
@@ -95,7 +95,7 @@ func TestOverloadLadder(t *testing.T) {
 func TestOverloadIsTakenOver(t *testing.T) {
 	t.Parallel()
 	socket := filepath.Join(t.TempDir(), "takeover.sock")
-	args := []string{"--shards=1", "--max-sessions=10", "--kernel-path=off", "--takeover-socket", socket, backendAt(startMirror(t).Addr())}
+	args := []string{"--overload=on", "--shards=1", "--max-sessions=10", "--kernel-path=off", "--takeover-socket", socket, backendAt(startMirror(t).Addr())}
 	r := startRelay(t, args...)
 	r.awaitReadiness(http.StatusOK, "")
 	c := &guests{t: t, r: r}

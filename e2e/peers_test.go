@@ -8,16 +8,17 @@ import (
 	"net/netip"
 	"testing"
 
+	"srtrelay/internal/freeaddr"
 	"srtrelay/internal/srttest"
 	"srtrelay/wire"
 )
 
-// startBackend opens a fake backend for the time of the test, on the IPv4
-// loopback unless cfg says where.
+// startBackend opens a fake backend for the time of the test, unless cfg says where at an
+// address that no other test's socket gets when it is killed.
 func startBackend(t *testing.T, cfg srttest.ListenerConfig) *srttest.Listener {
 	t.Helper()
 	if !cfg.Local.IsValid() {
-		cfg.Local = loopback
+		cfg.Local = freeaddr.New()
 	}
 	l, err := srttest.NewListener(cfg)
 	if err != nil {

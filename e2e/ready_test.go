@@ -8,15 +8,14 @@ import (
 	"strings"
 	"testing"
 
+	"srtrelay/internal/freeaddr"
 	"srtrelay/internal/srttest"
 )
 
 // A relay is ready while a backend can take a stream, and not before or after.
 func TestReadyWithABackend(t *testing.T) {
 	t.Parallel()
-	l := startMirror(t)
-	at := l.Addr()
-	must(t, l.Close())
+	at := freeaddr.New()
 	r := startRelay(t, backendAt(at))
 	r.awaitReadiness(http.StatusServiceUnavailable, "no backend can take a stream: 1 down")
 	startBackend(t, srttest.ListenerConfig{Mode: srttest.Echo, Local: at})

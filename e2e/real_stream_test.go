@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/internal/freeaddr"
 	"srtrelay/internal/srttest"
 	"srtrelay/wire"
 )
@@ -110,7 +111,7 @@ func (st *streamTest) toOrigin(keyLen int) {
 // toListener adds a stream to an srt-live-transmit over a bad path between the
 // relay and the backend, on which the CONCLUSIONs are looked at.
 func (st *streamTest) toListener(keyLen int) {
-	at := netip.AddrPortFrom(loopback.Addr(), freeUDPPort(st.t))
+	at := freeaddr.New()
 	source := fmt.Sprintf("srt://%v?mode=listener&transtype=live&%s", at, repairable)
 	if keyLen > 0 {
 		source += fmt.Sprintf("&passphrase=%s&pbkeylen=%d", passphrase, keyLen)

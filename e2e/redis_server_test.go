@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"srtrelay/internal/clocale"
+	"srtrelay/internal/freeaddr"
 	"srtrelay/internal/need"
 )
 
@@ -29,10 +30,7 @@ type store struct {
 func newStore(t *testing.T) *store {
 	t.Helper()
 	need.Tool(t, "redis-server")
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return &store{t: t, addr: l.Addr().String()}
+	return &store{t: t, addr: freeaddr.New().String()}
 }
 
 // startStore has a server.
@@ -46,8 +44,8 @@ func startStore(t *testing.T) *store {
 // start runs the server, which the test's end stops, until it takes connections.
 func (s *store) start() {
 	s.t.Helper()
-	_, port, _ := net.SplitHostPort(s.addr)
-	s.proc = startProgram(s.t, need.Tool(s.t, "redis-server"), "--port", port, "--bind", "127.0.0.1",
+	host, port, _ := net.SplitHostPort(s.addr)
+	s.proc = startProgram(s.t, need.Tool(s.t, "redis-server"), "--port", port, "--bind", host,
 		"--save", "", "--appendonly", "no", "--dir", s.t.TempDir())
 	ready := func(b []byte) bool { return bytes.Contains(b, []byte("Ready to accept")) }
 	if !s.proc.stdout.await(patience, ready) {
@@ -71,8 +69,8 @@ func (s *store) kill() {
 // ask runs one command, as an operator would.
 func (s *store) ask(command ...string) string {
 	s.t.Helper()
-	_, port, _ := net.SplitHostPort(s.addr)
-	out, err := clocale.Command(need.Tool(s.t, "redis-cli"), append([]string{"-p", port}, command...)...).CombinedOutput()
+	host, port, _ := net.SplitHostPort(s.addr)
+	out, err := clocale.Command(need.Tool(s.t, "redis-cli"), append([]string{"-h", host, "-p", port}, command...)...).CombinedOutput()
 	if err != nil {
 		s.t.Fatalf("redis-cli %q: %v %s", command, err, out)
 	}
@@ -108,6 +106,21 @@ func (r *relay) awaitReadiness(want int, word string) {
 func (r *relay) awaitShared(n int) {
 	r.t.Helper()
 	r.awaitLog("shared state in use", func(logLine) bool { return len(r.log("shared state in use")) >= n })
+}
+
+// awaitInUse waits until the relay uses its store, after an outage that it has noticed. The log
+// does not tell of every outage: a busy machine may make one more.
+func (r *relay) awaitInUse() {
+	r.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		status, text := r.readiness()
+		if status == http.StatusOK && !strings.Contains(text, "away") {
+			return
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("/ready: %d %s\n%s", status, text, r.tail())
+		}
+	}
 }
 
 // delayLine passes TCP connections on, every piece later by a time that can

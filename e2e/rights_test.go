@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"srtrelay/internal/need"
@@ -29,7 +30,11 @@ func TestRightsOfThePod(t *testing.T) {
 	program := filepath.Join(dir, "srtrelay")
 	content, err := os.ReadFile(binary)
 	must(t, err)
-	must(t, os.WriteFile(program, content, 0o755))
+	// A program cannot be executed while a child that another test forks has it open for writing.
+	syscall.ForkLock.RLock()
+	err = os.WriteFile(program, content, 0o755)
+	syscall.ForkLock.RUnlock()
+	must(t, err)
 
 	bound := "-all"
 	for _, name := range podCapabilities(t) {

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/internal/freeaddr"
 	"srtrelay/internal/srttest"
 	"srtrelay/wire"
 )
@@ -100,7 +101,7 @@ func TestPassingOnThroughATakeOver(t *testing.T) {
 	t.Parallel()
 	store, backend, socket := startStore(t), startMirror(t), filepath.Join(t.TempDir(), "takeover.sock")
 	args := func(name string, more ...string) []string {
-		cluster := netip.AddrPortFrom(loopback.Addr(), freeUDPPort(t)).String()
+		cluster := freeaddr.New().String()
 		return append(append(store.at(), "--name", name, "--cluster-listen", cluster, backendAt(backend.Addr())), more...)
 	}
 	mine := args("owner")

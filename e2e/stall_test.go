@@ -90,7 +90,8 @@ func TestBackendStoppedForAWhile(t *testing.T) {
 		stopped time.Duration
 		ends    bool
 	}{
-		"4.6 s": {4600 * time.Millisecond, false},
+		// A machine that wakes the test late makes more of it, and 4.8 s are too many.
+		"4.3 s": {4300 * time.Millisecond, false},
 		"8 s":   {8 * time.Second, true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"srtrelay/api/answer"
+	"srtrelay/internal/freeaddr"
 	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
 )
@@ -109,7 +109,7 @@ func newObserved(t *testing.T, sideBefore bool, keyLen int) *observed {
 		t: t, sideBefore: sideBefore, keyLen: keyLen,
 		pubStats: filepath.Join(dir, "pub.json"), sinkStats: filepath.Join(dir, "sink.json"),
 	}
-	at := netip.AddrPortFrom(loopback.Addr(), freeUDPPort(t))
+	at := freeaddr.New()
 	// Enough for many tries at 50 ms each.
 	options := "latency=1000"
 	source := fmt.Sprintf("srt://%v?mode=listener&transtype=live&%s", at, options)
