@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -50,7 +51,9 @@ func newKernelRig(t *testing.T, adopt []kernelpath.File, change ...func(*Config)
 		t.Fatal(err)
 	}
 	t.Cleanup(path.Close)
-	r := newRig(t, append(change, func(c *Config) { c.Kernel = path })...)
+	// By the real clock a busy machine is silent for longer than peers are elsewhere.
+	kernel := func(c *Config) { c.Kernel, c.IdleTimeout, c.BackendSilence = path, time.Hour, time.Hour }
+	r := newRig(t, append([]func(*Config){kernel}, change...)...)
 	return &kernelRig{r, path}
 }
 
