@@ -39,7 +39,7 @@ type keeper struct {
 	refused  bool // a message has been refused, and the log says so
 	full     bool // as refused, of a descriptor that is not kept
 
-	silence watch
+	silent silence
 
 	gone     chan int // a process that has taken over has ended
 	stopping bool
@@ -98,7 +98,7 @@ func Run(p Program) (code int, err error) {
 
 // start starts the program with what is kept.
 func (k *keeper) start() {
-	k.began, k.ready, k.astray, k.silence = time.Now(), false, false, watch{}
+	k.began, k.ready, k.astray, k.silent = time.Now(), false, false, silence{}
 	args := append([]string{k.Path}, k.Args...)
 	pid, err := syscall.ForkExec(k.Path, args, &syscall.ProcAttr{
 		Env:   k.store.environment(k.Env, k.socket.name, k.self),
@@ -148,7 +148,7 @@ func (k *keeper) handle(text []byte, fds []int, sender int) []int {
 	}
 	m := parse(text)
 	if m.alive || m.ready {
-		k.silence = watch{}
+		k.silent = silence{}
 	}
 	if m.mainPID > 0 && m.mainPID != k.main {
 		k.follow(m.mainPID)

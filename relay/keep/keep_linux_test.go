@@ -450,7 +450,7 @@ func TestHangingProgramIsEnded(t *testing.T) {
 			for range c.turns - 1 {
 				k.watchMain()
 			}
-			if k.handle([]byte("WATCHDOG=1"), nil, k.main); k.silence != (watch{}) {
+			if k.handle([]byte("WATCHDOG=1"), nil, k.main); k.silent != (silence{}) {
 				t.Error("a sign of life does not count")
 			}
 			for range c.turns {

@@ -13,12 +13,12 @@ const (
 	watchEvery = time.Second
 )
 
-// watch counts in how many turns in a row there was no sign of life. Turns are counted in place of
+// silence counts in how many turns in a row there was no sign of life. Turns are counted in place of
 // time: if the host stops, this process does too, and both have to be given time afterwards.
-type watch struct{ turns int }
+type silence struct{ turns int }
 
 // next counts a turn, and returns the signal that is due, 0 for none.
-func (w *watch) next() syscall.Signal {
+func (w *silence) next() syscall.Signal {
 	w.turns++
 	switch w.turns {
 	case int(watchdog / watchEvery):
@@ -34,7 +34,7 @@ func (k *keeper) watchMain() {
 	if k.main == 0 || !k.ready || k.astray { // another one relays, and is not this process' child
 		return
 	}
-	if s := k.silence.next(); s != 0 {
+	if s := k.silent.next(); s != 0 {
 		k.Log.Error("the program gives no sign of life, and is ended", "pid", k.main, "signal", s.String())
 		_ = syscall.Kill(k.main, s)
 	}
