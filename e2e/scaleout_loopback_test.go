@@ -96,6 +96,57 @@ func splitHandshake(t *testing.T, first, second *relay) wire.HandshakeType {
 	return ask(second.addr, s.Conclusion(induction.Cookie())).Type()
 }
 
+// The bug: a CONCLUSION that its caller repeats, and that reaches another relay because the hash
+// of its flow has changed meanwhile, opened a second session at the backend.
+func TestConclusionRepeatedAtAnotherRelay(t *testing.T) {
+	t.Parallel()
+	store, backend := startStore(t), startMirror(t)
+	var clusters []string
+	start := func(listen string) *relay {
+		clusters = append(clusters, netip.AddrPortFrom(loopback.Addr(), freeUDPPort(t)).String())
+		r := startRelay(t, append(store.at(), "--listen", listen, "--cluster-listen", clusters[len(clusters)-1], backendAt(backend.Addr()))...)
+		r.awaitShared(1)
+		r.awaitLog("backend alive", func(logLine) bool { return true })
+		return r
+	}
+	owner := start("127.0.0.1:0")
+	other := start(fmt.Sprintf("127.0.0.2:%d", owner.addr.Port()))
+	awaitAcquainted(t, store.ask, clusters...)
+
+	port, err := srttest.NewCallerPort(loopback)
+	must(t, err)
+	t.Cleanup(func() { _ = port.Close() })
+	s, err := port.Open(owner.addr, srttest.CallerOptions{StreamID: "#!::r=live/again,m=publish", Manual: true})
+	must(t, err)
+	must(t, s.ResendInduction())
+	must(t, s.Await(patiently(t), func() bool { return s.Seen().InductionReplies > 0 }))
+	must(t, s.ResendConclusion())
+	must(t, s.Await(patiently(t), func() bool { return s.Seen().Responses > 0 }))
+	key, field := "srtrelay-sessions:"+clusters[0], fmt.Sprintf("%d/%v", owner.addr.Port(), port.Addr())
+	for deadline := time.Now().Add(patience); store.ask("HEXISTS", key, field) != "1"; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is not published: %s", field, store.ask("HGETALL", key))
+		}
+	}
+
+	again := s.Conclusion(s.Seen().Cookie)
+	must(t, port.SendRaw(other.addr, again))
+	must(t, s.Await(patiently(t), func() bool { return s.Seen().Responses > 1 }))
+	if n := other.stats()["handshakes"]; n > 0 {
+		t.Errorf("the other relay has begun %d handshakes", n)
+	}
+	before := s.Counters().Keepalives
+	for k := range 3 { // at once, before anybody could ask Redis about it
+		b := make([]byte, wire.HeaderSize+4)
+		wire.PutControl(b, wire.TypeKeepalive, s.Timestamp()+uint32(k), s.PeerID())
+		must(t, port.SendRaw(other.addr, b))
+	}
+	must(t, s.Await(patiently(t), func() bool { return s.Counters().Keepalives >= before+3 }))
+	if n := backend.Count(); n != 1 {
+		t.Errorf("the backend has accepted %d sessions", n)
+	}
+}
+
 // What another relay passes on reaches its session also after a take-over.
 func TestPassingOnThroughATakeOver(t *testing.T) {
 	t.Parallel()

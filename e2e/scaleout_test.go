@@ -108,13 +108,23 @@ func (s *scaleOut) redis(command string) string {
 	return strings.TrimSpace(out)
 }
 
-// awaitAcquainted waits until each relay knows the others: it has renewed its entry since all
-// have one.
+// awaitAcquainted waits until each relay knows the others.
 func (s *scaleOut) awaitAcquainted() {
 	s.t.Helper()
+	var addresses []string
+	for i := range s.relays {
+		addresses = append(addresses, s.clusterAddr(i))
+	}
+	awaitAcquainted(s.t, func(words ...string) string { return s.redis(strings.Join(words, " ")) }, addresses...)
+}
+
+// awaitAcquainted waits until relays with these cluster addresses know each other: each has
+// renewed its entry since all have one. redis asks Redis.
+func awaitAcquainted(t *testing.T, redis func(words ...string) string, addresses ...string) {
+	t.Helper()
 	beats := func() (all []string) {
-		for i := range s.relays {
-			all = append(all, s.redis("HGET srtrelay-forward "+s.clusterAddr(i)))
+		for _, at := range addresses {
+			all = append(all, redis("HGET", "srtrelay-forward", at))
 		}
 		return all
 	}
@@ -129,11 +139,11 @@ func (s *scaleOut) awaitAcquainted() {
 				renewed++
 			}
 		}
-		if renewed == len(s.relays) {
+		if renewed == len(addresses) {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("entries of relays: %q", beats())
+			t.Fatalf("entries of relays: %q", beats())
 		}
 	}
 }

@@ -36,28 +36,42 @@ func (l *Limiter) Allow(now time.Duration, hash uint64) bool {
 	return true
 }
 
-// Dedup recognizes duplicates of recent requests, which the network made and
-// which get no second answer: gosrt makes a new key for every INDUCTION reply
-// and may end up with another than its backend. Like Limiter it has a fixed
-// size; a duplicate whose entry was overwritten is answered.
-type Dedup struct {
-	slots [dedupSlots]struct {
+// Recent remembers requests by their hashes. Its size is fixed: a request may be forgotten early,
+// when another one takes its place. One table takes 64 KiB.
+type Recent struct {
+	slots [recentSlots]struct {
 		hash uint64
 		at   time.Duration
 	}
 }
 
-// dedupSlots keeps a thousand callers apart within duplicateWindow; the table
-// takes 64 KiB.
-const dedupSlots = 4096
+// recentSlots keeps a thousand callers apart within duplicateWindow.
+const recentSlots = 4096
+
+// Note remembers a request.
+func (r *Recent) Note(now time.Duration, hash uint64) {
+	slot := &r.slots[hash%recentSlots]
+	slot.hash, slot.at = hash, now
+}
+
+// Has reports whether a request was noted within a time.
+func (r *Recent) Has(now, within time.Duration, hash uint64) bool {
+	slot := &r.slots[hash%recentSlots]
+	return slot.hash == hash && slot.at != 0 && now-slot.at < within
+}
+
+// Dedup recognizes duplicates of recent requests, which the network made and
+// which get no second answer: gosrt makes a new key for every INDUCTION reply
+// and may end up with another than its backend. Like Limiter it has a fixed
+// size; a duplicate whose entry was overwritten is answered.
+type Dedup struct{ recent Recent }
 
 // Seen reports whether a request with this hash came within duplicateWindow, and
 // remembers it.
 func (d *Dedup) Seen(now time.Duration, hash uint64) bool {
-	slot := &d.slots[hash%dedupSlots]
-	if slot.hash == hash && slot.at != 0 && now-slot.at < duplicateWindow {
+	if d.recent.Has(now, duplicateWindow, hash) {
 		return true
 	}
-	slot.hash, slot.at = hash, now
+	d.recent.Note(now, hash)
 	return false
 }

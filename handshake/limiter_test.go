@@ -21,8 +21,8 @@ func TestDedup(t *testing.T) {
 		{duplicateWindow - 1, one, true},
 		{duplicateWindow, one, false}, // from the first on, not from its last copy
 		{duplicateWindow + ms, one, true},
-		{duplicateWindow + ms, one + dedupSlots, false}, // pushes it out
-		{duplicateWindow + ms, one + dedupSlots, true},
+		{duplicateWindow + ms, one + recentSlots, false}, // pushes it out
+		{duplicateWindow + ms, one + recentSlots, true},
 		{duplicateWindow + ms, one, false},
 	} {
 		if got := r.Seen(start+tt.after, tt.hash); got != tt.want {

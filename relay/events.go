@@ -144,6 +144,8 @@ func (l *eventLog) handle(e shard.Event) {
 	l.note(&e)
 	line := true
 	switch e.Kind {
+	case shard.EventHandshakeBegun:
+		return // it is for other relays only
 	case shard.EventCallerRejected:
 		if !l.rejections.allow() {
 			return

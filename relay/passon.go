@@ -100,8 +100,10 @@ func (f *passing) address() string {
 func (f *passing) find(ctx context.Context, flows []relays.Flow) ([]relays.Owner, error) {
 	keys, callers := make([]redis.SessionKey, len(flows)), make([]netip.AddrPort, len(flows))
 	for i, flow := range flows {
-		keys[i] = redis.SessionKey{Port: flow.Listener, ID: flow.ID}
 		callers[i] = flow.Caller.Netip()
+		if keys[i] = (redis.SessionKey{Port: flow.Listener, ID: flow.ID}); flow.ID == 0 {
+			keys[i] = redis.HandshakeKey(flow.Listener, callers[i])
+		}
 	}
 	found, err := f.sessions.Find(ctx, keys, callers)
 	if err != nil {
@@ -158,6 +160,8 @@ func (f *passing) note(e *shard.Event) {
 	}
 	k := redis.SessionKey{Port: e.ListenPort, ID: e.BackendID}
 	switch e.Kind {
+	case shard.EventHandshakeBegun:
+		f.sessions.HandshakeBegun(e.ListenPort, e.Caller)
 	case shard.EventSessionBegun:
 		f.sessions.Begun(k, e.Caller)
 	case shard.EventSessionEnded:

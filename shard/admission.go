@@ -16,6 +16,9 @@ type admission struct {
 	cookies      *handshake.CookieGenerator
 	dedup        *handshake.Dedup
 	staleCookies *handshake.Limiter
+	// inductions are those that were answered here, nil if no other relay may have answered
+	// any: see passOnConclusion.
+	inductions *handshake.Recent
 
 	halfOpen int
 	budget   budget
@@ -24,7 +27,12 @@ type admission struct {
 func newAdmission(cfg *Config, seed uint64) admission {
 	cookies := handshake.NewCookieGenerator(cfg.Secret)
 	cookies.Follow(cfg.SharedSecrets)
+	var inductions *handshake.Recent
+	if cfg.Relays != nil {
+		inductions = new(handshake.Recent)
+	}
 	return admission{
+		inductions:   inductions,
 		seed:         seed,
 		cookies:      cookies,
 		dedup:        new(handshake.Dedup),

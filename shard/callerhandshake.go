@@ -52,6 +52,7 @@ func (s *Shard) induction(front uint8, d *udp.Datagram, h wire.Handshake) Counte
 	if !s.admission.affordsInduction(d.From.IP) {
 		return DropHandshakeBudget
 	}
+	s.noteInduction(d, h)
 	s.counters.inc(CountInductions)
 	s.sendInductionReply(front, d, h)
 	return CountAnswered
@@ -97,6 +98,13 @@ func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Count
 		// One attempt at a time: else one caller could have any number of
 		// backends chosen for it, past every cap.
 		return DropDuplicate
+	}
+	if ss == nil {
+		if fate, done := s.passOnConclusion(front, d, h); done {
+			return fate
+		}
+	}
+	switch {
 	case s.fronts[front].retired:
 		return DropRetired
 	case s.draining:

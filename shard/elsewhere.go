@@ -76,6 +76,10 @@ func (s *Shard) readLetters() bool {
 		return false
 	}
 	for l, p := range batch.All() {
+		if wire.Packet(p).DestID() == 0 {
+			s.conclusionFromRelay(l, p)
+			continue
+		}
 		s.counters.inc(CountReceivedFront)
 		s.counters.add(CountReceivedFrontBytes, uint64(len(p)))
 		s.counters.inc(s.fromLetter(l, p))
@@ -114,7 +118,7 @@ const (
 	Delivered  Delivery = iota // its session is here, or was moments ago
 	NoSession                  // no session of this relay has its socket ID, or more than one has
 	NoSpace                    // the shard has too many letters waiting
-	NotSession                 // it is for a listener, or no SRT datagram
+	NotSession                 // it is for a listener and no CONCLUSION, or no SRT datagram
 )
 
 // Deliver hands a datagram that another relay has received to the shard that owns its session:
@@ -122,16 +126,22 @@ const (
 // local the address that it was sent to; zero if the listener is bound to one. Datagrams of one
 // caller must come from one goroutine to stay in order. Any goroutine may call it; it never
 // waits, and copies data.
+//
+// A datagram for a listener must be a CONCLUSION. All shards get it, as the kernel may have given
+// the first one to any.
 func (g *Group) Deliver(front int, caller addr.AddrPort, local addr.IP, data []byte) Delivery {
 	p := wire.Packet(data)
-	if len(data) < wire.HeaderSize || len(data) > math.MaxUint16 || front < 0 || front >= len(g.fronts) || p.DestID() == 0 {
+	if len(data) < wire.HeaderSize || len(data) > math.MaxUint16 || front < 0 || front >= len(g.fronts) {
 		return NotSession
+	}
+	l := letterbox.Letter{From: caller, Local: local, Sender: letterbox.OtherRelay, Front: uint8(front)}
+	if p.DestID() == 0 {
+		return g.deliverConclusion(letterbox.Posting{Letter: l, Data: data})
 	}
 	at, unique := g.owners.Find(uint8(front), p.DestID())
 	if !unique || at.Shard >= len(g.shards) {
 		return NoSession
 	}
-	l := letterbox.Letter{From: caller, Local: local, Sender: letterbox.OtherRelay, Front: uint8(front)}
 	if !g.shards[at.Shard].letterbox.PutFromRelay(letterbox.Posting{Letter: l, Data: data}) {
 		return NoSpace
 	}
@@ -187,12 +197,7 @@ func (s *Shard) passOn(front uint8, d *udp.Datagram, p wire.Packet) Counter {
 	if s.lane == nil {
 		return DropForeignCaller
 	}
-	at := s.fronts[front].sock.Local()
-	f := relays.Flow{Caller: d.From, Listener: at.Port(), ID: p.DestID()}
-	local := d.Local
-	if local == (addr.IP{}) {
-		local = addr.FromIP(at.Addr())
-	}
+	f, local := s.flowOf(front, d, p)
 	switch s.lane.Pass(s.now, f, local, p) {
 	case relays.OutcomePassed, relays.OutcomeHeld:
 		return CountPassedOn
@@ -201,6 +206,15 @@ func (s *Shard) passOn(front uint8, d *udp.Datagram, p wire.Packet) Counter {
 	default:
 		return DropForeignCaller
 	}
+}
+
+// flowOf returns the flow of a datagram, and the address that its caller dialled.
+func (s *Shard) flowOf(front uint8, d *udp.Datagram, p wire.Packet) (f relays.Flow, local addr.IP) {
+	at := s.fronts[front].sock.Local()
+	if local = d.Local; local == (addr.IP{}) {
+		local = addr.FromIP(at.Addr())
+	}
+	return relays.Flow{Caller: d.From, Listener: at.Port(), ID: p.DestID()}, local
 }
 
 // openLane opens the shard's part in passing datagrams on, if the relay does that.

@@ -21,6 +21,7 @@ const (
 	EventUpstreamFailed                   // another upstream socket could not be opened; Err says why
 	EventSessionMigrated                  // its caller has another address: from Former to Caller
 	EventStreamOverLimit                  // a publisher is above its bitrate, and is ended if it stays there
+	EventHandshakeBegun                   // a CONCLUSION was taken; only if other relays pass datagrams on to this one
 )
 
 // Event is something an operator may want to know. Fields that do not apply are zero.

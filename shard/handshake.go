@@ -39,6 +39,9 @@ func (s *Shard) openSession(front uint8, d *udp.Datagram, h wire.Handshake, q ba
 	s.sessions.keyCaller(i, ss)
 	s.wheel.Set(i, pending.leg.Due())
 	s.counters.inc(CountHandshakes)
+	if s.lane != nil {
+		s.emit(s.sessionEvent(EventHandshakeBegun, i, ss))
+	}
 	return i, ss
 }
 

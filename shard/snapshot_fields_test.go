@@ -87,7 +87,7 @@ var inSnapshot = []struct {
 		of: reflect.TypeFor[admission](), written: "cookies halfOpen",
 		leftOut: map[string]string{
 			"seed":  "another one",
-			"dedup": "starts anew", "staleCookies": "starts anew", "budget": "starts anew",
+			"dedup": "starts anew", "inductions": "starts anew", "staleCookies": "starts anew", "budget": "starts anew",
 		},
 	},
 	{

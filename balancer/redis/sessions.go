@@ -17,8 +17,11 @@ import (
 // hash of its sessions, named by its address for such datagrams, and an entry in the hash of
 // relays. Its TTL is that of the relay's heartbeat: so sessions cost nothing while they run.
 const (
-	sessionsPrefix = "srtrelay-sessions:" // by "port/id": the caller, or callers with a space between
-	forwardKey     = "srtrelay-forward"   // relays, by address: their last heartbeat in ms by Redis's clock
+	// sessionsPrefix begins the key of a relay's hash. It has by "port/id" the caller, or callers
+	// with a space between, and by "port/caller" the caller of a handshake.
+	sessionsPrefix = "srtrelay-sessions:"
+	// forwardKey is that of the relays, by address: their last heartbeat in ms by Redis's clock.
+	forwardKey = "srtrelay-forward"
 )
 
 const (
@@ -46,9 +49,14 @@ const (
 type SessionKey struct {
 	Port uint16
 	ID   uint32
+	// caller is set for a handshake, which has no ID.
+	caller netip.AddrPort
 }
 
 func (k SessionKey) field() string {
+	if k.isHandshake() {
+		return strconv.Itoa(int(k.Port)) + "/" + k.caller.String()
+	}
 	return strconv.Itoa(int(k.Port)) + "/" + strconv.FormatUint(uint64(k.ID), 16)
 }
 
@@ -61,6 +69,8 @@ type Sessions struct {
 	mu    sync.Mutex
 	own   map[SessionKey][]netip.AddrPort // callers; hardly ever more than one
 	dirty map[SessionKey]struct{}         // not written yet
+	// handshakes are those of own, with the time when they are removed.
+	handshakes map[SessionKey]time.Time
 	// touched are those that have begun or ended during a Count, nil without one.
 	touched map[SessionKey]struct{}
 	all     bool     // everything is to be written again
@@ -75,6 +85,7 @@ func (b *Balancer) Sessions(at func() netip.AddrPort) *Sessions {
 	s := &Sessions{
 		b: b, at: at, wake: make(chan struct{}, 1), all: true,
 		own: make(map[SessionKey][]netip.AddrPort), dirty: make(map[SessionKey]struct{}),
+		handshakes: make(map[SessionKey]time.Time),
 	}
 	b.loop.Loop(b.background, "redis sessions", s.run)
 	return s
@@ -84,6 +95,11 @@ func (b *Balancer) Sessions(at func() netip.AddrPort) *Sessions {
 func (s *Sessions) Begun(k SessionKey, caller netip.AddrPort) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.begun(k, caller)
+}
+
+// begun is Begun with the lock held.
+func (s *Sessions) begun(k SessionKey, caller netip.AddrPort) {
 	if callers := s.own[k]; !slices.Contains(callers, caller) {
 		s.own[k] = append(callers, caller)
 		s.touch(k)
@@ -156,6 +172,9 @@ func (c *Count) Done() {
 		}
 	}
 	s.touched = nil
+	for k := range s.handshakes {
+		c.all[k] = s.own[k]
+	}
 	for k, callers := range s.own {
 		if !slices.Equal(c.all[k], callers) {
 			s.touch(k)
@@ -176,6 +195,7 @@ func (s *Sessions) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		pause(ctx, s.wake, nil, wait)
 		wait = sessionsEvery
+		s.expireHandshakes(time.Now())
 		at := s.at()
 		if !at.IsValid() || !s.b.circuit.closed() || s.b.handover.isPaused() || ctx.Err() != nil {
 			s.rewrite()

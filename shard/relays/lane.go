@@ -93,8 +93,9 @@ type pending struct {
 
 // held is a datagram that waits for its owner.
 type held struct {
-	local addr.IP
-	data  []byte
+	local  addr.IP
+	data   []byte
+	nobody func(data []byte) // gets it if no relay is its owner; nil to drop it
 }
 
 func newLane(link *Link, post func(func(now time.Duration)) bool) *Lane {
@@ -118,9 +119,12 @@ func (l *Lane) Pass(now time.Duration, f Flow, local addr.IP, data []byte) Outco
 		return OutcomeUnknown // a link-local address is another host's elsewhere
 	}
 	k, isKnown := l.known[f]
+	if !isKnown {
+		k, isKnown = l.ownerOfHandshake(now, f)
+	}
 	switch {
 	case !isKnown || !k.owner.IsValid() && now >= k.until:
-		return l.hold(now, f, local, data)
+		return l.hold(now, f, held{local: local, data: data})
 	case !k.owner.IsValid():
 		return OutcomeUnknown
 	case now >= k.until && l.ask(now, f):
@@ -144,8 +148,8 @@ func (l *Lane) send(now time.Duration, f Flow, k known, local addr.IP, data []by
 	return OutcomePassed
 }
 
-// hold keeps a datagram until its owner is known, and asks for the owner.
-func (l *Lane) hold(now time.Duration, f Flow, local addr.IP, data []byte) Outcome {
+// hold keeps a copy of a datagram until its owner is known, and asks for the owner.
+func (l *Lane) hold(now time.Duration, f Flow, h held) Outcome {
 	p := l.pending[f]
 	if p != nil && now-p.asked >= answerTimeout {
 		l.drop(f, p)
@@ -166,7 +170,8 @@ func (l *Lane) hold(now time.Duration, f Flow, local addr.IP, data []byte) Outco
 		return OutcomeLimited
 	}
 	l.heldAll++
-	p.held = append(p.held, held{local, append(l.buffer(), data...)})
+	h.data = append(l.buffer(), h.data...)
+	p.held = append(p.held, h)
 	return OutcomeHeld
 }
 
@@ -197,18 +202,29 @@ func (l *Lane) answer(now time.Duration, f Flow, o Owner, err error) {
 	if p == nil {
 		return
 	}
-	if k.owner.IsValid() {
-		for len(p.held) > 0 && l.send(now, f, k, p.held[0].local, p.held[0].data) == OutcomePassed {
-			l.release(p)
+	delete(l.pending, f) // before nobody looks at it
+	for len(p.held) > 0 {
+		switch h := &p.held[0]; {
+		case k.owner.IsValid() && l.send(now, f, k, h.local, h.data) == OutcomePassed:
+		case !k.owner.IsValid() && h.nobody != nil:
+			h.nobody(h.data)
+		default:
+			l.link.counters.add(DropUnowned, 1)
 		}
+		l.release(p)
 	}
-	l.drop(f, p)
 }
 
 // updated returns what is known of a flow after an answer.
 func (l *Lane) updated(now time.Duration, f Flow, o Owner, err error) known {
 	k := l.known[f]
 	switch {
+	case f.ID == 0 && err == nil && o.At.IsValid() && o.Exact:
+		return known{owner: o.At, exact: true, until: now + conclusionTTL}
+	case f.ID == 0 && err == nil:
+		return known{until: now + noneTTL}
+	case f.ID == 0:
+		return known{until: now + awayTTL}
 	case err != nil && k.owner.IsValid():
 		k.until = now + doubtTTL // Redis is away, and known owners go on
 	case err != nil:

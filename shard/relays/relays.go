@@ -23,7 +23,7 @@ import (
 type Flow struct {
 	Caller   addr.AddrPort
 	Listener uint16 // the port that the caller dialled
-	ID       uint32 // the backend's socket ID, which the datagrams bear
+	ID       uint32 // the backend's socket ID, which the datagrams bear; 0 for CONCLUSIONs
 }
 
 // Datagram is one that a relay passes on to another.
