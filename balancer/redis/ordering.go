@@ -58,7 +58,7 @@ func (b *Balancer) writeOrder(ctx context.Context, v order) error {
 	b.orders.mu.Lock()
 	highest := b.orders.highest()
 	b.orders.mu.Unlock()
-	args := []any{maxRevision, revisionField, maxOrders, highest, newRelayID(), v.field(), v.text()}
+	args := []any{maxRevision, revisionField, maxOrders, highest, newRelayID(), v.field(), v.text(), writtenField, v.ID, maxWritten}
 	for _, old := range b.orders.superfluous() {
 		args = append(args, old.field(), old.revision)
 	}
@@ -123,7 +123,7 @@ func (b *Balancer) readOrders(ctx context.Context) (lost []order, err error) {
 		known = ""
 	}
 	o.mu.Unlock()
-	got, err := ordersScript.Run(ctx, b.client, []string{ordersKey}, known, revisionField, maxOrders, maxOrder, maxKey).StringSlice()
+	got, err := ordersScript.Run(ctx, b.client, []string{ordersKey}, known, revisionField, maxOrders, maxOrder, maxKey, writtenField).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("read the orders: %w", err)
 	}
@@ -202,19 +202,26 @@ func (o *order) from(own string) string {
 // clipped limits a name from another relay.
 func clipped(name string) string { return name[:min(len(name), maxRelayID)] }
 
-// orderScript writes an order with the next revision, which it returns. It removes lifted
-// orders that are too many.
+// orderScript writes an order with the next revision, which it returns, unless it was written
+// before: then it returns the revision of that time. It removes lifted orders that are too many.
 //
 // KEYS[1] is the hash, ARGV[1] the largest revision, ARGV[2] the field of the revision,
 // ARGV[3] the most fields, ARGV[4] the highest revision that the relay knows, ARGV[5] the
-// epoch of a hash that is begun anew, ARGV[6] the order's field, ARGV[7] the order. The rest
-// are fields and the revision at which each is to be removed.
+// epoch of a hash that is begun anew, ARGV[6] the order's field, ARGV[7] the order, ARGV[8] the
+// field of the orders that were written, ARGV[9] the order's ID, ARGV[10] how many are kept. The
+// rest are fields and the revision at which each is to be removed.
 var orderScript = goredis.NewScript(`
 local text = redis.call('HGET', KEYS[1], ARGV[2]) or ''
 local last = tonumber(string.match(text, '^%d+') or '0')
 local epoch = string.match(text, '^%d+ (%x+)$') or ARGV[5]
 if last >= tonumber(ARGV[1]) then last = 0 end
-for i = 8, #ARGV, 2 do
+local keep, written, former = tonumber(ARGV[10]), {}, redis.call('HGET', KEYS[1], ARGV[8]) or ''
+if #former > 64 * keep then former = '' end
+for id, at in string.gmatch(former, '(%x+):(%d+)') do
+  if id == ARGV[9] then return at end
+  written[#written + 1] = id .. ':' .. at
+end
+for i = 11, #ARGV, 2 do
   local old = redis.call('HGET', KEYS[1], ARGV[i])
   if old and string.match(old, '^%d+') == ARGV[i + 1] then redis.call('HDEL', KEYS[1], ARGV[i]) end
 end
@@ -224,6 +231,8 @@ if after > tonumber(ARGV[1]) then return redis.error_reply('ERR no revision is l
 local next = string.format('%.0f', after)
 redis.call('HSET', KEYS[1], ARGV[6], next .. ' ' .. ARGV[7])
 redis.call('HSET', KEYS[1], ARGV[2], next .. ' ' .. epoch)
+written[#written + 1] = ARGV[9] .. ':' .. next
+redis.call('HSET', KEYS[1], ARGV[8], table.concat(written, ' ', math.max(#written - keep + 1, 1)))
 return next
 `)
 
@@ -231,7 +240,8 @@ return next
 // order unless the revision is the one that the relay knows.
 //
 // KEYS[1] is the hash, ARGV[1] the revision that is known, ARGV[2] its field, ARGV[3] the
-// most orders to return, ARGV[4] the longest order, ARGV[5] the longest ID.
+// most orders to return, ARGV[4] the longest order, ARGV[5] the longest ID, ARGV[6] another
+// field that is no order.
 var ordersScript = goredis.NewScript(`
 local last = redis.call('HGET', KEYS[1], ARGV[2]) or ''
 if #last > 64 then last = '' end
@@ -243,7 +253,7 @@ repeat
   for i = 1, #got[2], 2 do
     local field, text = got[2][i], got[2][i + 1]
     seen = seen + 1
-    if field ~= ARGV[2] and #field <= tonumber(ARGV[5]) + 8 and #text <= tonumber(ARGV[4]) then
+    if field ~= ARGV[2] and field ~= ARGV[6] and #field <= tonumber(ARGV[5]) + 8 and #text <= tonumber(ARGV[4]) then
       all[#all + 1] = field
       all[#all + 1] = text
     end

@@ -23,6 +23,13 @@ const (
 	// revisionField has the revision of the last order and an epoch, which is another one
 	// when the hash is begun anew. No order's field is like it.
 	revisionField = "revision"
+	// writtenField has the IDs of the last orders that were written, each with its revision: an
+	// order whose answer was lost is not written again, after those that came later. No order's
+	// field is like it.
+	writtenField = "written"
+	// maxWritten is how many these are, and maxOrderID the longest ID.
+	maxWritten = 64
+	maxOrderID = 16
 	// maxOrders is how many orders are read: more than two for each backend that can be
 	// known.
 	maxOrders = 4 * backend.MaxRegistered
@@ -68,8 +75,10 @@ type order struct {
 
 // orderText is an order as Redis has it, behind its revision.
 type orderText struct {
-	Draining bool `json:"draining,omitempty"`
-	Weight   int  `json:"weight,omitempty"` // 0 for the configured one
+	// ID tells the order from all others.
+	ID       string `json:"id,omitempty"`
+	Draining bool   `json:"draining,omitempty"`
+	Weight   int    `json:"weight,omitempty"` // 0 for the configured one
 	// Addr is the address of a static backend: another relay may know it by another name.
 	Addr string `json:"addr,omitempty"`
 	// Relay and Name are the ID and the name of the relay whose operator has ordered it.
@@ -98,7 +107,7 @@ func parseOrder(field, value string) (o order, ok bool) {
 	if o.id == "" || len(o.id) > maxKey || err != nil || n == 0 || n > maxRevision {
 		return order{}, false
 	}
-	if json.Unmarshal([]byte(text), &o.orderText) != nil || o.Weight < 0 || o.Weight > maxOrderWeight {
+	if json.Unmarshal([]byte(text), &o.orderText) != nil || o.Weight < 0 || o.Weight > maxOrderWeight || len(o.ID) > maxOrderID {
 		return order{}, false
 	}
 	o.revision = n
@@ -139,6 +148,7 @@ func (o *orders) add(k orderKey, text orderText) order {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.given++
+	text.ID = newRelayID()
 	v := order{k, text, pendingRevision + o.given}
 	o.pending[k] = v
 	o.version++
@@ -335,6 +345,7 @@ func (o *orders) restore(all []order, revision string) {
 		switch {
 		case v.revision == 0:
 			o.given++
+			v.ID = cmp.Or(v.ID, newRelayID())
 			v.revision = pendingRevision + o.given
 			o.pending[v.orderKey] = v
 		case v.revision > o.known[v.orderKey].revision && first:

@@ -236,7 +236,7 @@ func TestLiftedOrdersAreRemoved(t *testing.T) {
 	must(t, s.HSet(t.Context(), ordersKey, fields).Err())
 	until(t, "the orders to be read", func() bool { return len(a.orders.superfluous()) == 100 })
 	a.drain(static(0).ID, true, true)
-	if n := s.HLen(t.Context(), ordersKey).Val(); n != maxLifted+2 {
+	if n := s.HLen(t.Context(), ordersKey).Val(); n != maxLifted+3 { // the revision, and what was written
 		t.Errorf("%d fields are left", n)
 	}
 	if s.HExists(t.Context(), ordersKey, "drain:gone-0").Val() || !s.HExists(t.Context(), ordersKey, "drain:gone-100").Val() {
@@ -275,6 +275,38 @@ func TestLastOrderCounts(t *testing.T) {
 		if v, _ := all.find(orderDrain, other, "vid-s-1"); v.Draining != c.same {
 			t.Errorf("%s: the registered backend drains: %v", name, v.Draining)
 		}
+	}
+}
+
+// The bug: an order whose answer from Redis was lost was written again, and so came after orders
+// that other relays had given meanwhile.
+func TestOrderWhoseAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	a, b := named(t, "a", 1, at(s.addr)).ready(), named(t, "b", 1, at(s.addr)).ready()
+	one := static(0).ID
+	k := orderKey{orderDrain, one}
+	lost := a.orders.add(k, orderText{Draining: true})
+	must(t, a.writeOrder(t.Context(), lost)) // the answer of which is lost
+	b.draining(one, true)
+	b.drain(one, false, true)
+	last := b.orders.known[k].revision
+	must(t, a.writeOrder(t.Context(), lost))
+	got, ok := parseOrder(k.field(), s.HGet(t.Context(), ordersKey, k.field()).Val())
+	if !ok || got.Draining || got.revision != last {
+		t.Errorf("the last order is %+v, want that of revision %d", got, last)
+	}
+	a.draining(one, false)
+	for range 2 * maxWritten {
+		b.drain(one, true, true)
+	}
+	if n := strings.Count(s.HGet(t.Context(), ordersKey, writtenField).Val(), ":"); n != maxWritten {
+		t.Errorf("%d orders are remembered", n)
+	}
+	c := named(t, "c", 1, at(s.addr)).ready()
+	c.draining(one, true)
+	if c.log.count("cannot be read") > 0 {
+		t.Error("what is remembered is taken for an order")
 	}
 }
 
