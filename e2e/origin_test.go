@@ -61,9 +61,13 @@ func startOriginAt(t *testing.T, by []string, host string, port uint16, flags ..
 		need.Skip(t, "libsrt's headers are not installed; `make setup` installs them")
 	}
 	path, err := originProgram()
-	if err != nil {
-		t.Fatal(err)
-	}
+	must(t, err)
+	return runOrigin(t, by, path, host, port, flags...)
+}
+
+// runOrigin is startOriginAt with an origin that is built.
+func runOrigin(t *testing.T, by []string, path, host string, port uint16, flags ...string) *origin {
+	t.Helper()
 	o := &origin{t: t, dir: t.TempDir()}
 	command := slices.Concat(by, []string{path, "-o", o.dir}, flags, []string{host, strconv.Itoa(int(port))})
 	o.program = startProgram(t, command[0], command[1:]...)

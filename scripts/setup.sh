@@ -2,7 +2,7 @@
 # Installs the packages that `make test` needs, on systems with apt. With the
 # argument "demo", "bench", "dist", "generate" or "stress" it installs only what
 # `make demo`, `make bench`, `make dist`, `make generate`, or `make hostile` and
-# `make soak` need.
+# `make soak` need. For the tests it also builds libsrt with bonding.
 # Installed tools are left alone. If it cannot install a package it says so and
 # exits with 0, because tests skip what they cannot run; with
 # SRTRELAY_REQUIRE_ALL set it exits with 1.
@@ -21,10 +21,11 @@ need() { # package, a command or file in it
 	*) missing+=("$1") ;;
 	esac
 }
-case "${1:-tests}" in
+wanted=${1:-tests}
+case "$wanted" in
 tests | bench | demo | dist | generate | stress) ;;
 *)
-	echo "setup: $1: unknown argument; use none, bench, demo, dist, generate or stress" >&2
+	echo "setup: $wanted: unknown argument; use none, bench, demo, dist, generate or stress" >&2
 	exit 2
 	;;
 esac
@@ -68,8 +69,17 @@ need_stress() {
 	need redis-server redis-server
 	need redis-tools redis-cli
 }
+# For building libsrt with bonding from Debian's source.
+need_bonded() {
+	need dpkg-dev dpkg-source
+	need cmake cmake
+	need make make
+	need g++ g++
+	need libssl-dev /usr/include/openssl/evp.h
+}
 need_tests() {
 	need_demo
+	need_bonded
 	need_stress
 	need iproute2 tc
 	# For checking the unit.
@@ -89,15 +99,10 @@ need_tests() {
 	# For the tests of the bench.
 	need_bench
 }
-"need_${1:-tests}"
+"need_$wanted"
 
-if [ "${#missing[@]}" -eq 0 ]; then
-	echo 'setup: all tools are installed'
-	exit 0
-fi
-
-give_up() {
-	echo "setup: cannot install ${missing[*]}: $1" >&2
+give_up() { # what cannot be done, and why
+	echo "setup: cannot $1: $2" >&2
 	if [ -n "${SRTRELAY_REQUIRE_ALL:-}" ]; then
 		exit 1
 	fi
@@ -105,10 +110,23 @@ give_up() {
 	exit 0
 }
 
-command -v apt-get >/dev/null || give_up 'apt-get not found'
+finish() {
+	if [ "$wanted" = tests ]; then
+		"$(dirname "$0")/../internal/bonded/libsrt.sh" || give_up 'build libsrt with bonding' 'see above'
+	fi
+	echo "setup: $1"
+	exit 0
+}
+
+if [ "${#missing[@]}" -eq 0 ]; then
+	finish 'all tools are installed'
+fi
+
+cannot_install() { give_up "install ${missing[*]}" "$1"; }
+command -v apt-get >/dev/null || cannot_install 'apt-get not found'
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
-	command -v sudo >/dev/null || give_up 'not root, and sudo not found'
+	command -v sudo >/dev/null || cannot_install 'not root, and sudo not found'
 	as_root=(sudo)
 fi
 
@@ -123,9 +141,9 @@ for service in nginx redis-server; do
 done
 
 echo "setup: installing ${missing[*]}"
-"${as_root[@]}" apt-get update -q || give_up 'apt-get update failed'
+"${as_root[@]}" apt-get update -q || cannot_install 'apt-get update failed'
 "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-	apt-get install -q -y --no-install-recommends "${missing[@]}" || give_up 'apt-get install failed'
+	apt-get install -q -y --no-install-recommends "${missing[@]}" || cannot_install 'apt-get install failed'
 
 for service in "${new_services[@]}"; do
 	installed "$service" || continue
@@ -136,4 +154,4 @@ for service in "${new_services[@]}"; do
 		"${as_root[@]}" "/etc/init.d/$service" stop || true
 	fi
 done
-echo 'setup: done'
+finish 'done'

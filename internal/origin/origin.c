@@ -12,7 +12,8 @@
  * packets and bytes are messages that this program was given or handed over;
  * lost, retransmitted, late (dropped because too late), srt_packets (datagrams
  * with payload, retransmissions among them) and rtt_us (smoothed round trip) are
- * libsrt's counters.
+ * libsrt's counters. A bonding group (-g) is one connection, with the first
+ * member's stream id.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -204,6 +205,15 @@ static void read_client(struct client *c)
 	}
 }
 
+/* A group does not say what it has left: it gets all of its time. */
+static bool is_drained(const struct client *c)
+{
+	size_t blocks = 0, bytes = 0;
+	if (c->sock & SRTGROUP_MASK)
+		return false;
+	return srt_getsndbuffer(c->sock, &blocks, &bytes) == SRT_ERROR || blocks == 0;
+}
+
 /* Samples the counters, and ends players whose publisher has gone. */
 static void tick(void)
 {
@@ -211,8 +221,7 @@ static void tick(void)
 		if (!c->sock)
 			continue;
 		read_stats(c);
-		size_t blocks = 0, bytes = 0;
-		if (c->ends && (srt_getsndbuffer(c->sock, &blocks, &bytes) == SRT_ERROR || blocks == 0 || now_ms() >= c->ends))
+		if (c->ends && (is_drained(c) || now_ms() >= c->ends))
 			close_client(c);
 	}
 }
@@ -264,16 +273,17 @@ static void serve(SRTSOCKET listener)
 
 int main(int argc, char **argv)
 {
-	int keylen = 0, latency = 120, no = 0, option;
+	int keylen = 0, latency = 120, groups = 0, no = 0, option;
 	const char *passphrase = NULL;
-	while ((option = getopt(argc, argv, "p:k:l:o:")) != -1) {
+	while ((option = getopt(argc, argv, "p:k:l:o:g")) != -1) {
 		passphrase = option == 'p' ? optarg : passphrase;
 		keylen = option == 'k' ? atoi(optarg) : keylen;
 		latency = option == 'l' ? atoi(optarg) : latency;
 		directory = option == 'o' ? optarg : directory;
+		groups = groups || option == 'g';
 	}
 	if (optind + 2 != argc) {
-		fprintf(stderr, "usage: origin [-p passphrase] [-k key length, bytes] [-l latency, ms] [-o directory] host port\n");
+		fprintf(stderr, "usage: origin [-p passphrase] [-k key length, bytes] [-l latency, ms] [-o directory] [-g (accept groups)] host port\n");
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -289,6 +299,8 @@ int main(int argc, char **argv)
 		set(listener, SRTO_PBKEYLEN, &keylen, sizeof(keylen), "set key length");
 	if (passphrase)
 		set(listener, SRTO_PASSPHRASE, passphrase, strlen(passphrase), "set passphrase");
+	if (groups)
+		set(listener, SRTO_GROUPCONNECT, &groups, sizeof(groups), "accept groups");
 	listen_on(listener, argv[optind], argv[optind + 1]);
 	srt_epoll_add_usock(epoll, listener, &reading);
 	serve(listener);
