@@ -181,6 +181,39 @@ func TestGroupOfAFallenBackendMoves(t *testing.T) {
 	s.expect("other", 9, "b1", "its old backend is back")
 }
 
+// The bug: a member whose backend answered late, or had missed three probes, was sent to
+// another one, which opened a group of its own for it.
+func TestMemberGoesNowhereWithoutItsGroup(t *testing.T) {
+	s := newStand(t, 2)
+	a, _ := s.keyAt("b0")
+	first := s.expect(a, 9, "b0", "first member")
+	second := backend.Query{Key: a, Group: 9, Tried: [2]backend.ID{"b0"}}
+	refused := func(q backend.Query, when string) {
+		t.Helper()
+		if got, err := s.ask(q); !errors.Is(err, backend.ErrNone) {
+			t.Errorf("%s: a member is sent to %q, %v", when, got.ID, err)
+		}
+	}
+	s.Report(backend.Outcome{Lease: first.Lease, Fate: backend.FateBegan})
+	refused(second, "its backend is silent")
+	s.reg.MarkDownQuiet("b0")
+	refused(backend.Query{Key: "other", Group: 9}, "its backend is down")
+	s.reg.MarkAlive("b0", 0, time.Time{})
+	s.expect("other", 9, "b0", "its backend is back")
+	s.reg.MarkDownQuiet("b0")
+	s.Report(backend.Outcome{Lease: first.Lease, Fate: backend.FateEnded, Lasted: time.Hour})
+	s.expect(a, 9, "b1", "its group has ended")
+}
+
+// A backend that is certainly gone holds no group.
+func TestGroupOfAGoneBackendMoves(t *testing.T) {
+	s := newStand(t, 2)
+	a, _ := s.keyAt("b0")
+	s.Report(backend.Outcome{Lease: s.expect(a, 9, "b0", "first member").Lease, Fate: backend.FateBegan})
+	s.reg.MarkDown("b0")
+	s.expect(a, 9, "b1", "its backend is gone")
+}
+
 func TestStreamOfAFallenBackendMovesAndStays(t *testing.T) {
 	s := newStand(t, 2)
 	key, old := s.keyAt("b0")

@@ -50,6 +50,9 @@ func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy, creat
 	if b, ok := m.find(snap, group, q, who); ok {
 		return Choice{b, "its bonding group is there", true}, nil
 	}
+	if m.livesElsewhere(snap, group) {
+		return Choice{}, backend.ErrNone
+	}
 	if b, ok := m.find(snap, stream, q, who); ok {
 		return Choice{b, "the stream is there", true}, nil
 	}
@@ -88,6 +91,18 @@ func (m *Memory) find(snap *backend.Snapshot, key AffinityKey, q backend.Query, 
 		}
 	}
 	return backend.Backend{}, false
+}
+
+// livesElsewhere reports whether a bonding group has established sessions on a backend
+// that find skips: one that this caller has tried, or that is down but not gone. Another
+// would serve the caller as a group of its own, which libsrt then refuses.
+func (m *Memory) livesElsewhere(snap *backend.Snapshot, group AffinityKey) bool {
+	b := m.bindings.byKey[group]
+	if b == nil || b.current.established == 0 {
+		return false
+	}
+	at, ok := snap.Find(b.current.at)
+	return ok && !(at.Down && at.Gone)
 }
 
 // avoids reports whether a caller skips a placement of its key.

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -231,6 +232,32 @@ func TestRealBondingRefused(t *testing.T) {
 			<-b.done
 			r.awaitEmpty()
 		})
+	}
+}
+
+// The bug: a backend that did not answer a handshake in time lost the member to another one,
+// which opened a group of its own, so that the caller refused the member.
+func TestRealBondingWithSlowBackend(t *testing.T) {
+	t.Parallel()
+	n := openBondingLab(t)
+	origins := n.origins(2)
+	r := n.relay(origins)
+	n.cut(1)
+	b := n.bonded("publish", "live/x", n.ways(r, 2))
+	b.awaitConnected(0, 1)
+	home, other := origins[0], origins[1]
+	if r.home("live/x") == other.addr.String() {
+		home, other = other, home
+	}
+	// Only handshakes are lost: the first member's session goes on.
+	n.nft(n.far, "ip", fmt.Sprintf("chain slow { type filter hook input priority 0; udp dport %d @th,64,32 0x80000000 drop; }", home.addr.Port()))
+	n.cut()
+	local, _ := linkEnds(1)
+	r.awaitLog("caller rejected", func(l logLine) bool { return netip.MustParseAddrPort(l.text("caller")).Addr() == local })
+	n.nft(n.far, "ip", "")
+	b.awaitConnected(1, 1)
+	if said := b.says(1); slices.Contains(said, fmt.Sprint("rejected=", rejectedGroup)) || len(other.lines("accepted")) > 0 {
+		t.Errorf("the member was sent to another backend than its group: %q", said)
 	}
 }
 

@@ -122,6 +122,24 @@ func TestTriedBackendIsReplaced(t *testing.T) {
 	}
 }
 
+// The bug: a member whose backend answered late was sent to another one, which opened a group
+// of its own for it.
+func TestMemberGoesNowhereWithoutItsGroup(t *testing.T) {
+	s := startRedis(t)
+	a := openWith(t, 3, at(s.addr)).ready()
+	first := a.ask(backend.Query{Key: "k", Group: 7, Publish: true})
+	a.Report(backend.Outcome{Lease: first.Lease, Fate: backend.FateBegan})
+	for _, stream := range []string{"k", "other"} {
+		q := backend.Query{Key: stream, Group: 7, Publish: true, Tried: [2]backend.ID{first.ID}}
+		if got, err := a.Pick(t.Context(), q); !errors.Is(err, backend.ErrNone) {
+			t.Errorf("the group is at %s, its member of %s is sent to %q, %v", first.ID, stream, got.ID, err)
+		}
+	}
+	if got := a.ask(backend.Query{Key: "other", Group: 7, Publish: true}); got.ID != first.ID {
+		t.Errorf("the group is at %s, its next member is sent to %s", first.ID, got.ID)
+	}
+}
+
 // Players of a stream that nobody publishes are refused, at the cost of one
 // round trip a second for all of them.
 func TestPlayersDoNotCreate(t *testing.T) {

@@ -167,6 +167,9 @@ func (b *Balancer) resolve(ctx context.Context, key balancer.AffinityKey, q back
 		switch {
 		case err != nil || usable && (stays || !b.memory.HasFailed(q, at.ID)):
 			return at, at.ID, err
+		case stays && key.Group != 0:
+			// No other server has the sessions of the group.
+			return backend.Backend{}, "", backend.ErrNone
 		case stays:
 			return want, "", nil
 		}
