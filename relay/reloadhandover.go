@@ -22,7 +22,7 @@ var processBegan = time.Now()
 type reloadHandover struct {
 	asked     time.Time   // when a reload was last asked for
 	successor *os.Process // the process that has taken over; nil if it is in another PID namespace
-	passedOn  bool        // it was told to reload
+	elsewhere bool        // it was to reload since
 }
 
 // handOver names the process to which reloads are passed on, which is alive; 0 for one in another
@@ -35,17 +35,17 @@ func (l *reloads) handOver(pid int) {
 	}
 }
 
-// takeBack has this process reload if the one that has died had been told to.
+// takeBack has this process reload if the one that has died was to, whether it could be told or not.
 func (l *reloads) takeBack() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.successor != nil {
 		_ = l.successor.Release()
 	}
-	if l.passedOn {
+	if l.elsewhere {
 		l.again()
 	}
-	l.successor, l.passedOn = nil, false
+	l.successor, l.elsewhere = nil, false
 }
 
 // again has follow reload.
@@ -76,6 +76,7 @@ func (l *reloads) admit(ctx context.Context) error {
 func (l *reloads) passOn() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.elsewhere = true
 	err := errors.New("it is in another PID namespace: send SIGHUP there")
 	if l.successor != nil {
 		err = l.successor.Signal(syscall.SIGHUP)
@@ -84,6 +85,5 @@ func (l *reloads) passOn() {
 		l.relay.log.Error("configuration not reloaded: another process has taken over, and cannot be told", "error", err)
 		return
 	}
-	l.passedOn = true
 	l.relay.log.Info("reload passed on to the process that has taken over", "pid", l.successor.Pid)
 }

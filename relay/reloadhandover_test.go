@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"srtrelay/api"
+	"srtrelay/internal/clocale"
 )
 
 // The process that takes over may have read its files before the last reload of the one before.
@@ -61,5 +62,26 @@ func TestReloadDuringTheFreeze(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		})
+	}
+}
+
+// A reload that comes when the other process is dead already, but not yet taken back from, is done
+// here.
+func TestReloadOfADeadSuccessor(t *testing.T) {
+	l := &reloads{relay: &relay{process: process{log: slog.New(slog.DiscardHandler)}}, hup: make(chan os.Signal, 1)}
+	cmd := clocale.Command("true")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	l.handOver(cmd.Process.Pid)
+	l.relay.gate.open(true)
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.admit(t.Context()); !errors.Is(err, errTakenOver) {
+		t.Errorf("%v", err)
+	}
+	if l.takeBack(); len(l.hup) != 1 {
+		t.Error("it is lost")
 	}
 }
