@@ -184,6 +184,21 @@ func TestChecksumsOfDevices(t *testing.T) {
 	}
 }
 
+// A datagram to an address of the host that is not lo's has lo's until the program sees it there.
+// Where it does not, one datagram is lost, and no other.
+func TestAddressIsNotGivenBack(t *testing.T) {
+	w := newNetwork(t)
+	w.path = w.relay.open(t)
+	caller, server := w.listen(w.callers, callerAddresses[4]), w.listen(w.relay, frontAddresses[4])
+	e := w.session(caller, server, frontAddresses[4])
+	pass(t, caller, server, e.Front, e.Upstream, e.BackendID)
+	w.path.hooks.attached[loopback].detach()
+	if _, err := caller.WriteToUDPAddrPort(dataOf(1, plain, e.BackendID, 10), e.Front.Netip()); err != nil {
+		t.Fatal(err)
+	}
+	pass(t, caller, server, e.Front, e.Upstream, e.BackendID)
+}
+
 // A tunnel hands up datagrams with COMPLETE checksums: the sum of the outer datagram has
 // been computed, and that of the inner one follows from it.
 func TestCompleteChecksums(t *testing.T) {

@@ -75,7 +75,7 @@ type pathKey6 struct {
 type pathLayout uint32
 
 const (
-	pathLayoutLAYOUT pathLayout = 3
+	pathLayoutLAYOUT pathLayout = 4
 )
 
 type pathMode uint32
@@ -151,7 +151,7 @@ type pathWay struct {
 	Strays     uint8
 	Rexmit     uint8
 	Observed   uint8
-	Reserved   uint8
+	Lent       uint8
 }
 
 // Names of all BPF objects in the ELF.

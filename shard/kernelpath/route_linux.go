@@ -22,8 +22,11 @@ type hop struct {
 	next   addr.IP // the gateway, or the address itself
 }
 
-// virtualDevice is HOP_SOFT of the program.
-const virtualDevice = 1
+// Flags of a hop: HOP_SOFT and HOP_LEND of the program.
+const (
+	virtualDevice = 1
+	lendsAddress  = 4
+)
 
 // routeKey is what a route is asked for.
 type routeKey struct{ to, from addr.IP }
@@ -106,6 +109,8 @@ func (p *Path) hopOf(r *netlink.Route, to addr.IP) (hop, error) {
 		h := hop{action: pathActionTO_LOOPBACK, mtu: math.MaxUint16, device: loopback, next: to}
 		if p.cfg.AcceptLocal {
 			h.action = pathActionTO_LOCAL
+		} else if to.Is4() && !to.Netip().IsLoopback() {
+			h.flags = lendsAddress
 		}
 		return h, nil
 	case unix.RTN_UNICAST:

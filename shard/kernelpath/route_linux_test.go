@@ -65,6 +65,8 @@ func TestRoutes(t *testing.T) {
 	local := func(next string) hop {
 		return hop{action: pathActionTO_LOOPBACK, mtu: math.MaxUint16, device: loopback, next: ip(next)}
 	}
+	own := local("192.0.2.1")
+	own.flags = lendsAddress
 	for name, c := range map[string]struct {
 		to, from string
 		hop      hop
@@ -73,7 +75,7 @@ func TestRoutes(t *testing.T) {
 	}{
 		"loopback":          {to: "127.0.0.1", hop: local("127.0.0.1"), source: "127.0.0.1"},
 		"loopback, other":   {to: "127.8.8.8", hop: local("127.8.8.8"), source: "127.0.0.1"},
-		"own address":       {to: "192.0.2.1", hop: local("192.0.2.1"), source: "192.0.2.1"},
+		"own address":       {to: "192.0.2.1", hop: own, source: "192.0.2.1"},
 		"neighbour":         {to: "192.0.2.7", hop: near("192.0.2.7", 1500), source: "192.0.2.1"},
 		"gateway":           {to: "198.51.100.9", hop: near("192.0.2.254", 1500), source: "192.0.2.1"},
 		"MTU of the route":  {to: "203.0.113.9", hop: near("192.0.2.253", 1200), source: "192.0.2.1"},

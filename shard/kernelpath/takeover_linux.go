@@ -131,11 +131,12 @@ func (h *hooks) evicted() bool {
 }
 
 // detach detaches the program from all devices, also if another process has the links too.
+// From lo last: what the others have sent there needs it.
 func (h *hooks) detach() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, one := range h.attached {
-		one.detach()
+	for _, index := range slices.Backward(slices.Sorted(maps.Keys(h.attached))) {
+		h.attached[index].detach()
 	}
 	clear(h.attached)
 }
@@ -153,15 +154,22 @@ func (o hook) detach() {
 // takes over sockets and sessions, but not the path, and leaves the maps alone.
 func Evict(files []File) error {
 	var errs []error
+	h := hooks{attached: make(map[int]hook)}
 	for _, f := range files {
 		if !strings.HasPrefix(f.Name, fileLink+" ") {
 			continue
 		}
 		l, err := adoptLink(f)
-		if err == nil {
-			hook{link: l}.detach()
-		}
 		errs = append(errs, err)
+		if err != nil {
+			continue
+		}
+		if index, attached := deviceOf(l); attached {
+			h.attached[index] = hook{link: l}
+		} else {
+			_ = l.Close()
+		}
 	}
+	h.detach()
 	return errors.Join(errs...)
 }

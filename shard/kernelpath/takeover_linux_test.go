@@ -186,7 +186,7 @@ func TestTakeOverThatDoesNotFit(t *testing.T) {
 		"no ring": {without("ring 1"), "it has no ring 1"},
 		"no lo":   {without("link lo"), "not attached to lo"},
 		"foreign controls": {
-			func(c *Config) { c.Adopt = withFile(old.Files(), "map controls", foreign.FD()) }, "its maps are of version 0, this program's of version 3",
+			func(c *Config) { c.Adopt = withFile(old.Files(), "map controls", foreign.FD()) }, "its maps are of version 0, this program's of version 4",
 		},
 		"foreign map": {func(c *Config) { c.Adopt = withFile(old.Files(), "map reasons", foreign.FD()) }, "Type: Array changed"},
 		"foreign ring": {
@@ -194,7 +194,7 @@ func TestTakeOverThatDoesNotFit(t *testing.T) {
 		},
 		"ring twice":  {func(c *Config) { c.Adopt = append(old.Files(), File{"ring 0", old.rings[0].FD()}) }, "it has a ring 0"},
 		"unknown map": {func(c *Config) { c.Adopt = append(old.Files(), File{"map lost", foreign.FD()}) }, "it has a map lost"},
-		"layout":      {func(*Config) { old.memory.control.Layout++ }, "its maps are of version 4, this program's of version 3"},
+		"layout":      {func(*Config) { old.memory.control.Layout++ }, "its maps are of version 5, this program's of version 4"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			defer func() { old.memory.control.Layout = layout }()

@@ -265,6 +265,54 @@ static __always_inline __u16 ip_checksum(const struct iphdr *ip)
 	return ~sum;
 }
 
+/* In network order: 127.0.0.1. */
+#define LENT bpf_htonl(0x7f000001)
+
+/* In skb->cb of datagrams that have passed lend, where nothing else leaves it. */
+#define LENT_MARK 0x6c656e74
+
+/*
+ * bpf_redirect_neigh looks for the route on lo. The kernel keeps that of lo's addresses, but for
+ * another address of this host it makes one for each datagram, and frees it later. So such a
+ * datagram has lo's address until it passes lo's egress, where give_back puts its own into its
+ * place. If it is not given back, because the program is not there any more or another one hides
+ * it, the datagram is dropped: its IP checksum is that of its own address. Those of the way that
+ * follow then keep theirs.
+ */
+static __always_inline void lend(struct __sk_buff *skb, struct iphdr *ip, const struct target *to)
+{
+	struct way *w;
+
+	if (!(to->flags & HOP_LEND) || to->action != TO_LOOPBACK || is_egress(skb))
+		return;
+	w = bpf_map_lookup_elem(&ways, &to->way);
+	if (!w)
+		return;
+	skb->cb[0] = LENT_MARK;
+	skb->cb[1] = to->way;
+	skb->cb[2] = ip->daddr;
+	if (w->lent)
+		return;
+	w->lent = 1;
+	ip->daddr = LENT;
+}
+
+/* Gives a datagram back the address that lend has taken. */
+static __always_inline void give_back(struct __sk_buff *skb)
+{
+	struct iphdr *ip = (void *)(long)skb->data + LINK_HEADER;
+	__u32 place = skb->cb[1];
+	struct way *w;
+
+	if (skb->cb[0] != LENT_MARK || (void *)(ip + 1) > (void *)(long)skb->data_end)
+		return;
+	if (ip->daddr == LENT)
+		ip->daddr = skb->cb[2];
+	w = bpf_map_lookup_elem(&ways, &place);
+	if (w)
+		w->lent = 0;
+}
+
 static __always_inline int relay4(struct __sk_buff *skb)
 {
 	union {
@@ -336,6 +384,7 @@ static __always_inline int relay4(struct __sk_buff *skb)
 	ip->check = ip_checksum(ip);
 	udp->source = hop->to.sport;
 	udp->dest = hop->to.dport;
+	lend(skb, ip, &hop->to);
 	return send_on(skb, (void *)ip - LINK_HEADER, &hop->to, &hop->next, bpf_htons(0xf7ff));
 }
 
@@ -427,8 +476,10 @@ static __always_inline int relay6(struct __sk_buff *skb)
 SEC("tc")
 int relay(struct __sk_buff *skb)
 {
-	if (is_egress(skb) && skb->ingress_ifindex)
-		return pass_on(); /* redirected here, by this program */
+	if (is_egress(skb) && skb->ingress_ifindex) { /* redirected here, by this program */
+		give_back(skb);
+		return pass_on();
+	}
 	if (skb->vlan_present)
 		return pass_on(); /* the VLAN's own device has a hook */
 	if (skb->protocol == bpf_htons(ETH_P_IP))

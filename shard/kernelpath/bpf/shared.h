@@ -35,7 +35,7 @@ enum action {
  * only if it is the same. Raise it with each change of the structs or the protocols here.
  */
 enum layout {
-	LAYOUT = 3,
+	LAYOUT = 4,
 };
 
 /* So that bpf2go finds the enums in the object. */
@@ -46,6 +46,7 @@ const enum action *action_type __attribute__((unused));
 
 #define HOP_SOFT 1   /* the device is a virtual one, which checks a COMPLETE checksum */
 #define PEER_LOCAL 2 /* the sender is a socket of this host: its datagrams come by lo */
+#define HOP_LEND 4   /* an IPv4 address of this host that is none of lo's: see lend */
 
 struct key4 {
 	__be32 peer, local;
@@ -108,7 +109,7 @@ struct way {
 	__u8 strays;   /* packets in a row from behind the window */
 	__u8 rexmit;   /* REXMIT_BIT is in use */
 	__u8 observed; /* telemetry is on */
-	__u8 reserved;
+	__u8 lent;     /* a datagram has lo's address, and was not seen at lo yet */
 };
 
 /*
