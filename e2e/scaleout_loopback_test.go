@@ -103,7 +103,7 @@ func TestConclusionRepeatedAtAnotherRelay(t *testing.T) {
 	store, backend := startStore(t), startMirror(t)
 	var clusters []string
 	start := func(listen string) *relay {
-		clusters = append(clusters, netip.AddrPortFrom(loopback.Addr(), freeUDPPort(t)).String())
+		clusters = append(clusters, freeaddr.New().String())
 		r := startRelay(t, append(store.at(), "--listen", listen, "--cluster-listen", clusters[len(clusters)-1], backendAt(backend.Addr()))...)
 		r.awaitShared(1)
 		r.awaitLog("backend alive", func(logLine) bool { return true })
