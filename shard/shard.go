@@ -10,8 +10,8 @@
 // has died, lifecycle.go the other ends of a session and the SHUTDOWNs.
 //
 // Who may come in: callerlimits.go has the limits of sources and streams, whose figures usage.go
-// keeps; overload.go what the steps of the overload ladder refuse; admission.go the time for
-// handshakes. shielded.go checks control packets.
+// keeps and usagesweep.go measures and lists; overload.go what the steps of the overload ladder
+// refuse; admission.go the time for handshakes. shielded.go checks control packets.
 //
 // A datagram without a session here goes to the shard or the relay that has the session
 // (elsewhere.go). It may also come from a caller whose address has changed: candidate.go has the
