@@ -40,6 +40,7 @@ func (s *server) rounds(t *testing.T) int {
 // 20,000 entries are not all learnt: no more than the cap, in rounds that read
 // no more than their share, and what is real is still found and used.
 func TestFloodOfEntriesIsBounded(t *testing.T) {
+	began := time.Now()
 	s := startRedis(t)
 	s.flood(t, 20_000)
 	r := open(t, at(s.addr)).ready()
@@ -55,6 +56,7 @@ func TestFloodOfEntriesIsBounded(t *testing.T) {
 	if got := count(); got > backend.MaxRegistered {
 		t.Errorf("%d backends", got)
 	}
+	r.register("mine", 64000, "19351") // its next heartbeat: a busy machine takes longer than one is good for
 	if got := r.stream("k"); got.ID != own {
 		t.Errorf("%+v, want %s", got, own)
 	}
@@ -62,8 +64,8 @@ func TestFloodOfEntriesIsBounded(t *testing.T) {
 	if ok, _, detail := r.State(); !ok {
 		t.Errorf("the flood counts as an outage: %s", detail)
 	}
-	if n := r.log.count("servers that are not taken"); n != 1 {
-		t.Errorf("told %d times", n)
+	if n, most := r.log.count("servers that are not taken"), 1+int(time.Since(began)/logInterval); n < 1 || n > most {
+		t.Errorf("told %d times, want once, and %d times at most", n, most)
 	}
 	r.Close()
 	if n := len(r.Balancer.cache.entries); n > maxEntries {

@@ -298,7 +298,7 @@ func TestFloodOfBindingsIsBounded(t *testing.T) {
 // The keys are bounded in bytes, too.
 func TestLongKeysAreBounded(t *testing.T) {
 	l, n := newLiveBindings(), 0
-	for i := range maxLive {
+	for i := range maxLiveKeyBytes/1000 + 1000 {
 		if l.note(balancer.AffinityKey{Stream: fmt.Sprintf("%01000d", i)}, "a", false, 0) {
 			n++
 		}
