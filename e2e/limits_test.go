@@ -19,7 +19,7 @@ func TestLimits(t *testing.T) {
 	t.Parallel()
 	ffmpeg := need.Tool(t, "ffmpeg")
 	o := startOrigin(t, loopback.Addr().String())
-	r := startRelay(t, "--shards=2", "--max-players-per-stream=1", "--max-bitrate-per-stream=100kbps", "--limit-grace=2s", backendAt(o.addr))
+	r := startRelay(t, "--shards=2", "--max-players-per-stream=1", "--max-bitrate-per-stream=100kbps", "--limit-grace=8s", backendAt(o.addr))
 	to := func(mode string) string { return fmt.Sprintf("srt://%v?streamid=#!::r=live/film,m=%s", r.addr, mode) }
 	publish := func() *program { return startProgram(t, ffmpeg, append(testClip(), to("publish"))...) }
 	pub := publish()
@@ -37,7 +37,7 @@ func TestLimits(t *testing.T) {
 	r.await("both sessions in the sums", sources(func(s answer.Source) bool { return s.Sessions == 2 }))
 	asked := time.Now()
 	second := startProgram(t, ffmpeg, "-hide_banner", "-loglevel", "verbose", "-i", to("request"), "-c", "copy", "-f", "null", "-")
-	<-second.done
+	second.awaitEnd(t)
 	if took := time.Since(asked); second.err == nil || took > patience/2 {
 		t.Errorf("the second player: %v after %v", second.err, took)
 	}
@@ -51,7 +51,7 @@ func TestLimits(t *testing.T) {
 	if over.text("session") != ended.text("session") || over.text("stream") != "__defaultVhost__/live/film" {
 		t.Errorf("above: %v, ended: %v", over, ended)
 	}
-	<-pub.done
+	pub.awaitEnd(t)
 	o.closed("publisher", "live/film")
 	for _, l := range r.log("session ended") {
 		if l.text("role") == "player" && l.text("cause") != "backend" { // the origin ends it with its stream
@@ -61,7 +61,7 @@ func TestLimits(t *testing.T) {
 	player.stop()
 
 	next := publish()
-	<-next.done
+	next.awaitEnd(t)
 	if next.err == nil {
 		t.Error("the next publisher was let in")
 	}

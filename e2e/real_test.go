@@ -120,6 +120,16 @@ func startProgram(t *testing.T, path string, args ...string) *program {
 	return p
 }
 
+// awaitEnd waits until the program has ended by itself.
+func (p *program) awaitEnd(t *testing.T) {
+	t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(patience):
+		t.Fatalf("%s goes on", p.name)
+	}
+}
+
 // stop ends the program as ^C does, and by force if that does not help.
 func (p *program) stop() {
 	_ = p.stdin.Close()
