@@ -5,6 +5,7 @@ import (
 
 	"srtrelay/observe/telemetry"
 	"srtrelay/shard/kernelpath"
+	"srtrelay/shard/migration"
 )
 
 // What a shard learns of the datagrams that pass in the kernel: their sums, and for the telemetry
@@ -102,6 +103,9 @@ func (s *Shard) onRecord(r *kernelpath.Record) {
 	way := telemetry.Way(r.Way)
 	if !r.Head.IsControl() {
 		s.kernel.state(r.Place).ways[way].exceptions++
+	}
+	if way == telemetry.ToBackend && migration.TellsClock(r.Head) {
+		s.sessions.cold(r.Place).trace.NoteClock(r.At, r.Head)
 	}
 	terms := false
 	if s.meters.Paused() {

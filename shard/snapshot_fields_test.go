@@ -57,7 +57,7 @@ var inSnapshot = []struct {
 		of: reflect.TypeFor[coldState](), written: "pending replay peer key streamID terms opened ended trace migrations",
 		leftOut: map[string]string{"next": "made anew", "prev": "made anew", "owned": "made anew"},
 	},
-	{of: reflect.TypeFor[migration.Trace](), written: "at packets spacing clock sequence sequencePackets hasData encrypted"},
+	{of: reflect.TypeFor[migration.Trace](), written: "at packets spacing clock sequence sequencePackets hasData encrypted clockAt"},
 	{of: reflect.TypeFor[pendingHandshake](), written: "proxyKey leg attempt tried stallsSeen"},
 	{of: reflect.TypeFor[attempt](), written: "dialedAt deadline askedAnother awaiting failure"},
 	{of: reflect.TypeFor[pendingInduction](), written: "request local at"},

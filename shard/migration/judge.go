@@ -38,9 +38,12 @@ const (
 	// sent nothing for a second.
 	keepaliveAfter = 900 * time.Millisecond
 	// clockTolerance is how far a timestamp may be from what it should be. The clocks of two
-	// hosts drift apart by less than one part in clockDrift.
+	// hosts drift apart by less than one part in clockDrift, 500 ppm, since the caller's was
+	// last seen. maxClockDrift bounds that: the tolerance of both sides is less than a
+	// thirtieth of the 71 minutes after which timestamps wrap.
 	clockTolerance = time.Second
-	clockDrift     = 5000
+	clockDrift     = 2000
+	maxClockDrift  = time.Minute
 	// sequenceWindow is how far a sequence number may be from the last one: more than the
 	// flow window of libsrt, 25,600 packets, beyond which a sender waits.
 	sequenceWindow = 1 << 16
@@ -83,7 +86,7 @@ func (t *Trace) Timely(p wire.Packet, now, establishedAt time.Duration, terms *t
 		return false
 	}
 	off := time.Duration(int32(p.Timestamp()-micros(now)-t.clock)) * time.Microsecond
-	ahead := clockTolerance + (now-establishedAt)/clockDrift
+	ahead := clockTolerance + min(t.clockAge(now)/clockDrift, maxClockDrift)
 	behind := ahead
 	if !p.IsControl() {
 		behind += time.Duration(terms.LatencyToBackend) * time.Millisecond

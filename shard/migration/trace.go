@@ -14,13 +14,15 @@ type Trace struct {
 	at      uint32 // when it was taken, in milliseconds, which wrap
 	packets uint32 // from the caller until then; wraps
 	spacing uint32 // the mean time between datagrams before, in microseconds
-	// clock is the caller's clock less the shard's, in microseconds, which wrap.
+	// clock is the caller's clock less the shard's, in microseconds, which wrap, when it was
+	// last seen: at clockAt, see clockUnits.
 	clock uint32
 	// sequence is that of the last data packet that was noted, and encrypted whether it was;
 	// without hasData there was none. sequencePackets is how many datagrams had come from the
 	// caller then, which wraps: those that pass in the kernel are not noted.
 	sequence, sequencePackets uint32
 	hasData, encrypted        bool
+	clockAt                   uint16
 }
 
 const (
@@ -40,7 +42,7 @@ const (
 // NewTrace returns the trace of a session that is established now. Its CONCLUSION came with a
 // timestamp.
 func NewTrace(now, conclusionAt time.Duration, timestamp uint32) Trace {
-	return Trace{at: millis(now), clock: timestamp - micros(conclusionAt)}
+	return Trace{at: millis(now), clock: timestamp - micros(conclusionAt), clockAt: clockUnits(conclusionAt)}
 }
 
 // Note takes the trace of a datagram from the caller. packets have come with it.
@@ -59,7 +61,20 @@ func (t *Trace) Note(now time.Duration, packets uint64, p wire.Packet) {
 		t.sequence, t.hasData, t.encrypted = p.Sequence(), true, p.TypeInfo()&wire.KeyMask != 0
 		t.sequencePackets = uint32(packets)
 	}
-	t.clock = p.Timestamp() - micros(now)
+	t.NoteClock(now, p)
+}
+
+// NoteClock takes the caller's clock of a datagram that came at a time. It is enough to call it for
+// those that pass in the kernel and of which TellsClock says so: one in 64 of the caller's ACKs and
+// ACKACKs.
+func (t *Trace) NoteClock(at time.Duration, p wire.Packet) {
+	t.clock, t.clockAt = p.Timestamp()-micros(at), clockUnits(at)
+}
+
+// TellsClock reports whether a datagram is for NoteClock. It does not look at the trace, which is
+// not in the cache.
+func TellsClock(p wire.Packet) bool {
+	return (p.Is(wire.TypeACK) || p.Is(wire.TypeACKACK)) && p.TypeInfo()&TraceMask == 1
 }
 
 // Pass notes how many datagrams have come by now.
@@ -81,6 +96,19 @@ func (t *Trace) busy(callerSeen time.Duration) bool {
 
 func micros(d time.Duration) uint32 { return uint32(d / time.Microsecond) }
 
+// clockUnits returns a time in units of 2^40 ns, some 18 min, which wrap after two years.
+func clockUnits(d time.Duration) uint16 { return uint16(d >> clockUnitBits) }
+
+const (
+	clockUnitBits = 40
+	clockUnit     = time.Duration(1) << clockUnitBits
+)
+
+// clockAge is how long ago the caller's clock was last seen, less up to one unit.
+func (t *Trace) clockAge(now time.Duration) time.Duration {
+	return time.Duration(max(int16(clockUnits(now)-t.clockAt), 0)) * clockUnit
+}
+
 func millis(d time.Duration) uint32 { return uint32(d / time.Millisecond) }
 
 // Fields of a trace. Its times are by CLOCK_MONOTONIC, as all times in a snapshot.
@@ -94,6 +122,7 @@ const (
 	traceAt        message.Number = 7
 
 	traceSequencePackets message.Number = 8
+	traceClockAt         message.Number = 9
 )
 
 // Append appends the trace as a message.
@@ -106,11 +135,13 @@ func (t *Trace) Append(b []byte, clock message.Clock) []byte {
 	b = message.AppendBool(b, traceHasData, t.hasData)
 	b = message.AppendBool(b, traceEncrypted, t.encrypted)
 	b = message.AppendFixed32(b, traceAt, t.at+millis(origin))
-	return message.AppendUint(b, traceSequencePackets, t.sequencePackets)
+	b = message.AppendUint(b, traceSequencePackets, t.sequencePackets)
+	return message.AppendUint(b, traceClockAt, t.clockAt+clockUnits(origin))
 }
 
 // Read reads what Append has written.
 func (t *Trace) Read(m message.Reader, clock message.Clock) error {
+	t.clockAt = -clockUnits(clock.Origin) // when the host started, if a version does not write it
 	for m.Next() {
 		switch m.Number() {
 		case tracePackets:
@@ -129,6 +160,8 @@ func (t *Trace) Read(m message.Reader, clock message.Clock) error {
 			t.at = message.Uint[uint32](&m) - millis(clock.Origin)
 		case traceSequencePackets:
 			t.sequencePackets = message.Uint[uint32](&m)
+		case traceClockAt:
+			t.clockAt = message.Uint[uint16](&m) - clockUnits(clock.Origin)
 		}
 	}
 	return m.Err()
