@@ -124,6 +124,37 @@ func TestKnownOwnersGoOn(t *testing.T) {
 	l.want("not found twice", l.pass(flow(1), 0), OutcomeUnknown)
 }
 
+// A flow that moves while Redis is away is asked for twice a second, however much comes of it, and
+// has its owner that soon after Redis is back.
+func TestFlowThatMovesWhileRedisIsAway(t *testing.T) {
+	l, asked := newLaneTest(t), 0
+	const away = time.Minute
+	back, found := l.now+away, time.Duration(0)
+	for found == 0 && l.now < back+time.Minute {
+		l.now += time.Millisecond
+		if l.pass(flow(1), 0) == OutcomePassed {
+			found = l.now
+		}
+		for _, f := range l.questions() {
+			if l.now >= back {
+				l.answer(l.now, f, Owner{At: owner, Exact: true}, nil)
+				continue
+			}
+			asked++
+			l.answer(l.now, f, Owner{}, errAway)
+		}
+		if len(l.pending) > 0 || l.heldAll > 0 {
+			t.Fatal("something is held although the question is answered")
+		}
+	}
+	if most := int(away/awayTTL) + 1; asked > most {
+		t.Errorf("asked %d times while Redis is away, %d at most", asked, most)
+	}
+	if found == 0 || found-back > awayTTL+2*time.Millisecond {
+		t.Errorf("passed on %v after Redis is back", found-back)
+	}
+}
+
 func TestAnOwnerThatIsUsedIsAskedForAgain(t *testing.T) {
 	l := newLaneTest(t)
 	l.pass(flow(1), 0)
