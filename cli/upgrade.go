@@ -21,7 +21,8 @@ func (s *Shell) upgradeCommand() *cobra.Command {
 	c := s.settingsCommand("upgrade [--binary PATH] [flags of serve]", "replace the running relay; no stream notices")
 	c.Long = "Start a relay that takes all sockets and sessions over from the running one, which then ends. It has\n" +
 		"the settings that are given here, as serve would read them. If it fails, or does not work within 5 s\n" +
-		"after the take-over, the running relay goes on."
+		"after the take-over, the running relay goes on. An older program without migration leaves callers\n" +
+		"that have moved to another address without data, so that they must connect again."
 	c.Annotations = map[string]string{
 		noteText: "The two find each other by --takeover-socket. --shards may not differ.",
 		exitText: "0 taken over, 1 not, and the running relay goes on, 2 the command line is wrong.",
