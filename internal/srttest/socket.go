@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // bufferSize is larger than any UDP payload on a path with an MTU of 1500, so
@@ -32,11 +33,21 @@ func open(local netip.AddrPort) (*net.UDPConn, error) {
 }
 
 // shut closes a socket: nobody listens there when it returns. A child has a copy of every
-// descriptor from its fork until it executes its program, so that none may be between them.
+// descriptor from its fork until it executes its program, and the parent goes on a moment before
+// that. So nothing forks, and the address is awaited.
 func shut(conn *net.UDPConn) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
-	return conn.Close()
+	local := localAddr(conn)
+	err := conn.Close()
+	for end := time.Now().Add(time.Second); err == nil && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		free, busy := net.ListenUDP(network(local), net.UDPAddrFromAddrPort(local))
+		if busy == nil {
+			_ = free.Close()
+			break
+		}
+	}
+	return err
 }
 
 func network(a netip.AddrPort) string {
