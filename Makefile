@@ -87,8 +87,9 @@ test: ## everything, the product with the race detector, in under 20 minutes
 	@SRTRELAY_TEST_RACE=1 SRTRELAY_TEST_KERNEL_PATH=require $(STEP) 'tests with the kernel path' $(GO) test -json -pgo=off -vet=off -count=1 -timeout 10m -parallel 6 -run '$(KERNEL_PATH_TESTS)' ./e2e || { echo 'test: FAILED'; exit 1; }
 	@echo 'test: passed'
 
+# Tests that run make are not of this one.
 whole:
-	@SRTRELAY_TEST_RACE=1 $(STEP) 'tests of whole processes' $(GO) test -json -p 3 -pgo=off -vet=off -count=1 -timeout 15m $(UNRACED) || { echo 'test: FAILED'; exit 1; }
+	@SRTRELAY_TEST_RACE=1 env -u MAKEFLAGS -u MFLAGS $(STEP) 'tests of whole processes' $(GO) test -json -p 3 -pgo=off -vet=off -count=1 -timeout 15m $(UNRACED) || { echo 'test: FAILED'; exit 1; }
 
 e2e: ## only the end-to-end tests, verbose
 	SRTRELAY_TEST_RACE=1 $(GO) test -count=1 -timeout 15m -v ./e2e/...
