@@ -12,7 +12,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 FUZZTIME ?= 20s
 ARGS ?=
 
-.PHONY: upgrade-test dist chart install pgo hostile soak help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint vet staticcheck whole
+.PHONY: upgrade-test dist chart install pgo hostile soak help demo run build test check e2e fuzz bench microbench microbench-compare microbench-baseline fmt setup clean lint
 
 help: ## print this text
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-19s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,15 +62,11 @@ generate: ## compile the kernel path's BPF program again; nobody else needs clan
 
 # -pgo=off, here and for tests: with the profile the go command compiles every
 # package below cmd/srtrelay a second time.
-lint: vet staticcheck
-
-vet:
+lint:
 	@files=$$($(STEP) gofumpt $(GO) tool gofumpt -l .) || exit 1; \
 	if [ -n "$$files" ]; then $(GO) tool gofumpt -d .; echo 'not formatted, run make fmt:' $$files; exit 1; fi
 	@$(STEP) 'go vet' $(GO) vet -pgo=off ./...
-
-staticcheck:
-	@GOFLAGS="$$($(GO) env GOFLAGS) -pgo=off" $(STEP) staticcheck $(NICE) $(GO) tool staticcheck ./...
+	@GOFLAGS="$$($(GO) env GOFLAGS) -pgo=off" $(STEP) staticcheck $(GO) tool staticcheck ./...
 
 check: lint ## format, vet, staticcheck, tidy and unit tests, in under 2 minutes
 	@$(STEP) 'go mod tidy' $(GO) mod tidy -diff
@@ -78,18 +74,14 @@ check: lint ## format, vet, staticcheck, tidy and unit tests, in under 2 minutes
 	@$(STEP) 'unit tests' $(GO) test -json -short -pgo=off -vet=off -timeout 100s $$($(GO) list ./... | grep -v /e2e) || { echo 'check: FAILED'; exit 1; }
 	@echo 'check: passed'
 
-# apt waits for the network and go vet for the CPUs: both run at once. Tests mostly wait: more
-# packages of them run at once than there are CPUs, and staticcheck beside those that wait most.
+# apt waits for the network and lint for the CPUs: both run at once. Tests of the race step
+# mostly wait, some packages a minute: more of them run at once than there are CPUs.
 test: ## everything, the product with the race detector, in under 20 minutes
-	@$(MAKE) --no-print-directory -j2 setup vet
+	@$(MAKE) --no-print-directory -j2 setup lint
 	@$(STEP) 'tests with the race detector' $(GO) test -json -p 4 -race -pgo=off -vet=off -count=1 -timeout 10m $(RACED) || { echo 'test: FAILED'; exit 1; }
-	@$(MAKE) --no-print-directory -j2 whole staticcheck NICE='nice -n 19'
+	@SRTRELAY_TEST_RACE=1 $(STEP) 'tests of whole processes' $(GO) test -json -pgo=off -vet=off -count=1 -timeout 15m $(UNRACED) || { echo 'test: FAILED'; exit 1; }
 	@SRTRELAY_TEST_RACE=1 SRTRELAY_TEST_KERNEL_PATH=require $(STEP) 'tests with the kernel path' $(GO) test -json -pgo=off -vet=off -count=1 -timeout 10m -parallel 6 -run '$(KERNEL_PATH_TESTS)' ./e2e || { echo 'test: FAILED'; exit 1; }
 	@echo 'test: passed'
-
-# Tests that run make are not of this one.
-whole:
-	@SRTRELAY_TEST_RACE=1 env -u MAKEFLAGS -u MFLAGS $(STEP) 'tests of whole processes' $(GO) test -json -p 3 -pgo=off -vet=off -count=1 -timeout 15m $(UNRACED) || { echo 'test: FAILED'; exit 1; }
 
 e2e: ## only the end-to-end tests, verbose
 	SRTRELAY_TEST_RACE=1 $(GO) test -count=1 -timeout 15m -v ./e2e/...

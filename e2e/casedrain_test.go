@@ -16,11 +16,12 @@ import (
 // finished or the grace is over.
 func TestDrainingLetsSessionsGoOn(t *testing.T) {
 	t.Parallel()
-	r := startRelay(t, "--grace=3s", backendAt(startEcho(t).Addr()))
+	// Shards begin to drain one after the other: what one refuses, another may still take.
+	r := startRelay(t, "--grace=3s", "--shards=1", backendAt(startEcho(t).Addr()))
 	s := mustDial(t, r.addr, srttest.CallerOptions{})
 	prepared := manual(t, r.addr, srttest.CallerOptions{}) // has a cookie already
 	r.signal(syscall.SIGTERM)
-	// The log is ahead of the shards by a moment.
+	// The log is ahead of the shard by a moment.
 	r.awaitLog("draining", func(logLine) bool { return true })
 	for refused := false; !refused; {
 		fresh, err := tryDial(t, r.addr, srttest.CallerOptions{})

@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"srtrelay/bench/lab"
 	"srtrelay/config"
@@ -122,6 +123,21 @@ func (k *kernelLab) link(from, to *lab.Namespace, fromDevice, toDevice string, n
 		k.address(end.at, end.dev, net, end.host)
 		k.ip(end.at, "link set", end.dev, "addrgenmode none")
 		k.ip(end.at, "link set", end.dev, "up")
+	}
+	k.awaitUp(from, fromDevice)
+	k.awaitUp(to, toDevice)
+}
+
+// awaitUp waits until a device has a carrier. The kernel gives it one up to a second after its
+// peer is up, later the more devices change, and drops until then what it is to send.
+func (k *kernelLab) awaitUp(at *lab.Namespace, device string) {
+	k.t.Helper()
+	for ctx := patiently(k.t); ; time.Sleep(10 * time.Millisecond) {
+		state, err := at.Run(ctx, "ip", "-o", "link", "show", "dev", device)
+		must(k.t, err)
+		if strings.Contains(state, " state UP ") {
+			return
+		}
 	}
 }
 

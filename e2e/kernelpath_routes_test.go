@@ -135,6 +135,8 @@ func TestKernelPathDeviceDownAndUp(t *testing.T) {
 	f.ip(f.Origin, "link set veth0 down")
 	f.r.await("sessions without a route in user space", func(st stats) bool { return st["kernel_path_sessions"] == 0 })
 	f.ip(f.Origin, "link set veth0 up")
+	f.awaitUp(f.Origin, "veth0")
+	f.awaitUp(f.Callers, "veth0")
 	runAll(f.flows)
 	f.awaitReturn("flows by the device that is up again")
 	f.finish()

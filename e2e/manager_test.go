@@ -163,17 +163,19 @@ func TestWatchdogAfterTheRelayWasStopped(t *testing.T) {
 // pinnedThread returns the thread of a process that may run on one CPU only.
 func pinnedThread(t *testing.T, pid, cpu int) int {
 	t.Helper()
-	names, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
-	must(t, err)
-	for _, name := range names {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			continue // the thread has ended
-		}
-		if strings.Contains(string(text), fmt.Sprintf("Cpus_allowed_list:\t%d\n", cpu)) {
-			tid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
-			must(t, err)
-			return tid
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		names, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
+		must(t, err)
+		for _, name := range names {
+			text, err := os.ReadFile(name)
+			if err != nil {
+				continue // the thread has ended
+			}
+			if strings.Contains(string(text), fmt.Sprintf("Cpus_allowed_list:\t%d\n", cpu)) {
+				tid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+				must(t, err)
+				return tid
+			}
 		}
 	}
 	t.Fatalf("no thread of process %d is pinned to CPU %d", pid, cpu)
