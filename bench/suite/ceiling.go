@@ -153,13 +153,11 @@ func (b *Bench) ceilingsInKernel(ctx context.Context) error {
 	}
 	ours, theirs := report.SpreadOf(found[kernelPath]), report.SpreadOf(found["nft"])
 	text := fmt.Sprintf("highest lossless rate of %s / nft, medians", kernelPath)
-	// Searches end within this ratio of each other: less is no difference.
-	const limit = 1 / searchEnd
 	if ours.N == 0 || theirs.N == 0 || theirs.Median == 0 {
-		b.missing("ceiling", text, ">=", limit, "no lossless rate was found for both")
+		b.missing("ceiling", text, ">=", searchDown, "no lossless rate was found for both")
 		return nil
 	}
-	b.verdict(report.AtLeast("ceiling", text, ours.Median/theirs.Median, limit))
+	b.verdict(report.AtLeast("ceiling", text, ours.Median/theirs.Median, stepBelow(theirs.Median)/theirs.Median))
 	return nil
 }
 

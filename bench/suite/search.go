@@ -106,4 +106,8 @@ func confirm(rate int, holds func(int, bool) (bool, error)) (int, error) {
 // rounding keeps rates readable, and whole per session.
 const rounding = 500
 
+// stepBelow is the next lower rate that a search can find. Two searches of one peer are often
+// that far apart, so two peers that are differ by nothing that searches can tell.
+func stepBelow(rate float64) float64 { return float64(roundRate(rate * min(searchDown, 1/searchEnd))) }
+
 func roundRate(rate float64) int { return int(rate/rounding) * rounding }

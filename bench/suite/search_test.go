@@ -96,3 +96,20 @@ func TestSearchTriesTwice(t *testing.T) {
 		t.Errorf("%v after %d tries", err, tries)
 	}
 }
+
+// The bug: a rate that was not confirmed is lowered to 0.96, and rounded, while a peer was judged
+// worse below 1/1.04.
+func TestStepBelow(t *testing.T) {
+	for rate, want := range map[float64]float64{235_000: 225_500, 176_000: 168_500, 100_000: 96_000} {
+		next := 0
+		found, err := confirm(int(rate), func(at int, _ bool) (bool, error) {
+			if at < int(rate) && next == 0 {
+				next = at
+			}
+			return at < int(rate), nil
+		})
+		if err != nil || stepBelow(rate) != want || found != next || float64(next) != want {
+			t.Errorf("%v: %v, a search finds %d, want %v", rate, stepBelow(rate), next, want)
+		}
+	}
+}
