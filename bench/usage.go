@@ -52,9 +52,9 @@ Peers:
 Scenarios:
   publish     60,000 data/s, 100 publishers: added CPU per packet
   mixed       60,000 data/s, 1,000 sessions, half of the data towards players
-  polling     as publish, with backends that poll instead of being woken
+  polling     120,000 data/s, with backends that poll instead of being woken
   libsrt      20,000 data/s to backends of the real libsrt
-  trains      60,000 data/s, 10 publishers that send 16 datagrams at a time (GSO)
+  trains      240,000 data/s, 40 publishers that send 16 datagrams at a time (GSO)
   hooks       the direct path beside a kernel path that carries no session
   ceiling     highest rate without loss on one core
   latency     one-way latency at half of that rate; also of srtrelay with

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"srtrelay/bench/socket"
 	"srtrelay/bench/srt"
 )
 
@@ -48,6 +49,7 @@ type Config struct {
 	Local       string // address that callers come from
 	Raw         bool   // flood from random ports
 	Frames      bool   // send by a packet socket
+	Batch       int    // data datagrams that one call of a packet socket sends at most
 	Train       int    // data datagrams of a session that leave together
 	Duration    time.Duration
 }
@@ -101,6 +103,7 @@ func Flags(fs *flag.FlagSet) *Config {
 	fs.StringVar(&c.Local, "local", "", "`address` that callers come from, without port")
 	fs.BoolVar(&c.Raw, "raw", true, "flood from random ports, if the right to raw sockets is there (IPv4)")
 	fs.BoolVar(&c.Frames, "frames", false, "send by a packet socket, past this host's IP stack: much cheaper; needs root, IPv4 and Ethernet")
+	fs.IntVar(&c.Batch, "batch", socket.OutboxMessages, "`number` of datagrams at most that -frames sends by one call; all bear its time")
 	fs.IntVar(&c.Train, "train", 1, "`number` of data datagrams of a session that leave together, as one message (UDP_SEGMENT)")
 	fs.DurationVar(&c.Duration, "duration", 0, "measure for this `time`, then print a summary and end")
 	fs.Usage = func() {
@@ -139,6 +142,8 @@ func (c Config) check() error {
 		return fmt.Errorf("load: -players: %v: not a share from 0 to 1", c.Players)
 	case c.Train < 1 || c.Train > maxTrain:
 		return fmt.Errorf("load: -train: %d: not from 1 to %d", c.Train, maxTrain)
+	case c.Batch < 1 || c.Batch > socket.OutboxMessages:
+		return fmt.Errorf("load: -batch: %d: not from 1 to %d", c.Batch, socket.OutboxMessages)
 	case c.Train > 1 && c.Frames:
 		return errors.New("load: -train: not with -frames")
 	case c.Ports < 1 || c.Ports > 60000:

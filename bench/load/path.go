@@ -36,6 +36,7 @@ func (l *Load) openPath() (err error) {
 	l.frames = path.Outbox(l.clock, srt.SentOffset)
 	l.frames.Fill(l.payload)
 	l.frames.OnLag(l.book.Lag)
+	l.frames.AtMost(l.config.Batch)
 	l.path = path
 	return nil
 }

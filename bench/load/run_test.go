@@ -285,6 +285,8 @@ func TestBadFlags(t *testing.T) {
 		"-target x:1 -rate NaN":           "load: -rate: NaN: not from 0 to 1e8",
 		"-target x:1 -train 50":           "load: -train: 50: not from 1 to 49",
 		"-target x:1 -train 2 -frames":    "load: -train: not with -frames",
+		"-target x:1 -batch 0":            "load: -batch: 0: not from 1 to 8",
+		"-target x:1 -batch 9":            "load: -batch: 9: not from 1 to 8",
 		"-target x:1 -tick 0s":            "load: -tick: 0s: must be positive",
 		"-target x:1 -ports 70000":        "load: -ports: 70000: not from 1 to 60000",
 		"-target 127.0.0.1:1 -local here": `load: -local: ParseAddr("here"): unable to parse IP`,

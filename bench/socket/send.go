@@ -44,6 +44,7 @@ type Outbox struct {
 	slab    [OutboxMessages][bufferSize]byte
 	due     [OutboxMessages]int64 // 0 for what bears no time
 	used    int
+	most    int // that one call sends
 	unsent  uint64
 	lag     func(ns int64)
 }
@@ -59,7 +60,7 @@ func NewOutbox(fd int, c *Clock, stamp int) *Outbox {
 }
 
 func newOutbox(fd int, c *Clock, stamp, head int) *Outbox {
-	o := &Outbox{fd: fd, clock: c, stamp: stamp, head: head, lag: func(int64) {}}
+	o := &Outbox{fd: fd, clock: c, stamp: stamp, head: head, most: OutboxMessages, lag: func(int64) {}}
 	for i := range o.headers {
 		o.vectors[i].Base = &o.slab[i][0]
 		h := &o.headers[i].Hdr
@@ -75,6 +76,10 @@ func (o *Outbox) Fill(b []byte) {
 		copy(o.slab[i][o.head:], b)
 	}
 }
+
+// AtMost has at most n datagrams sent by one call, from 1 to OutboxMessages. With 1, each bears
+// the time of its own call.
+func (o *Outbox) AtMost(n int) { o.most = n }
 
 // OnLag has lag called for each timed datagram with how late it is sent.
 func (o *Outbox) OnLag(lag func(ns int64)) { o.lag = lag }
@@ -102,7 +107,7 @@ func (o *Outbox) PutFrame(n int, h *Head, due int64) {
 func (o *Outbox) put(n int, due int64) {
 	o.vectors[o.used].SetLen(o.head + n)
 	o.due[o.used] = due
-	if o.used++; o.used == OutboxMessages {
+	if o.used++; o.used == o.most {
 		o.Flush()
 	}
 }

@@ -107,6 +107,30 @@ func TestThereAndBack(t *testing.T) {
 	}
 }
 
+// With one datagram per call, none waits for the next one, and each bears the time of its own call.
+func TestOutboxSendsOneByOne(t *testing.T) {
+	clock := NewClock()
+	server := openSocket(t, Options{Local: netip.MustParseAddrPort("127.0.0.1:0")})
+	client := openSocket(t, Options{Local: netip.MustParseAddrPort("127.0.0.1:0")})
+	out, to := NewOutbox(client, clock, 0), AddressOf(localOf(t, server))
+	out.AtMost(1)
+	r, last := NewReceiver(clock, false, false), clock.Now()-1
+	for range OutboxMessages {
+		clear(out.Next()[:8])
+		out.PutTimed(8, &to, 1)
+		awaitReadable(t, server)
+		if n := r.Receive(server); n != 1 {
+			t.Fatalf("%d messages", n)
+		}
+		b, _, _ := r.Message(0)
+		sent := int64(binary.BigEndian.Uint64(b))
+		if sent <= last {
+			t.Errorf("sent at %d, the one before at %d", sent, last)
+		}
+		last = sent
+	}
+}
+
 // A port that nobody listens on costs no datagram to one that comes later.
 func TestSendAfterRefusal(t *testing.T) {
 	gone, err := Open(Options{Local: netip.MustParseAddrPort("127.0.0.1:0"), Buffer: 1 << 20})

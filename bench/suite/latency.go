@@ -47,7 +47,8 @@ var latencies = Scenario{
 				continue
 			}
 			seen[rate] = true
-			plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions), Rate: rate}
+			// A datagram that shares a call with others waits for those before it.
+			plan := traffic.Plan{Mode: traffic.Steady, Sessions: or(b.opts.Sessions, usualSessions), Rate: rate, Batch: 1}
 			if err := b.alternate(ctx, "latency", among, plan, 1, b.opts.Rounds); err != nil {
 				return err
 			}

@@ -43,6 +43,7 @@ type Plan struct {
 	Rate        int     // data datagrams (connects, bogus conclusions) per second; 0 in the last two modes: as many as possible
 	Libsrt      bool    // origins take the place of the sinks
 	Singly      bool    // sinks receive as libsrt does: woken by each arrival, one datagram per call
+	Batch       int     // data datagrams that the load sends by one call at most, 0 for the load's default
 	Train       int     // data datagrams of a session that the load sends together, 0 for one
 	ACKEvery    int     // data datagrams per ACK of the sinks, 0 for the usual number
 	Ports       int     // callers' UDP ports at most, 0 for the load's default
@@ -119,6 +120,9 @@ func (e Ends) loadArgs(p Plan, targets []netip.AddrPort) []string {
 		// The lab is one Ethernet link to one host, so that whole frames can be
 		// sent, which saves a quarter of the generator's cost.
 		args = append(args, "-frames")
+		if p.Batch > 0 {
+			args = append(args, "-batch", strconv.Itoa(p.Batch))
+		}
 	}
 	if p.Players > 0 {
 		args = append(args, "-players", strconv.FormatFloat(p.Players, 'f', -1, 64))
