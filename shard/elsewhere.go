@@ -24,7 +24,7 @@ func (s *Shard) toOwner(front uint8, d *udp.Datagram, p wire.Packet) Counter {
 		return s.passOn(front, d, p)
 	case at.Shard != s.id && s.routes.Has(s.now, front, &d.From, p.DestID()):
 		return s.handOver(at.Shard, front, d, p)
-	case !s.strays.Allow(s.now, p):
+	case !s.migrationLimiter.Allow(s.now, p):
 		return DropForeignCaller
 	case at.Shard != s.id:
 		return s.handOver(at.Shard, front, d, p)

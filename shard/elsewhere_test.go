@@ -122,7 +122,7 @@ func (p *shardPair) wantLaw() {
 func TestMigrationToAnotherShard(t *testing.T) {
 	p := newShardPair(t)
 	p.move()
-	const many = 3 * migration.StraysPerID
+	const many = 3 * migration.LimiterPerID
 	for range many {
 		p.passBoth(time.Millisecond / 2)
 		want := p.seq
@@ -151,7 +151,7 @@ func TestMigrationToAnotherShard(t *testing.T) {
 
 // Forged datagrams that come to another shard cost the owner no more than the budget, leave the
 // session where it is, and a caller who moves meanwhile comes through.
-func TestFloodOfStrays(t *testing.T) {
+func TestFloodFromOtherAddresses(t *testing.T) {
 	p := newShardPair(t)
 	was := p.at()
 	forger := p.dialTo(p.second)
@@ -165,7 +165,7 @@ func TestFloodOfStrays(t *testing.T) {
 		}
 	}
 	p.settleBoth()
-	looked, most := p.count(CountReceivedFront)-before, migration.StraysPerID*(2+(p.second.now-began)/migration.StrayEvery)
+	looked, most := p.count(CountReceivedFront)-before, migration.LimiterPerID*(2+(p.second.now-began)/migration.LimiterPeriod)
 	if looked == 0 || looked > uint64(most) {
 		t.Errorf("the owner looked at %d of 5000, want %d at most", looked, most)
 	}
@@ -173,7 +173,7 @@ func TestFloodOfStrays(t *testing.T) {
 		t.Errorf("counters %v", p.nonzero())
 	}
 	p.wantLaw()
-	p.passBoth(migration.StrayEvery)
+	p.passBoth(migration.LimiterPeriod)
 	p.move()
 	p.wantLaw()
 }

@@ -12,7 +12,7 @@ import (
 
 // Whatever comes from another address: nothing is forwarded, nothing moves, and what is sent there
 // is at most three times what came.
-func FuzzStrays(f *testing.F) {
+func FuzzOtherAddress(f *testing.F) {
 	f.Add([]byte{0, 0, 5, 0}, uint16(1500))
 	f.Add(ackOf(wire.TypeACK, backendID, 1, callerISN, 1, 2), uint16(100))
 	f.Add(ackOf(wire.TypeNAK, backendID, 0, 1<<31|5), uint16(100))

@@ -130,10 +130,10 @@ type Shard struct {
 	candidates map[uint32]*migration.Candidate // by session
 	announced  map[uint32]announced            // by session; of hardly any
 	// earlyAddresses, by session, may become candidates.
-	earlyAddresses map[uint32]earlyAddress
-	challenges     tokenbucket.Bucket
-	strays         migration.Strays
-	routes         owners.Routes
+	earlyAddresses   map[uint32]earlyAddress
+	challenges       tokenbucket.Bucket
+	migrationLimiter migration.Limiter
+	routes           owners.Routes
 
 	// Of the group: the other shards, where to report an error, and what runs a
 	// function off the loop.

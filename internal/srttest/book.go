@@ -3,8 +3,8 @@ package srttest
 import "srtrelay/wire"
 
 // book counts a packet of an established session and answers as SRT does: a full ACK, a
-// stray handshake, and a KEEPALIVE if so set. It reports whether the packet is new data.
-// Called with mu held.
+// handshake inside the session, and a KEEPALIVE if so set. It reports whether the packet is
+// new data. Called with mu held.
 func (e *endpoint) book(b []byte) (fresh bool) {
 	p, c := wire.Packet(b), &e.counters
 	if !p.IsControl() {
@@ -14,7 +14,7 @@ func (e *endpoint) book(b []byte) (fresh bool) {
 	case p.Is(wire.TypeHandshake):
 		c.Handshakes++
 		if h, ok := wire.AsHandshake(b); ok {
-			e.strayHandshake(h)
+			e.handshakeInSession(h)
 		}
 	case p.Is(wire.TypeACK):
 		c.Acks++
@@ -74,11 +74,11 @@ func (e *endpoint) finish() {
 	}
 }
 
-// strayHandshake answers a handshake inside an established session as libsrt's
+// handshakeInSession answers a handshake inside an established session as libsrt's
 // processCtrlHS does: an INDUCTION with wire 1004, a rejection with an HSv4
 // CONCLUSION, a CONCLUSION not at all. So the exchange ends by itself, unless
 // a relay takes part in it.
-func (e *endpoint) strayHandshake(h wire.Handshake) {
+func (e *endpoint) handshakeInSession(h wire.Handshake) {
 	reply := make(wire.Handshake, wire.HandshakeSize)
 	copy(reply, h)
 	wire.PutControl(reply, wire.TypeHandshake, e.now(), e.peerID)

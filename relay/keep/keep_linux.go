@@ -31,13 +31,13 @@ type keeper struct {
 	socket *socket
 	store  store
 
-	main     int  // the process that relays; 0 for none
-	ready    bool // it has said so
-	began    time.Time
-	failures int  // starts in a row that have not lasted
-	astray   bool // the main process has named another one that this one cannot follow
-	refused  bool // a message has been refused, and the log says so
-	full     bool // as refused, of a descriptor that is not kept
+	main       int  // the process that relays; 0 for none
+	ready      bool // it has said so
+	began      time.Time
+	failures   int  // starts in a row that have not lasted
+	mainUnseen bool // the main process has named another one, of a PID namespace that is not seen here
+	refused    bool // a message has been refused, and the log says so
+	full       bool // as refused, of a descriptor that is not kept
 
 	silent silence
 
@@ -98,7 +98,7 @@ func Run(p Program) (code int, err error) {
 
 // start starts the program with what is kept.
 func (k *keeper) start() {
-	k.began, k.ready, k.astray, k.silent = time.Now(), false, false, silence{}
+	k.began, k.ready, k.mainUnseen, k.silent = time.Now(), false, false, silence{}
 	args := append([]string{k.Path}, k.Args...)
 	pid, err := syscall.ForkExec(k.Path, args, &syscall.ProcAttr{
 		Env:   k.store.environment(k.Env, k.socket.name, k.self),
@@ -192,14 +192,14 @@ func (k *keeper) follow(pid int) {
 	case k.isOurs(pid):
 	case pid <= 1 || parentOf(pid) < 0:
 		k.Log.Warn("another process has taken over that is not here: the program is started again when this one ends", "pid", pid)
-		k.astray = true
+		k.mainUnseen = true
 		return
 	default:
 		k.Log.Warn("a process that is no child has taken over: it stores nothing, and streams do not outlive its crash", "pid", pid)
 		k.store.clear()
 	}
 	k.Log.Info("another process has taken over", "pid", pid, "before", k.main)
-	k.main, k.ready, k.began, k.astray = pid, true, time.Now(), false
+	k.main, k.ready, k.began, k.mainUnseen = pid, true, time.Now(), false
 	if k.stopping { // the process before had the signal, and left at once
 		_ = syscall.Kill(pid, syscall.SIGTERM)
 	}
@@ -237,7 +237,7 @@ func (k *keeper) mainEnded(status syscall.WaitStatus) {
 	if status.Signaled() {
 		k.code = 128 + int(status.Signal())
 	}
-	if k.stopping || k.code == 0 && !k.astray || k.code == exitCannotStart {
+	if k.stopping || k.code == 0 && !k.mainUnseen || k.code == exitCannotStart {
 		k.Log.Info("program ended", "pid", pid, "exit_code", k.code)
 		k.ended = true
 		return

@@ -31,7 +31,7 @@ func (w *silence) next() syscall.Signal {
 
 // watchMain ends a main process that hangs.
 func (k *keeper) watchMain() {
-	if k.main == 0 || !k.ready || k.astray { // another one relays, and is not this process' child
+	if k.main == 0 || !k.ready || k.mainUnseen { // another one relays, and is not this process' child
 		return
 	}
 	if s := k.silent.next(); s != 0 {

@@ -76,38 +76,38 @@ func TestCandidateDecides(t *testing.T) {
 }
 
 // A flood for one socket ID, or of media, leaves the others their part.
-func TestStraysLeaveOthersTheirPart(t *testing.T) {
-	var s Strays
+func TestLimiterLeavesOthersTheirPart(t *testing.T) {
+	var l Limiter
 	media := func(id uint32) wire.Packet {
 		p := control(wire.TypeKeepalive, 0)
 		p.SetDestID(id)
 		return p
 	}
 	flood := func(p wire.Packet) (n int) {
-		for range 2 * straysInAll {
-			if s.Allow(time.Hour, p) {
+		for range 2 * limiterInAll {
+			if l.Allow(time.Hour, p) {
 				n++
 			}
 		}
 		return n
 	}
-	if n := flood(media(1)); n != StraysPerID {
-		t.Errorf("%d of one ID, want %d", n, StraysPerID)
+	if n := flood(media(1)); n != LimiterPerID {
+		t.Errorf("%d of one ID, want %d", n, LimiterPerID)
 	}
-	if n := flood(media(2)); n != StraysPerID {
-		t.Errorf("%d of another ID, want %d", n, StraysPerID)
+	if n := flood(media(2)); n != LimiterPerID {
+		t.Errorf("%d of another ID, want %d", n, LimiterPerID)
 	}
 	sum := 0
-	for id := range uint32(straySlots) {
+	for id := range uint32(limiterSlots) {
 		sum += flood(media(id))
 	}
-	if sum != straysInAll-2*StraysPerID {
-		t.Errorf("%d of all others, want %d", sum, straysInAll-2*StraysPerID)
+	if sum != limiterInAll-2*LimiterPerID {
+		t.Errorf("%d of all others, want %d", sum, limiterInAll-2*LimiterPerID)
 	}
-	if !s.Allow(time.Hour, control(wire.TypeACKACK, 1)) {
+	if !l.Allow(time.Hour, control(wire.TypeACKACK, 1)) {
 		t.Error("media took the place of an answer")
 	}
-	if !s.Allow(time.Hour+StrayEvery, media(1)) {
+	if !l.Allow(time.Hour+LimiterPeriod, media(1)) {
 		t.Error("the budget is not renewed")
 	}
 }

@@ -3,7 +3,7 @@
 //
 // A Trace says what the caller's datagrams look like, and Judge compares a datagram with it. A
 // Candidate is an address that may be the caller's: it proves that by its answer to a challenge.
-// Strays limits how many datagrams from such addresses a shard looks at.
+// Limiter limits how many datagrams from such addresses a shard looks at.
 //
 // It must not know what a shard is, send anything, nor read a clock: times are the shard's.
 package migration
