@@ -9,7 +9,7 @@
 // its deadline. A Replay repeats the answer to the caller.
 //
 // Whether a datagram of a caller is answered at all, package shard decides
-// (callerhandshake.go).
+// (callerhandshake.go, admission.go).
 //
 // It must not know sessions, tables or how a backend is chosen.
 //

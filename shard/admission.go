@@ -3,13 +3,18 @@ package shard
 import (
 	"time"
 
-	"srtrelay/addr"
+	"srtrelay/backend"
 	"srtrelay/handshake"
 	"srtrelay/shard/limit"
+	"srtrelay/streamid"
+	"srtrelay/streamid/rules"
+	"srtrelay/udp"
+	"srtrelay/wire"
 )
 
 // admission limits the handshakes of a shard, and the time that they take from running
-// sessions. It belongs to the loop. callerlimits.go has the limits of sources and streams.
+// sessions (handshakebudget.go). It belongs to the loop. callerlimits.go has the limits of
+// sources and streams.
 type admission struct {
 	seed uint64
 	// cookies, dedup and staleCookies protect the stateless INDUCTION reply.
@@ -48,106 +53,121 @@ const (
 	reinductRate  = 2000 // per second
 )
 
-// What a handshake costs of the loop's time: an INDUCTION takes a hash and a
-// reply; a CONCLUSION is parsed, routed, kept, sent to a backend and answered
-// (measured: 53 us of CPU time for a whole handshake).
-const (
-	inductionCost  = 4 * time.Microsecond
-	conclusionCost = 60 * time.Microsecond
-)
-
-const (
-	// handshakeShare is the divisor of the time that handshakes may take of a
-	// loop that is never idle while sessions carry media.
-	handshakeShare = 4
-	// handshakeBurst is how much unused time is kept for later handshakes.
-	handshakeBurst = 200 * time.Millisecond
-	// inductionPart is how many quarters of the time INDUCTIONs may use.
-	inductionPart = 3
-	// sourceBurst is what one source may use of it within handshakeBurst.
-	sourceBurst = handshakeBurst / 2
-	// mediaPerHandshake tells sessions that carry media from those that
-	// connect and end: bytes relayed per handshake.
-	mediaPerHandshake = 64
-	judgeEvery        = 20 * time.Millisecond
-	budgetSlots       = 256
-)
-
-// budget limits handshakes to the time that running sessions leave. Its table has
-// a fixed size, which no flood can change; sources that share a slot share its
-// part.
-type budget struct {
-	left time.Duration
-	// inductions is what INDUCTIONs may use of left.
-	inductions time.Duration
-	at         time.Duration // of the last turn
-	idle       time.Duration // when the loop began to wait, 0 if it did not
-	media      bool          // sessions carry media, as of judged
-	judged     time.Duration
-	bytes      uint64
-	opened     uint64
-	cleared    time.Duration
-	bySource   [budgetSlots]time.Duration
+// conclusion opens a handshake, or finds the one that this datagram repeats.
+func (s *Shard) conclusion(front uint8, d *udp.Datagram, h wire.Handshake) Counter {
+	if !handshake.Valid(h) {
+		return DropMalformed
+	}
+	if s.failsHandshakeShield(h) {
+		return DropShieldHandshake
+	}
+	i, ss := s.sessions.byCaller(front, &d.From, h.SocketID())
+	if !s.admission.cookies.Check(s.now, d.From, h.Cookie()) {
+		if ss != nil {
+			// Its CONCLUSION has been accepted: another INDUCTION reply, which
+			// anyone who forges its address could cause, would disturb it.
+			return DropCookie
+		}
+		if s.fronts[front].retired {
+			return DropRetired
+		}
+		return s.answerStaleCookie(front, d, h)
+	}
+	switch {
+	case ss != nil && ss.isn == h.ISN():
+		return s.repeatedConclusion(i, ss, h)
+	case ss != nil && (ss.state == StateResolving || ss.state == StateConnecting):
+		// One attempt at a time: else one caller could have any number of
+		// backends chosen for it, past every cap.
+		return DropDuplicate
+	}
+	if ss == nil {
+		if fate, done := s.passOnConclusion(front, d, h); done {
+			return fate
+		}
+	}
+	switch {
+	case s.fronts[front].retired:
+		return DropRetired
+	case s.draining:
+		return s.rejectStateless(front, d, h, handshake.CodeDown)
+	}
+	met, halfOpen := s.checkSource(d.From.IP, ss != nil)
+	if met != limit.NoLimit {
+		return s.refuseSource(front, d, h, met)
+	}
+	if drop, limited := s.checkHalfOpen(halfOpen); limited {
+		return drop
+	}
+	if !s.admission.affords(d.From.IP, conclusionCost) {
+		return DropHandshakeBudget
+	}
+	return s.admit(front, d, h, i, ss)
 }
 
-// begin starts a turn. It adds the time that the loop waited since the last turn,
-// and a share of the time that it worked. bytes and opened are the totals of what
-// was relayed and of the handshakes.
-func (b *budget) begin(now time.Duration, bytes, opened uint64) {
-	worked, idle := now-b.at, time.Duration(0)
-	if b.idle > b.at {
-		worked, idle = b.idle-b.at, now-b.idle
-	}
-	more := idle + worked/handshakeShare
-	b.left = min(b.left+more, handshakeBurst)
-	b.inductions = min(b.inductions+more*inductionPart/4, handshakeBurst*inductionPart/4)
-	b.at, b.idle = now, 0
-	if now-b.judged >= judgeEvery {
-		b.media = bytes-b.bytes > (opened-b.opened)*mediaPerHandshake
-		b.judged, b.bytes, b.opened = now, bytes, opened
-	}
-	if now-b.cleared >= handshakeBurst {
-		b.cleared = now
-		clear(b.bySource[:])
-	}
+// refuseSource rejects a caller whose source has met a limit. What it wants is read for the
+// event only.
+func (s *Shard) refuseSource(front uint8, d *udp.Datagram, h wire.Handshake, met limit.Limit) Counter {
+	req, _ := handshake.ParseConclusion(h)
+	return s.refuse(front, d, h, met, backend.Query{StreamID: req.StreamID})
 }
 
-// waits notes that the loop is idle from now on.
-func (b *budget) waits(now time.Duration) { b.idle = now }
-
-// allow takes the cost of a handshake datagram from a source with this hash;
-// false if there is no time for it. While no session carries media there is no limit.
-func (b *budget) allow(hash uint64, cost time.Duration) bool {
-	if !b.media {
-		return true
+// admit routes a new CONCLUSION and opens a session for it, or rejects it. old, at
+// index i, is the session that the caller has under the same socket ID; nil if it
+// has none.
+func (s *Shard) admit(front uint8, d *udp.Datagram, h wire.Handshake, i uint32, old *session) Counter {
+	req, code := handshake.ParseConclusion(h)
+	routed, rewritten := streamid.Routed{}, h
+	if code == handshake.CodeNone {
+		routed, rewritten, code = s.route(front, d, h, req)
 	}
-	slot := &b.bySource[hash%budgetSlots]
-	if b.left < cost || *slot+cost > sourceBurst {
-		return false
+	if code == handshake.CodeNone && s.refusedByStep(routed.Stream.Publish) {
+		code = handshake.CodeOverload
 	}
-	b.left -= cost
-	*slot += cost
-	return true
+	if code == handshake.CodeNone && s.sessions.live >= s.limits.MaxSessions {
+		s.counters.inc(CountAtSessionCap)
+		code = handshake.CodeOverload
+	}
+	if code != handshake.CodeNone {
+		s.emit(Event{
+			Kind: EventCallerRejected, Caller: d.From.Netip(), CallerID: req.CallerID,
+			Key: routed.Key, StreamID: req.StreamID, Publish: routed.Stream.Publish, Code: code,
+		})
+		return s.rejectStateless(front, d, h, code)
+	}
+	q := backend.Query{
+		Key: routed.Key, ProxyKey: routed.ProxyKey, Group: req.Group, StreamID: req.StreamID,
+		Publish: routed.Stream.Publish, Caller: d.From.Netip(),
+	}
+	if met := s.checkStream(q.Key, q.Publish, i, old); met != limit.NoLimit {
+		return s.refuse(front, d, h, met, q)
+	}
+	if old != nil {
+		s.replaceSession(i, old)
+	}
+	i, ss := s.openSession(front, d, rewritten, q)
+	if ss == nil {
+		return DropBusy
+	}
+	if routed.Changed {
+		s.sessions.leg(i).SetOriginal(req)
+	}
+	s.captureOpened(i, ss, h)
+	return CountParked
 }
 
-// affordsInduction takes the cost of an INDUCTION out of the budget; false if there is no
-// time for it. Anyone can forge INDUCTIONs from any address, so that a part of the budget is
-// kept from them, for CONCLUSIONs, whose cookies prove where their callers are.
-func (a *admission) affordsInduction(ip addr.IP) bool {
-	b := &a.budget
-	if !b.media {
-		return true
+// route applies the rules. rewritten is the CONCLUSION for the backend: h itself,
+// or a copy with another stream ID.
+func (s *Shard) route(front uint8, d *udp.Datagram, h wire.Handshake, req handshake.Request) (streamid.Routed, wire.Handshake, handshake.Code) {
+	routed, err := streamid.Route(s.cfg.Rules.Set(), rules.Request{
+		ListenPort: s.fronts[front].sock.Local().Port(), Caller: d.From.Netip(),
+		StreamID: req.StreamID, HSv4: h.Version() == 4,
+	})
+	rewritten := h
+	if err == nil && routed.Changed {
+		// Not in the scratch space: a SHUTDOWN to the connection that this
+		// one replaces may be made there before the leg has its copy.
+		rewritten, err = handshake.RewriteStreamID(nil, h, routed.StreamID)
 	}
-	if b.inductions < inductionCost || !a.affords(ip, inductionCost) {
-		return false
-	}
-	b.inductions -= inductionCost
-	return true
-}
-
-// affords takes the cost of a handshake datagram out of the budget; false if there
-// is no time for it.
-func (a *admission) affords(ip addr.IP, cost time.Duration) bool {
-	source := limit.PrefixOf(ip, limit.LevelSource)
-	return !a.budget.media || a.budget.allow(addr.AddrPort{IP: source.IP}.Hash(a.seed), cost)
+	return routed, rewritten, streamid.Refusal(err)
 }

@@ -4,14 +4,14 @@
 //
 // One packet's way: loop.go receives a batch and dispatches each datagram, forward.go
 // finds its session by table.go and adds the bytes, unchanged, to the outbox of the
-// other side. A caller's INDUCTION and CONCLUSION go to callerhandshake.go, which also
-// answers stale cookies; handshake.go has the relay's handshake with the backend,
-// failover.go the choice of another one and the end of the sessions of a backend that
-// has died, lifecycle.go the other ends of a session and the SHUTDOWNs.
+// other side. callerhandshake.go answers a caller's INDUCTION and a stale cookie,
+// admission.go admits a CONCLUSION; handshake.go has the relay's handshake with the
+// backend, failover.go the choice of another one and the end of the sessions of a backend
+// that has died, lifecycle.go the other ends of a session and the SHUTDOWNs.
 //
-// Who may come in: callerlimits.go has the limits of sources and streams, whose figures usage.go
-// keeps and usagesweep.go measures and lists; overload.go what the steps of the overload ladder
-// refuse; admission.go the time for handshakes. shielded.go checks control packets.
+// What admission.go asks: callerlimits.go has the limits of sources and streams, whose figures
+// usage.go keeps and usagesweep.go measures and lists; overload.go what the steps of the overload
+// ladder refuse; handshakebudget.go the time for handshakes. shielded.go checks control packets.
 //
 // A datagram without a session here goes to the shard or the relay that has the session
 // (elsewhere.go). It may also come from a caller whose address has changed: candidate.go has the
