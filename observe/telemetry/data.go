@@ -27,9 +27,11 @@ func (r *record) data(now time.Duration, p wire.Packet, length int) {
 	seq, word := p.Sequence(), p.TypeInfo()
 	message := word & ((wire.MessageMask | wire.RexmitBit) &^ r.rexmit)
 	if seq == r.next && word&(wire.KeyMask|r.rexmit) == r.expect && message != 0 {
-		r.seen.mark(seq)
 		r.next = (seq + 1) & wire.SequenceMask
 		r.strays = 0
+		if r.next%windowSize == 0 {
+			r.catchUp() // next must not come round to marked
+		}
 		return
 	}
 	switch {
@@ -49,6 +51,16 @@ func (r *record) data(now time.Duration, p wire.Packet, length int) {
 	}
 }
 
+// catchUp sets the bits of the packets that have passed in order. It is put off until the
+// window is needed, because the window takes cache lines of its own.
+func (r *record) catchUp() {
+	r.seen.markAll(r.marked, r.behind())
+	r.marked = r.next
+}
+
+// behind returns how many packets have passed and have no bits yet.
+func (r *record) behind() uint32 { return (r.next - r.marked) & wire.SequenceMask }
+
 // setRexmit sets whether bit 26 marks retransmissions.
 func (r *record) setRexmit(yes bool) {
 	r.rexmit = 0
@@ -59,6 +71,7 @@ func (r *record) setRexmit(yes bool) {
 
 // original handles a packet without the R bit that is not the expected one.
 func (r *record) original(now time.Duration, seq, key uint32) {
+	r.catchUp()
 	d := wire.Ahead(seq, r.next)
 	switch {
 	case d > maxGap:
@@ -92,6 +105,7 @@ func (r *record) original(now time.Duration, seq, key uint32) {
 // retransmission handles a packet with the R bit. Whether its first copy passed the
 // relay shows on which side that was lost.
 func (r *record) retransmission(now time.Duration, seq uint32) {
+	r.catchUp()
 	d := wire.Ahead(seq, r.next)
 	switch {
 	case d > maxGap:
@@ -141,6 +155,7 @@ func (r *record) advance(seq, gap uint32) {
 	r.seen.skip(r.next, gap)
 	r.seen.mark(seq)
 	r.next = (seq + 1) & wire.SequenceMask
+	r.marked = r.next
 	r.strays = 0
 }
 
@@ -155,6 +170,7 @@ func (r *record) stray(seq uint32) {
 func (r *record) restart(seq uint32) {
 	r.seen.fill()
 	r.next = (seq + 1) & wire.SequenceMask
+	r.marked = r.next
 	r.strays = 0
 }
 

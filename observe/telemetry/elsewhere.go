@@ -105,12 +105,8 @@ func (r *record) inOrder(next uint32) {
 		return
 	}
 	r.Packets += uint64(n)
-	if n >= windowSize {
-		r.seen.fill()
-	} else {
-		for seq := r.next; seq != next; seq = (seq + 1) & wire.SequenceMask {
-			r.seen.mark(seq)
-		}
-	}
 	r.next, r.strays = next, 0
+	if r.behind() >= windowSize {
+		r.catchUp() // next must not come round to marked
+	}
 }

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 	"time"
 
@@ -84,6 +85,53 @@ func TestElsewhere(t *testing.T) {
 		e.compare("behind the window, and within")
 		e.pass(even, isn+maxGap+windowSize+100)
 		e.compare("a new begin")
+	}
+}
+
+// The window is complete when it is needed, however many packets have passed in order since:
+// more than there are sequence numbers, too.
+func TestWindowAfterManyInOrder(t *testing.T) {
+	for name, runs := range map[string][]uint32{
+		"one":                       {1},
+		"a word":                    {64},
+		"a window less one":         {windowSize - 1},
+		"a window, in parts":        {windowSize - 1, 1},
+		"all numbers and one":       {1<<30 - 1, 1<<30 - 1, 3},
+		"all numbers and a window":  {1<<30 - 1, 1<<30 - 1, windowSize + 2},
+		"all numbers three times":   {1<<30 - 1, 1<<30 - 1, 1<<30 - 1, 1<<30 - 1, 1<<30 - 1, 1<<30 - 1, 6},
+		"a window of single ones":   slices.Repeat([]uint32{1}, windowSize),
+		"two windows of tens and 5": slices.Repeat([]uint32{10}, 2*windowSize/10+5),
+	} {
+		var slab Slab
+		m := Begin(firstSeq, rexmitTerms())
+		slab.InOrder(&m, ToBackend, firstSeq+1, 0, 0)
+		slab.ObserveHead(&m, ToBackend, time.Second, packetOf(firstSeq+2, plain), 1332, firstSeq+1) // one lost
+		next, passed := uint32(firstSeq+3), uint64(2)
+		for _, n := range runs {
+			next = (next + n) & wire.SequenceMask
+			passed += uint64(n)
+			slab.InOrder(&m, ToBackend, next, 0, 0)
+		}
+		q := slab.Report(&m)[ToBackend].Counts
+		if want := (Counts{Packets: passed, Bytes: 1316, LostBefore: 1}); q != want {
+			t.Errorf("%s: %+v, want %+v", name, q, want)
+		}
+		again := min(passed, windowSize) - 1 // not the lost one
+		for k := range uint32(again) {
+			if seq := (next - 1 - k) & wire.SequenceMask; seq != firstSeq+1 {
+				slab.ObserveHead(&m, ToBackend, 2*time.Second, packetOf(seq, plain), 1332, next)
+			}
+		}
+		if q := slab.Report(&m)[ToBackend].Counts; q.Duplicated < again-1 || q.Reordered != 0 {
+			t.Errorf("%s: %d of the last %d came again: %+v", name, q.Duplicated, again, q)
+		}
+		if passed >= windowSize {
+			continue
+		}
+		slab.ObserveHead(&m, ToBackend, 3*time.Second, packetOf(firstSeq+1, plain), 1332, next)
+		if q := slab.Report(&m)[ToBackend].Counts; q.Reordered != 1 || q.LostBefore != 0 {
+			t.Errorf("%s: the lost one came late: %+v", name, q)
+		}
 	}
 }
 

@@ -3,24 +3,26 @@ package telemetry
 import "time"
 
 // record is the quality of one way of one session, in twenty cache lines; a test holds
-// its size. The first line has everything that a data packet in order touches, except
-// its bit in seen.
+// its size. The first line has everything that a data packet in order touches.
 type record struct {
-	last        time.Duration // of the newest data packet
-	next        uint32        // sequence number after the newest
-	expect      uint32        // key and R bit of an ordinary packet, as they stand in its message word
-	rexmit      uint32        // wire.RexmitBit, or 0 where that bit belongs to the message number
-	strays      uint8         // packets in a row from behind the window
-	hasReceiver bool          // a full ACK has set receiver
-	implausible uint16        // full ACKs that cannot be true; stops at its maximum
+	last time.Duration // of the newest data packet
+	next uint32        // sequence number after the newest
+	// marked is up to where seen is complete: the packets from there to next have passed, but
+	// have no bits yet. See catchUp.
+	marked      uint32
+	expect      uint32 // key and R bit of an ordinary packet, as they stand in its message word
+	rexmit      uint32 // wire.RexmitBit, or 0 where that bit belongs to the message number
+	strays      uint8  // packets in a row from behind the window
+	hasReceiver bool   // a full ACK has set receiver
+	implausible uint16 // full ACKs that cannot be true; stops at its maximum
+	dropped     uint32 // sequence number after the last one in a DROPREQ
 	Counts
 
-	dropped  uint32 // sequence number after the last one in a DROPREQ
-	dropping bool   // dropped is valid
 	receiver Receiver
 	ackTimer
 	noted    [61]notedPacket // the last retransmissions and late packets
 	nextNote uint8           // the place of the next one
+	dropping bool            // dropped is valid
 	seen     window
 }
 
@@ -111,16 +113,30 @@ func (w *window) mark(seq uint32) { w[seq/64%(windowSize/64)] |= 1 << (seq % 64)
 
 func (w *window) has(seq uint32) bool { return w[seq/64%(windowSize/64)]>>(seq%64)&1 != 0 }
 
-// skip clears n bits from seq on, word by word.
+// skip clears n bits from seq on.
 func (w *window) skip(seq, n uint32) {
 	if n >= windowSize {
 		*w = window{}
 		return
 	}
+	w.eachWord(seq, n, func(word *uint64, bits uint64) { *word &^= bits })
+}
+
+// markAll sets n bits from seq on.
+func (w *window) markAll(seq, n uint32) {
+	if n >= windowSize {
+		w.fill()
+		return
+	}
+	w.eachWord(seq, n, func(word *uint64, bits uint64) { *word |= bits })
+}
+
+// eachWord calls fn with the words of n bits from seq on, and which of their bits those are.
+func (w *window) eachWord(seq, n uint32, fn func(word *uint64, bits uint64)) {
 	for n > 0 {
 		bit := seq % 64
 		k := min(n, 64-bit)
-		w[seq/64%(windowSize/64)] &^= (1<<k - 1) << bit
+		fn(&w[seq/64%(windowSize/64)], (1<<k-1)<<bit)
 		seq, n = seq+k, n-k
 	}
 }

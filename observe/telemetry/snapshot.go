@@ -142,6 +142,7 @@ func (r *record) appendSnapshot(b []byte, now time.Duration, c message.Clock) []
 	}
 	b = r.ackTimer.appendSnapshot(b, now)
 	b = r.appendNoted(b, now)
+	r.catchUp()
 	return r.seen.appendSnapshot(b)
 }
 
@@ -181,6 +182,7 @@ func (r *record) restore(b []byte, now time.Duration, c message.Clock) error {
 			}
 		}
 	}
+	r.marked = r.next // seen is complete
 	return m.Err()
 }
 

@@ -50,7 +50,7 @@ func (m *Meter) start() uint32 { return m.isn & wire.SequenceMask }
 // Observe handles a datagram that is forwarded on a way. It returns true if the datagram
 // holds terms: the caller should then call Terms.Learn and Settle.
 //
-// A data packet in order touches two cache lines of the session's record and allocates
+// A data packet in order touches one cache line of the session's record and allocates
 // nothing. The first one of a session may allocate a chunk of records.
 func (s *Slab) Observe(m *Meter, way Way, now time.Duration, p wire.Packet) (terms bool) {
 	if !p.IsControl() {
@@ -183,7 +183,7 @@ func (s *Slab) allocate(m *Meter, way Way) {
 	m.place[way] = s.free[last]
 	s.free = s.free[:last]
 	r := s.at(m.place[way])
-	*r = record{next: m.start()}
+	*r = record{next: m.start(), marked: m.start()}
 	if m.isn&unknownStart != 0 {
 		r.expect = staleBit
 	}
