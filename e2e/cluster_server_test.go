@@ -105,15 +105,11 @@ func (r *relay) listing() map[string]listed {
 	return all
 }
 
-// awaitListing waits until the backends satisfy cond: they ring no bell.
+// awaitListing waits until the backends satisfy cond.
 func (r *relay) awaitListing(what string, cond func(map[string]listed) bool) {
 	r.t.Helper()
-	deadline := time.Now().Add(patience)
-	for !cond(r.listing()) {
-		if time.Now().After(deadline) {
-			r.t.Fatalf("%s: not within %v: %v\n%s", what, patience, r.listing(), r.tail())
-		}
-		time.Sleep(20 * time.Millisecond)
+	if !eventually(func() bool { return cond(r.listing()) }) {
+		r.t.Fatalf("%s: not within %v: %v\n%s", what, patience, r.listing(), r.tail())
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"srtrelay/bench/lab"
 	"srtrelay/internal/freeaddr"
@@ -71,15 +70,14 @@ func (r *keptRelay) checkpoints() (all []uint64) {
 // crash kills a relay when the parent has everything of it.
 func (r *keptRelay) crash(pid int) {
 	r.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
-		if all := r.checkpoints(); len(all) == 1 && all[0] != r.checkpoint {
-			r.checkpoint = all[0]
-			break
-		}
-		if time.Now().After(deadline) {
-			r.t.Fatalf("the parent has checkpoints %v", r.checkpoints())
-		}
+	var all []uint64
+	if !eventually(func() bool {
+		all = r.checkpoints()
+		return len(all) == 1 && all[0] != r.checkpoint
+	}) {
+		r.t.Fatalf("the parent has checkpoints %v", all)
 	}
+	r.checkpoint = all[0]
 	if pid <= 1 {
 		r.t.Fatalf("process %d", pid)
 	}

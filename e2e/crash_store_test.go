@@ -13,7 +13,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -149,10 +148,8 @@ func (m *descriptorStore) names() (all []string) {
 // await waits until the names are as they should be.
 func (m *descriptorStore) await(what string, ok func(names []string) bool) {
 	m.t.Helper()
-	for deadline := time.Now().Add(patience); !ok(m.names()); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			m.t.Fatalf("%s: the store has %q", what, m.names())
-		}
+	if !eventually(func() bool { return ok(m.names()) }) {
+		m.t.Fatalf("%s: the store has %q", what, m.names())
 	}
 }
 

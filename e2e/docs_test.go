@@ -118,18 +118,17 @@ func (p *docPage) run(f fences.Block) {
 // does, or a rate.
 func (p *docPage) attempt(f fences.Block, s fences.Step) {
 	p.Helper()
-	for deadline := time.Now().Add(patience); ; {
-		line := p.withRealSessions(s.Command)
-		out, err := runShell(p.T, p.dir, p.world.env, line, f.During)
-		missing := s.Missing(out)
-		if exitCode(err) == f.Exit && missing == "" {
-			return
-		}
-		if time.Now().After(deadline) {
-			p.Errorf("%s: %s: %v\nprints\n%s\nnot %q", f, line, err, out, missing)
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
+	var (
+		line, out, missing string
+		err                error
+	)
+	if !eventually(func() bool {
+		line = p.withRealSessions(s.Command)
+		out, err = runShell(p.T, p.dir, p.world.env, line, f.During)
+		missing = s.Missing(out)
+		return exitCode(err) == f.Exit && missing == ""
+	}) {
+		p.Errorf("%s: %s: %v\nprints\n%s\nnot %q", f, line, err, out, missing)
 	}
 }
 

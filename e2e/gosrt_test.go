@@ -144,14 +144,8 @@ func publishFor(t *testing.T, conn srt.Conn, d time.Duration) string {
 	}
 	// The receiver plays out its latency before it would notice the end.
 	var st srt.Statistics
-	for deadline := time.Now().Add(patience); ; <-pace.C {
-		conn.Stats(&st)
-		if st.Instantaneous.PktSendBuf == 0 {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the send buffer does not drain")
-		}
+	if !eventually(func() bool { conn.Stats(&st); return st.Instantaneous.PktSendBuf == 0 }) {
+		t.Fatal("the send buffer does not drain")
 	}
 	time.Sleep(2 * gosrtLatency) // gosrt has no event for it
 	return fmt.Sprintf("%d %x", total, h.Sum(nil))

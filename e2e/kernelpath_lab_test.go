@@ -10,7 +10,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"srtrelay/bench/lab"
 	"srtrelay/config"
@@ -132,12 +131,14 @@ func (k *kernelLab) link(from, to *lab.Namespace, fromDevice, toDevice string, n
 // peer is up, later the more devices change, and drops until then what it is to send.
 func (k *kernelLab) awaitUp(at *lab.Namespace, device string) {
 	k.t.Helper()
-	for ctx := patiently(k.t); ; time.Sleep(10 * time.Millisecond) {
-		state, err := at.Run(ctx, "ip", "-o", "link", "show", "dev", device)
+	var state string
+	if !eventually(func() bool {
+		var err error
+		state, err = at.Run(k.t.Context(), "ip", "-o", "link", "show", "dev", device)
 		must(k.t, err)
-		if strings.Contains(state, " state UP ") {
-			return
-		}
+		return strings.Contains(state, " state UP ")
+	}) {
+		k.t.Fatalf("device %s has no carrier: %s", device, state)
 	}
 }
 

@@ -114,19 +114,14 @@ func TestLogIsNotRead(t *testing.T) {
 				t.Fatalf("%v: %+v", err, live.Counters())
 			}
 			l.Close() // which the prober finds, and says
-			deadline := time.Now().Add(patience)
-			for {
+			if !eventually(func() bool {
 				var data struct {
 					Backends []struct{ Alive bool }
 				}
 				u.get("/api/v1/backends", &data)
-				if len(data.Backends) == 1 && !data.Backends[0].Alive {
-					break
-				}
-				if time.Now().After(deadline) {
-					t.Fatal("the prober stands still")
-				}
-				time.Sleep(10 * time.Millisecond)
+				return len(data.Backends) == 1 && !data.Backends[0].Alive
+			}) {
+				t.Fatal("the prober stands still")
 			}
 			for range c.signals {
 				u.signal(syscall.SIGTERM)

@@ -163,7 +163,8 @@ func TestWatchdogAfterTheRelayWasStopped(t *testing.T) {
 // pinnedThread returns the thread of a process that may run on one CPU only.
 func pinnedThread(t *testing.T, pid, cpu int) int {
 	t.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+	tid := 0
+	if !eventually(func() bool {
 		names, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 		must(t, err)
 		for _, name := range names {
@@ -172,14 +173,15 @@ func pinnedThread(t *testing.T, pid, cpu int) int {
 				continue // the thread has ended
 			}
 			if strings.Contains(string(text), fmt.Sprintf("Cpus_allowed_list:\t%d\n", cpu)) {
-				tid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+				tid, err = strconv.Atoi(filepath.Base(filepath.Dir(name)))
 				must(t, err)
-				return tid
 			}
 		}
+		return tid != 0
+	}) {
+		t.Fatalf("no thread of process %d is pinned to CPU %d", pid, cpu)
 	}
-	t.Fatalf("no thread of process %d is pinned to CPU %d", pid, cpu)
-	return 0
+	return tid
 }
 
 // stopThread stops one thread of another process, as a debugger does, until resume is

@@ -138,9 +138,7 @@ func (s *stream) flowUntil(done <-chan struct{}, seed uint64) error {
 func (s *stream) played(t *testing.T, name string, content func() []byte) {
 	t.Helper()
 	most := len(s.sent) * 9 / 10
-	for deadline := time.Now().Add(patience); len(content()) < most && time.Now().Before(deadline); {
-		time.Sleep(20 * time.Millisecond) // gosrt's reader has no event
-	}
+	eventually(func() bool { return len(content()) >= most })
 	if got := content(); len(got) < most || !bytes.HasPrefix(s.sent, got) {
 		t.Errorf("player of %s: %s", name, differ(s.sent, got))
 	}

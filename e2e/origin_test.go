@@ -11,7 +11,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
@@ -143,12 +142,9 @@ func (o *origin) size(resource string) int {
 	return int(st.Size())
 }
 
-// awaitReceived waits for n bytes of a resource: a file rings no bell.
+// awaitReceived waits for n bytes of a resource.
 func (o *origin) awaitReceived(resource string, n int) []byte {
-	deadline := time.Now().Add(patience)
-	for o.size(resource) < n && time.Now().Before(deadline) {
-		time.Sleep(20 * time.Millisecond)
-	}
+	eventually(func() bool { return o.size(resource) >= n })
 	return o.received(resource)
 }
 

@@ -88,17 +88,18 @@ func (r *relay) readiness() (status int, text string) {
 	return r.call(http.MethodGet, "/ready", "")
 }
 
-// awaitReadiness waits for a status and a word of /ready: it rings no bell.
+// awaitReadiness waits for a status and a word of /ready.
 func (r *relay) awaitReadiness(want int, word string) {
 	r.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		status, text := r.readiness()
-		if status == want && strings.Contains(text, word) {
-			return
-		}
-		if time.Now().After(deadline) {
-			r.t.Fatalf("/ready: %d %s, want %d and %q\n%s", status, text, want, word, r.tail())
-		}
+	var (
+		status int
+		text   string
+	)
+	if !eventually(func() bool {
+		status, text = r.readiness()
+		return status == want && strings.Contains(text, word)
+	}) {
+		r.t.Fatalf("/ready: %d %s, want %d and %q\n%s", status, text, want, word, r.tail())
 	}
 }
 
@@ -112,14 +113,15 @@ func (r *relay) awaitShared(n int) {
 // does not tell of every outage: a busy machine may make one more.
 func (r *relay) awaitInUse() {
 	r.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		status, text := r.readiness()
-		if status == http.StatusOK && !strings.Contains(text, "away") {
-			return
-		}
-		if time.Now().After(deadline) {
-			r.t.Fatalf("/ready: %d %s\n%s", status, text, r.tail())
-		}
+	var (
+		status int
+		text   string
+	)
+	if !eventually(func() bool {
+		status, text = r.readiness()
+		return status == http.StatusOK && !strings.Contains(text, "away")
+	}) {
+		r.t.Fatalf("/ready: %d %s\n%s", status, text, r.tail())
 	}
 }
 

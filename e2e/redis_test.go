@@ -221,14 +221,12 @@ func TestRedisAwayUnderLoad(t *testing.T) {
 	met = append(met, meet(t, "back", 20, a, b)...)
 	checkMet(t, met, backends...)
 	for _, m := range met[20:40] {
-		for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) { // in the background
-			at := s.ask("GET", "srs-proxy-url:"+m.key)
-			if strings.HasPrefix(at, "srs-proxy-server:") {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("%s, of the outage, is not written back: %q", m.key, at)
-			}
+		var at string
+		if !eventually(func() bool {
+			at = s.ask("GET", "srs-proxy-url:"+m.key)
+			return strings.HasPrefix(at, "srs-proxy-server:")
+		}) {
+			t.Fatalf("%s, of the outage, is not written back: %q", m.key, at)
 		}
 	}
 	for _, f := range flows {

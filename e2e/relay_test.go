@@ -33,6 +33,17 @@ import (
 // machine an event may take long, and a test that waits that long has failed.
 const patience = 20 * time.Second
 
+// eventually asks until cond holds, or patience is over. It is for what has no event to wait
+// for.
+func eventually(cond func() bool) bool {
+	for deadline := time.Now().Add(patience); !cond(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return false
+		}
+	}
+	return true
+}
+
 // binary is the relay under test, built once.
 var binary string
 
@@ -404,22 +415,13 @@ func (r *relay) drops() (sum uint64) {
 	return sum
 }
 
-// await polls the counters until cond holds: they have no event to wait for.
-func (r *relay) await(what string, cond func(stats) bool) stats {
+// await waits until the counters satisfy cond.
+func (r *relay) await(what string, cond func(stats) bool) (st stats) {
 	r.t.Helper()
-	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for range tick.C {
-		st := r.stats()
-		if cond(st) {
-			return st
-		}
-		if time.Now().After(deadline) {
-			r.t.Fatalf("%s: not within %v; counters %v\n%s", what, patience, st, r.tail())
-		}
+	if !eventually(func() bool { st = r.stats(); return cond(st) }) {
+		r.t.Fatalf("%s: not within %v; counters %v\n%s", what, patience, st, r.tail())
 	}
-	return nil
+	return st
 }
 
 // awaitEmpty waits until no trace of a session is left.
@@ -434,18 +436,16 @@ func (r *relay) awaitEmpty() {
 func (r *relay) checkFates() {
 	r.t.Helper()
 	var received, fates uint64
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
-		received, fates = 0, r.drops()
+	if !eventually(func() bool {
+		fates = r.drops()
 		st := r.stats()
 		received = st["received_front"] + st["received_back"]
 		fates += st["forwarded_to_backend"] + st["forwarded_to_caller"] +
 			st["answered"] + st["parked"] + st["consumed"] + st["passed_on"]
-		if received == fates {
-			return
-		}
-		time.Sleep(20 * time.Millisecond) // traffic goes on; there is no event for its pauses
+		return received == fates
+	}) {
+		r.t.Errorf("received %d datagrams, but %d fates", received, fates)
 	}
-	r.t.Errorf("received %d datagrams, but %d fates", received, fates)
 }
 
 // openFDs counts the process's file descriptors.

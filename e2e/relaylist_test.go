@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"testing"
-	"time"
 )
 
 // relayList is relays that a test looks at as one.
@@ -26,15 +25,13 @@ func (all relayList) log(msg string) (found []logLine) {
 	return found
 }
 
-// await polls until cond holds: what it asks the relays for has no event to wait for.
+// await waits until cond holds, and shows the relays if it does not.
 func (all relayList) await(what string, cond func() bool) {
 	t := all[0].t
 	t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			all.show(t)
-			t.Fatalf("%s: not within %v", what, patience)
-		}
+	if !eventually(cond) {
+		all.show(t)
+		t.Fatalf("%s: not within %v", what, patience)
 	}
 }
 

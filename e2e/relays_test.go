@@ -6,39 +6,34 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"srtrelay/api/answer"
 	"srtrelay/internal/srttest"
 )
 
-// awaitPlaces waits until a relay's view of a stream satisfies cond: it rings no bell.
+// awaitPlaces waits until a relay's view of a stream satisfies cond.
 func (r *relay) awaitPlaces(what, key string, cond func(answer.ClusterStream) bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		var list answer.ClusterStreamList
+	var list answer.ClusterStreamList
+	if !eventually(func() bool {
+		list = answer.ClusterStreamList{}
 		r.get("/api/v1/cluster/streams?key="+key, &list)
-		if len(list.Streams) == 1 && cond(list.Streams[0]) {
-			return
-		}
-		if time.Now().After(deadline) {
-			r.t.Fatalf("%s: not within %v: %+v\n%s", what, patience, list, r.tail())
-		}
+		return len(list.Streams) == 1 && cond(list.Streams[0])
+	}) {
+		r.t.Fatalf("%s: not within %v: %+v\n%s", what, patience, list, r.tail())
 	}
 }
 
 // awaitRelays waits until a relay's view of all relays satisfies cond.
 func (r *relay) awaitRelays(what string, cond func(answer.RelayList) bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		var list answer.RelayList
+	var list answer.RelayList
+	if !eventually(func() bool {
+		list = answer.RelayList{}
 		r.get("/api/v1/cluster", &list)
-		if cond(list) {
-			return
-		}
-		if time.Now().After(deadline) {
-			r.t.Fatalf("%s: not within %v: %+v\n%s", what, patience, list, r.tail())
-		}
+		return cond(list)
+	}) {
+		r.t.Fatalf("%s: not within %v: %+v\n%s", what, patience, list, r.tail())
 	}
 }
 

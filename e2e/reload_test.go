@@ -455,12 +455,8 @@ func TestReloadStorm(t *testing.T) {
 		t.Errorf("%d reloads failed", n)
 	}
 	t.Logf("%d reloads", len(c.log("configuration reloaded")))
-	deadline := time.Now().Add(patience)
-	for after := c.goroutines(); after > goroutines+5; after = c.goroutines() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d goroutines, before %d", after, goroutines)
-		}
-		time.Sleep(50 * time.Millisecond)
+	if !eventually(func() bool { return c.goroutines() <= goroutines+5 }) {
+		t.Fatalf("%d goroutines, before %d", c.goroutines(), goroutines)
 	}
 }
 

@@ -11,7 +11,6 @@ import (
 	"os"
 	"sync"
 	"testing"
-	"time"
 
 	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
@@ -203,17 +202,13 @@ func goroutines(r *relay) (n int) {
 // than it did before; connections of the API take a moment to end.
 func awaitResources(r *relay, routines, files int) {
 	r.t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		g, f := goroutines(r), r.openFDs()
-		if g <= routines && f <= files {
-			return
-		}
-		if time.Now().After(deadline) {
-			r.t.Errorf("%d goroutines and %d files, at the start %d and %d\n%s", g, f, routines, files,
-				fetch(r, "/debug/pprof/goroutine?debug=1"))
-			return
-		}
+	var g, f int
+	if !eventually(func() bool {
+		g, f = goroutines(r), r.openFDs()
+		return g <= routines && f <= files
+	}) {
+		r.t.Errorf("%d goroutines and %d files, at the start %d and %d\n%s", g, f, routines, files,
+			fetch(r, "/debug/pprof/goroutine?debug=1"))
 	}
 }
 

@@ -123,10 +123,8 @@ func TestConclusionRepeatedAtAnotherRelay(t *testing.T) {
 	must(t, s.ResendConclusion())
 	must(t, s.Await(patiently(t), func() bool { return s.Seen().Responses > 0 }))
 	key, field := "srtrelay-sessions:"+clusters[0], fmt.Sprintf("%d/%v", owner.addr.Port(), port.Addr())
-	for deadline := time.Now().Add(patience); store.ask("HEXISTS", key, field) != "1"; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s is not published: %s", field, store.ask("HGETALL", key))
-		}
+	if !eventually(func() bool { return store.ask("HEXISTS", key, field) == "1" }) {
+		t.Fatalf("%s is not published: %s", field, store.ask("HGETALL", key))
 	}
 
 	again := s.Conclusion(s.Seen().Cookie)
@@ -171,13 +169,13 @@ func TestPassingOnThroughATakeOver(t *testing.T) {
 	echoed := func(what string, by *relay) {
 		t.Helper()
 		before, received := s.Counters().Keepalives, by.series("srtrelay_relays_received_datagrams_total", "")
-		for deadline := time.Now().Add(patience); s.Counters().Keepalives < before+5; time.Sleep(20 * time.Millisecond) {
+		if !eventually(func() bool {
 			b := make([]byte, wire.HeaderSize+4)
 			wire.PutControl(b, wire.TypeKeepalive, s.Timestamp(), s.PeerID())
 			must(t, port.SendRaw(elsewhere, b))
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: nothing comes back; %v\n%s", what, other.stats(), by.tail())
-			}
+			return s.Counters().Keepalives >= before+5
+		}) {
+			t.Fatalf("%s: nothing comes back; %v\n%s", what, other.stats(), by.tail())
 		}
 		if by.series("srtrelay_relays_received_datagrams_total", "") == received {
 			t.Errorf("%s: not by the other relay", what)

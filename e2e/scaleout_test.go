@@ -129,7 +129,7 @@ func awaitAcquainted(t *testing.T, redis func(words ...string) string, addresses
 		return all
 	}
 	first := beats()
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+	if !eventually(func() bool {
 		renewed := 0
 		for i, now := range beats() {
 			switch {
@@ -139,12 +139,9 @@ func awaitAcquainted(t *testing.T, redis func(words ...string) string, addresses
 				renewed++
 			}
 		}
-		if renewed == len(addresses) {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("entries of relays: %q", beats())
-		}
+		return renewed == len(addresses)
+	}) {
+		t.Fatalf("entries of relays: %q", beats())
 	}
 }
 
@@ -158,10 +155,8 @@ func (s *scaleOut) awaitPublished(n uint64) {
 		}
 		return sum
 	}
-	for deadline := time.Now().Add(patience); published() != n; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("%d sessions are published, want %d", published(), n)
-		}
+	if !eventually(func() bool { return published() == n }) {
+		s.t.Fatalf("%d sessions are published, want %d", published(), n)
 	}
 }
 

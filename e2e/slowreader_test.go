@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // slowReaders are clients of the API that ask, and then read nothing.
@@ -190,12 +189,8 @@ func apiConnections(r *relay) (n int) {
 // awaitCutOff waits until n connections of the API are left.
 func awaitCutOff(r *relay, n int) {
 	r.t.Helper()
-	deadline := time.Now().Add(patience)
 	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-	for apiConnections(r) > n {
-		if time.Now().After(deadline) {
-			r.t.Fatalf("slow readers of events are still served: %d connections, want %d", apiConnections(r), n)
-		}
-		time.Sleep(50 * time.Millisecond) // nobody tells of a connection that is closed
+	if !eventually(func() bool { return apiConnections(r) <= n }) {
+		r.t.Fatalf("slow readers of events are still served: %d connections, want %d", apiConnections(r), n)
 	}
 }

@@ -38,11 +38,8 @@ func TestRelayStoppedUnderSessions(t *testing.T) {
 	before := received()
 	r.signal(syscall.SIGCONT)
 	// The backlog is through, and some seconds of what comes after it.
-	for deadline := time.Now().Add(patience); received() < before+20_000; {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d datagrams received since the relay runs again", received()-before)
-		}
-		time.Sleep(20 * time.Millisecond) // counted by many; there is no event
+	if !eventually(func() bool { return received() >= before+20_000 }) {
+		t.Fatalf("%d datagrams received since the relay runs again", received()-before)
 	}
 	close(stop)
 	senders.Wait()
@@ -104,11 +101,8 @@ func TestBackendStoppedForAWhile(t *testing.T) {
 			go func() { fed <- pub.feed(noise(1, 1200), c.stopped+2*time.Second) }()
 			await := func(more int) {
 				t.Helper()
-				for deadline := time.Now().Add(patience); o.size("live/stopped") < more; {
-					if time.Now().After(deadline) {
-						t.Fatalf("the origin has %d bytes, want %d", o.size("live/stopped"), more)
-					}
-					time.Sleep(20 * time.Millisecond) // a file has no event
+				if !eventually(func() bool { return o.size("live/stopped") >= more }) {
+					t.Fatalf("the origin has %d bytes, want %d", o.size("live/stopped"), more)
 				}
 			}
 			await(1316)

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"srtrelay/api/answer"
 	"srtrelay/internal/srttest"
@@ -152,10 +151,7 @@ func checkEventFile(t *testing.T, r *relay, file string) {
 	want := r.keptEvents()
 	last := want[len(want)-1].ID
 	var ids []uint64
-	for deadline := time.Now().Add(patience); !slices.Contains(ids, last); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("the file ends with %v, the feed with %d", ids[max(len(ids)-3, 0):], last)
-		}
+	if !eventually(func() bool {
 		text, err := os.ReadFile(file)
 		must(t, err)
 		ids = ids[:0]
@@ -165,6 +161,9 @@ func checkEventFile(t *testing.T, r *relay, file string) {
 				ids = append(ids, e.ID)
 			}
 		}
+		return slices.Contains(ids, last)
+	}) {
+		t.Fatalf("the file ends with %v, the feed with %d", ids[max(len(ids)-3, 0):], last)
 	}
 	for i, id := range ids {
 		if id != want[0].ID+uint64(i) {
@@ -191,21 +190,17 @@ func TestResumedRelayGoesOn(t *testing.T) {
 	r.awaitLog("this process goes on with the sessions of when it was frozen", func(logLine) bool { return true })
 	before := r.keptEvents()
 	mustDial(t, r.addr, srttest.CallerOptions{StreamID: "#!::r=live/after,m=publish"})
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		after := r.keptEvents()
+	var after []answer.Event
+	if !eventually(func() bool {
+		after = r.keptEvents()
 		begun := slices.ContainsFunc(after, func(e answer.Event) bool { return e.Stream == "__defaultVhost__/live/after" })
-		if begun && after[0].ID == before[0].ID {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the feed has %+v", after)
-		}
+		return begun && after[0].ID == before[0].ID
+	}) {
+		t.Fatalf("the feed has %+v", after)
 	}
 	for _, stream := range []string{"before", "after"} {
-		for deadline := time.Now().Add(patience); s.ask("EXISTS", "srs-proxy-url:__defaultVhost__/live/"+stream) != "1"; time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s has no binding in Redis", stream)
-			}
+		if !eventually(func() bool { return s.ask("EXISTS", "srs-proxy-url:__defaultVhost__/live/"+stream) == "1" }) {
+			t.Fatalf("%s has no binding in Redis", stream)
 		}
 	}
 	if st := r.stats(); st["established"] != 2 {

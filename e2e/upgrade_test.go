@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"srtrelay/internal/clocale"
 	"srtrelay/internal/srttest"
@@ -64,31 +63,32 @@ func TestUpgradeCommand(t *testing.T) {
 // awaitText waits until a file has a text, and returns its last submatch.
 func awaitText(t *testing.T, file, pattern string) string {
 	t.Helper()
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		b, err := os.ReadFile(file)
+	var (
+		text []byte
+		m    []string
+	)
+	if !eventually(func() bool {
+		var err error
+		text, err = os.ReadFile(file)
 		must(t, err)
-		if m := regexp.MustCompile(pattern).FindStringSubmatch(string(b)); m != nil {
-			return m[len(m)-1]
-		}
-		if time.Now().After(end) {
-			t.Fatalf("no %s in:\n%s", pattern, b)
-		}
+		m = regexp.MustCompile(pattern).FindStringSubmatch(string(text))
+		return m != nil
+	}) {
+		t.Fatalf("no %s in:\n%s", pattern, text)
 	}
+	return m[len(m)-1]
 }
 
 // endProcess stops a process that is not a child of the test, and waits for its end.
 func endProcess(t *testing.T, pid int) {
 	t.Helper()
 	_ = syscall.Kill(pid, syscall.SIGTERM)
-	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	if !eventually(func() bool {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-		if _, state, _ := strings.Cut(string(b), ") "); err != nil || strings.HasPrefix(state, "Z") {
-			return
-		}
-		if time.Now().After(end) {
-			t.Errorf("process %d does not end", pid)
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-			return
-		}
+		_, state, _ := strings.Cut(string(b), ") ")
+		return err != nil || strings.HasPrefix(state, "Z")
+	}) {
+		t.Errorf("process %d does not end", pid)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
