@@ -38,7 +38,7 @@ var floors = map[string]int{
 
 // tools are tests and tools. They may import anything; nothing of the product
 // imports them, except its tests.
-var tools = []string{"internal/clocale", "internal/fences", "internal/dnstest", "internal/freeaddr", "internal/need", "internal/openapi", "internal/srsfake", "internal/srttest", "internal/testcert", "e2e", "bench", "scripts"}
+var tools = []string{"internal/clocale", "internal/fences", "internal/dnstest", "internal/freeaddr", "internal/golden", "internal/need", "internal/openapi", "internal/srsfake", "internal/srttest", "internal/testcert", "e2e", "bench", "scripts"}
 
 // owners are the packages that may import something, by prefix; two have a space between.
 var owners = map[string]string{

@@ -2,9 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/hex"
-	"flag"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -12,10 +9,9 @@ import (
 	"time"
 
 	"srtrelay/api/answer"
+	"srtrelay/internal/golden"
 	"srtrelay/internal/message"
 )
-
-var updateFeed = flag.Bool("update-feed", false, "write the golden snapshot of a feed anew")
 
 // keptEvents returns all events that a feed keeps.
 func (f *Feed) keptEvents() (all []answer.Event) {
@@ -186,18 +182,13 @@ func TestHeldEventsAreBounded(t *testing.T) {
 	}
 }
 
-// goldenFeed is a snapshot of version 1 as it was first written.
+// goldenFeed has a snapshot of version 1 as it was first written.
 const goldenFeed = "testdata/feed-1.hex"
 
 func TestGoldenFeed(t *testing.T) {
 	old := NewFeed(time.Unix(1, 0))
 	oneOfEach(old)
-	if *updateFeed {
-		if err := os.WriteFile(goldenFeed, []byte(hex.EncodeToString(old.AppendSnapshot(nil))+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	good := readGoldenFeed(t)
+	good := golden.Hex(t, goldenFeed, func() []byte { return old.AppendSnapshot(nil) })
 	next := NewFeed(time.Unix(5, 0))
 	if err := next.Restore(good); err != nil {
 		t.Fatal(err)
@@ -223,21 +214,8 @@ func TestGoldenFeed(t *testing.T) {
 	}
 }
 
-func readGoldenFeed(t testing.TB) []byte {
-	t.Helper()
-	kept, err := os.ReadFile(goldenFeed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := hex.DecodeString(strings.TrimSpace(string(kept)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
 func FuzzRestoreFeed(f *testing.F) {
-	f.Add(readGoldenFeed(f))
+	f.Add(golden.Hex(f, goldenFeed, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		feed := NewFeed(time.Unix(1, 0))
 		if feed.Restore(b) != nil {

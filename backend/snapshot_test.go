@@ -1,20 +1,16 @@
 package backend
 
 import (
-	"encoding/hex"
-	"flag"
 	"net/netip"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"srtrelay/internal/golden"
 	"srtrelay/internal/message"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // boot is when CLOCK_MONOTONIC was 0, by the clock of these tests.
 var boot = noon.Add(-time.Hour)
@@ -195,35 +191,16 @@ func TestRestoreChecksAddresses(t *testing.T) {
 	find(t, next, "alive-s-1")
 }
 
-// golden is a snapshot of version 1 as it was first written.
-const golden = "testdata/snapshot-1.hex"
+// goldenFile has a snapshot of version 1 as it was first written.
+const goldenFile = "testdata/snapshot-1.hex"
 
 func TestGoldenSnapshot(t *testing.T) {
 	old := every(t)
-	if *update {
-		text := hex.EncodeToString(old.AppendSnapshot(nil, boot)) + "\n"
-		if err := os.WriteFile(golden, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
 	next := configured(t, "10.0.0.1:10080", "10.0.0.2:10080", "one.test:10080", "none.test:10080")
-	if _, err := next.Restore(readGolden(t), boot, noon); err != nil {
+	if _, err := next.Restore(golden.Hex(t, goldenFile, func() []byte { return old.AppendSnapshot(nil, boot) }), boot, noon); err != nil {
 		t.Fatal(err)
 	}
 	same(t, next, old, 0)
-}
-
-func readGolden(t testing.TB) []byte {
-	t.Helper()
-	kept, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := hex.DecodeString(strings.TrimSpace(string(kept)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
 }
 
 func TestDamagedSnapshots(t *testing.T) {
@@ -262,7 +239,7 @@ func TestDamagedSnapshots(t *testing.T) {
 }
 
 func FuzzRestore(f *testing.F) {
-	f.Add(readGolden(f))
+	f.Add(golden.Hex(f, goldenFile, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r := configured(t, "10.0.0.1:10080", "one.test:10080")
 		if _, err := r.Restore(b, boot, noon); err != nil {

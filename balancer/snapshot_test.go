@@ -1,12 +1,9 @@
 package balancer
 
 import (
-	"encoding/hex"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -14,10 +11,9 @@ import (
 	"time"
 
 	"srtrelay/backend"
+	"srtrelay/internal/golden"
 	"srtrelay/internal/message"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // boot is when CLOCK_MONOTONIC was 0, by the clock of a stand.
 var boot = time.Unix(990_000, 0)
@@ -217,8 +213,8 @@ func TestReleaseExcept(t *testing.T) {
 	}
 }
 
-// golden is a snapshot of version 1 as it was first written.
-const golden = "testdata/snapshot-1.hex"
+// goldenFile has a snapshot of version 1 as it was first written.
+const goldenFile = "testdata/snapshot-1.hex"
 
 func TestGoldenSnapshot(t *testing.T) {
 	s := newStand(t, 2)
@@ -235,20 +231,7 @@ func TestGoldenSnapshot(t *testing.T) {
 	s.Report(backend.Outcome{Lease: failing.Lease, Fate: backend.FateRefused})
 	s.at = s.at.Add(3 * time.Second)
 	s.pick("live/c", 0)
-	text := hex.EncodeToString(s.AppendSnapshot(nil, boot)) + "\n"
-	if *update {
-		if err := os.WriteFile(golden, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	kept, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	old, err := hex.DecodeString(strings.TrimSpace(string(kept)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	old := golden.Hex(t, goldenFile, func() []byte { return s.AppendSnapshot(nil, boot) })
 	next := &stand{T: t, reg: s.reg, at: s.at}
 	next.Memory = NewMemory(s.reg, func() time.Time { return next.at })
 	if err := next.Restore(old, boot); err != nil {
@@ -286,12 +269,7 @@ func TestDamagedSnapshots(t *testing.T) {
 }
 
 func FuzzRestore(f *testing.F) {
-	kept, err := os.ReadFile(golden)
-	if err != nil {
-		f.Fatal(err)
-	}
-	old, _ := hex.DecodeString(strings.TrimSpace(string(kept)))
-	f.Add(old)
+	f.Add(golden.Hex(f, goldenFile, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := newStand(t, 2)
 		if s.Restore(b, boot) != nil {

@@ -1,12 +1,12 @@
 package config
 
 import (
-	"flag"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"srtrelay/internal/golden"
 )
 
 // Every setting has a value and an origin, and no secret shows.
@@ -61,21 +61,11 @@ func TestUnknownVariables(t *testing.T) {
 	}
 }
 
-var update = flag.Bool("update", false, "write deploy/relay.yaml anew")
-
 // deploy/relay.yaml has every key with its default, and without its comment
 // signs each one loads to that default.
 func TestSampleFile(t *testing.T) {
 	const file = "../deploy/relay.yaml"
-	if *update {
-		if err := os.WriteFile(file, []byte(Sample()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := golden.File(t, file, func() []byte { return []byte(Sample()) })
 	if string(text) != Sample() {
 		t.Error("deploy/relay.yaml is not what config.Sample makes: go test ./config -run Sample -update")
 	}

@@ -3,11 +3,8 @@ package relay
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
-	"flag"
 	"log/slog"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -17,13 +14,12 @@ import (
 	"srtrelay/api/answer"
 	"srtrelay/backend"
 	"srtrelay/config"
+	"srtrelay/internal/golden"
 	"srtrelay/observe/metrics"
 	"srtrelay/observe/streams"
 	"srtrelay/relay/overload"
 	"srtrelay/shard"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // parts returns a relay without shards and tasks.
 func parts(t testing.TB, flags ...string) *relay {
@@ -139,17 +135,14 @@ func TestSnapshotHasTheLastEvents(t *testing.T) {
 	}
 }
 
-// golden is a snapshot of version 1 as it was first written.
-const golden = "testdata/snapshot-1.hex"
+// goldenFile has a snapshot of version 1 as it was first written.
+const goldenFile = "testdata/snapshot-1.hex"
 
 func TestGoldenSnapshot(t *testing.T) {
-	if *update {
+	good := golden.Hex(t, goldenFile, func() []byte {
 		old, _ := inUse(t)
-		if err := os.WriteFile(golden, []byte(hex.EncodeToString(old.appendSnapshotAt(nil, time.Now().Add(-time.Hour)))+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	good := readGolden(t)
+		return old.appendSnapshotAt(nil, time.Now().Add(-time.Hour))
+	})
 	next := parts(t, "--backend=10.0.0.2:10080")
 	if err := next.restoreAt(good, time.Now().Add(-2*time.Hour)); err != nil {
 		t.Fatal(err)
@@ -171,21 +164,8 @@ func TestGoldenSnapshot(t *testing.T) {
 	}
 }
 
-func readGolden(t testing.TB) []byte {
-	t.Helper()
-	kept, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := hex.DecodeString(strings.TrimSpace(string(kept)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
 func FuzzRestore(f *testing.F) {
-	f.Add(readGolden(f))
+	f.Add(golden.Hex(f, goldenFile, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_ = parts(t, "--backend=10.0.0.2:10080").restoreAt(b, time.Now().Add(-2*time.Hour))
 	})

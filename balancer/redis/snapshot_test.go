@@ -1,9 +1,6 @@
 package redis
 
 import (
-	"encoding/hex"
-	"flag"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -12,10 +9,9 @@ import (
 
 	"srtrelay/backend"
 	"srtrelay/balancer"
+	"srtrelay/internal/golden"
 	"srtrelay/internal/message"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // boot is when CLOCK_MONOTONIC was 0, by the clock of this process.
 var boot = time.Now().Add(-time.Hour)
@@ -210,8 +206,8 @@ func describe(b *Balancer) map[string]any {
 	return all
 }
 
-// golden is a snapshot of version 1 as it was first written.
-const golden = "testdata/snapshot-1.hex"
+// goldenFile has a snapshot of version 1 as it was first written.
+const goldenFile = "testdata/snapshot-1.hex"
 
 func TestGoldenSnapshot(t *testing.T) {
 	begin := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -222,13 +218,7 @@ func TestGoldenSnapshot(t *testing.T) {
 	b.announcer.live.round = 100
 	b.announcer.live.note(balancer.AffinityKey{Stream: "live/a"}, "b0", true, 3)
 	b.announcer.live.note(balancer.AffinityKey{Group: 9}, "b1", false, 0)
-	if *update {
-		must(t, os.WriteFile(golden, []byte(hex.EncodeToString(b.AppendSnapshot(nil, begin))+"\n"), 0o644))
-	}
-	kept, err := os.ReadFile(golden)
-	must(t, err)
-	old, err := hex.DecodeString(strings.TrimSpace(string(kept)))
-	must(t, err)
+	old := golden.Hex(t, goldenFile, func() []byte { return b.AppendSnapshot(nil, begin) })
 	next := idle()
 	must(t, next.Restore(old, begin))
 	if got, want := describe(next), describe(b); !reflect.DeepEqual(got, want) {
@@ -250,12 +240,7 @@ func TestGoldenSnapshot(t *testing.T) {
 }
 
 func FuzzRestore(f *testing.F) {
-	kept, err := os.ReadFile(golden)
-	if err != nil {
-		f.Fatal(err)
-	}
-	old, _ := hex.DecodeString(strings.TrimSpace(string(kept)))
-	f.Add(old)
+	f.Add(golden.Hex(f, goldenFile, nil))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		b := idle()
 		if b.Restore(text, boot) != nil {

@@ -4,16 +4,14 @@ import (
 	"bytes"
 	"encoding/xml"
 	"errors"
-	"flag"
 	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-)
 
-var update = flag.Bool("update", false, "write the golden files anew")
+	"srtrelay/internal/golden"
+)
 
 func sample(t *testing.T) Document {
 	t.Helper()
@@ -24,31 +22,23 @@ func sample(t *testing.T) Document {
 	return d
 }
 
-func golden(t *testing.T, name string, got []byte) {
+func compareGolden(t *testing.T, name string, got []byte) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(file, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	want := golden.File(t, file, func() []byte { return got })
 	if !bytes.Equal(got, want) {
 		t.Errorf("%s differs from what is rendered now; look at both, then run the test with -update", file)
 	}
 }
 
-func TestMarkdownIsAsBefore(t *testing.T) { golden(t, "report.md", Markdown(sample(t))) }
+func TestMarkdownIsAsBefore(t *testing.T) { compareGolden(t, "report.md", Markdown(sample(t))) }
 
 func TestHTMLIsAsBefore(t *testing.T) {
 	text, err := HTML(sample(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	golden(t, "report.html", text)
+	compareGolden(t, "report.html", text)
 }
 
 // The page must do without the network, and show its colours in both schemes.

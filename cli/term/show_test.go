@@ -2,7 +2,6 @@ package term
 
 import (
 	"encoding/json"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,9 +9,8 @@ import (
 	"time"
 
 	"srtrelay/api/answer"
+	"srtrelay/internal/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // fixture reads an answer of the API.
 func fixture[T any](t *testing.T, name string) T {
@@ -29,18 +27,10 @@ func fixture[T any](t *testing.T, name string) T {
 }
 
 // golden compares with a kept file.
-func golden(t *testing.T, name, got string) {
+func compareGolden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name+".txt")
-	if *update {
-		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	want := golden.File(t, file, func() []byte { return []byte(got) })
 	if got != string(want) {
 		t.Errorf("%s differs:\n%s\nwant\n%s", file, got, want)
 	}
@@ -78,7 +68,7 @@ func TestTables(t *testing.T) {
 		"backend":       show.Backend(backends.Backends[0]),
 		"shards":        show.Shards(fixture[answer.ShardList](t, "shards")),
 	} {
-		golden(t, name, text)
+		compareGolden(t, name, text)
 		if strings.ContainsAny(text, "\x1b\r\t") {
 			t.Errorf("%s holds what a terminal obeys", name)
 		}

@@ -16,20 +16,20 @@ import (
 func TestTopScreens(t *testing.T) {
 	w := watch(t, newRelay(t), TopOptions{})
 	w.client = client.New("192.0.2.1:12025", "", nil) // the golden files must not hold a free port
-	golden(t, "top-first", w.screen())
+	compareGolden(t, "top-first", w.screen())
 	w = watch(t, newRelay(t), TopOptions{})
 	w.keys("enter")
 	at := w.client.API()
 	plain := func() string { return strings.Replace(w.screen(), at, "192.0.2.1:12025", 1) }
-	golden(t, "top-stream", withoutFirst(plain()))
+	compareGolden(t, "top-stream", withoutFirst(plain()))
 	w.keys("enter")
-	golden(t, "top-session", withoutFirst(plain()))
+	compareGolden(t, "top-session", withoutFirst(plain()))
 	w.Update(tea.WindowSizeMsg{Width: 160, Height: 60})
-	golden(t, "top-session-large", withoutFirst(plain()))
+	compareGolden(t, "top-session-large", withoutFirst(plain()))
 	w.keys("esc", "esc")
-	golden(t, "top-large", withoutFirst(plain()))
+	compareGolden(t, "top-large", withoutFirst(plain()))
 	w.keys("?")
-	golden(t, "top-help", withoutFirst(plain()))
+	compareGolden(t, "top-help", withoutFirst(plain()))
 }
 
 // withoutFirst leaves out the line whose blanks depend on the port.

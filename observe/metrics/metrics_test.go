@@ -2,12 +2,10 @@ package metrics
 
 import (
 	"bytes"
-	"flag"
 	"hash/crc32"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -19,6 +17,7 @@ import (
 	"srtrelay/api/answer"
 	"srtrelay/handshake"
 	"srtrelay/internal/asynclog"
+	"srtrelay/internal/golden"
 	"srtrelay/internal/supervise"
 	"srtrelay/observe/cluster"
 	"srtrelay/observe/eventlog"
@@ -27,9 +26,7 @@ import (
 	"srtrelay/shard/relays"
 )
 
-var update = flag.Bool("update", false, "write the golden file anew")
-
-const golden = "testdata/metrics.txt"
+const goldenText = "testdata/metrics.txt"
 
 // twoShards have a different number in each counter, so that two counters
 // that changed places show. The number hangs on the name alone: a new counter
@@ -162,15 +159,7 @@ func missingLines(a, b []byte) []string {
 func TestGolden(t *testing.T) {
 	all := scrape(t, Handler(full(), discard))
 	got := ours(all)
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
+	want := golden.File(t, goldenText, func() []byte { return got })
 	for _, line := range missingLines(want, got) {
 		t.Errorf("gone from the exposition: %s", line)
 	}

@@ -1,10 +1,7 @@
 package metrics
 
 import (
-	"encoding/hex"
-	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -14,11 +11,10 @@ import (
 
 	"srtrelay/api/answer"
 	"srtrelay/handshake"
+	"srtrelay/internal/golden"
 	"srtrelay/internal/message"
 	"srtrelay/shard"
 )
-
-var updateSnapshot = flag.Bool("update-snapshot", false, "write the golden snapshot anew")
 
 // counted returns what a relay has counted, and its metrics as text.
 func counted(t testing.TB, more func(*Quality, *Events)) (*Quality, *Events, string) {
@@ -45,18 +41,13 @@ func some(q *Quality, e *Events) {
 	e.Count(shard.Event{Kind: shard.EventCallerRejected, Code: 9999})
 }
 
-// goldenSnapshot is a snapshot of version 1 as it was first written.
+// goldenSnapshot has a snapshot of version 1 as it was first written.
 const goldenSnapshot = "testdata/snapshot-1.hex"
 
 // Counters of a process that takes over go on.
 func TestCountersGoOn(t *testing.T) {
 	q, e, want := counted(t, some)
-	if *updateSnapshot {
-		if err := os.WriteFile(goldenSnapshot, []byte(hex.EncodeToString(AppendSnapshot(nil, q, e))+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	good := readGolden(t)
+	good := golden.Hex(t, goldenSnapshot, func() []byte { return AppendSnapshot(nil, q, e) })
 	for name, b := range map[string][]byte{"golden": good, "present": AppendSnapshot(nil, q, e)} {
 		_, _, got := counted(t, func(q *Quality, e *Events) {
 			if err := Restore(b, q, e); err != nil {
@@ -98,21 +89,8 @@ func TestOtherBuckets(t *testing.T) {
 	}
 }
 
-func readGolden(t testing.TB) []byte {
-	t.Helper()
-	kept, err := os.ReadFile(goldenSnapshot)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := hex.DecodeString(strings.TrimSpace(string(kept)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
 func FuzzRestore(f *testing.F) {
-	f.Add(readGolden(f))
+	f.Add(golden.Hex(f, goldenSnapshot, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		counted(t, func(q *Quality, e *Events) {
 			if Restore(b, q, e) != nil {

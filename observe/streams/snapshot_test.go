@@ -1,22 +1,18 @@
 package streams
 
 import (
-	"encoding/hex"
-	"flag"
 	"fmt"
 	"log/slog"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"srtrelay/api/answer"
+	"srtrelay/internal/golden"
 	"srtrelay/internal/message"
 	"srtrelay/observe/telemetry"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // boot is when CLOCK_MONOTONIC was 0, by the rig's clock.
 var boot = began.Add(-time.Hour)
@@ -102,8 +98,8 @@ func TestSnapshotIsBounded(t *testing.T) {
 	}
 }
 
-// golden is a snapshot of version 1 as it was first written.
-const golden = "testdata/snapshot-1.hex"
+// goldenFile has a snapshot of version 1 as it was first written.
+const goldenFile = "testdata/snapshot-1.hex"
 
 func TestGoldenSnapshot(t *testing.T) {
 	old := newRig(t)
@@ -112,12 +108,7 @@ func TestGoldenSnapshot(t *testing.T) {
 		flow(v, telemetry.ToBackend, 100)
 		old.pass(v)
 	}
-	if *update {
-		if err := os.WriteFile(golden, []byte(hex.EncodeToString(old.AppendSnapshot(nil, boot))+"\n"), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	good := readGolden(t)
+	good := golden.Hex(t, goldenFile, func() []byte { return old.AppendSnapshot(nil, boot) })
 	next := New(newFake(), nil, slog.New(slog.DiscardHandler))
 	if err := next.Restore(good, boot); err != nil {
 		t.Fatal(err)
@@ -141,21 +132,8 @@ func TestGoldenSnapshot(t *testing.T) {
 	}
 }
 
-func readGolden(t testing.TB) []byte {
-	t.Helper()
-	kept, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := hex.DecodeString(strings.TrimSpace(string(kept)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
 func FuzzRestore(f *testing.F) {
-	f.Add(readGolden(f))
+	f.Add(golden.Hex(f, goldenFile, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		w := New(newFake(), nil, slog.New(slog.DiscardHandler))
 		if w.Restore(b, boot) != nil {
