@@ -133,7 +133,7 @@ var inSnapshot = []struct {
 	},
 	{
 		of: recordType(), written: "last next expect strays hasReceiver implausible Counts dropped dropping receiver ackTimer noted seen",
-		leftOut: map[string]string{"rexmit": "of the meter", "nextNote": "starts anew"},
+		leftOut: map[string]string{"rexmit": "of the meter", "nextNote": "starts anew", "marked": "seen is complete in a snapshot"},
 	},
 	{
 		of: reflect.TypeFor[telemetry.Counts](),
