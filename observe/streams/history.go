@@ -106,7 +106,7 @@ func (s *second) complete() *second {
 func (w *Watch) historyOf(key string, n int) *answer.History {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
-	one := w.streams[key]
+	one := w.streams.byKey[key]
 	if one == nil || one.history == nil || n <= 0 {
 		return nil
 	}

@@ -39,7 +39,7 @@ func (w *Watch) AppendSnapshot(b []byte, boot time.Time) []byte {
 	from := len(b)
 	b = message.AppendVersion(b, snapshotVersion)
 	b = message.AppendInstant(b, watchTicked, w.ticked, boot)
-	for key, s := range w.streams {
+	for _, s := range w.streams.list {
 		if s.history == nil {
 			continue
 		}
@@ -47,7 +47,7 @@ func (w *Watch) AppendSnapshot(b []byte, boot time.Time) []byte {
 			break
 		}
 		out, mark := message.Open(b, watchStream)
-		out = message.AppendBytes(out, historyKey, key)
+		out = message.AppendBytes(out, historyKey, s.key)
 		out = message.AppendInstant(out, historyLast, s.history.last, boot)
 		b = message.Close(message.AppendBytes(out, historySamples, s.history.bytes()), mark)
 	}
@@ -69,7 +69,8 @@ func (h *history) bytes() []byte {
 // the take-over itself are those of the first second after it. After an error nothing has
 // changed.
 func (w *Watch) Restore(b []byte, boot time.Time) error {
-	streams, ticked := make(map[string]*stream), time.Time{}
+	var streams streamSet
+	ticked := time.Time{}
 	r, err := message.ReadVersion(b, snapshotVersion, snapshotVersion)
 	for err == nil && r.Next() {
 		switch r.Number() {
@@ -77,10 +78,11 @@ func (w *Watch) Restore(b []byte, boot time.Time) error {
 			ticked = r.Instant(boot)
 		case watchStream:
 			key, h := readHistory(&r, boot)
-			if len(streams) >= maxHistories || streams[key] != nil {
+			if len(streams.list) >= maxHistories || streams.byKey[key] != nil {
 				r.Refuse("a stream twice, or too many")
+				continue
 			}
-			streams[key] = &stream{history: h}
+			streams.add(key).history = h
 		}
 	}
 	if err == nil {
@@ -91,7 +93,7 @@ func (w *Watch) Restore(b []byte, boot time.Time) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.streams, w.histories = streams, len(streams)
+	w.streams, w.histories = streams, len(streams.list)
 	w.ticked, w.resuming = ticked, !ticked.IsZero()
 	return nil
 }

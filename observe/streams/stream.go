@@ -1,14 +1,47 @@
 package streams
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // stream is the state of a stream between samples. The tracks of its sessions point to
 // it, so that a key is looked up once per session.
 type stream struct {
+	key     string
 	history *history // nil if it has none
 	// Used by Run only.
 	now   second
 	round uint32 // of now
+}
+
+// streamSet holds streams by key, and in a list: to go through a map of many takes longer
+// than the samples do. The zero streamSet is empty.
+type streamSet struct {
+	byKey map[string]*stream
+	list  []*stream
+}
+
+// add makes the stream of a key that has none.
+func (ss *streamSet) add(key string) *stream {
+	if ss.byKey == nil {
+		ss.byKey = make(map[string]*stream)
+	}
+	s := &stream{key: key}
+	ss.byKey[key] = s
+	ss.list = append(ss.list, s)
+	return s
+}
+
+// deleteFunc removes the streams for which gone returns true.
+func (ss *streamSet) deleteFunc(gone func(*stream) bool) {
+	ss.list = slices.DeleteFunc(ss.list, func(s *stream) bool {
+		if !gone(s) {
+			return false
+		}
+		delete(ss.byKey, s.key)
+		return true
+	})
 }
 
 // second returns the sample of a round; the first call of a round empties it.
@@ -21,12 +54,10 @@ func (s *stream) second(round uint32) *second {
 
 // stream returns the stream of a key, and makes it if necessary. Called with mu held.
 func (w *Watch) stream(key string) *stream {
-	s := w.streams[key]
-	if s == nil {
-		s = new(stream)
-		w.streams[key] = s
+	if s := w.streams.byKey[key]; s != nil {
+		return s
 	}
-	return s
+	return w.streams.add(key)
 }
 
 // record stores the sample of every stream for a number of steps. It removes streams with
@@ -34,16 +65,14 @@ func (w *Watch) stream(key string) *stream {
 // held.
 func (w *Watch) record(now time.Time, steps int) {
 	w.leftOut = 0
-	for key, s := range w.streams {
+	w.streams.deleteFunc(func(s *stream) bool {
 		if s.round == w.round {
 			w.recordMedia(s, now, steps)
 		} else if s.history != nil {
 			w.recordSilence(s, now, steps)
 		}
-		if s.history == nil && w.round-s.round > idleRounds {
-			delete(w.streams, key)
-		}
-	}
+		return s.history == nil && w.round-s.round > idleRounds
+	})
 }
 
 // recordMedia stores the sample of a stream with media.

@@ -41,7 +41,7 @@ type Watch struct {
 
 	mu        sync.RWMutex
 	tracks    tracks
-	streams   map[string]*stream
+	streams   streamSet
 	histories int       // streams with a history
 	leftOut   int       // streams with media and without a history
 	ticked    time.Time // when the last samples were taken
@@ -64,7 +64,6 @@ type Watch struct {
 func New(group Shards, observer Observer, log *slog.Logger) *Watch {
 	return &Watch{
 		group: group, observer: observer, log: log,
-		streams: make(map[string]*stream),
 		views:   make([]shard.View, sliceSize),
 		began:   time.Now(),
 		all:     newCache(),

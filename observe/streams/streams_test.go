@@ -189,7 +189,7 @@ func TestHistoryBudget(t *testing.T) {
 	r := newRig(t)
 	r.shards.most = sliceSize
 	for i := range maxHistories {
-		r.streams[fmt.Sprint("old/", i)] = &stream{history: &history{last: r.now}}
+		r.streams.add(fmt.Sprint("old/", i)).history = &history{last: r.now}
 		r.histories++
 	}
 	a := r.add(1, "live/a", true)
@@ -200,7 +200,7 @@ func TestHistoryBudget(t *testing.T) {
 	if d, found, err := r.Stream(t.Context(), "live/a"); !found || err != nil || d.History != nil || d.Sessions != 1 {
 		t.Errorf("%v, %v, %+v", found, err, d)
 	}
-	delete(r.streams, "old/0")
+	r.streams.byKey["old/0"].history = nil
 	r.histories--
 	r.pass(a)
 	if b := r.historyUse(); b != (historyUse{maxHistories, 0}) || r.historyOf("live/a", 1) == nil {

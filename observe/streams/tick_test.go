@@ -71,8 +71,8 @@ func TestStreamWithoutSessions(t *testing.T) {
 		t.Errorf("after two minutes less a second: %+v, %d followed", h, r.followed())
 	}
 	r.pass()
-	if len(r.streams) != 0 || r.historyUse() != (historyUse{}) {
-		t.Errorf("%d streams, %+v", len(r.streams), r.historyUse())
+	if len(r.streams.list) != 0 || r.historyUse() != (historyUse{}) {
+		t.Errorf("%d streams, %+v", len(r.streams.list), r.historyUse())
 	}
 	v = r.succeed(v, "live/a")
 	r.pass(v)
@@ -92,19 +92,19 @@ func TestStreamWithoutHistory(t *testing.T) {
 	r.pass(a, b)
 	for range idleRounds {
 		r.pass(b)
-		if of := r.tracks.of(b.ID).stream; of != r.streams["live/a"] {
+		if of := r.tracks.of(b.ID).stream; of != r.streams.byKey["live/a"] {
 			t.Fatal("a track points to a stream that is not known")
 		}
 	}
 	r.pass()
-	if r.followed() != 1 || len(r.streams) != 1 {
-		t.Errorf("%d followed, %d streams", r.followed(), len(r.streams))
+	if r.followed() != 1 || len(r.streams.list) != 1 {
+		t.Errorf("%d followed, %d streams", r.followed(), len(r.streams.list))
 	}
 	for range idleRounds {
 		r.pass()
 	}
-	if r.followed() != 0 || len(r.streams) != 0 {
-		t.Errorf("%d followed, %d streams", r.followed(), len(r.streams))
+	if r.followed() != 0 || len(r.streams.list) != 0 {
+		t.Errorf("%d followed, %d streams", r.followed(), len(r.streams.list))
 	}
 }
 
