@@ -67,6 +67,7 @@ type kernelWay struct {
 	taken      kernelpath.Passed // what has been added up
 	data       uint64            // ... of the payloads of data packets
 	exceptions uint32            // records of data packets that have been read
+	next       uint32            // what the meter was last told of
 	handover   kernelpath.Handover
 	waiting    bool          // it is in kernel.pending
 	since      time.Duration // since when

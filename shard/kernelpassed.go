@@ -18,15 +18,15 @@ func (s *Shard) refresh(i uint32, ss *session) {
 	}
 	st := s.kernel.state(i)
 	seen := [2]*time.Duration{telemetry.ToBackend: &ss.callerSeen, telemetry.ToCaller: &ss.backendSeen}
+	before := st.ways[telemetry.ToBackend].taken.Packets
 	for way := range telemetry.Way(2) {
 		w, one := s.kernel.path.Way(i, int(way)), &st.ways[way]
-		now := w.Passed()
-		s.addPassed(ss, way, uint64(now.Packets-one.taken.Packets), now.Bytes-one.taken.Bytes)
-		*seen[way] = max(*seen[way], now.Last)
-		if lost := now.Lost - one.taken.Lost; lost > 0 {
-			s.counters.add(CountKernelRecordsLost, uint64(lost))
+		if now := w.Passed(); now != one.taken {
+			s.addPassed(ss, way, uint64(now.Packets-one.taken.Packets), now.Bytes-one.taken.Bytes)
+			*seen[way] = max(*seen[way], now.Last)
+			s.counters.add(CountKernelRecordsLost, uint64(now.Lost-one.taken.Lost))
+			one.taken = now
 		}
-		one.taken = now
 		if !one.waiting || one.handover.Fresh(w) { // else the shard is ahead of the program
 			s.takeData(ss, one, w, way)
 		}
@@ -37,8 +37,11 @@ func (s *Shard) refresh(i uint32, ss *session) {
 		// The caller has sent since, at the earliest after the last look.
 		ss.unansweredSince = max(ss.backendSeen, st.refreshed)
 	}
-	ss.responseUsed = ss.responseUsed || st.ways[telemetry.ToBackend].taken.Packets > 0
-	s.sessions.cold(i).trace.Pass(ss.callerSeen, ss.toBackend.Packets)
+	came := st.ways[telemetry.ToBackend].taken.Packets
+	ss.responseUsed = ss.responseUsed || came > 0
+	if came != before {
+		s.sessions.cold(i).trace.Pass(ss.callerSeen, ss.toBackend.Packets)
+	}
 	st.refreshed = s.now
 }
 
@@ -135,9 +138,9 @@ func (s *Shard) takeData(ss *session, one *kernelWay, w kernelpath.Way, way tele
 		one.data = bytes // not measured
 		return
 	}
-	if exceptions != one.exceptions {
-		return
+	if exceptions != one.exceptions || next == one.next && bytes == one.data {
+		return // of the latter the meter has been told: it is not in the cache
 	}
 	s.meters.InOrder(&ss.meter, way, next, bytes-one.data, last)
-	one.data = bytes
+	one.next, one.data = next, bytes
 }
