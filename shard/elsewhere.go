@@ -16,31 +16,32 @@ import (
 // another relay.
 
 // toOwner handles a datagram that matches no session of this shard. If it is about a session of
-// another one, that shard gets it as a letter.
+// another one, that shard gets it as a letter. A session of this relay may have the socket ID of
+// one of another relay, as backends choose their IDs by themselves: what is not of the one here is
+// passed on.
 func (s *Shard) toOwner(front uint8, d *udp.Datagram, p wire.Packet) Counter {
+	l := letterbox.Letter{From: d.From, Local: d.Local, Sender: int16(s.id), Front: front}
 	at, unique := s.owners.Find(front, p.DestID())
 	switch {
 	case !unique || at.Shard >= len(s.group):
-		return s.passOn(front, d, p)
+		return s.passOn(&l, p)
 	case at.Shard != s.id && s.routes.Has(s.now, front, &d.From, p.DestID()):
-		return s.handOver(at.Shard, front, d, p)
-	case !s.migrationLimiter.Allow(s.now, p):
-		return DropForeignCaller
+		return s.handOver(at.Shard, l, p)
+	case s.isOtherRelays(&l, p) || !s.migrationLimiter.Allow(s.now, p):
+		return s.passOn(&l, p)
 	case at.Shard != s.id:
-		return s.handOver(at.Shard, front, d, p)
+		return s.handOver(at.Shard, l, p)
 	}
-	return s.fromElsewhere(at.Index, &letterbox.Letter{From: d.From, Local: d.Local, Sender: int16(s.id), Front: front}, p)
+	return s.fromElsewhere(at.Index, &l, p)
 }
 
 // handOver hands a datagram to the shard that owns its session, which counts it as received, and
 // its fate: every datagram is counted once, by the shard that decides what becomes of it. It is
 // counted here only if that shard has no space for it.
-func (s *Shard) handOver(to int, front uint8, d *udp.Datagram, p wire.Packet) Counter {
+func (s *Shard) handOver(to int, l letterbox.Letter, p wire.Packet) Counter {
 	s.counters.local[CountReceivedFront]--
 	s.counters.local[CountReceivedFrontBytes] -= uint64(len(p))
-	s.outgoing = append(s.outgoing, letterbox.Posting{
-		To: to, Letter: letterbox.Letter{From: d.From, Local: d.Local, Sender: int16(s.id), Front: front}, Data: p,
-	})
+	s.outgoing = append(s.outgoing, letterbox.Posting{To: to, Letter: l, Data: p})
 	return CountLetters
 }
 
@@ -191,13 +192,13 @@ func (s *Shard) announce(i uint32, ss *session, l *letterbox.Letter) {
 }
 
 // passOn handles a datagram that is of no session of this relay: it goes to the relay that
-// has the session, if there is one. Datagrams that another relay has passed on do not come
-// here, so that none is ever passed on twice.
-func (s *Shard) passOn(front uint8, d *udp.Datagram, p wire.Packet) Counter {
-	if s.lane == nil {
+// has the session, if there is one. One that another relay has passed on is dropped, so that none
+// is ever passed on twice.
+func (s *Shard) passOn(l *letterbox.Letter, p wire.Packet) Counter {
+	if s.lane == nil || l.Sender == letterbox.OtherRelay {
 		return DropForeignCaller
 	}
-	f, local := s.flowOf(front, d, p)
+	f, local := s.flowOf(l, p)
 	switch s.lane.Pass(s.now, f, local, p) {
 	case relays.OutcomePassed, relays.OutcomeHeld:
 		return CountPassedOn
@@ -208,13 +209,22 @@ func (s *Shard) passOn(front uint8, d *udp.Datagram, p wire.Packet) Counter {
 	}
 }
 
+// isOtherRelays reports whether another relay is known to have the session of a datagram's caller.
+func (s *Shard) isOtherRelays(l *letterbox.Letter, p wire.Packet) bool {
+	if s.lane == nil {
+		return false
+	}
+	f, _ := s.flowOf(l, p)
+	return s.lane.HasOwner(f)
+}
+
 // flowOf returns the flow of a datagram, and the address that its caller dialled.
-func (s *Shard) flowOf(front uint8, d *udp.Datagram, p wire.Packet) (f relays.Flow, local addr.IP) {
-	at := s.fronts[front].sock.Local()
-	if local = d.Local; local == (addr.IP{}) {
+func (s *Shard) flowOf(l *letterbox.Letter, p wire.Packet) (f relays.Flow, local addr.IP) {
+	at := s.fronts[l.Front].sock.Local()
+	if local = l.Local; local == (addr.IP{}) {
 		local = addr.FromIP(at.Addr())
 	}
-	return relays.Flow{Caller: d.From, Listener: at.Port(), ID: p.DestID()}, local
+	return relays.Flow{Caller: l.From, Listener: at.Port(), ID: p.DestID()}, local
 }
 
 // openLane opens the shard's part in passing datagrams on, if the relay does that.

@@ -19,28 +19,32 @@ import (
 // forwarded. Then migrate moves all that has the caller's address.
 
 // fromElsewhere handles a datagram with the socket ID of session i, from another address than
-// its caller's.
+// its caller's. What does not look like the session's is passed on: another relay may have a
+// session with the same ID. What does is the session's: the timestamp of another one fits by
+// chance only, its sequence numbers hardly ever, and what is a session's by its kind alone
+// (a KEEPALIVE) takes a silent caller too.
 func (s *Shard) fromElsewhere(i uint32, l *letterbox.Letter, p wire.Packet) Counter {
 	if uint64(i) >= s.sessions.places() {
-		return DropForeignCaller
+		return s.passOn(l, p)
 	}
 	ss := s.sessions.at(i)
 	if ss.state != StateEstablished || ss.front != l.Front || ss.backendID != p.DestID() || !s.limits.Migration {
-		return DropForeignCaller
+		return s.passOn(l, p)
 	}
 	c := s.candidates[i]
-	switch {
-	case c != nil && !c.Moved() && c.From == l.From:
+	if c != nil && !c.Moved() && c.From == l.From {
 		return s.fromCandidate(i, ss, c, p)
-	case c.Holds(s.now):
-		return DropUnvalidated // one at a time
 	}
 	v := s.judge(i, ss, p)
 	switch {
+	case v == migration.Implausible:
+		return s.passOn(l, p)
+	case c.Holds(s.now):
+		return DropUnvalidated // one at a time
 	case v == migration.Early:
 		s.early(i, ss, l, len(p))
 		return DropForeignCaller
-	case v == migration.Implausible || !s.admits(i, ss, l.From.IP):
+	case !s.admits(i, ss, l.From.IP):
 		return DropForeignCaller
 	case !s.mayBegin(i, ss, l.From.IP):
 		return DropUnvalidated

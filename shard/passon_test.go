@@ -8,6 +8,7 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/handshake"
+	"srtrelay/shard/migration"
 	"srtrelay/shard/relays"
 )
 
@@ -17,10 +18,17 @@ type passing struct {
 	asked chan struct{} // an element lets one question have its answer
 }
 
-func newPassing(t *testing.T, found *relays.Owner) *passing {
+func newPassing(t *testing.T, found *relays.Owner, change ...func(*Config)) *passing {
 	t.Helper()
-	asked := make(chan struct{})
-	link := relays.New(relays.Options{
+	link, asked := newAskedLink(t, found)
+	return &passing{newRig(t, append(change, func(c *Config) { c.Relays = link })...), asked}
+}
+
+// newAskedLink returns a link whose questions all have one answer, nil for none, each once the
+// test says so.
+func newAskedLink(t *testing.T, found *relays.Owner) (link *relays.Link, asked chan struct{}) {
+	asked = make(chan struct{})
+	link = relays.New(relays.Options{
 		Secrets: new(handshake.SharedSecrets),
 		Directory: func(ctx context.Context, flows []relays.Flow) ([]relays.Owner, error) {
 			select {
@@ -37,10 +45,9 @@ func newPassing(t *testing.T, found *relays.Owner) *passing {
 			return all, nil
 		},
 	})
-	r := newRig(t, func(c *Config) { c.Relays = link })
 	link.Start(func(relays.Datagram) (relays.Counter, bool) { return 0, true })
 	t.Cleanup(link.Close)
-	return &passing{r, asked}
+	return link, asked
 }
 
 // answer has the question about a flow answered, and the loop hear of it.
@@ -91,4 +98,52 @@ func TestNobodyToPassOnTo(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A session of another relay may have the socket ID of one of this relay, whether its caller has
+// moved or not: its datagrams are passed on, without the budget of those that may be of the
+// session here.
+func TestPassOnWithTheIDOfASessionHere(t *testing.T) {
+	for _, follows := range []bool{false, true} {
+		r := newPassing(t, &relays.Owner{At: addr.From(addrOf(newRig(t).caller)), Exact: true}, func(c *Config) { c.Migration = follows })
+		r.establish(r.caller, callerID, callerISN, backendID)
+		r.pass(2 * time.Second)
+		foreign, was := r.dialFront(), r.count(DropForeignCaller)
+		r.send(foreign, packet(backendID, 100))
+		r.answer()
+		const many = 2 * migration.LimiterPerID
+		for range many {
+			r.send(foreign, packet(backendID, 100))
+		}
+		r.counters.publish()
+		if r.count(CountPassedOn) != 1+many || r.count(DropForeignCaller) != was {
+			t.Errorf("follows callers %v: counters %v, %v", follows, r.nonzero(), r.cfg.Relays.Stats())
+		}
+		r.send(r.caller, packet(backendID, 100))
+		r.receive(r.backend)
+	}
+}
+
+// The same if the session with that ID is on another shard: that one passes on what is not its
+// session's. A datagram that came from another relay it drops.
+func TestPassOnOfALetter(t *testing.T) {
+	link, _ := newAskedLink(t, nil)
+	p := newShardPair(t, func(c *Config) { c.Relays = link })
+	before, other := p.count(CountPassedOn), packet(backendID, 100) // with the time of another clock
+	p.write(other)
+	p.write(other)
+	if p.count(CountPassedOn) != before+2 || p.count(CountCandidates) != 0 {
+		t.Errorf("counters %v and %v", p.nonzero(), nonzeroOf(p.second))
+	}
+	was := p.count(DropForeignCaller)
+	if d := p.owner.Deliver(0, fromConn(p.from), addr.IP{}, other); d != Delivered {
+		t.Errorf("Deliver: %v", d)
+	}
+	p.settleBoth()
+	if p.count(CountPassedOn) != before+2 || p.count(DropForeignCaller) != was+1 {
+		t.Errorf("counters %v", p.nonzero())
+	}
+	// The session here follows its caller as ever.
+	p.passBoth(migration.LimiterPeriod)
+	p.move()
 }

@@ -35,7 +35,7 @@ func (s *Shard) passOnConclusion(front uint8, d *udp.Datagram, h wire.Handshake)
 	if s.lane == nil || s.admission.inductions.Has(s.now, inductionsFor, s.inductionHash(d, h)) {
 		return 0, false
 	}
-	f, local := s.flowOf(front, d, h.Packet())
+	f, local := s.flowOf(&letterbox.Letter{From: d.From, Local: d.Local, Front: front}, h.Packet())
 	from, to := d.From, d.Local
 	nobody := func(b []byte) { // it has been counted as parked
 		_ = s.conclusion(front, &udp.Datagram{Data: b, Stride: len(b), From: from, Local: to}, wire.Handshake(b))

@@ -135,6 +135,12 @@ func (l *Lane) Pass(now time.Duration, f Flow, local addr.IP, data []byte) Outco
 	return l.send(now, f, k, local, data)
 }
 
+// HasOwner reports whether another relay is known to have the session of a flow's caller.
+func (l *Lane) HasOwner(f Flow) bool {
+	k := l.known[f]
+	return k.exact && k.owner.IsValid()
+}
+
 // send copies a datagram into the ring.
 func (l *Lane) send(now time.Duration, f Flow, k known, local addr.IP, data []byte) Outcome {
 	limit := &l.passes
