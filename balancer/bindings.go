@@ -161,7 +161,8 @@ type bindings struct {
 }
 
 // removeSession removes a session from a binding, which may be nil. A binding that
-// loses its last session before one has proven the backend is dropped and returned.
+// loses its last session before one has proven the backend is dropped and returned;
+// Published then says of that session whether it was a publisher's.
 func (bs *bindings) removeSession(b *binding, l leased, now time.Duration) (dropped Binding, ok bool) {
 	if b == nil {
 		return Binding{}, false
@@ -172,7 +173,7 @@ func (bs *bindings) removeSession(b *binding, l leased, now time.Duration) (drop
 	case !b.current.proven:
 		if bs.byKey[b.key] == b {
 			delete(bs.byKey, b.key)
-			return Binding{Key: b.key, At: b.current.at}, true
+			return Binding{Key: b.key, At: b.current.at, Published: l.publish}, true
 		}
 	default:
 		b.emptied = now

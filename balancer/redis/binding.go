@@ -14,7 +14,9 @@ import (
 
 // An unproven binding stays in Redis for firstTTL after a claim, or until its last session
 // fails. A proven one stays for bindTTL after each renewal. So the TTL that it has left
-// tells whether a relay has sessions under it; see Balancer.renewedTTL.
+// tells whether a relay has sessions under it; see Balancer.renewedTTL. One that a publisher
+// has claimed and not proven yet has more than any other, youngTTL: a relay that cannot reach
+// its backend does not replace it, as three lost probes are older than the claim.
 const (
 	// firstTTL is longer than a handshake and the time in which a session proves its
 	// backend.
@@ -31,12 +33,21 @@ type claimResult struct {
 }
 
 // claim proposes a server for a key that has none, or has stale.
-func (b *Balancer) claim(ctx context.Context, key balancer.AffinityKey, wanted, stale string) (claimResult, error) {
-	ttl := b.firstTTL
-	if b.memory.IsProven(key) {
-		ttl = b.bindTTL
+func (b *Balancer) claim(ctx context.Context, key balancer.AffinityKey, publish bool, wanted, stale string) (claimResult, error) {
+	args := b.claimArgs(wanted, stale, b.memory.IsProven(key), publish)
+	return readClaim(claimScript.Run(ctx, b.client, []string{bindingKey(key)}, args...))
+}
+
+// claimArgs returns the arguments of claimScript.
+func (b *Balancer) claimArgs(wanted, stale string, proven, published bool) []any {
+	ttl, replaces := b.firstTTL, b.firstTTL
+	switch {
+	case proven:
+		ttl, replaces = b.bindTTL, b.youngTTL
+	case published: // a binding that has been renewed recently needs no more
+		ttl, replaces = b.youngTTL, b.renewedTTL
 	}
-	return readClaim(claimScript.Run(ctx, b.client, []string{bindingKey(key)}, wanted, stale, ttl.Milliseconds(), b.firstTTL.Milliseconds()))
+	return []any{wanted, stale, ttl.Milliseconds(), replaces.Milliseconds(), b.firstTTL.Milliseconds()}
 }
 
 func readClaim(cmd *goredis.Cmd) (claimResult, error) {
@@ -83,7 +94,12 @@ func (b *Balancer) removeDropped(ctx context.Context) {
 				continue
 			}
 			limited, cancel := context.WithTimeout(ctx, b.waits.sync)
-			_ = dropScript.Run(limited, b.client, []string{bindingKey(d.Key)}, b.names.keyOf(at), b.firstTTL.Milliseconds()).Err() // or it expires
+			young := b.youngTTL
+			if !d.Published {
+				young = 0 // another relay's publisher may have it
+			}
+			_ = dropScript.Run(limited, b.client, []string{bindingKey(d.Key)}, b.names.keyOf(at),
+				b.firstTTL.Milliseconds(), b.bindTTL.Milliseconds(), young.Milliseconds()).Err() // or it expires
 			cancel()
 		}
 	}

@@ -154,7 +154,7 @@ func (b *Balancer) resolve(ctx context.Context, key balancer.AffinityKey, q back
 	}
 	wanted, stale := b.names.keyOf(want), ""
 	for range maxClaims {
-		c, err := b.claim(ctx, key, wanted, stale)
+		c, err := b.claim(ctx, key, q.Publish, wanted, stale)
 		if err != nil || c.key == wanted {
 			return want, want.ID, err
 		}
@@ -181,12 +181,14 @@ func (b *Balancer) resolve(ctx context.Context, key balancer.AffinityKey, q back
 // staysBound reports whether a key stays bound to a backend to which this caller cannot
 // go, because it has sessions there. If the backend does not answer this relay's probes,
 // only a publisher counts: one of this relay, or one elsewhere, because of which the
-// binding was renewed recently. Nothing stays bound to a backend that is certainly gone.
+// binding was claimed or renewed recently. Nothing stays bound to a backend that is
+// certainly gone.
 func (b *Balancer) staysBound(key balancer.AffinityKey, at backend.Backend, left time.Duration) bool {
+	young := left > b.bindTTL && left <= b.youngTTL
 	switch {
 	case at.ID == "" || at.Down && at.Gone:
 		return false
-	case left > b.renewedTTL:
+	case left > b.renewedTTL && (at.Down || !young): // nothing has proven a young one
 		return true
 	case at.Down:
 		return b.memory.HasPublisher(key, at.ID)

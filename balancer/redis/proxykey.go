@@ -100,7 +100,7 @@ func (b *Balancer) resolveStream(ctx context.Context, q backend.Query, want back
 func (b *Balancer) bindProxyKey(ctx context.Context, proxyKey balancer.AffinityKey, q backend.Query, at backend.Backend) error {
 	wanted, stale := b.names.keyOf(at), ""
 	for range maxClaims {
-		c, err := b.claim(ctx, proxyKey, wanted, stale)
+		c, err := b.claim(ctx, proxyKey, q.Publish, wanted, stale)
 		if err != nil || c.key == wanted {
 			return err
 		}

@@ -176,11 +176,8 @@ func (b *Balancer) renewBindings(ctx context.Context) error {
 	for batch := range slices.Chunk(all, renewBatch) {
 		err := b.pipeline(ctx, func(p goredis.Pipeliner) {
 			for i := range batch {
-				r, ttl := &batch[i], b.firstTTL
-				if r.Proven {
-					ttl = b.bindTTL
-				}
-				r.cmd = claimScript.Eval(ctx, p, []string{bindingKey(r.Key)}, r.server, "", ttl.Milliseconds(), b.firstTTL.Milliseconds())
+				r := &batch[i]
+				r.cmd = claimScript.Eval(ctx, p, []string{bindingKey(r.Key)}, b.claimArgs(r.server, "", r.Proven, r.Published)...)
 			}
 		})
 		if err != nil {

@@ -93,7 +93,10 @@ type Balancer struct {
 	firstTTL time.Duration // how long an unproven binding outlives its last claim
 	// renewedTTL is the TTL that a binding has left at least if it was renewed within
 	// one and a half times renew. Then it has sessions.
-	renewedTTL    time.Duration
+	renewedTTL time.Duration
+	// youngTTL is how long a publisher's unproven binding outlives its claim. It is longer
+	// than bindTTL, so that it can be told from all others.
+	youngTTL      time.Duration
 	dropped       chan balancer.Binding
 	waits         waits
 	client        goredis.UniversalClient
@@ -154,6 +157,7 @@ func Open(o Options) *Balancer {
 	b.relayID.Store(new(newRelayID()))
 	b.renewedTTL = b.bindTTL - renew*3/2
 	b.firstTTL = min(firstTTL, b.renewedTTL)
+	b.youngTTL = b.bindTTL + b.firstTTL
 	b.loop.Loop(ctx, "redis", b.run)
 	b.loop.Loop(ctx, "redis bindings", b.removeDropped)
 	return b

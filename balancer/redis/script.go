@@ -7,16 +7,16 @@ import goredis "github.com/redis/go-redis/v9"
 //
 // KEYS[1] is the binding, ARGV[1] the key of the proposed server, ARGV[2] that of the one
 // to be replaced or "", ARGV[3] the TTL in ms if the proposed server is the answer, ARGV[4]
-// the TTL if another one is, which is shorter: a relay that only follows a binding does
-// not make it look renewed. A longer TTL is not reduced. A value that is longer than the
-// key of any server is replaced.
+// the longest TTL that this replaces, ARGV[5] the TTL if another server is the answer, which
+// is shorter and replaces no longer one: a relay that only follows a binding does not make it
+// look renewed. A value that is longer than the key of any server is replaced.
 var claimScript = goredis.NewScript(`
 local at = redis.call('GETRANGE', KEYS[1], 0, 512)
 if at ~= '' and #at <= 512 and at ~= ARGV[2] then
   local left = redis.call('PTTL', KEYS[1])
-  local ttl = tonumber(ARGV[at == ARGV[1] and 3 or 4])
-  if left >= 0 and left < ttl then
-    redis.call('PEXPIRE', KEYS[1], ttl)
+  local mine = at == ARGV[1]
+  if left >= 0 and left <= tonumber(ARGV[mine and 4 or 5]) then
+    redis.call('PEXPIRE', KEYS[1], ARGV[mine and 3 or 5])
   end
   return {at, left}
 end
@@ -27,11 +27,12 @@ return {ARGV[1], tonumber(ARGV[3])}
 // dropScript removes a binding that is not proven.
 //
 // KEYS[1] is the binding, ARGV[1] the server's key, ARGV[2] the longest TTL in ms of a
-// binding that is not proven.
+// binding that is not proven; if it is a publisher's, its TTL is also above ARGV[3] and not
+// above ARGV[4].
 var dropScript = goredis.NewScript(`
 if redis.call('GETRANGE', KEYS[1], 0, 512) == ARGV[1] then
   local left = redis.call('PTTL', KEYS[1])
-  if left >= 0 and left <= tonumber(ARGV[2]) then
+  if left >= 0 and left <= tonumber(ARGV[2]) or left > tonumber(ARGV[3]) and left <= tonumber(ARGV[4]) then
     return redis.call('DEL', KEYS[1])
   end
 end

@@ -236,12 +236,14 @@ func TestStaticBackendHasItsSRSName(t *testing.T) {
 func TestBindingsAreRenewed(t *testing.T) {
 	s := startRedis(t)
 	r := openWith(t, 1, at(s.addr), func(m *balancer.Memory) { m.Affinity = time.Second }).ready()
-	got := r.stream("k")
+	player := r.ask(backend.Query{Key: "k"})
 	if ttl := s.PTTL(t.Context(), "srs-proxy-url:k").Val(); ttl <= 0 || ttl > r.firstTTL {
 		t.Errorf("lives %v before its first session has", ttl)
 	}
+	got := r.stream("k")
+	r.Release(player.Lease)
 	r.Report(backend.Outcome{Lease: got.Lease, Fate: backend.FateBegan})
-	until(t, "a session to have lived", func() bool { return s.PTTL(t.Context(), "srs-proxy-url:k").Val() > r.renewedTTL })
+	until(t, "a session to have lived", func() bool { return r.renewed(s, "k") })
 	if ttl := s.PTTL(t.Context(), "srs-proxy-url:k").Val(); ttl <= time.Second || ttl > 3*time.Second {
 		t.Errorf("lives %v", ttl)
 	}

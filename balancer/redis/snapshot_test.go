@@ -103,7 +103,7 @@ func TestPause(t *testing.T) {
 	r := openWith(t, 1, at(s.addr), func(m *balancer.Memory) { m.Affinity = 500 * time.Millisecond }).ready()
 	kept, failed := r.stream("kept"), r.stream("failed")
 	r.Report(backend.Outcome{Lease: kept.Lease, Fate: backend.FateBegan})
-	until(t, "a binding to be renewed for long", func() bool { return s.PTTL(t.Context(), urlPrefix+"kept").Val() > r.renewedTTL })
+	until(t, "a binding to be renewed for long", func() bool { return r.renewed(s, "kept") })
 	r.Pause()
 	r.Pause()
 	r.Report(backend.Outcome{Lease: failed.Lease, Fate: backend.FateRefused})
