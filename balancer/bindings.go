@@ -160,6 +160,15 @@ type bindings struct {
 	emptied []emptyBinding
 }
 
+// placementOf returns a key's placement on a backend, nil for none.
+func (bs *bindings) placementOf(key AffinityKey, id backend.ID) *placement {
+	b := bs.byKey[key]
+	if b == nil {
+		return nil
+	}
+	return b.placementAt(id)
+}
+
 // removeSession removes a session from a binding, which may be nil. A binding that
 // loses its last session before one has proven the backend is dropped and returned;
 // Published then says of that session whether it was a publisher's.

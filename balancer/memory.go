@@ -143,11 +143,7 @@ func (m *Memory) Bind(key AffinityKey, id backend.ID) {
 func (m *Memory) HasSessions(key AffinityKey, id backend.ID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b := m.bindings.byKey[key]
-	if b == nil {
-		return false
-	}
-	p := b.placementAt(id)
+	p := m.bindings.placementOf(key, id)
 	return p != nil && p.established > 0
 }
 
@@ -155,11 +151,7 @@ func (m *Memory) HasSessions(key AffinityKey, id backend.ID) bool {
 func (m *Memory) HasPublisher(key AffinityKey, id backend.ID) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b := m.bindings.byKey[key]
-	if b == nil {
-		return false
-	}
-	p := b.placementAt(id)
+	p := m.bindings.placementOf(key, id)
 	return p != nil && p.publishers > 0
 }
 
