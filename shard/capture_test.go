@@ -20,16 +20,7 @@ import (
 // Captures begin, stop and end on running loops, and leave nothing behind.
 func TestGroupCaptures(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	g, err := Open(Config{
-		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
-		Shards: 3, Batch: 16, UpstreamPorts: 1, MaxSessions: 100, MaxHalfOpen: 50, MaxHalfOpenPerSource: 10,
-		IdleTimeout: time.Minute, BackendSilence: time.Minute,
-		Registry: backend.NewRegistry(), Resolver: &fakeBalancer{}, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.Start()
+	g := startGroup(t)
 	streams := capture.Filter{Streams: []string{"live/x"}}
 	for _, id := range []capture.Session{{Shard: 3}, {Shard: -1}, {Shard: 1, Index: 7, Gen: 9}} {
 		if _, _, err := g.Capture(t.Context(), capture.Filter{Sessions: []capture.Session{id}}, capture.Keep{}); !errors.Is(err, ErrNoSession) {

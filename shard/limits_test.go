@@ -2,16 +2,13 @@ package shard
 
 import (
 	"context"
-	"log/slog"
 	"math"
-	"net/netip"
 	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"srtrelay/backend"
 	"srtrelay/handshake"
 	"srtrelay/shard/ledger"
 	"srtrelay/wire"
@@ -115,16 +112,7 @@ func TestCheckLimits(t *testing.T) {
 // Limits change while the shards run, and while they stop.
 func TestLimitsRace(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	g, err := Open(Config{
-		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
-		Shards: 3, Batch: 16, UpstreamPorts: 1, MaxSessions: 100, MaxHalfOpen: 50, MaxHalfOpenPerSource: 10,
-		IdleTimeout: time.Minute, BackendSilence: time.Minute, Telemetry: true,
-		Registry: backend.NewRegistry(), Resolver: &fakeBalancer{}, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.Start()
+	g := startGroup(t)
 	l := g.cfg.Limits()
 	var all sync.WaitGroup
 	for k := range 3 {

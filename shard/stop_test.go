@@ -15,9 +15,9 @@ import (
 	"srtrelay/backend"
 )
 
-// Whoever asks while the relay stops gets an answer, or is told that it stops.
-func TestAskingWhileStopping(t *testing.T) {
-	defer goleak.VerifyNone(t)
+// startGroup starts three shards, whose test stops them.
+func startGroup(t *testing.T) *Group {
+	t.Helper()
 	g, err := Open(Config{
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
 		Shards: 3, Batch: 16, UpstreamPorts: 1, MaxSessions: 100, MaxHalfOpen: 50, MaxHalfOpenPerSource: 10,
@@ -28,6 +28,13 @@ func TestAskingWhileStopping(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.Start()
+	return g
+}
+
+// Whoever asks while the relay stops gets an answer, or is told that it stops.
+func TestAskingWhileStopping(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	g := startGroup(t)
 	var asking, asked sync.WaitGroup
 	asked.Add(8)
 	for range 8 {
@@ -62,16 +69,7 @@ func TestAskingWhileStopping(t *testing.T) {
 // Shards that sleep are woken and asked; one that hangs is named.
 func TestAwaitTurns(t *testing.T) {
 	defer goleak.VerifyNone(t)
-	g, err := Open(Config{
-		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
-		Shards: 3, Batch: 16, UpstreamPorts: 1, MaxSessions: 100, MaxHalfOpen: 50, MaxHalfOpenPerSource: 10,
-		IdleTimeout: time.Minute, BackendSilence: time.Minute,
-		Registry: backend.NewRegistry(), Resolver: &fakeBalancer{}, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.Start()
+	g := startGroup(t)
 	for range 3 {
 		if err := g.AwaitTurns(t.Context()); err != nil {
 			t.Fatal(err)
