@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"srtrelay/addr"
-	"srtrelay/internal/need"
 )
 
 // passOn duplicates a socket's descriptor, as passing it to another process does.
@@ -106,18 +105,7 @@ func TestAdoptedSocketsLoseNothing(t *testing.T) {
 
 // A steered group stays steered, though no socket of the process that steered it is left.
 func TestAdoptedGroupKeepsItsSteering(t *testing.T) {
-	cpus, err := UsableCPUs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(cpus) < 2 {
-		need.Skip(t, "one CPU: there is nothing to choose between")
-	}
-	steer := []int{cpus[1], cpus[0]}
-	group, err := OpenFront(netip.MustParseAddrPort("127.0.0.1:0"), 2, Options{Steer: steer})
-	if err != nil {
-		t.Fatal(err)
-	}
+	group, steer := openSteered(t)
 	group = takeOver(t, group, Options{Steer: steer})
 	const flows = 32
 	for member, cpu := range steer {

@@ -30,9 +30,9 @@ func TestSteeringNamesTheMember(t *testing.T) {
 	}
 }
 
-// Loopback delivers on the sender's CPU: whatever their ports, datagrams go to
-// the member of that CPU.
-func TestSteerByCPU(t *testing.T) {
+// openSteered opens a group of two sockets, each for one CPU.
+func openSteered(t *testing.T) (group []*Socket, steer []int) {
+	t.Helper()
 	cpus, err := UsableCPUs()
 	if err != nil {
 		t.Fatal(err)
@@ -40,11 +40,18 @@ func TestSteerByCPU(t *testing.T) {
 	if len(cpus) < 2 {
 		need.Skip(t, "one CPU: there is nothing to choose between")
 	}
-	steer := []int{cpus[1], cpus[0]}
-	group, err := OpenFront(netip.MustParseAddrPort("127.0.0.1:0"), 2, Options{Steer: steer})
+	steer = []int{cpus[1], cpus[0]}
+	group, err = OpenFront(netip.MustParseAddrPort("127.0.0.1:0"), 2, Options{Steer: steer})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return group, steer
+}
+
+// Loopback delivers on the sender's CPU: whatever their ports, datagrams go to
+// the member of that CPU.
+func TestSteerByCPU(t *testing.T) {
+	group, steer := openSteered(t)
 	for _, s := range group {
 		defer s.Close()
 	}
