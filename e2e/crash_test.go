@@ -121,22 +121,28 @@ func TestKernelPathRealLiveSurvivesCrash(t *testing.T) {
 	}
 }
 
-// Without the kernel path the sessions of a relay that is started at once go on too: what
-// comes meanwhile waits in the sockets. Bindings and backends that have registered are known.
-func TestSessionsOutsideTheKernelSurviveCrash(t *testing.T) {
-	t.Parallel()
-	m := newDescriptorStore(t)
-	l := startEcho(t)
-	args := []string{"--shards=2", "--kernel-path=off", backendAt(l.Addr())}
-	r := m.start(nil, append(args, "--listen=127.0.0.1:0")...)
-	var sessions []*srttest.Session
-	for range 20 {
+// killRelay starts a relay without the kernel path, and kills it when n sessions run and
+// everything is kept. It returns what the next process starts with.
+func killRelay(t *testing.T, l *srttest.Listener, n int) (m *descriptorStore, r *relay, args []string, sessions []*srttest.Session) {
+	t.Helper()
+	m = newDescriptorStore(t)
+	args = []string{"--shards=2", "--kernel-path=off", backendAt(l.Addr())}
+	r = m.start(nil, append(args, "--listen=127.0.0.1:0")...)
+	for range n {
 		s := mustDial(t, r.addr, srttest.CallerOptions{})
 		echo(t, s, 5)
 		sessions = append(sessions, s)
 	}
 	m.awaitKept()
 	r.kill()
+	return m, r, args, sessions
+}
+
+// Without the kernel path the sessions of a relay that is started at once go on too: what
+// comes meanwhile waits in the sockets. Bindings and backends that have registered are known.
+func TestSessionsOutsideTheKernelSurviveCrash(t *testing.T) {
+	t.Parallel()
+	m, r, args, sessions := killRelay(t, startEcho(t), 20)
 	r = m.start(nil, sameListeners(r, args...)...)
 	r.awaitLog(goingOn, func(line logLine) bool { return line.number("sessions") == 20 && line.number("in_kernel") == 0 })
 	for _, s := range sessions {
@@ -157,18 +163,8 @@ func TestSessionsOutsideTheKernelSurviveCrash(t *testing.T) {
 // A relay that comes back too late for its sessions tells both sides at once.
 func TestSessionsThatEndWithACrashAreTold(t *testing.T) {
 	t.Parallel()
-	m := newDescriptorStore(t)
 	l := startEcho(t)
-	args := []string{"--shards=2", "--kernel-path=off", backendAt(l.Addr())}
-	r := m.start(nil, append(args, "--listen=127.0.0.1:0")...)
-	var sessions []*srttest.Session
-	for range 20 {
-		s := mustDial(t, r.addr, srttest.CallerOptions{})
-		echo(t, s, 5)
-		sessions = append(sessions, s)
-	}
-	m.awaitKept()
-	r.kill()
+	m, r, args, sessions := killRelay(t, l, 20)
 	died := time.Now()
 	time.Sleep(3500 * time.Millisecond) // longer than peers surely wait, and less than they do
 	began := time.Now()
