@@ -26,7 +26,7 @@ func fixture[T any](t *testing.T, name string) T {
 	return frame.Data
 }
 
-// golden compares with a kept file.
+// compareGolden compares with a kept file.
 func compareGolden(t *testing.T, name, got string) {
 	t.Helper()
 	file := filepath.Join("testdata", name+".txt")
