@@ -22,11 +22,11 @@ import (
 )
 
 const (
-	// keepEvery is how often the keeper looks for what has changed, and writes that the
-	// process lives.
-	keepEvery = 250 * time.Millisecond
-	// stateShare bounds the time for writing the state of the balancer: so many times as
-	// long passes before the next time, but no more than stateSeldom.
+	// checkpointEvery is how often the checkpointer looks for what has changed, and writes that
+	// the process lives.
+	checkpointEvery = 250 * time.Millisecond
+	// stateShare bounds the time for writing the state of the balancer: after a write as many
+	// times its duration passes before the next one, but no more than stateSeldom.
 	stateShare  = 50
 	stateSeldom = 2 * time.Second
 	// forgetTimeout bounds how long an end waits for the service manager.
@@ -45,9 +45,9 @@ const linkPrefix = "link "
 // process that takes over replaces by its own.
 const settingCheckpoint = "checkpoint"
 
-// keeper keeps what the next process needs to go on after a crash: descriptors with the
-// service manager, and the checkpoint. A nil keeper keeps nothing.
-type keeper struct {
+// checkpointer keeps what the next process needs to go on after a crash: descriptors with the
+// service manager, and the checkpoint. A nil checkpointer keeps nothing.
+type checkpointer struct {
 	*relay
 	file   *udp.PrivateFile
 	header checkpoint.Header
@@ -66,146 +66,146 @@ type keeper struct {
 	links     uint64
 	reported  map[string]time.Time // errors, by what they mean
 	nextState time.Time
-	keeperProof
+	storeProof
 
 	tasks *supervise.Tasks
 	end   context.CancelFunc
 }
 
-// openKeeper opens a checkpoint, which the group writes from then on. failures is how many
+// openCheckpointer opens a checkpoint, which the group writes from then on. failures is how many
 // starts in a row have failed. Without a store, or after an error, it returns nil.
-func (r *relay) openKeeper(failures int) *keeper {
+func (r *relay) openCheckpointer(failures int) *checkpointer {
 	if r.config.CrashRecovery != config.CrashRecoveryAuto || !r.manager.HasStore() {
 		return nil
 	}
-	k := &keeper{relay: r, kept: make(map[string]bool), links: never, began: time.Now()}
-	if err := k.open(failures); err != nil {
+	c := &checkpointer{relay: r, kept: make(map[string]bool), links: never, began: time.Now()}
+	if err := c.open(failures); err != nil {
 		r.log.Warn("no checkpoint: sessions end with a crash", "error", err)
-		if k.file != nil {
-			_ = k.file.Close()
+		if c.file != nil {
+			_ = c.file.Close()
 		}
 		return nil
 	}
-	return k
+	return c
 }
 
 // never is no count of changes.
 const never = ^uint64(0)
 
-func (k *keeper) open(failures int) (err error) {
+func (c *checkpointer) open(failures int) (err error) {
 	boot, now, err := bootClock()
 	if err != nil {
 		return err
 	}
 	var nonce [8]byte
 	_, _ = rand.Read(nonce[:]) // never fails (crypto/rand, Go 1.24)
-	k.header = checkpoint.Header{
+	c.header = checkpoint.Header{
 		Boot: boot, PID: os.Getpid(), Nonce: binary.LittleEndian.Uint64(nonce[:]),
-		Shards: len(k.group.Stats()), PerShard: k.group.LedgerPlaces(), SteerByCPU: k.config.SteerByCPU,
-		Origin: k.group.Origin(), Heartbeat: now, Failures: failures,
+		Shards: len(c.group.Stats()), PerShard: c.group.LedgerPlaces(), SteerByCPU: c.config.SteerByCPU,
+		Origin: c.group.Origin(), Heartbeat: now, Failures: failures,
 	}
-	k.name = storeName(takeover.File{Kind: fileCheckpoint, Name: strconv.FormatUint(k.header.Nonce, 16)})
-	if k.file, err = udp.NewMemoryFile("srtrelay-checkpoint"); err != nil {
+	c.name = storeName(takeover.File{Kind: fileCheckpoint, Name: strconv.FormatUint(c.header.Nonce, 16)})
+	if c.file, err = udp.NewMemoryFile("srtrelay-checkpoint"); err != nil {
 		return err
 	}
-	if err := k.file.Reset(k.header.Size()); err != nil {
+	if err := c.file.Reset(c.header.Size()); err != nil {
 		return err
 	}
-	if err := k.file.Reserve(0, checkpoint.HeaderSize); err != nil {
+	if err := c.file.Reserve(0, checkpoint.HeaderSize); err != nil {
 		return err
 	}
-	k.header.Encode(k.file.Bytes())
-	k.state = k.header.StateWriter(k.file)
-	return k.group.UseCheckpoint(&k.header, k.file.Bytes(), k.file.Reserve)
+	c.header.Encode(c.file.Bytes())
+	c.state = c.header.StateWriter(c.file)
+	return c.group.UseCheckpoint(&c.header, c.file.Bytes(), c.file.Reserve)
 }
 
-// keep has the keeper keep everything from now on. Without one, what the service manager has of
-// a process before this one is forgotten: it would outlive this process too, and the next one
-// would take it for this one's.
-func (r *relay) keep(has []string) {
-	if r.keeper == nil && len(has) > 0 {
+// startCheckpointer has the checkpointer keep everything from now on. Without one, what the
+// service manager has of a process before this one is forgotten: it would outlive this process
+// too, and the next one would take it for this one's.
+func (r *relay) startCheckpointer(has []string) {
+	if r.checkpointer == nil && len(has) > 0 {
 		r.forgetNames(has)
 	}
-	r.keeper.start(has)
+	r.checkpointer.start(has)
 }
 
 // start keeps everything from now on. has are names that the manager has, of a process before
 // this one: those that this process has not are removed.
-func (k *keeper) start(has []string) {
-	if k == nil {
+func (c *checkpointer) start(has []string) {
+	if c == nil {
 		return
 	}
-	adopted := k.kernel.path != nil && k.kernel.path.Adopted()
-	k.stale = make(map[string]bool)
+	adopted := c.kernel.path != nil && c.kernel.path.Adopted()
+	c.stale = make(map[string]bool)
 	for _, name := range has {
-		k.kept[name] = true
+		c.kept[name] = true
 		if f, _ := readStoreName(name); f.Kind == fileKernel && !adopted {
-			k.stale[name] = true
+			c.stale[name] = true
 		}
 	}
 	ctx, end := context.WithCancel(context.Background())
-	k.tasks, k.end = k.supervisor.Tasks(), end
-	k.tasks.Loop(ctx, "descriptor store", k.run)
+	c.tasks, c.end = c.supervisor.Tasks(), end
+	c.tasks.Loop(ctx, "descriptor store", c.run)
 }
 
 // run keeps everything until ctx ends.
-func (k *keeper) run(ctx context.Context) {
-	k.turn(ctx)
-	supervise.Every(ctx, keepEvery, func(time.Time) { k.turn(ctx) })
+func (c *checkpointer) run(ctx context.Context) {
+	c.turn(ctx)
+	supervise.Every(ctx, checkpointEvery, func(time.Time) { c.turn(ctx) })
 }
 
 // turn does what is due.
-func (k *keeper) turn(ctx context.Context) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.paused.Load() || k.none || ctx.Err() != nil {
+func (c *checkpointer) turn(ctx context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.paused.Load() || c.none || ctx.Err() != nil {
 		return
 	}
-	if k.anew.Swap(false) {
-		k.upstreams, k.links, k.proven = 0, never, false
+	if c.anew.Swap(false) {
+		c.upstreams, c.links, c.proven = 0, never, false
 	}
 	if now, err := udp.SinceBoot(); err == nil {
-		checkpoint.SetHeartbeat(k.file.Bytes(), now)
+		checkpoint.SetHeartbeat(c.file.Bytes(), now)
 	}
-	if k.header.Failures > 0 && time.Since(k.began) > checkpoint.Steady {
-		k.header.Failures = 0
-		checkpoint.SetFailures(k.file.Bytes(), 0)
+	if c.header.Failures > 0 && time.Since(c.began) > checkpoint.Steady {
+		c.header.Failures = 0
+		checkpoint.SetFailures(c.file.Bytes(), 0)
 	}
-	if began := time.Now(); began.After(k.nextState) {
-		err := k.state.Write(k.shared())
-		k.nextState = began.Add(min(stateShare*time.Since(began), stateSeldom))
-		k.report("the balancer's state is not kept for a crash", err)
+	if began := time.Now(); began.After(c.nextState) {
+		err := c.state.Write(c.shared())
+		c.nextState = began.Add(min(stateShare*time.Since(began), stateSeldom))
+		c.report("the balancer's state is not kept for a crash", err)
 	}
-	err := k.findStore(ctx)
-	if err == nil && !k.none {
-		err = k.sync(ctx)
+	err := c.findStore(ctx)
+	if err == nil && !c.none {
+		err = c.sync(ctx)
 	}
 	if err == nil {
-		err = k.prove(ctx)
+		err = c.prove(ctx)
 	}
-	k.report("descriptors are not kept for a crash, trying again", err)
+	c.report("descriptors are not kept for a crash, trying again", err)
 }
 
 // report logs an error, each kind once in reportEvery: the manager may fail for a moment, and
 // hours later for good.
-func (k *keeper) report(what string, err error) {
-	if err == nil || time.Since(k.reported[what]) < reportEvery {
+func (c *checkpointer) report(what string, err error) {
+	if err == nil || time.Since(c.reported[what]) < reportEvery {
 		return
 	}
-	k.log.Warn(what, "error", err)
-	if k.reported == nil {
-		k.reported = make(map[string]time.Time)
+	c.log.Warn(what, "error", err)
+	if c.reported == nil {
+		c.reported = make(map[string]time.Time)
 	}
-	k.reported[what] = time.Now()
+	c.reported[what] = time.Now()
 }
 
 // shared is the state that the shards share, and that they do not keep themselves.
-func (k *keeper) shared() []byte {
+func (c *checkpointer) shared() []byte {
 	boot, err := udp.AtMonotonic(0)
 	if err != nil {
 		return nil
 	}
-	return k.sealed(nil, k.backendParts(boot))
+	return c.sealed(nil, c.backendParts(boot))
 }
 
 // backendParts are the parts of a snapshot that are about backends.
@@ -221,67 +221,67 @@ func (r *relay) backendParts(boot time.Time) map[message.Number]func([]byte) []b
 }
 
 // sync has the manager keep the present descriptors, and no others.
-func (k *keeper) sync(ctx context.Context) error {
-	upstreams, links := k.group.CountUpstreams(), uint64(0)
-	path := k.kernel.path
+func (c *checkpointer) sync(ctx context.Context) error {
+	upstreams, links := c.group.CountUpstreams(), uint64(0)
+	path := c.kernel.path
 	if path != nil {
 		links = path.Changes()
 	}
-	if upstreams == k.upstreams && links == k.links {
+	if upstreams == c.upstreams && links == c.links {
 		return nil
 	}
-	files, err := k.presentFiles(ctx)
+	files, err := c.presentFiles(ctx)
 	defer takeover.CloseFiles(files)
 	if err != nil {
 		return err
 	}
-	names := map[string]bool{k.name: true}
+	names := map[string]bool{c.name: true}
 	for _, f := range files {
 		name := storeName(f)
 		names[name] = true
 		// A link to another device may have the name of one that is gone.
-		other := links != k.links && k.links != never && f.Kind == fileKernel && strings.HasPrefix(f.Name, linkPrefix)
-		if k.stale[name] || other && k.kept[name] {
-			if err := k.remove(ctx, name); err != nil {
+		other := links != c.links && c.links != never && f.Kind == fileKernel && strings.HasPrefix(f.Name, linkPrefix)
+		if c.stale[name] || other && c.kept[name] {
+			if err := c.remove(ctx, name); err != nil {
 				return err
 			}
 		}
 	}
 	for _, f := range files {
-		if err := k.store(ctx, storeName(f), f.FD); err != nil {
+		if err := c.store(ctx, storeName(f), f.FD); err != nil {
 			return err
 		}
 	}
-	if err := k.store(ctx, k.name, k.file.FD()); err != nil {
+	if err := c.store(ctx, c.name, c.file.FD()); err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(k.kept)) {
+	for _, name := range slices.Sorted(maps.Keys(c.kept)) {
 		if names[name] {
 			continue
 		}
-		if err := k.remove(ctx, name); err != nil {
+		if err := c.remove(ctx, name); err != nil {
 			return err
 		}
 	}
-	k.upstreams, k.links, k.due = upstreams, links, true
+	c.upstreams, c.links, c.due = upstreams, links, true
 	return nil
 }
 
 // presentFiles returns duplicates of all descriptors that are kept.
-func (k *keeper) presentFiles(ctx context.Context) (files []takeover.File, err error) {
+func (c *checkpointer) presentFiles(ctx context.Context) (files []takeover.File, err error) {
 	ctx, cancel := context.WithTimeout(ctx, listFilesTimeout)
 	defer cancel()
-	sockets, err := k.group.PresentSockets(ctx)
+	sockets, err := c.group.PresentSockets(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, s := range sockets {
 		files = append(files, takeover.File{Kind: string(s.Kind), Shard: s.Shard, Index: s.Index, Name: s.Addr.String(), FD: s.FD})
 	}
-	if k.kernel.path == nil {
+	if c.kernel.path == nil {
 		return files, nil
 	}
-	kernel, err := k.kernel.path.PresentFiles()
+	kernel, err := c.kernel.path.PresentFiles()
 	for _, f := range kernel {
 		files = append(files, takeover.File{Kind: fileKernel, Name: f.Name, FD: f.FD})
 	}
@@ -289,56 +289,56 @@ func (k *keeper) presentFiles(ctx context.Context) (files []takeover.File, err e
 }
 
 // holds reports whether the manager has everything.
-func (k *keeper) holds() bool {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return !k.paused.Load() && !k.anew.Load() && k.proven
+func (c *checkpointer) holds() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.paused.Load() && !c.anew.Load() && c.proven
 }
 
 // pause has another process keep what it has taken over. It does not wait for what is under
 // way: the shards are about to freeze.
-func (k *keeper) pause() {
-	if k != nil {
-		k.paused.Store(true)
+func (c *checkpointer) pause() {
+	if c != nil {
+		c.paused.Store(true)
 	}
 }
 
 // resume goes on after pause. The shards are still frozen: it does not wait for a manager that
 // does not answer.
-func (k *keeper) resume() {
-	if k != nil {
-		k.anew.Store(true)
-		k.paused.Store(false)
+func (c *checkpointer) resume() {
+	if c != nil {
+		c.anew.Store(true)
+		c.paused.Store(false)
 	}
 }
 
-// stop ends the keeper. What is kept stays with the manager.
-func (k *keeper) stop() {
-	if k == nil {
+// stop ends the checkpointer. What is kept stays with the manager.
+func (c *checkpointer) stop() {
+	if c == nil {
 		return
 	}
-	if k.end != nil {
-		k.end()
-		k.tasks.Wait()
+	if c.end != nil {
+		c.end()
+		c.tasks.Wait()
 	}
 }
 
-// forget ends the keeper and has the manager close everything: this process stops in order,
+// forget ends the checkpointer and has the manager close everything: this process stops in order,
 // and the next one begins anew.
-func (k *keeper) forget() {
-	if k == nil {
+func (c *checkpointer) forget() {
+	if c == nil {
 		return
 	}
-	k.stop()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.forgetNames(slices.Collect(maps.Keys(k.kept)))
-	clear(k.kept)
+	c.stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forgetNames(slices.Collect(maps.Keys(c.kept)))
+	clear(c.kept)
 }
 
 // close closes the checkpoint. The group must have ended.
-func (k *keeper) close() {
-	if k != nil {
-		_ = k.file.Close()
+func (c *checkpointer) close() {
+	if c != nil {
+		_ = c.file.Close()
 	}
 }

@@ -15,16 +15,16 @@ import (
 )
 
 // An error that comes back is told again, but not with every turn.
-func TestKeeperReportsAgain(t *testing.T) {
+func TestCheckpointerReportsAgain(t *testing.T) {
 	var text bytes.Buffer
-	k := &keeper{relay: &relay{process: process{log: slog.New(slog.NewTextHandler(&text, nil))}}}
+	c := &checkpointer{relay: &relay{process: process{log: slog.New(slog.NewTextHandler(&text, nil))}}}
 	for range 10 {
-		k.report("not kept", errors.New("full"))
+		c.report("not kept", errors.New("full"))
 	}
-	k.report("not kept", nil)
-	k.report("no state", errors.New("full"))
-	k.reported["not kept"] = time.Now().Add(-reportEvery)
-	k.report("not kept", errors.New("gone"))
+	c.report("not kept", nil)
+	c.report("no state", errors.New("full"))
+	c.reported["not kept"] = time.Now().Add(-reportEvery)
+	c.report("not kept", errors.New("gone"))
 	if n := strings.Count(text.String(), "not kept"); n != 2 || !strings.Contains(text.String(), "no state") {
 		t.Errorf("told %d times: %s", n, &text)
 	}
@@ -66,7 +66,7 @@ func TestNothingIsKeptWithoutAKeeper(t *testing.T) {
 			return
 		}
 	}()
-	r.keep([]string{"front/0/0/x", "checkpoint/0/0/1"})
+	r.startCheckpointer([]string{"front/0/0/x", "checkpoint/0/0/1"})
 	var got []string
 	for text := range removed {
 		got = append(got, text)

@@ -166,8 +166,8 @@ func (r *relay) goOn(b *predecessor) error {
 	if err != nil {
 		r.balancer.releaseExcept(func(backend.Lease) bool { return false })
 		r.closeSockets()
-		r.keeper.close()
-		r.keeper = nil
+		r.checkpointer.close()
+		r.checkpointer = nil
 		r.ledger.close(true) // which the group has used until then
 		r.ledger = nil
 	}
@@ -180,7 +180,7 @@ func (r *relay) recoverSessions(b *predecessor, failures int) error {
 	began := time.Now()
 	stateErr := r.recoverShared(c)
 	r.ledger = openLedger(r.config.SessionLedger, false, r.group, r.log)
-	r.keeper = r.openKeeper(failures)
+	r.checkpointer = r.openCheckpointer(failures)
 	from := shard.Recovery{Records: make([][][]byte, c.header.Shards), KeepOthers: c.dead <= patienceOfPeers}
 	damaged := 0
 	err := c.file.Data(func(offset int64, piece []byte) bool {
@@ -295,13 +295,13 @@ func (r *relay) discardStored() {
 // survives reports whether the sessions go on in the next process after this one has failed.
 func (r *relay) survives(err error) bool {
 	_, panicked := errors.AsType[*shard.PanicError](err)
-	return panicked && r.keeper != nil && r.keeper.holds()
+	return panicked && r.checkpointer != nil && r.checkpointer.holds()
 }
 
 // crash ends a process whose shard has panicked, and leaves its sessions to the next one.
 func (r *relay) crash(end func()) {
 	r.crashing = true
-	r.keeper.stop()
+	r.checkpointer.stop()
 	r.log.Warn("sessions are left to the next process")
 	end()
 	r.eventLog.Wait()

@@ -30,20 +30,20 @@ func readStoreName(name string) (f takeover.File, ok bool) {
 	return f, errs == [3]error{} && f.Shard >= 0 && f.Index >= 0
 }
 
-func (k *keeper) store(ctx context.Context, name string, fd int) error {
-	if err := k.manager.Store(ctx, name, fd); err != nil {
+func (c *checkpointer) store(ctx context.Context, name string, fd int) error {
+	if err := c.manager.Store(ctx, name, fd); err != nil {
 		return fmt.Errorf("store %s: %w", name, err)
 	}
-	k.kept[name] = true
+	c.kept[name] = true
 	return nil
 }
 
-func (k *keeper) remove(ctx context.Context, name string) error {
-	if err := k.manager.Remove(ctx, name); err != nil {
+func (c *checkpointer) remove(ctx context.Context, name string) error {
+	if err := c.manager.Remove(ctx, name); err != nil {
 		return fmt.Errorf("remove %s: %w", name, err)
 	}
-	delete(k.kept, name)
-	delete(k.stale, name)
+	delete(c.kept, name)
+	delete(c.stale, name)
 	return nil
 }
 
@@ -63,12 +63,12 @@ func (r *relay) forgetNames(names []string) {
 	}
 }
 
-// fileProbe is the kind of the descriptor by which the keeper finds out whether the service
+// fileProbe is the kind of the descriptor by which the checkpointer finds out whether the service
 // manager keeps more.
 const fileProbe = "probe"
 
-// keeperProof is what a keeper knows of what the service manager really has.
-type keeperProof struct {
+// storeProof is what a checkpointer knows of what the service manager really has.
+type storeProof struct {
 	asked  bool // whether there is a store at all
 	none   bool // there is none: nothing is sent
 	due    bool // something was stored since the manager was last asked
@@ -79,38 +79,38 @@ type keeperProof struct {
 // findStore finds out whether there is a store before anything is stored: systemd writes a line
 // to the journal for each descriptor that it does not keep. What it has of a process before
 // shows that there is one.
-func (k *keeper) findStore(ctx context.Context) error {
-	if k.asked || len(k.kept) > 0 {
+func (c *checkpointer) findStore(ctx context.Context) error {
+	if c.asked || len(c.kept) > 0 {
 		return nil
 	}
-	full, err := k.isFull(ctx)
+	full, err := c.isFull(ctx)
 	if err != nil {
 		return err
 	}
-	k.asked, k.none = true, full
+	c.asked, c.none = true, full
 	if full {
-		k.log.Warn("the service manager keeps no descriptors, sessions end with a crash: see FileDescriptorStoreMax= of the unit")
+		c.log.Warn("the service manager keeps no descriptors, sessions end with a crash: see FileDescriptorStoreMax= of the unit")
 	}
 	return nil
 }
 
 // prove finds out whether the service manager has kept everything.
-func (k *keeper) prove(ctx context.Context) error {
-	if !k.due {
+func (c *checkpointer) prove(ctx context.Context) error {
+	if !c.due {
 		return nil
 	}
-	full, err := k.isFull(ctx)
+	full, err := c.isFull(ctx)
 	if err != nil {
 		return err
 	}
-	if full && !k.full {
-		k.log.Warn("the service manager does not keep all descriptors, sessions end with a crash: see FileDescriptorStoreMax= of the unit",
-			"needed", len(k.kept)+1)
+	if full && !c.full {
+		c.log.Warn("the service manager does not keep all descriptors, sessions end with a crash: see FileDescriptorStoreMax= of the unit",
+			"needed", len(c.kept)+1)
 	}
-	k.due, k.full, k.proven = false, full, k.proven || !full
+	c.due, c.full, c.proven = false, full, c.proven || !full
 	return nil
 }
 
-func (k *keeper) isFull(ctx context.Context) (bool, error) {
-	return k.manager.Full(ctx, storeName(takeover.File{Kind: fileProbe}))
+func (c *checkpointer) isFull(ctx context.Context) (bool, error) {
+	return c.manager.Full(ctx, storeName(takeover.File{Kind: fileProbe}))
 }

@@ -60,8 +60,8 @@ func fixedSettings(c config.Config) map[string]string {
 // offer is what this process hands to one that takes over, and how.
 func (r *relay) offer() takeover.Offer {
 	settings := fixedSettings(r.config)
-	if r.keeper != nil {
-		settings[settingCheckpoint] = r.keeper.name
+	if r.checkpointer != nil {
+		settings[settingCheckpoint] = r.checkpointer.name
 	}
 	settings[settingOrigin] = strconv.FormatInt(int64(r.group.Origin()), 10)
 	return takeover.Offer{
@@ -146,7 +146,7 @@ func (r *relay) handOverFiles() (files []takeover.File, err error) {
 
 // freeze parks the shards and the balancer, and returns their state.
 func (r *relay) freeze(ctx context.Context, _ int) (f takeover.Frozen, err error) {
-	r.keeper.pause()
+	r.checkpointer.pause()
 	r.gate.hold()
 	if r.kernel.path != nil {
 		r.kernel.path.Freeze()
@@ -171,7 +171,7 @@ func (r *relay) freeze(ctx context.Context, _ int) (f takeover.Frozen, err error
 
 // resume has this process go on after a take-over that has failed.
 func (r *relay) resume(reason error) {
-	r.keeper.resume()
+	r.checkpointer.resume()
 	r.reloads.takeBack()
 	if r.kernel.path != nil {
 		r.kernel.path.Unfreeze()
@@ -216,8 +216,8 @@ func (r *relay) leave(end func()) {
 	r.group.Abandon()
 	r.stopTasks()
 	r.kernel.release()
-	r.keeper.stop()
-	r.keeper.close()
+	r.checkpointer.stop()
+	r.checkpointer.close()
 	r.ledger.close(false) // its own file only, which a successor with a ledger has renamed
 	r.log.Info("left to the new process")
 }

@@ -222,7 +222,7 @@ func (r *relay) settle(ctx context.Context, b *predecessor) {
 	}
 	r.probation.Store(nil)
 	r.group.Settle()
-	r.keep(b.storedNames())
+	r.startCheckpointer(b.storedNames())
 	r.report.Settled(b.verdict)
 	if giver != nil {
 		giver.Run(ctx)

@@ -52,34 +52,34 @@ type relay struct {
 	config config.Config
 	process
 
-	reloads     *reloads
-	rules       *ruleFile
-	registry    *backend.Registry
-	files       filePlan
-	cookies     *cookieSecrets
-	bitrates    *bitrates
-	balancer    selectedBalancer
-	prober      *probe.Prober
-	resolver    *balancer.Resolver
-	passing     *passing // nil without --cluster-listen
-	events      chan shard.Event
-	group       *shard.Group
-	kernel      kernelPath
-	sinks       eventSinks
-	eventFile   *eventFile
-	quality     *metrics.Quality
-	watch       *streams.Watch
-	cluster     *cluster.View // nil without a shared state
-	recorder    *pcapng.Recorder
-	overload    *overloadMonitor
-	state       *readiness
-	certificate *api.Certificate // nil without TLS
-	connections *api.Connections
-	logins      *api.Logins
-	server      apiServer
-	ledger      *sessionLedger
-	keeper      *keeper   // nil without a descriptor store
-	closedUntil time.Time // until then ports may be held by what was kept and is closed
+	reloads      *reloads
+	rules        *ruleFile
+	registry     *backend.Registry
+	files        filePlan
+	cookies      *cookieSecrets
+	bitrates     *bitrates
+	balancer     selectedBalancer
+	prober       *probe.Prober
+	resolver     *balancer.Resolver
+	passing      *passing // nil without --cluster-listen
+	events       chan shard.Event
+	group        *shard.Group
+	kernel       kernelPath
+	sinks        eventSinks
+	eventFile    *eventFile
+	quality      *metrics.Quality
+	watch        *streams.Watch
+	cluster      *cluster.View // nil without a shared state
+	recorder     *pcapng.Recorder
+	overload     *overloadMonitor
+	state        *readiness
+	certificate  *api.Certificate // nil without TLS
+	connections  *api.Connections
+	logins       *api.Logins
+	server       apiServer
+	ledger       *sessionLedger
+	checkpointer *checkpointer // nil without a descriptor store
+	closedUntil  time.Time     // until then ports may be held by what was kept and is closed
 
 	gate       handoverGate  // before what changes the relay for good
 	handedOver chan struct{} // closed when another process has taken over
@@ -127,7 +127,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 		return err
 	}
 	r.manager.Stopping(stopTimeout)
-	r.keeper.forget()
+	r.checkpointer.forget()
 	r.group.Stop()
 	r.passing.stop()
 	select {
@@ -143,7 +143,7 @@ func run(ctx context.Context, drain <-chan struct{}, c config.Config, p process)
 	// A shard that panicked has sent no SHUTDOWN: the next process does.
 	_, panicked := errors.AsType[*shard.PanicError](err)
 	r.ledger.close(panicked)
-	r.keeper.close()
+	r.checkpointer.close()
 	r.log.Info("stopped")
 	return err
 }

@@ -33,7 +33,7 @@ func (r *relay) start(ctx, background context.Context) error {
 			return err
 		}
 		r.ledger = openLedger(r.config.SessionLedger, false, r.group, r.log)
-		r.keeper = r.openKeeper(0)
+		r.checkpointer = r.openCheckpointer(0)
 	}
 	switch {
 	case before == nil:
@@ -67,10 +67,10 @@ func (r *relay) startTakenOver(ctx context.Context, before *predecessor) error {
 		return err
 	}
 	r.ledger = openLedger(r.config.SessionLedger, true, r.group, r.log)
-	r.keeper = r.openKeeper(0)
+	r.checkpointer = r.openCheckpointer(0)
 	if err := r.takeOver(ctx, before); err != nil {
 		r.closeSockets()
-		r.keeper.close()
+		r.checkpointer.close()
 		r.ledger.close(true) // which the group has used until then
 		before.close(err)
 		return err
@@ -156,7 +156,7 @@ func (r *relay) announce(background context.Context, before *predecessor) {
 	takeOvers, end := context.WithCancel(background)
 	r.takeOvers, r.endTakeOvers = r.supervisor.Tasks(), end
 	if before == nil || before.crashed != nil {
-		r.keep(before.storedNames())
+		r.startCheckpointer(before.storedNames())
 		r.manager.Ready()
 		r.takeOvers.Go("take-over", func() { r.giveToSuccessors(takeOvers) })
 	} else {
