@@ -79,20 +79,21 @@ func TestWrongSummariesAreRefused(t *testing.T) {
 		b, mark := message.Open(nil, summaryStream)
 		return pack(message.Close(fill(b), mark))
 	}
-	var bomb bytes.Buffer
-	bomb.WriteByte(summaryVersion)
-	w, _ := flate.NewWriter(&bomb, flate.BestCompression)
-	for range 64 {
-		_, _ = w.Write(make([]byte, 1<<20))
-	}
+	// 1 MiB, compressed once: behind a flush follow as many copies as one likes.
+	var zeros bytes.Buffer
+	w, _ := flate.NewWriter(&zeros, flate.BestCompression)
+	_, _ = w.Write(make([]byte, 1<<20))
+	_ = w.Flush()
+	flushed := zeros.Len()
 	_ = w.Close()
+	one, end := zeros.Bytes()[:flushed], zeros.Bytes()[flushed:]
 	for name, text := range map[string][]byte{
 		"nothing":              {},
 		"another version":      append([]byte{summaryVersion + 1}, good[1:]...),
 		"cut":                  good[:len(good)/2],
 		"not compressed":       append([]byte{summaryVersion}, "srt"...),
 		"too long":             make([]byte, MaxSummary+1),
-		"64 MiB of zeros":      bomb.Bytes(),
+		"64 MiB of zeros":      slices.Concat([]byte{summaryVersion}, bytes.Repeat(one, 64), end),
 		"garbage":              pack([]byte{0xff, 0xff, 0xff}),
 		"a backend that lacks": stream(func(b []byte) []byte { return message.AppendUint(b, streamBackend, uint32(1)) }),
 		"a long key":           stream(func(b []byte) []byte { return message.AppendBytes(b, streamKey, make([]byte, maxKey+1)) }),
