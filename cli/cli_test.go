@@ -17,6 +17,12 @@ import (
 // asCommand makes the test binary behave as srtrelay without serve.
 const asCommand = "TEST_AS_SRTRELAY"
 
+// commandEnv is the environment of a test binary that behaves as srtrelay. One with the race
+// detector waits a second at its end, unless it is told not to.
+func commandEnv(more ...string) []string {
+	return append([]string{asCommand + "=1", "GORACE=atexit_sleep_ms=0"}, more...)
+}
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) == "" {
 		os.Exit(m.Run())

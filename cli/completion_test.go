@@ -95,7 +95,7 @@ func asProgram(t *testing.T) []string {
 	if err := os.Symlink(os.Args[0], filepath.Join(bin, "srtrelay")); err != nil {
 		t.Fatal(err)
 	}
-	return []string{asCommand + "=1", "PATH=" + bin + ":" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "HOME=" + bin, "TERM=dumb"}
+	return commandEnv("PATH="+bin+":"+os.Getenv("PATH"), "LC_ALL=C.UTF-8", "HOME="+bin, "TERM=dumb")
 }
 
 // A real fish offers the values of a setting.

@@ -56,7 +56,7 @@ func TestListsOnTerminal(t *testing.T) {
 		colored bool
 	}{{100, "", true}, {60, "", true}, {100, "NO_COLOR=1", false}, {100, "TERM=dumb", false}} {
 		command := clocale.Command(os.Args[0], "streams", "--api", r.Listener.Addr().String())
-		command.Env = []string{asCommand + "=1", "TERM=xterm-256color", c.env}
+		command.Env = commandEnv("TERM=xterm-256color", c.env)
 		terminal, err := pty.StartWithSize(command, &pty.Winsize{Rows: 24, Cols: c.columns})
 		if err != nil {
 			t.Skipf("no terminal to be had: %v", err)

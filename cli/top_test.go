@@ -62,7 +62,7 @@ func TestTopOnTerminal(t *testing.T) {
 	r := newFakeRelay(t)
 	for _, noColor := range []bool{false, true} {
 		command := clocale.Command(os.Args[0], "top", "--api", r.Listener.Addr().String())
-		command.Env = []string{asCommand + "=1", "TERM=xterm-256color"}
+		command.Env = commandEnv("TERM=xterm-256color")
 		if noColor {
 			command.Env = append(command.Env, "NO_COLOR=1")
 		}
@@ -101,7 +101,7 @@ func TestTopOnTerminal(t *testing.T) {
 
 func TestTopNeedsTerminal(t *testing.T) {
 	command := clocale.Command(os.Args[0], "top")
-	command.Env = []string{asCommand + "=1"}
+	command.Env = commandEnv()
 	out, err := command.CombinedOutput()
 	if err == nil || command.ProcessState.ExitCode() != exitCannotStart || bytes.Count(out, []byte("\n")) != 1 || !bytes.Contains(out, []byte("must be a terminal")) {
 		t.Errorf("%v: %s", err, out)

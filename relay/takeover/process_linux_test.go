@@ -350,7 +350,8 @@ func (s scene) start(t *testing.T, role, fault string, attr *syscall.SysProcAttr
 		t.Fatal(err)
 	}
 	c := &child{t: t, cmd: clocale.Command(self), lines: make(chan string, 100), ended: make(chan struct{})}
-	c.cmd.Env = clocale.Environ(roleVariable+"="+role, "SOCKET="+s.socket(), "LOCK="+filepath.Join(s.dir, "lock"), "FAULT="+fault)
+	// With the race detector a process waits a second at its end, unless it is told not to.
+	c.cmd.Env = clocale.Environ(roleVariable+"="+role, "SOCKET="+s.socket(), "LOCK="+filepath.Join(s.dir, "lock"), "FAULT="+fault, "GORACE=atexit_sleep_ms=0")
 	c.cmd.SysProcAttr = attr
 	errors := new(lockedBuilder)
 	c.cmd.Stderr = errors
