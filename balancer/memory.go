@@ -59,8 +59,8 @@ func (m *Memory) clock() time.Duration { return m.now().Sub(m.origin) }
 type Choice struct {
 	Backend backend.Backend
 	Why     string
-	// Bound means that the stream or its group is there already.
-	Bound bool
+	// Bound means that the stream or its group is there already, ByGroup that the group is.
+	Bound, ByGroup bool
 }
 
 // NewMemory returns a balancer for the backends of a registry. now is the clock.

@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"context"
+	"fmt"
 
 	"srtrelay/backend"
 )
@@ -41,6 +42,10 @@ func (m *Memory) PreferAny(q backend.Query, p Policy) (Choice, error) {
 	return m.prefer(snap, q, p, true)
 }
 
+// ErrGroupElsewhere is a backend.ErrNone: a member's bonding group is on a backend that cannot
+// take it.
+var ErrGroupElsewhere = fmt.Errorf("%w to the caller's bonding group", backend.ErrNone)
+
 func tried(q backend.Query, id backend.ID) bool { return id == q.Tried[0] || id == q.Tried[1] }
 
 func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy, create bool) (Choice, error) {
@@ -48,13 +53,13 @@ func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy, creat
 	who := m.evidence.identify(q)
 	group, stream := AffinityKeys(q)
 	if b, ok := m.find(snap, group, q, who); ok {
-		return Choice{b, "its bonding group is there", true}, nil
+		return Choice{Backend: b, Why: "its bonding group is there", Bound: true, ByGroup: true}, nil
 	}
 	if m.livesElsewhere(snap, group) {
-		return Choice{}, backend.ErrNone
+		return Choice{}, ErrGroupElsewhere
 	}
 	if b, ok := m.find(snap, stream, q, who); ok {
-		return Choice{b, "the stream is there", true}, nil
+		return Choice{Backend: b, Why: "the stream is there", Bound: true}, nil
 	}
 	// A caller that has tried a backend was sent there because the stream was there.
 	if !q.Publish && !create && q.Tried == [2]backend.ID{} {

@@ -272,20 +272,13 @@ func (n *ignored) log(b *Balancer) {
 	*n = ignored{logged: now}
 }
 
-// announced returns the backend where the relays have announced a query's group or
-// stream, if the caller can go there.
-func (b *Balancer) announced(q backend.Query) (backend.Backend, bool) {
-	snap := b.registry.Snapshot()
-	group, stream := balancer.AffinityKeys(q)
-	for _, key := range []balancer.AffinityKey{group, stream} {
-		id, ok := b.announcer.live.find(key)
-		if !ok || key == (balancer.AffinityKey{}) {
-			continue
-		}
-		at, ok := snap.Find(id)
-		if ok && serves(at, q) && !b.memory.HasFailed(q, id) {
-			return at, true
-		}
+// announced returns the backend where the relays have announced a key, unless that is certainly
+// gone.
+func (b *Balancer) announced(key balancer.AffinityKey) (at backend.Backend, ok bool) {
+	id, ok := b.announcer.live.find(key)
+	if !ok {
+		return at, false
 	}
-	return backend.Backend{}, false
+	at, ok = b.registry.Snapshot().Find(id)
+	return at, ok && !(at.Down && at.Gone)
 }

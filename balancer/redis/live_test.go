@@ -2,6 +2,7 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -143,6 +144,44 @@ func TestOwnSessionsBeforeAnnounced(t *testing.T) {
 	}
 	r.reg.MarkDown(other)
 	until(t, "what was at a backend that is gone to be forgotten", func() bool { return r.announcer.live.len() == 0 })
+}
+
+// The bug: without Redis a member of a bonding group went where its stream was, or had been
+// announced, though its group was elsewhere. That opened a group of its own, which libsrt refuses.
+func TestAloneMembersGoWhereTheirGroupIs(t *testing.T) {
+	s := startRedis(t)
+	r := openWith(t, 2, at(s.addr)).ready()
+	streams := r.publishers(1)[0]
+	groups := static(0).ID
+	if groups == streams {
+		groups = static(1).ID
+	}
+	s.kill()
+	r.away()
+	r.announcer.live.note(balancer.AffinityKey{Group: 7}, groups, true, 0)
+	r.announcer.live.note(balancer.AffinityKey{Stream: key(1)}, streams, true, 0)
+	member := func(stream string, group uint32) backend.Query {
+		return backend.Query{Key: stream, Group: group, Publish: true}
+	}
+	if got := r.ask(member(key(0), 7)); got.ID != groups {
+		t.Errorf("the group was announced at %s, its member goes to %s, where its stream is", groups, got.ID)
+	}
+	first := r.ask(backend.Query{Key: "k", Group: 8, Publish: true, Tried: [2]backend.ID{streams}})
+	if got := r.ask(member(key(1), 8)); got.ID != first.ID {
+		t.Errorf("the group begins at %s, its next member goes to %s, where its stream was announced", first.ID, got.ID)
+	}
+	r.Report(backend.Outcome{Lease: first.Lease, Fate: backend.FateBegan})
+	for _, group := range []uint32{7, 8} {
+		q := member(key(1), group)
+		q.Tried[0] = groups
+		if got, err := r.Pick(t.Context(), q); !errors.Is(err, backend.ErrNone) {
+			t.Errorf("group %d is at %s, its member is sent to %q, %v", group, groups, got.ID, err)
+		}
+	}
+	r.reg.MarkDown(groups)
+	if got := r.ask(member(key(1), 7)); got.ID != streams {
+		t.Errorf("a group whose backend is gone goes to %s", got.ID)
+	}
 }
 
 func TestLiveBindings(t *testing.T) {

@@ -66,14 +66,23 @@ func (b *Balancer) pickOffline(q backend.Query) (backend.Target, error) {
 	return b.memory.Admit(q, c.Backend), nil
 }
 
+// preferOffline chooses without Redis. A member of a bonding group goes where its group is, and
+// nowhere else; where its stream is counts only if the group is new.
 func (b *Balancer) preferOffline(q backend.Query) (balancer.Choice, error) {
 	c, err := b.memory.PreferAny(q, balancer.PolicyHash)
 	group, stream := balancer.AffinityKeys(q)
-	id := c.Backend.ID
-	if err == nil && c.Bound && (b.memory.HasSessions(group, id) || b.memory.HasSessions(stream, id)) {
+	if errors.Is(err, balancer.ErrGroupElsewhere) || c.Bound && b.memory.HasSessions(group, c.Backend.ID) {
+		return c, err
+	}
+	if at, ok := b.announced(group); ok && !serves(at, q) {
+		return balancer.Choice{}, balancer.ErrGroupElsewhere
+	} else if ok {
+		return balancer.Choice{Backend: at, Why: "its bonding group was there when the relays last told each other", Bound: true}, nil
+	}
+	if c.ByGroup || c.Bound && b.memory.HasSessions(stream, c.Backend.ID) {
 		return c, nil
 	}
-	if at, ok := b.announced(q); ok {
+	if at, ok := b.announced(stream); ok && serves(at, q) && !b.memory.HasFailed(q, at.ID) {
 		return balancer.Choice{Backend: at, Why: "the stream was there when the relays last told each other", Bound: true}, nil
 	}
 	return c, err
