@@ -34,20 +34,26 @@ func open(local netip.AddrPort) (*net.UDPConn, error) {
 
 // shut closes a socket: nobody listens there when it returns. A child has a copy of every
 // descriptor from its fork until it executes its program, and the parent goes on a moment before
-// that. So nothing forks, and the address is awaited.
+// that. So nothing forks, and the address is awaited, unless that of another namespace.
 func shut(conn *net.UDPConn) error {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	local := localAddr(conn)
 	err := conn.Close()
-	for end := time.Now().Add(time.Second); err == nil && time.Now().Before(end); time.Sleep(time.Millisecond) {
-		free, busy := net.ListenUDP(network(local), net.UDPAddrFromAddrPort(local))
-		if busy == nil {
-			_ = free.Close()
-			break
-		}
+	for end := time.Now().Add(time.Second); err == nil && busy(local) && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
 	}
 	return err
+}
+
+// busy reports whether another socket has an address. Of an address that this network
+// namespace does not have, it does not know any.
+func busy(local netip.AddrPort) bool {
+	conn, err := net.ListenUDP(network(local), net.UDPAddrFromAddrPort(local))
+	if err == nil {
+		_ = conn.Close()
+	}
+	return errors.Is(err, syscall.EADDRINUSE)
 }
 
 func network(a netip.AddrPort) string {
