@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"srtrelay/api/answer"
 	"srtrelay/internal/srttest"
 	"srtrelay/wire"
 )
@@ -212,11 +213,34 @@ func awaitSent(flows []*numberedFlow, more uint64) {
 	}
 }
 
-// awaitInKernel waits until the kernel relays both ways of all running flows.
+// awaitInKernel waits until the kernel relays both ways of all running flows: none of their
+// datagrams waits for a handover.
 func awaitInKernel(r *relay, flows []*numberedFlow) {
 	r.t.Helper()
-	want := uint64(len(flows))
 	r.await("all sessions in the kernel path", func(st stats) bool {
-		return st["kernel_path_sessions"] == want && st["kernel_path_handovers"] >= want
+		return st["kernel_path_sessions"] == uint64(len(flows))
 	})
+	for deadline := time.Now().Add(patience); ; {
+		before := r.pending()
+		awaitSent(flows, 10)
+		switch {
+		case r.pending() == before:
+			return
+		case time.Now().After(deadline):
+			r.t.Fatalf("datagrams still wait for a handover\n%s", r.tail())
+		}
+	}
+}
+
+// pending is how many datagrams of sessions went up because their way was not handed over.
+func (r *relay) pending() (n uint64) {
+	r.t.Helper()
+	var data struct {
+		KernelPath answer.KernelPath `json:"kernel_path"`
+	}
+	r.get("/api/v1/shards", &data)
+	for _, d := range data.KernelPath.Devices {
+		n += d.Up["pending"]
+	}
+	return n
 }

@@ -2,13 +2,11 @@ package shard
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"srtrelay/addr"
 	"srtrelay/observe/telemetry"
 	"srtrelay/shard/kernelpath"
-	"srtrelay/wire"
 )
 
 // The shard's side of the kernel path (ADR 21). An established session enters it and
@@ -16,9 +14,6 @@ import (
 // counters and to the telemetry by refresh.
 
 const (
-	// handoverPatience is how long a way may be pending while datagrams come. After that
-	// one has been lost between the program and the shard, and the handover begins anew.
-	handoverPatience = time.Second
 	// routesPerTurn limits the sessions whose routes a turn resolves again: some 2 ms.
 	routesPerTurn = 128
 	// recordsPerTurn limits the records that a turn reads: some 0.2 ms.
@@ -29,10 +24,6 @@ const (
 	// or sooner. A ring of 256 KiB has space for 2,900.
 	recordsFew, recordsMany = 256, 1024
 )
-
-// errPassedBy says that data packets have come that the program has not seen. They could be
-// overtaken by those that it sees.
-var errPassedBy = errors.New("its datagrams come in fragments, or by a device that the program is not attached to")
 
 // kernel is what a shard keeps for the sessions in the kernel path. It belongs to the
 // loop.
@@ -69,8 +60,10 @@ type kernelWay struct {
 	exceptions uint32            // records of data packets that have been read
 	next       uint32            // what the meter was last told of
 	handover   kernelpath.Handover
-	waiting    bool          // it is in kernel.pending
+	waiting    bool          // the shard has relayed datagrams since it was last offered
+	queued     bool          // it is in kernel.pending
 	since      time.Duration // since when
+	unseen     time.Duration // when a datagram first came that the program had not seen, 0 for never
 }
 
 func (k *kernel) state(i uint32) *kernelState {
@@ -80,9 +73,9 @@ func (k *kernel) state(i uint32) *kernelState {
 	return &k.chunks[i>>chunkBits][i&chunkMask]
 }
 
-// enterKernel has the kernel relay an established session. fresh says that the caller has
-// no answer yet, so that none of its datagrams can be under way. A session that cannot
-// enter stays in user space.
+// enterKernel has the kernel relay an established session. fresh says that it has just become
+// one, and has no record in the checkpoint yet. A session that cannot enter stays in user
+// space.
 func (s *Shard) enterKernel(i uint32, ss *session, fresh bool) {
 	k := &s.kernel
 	if k.path == nil || ss.inKernel || ss.captures != 0 {
@@ -97,9 +90,10 @@ func (s *Shard) enterKernel(i uint32, ss *session, fresh bool) {
 	k.path.Reset(i, ss.gen)
 	for way := range telemetry.Way(2) {
 		s.setSequence(i, ss, way)
+		st.ways[way].handover.Begin(k.path.Way(i, int(way)))
 	}
 	entry := s.kernelEntry(i, ss)
-	if err := k.path.Enter(&entry, fresh); err != nil {
+	if err := k.path.Enter(&entry); err != nil {
 		s.notEntered(err)
 		return
 	}
@@ -148,63 +142,6 @@ func (s *Shard) leaveKernel(i uint32, ss *session) {
 	s.refresh(i, ss)
 	ss.inKernel = false
 	s.kernel.sessions--
-}
-
-// setSequence tells the program how far the data packets of a way have come. The way must
-// not be on.
-func (s *Shard) setSequence(i uint32, ss *session, way telemetry.Way) {
-	s.kernel.path.Way(i, int(way)).SetSequence(s.meters.Sequence(&ss.meter, way), s.cfg.Telemetry)
-}
-
-// relayedUp handles a datagram of a session in the kernel path that has come up and is
-// about to be relayed. It must be called before the telemetry sees the datagram.
-func (s *Shard) relayedUp(i uint32, ss *session, way telemetry.Way, p wire.Packet) {
-	w := s.kernel.path.Way(i, int(way))
-	if w.Mode() == kernelpath.On {
-		// A SHUTDOWN or the like goes up by itself.
-		if !p.IsControl() {
-			s.leaveKernel(i, ss)
-			s.notEntered(errPassedBy)
-		}
-		return
-	}
-	one := &s.kernel.state(i).ways[way]
-	if one.handover.Fresh(w) {
-		s.readRecords()
-		s.takeData(ss, one, w, way)
-	}
-	one.handover.Sent(w, p)
-	if !one.waiting {
-		one.waiting, one.since = true, s.now
-		s.kernel.pending = append(s.kernel.pending, kernelRef{i, ss.gen, way})
-	}
-}
-
-// offerPending offers to the program the ways of which nothing is under way. The outboxes
-// must have been flushed.
-func (s *Shard) offerPending() {
-	k := &s.kernel
-	left := k.pending[:0]
-	for _, ref := range k.pending {
-		ss := s.sessions.at(ref.index)
-		if ss.gen != ref.gen || !ss.inKernel {
-			continue
-		}
-		w, one := k.path.Way(ref.index, int(ref.way)), &k.state(ref.index).ways[ref.way]
-		switch {
-		case one.handover.Complete(w):
-			s.setSequence(ref.index, ss, ref.way)
-			one.handover.Offer(w)
-			s.counters.inc(CountKernelHandovers)
-			one.waiting = false
-			continue
-		case s.now-one.since >= handoverPatience:
-			one.handover.Restart(w)
-			one.since = s.now
-		}
-		left = append(left, ref)
-	}
-	k.pending = left
 }
 
 // kernelTurn reads the records when that is due. meterSessions refreshes the sessions.

@@ -12,11 +12,7 @@ import (
 func TestGapInTheKernelPath(t *testing.T) {
 	enterNamespace(t)
 	r := newKernelRig(t, nil)
-	r.establish(r.caller, callerID, callerISN, backendID)
-	_, ss := r.session()
-	if !ss.inKernel {
-		t.Fatal("the session is not in the kernel path")
-	}
+	_, ss := r.establishInKernel()
 	quality := func() telemetry.Quality {
 		r.pass(2 * sweepEvery)
 		return r.meters.Report(&ss.meter)[telemetry.ToBackend]

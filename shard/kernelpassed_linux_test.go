@@ -11,11 +11,7 @@ import (
 func TestRecordsOfAnEarlierEntry(t *testing.T) {
 	enterNamespace(t)
 	r := newKernelRig(t, nil)
-	r.establish(r.caller, callerID, callerISN, backendID)
-	i, ss := r.session()
-	if !ss.inKernel {
-		t.Fatal("the session is not in the kernel path")
-	}
+	i, ss := r.establishInKernel()
 	r.sendAll(callerISN, 1)
 	for k := range uint32(recordsPerTurn + 50) { // each behind a gap: a record
 		if _, err := r.caller.Write(dataPacket(callerISN+3+2*k, backendID, 100)); err != nil {

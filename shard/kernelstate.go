@@ -83,10 +83,6 @@ func (s *Shard) restoreKernelState(i uint32, ss *session, b []byte) error {
 			s.counters.inc(CountKernelNotEntered)
 			return nil
 		}
-		if one.waiting {
-			one.since = s.now
-			k.pending = append(k.pending, kernelRef{i, ss.gen, way})
-		}
 	}
 	ss.inKernel = true
 	k.sessions++

@@ -3,6 +3,7 @@ package shard
 import (
 	"encoding/binary"
 	"log/slog"
+	"net/netip"
 	"runtime"
 	"testing"
 	"time"
@@ -20,7 +21,8 @@ import (
 // kernelRig is a rig with the kernel path, in a network namespace of its own.
 type kernelRig struct {
 	*rig
-	path *kernelpath.Path
+	path     *kernelpath.Path
+	upstream netip.AddrPort // of the session
 }
 
 // enterNamespace moves the test to a network namespace with lo alone. Its thread ends with
@@ -54,7 +56,29 @@ func newKernelRig(t *testing.T, adopt []kernelpath.File, change ...func(*Config)
 	// By the real clock a busy machine is silent for longer than peers are elsewhere.
 	kernel := func(c *Config) { c.Kernel, c.IdleTimeout, c.BackendSilence = path, time.Hour, time.Hour }
 	r := newRig(t, append([]func(*Config){kernel}, change...)...)
-	return &kernelRig{r, path}
+	return &kernelRig{rig: r, path: path}
+}
+
+// establishInKernel establishes a session whose ways are offered to the program, after a
+// KEEPALIVE of each side.
+func (r *kernelRig) establishInKernel() (i uint32, ss *session) {
+	r.t.Helper()
+	r.upstream = r.establish(r.caller, callerID, callerISN, backendID)
+	if i, ss = r.session(); !ss.inKernel {
+		r.t.Fatal("the session is not in the kernel path")
+	}
+	r.send(r.caller, keepalive(backendID))
+	r.receive(r.backend)
+	r.reply(r.upstream, keepalive(callerID))
+	r.receive(r.caller)
+	return i, ss
+}
+
+// keepalive builds a KEEPALIVE.
+func keepalive(id uint32) []byte {
+	b := make([]byte, wire.HeaderSize+4)
+	wire.PutControl(b, wire.TypeKeepalive, 0, id)
+	return b
 }
 
 // session returns the only session.
@@ -118,16 +142,12 @@ func (r *kernelRig) sendAll(first uint32, n int) {
 func TestKernelStateGoesOn(t *testing.T) {
 	enterNamespace(t)
 	old := newKernelRig(t, nil)
-	old.establish(old.caller, callerID, callerISN, backendID)
-	i, ss := old.session()
-	if !ss.inKernel {
-		t.Fatal("the session is not in the kernel path")
-	}
+	i, ss := old.establishInKernel()
 	old.sendAll(callerISN, 10)
 	old.pass(2 * sweepEvery)
 	before := old.count(CountKernelToBackend)
-	if before != 10 || ss.toBackend.Packets != 10 {
-		t.Fatalf("%d and %d datagrams passed, want 10", before, ss.toBackend.Packets)
+	if before != 10 || ss.toBackend.Packets != 11 {
+		t.Fatalf("%d datagrams passed of %d, want 10 of 11", before, ss.toBackend.Packets)
 	}
 	old.path.Freeze()
 	if _, err := old.caller.Write(dataPacket(callerISN+10, backendID, 100)); err != nil { // in nobody's time
@@ -140,8 +160,8 @@ func TestKernelStateGoesOn(t *testing.T) {
 	fresh.sendAll(callerISN+11, 5)
 	fresh.pass(2 * sweepEvery)
 	_, now := fresh.session()
-	if n := before + fresh.count(CountKernelToBackend); n != 16 || now.toBackend.Packets != 16 {
-		t.Errorf("%d and %d datagrams passed, want 16", n, now.toBackend.Packets)
+	if n := before + fresh.count(CountKernelToBackend); n != 16 || now.toBackend.Packets != 17 {
+		t.Errorf("%d datagrams passed of %d, want 16 of 17", n, now.toBackend.Packets)
 	}
 	if !now.inKernel || fresh.kernel.path.Way(i, 0).Mode() != kernelpath.On {
 		t.Error("the session has left the kernel path")
@@ -163,8 +183,8 @@ func TestKernelStateHandsOver(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			enterNamespace(t)
 			old := newKernelRig(t, nil)
-			old.establish(old.caller, callerID, callerISN, backendID)
-			i, ss := old.session()
+			i, ss := old.establishInKernel()
+			old.sendAll(callerISN-2, 2) // the way is on
 			if c.pending {
 				old.leaveKernel(i, ss)
 				old.enterKernel(i, ss, false)
@@ -178,10 +198,14 @@ func TestKernelStateHandsOver(t *testing.T) {
 			if w.Mode() != kernelpath.Pending {
 				t.Fatalf("mode %d", w.Mode())
 			}
-			if c.pending && len(fresh.kernel.pending) != 1 {
-				t.Errorf("%d ways wait", len(fresh.kernel.pending))
+			if waits := fresh.kernel.state(i).ways[telemetry.ToBackend].waiting; waits != c.pending {
+				t.Errorf("the way waits: %v", waits)
 			}
 			fresh.path.Start()
+			if _, err := old.backend.WriteToUDPAddrPort(keepalive(callerID), old.upstream); err != nil {
+				t.Fatal(err)
+			}
+			fresh.relayedUp(i, now, telemetry.ToCaller, keepalive(callerID))
 			// The sockets are the old one's, so that its loop receives what goes up.
 			for seq := uint32(callerISN); w.Mode() != kernelpath.On; seq++ {
 				if seq == callerISN+10 {
@@ -205,8 +229,7 @@ func TestKernelStateHandsOver(t *testing.T) {
 func TestKernelResumes(t *testing.T) {
 	enterNamespace(t)
 	old := newKernelRig(t, nil)
-	old.establish(old.caller, callerID, callerISN, backendID)
-	i, ss := old.session()
+	i, ss := old.establishInKernel()
 	old.sendAll(callerISN, 4)
 	fresh := old.takeOver(t)
 	fresh.path.Start()
@@ -218,14 +241,15 @@ func TestKernelResumes(t *testing.T) {
 	fresh.path.Release()
 	old.path.Unfreeze()
 	old.resumeKernel()
-	if ss.inKernel || old.kernel.sessions != 0 || ss.toBackend.Packets != 5 {
+	if ss.inKernel || old.kernel.sessions != 0 || ss.toBackend.Packets != 6 {
 		t.Errorf("in the kernel: %v (%d), %d datagrams", ss.inKernel, old.kernel.sessions, ss.toBackend.Packets)
 	}
 	old.sendAll(callerISN+5, 3)
-	if n := old.count(CountForwardedToBackend); n != 8 || ss.toBackend.Packets != 8 {
-		t.Errorf("%d and %d datagrams, want 8", n, ss.toBackend.Packets)
+	if n := old.count(CountForwardedToBackend); n != 9 || ss.toBackend.Packets != 9 {
+		t.Errorf("%d and %d datagrams, want 9", n, ss.toBackend.Packets)
 	}
 	old.rerouteSlice(0)
+	old.reply(old.upstream, keepalive(callerID))
 	for seq := uint32(callerISN + 8); old.kernel.path.Way(i, 0).Mode() != kernelpath.On; seq++ {
 		old.sendAll(seq, 1)
 		if seq == callerISN+20 {
@@ -243,12 +267,11 @@ func TestKernelResumes(t *testing.T) {
 func TestKernelStateWithoutPath(t *testing.T) {
 	enterNamespace(t)
 	old := newKernelRig(t, nil)
-	old.establish(old.caller, callerID, callerISN, backendID)
-	i, ss := old.session()
+	i, ss := old.establishInKernel()
 	old.sendAll(callerISN, 3)
 	old.addUpKernel()
-	if ss.toBackend.Packets != 3 {
-		t.Errorf("%d datagrams, want 3", ss.toBackend.Packets)
+	if ss.toBackend.Packets != 4 {
+		t.Errorf("%d datagrams, want 4", ss.toBackend.Packets)
 	}
 	state := old.appendKernelState(nil, i, ss)
 	for name, fresh := range map[string]*rig{"none": newRig(t), "its own": newKernelRig(t, nil).rig} {
@@ -266,8 +289,7 @@ func TestKernelStateWithoutPath(t *testing.T) {
 func TestKernelStateDamaged(t *testing.T) {
 	enterNamespace(t)
 	old := newKernelRig(t, nil)
-	old.establish(old.caller, callerID, callerISN, backendID)
-	i, ss := old.session()
+	i, ss := old.establishInKernel()
 	old.sendAll(callerISN, 3)
 	old.pass(2 * sweepEvery)
 	state := old.appendKernelState(nil, i, ss)

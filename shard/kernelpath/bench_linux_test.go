@@ -67,7 +67,7 @@ func BenchmarkEnterLeave(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := enterFor(s, &e, true); err != nil {
+				if err := enterFor(s, &e); err != nil {
 					b.Fatal(err)
 				}
 				s.Leave(&e)

@@ -17,7 +17,6 @@ import (
 
 	"srtrelay/addr"
 	"srtrelay/internal/need"
-	"srtrelay/observe/telemetry"
 )
 
 // setChecksumOffload has a device of the thread's namespace compute the checksums of what
@@ -117,10 +116,12 @@ func (w *network) session(caller, backend *net.UDPConn, front string) Session {
 	}
 	w.next++
 	s.Reset(e.Place, e.Gen)
-	if err := s.Enter(&e, true); err != nil {
+	if err := s.Enter(&e); err != nil {
 		w.t.Fatal(err)
 	}
-	s.Way(e.Place, int(telemetry.ToCaller)).setOn()
+	for way := range 2 {
+		s.Way(e.Place, way).setOn()
+	}
 	w.t.Cleanup(func() { s.Leave(&e) })
 	return e
 }

@@ -32,10 +32,8 @@ type Session struct {
 	CallerID, BackendID uint32
 }
 
-// Enter has the program relay a session whose place was reset. Both ways are pending; if
-// the session is fresh, the caller has no response yet, and its way is on at once, because
-// nothing of it can be under way.
-func (s *Shard) Enter(e *Session, fresh bool) error {
+// Enter has the program relay a session whose place was reset. Both ways are pending.
+func (s *Shard) Enter(e *Session) error {
 	if e.Caller.Is4() != e.Backend.Is4() {
 		return ErrFamilies
 	}
@@ -44,12 +42,8 @@ func (s *Shard) Enter(e *Session, fresh bool) error {
 		return err
 	}
 	e.Upstream.IP = source
-	ways := [2]Way{s.Way(e.Place, 0), s.Way(e.Place, 1)}
-	ways[0].SetPending()
-	ways[1].SetPending()
-	if fresh {
-		ways[0].setOn()
-	}
+	s.Way(e.Place, 0).SetPending()
+	s.Way(e.Place, 1).SetPending()
 	if err := s.put(e, toBackend, toCaller); err != nil {
 		s.Leave(e)
 		return err

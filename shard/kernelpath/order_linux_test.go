@@ -72,7 +72,7 @@ func TestOrderOfRealDatagrams(t *testing.T) {
 		s := w.path.Shard(0)
 		u.w = s.Way(u.e.Place, int(telemetry.ToBackend))
 		s.Reset(u.e.Place, 1)
-		if err := s.Enter(&u.e, false); err != nil {
+		if err := s.Enter(&u.e); err != nil {
 			t.Fatal(err)
 		}
 		handOverToAndFro(t, w, u, caller, server)

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -96,6 +97,9 @@ func (r *rig) enter(e Session, toBackend, toCaller hop) Session {
 	r.t.Cleanup(func() { r.shard.Leave(&e) })
 	return e
 }
+
+// setOn hands a way over at once. Nothing of it may be under way.
+func (w Way) setOn() { atomic.StoreUint32(&w.shared.Mode, uint32(On)) }
 
 // skb is the context that BPF_PROG_TEST_RUN takes: struct __sk_buff of linux/bpf.h.
 type skb struct {

@@ -160,10 +160,10 @@ func TestRoutesAreRemembered(t *testing.T) {
 }
 
 // enterFor enters a session between addresses, and returns its error.
-func enterFor(s *Shard, e *Session, fresh bool) error {
+func enterFor(s *Shard, e *Session) error {
 	e.Gen++
 	s.Reset(e.Place, e.Gen)
-	return s.Enter(e, fresh)
+	return s.Enter(e)
 }
 
 func TestEnter(t *testing.T) {
@@ -183,8 +183,8 @@ func TestEnter(t *testing.T) {
 		}
 		return n
 	}
-	if err := enterFor(s, &e, true); err != nil || modes() != [2]Mode{On, Pending} || entries() != 2 {
-		t.Errorf("fresh: %v, modes %v, %d entries", err, modes(), entries())
+	if err := enterFor(s, &e); err != nil || modes() != [2]Mode{Pending, Pending} || entries() != 2 {
+		t.Errorf("entered: %v, modes %v, %d entries", err, modes(), entries())
 	}
 	if e.Upstream != endpoint("127.0.0.1:30000") {
 		t.Errorf("upstream %s", e.Upstream)
@@ -193,10 +193,6 @@ func TestEnter(t *testing.T) {
 	if modes() != [2]Mode{Off, Off} || entries() != 0 {
 		t.Errorf("left: modes %v, %d entries", modes(), entries())
 	}
-	if err := enterFor(s, &e, false); err != nil || modes() != [2]Mode{Pending, Pending} {
-		t.Errorf("under way: %v, modes %v", err, modes())
-	}
-	s.Leave(&e)
 	for name, c := range map[string]struct {
 		backend string
 		want    error
@@ -205,7 +201,7 @@ func TestEnter(t *testing.T) {
 	} {
 		bad := e
 		bad.Backend = endpoint(c.backend)
-		if err := enterFor(s, &bad, true); !errors.Is(err, c.want) || modes() != [2]Mode{Off, Off} || entries() != 0 {
+		if err := enterFor(s, &bad); !errors.Is(err, c.want) || modes() != [2]Mode{Off, Off} || entries() != 0 {
 			t.Errorf("%s: %v, modes %v, %d entries", name, err, modes(), entries())
 		}
 	}
@@ -219,7 +215,7 @@ func TestEnterFull(t *testing.T) {
 		e := session4()
 		e.Front, e.Place, e.BackendID, e.CallerID = endpoint("192.0.2.1:20080"), min(place, 1), place+1, place+1
 		e.Caller = endpoint("198.51.100.9:40000")
-		err := enterFor(s, &e, true)
+		err := enterFor(s, &e)
 		if want := map[bool]error{true: ErrFull}[place == 2]; !errors.Is(err, want) {
 			t.Errorf("session %d: %v, want %v", place, err, want)
 		}
@@ -237,7 +233,7 @@ func TestUpdate(t *testing.T) {
 		Upstream: endpoint("0.0.0.0:30000"), Backend: endpoint("203.0.113.9:10080"),
 		CallerID: callerID, BackendID: backendID,
 	}
-	if err := enterFor(s, &e, true); err != nil {
+	if err := enterFor(s, &e); err != nil {
 		t.Fatal(err)
 	}
 	update := func(source string, modes [2]Mode) {
@@ -255,6 +251,7 @@ func TestUpdate(t *testing.T) {
 			}
 		}
 	}
+	s.Way(0, 0).setOn()
 	update("192.0.2.1", [2]Mode{On, Pending})
 	n.addDevice(t, pair("other"), "10.9.0.1/24")
 	n.do(t, func() error {

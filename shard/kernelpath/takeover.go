@@ -254,8 +254,8 @@ func (w Way) Adopt(gen uint32, observed bool, h *Handover) bool {
 	if w.Mode() == On && w.shared.Observed != bit(observed) {
 		w.SetPending() // SetSequence tells the program
 	}
+	h.Begin(w)
 	if w.Mode() == Pending {
-		*h = Handover{round: atomic.LoadUint32(&w.handover.Round)}
 		w.restart()
 	}
 	return true

@@ -40,7 +40,7 @@ func newStream(t *testing.T, w *network, family int) *stream {
 	s := w.path.Shard(0)
 	u.w = s.Way(u.e.Place, int(telemetry.ToBackend))
 	s.Reset(u.e.Place, u.e.Gen)
-	if err := s.Enter(&u.e, false); err != nil {
+	if err := s.Enter(&u.e); err != nil {
 		t.Fatal(err)
 	}
 	u.all.Go(u.relay)
@@ -249,7 +249,7 @@ func TestEvictUnderFlow(t *testing.T) {
 			_, err := w.path.hooks.refresh()
 			return err
 		})
-		if err := w.path.Shard(0).Enter(&u.e, false); err != nil {
+		if err := w.path.Shard(0).Enter(&u.e); err != nil {
 			t.Fatal(err)
 		}
 		u.parked.Unlock()

@@ -58,9 +58,6 @@ func (w Way) SetPending() {
 	atomic.StoreUint32(&w.shared.Mode, uint32(Pending))
 }
 
-// setOn hands the way over at once. Nothing of it may be under way.
-func (w Way) setOn() { atomic.StoreUint32(&w.shared.Mode, uint32(On)) }
-
 // reset begins the way of another session.
 func (w Way) reset(gen uint32) {
 	round := atomic.LoadUint32(&w.handover.Round)
@@ -121,16 +118,31 @@ const neverReady = math.MaxUint64
 // marked one on, nothing is under way, and it offers the way to the program. That takes
 // the next datagram, unless others have gone up meanwhile: then user space offers it again.
 type Handover struct {
-	round uint32 // the program's mark that this is about
-	sent  uint32 // from the marked datagram on
-	found bool   // the marked datagram has been sent
+	entered uint32 // the program's last mark before the session entered
+	round   uint32 // the program's mark that this is about
+	sent    uint32 // from the marked datagram on
+	found   bool   // the marked datagram has been sent
+	offered bool   // nothing has gone up since the last offer
+}
+
+// Begin begins with a session that has entered.
+func (h *Handover) Begin(w Way) {
+	round := atomic.LoadUint32(&w.handover.Round)
+	*h = Handover{entered: round, round: round}
+}
+
+// Seen reports whether the program has seen a datagram of the way since the session entered:
+// then its sender has the address that the program expects.
+func (h *Handover) Seen(w Way) bool {
+	return atomic.LoadUint32(&w.handover.Round) != h.entered || w.Mode() == On
 }
 
 // Sent counts a datagram that user space is about to send on a way that is not on.
 func (h *Handover) Sent(w Way, p wire.Packet) {
 	if round := atomic.LoadUint32(&w.handover.Round); round != h.round {
-		*h = Handover{round: round}
+		*h = Handover{entered: h.entered, round: round}
 	}
+	h.offered = false
 	switch {
 	case h.found:
 		h.sent++
@@ -154,8 +166,16 @@ func (h *Handover) Complete(w Way) bool {
 	return h.found && h.round == atomic.LoadUint32(&w.handover.Round) && h.sent == atomic.LoadUint32(&w.handover.Up)
 }
 
+// PassedBy reports whether user space has sent more than went up: datagrams have come that the
+// program has not seen. The way must be pending, and not offered since the last Sent.
+func (h *Handover) PassedBy(w Way) bool { return h.found && h.sent > atomic.LoadUint32(&w.handover.Up) }
+
+// Due reports whether the marked datagram has been sent, and the way was not offered since.
+func (h *Handover) Due() bool { return h.found && !h.offered }
+
 // Offer has the program take the way after what was sent.
 func (h *Handover) Offer(w Way) {
+	h.offered = true
 	atomic.StoreUint64(&w.handover.Ready, uint64(h.round)<<32|uint64(h.sent))
 }
 
