@@ -130,7 +130,7 @@ func Open(cfg Config) (*Path, error) {
 // explain adds what an error of the kernel means to an operator.
 func explain(err error) error {
 	switch {
-	case errors.Is(err, ErrMismatch):
+	case errors.Is(err, ErrMismatch), errors.Is(err, ErrUnavailable):
 		return err
 	case errors.Is(err, unix.EPERM):
 		return fmt.Errorf("%w: it takes CAP_BPF and CAP_NET_ADMIN: %w", ErrUnavailable, err)
@@ -151,6 +151,9 @@ func isOld() bool {
 }
 
 func (p *Path) open() error {
+	if err := checkUnbound(); err != nil {
+		return err
+	}
 	load := p.load
 	if p.cfg.Adopt != nil {
 		load = p.adopt

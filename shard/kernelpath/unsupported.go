@@ -41,6 +41,8 @@ func (c *routeCache) open() error                           { return ErrUnavaila
 func (c *routeCache) close()                                {}
 func (s *Shard) resolve(_, _ addr.IP) (hop, addr.IP, error) { return hop{}, addr.IP{}, ErrNoRoute }
 
+func checkUnbound() error { return ErrUnavailable }
+
 func (p *Path) Follow(context.Context, func(context.Context) error) {}
 
 // Evict does nothing: there is no path.
