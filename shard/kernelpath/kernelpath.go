@@ -5,11 +5,11 @@
 //
 // kernelpath.go loads the program, entry.go enters sessions, route.go finds out where
 // datagrams leave, hooks.go attaches the program to the host's devices, and watch.go
-// follows their changes. way.go is what the program and user space share about a
-// session's way: what has passed, and how the way is handed over without a datagram
-// being overtaken. record.go reads the heads of datagrams that user space must see.
-// takeover.go hands the path to another process, or takes it from one; freeze.go has it
-// stand still meanwhile.
+// follows their changes, pathmtu.go those of IPv6 paths. way.go is what the program and
+// user space share about a session's way: what has passed, and how the way is handed over
+// without a datagram being overtaken. record.go reads the heads of datagrams that user
+// space must see. takeover.go hands the path to another process, or takes it from one;
+// freeze.go has it stand still meanwhile.
 //
 // It must not know what a session's states are, nor what its numbers are used for
 // (shard). The program is in bpf/.
@@ -65,6 +65,8 @@ type Path struct {
 	ipsec   ipsec
 	// epoch counts the changes of routes: what was resolved before is void.
 	epoch atomic.Uint32
+	// paths counts the changes of the MTUs of IPv6 paths.
+	paths atomic.Uint32
 	// clock is what to subtract from CLOCK_MONOTONIC, in ns.
 	clock uint64
 	// places is how many sessions each shard may have in the path.

@@ -36,6 +36,7 @@ type routed struct {
 	hop    hop
 	source addr.IP
 	err    error
+	paths  uint32 // Path.paths before it was asked
 }
 
 // routeCache has the routes that a shard has asked for since they last changed.
@@ -62,7 +63,9 @@ func (s *Shard) resolve(to, from addr.IP) (hop, addr.IP, error) {
 	}
 	key := routeKey{to, from}
 	r, known := c.routes[key]
-	if !known {
+	paths := s.path.paths.Load()
+	if !known || r.paths != paths && !to.Is4() {
+		r.paths = paths
 		r.hop, r.source, r.err = s.askRoute(to, from)
 		c.routes[key] = r
 	}

@@ -61,8 +61,11 @@ func (p *Path) Follow(ctx context.Context, reroute func(context.Context) error) 
 		p.ipsec.close()
 		receiver.Wait()
 	}()
-	again := time.NewTicker(recheck)
+	again, small := time.NewTicker(recheck), time.NewTicker(tooBigEvery)
 	defer again.Stop()
+	defer small.Stop()
+	var tooBig tooBig
+	tooBig.read()
 	p.freeze.handle(ctx, func(ctx context.Context) { p.onStart(ctx, changed, reroute) })
 	for {
 		handle := func(ctx context.Context) { p.onChange(ctx, changed, reroute) }
@@ -75,6 +78,11 @@ func (p *Path) Follow(ctx context.Context, reroute func(context.Context) error) 
 					p.onChange(ctx, changed, reroute)
 				}
 			}
+		case now := <-small.C:
+			if !tooBig.came(now) {
+				continue
+			}
+			handle = func(ctx context.Context) { p.onTooBig(ctx, &tooBig, reroute) }
 		case <-changed:
 		case <-p.freeze.again:
 		}
@@ -95,6 +103,10 @@ func (p *Path) onStart(ctx context.Context, changed <-chan struct{}, reroute fun
 // reroute has routes resolved anew.
 func (p *Path) reroute(ctx context.Context, reroute func(context.Context) error) {
 	p.epoch.Add(1)
+	p.callReroute(ctx, reroute)
+}
+
+func (p *Path) callReroute(ctx context.Context, reroute func(context.Context) error) {
 	if err := reroute(ctx); err != nil && ctx.Err() == nil {
 		p.cfg.Log.Warn("kernel path: sessions stay in user space", "error", err)
 	}
