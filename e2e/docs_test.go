@@ -23,7 +23,7 @@ import (
 	"srtrelay/internal/need"
 )
 
-// inNamespace is set in the process that runs the commands of the pages.
+// inNamespace names the relay under test to the process that runs the commands of the pages.
 const inNamespace = "SRTRELAY_TEST_DOCS"
 
 // Every command in README.md and docs/ runs as it stands there, except those that are
@@ -35,7 +35,7 @@ func TestDocsRun(t *testing.T) {
 		need.Root(t, "a network namespace for the ports and addresses of the pages")
 		need.Tools(t, "unshare", "ip", "curl", "ffmpeg", "tshark")
 		cmd := clocale.Command("unshare", "--net", "--mount", os.Args[0], "-test.run=^TestDocsRun$", "-test.v", "-test.timeout=3m")
-		cmd.Env = append(cmd.Env, inNamespace+"=1")
+		cmd.Env = append(cmd.Env, inNamespace+"="+binary)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)

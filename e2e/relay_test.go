@@ -52,12 +52,23 @@ var binary string
 // a browser's and an API validator's libraries to compile a second time.
 var raced = os.Getenv("SRTRELAY_TEST_RACE") != ""
 
+// raceOptions are those of the race detector in all that the tests start. By default each
+// process that has it, as every command of the relay's binary, sleeps for a second at its end.
+const raceOptions = "halt_on_error=0 exitcode=66 atexit_sleep_ms=0"
+
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
 		if done, code := setKernelPath(); done {
 			return code
 		}
 		runManyAtOnce()
+		if err := os.Setenv("GORACE", raceOptions); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		if binary = os.Getenv(inNamespace); binary != "" {
+			return m.Run()
+		}
 		dir, err := os.MkdirTemp("", "srtrelay-e2e")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -188,7 +199,6 @@ func newProcessWith(t *testing.T, at *lab.Namespace, by []string, inherited []*o
 		t.Cleanup(r.http.CloseIdleConnections)
 	}
 	r.cmd = clocale.Command(by[0], slices.Concat(by[1:], base, args)...)
-	r.cmd.Env = clocale.Environ("GORACE=halt_on_error=0 exitcode=66 atexit_sleep_ms=0")
 	// A test that is killed must not leave its relay behind.
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	r.cmd.ExtraFiles = inherited
