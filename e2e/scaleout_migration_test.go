@@ -22,7 +22,7 @@ func TestRealStreamsMigrateAcrossRelays(t *testing.T) {
 	}
 	tour := n.start(s.origin, n.watch(s.Origin, "", origin4), sharedAddr)
 	s.awaitAcquainted()
-	s.awaitPublished(uint64(len(tour.callers)))
+	s.awaitPublished(len(tour.callers))
 
 	for i, step := range []struct {
 		name  string

@@ -145,13 +145,17 @@ func awaitAcquainted(t *testing.T, redis func(words ...string) string, addresses
 	}
 }
 
-// awaitPublished waits until Redis has so many sessions of all relays.
-func (s *scaleOut) awaitPublished(n uint64) {
+// awaitPublished waits until Redis has so many sessions of all relays. It has handshakes too,
+// by callers instead of by socket IDs, for ten seconds.
+func (s *scaleOut) awaitPublished(n int) {
 	s.t.Helper()
-	published := func() (sum uint64) {
+	published := func() (sum int) {
 		for i := range s.relays {
-			n, _ := strconv.ParseUint(s.redis("HLEN srtrelay-sessions:"+s.clusterAddr(i)), 10, 64)
-			sum += n
+			for field := range strings.FieldsSeq(s.redis("HKEYS srtrelay-sessions:" + s.clusterAddr(i))) {
+				if !strings.Contains(field, ":") {
+					sum++
+				}
+			}
 		}
 		return sum
 	}
@@ -321,7 +325,7 @@ func TestScaleOut(t *testing.T) {
 	}
 	chatter.alive("at the start")
 	s.awaitAcquainted()
-	s.awaitPublished(all)
+	s.awaitPublished(int(all))
 	began("the flows move")
 
 	for _, step := range []struct {
