@@ -17,7 +17,7 @@ import (
 func TestForgedSources(t *testing.T) {
 	t.Parallel()
 	raw := openRaw(t)
-	g := startSiege(t, 3, 1472)
+	g := startSiege(t, binary, 3, 1472)
 	prey := make([]victim, 4)
 	for i := range prey {
 		s := mustDial(t, g.addr, srttest.CallerOptions{StreamID: "live/prey"})

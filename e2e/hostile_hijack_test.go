@@ -34,7 +34,7 @@ type hijack struct {
 
 func startHijack(t *testing.T, seed uint64, args ...string) *hijack {
 	t.Helper()
-	h := &hijack{siege: startSiege(t, seed, 1472, args...)}
+	h := &hijack{siege: startSiege(t, binary, seed, 1472, args...)}
 	for i := range 8 {
 		s := mustDial(t, h.addr, srttest.CallerOptions{StreamID: fmt.Sprintf("#!::r=live/quiet%d,m=publish", i)})
 		echo(t, s, 1)

@@ -36,11 +36,11 @@ const (
 	volley = 4096
 )
 
-func startSiege(t *testing.T, seed uint64, longest int, args ...string) *siege {
+func startSiege(t *testing.T, program string, seed uint64, longest int, args ...string) *siege {
 	t.Helper()
 	needBuffers(t)
 	g := &siege{backend: startMirror(t), forge: newForge(seed, longest)}
-	g.relay = startRelay(t, append(args, backendAt(g.backend.Addr()), "--shards", "2", "--idle-timeout", "3s",
+	g.relay = startRelayBy(t, nil, []string{program}, append(args, backendAt(g.backend.Addr()), "--shards", "2", "--idle-timeout", "3s",
 		"--overload", "off", "--max-sessions", "300", "--max-handshakes", "100", "--max-handshakes-per-source", "64")...)
 	g.hostile = true
 	known := map[netip.AddrPort]bool{}
@@ -223,9 +223,9 @@ func TestMillionHostileDatagrams(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
-	usePlainBinary(t)
+	t.Parallel()
 	const half = 500_000
-	g := startSiege(t, 1, 2000)
+	g := startSiege(t, plainBinary(t), 1, 2000)
 	g.storm(half)
 	g.awaitCalm()
 	before, routines, files := readHeap(g.relay), goroutines(g.relay), g.openFDs()
@@ -251,7 +251,7 @@ func TestMillionHostileDatagrams(t *testing.T) {
 // arrive truncated, and are dropped as such.
 func TestHostileDatagramsWithoutOffload(t *testing.T) {
 	t.Parallel()
-	g := startSiege(t, 2, 4000, "--gro", "off", "--gso", "off")
+	g := startSiege(t, binary, 2, 4000, "--gro", "off", "--gso", "off")
 	g.storm(50_000)
 	g.finish("truncated short not_handshake malformed rendezvous foreign_caller foreign_backend")
 }

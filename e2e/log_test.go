@@ -84,12 +84,14 @@ func (u *unread) fill(streams int) {
 // streams nor the API nor the prober, and the relay ends in time, by one signal
 // and by two.
 func TestLogIsNotRead(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		gone    bool
 		signals int
 	}{{"stalled", false, 1}, {"stalled, two signals", false, 2}, {"gone", true, 1}} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			l, err := srttest.NewListener(srttest.ListenerConfig{Local: loopback, Mode: srttest.Echo})
 			if err != nil {
 				t.Fatal(err)

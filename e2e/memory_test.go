@@ -29,8 +29,8 @@ func TestTooFewDescriptorsAreRefusedAtStart(t *testing.T) {
 // The bug: 128 shards took 2.4 GB and 16 s to start, all of it the memory of
 // batches into which nothing had come yet.
 func TestManyIdleShardsTakeLittleMemory(t *testing.T) {
-	usePlainBinary(t)
-	r := startRelay(t, "--shards", "128", backendAt(startEcho(t).Addr()))
+	t.Parallel()
+	r := startPlainRelay(t, "--shards", "128", backendAt(startEcho(t).Addr()))
 	const most = 350 << 10
 	if n := r.residentKiB(); n > most {
 		t.Errorf("%d KiB for 128 idle shards, at most %d wanted", n, most)

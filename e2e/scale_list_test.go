@@ -64,10 +64,10 @@ func TestListingCostsNoPacket(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
-	usePlainBinary(t)
+	t.Parallel()
 	const ports, perPort = 200, 100
 	a, b := startMirror(t), startMirror(t)
-	r := startRelay(t, backendAt(a.Addr()), backendAt(b.Addr()), "--shards", "2",
+	r := startPlainRelay(t, backendAt(a.Addr()), backendAt(b.Addr()), "--shards", "2",
 		"--max-handshakes-per-source", "4096", "--max-sessions-per-source", "1000000", "--idle-timeout", "60s")
 	c := gather(t, r, ports, perPort)
 

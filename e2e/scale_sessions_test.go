@@ -27,12 +27,12 @@ func TestTenThousandSessions(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
-	usePlainBinary(t)
-	// Fine enough to see what one session is made of.
-	t.Setenv("GODEBUG", "memprofilerate=16384")
+	t.Parallel()
 	const ports, perPort = 100, 100
 	a, b := startMirror(t), startMirror(t)
-	r := startRelay(t, backendAt(a.Addr()), backendAt(b.Addr()), "--shards", "2",
+	// Fine enough to see what one session is made of.
+	by := []string{"env", "GODEBUG=memprofilerate=16384", plainBinary(t)}
+	r := startRelayBy(t, nil, by, backendAt(a.Addr()), backendAt(b.Addr()), "--shards", "2",
 		"--max-handshakes-per-source", "4096", "--max-sessions-per-source", "1000000", "--idle-timeout", "10s")
 	routines, files := goroutines(r), r.openFDs()
 	start := readHeap(r)

@@ -212,23 +212,25 @@ func awaitResources(r *relay, routines, files int) {
 	}
 }
 
-// usePlainBinary makes startRelay run a relay without the race detector,
-// whose own memory would hide the relay's and whose pace a million datagrams
-// do not need. Not for parallel tests.
-func usePlainBinary(t *testing.T) {
+// startPlainRelay is startRelay without the race detector, whose own memory would hide the
+// relay's and whose pace a million datagrams do not need.
+func startPlainRelay(t *testing.T, args ...string) *relay {
 	t.Helper()
-	if !raced {
-		return
-	}
-	plain, err := plainBinary()
-	must(t, err)
-	was := binary
-	binary = plain
-	t.Cleanup(func() { binary = was })
+	return startRelayBy(t, nil, []string{plainBinary(t)}, args...)
 }
 
-// plainBinary builds the relay without the race detector, once.
-var plainBinary = sync.OnceValues(func() (string, error) {
+// plainBinary is the relay without the race detector.
+func plainBinary(t *testing.T) string {
+	t.Helper()
+	path, err := buildPlain()
+	must(t, err)
+	return path
+}
+
+var buildPlain = sync.OnceValues(func() (string, error) {
+	if !raced {
+		return binary, nil
+	}
 	plain := binary + "-plain"
 	return plain, build(plain, false)
 })

@@ -15,6 +15,7 @@ var loopback = netip.MustParseAddrPort("127.0.0.1:0")
 
 // A caller connects through the relay, and data flows both ways.
 func TestSmoke(t *testing.T) {
+	t.Parallel()
 	l, err := srttest.NewListener(srttest.ListenerConfig{Local: loopback, Mode: srttest.Echo})
 	if err != nil {
 		t.Fatal(err)

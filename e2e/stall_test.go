@@ -16,6 +16,7 @@ import (
 // and doubted their backends, for it looked at its timers before it read what
 // had arrived meanwhile.
 func TestRelayStoppedUnderSessions(t *testing.T) {
+	t.Parallel()
 	const ports, perPort, stopped = 10, 5, 6 * time.Second
 	l := startMirror(t)
 	r := startRelay(t, backendAt(l.Addr()), "--shards", "3", "--backend-silence", "4s")

@@ -88,6 +88,7 @@ func (b *browserTab) await(expression string) {
 // network: it says so, and every number is the one that the API gave. A session
 // is closed from it, and it comes back to a relay that was restarted.
 func TestWebPageOfARelay(t *testing.T) {
+	t.Parallel()
 	o := startOrigin(t, "127.0.0.1")
 	r := startRelay(t, "--backend", "srt://"+o.addr.String(), "--shards", "2")
 	bad := srttest.Impairment{Loss: 0.06, Delay: 15 * time.Millisecond}
