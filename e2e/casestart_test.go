@@ -54,7 +54,7 @@ func TestUnresolvedNameIsABackendThatIsDown(t *testing.T) {
 	r := startRelay(t, backendAt(l.Addr()), "--backend=srt://"+name)
 	c := mustDial(t, r.addr, srttest.CallerOptions{StreamID: "#!::r=live/x,m=publish"})
 	echo(t, c, 1)
-	r.awaitLog("backend name of no use", func(l logLine) bool { return l.text("name") == name })
+	r.awaitLog("backend name not resolved", func(l logLine) bool { return l.text("name") == name })
 	if b := r.listing()[name]; b.Alive || b.Address != "" || !strings.HasPrefix(b.Problem, "name does not resolve: ") {
 		t.Errorf("%+v", b)
 	}

@@ -104,10 +104,10 @@ func resolveNames(ctx context.Context, r *backend.Registry, p process, tried fun
 			log.Info("backend name has an address", "name", b.Host, "backend", string(b.ID))
 		},
 		OnLeft: func(b backend.Backend) {
-			log.Info("backend name has an address no more", "name", b.Host, "backend", string(b.ID))
+			log.Info("backend name has lost an address", "name", b.Host, "backend", string(b.ID))
 		},
 		OnFail: func(host, problem string, kept int) {
-			log.Warn("backend name of no use", "name", host, "error", problem, "addresses_kept", kept)
+			log.Warn("backend name not resolved", "name", host, "error", problem, "addresses_kept", kept)
 		},
 	})
 }

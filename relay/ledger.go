@@ -213,7 +213,7 @@ func (l *sessionLedger) reclaim(tasks *supervise.Tasks, group *shard.Group) {
 	}
 	successor := l.readSuccessor(group)
 	if err := l.file.Reclaim(); err != nil {
-		l.log.Warn("the session ledger has not got its name back: callers are not told after a SIGKILL", "error", err)
+		l.log.Warn("the session ledger cannot be renamed back: callers are not told after a SIGKILL", "error", err)
 	}
 	if len(successor.former) > 0 {
 		tasks.Go("callers of the successor", func() { successor.tellFormer(context.Background(), group) })

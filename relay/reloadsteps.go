@@ -99,7 +99,7 @@ func shardLimits(c config.Config) shard.Limits {
 
 func applyLimits(ctx context.Context, r *relay, c *config.Config) {
 	if err := r.group.SetLimits(ctx, shardLimits(*c)); err != nil {
-		r.log.Warn("some sessions are checked by the former timeouts once more", "error", err)
+		r.log.Warn("some sessions keep the former timeouts until they are next checked", "error", err)
 	}
 }
 

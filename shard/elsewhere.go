@@ -179,14 +179,14 @@ func (s *Shard) announce(i uint32, ss *session, l *letterbox.Letter) {
 	if l.Sender < 0 || int(l.Sender) == s.id || ss.state != StateEstablished {
 		return
 	}
-	if a, told := s.announced[i]; told && a.shard == l.Sender && s.now-a.at < owners.RouteEvery {
+	if a, ok := s.announced[i]; ok && a.shard == l.Sender && s.now-a.at < owners.RouteEvery {
 		return
 	}
 	front, caller, id := ss.front, ss.caller, ss.backendID
-	told := s.group[l.Sender].inbox.post(func(s *Shard) {
+	posted := s.group[l.Sender].inbox.post(func(s *Shard) {
 		s.routes.Add(s.now, front, &caller, id)
 	})
-	if told {
+	if posted {
 		s.announced[i] = announced{l.Sender, s.now}
 	}
 }

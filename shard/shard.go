@@ -17,7 +17,7 @@
 // (elsewhere.go). It may also come from a caller whose address has changed: candidate.go has the
 // caller prove that, and migration.go moves the session.
 //
-// The rooms below shard decide without one, by plain values: owners (which shard has a session),
+// The packages below shard know no Shard, only plain values: owners (which shard has a session),
 // letterbox (how datagrams reach it), migration (whose datagram it is), limit (which limits are
 // met), shield (which control packets pass), relays (which relay has a session). kernelpath relays
 // sessions in the kernel; ledger and checkpoint are the formats of what outlives the process.

@@ -37,10 +37,10 @@ func (s *Shard) passOnConclusion(front uint8, d *udp.Datagram, h wire.Handshake)
 	}
 	f, local := s.flowOf(&letterbox.Letter{From: d.From, Local: d.Local, Front: front}, h.Packet())
 	from, to := d.From, d.Local
-	nobody := func(b []byte) { // it has been counted as parked
+	unowned := func(b []byte) { // it has been counted as parked
 		_ = s.conclusion(front, &udp.Datagram{Data: b, Stride: len(b), From: from, Local: to}, wire.Handshake(b))
 	}
-	switch s.lane.PassConclusion(s.now, f, local, h, nobody) {
+	switch s.lane.PassConclusion(s.now, f, local, h, unowned) {
 	case relays.OutcomePassed:
 		return CountPassedOn, true
 	case relays.OutcomeHeld:

@@ -53,12 +53,12 @@ func Route(set *rules.Set, in rules.Request) (Routed, error) {
 		return r, nil
 	}
 	if j := set.Injection(); j.Key != "" {
-		told, err := inject(read, v.StreamID, j.Key, j.Value(in.Caller))
+		injected, err := inject(read, v.StreamID, j.Key, j.Value(in.Caller))
 		if err != nil {
 			return r, err
 		}
-		r.StreamID, r.Changed = told, told != in.StreamID
-		if read, err = parse(told, read.Dialect); err != nil {
+		r.StreamID, r.Changed = injected, injected != in.StreamID
+		if read, err = parse(injected, read.Dialect); err != nil {
 			return r, err
 		}
 		r.Stream = read.StreamID

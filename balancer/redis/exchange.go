@@ -267,7 +267,7 @@ func (n *ignored) log(b *Balancer) {
 	if *n == (ignored{logged: n.logged}) || now.Sub(n.logged) < logInterval {
 		return
 	}
-	b.log.Warn("shared state tells of bindings that are not taken",
+	b.log.Warn("shared state announces bindings that cannot be used",
 		"unreadable_notices", n.unreadable, "of_unknown_servers", n.unknownServer, "beyond_the_bound", n.beyondBound, "kept", b.announcer.live.len())
 	*n = ignored{logged: now}
 }

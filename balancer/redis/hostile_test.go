@@ -64,7 +64,7 @@ func TestFloodOfEntriesIsBounded(t *testing.T) {
 	if ok, _, detail := r.State(); !ok {
 		t.Errorf("the flood counts as an outage: %s", detail)
 	}
-	if n, most := r.log.count("servers that are not taken"), 1+int(time.Since(began)/logInterval); n < 1 || n > most {
+	if n, most := r.log.count("servers that cannot be used"), 1+int(time.Since(began)/logInterval); n < 1 || n > most {
 		t.Errorf("told %d times, want once, and %d times at most", n, most)
 	}
 	r.Close()
@@ -105,7 +105,7 @@ func TestRedisThatLies(t *testing.T) {
 	if ok, _, detail := r.State(); !ok {
 		t.Errorf("counts as an outage: %s", detail)
 	}
-	if n := r.log.count("servers that are not taken"); n != 1 {
+	if n := r.log.count("servers that cannot be used"); n != 1 {
 		t.Errorf("told %d times", n)
 	}
 }

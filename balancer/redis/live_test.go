@@ -320,7 +320,7 @@ func TestFloodOfBindingsIsBounded(t *testing.T) {
 	if reads, n := calls(t, s, "xread", "calls")-news, s.rounds(t)-rounds; reads > (n+2)*(maxNoticesRead+1) {
 		t.Errorf("%d reads in %d rounds", reads, n)
 	}
-	until(t, "the log to be told", func() bool { return b.log.count("bindings that are not taken") == 1 })
+	until(t, "the log to be told", func() bool { return b.log.count("bindings that cannot be used") == 1 })
 	if _, ok := b.announcer.live.find(balancer.AffinityKey{Stream: "\xff\xfe\n"}); !ok {
 		t.Error("a key that is no UTF-8 was not taken")
 	}

@@ -71,7 +71,7 @@ func (b *Balancer) logRefused(ix index, refused []backend.Refusal, now time.Time
 		first := refused[0]
 		fields = append(fields, "refused", len(refused), "first", string(first.New.ID), "address", first.New.Addr, "error", first.Err)
 	}
-	b.log.Warn("shared state lists servers that are not taken", fields...)
+	b.log.Warn("shared state lists servers that cannot be used", fields...)
 }
 
 // pipeline sends commands in one round trip. It ignores missing keys and keys of another

@@ -15,7 +15,7 @@ import (
 const (
 	// exitCannotStart is the exit code of a program that would fail again.
 	exitCannotStart = 2
-	// steady is for how long a process must have run for its end to be the first again.
+	// steady is how long a process must have run for its end to count as a first failure.
 	steady = 10 * time.Second
 	// mostMessages bounds the messages of one turn: more than a socket's queue holds, so that
 	// all that a process has sent before its end are handled before it.
@@ -185,8 +185,8 @@ func (k *keeper) notKept(reason string) {
 }
 
 // follow makes another process the main one, which has taken over. The one before has said so,
-// and has left its sockets to it. One that a shell has started stores nothing here; what is kept
-// is in use by it, and is nobody else's.
+// and has left its sockets to it. One that a shell has started stores nothing here, and what was
+// kept must not be given to a third: it is in use.
 func (k *keeper) follow(pid int) {
 	switch {
 	case k.isOurs(pid):

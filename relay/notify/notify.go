@@ -79,7 +79,7 @@ func Open(lookupEnv func(string) (string, bool), log *slog.Logger) *Manager {
 	if text, _ := lookupEnv("WATCHDOG_USEC"); text != "" {
 		microseconds, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || microseconds < 0 || microseconds > math.MaxInt64/int64(time.Microsecond) {
-			log.Warn("the service manager's watchdog may not be content", "WATCHDOG_USEC", text, "reason", "not a number of microseconds")
+			log.Warn("the period of the service manager's watchdog is not known", "WATCHDOG_USEC", text, "reason", "not a number of microseconds")
 			return m
 		}
 		m.watchdog = time.Duration(microseconds) * time.Microsecond

@@ -162,8 +162,8 @@ func (g *cgroup) used(root fs.FS) (int64, error) {
 	return max(used-valueOf(stat, g.files.inactive), 0), nil
 }
 
-// hostMemory reads how much of the host's memory the process itself has: that others use
-// the rest is none of its business.
+// hostMemory reads how much of the host's memory the process itself has. What others use
+// does not count.
 func hostMemory(root fs.FS, pageSize int) (used, total int64, err error) {
 	meminfo, err := fs.ReadFile(root, "proc/meminfo")
 	if err != nil {
@@ -191,7 +191,7 @@ func hostMemory(root fs.FS, pageSize int) (used, total int64, err error) {
 func valueOf(text []byte, key string) int64 {
 	for line := range strings.Lines(string(text)) {
 		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == key {
-			n, _ := strconv.ParseInt(fields[1], 10, 64) // 0 is its own excuse
+			n, _ := strconv.ParseInt(fields[1], 10, 64) // 0 if it is no number
 			return n
 		}
 	}

@@ -204,7 +204,7 @@ func (h *handover) untilCommit(ctx context.Context) (err error) {
 		return err
 	}
 	h.offer.Park(h.taker.pid)
-	// Whoever stops this process now stops one that has given everything away.
+	// Who stops this process from here on stops one that has given everything away.
 	return h.within(context.WithoutCancel(ctx), helloTimeout, kindCommitted, func(ctx context.Context) error {
 		h.committed = true
 		return h.conn.send(ctx, &message{Kind: kindCommitted})

@@ -2,10 +2,10 @@
 // met: tables of sources and of streams, the number of events in ten seconds, bitrates over
 // five, and the sums of all shards.
 //
-// A table belongs to its shard's loop. Once a second a shard publishes what its heaviest
-// sources and streams have, and whoever does that first sums up the lists of all shards.
-// A shard then adds its own present figures to the last ones of the others, so that a limit
-// is exact to within a second, and nothing is locked.
+// A table belongs to its shard's loop. Once a second each shard publishes what its heaviest
+// sources and streams have, and the lists of all shards are summed up. A shard adds its own
+// present figures to the last ones of the others, so that a limit is exact to within a second,
+// and nothing is locked.
 //
 // It must not know what a datagram is, nor read a clock: times are the shard's.
 package limit

@@ -6,9 +6,9 @@ import (
 	"srtrelay/addr"
 )
 
-// Routes are the callers whose datagrams a shard receives and hands to the shard that owns
-// their session, without a budget: that one has announced them. An entry lapses, and the owner
-// repeats it while letters come, so that nobody has to remove one.
+// Routes are the callers whose datagrams a shard hands to the shard that owns their session,
+// without a limit, because the owner has announced them. An entry lapses, and the owner repeats
+// it while letters come, so that nobody has to remove one.
 type Routes struct {
 	seed  uint64
 	table []route // of routeLimit, from the first announcement on
@@ -24,7 +24,7 @@ const (
 	// RouteEvery is how often the owner repeats an announcement while letters come.
 	RouteEvery = 10 * time.Second
 
-	// routeLimit is how many callers there can be. Others share the budget of strangers.
+	// routeLimit is how many callers there can be. Datagrams of others are limited.
 	routeLimit = 1 << 14
 	// routePlaces is how many places an entry may be in.
 	routePlaces = 8

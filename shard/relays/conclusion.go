@@ -9,23 +9,23 @@ import (
 const (
 	// conclusionTTL is for how long the relay that has taken a CONCLUSION gets its copies: three
 	// or four of libsrt's, which are 250 ms apart. A caller whose relay has died then still has
-	// the time to connect here. conclusionRest is for how long it is not asked for again.
+	// the time to connect here. conclusionRest is for how long Redis is not asked again.
 	conclusionTTL  = time.Second
 	conclusionRest = 10 * time.Second
 )
 
 // PassConclusion is Pass for a CONCLUSION that may repeat one that another relay has taken. Its
-// flow has the ID 0. After OutcomeHeld nobody gets a copy, valid until it returns, if no other
-// relay has taken one; it may call PassConclusion again. After other outcomes than OutcomePassed
-// the handshake is this relay's.
-func (l *Lane) PassConclusion(now time.Duration, f Flow, local addr.IP, data []byte, nobody func(data []byte)) Outcome {
+// flow has the ID 0. After OutcomeHeld unowned is called if no other relay has taken one: with a
+// copy that is valid until it returns, and it may call PassConclusion again. After other outcomes
+// than OutcomePassed the handshake is this relay's.
+func (l *Lane) PassConclusion(now time.Duration, f Flow, local addr.IP, data []byte, unowned func(data []byte)) Outcome {
 	if f.Caller.Zone != 0 || len(data) > maxData {
 		return OutcomeUnknown
 	}
 	k, isKnown := l.known[f]
 	switch {
 	case !isKnown || now >= k.forgotten():
-		return l.hold(now, f, held{local, data, nobody})
+		return l.hold(now, f, held{local, data, unowned})
 	case !k.owner.IsValid() || now >= k.until:
 		return OutcomeUnknown
 	}

@@ -12,7 +12,7 @@ const (
 	// ownerTTL is for how long an owner is passed datagrams before it is asked for again,
 	// in the background. It is used meanwhile.
 	ownerTTL = 20 * time.Second
-	// noneTTL is for how long nobody is asked again about a flow that no relay has: a
+	// noneTTL is for how long Redis is not asked again about a flow that no relay has: a
 	// session is published within a fraction of it.
 	noneTTL = 1500 * time.Millisecond
 	// otherCallerTTL is for how long the owner of a session with another caller address is
@@ -24,8 +24,8 @@ const (
 	otherCallerLaterTTL = time.Second
 	// awayTTL is when a question is asked again that Redis has not answered.
 	awayTTL = 500 * time.Millisecond
-	// doubtTTL is when an owner is asked for again that was not found, which a Redis that
-	// lost its data makes.
+	// doubtTTL is when a known owner is asked for again that Redis did not name this time,
+	// as Redis may have lost its data.
 	doubtTTL = 5 * time.Second
 	// answerTimeout is after what time a question counts as lost.
 	answerTimeout = 2 * time.Second
@@ -93,9 +93,9 @@ type pending struct {
 
 // held is a datagram that waits for its owner.
 type held struct {
-	local  addr.IP
-	data   []byte
-	nobody func(data []byte) // gets it if no relay is its owner; nil to drop it
+	local   addr.IP
+	data    []byte
+	unowned func(data []byte) // gets it if no relay is its owner; nil to drop it
 }
 
 func newLane(link *Link, post func(func(now time.Duration)) bool) *Lane {
@@ -208,12 +208,12 @@ func (l *Lane) answer(now time.Duration, f Flow, o Owner, err error) {
 	if p == nil {
 		return
 	}
-	delete(l.pending, f) // before nobody looks at it
+	delete(l.pending, f) // before unowned looks at it
 	for len(p.held) > 0 {
 		switch h := &p.held[0]; {
 		case k.owner.IsValid() && l.send(now, f, k, h.local, h.data) == OutcomePassed:
-		case !k.owner.IsValid() && h.nobody != nil:
-			h.nobody(h.data)
+		case !k.owner.IsValid() && h.unowned != nil:
+			h.unowned(h.data)
 		default:
 			l.link.counters.add(DropUnowned, 1)
 		}
