@@ -3,11 +3,13 @@
 package e2e
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -138,14 +140,14 @@ func (r *relay) begunBy(s *srttest.Session) logLine {
 type heartbeats struct {
 	mu      sync.Mutex
 	servers map[string]server
-	rounds  int
-	rung    chan struct{} // closed and replaced after every round
+	rounds  atomic.Int64
+	beaten  srttest.Notifier // after every round
 }
 
 // startHeartbeats beats for servers at a relay until the test ends.
 func startHeartbeats(t *testing.T, r *relay, servers ...server) *heartbeats {
 	t.Helper()
-	h := &heartbeats{servers: map[string]server{}, rung: make(chan struct{})}
+	h := &heartbeats{servers: map[string]server{}}
 	for _, s := range servers {
 		h.servers[s.id()] = s
 		r.beat(s)
@@ -166,11 +168,8 @@ func startHeartbeats(t *testing.T, r *relay, servers ...server) *heartbeats {
 					t.Errorf("heartbeat of %s: %d %s %v", s.id(), status, answer, err)
 				}
 			}
-			h.mu.Lock()
-			h.rounds++
-			close(h.rung)
-			h.rung = make(chan struct{})
-			h.mu.Unlock()
+			h.rounds.Add(1)
+			h.beaten.Notify()
 		}
 	})
 	t.Cleanup(func() { close(stop); loop.Wait() })
@@ -204,12 +203,8 @@ func (h *heartbeats) stop(s server) {
 
 // beatOn waits for n rounds more.
 func (h *heartbeats) beatOn(n int) {
-	for range n {
-		h.mu.Lock()
-		rung := h.rung
-		h.mu.Unlock()
-		<-rung
-	}
+	until := h.rounds.Load() + int64(n)
+	_ = h.beaten.Await(context.Background(), func() bool { return h.rounds.Load() >= until })
 }
 
 // startServers opens n fake backends that register as servers and live.

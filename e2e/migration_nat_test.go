@@ -18,6 +18,7 @@ import (
 
 	"srtrelay/bench/lab"
 	"srtrelay/internal/need"
+	"srtrelay/internal/srttest"
 	"srtrelay/wire"
 )
 
@@ -151,14 +152,14 @@ type arrivals struct {
 	mu    sync.Mutex
 	times map[uint32][]time.Time
 	ports map[uint32]map[uint16]int // they came from
-	rung  chan struct{}             // closed and replaced at every datagram
+	seen  srttest.Notifier          // at every datagram
 }
 
 // watch begins to note what passes a device of a namespace, or what all of them receive and
 // send if it names none. It ends with the test.
 func (k *kernelLab) watch(at *lab.Namespace, device string, to netip.Addr) *arrivals {
 	k.t.Helper()
-	a := &arrivals{times: map[uint32][]time.Time{}, ports: map[uint32]map[uint16]int{}, rung: make(chan struct{})}
+	a := &arrivals{times: map[uint32][]time.Time{}, ports: map[uint32]map[uint16]int{}}
 	var file *os.File
 	must(k.t, at.Do(func() error {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -207,6 +208,7 @@ func (a *arrivals) note(b []byte, to netip.Addr) {
 	if p.IsControl() {
 		return
 	}
+	defer a.seen.Notify()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	id := p.DestID()
@@ -215,8 +217,6 @@ func (a *arrivals) note(b []byte, to netip.Addr) {
 		a.ports[id] = map[uint16]int{}
 	}
 	a.ports[id][bigEndian.Uint16(b[ipHeader:])]++
-	close(a.rung)
-	a.rung = make(chan struct{})
 }
 
 // gap is the longest time without data of a session around a moment.
@@ -245,20 +245,9 @@ func (a *arrivals) awaitMore(t *testing.T, n int, ids ...uint32) {
 	for _, id := range ids {
 		before[id] = count(id)
 	}
-	missing := func() bool {
-		return slices.ContainsFunc(ids, func(id uint32) bool { return count(id) < before[id]+n })
-	}
-	for deadline := time.After(patience); ; {
-		a.mu.Lock()
-		rung := a.rung
-		a.mu.Unlock()
-		if !missing() {
-			return
-		}
-		select {
-		case <-rung:
-		case <-deadline:
-			t.Fatalf("no %d more datagrams of each of %v", n, ids)
-		}
+	if err := a.seen.Await(patiently(t), func() bool {
+		return !slices.ContainsFunc(ids, func(id uint32) bool { return count(id) < before[id]+n })
+	}); err != nil {
+		t.Fatalf("no %d more datagrams of each of %v", n, ids)
 	}
 }

@@ -170,7 +170,7 @@ func (n *natBox) gosrtDial(to netip.AddrPort, resource, role string) (conn srt.C
 // gosrtPlayer plays a resource by gosrt, and returns what gives the content so far.
 func (n *natBox) gosrtPlayer(to netip.AddrPort, resource string) func() []byte {
 	n.t.Helper()
-	conn, content := n.gosrtDial(to, resource, "request"), newCapture()
+	conn, content := n.gosrtDial(to, resource, "request"), new(capture)
 	go func() {
 		b := make([]byte, 2*messageSize)
 		for {

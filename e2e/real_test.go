@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -18,6 +19,7 @@ import (
 
 	"srtrelay/internal/clocale"
 	"srtrelay/internal/need"
+	"srtrelay/internal/srttest"
 )
 
 // messageSize is a live SRT payload: seven MPEG-TS packets.
@@ -25,18 +27,15 @@ const messageSize = 1316
 
 // capture is what a process has written so far.
 type capture struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-	rung chan struct{} // closed and replaced at every write
+	mu      sync.Mutex
+	text    bytes.Buffer
+	written srttest.Notifier
 }
 
-func newCapture() *capture { return &capture{rung: make(chan struct{})} }
-
 func (c *capture) Write(b []byte) (int, error) {
+	defer c.written.Notify()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	close(c.rung)
-	c.rung = make(chan struct{})
 	return c.text.Write(b)
 }
 
@@ -55,29 +54,18 @@ func (c *capture) size() int {
 
 // await waits until cond holds, looking at every write.
 func (c *capture) await(limit time.Duration, cond func([]byte) bool) bool {
-	return c.awaitWake(limit, func() bool { return cond(c.bytes()) })
+	return c.awaitWrites(limit, func() bool { return cond(c.bytes()) })
 }
 
 // awaitSize waits for n bytes.
 func (c *capture) awaitSize(limit time.Duration, n int) bool {
-	return c.awaitWake(limit, func() bool { return c.size() >= n })
+	return c.awaitWrites(limit, func() bool { return c.size() >= n })
 }
 
-func (c *capture) awaitWake(limit time.Duration, cond func() bool) bool {
-	deadline := time.After(limit)
-	for {
-		c.mu.Lock()
-		rung := c.rung
-		c.mu.Unlock()
-		if cond() {
-			return true
-		}
-		select {
-		case <-rung:
-		case <-deadline:
-			return false
-		}
-	}
+func (c *capture) awaitWrites(limit time.Duration, cond func() bool) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	return c.written.Await(ctx, cond) == nil
 }
 
 // program is a real SRT peer that runs for the time of the test.
@@ -96,7 +84,7 @@ func startProgram(t *testing.T, path string, args ...string) *program {
 	t.Helper()
 	p := &program{
 		name: strings.Join(append([]string{path}, args...), " "), cmd: clocale.Command(path, args...),
-		stdout: newCapture(), stderr: newCapture(), done: make(chan struct{}),
+		stdout: new(capture), stderr: new(capture), done: make(chan struct{}),
 	}
 	p.cmd.Stdout, p.cmd.Stderr = p.stdout, p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -27,6 +27,7 @@ import (
 
 	"srtrelay/bench/lab"
 	"srtrelay/internal/clocale"
+	"srtrelay/internal/srttest"
 )
 
 // patience bounds every wait for an event. It is never a measure: on a busy
@@ -121,12 +122,12 @@ type relay struct {
 	done chan struct{}
 	err  error // of the process; valid after done
 
-	mu     sync.Mutex
-	lines  []logLine
-	raw    bytes.Buffer
-	rung   chan struct{} // closed and replaced at every line
-	strict bool
-	killed bool // by the test: its exit code says so
+	mu       sync.Mutex
+	lines    []logLine
+	raw      bytes.Buffer
+	lineRead srttest.Notifier // at every line, and at the end
+	strict   bool
+	killed   bool // by the test: its exit code says so
 	// hostile says that the test sends control packets that no peer sends.
 	hostile bool
 }
@@ -191,7 +192,7 @@ func newProcessWith(t *testing.T, at *lab.Namespace, by []string, inherited []*o
 	if !strings.Contains(strings.Join(args, " "), "--listen") {
 		base = append(base, "--listen", "127.0.0.1:0")
 	}
-	r := &relay{t: t, at: at, done: make(chan struct{}), rung: make(chan struct{}), strict: true}
+	r := &relay{t: t, at: at, done: make(chan struct{}), strict: true}
 	start := func() error { return r.cmd.Start() }
 	if at != nil {
 		start = func() error { return at.Do(r.cmd.Start) }
@@ -259,12 +260,12 @@ func (r *relay) read(stderr io.Reader) {
 		if l != nil {
 			r.lines = append(r.lines, l)
 		}
-		close(r.rung)
-		r.rung = make(chan struct{})
 		r.mu.Unlock()
+		r.lineRead.Notify()
 	}
 	r.err = r.cmd.Wait()
 	close(r.done)
+	r.lineRead.Notify()
 }
 
 // log returns the lines with this message so far.
@@ -281,25 +282,35 @@ func (r *relay) log(msg string) []logLine {
 }
 
 // awaitLog waits for a line with this message that satisfies cond.
-func (r *relay) awaitLog(msg string, cond func(logLine) bool) logLine {
+func (r *relay) awaitLog(msg string, cond func(logLine) bool) (found logLine) {
 	r.t.Helper()
-	deadline := time.After(patience)
-	for {
-		r.mu.Lock()
-		rung := r.rung
-		r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), patience) // also for cleanups
+	defer cancel()
+	if err := r.lineRead.Await(ctx, func() bool {
+		ended := r.hasEnded()
 		for _, l := range r.log(msg) {
 			if cond(l) {
-				return l
+				found = l
+				return true
 			}
 		}
-		select {
-		case <-rung:
-		case <-r.done:
-			r.t.Fatalf("srtrelay ended (%v) without logging %q:\n%s", r.err, msg, r.tail())
-		case <-deadline:
-			r.t.Fatalf("no log line %q within %v:\n%s", msg, patience, r.tail())
-		}
+		return ended
+	}); err != nil {
+		r.t.Fatalf("no log line %q within %v:\n%s", msg, patience, r.tail())
+	}
+	if found == nil {
+		r.t.Fatalf("srtrelay ended (%v) without logging %q:\n%s", r.err, msg, r.tail())
+	}
+	return found
+}
+
+// hasEnded reports whether the process has ended and all of its log is read.
+func (r *relay) hasEnded() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -175,5 +175,5 @@ func (c *Connection) receive(b []byte) {
 	if over {
 		l.remove(c)
 	}
-	c.notifier.notify()
+	c.notifier.Notify()
 }

@@ -11,7 +11,7 @@ import (
 // dispatch finds the receiver of a datagram: the listening socket for destination ID 0,
 // otherwise a connection from that source, or none.
 func (l *Listener) dispatch(from netip.AddrPort, b []byte) {
-	defer l.notifier.notify()
+	defer l.notifier.Notify()
 	l.stats.datagrams.Add(1)
 	if l.cfg.Observe != nil {
 		l.cfg.Observe(from, b)
@@ -42,7 +42,7 @@ func (l *Listener) dispatch(from netip.AddrPort, b []byte) {
 	if d := time.Duration(l.slow.Load()); d > 0 {
 		l.scheduler.after(d, func() {
 			l.handshake(from, h)
-			l.notifier.notify()
+			l.notifier.Notify()
 		})
 		return
 	}
@@ -91,6 +91,6 @@ func (l *Listener) remove(c *Connection) {
 	c.mu.Lock()
 	c.finish()
 	c.mu.Unlock()
-	c.notifier.notify()
-	l.notifier.notify()
+	c.notifier.Notify()
+	l.notifier.Notify()
 }

@@ -49,7 +49,7 @@ const (
 // numbers is the order on the wire.
 type endpoint struct {
 	send     func(b []byte, to netip.AddrPort) error
-	notifier notifier
+	notifier Notifier
 	start    time.Time // of the SRT clock
 	done     chan struct{}
 
@@ -108,7 +108,7 @@ func (e *endpoint) Done() <-chan struct{} { return e.done }
 // Await returns when cond holds, which it checks after each packet of this session, or when
 // ctx ends.
 func (e *endpoint) Await(ctx context.Context, cond func() bool) error {
-	return e.notifier.await(ctx, cond)
+	return e.notifier.Await(ctx, cond)
 }
 
 // SendRaw sends b to the peer's address as it is.

@@ -101,7 +101,7 @@ func (l *lane) forward(b []byte, t ticket) {
 // those that waited for it.
 func (l *lane) pass(b []byte, t ticket) {
 	l.mu.Lock()
-	defer l.link.notifier.notify()
+	defer l.link.notifier.Notify()
 	defer l.mu.Unlock()
 	if t.after > 0 {
 		l.hold(b, t)
@@ -149,7 +149,7 @@ func (l *lane) hold(b []byte, t ticket) {
 // release sends the held packets that are chosen, oldest first.
 func (l *lane) release(chosen func(heldPacket) bool) {
 	l.mu.Lock()
-	defer l.link.notifier.notify()
+	defer l.link.notifier.Notify()
 	defer l.mu.Unlock()
 	l.held = slices.DeleteFunc(l.held, func(h heldPacket) bool {
 		if !chosen(h) {

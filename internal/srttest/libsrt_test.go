@@ -60,14 +60,14 @@ func start(t *testing.T, from, to string) *tool {
 
 // transcript is what a process wrote so far.
 type transcript struct {
-	notifier notifier
+	notifier Notifier
 	mu       sync.Mutex
 	text     bytes.Buffer
 }
 
 func (x *transcript) Write(b []byte) (int, error) {
 	x.mu.Lock()
-	defer x.notifier.notify()
+	defer x.notifier.Notify()
 	defer x.mu.Unlock()
 	return x.text.Write(b)
 }
@@ -79,7 +79,7 @@ func (x *transcript) String() string {
 }
 
 func (x *transcript) Await(ctx context.Context, cond func() bool) error {
-	return x.notifier.await(ctx, cond)
+	return x.notifier.Await(ctx, cond)
 }
 
 func freeAddr(t *testing.T, like netip.AddrPort) netip.AddrPort {

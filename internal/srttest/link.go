@@ -35,7 +35,7 @@ type Link struct {
 	seed      uint64
 	ways      [2]way
 	scheduler *scheduler
-	notifier  notifier
+	notifier  Notifier
 
 	hook   atomic.Pointer[Hook]
 	hookMu sync.Mutex // a hook's own variables need no lock
@@ -106,7 +106,7 @@ func (l *Link) Stats(d Direction) LinkStats { return l.ways[d].stats() }
 // Await returns when cond holds, which it checks after each forwarded datagram, or when ctx
 // ends.
 func (l *Link) Await(ctx context.Context, cond func() bool) error {
-	return l.notifier.await(ctx, cond)
+	return l.notifier.Await(ctx, cond)
 }
 
 // ClientPort returns the local address from which a client's datagrams are sent to the
@@ -187,7 +187,7 @@ func (l *Link) fromClient(from netip.AddrPort, b []byte) {
 		return
 	}
 	c.up.arrive(b)
-	l.notifier.notify()
+	l.notifier.Notify()
 }
 
 // client finds or makes the client; nil if there are too many, or at the end.
@@ -230,7 +230,7 @@ func (l *Link) bind(c *client) error {
 		receive(back, func(source netip.AddrPort, b []byte) {
 			if source == l.target && c.back.Load() == back { // a path has two ends
 				c.down.arrive(b)
-				l.notifier.notify()
+				l.notifier.Notify()
 			}
 		})
 	})

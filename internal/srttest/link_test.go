@@ -13,7 +13,7 @@ import (
 // drain counts what a bare socket gets and remembers the numbers in order.
 type drain struct {
 	conn     *net.UDPConn
-	notifier notifier
+	notifier Notifier
 	count    atomic.Int64
 	numbers  chan uint32
 }
@@ -26,7 +26,7 @@ func newDrain(t *testing.T) *drain {
 		receive(d.conn, func(_ netip.AddrPort, b []byte) {
 			d.numbers <- binary.BigEndian.Uint32(b)
 			d.count.Add(1)
-			d.notifier.notify()
+			d.notifier.Notify()
 		})
 	}()
 	t.Cleanup(func() { d.conn.Close(); <-done })
@@ -35,7 +35,7 @@ func newDrain(t *testing.T) *drain {
 
 func (d *drain) awaitCount(t *testing.T, n int) {
 	t.Helper()
-	if err := d.notifier.await(deadline(t), func() bool { return int(d.count.Load()) >= n }); err != nil {
+	if err := d.notifier.Await(deadline(t), func() bool { return int(d.count.Load()) >= n }); err != nil {
 		t.Fatalf("got %d of %d: %v", d.count.Load(), n, err)
 	}
 }

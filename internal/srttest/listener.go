@@ -42,7 +42,7 @@ type Listener struct {
 	start     time.Time
 	seed      maphash.Seed
 	scheduler *scheduler
-	notifier  notifier
+	notifier  Notifier
 	reader    sync.WaitGroup
 	mode      atomic.Int32
 	stop      sync.Once
@@ -203,7 +203,7 @@ func (l *Listener) Handshakes() []Handshake {
 
 // Await returns when cond holds, which it checks after each datagram, or when ctx ends.
 func (l *Listener) Await(ctx context.Context, cond func() bool) error {
-	return l.notifier.await(ctx, cond)
+	return l.notifier.Await(ctx, cond)
 }
 
 // AwaitConnections returns the connections as soon as there are n.

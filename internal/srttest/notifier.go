@@ -6,15 +6,16 @@ import (
 	"sync/atomic"
 )
 
-// notifier wakes the goroutines that wait for a condition. The goroutine that changes the
-// state calls notify afterwards, which costs one atomic load while nobody waits.
-type notifier struct {
+// Notifier wakes the goroutines that wait for a condition. The goroutine that changes the
+// state calls Notify afterwards, which costs one atomic load while nobody waits.
+type Notifier struct {
 	waiters atomic.Int32
 	mu      sync.Mutex
 	changed chan struct{}
 }
 
-func (n *notifier) notify() {
+// Notify has the waiting goroutines check their conditions.
+func (n *Notifier) Notify() {
 	if n.waiters.Load() == 0 {
 		return
 	}
@@ -26,7 +27,7 @@ func (n *notifier) notify() {
 	}
 }
 
-func (n *notifier) next() <-chan struct{} {
+func (n *Notifier) next() <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.changed == nil {
@@ -35,9 +36,9 @@ func (n *notifier) next() <-chan struct{} {
 	return n.changed
 }
 
-// await returns when cond holds or ctx ends. It counts itself as a waiter before it checks
+// Await returns when cond holds or ctx ends. It counts itself as a waiter before it checks
 // cond, so that it misses no change.
-func (n *notifier) await(ctx context.Context, cond func() bool) error {
+func (n *Notifier) Await(ctx context.Context, cond func() bool) error {
 	n.waiters.Add(1)
 	defer n.waiters.Add(-1)
 	for {

@@ -121,7 +121,7 @@ func (s *Session) Close() {
 	s.mu.Lock()
 	s.end(ErrClosed)
 	s.mu.Unlock()
-	s.notifier.notify()
+	s.notifier.Notify()
 }
 
 // end ends the session, once. Called with mu held.
@@ -140,12 +140,12 @@ func (s *Session) noteForeign() {
 	s.mu.Lock()
 	s.seen.Foreign++
 	s.mu.Unlock()
-	s.notifier.notify()
+	s.notifier.Notify()
 }
 
 // receive handles one datagram from the port's reader; b is borrowed.
 func (s *Session) receive(b []byte) {
-	defer s.notifier.notify()
+	defer s.notifier.Notify()
 	s.mu.Lock()
 	established := s.phase == connected
 	switch s.phase {
