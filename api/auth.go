@@ -42,8 +42,8 @@ func (h *handler) authorize(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// change wraps a handler that changes what another process would not learn of if it takes over
-// meanwhile: after a yes the change must not be lost.
+// change wraps a handler that changes something. While another process takes over, it waits
+// until it is known which one goes on: a change that was confirmed must not be lost.
 func (h *handler) change(next http.HandlerFunc) http.HandlerFunc {
 	return h.authorize(func(w http.ResponseWriter, r *http.Request) {
 		if admit := h.deps.Admit; admit != nil {

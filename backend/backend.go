@@ -81,8 +81,8 @@ type Backend struct {
 	// which comes before Weight; 0 for none.
 	OrderedWeight int
 	// OrderedBy is the relay whose operator has last changed Draining or OrderedWeight,
-	// "" for this one. DrainedBy and WeighedBy are the same for one of the two each, in this
-	// process only: events tell them apart.
+	// "" for this one. DrainedBy is the relay of the last change of Draining, WeighedBy that of
+	// OrderedWeight, in this process only: an event names the one that it is about.
 	OrderedBy, DrainedBy, WeighedBy string
 	// Expires is when a backend that needs heartbeats becomes late, zero for
 	// one that needs none.

@@ -7,7 +7,8 @@ import (
 )
 
 // handoverGate holds back what changes this process for good while another one takes over:
-// what came after the freeze would be lost, though its client was told that it was done. The zero value is open.
+// what came after the freeze would be lost, though its client was told that it was done. The
+// zero value is open.
 type handoverGate struct {
 	mu        sync.Mutex
 	held      chan struct{} // closed when it is known which process goes on; nil if it is

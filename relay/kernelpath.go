@@ -50,8 +50,7 @@ func openKernelPath(c config.Config, places int, p process, before *predecessor)
 	if c.KernelPath == config.KernelPathRequire {
 		return kernelPath{}, fmt.Errorf("--kernel-path require: %w", err)
 	}
-	// Most hosts lack a right or the kernel, which is no fault of theirs: nobody has asked
-	// for the path.
+	// Most hosts lack a right or the kernel. That is no warning, as nobody has asked for the path.
 	level := slog.LevelWarn
 	if errors.Is(err, kernelpath.ErrUnavailable) {
 		level = slog.LevelInfo

@@ -20,7 +20,8 @@ import (
 // aliveTimeout is how long the shards may take to show that they turn.
 const aliveTimeout = time.Second
 
-// predecessor is the running process that this one takes over from.
+// predecessor is the process whose sockets and sessions this one takes: one that runs, or one
+// that has crashed.
 type predecessor struct {
 	taker   *takeover.Taker // nil if it has crashed
 	crashed *crashed        // nil if it runs

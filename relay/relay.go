@@ -1,6 +1,6 @@
 // Package relay is the composition root. It opens the parts of a relay, connects them,
 // runs them until a signal or a failure, and closes them in order. It writes events to
-// the log and the feed. How a part works is the business of the part's own package.
+// the log and the feed. How a part works is in the part's own package.
 package relay
 
 import (

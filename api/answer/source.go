@@ -44,8 +44,8 @@ type Source struct {
 	// Bitrate is what its publishers send and its players get, in bit/s, in the last five
 	// seconds.
 	Bitrate float64 `json:"bitrate"`
-	// Refused is how many callers were refused at a limit, since it is counted; Limit the
-	// last such limit, absent without.
+	// Refused is how many callers were refused at a limit since the source is counted; Limit
+	// is the last such limit, absent if there was none.
 	Refused uint64 `json:"refused"`
 	Limit   string `json:"limit,omitempty"`
 }

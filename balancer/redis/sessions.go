@@ -216,8 +216,8 @@ func (s *Sessions) run(ctx context.Context) {
 	}
 }
 
-// report logs once that Redis refuses sessions, as with an ACL that lacks their keys: of an
-// outage the circuit tells.
+// report logs once that Redis refuses sessions, as with an ACL that lacks their keys. Outages are
+// logged by the circuit.
 func (s *Sessions) report(err error) {
 	if err != nil && isRefusal(err) && !s.refused {
 		s.refused = true

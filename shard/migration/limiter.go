@@ -30,15 +30,15 @@ func (l *Limiter) Allow(now time.Duration, p wire.Packet) bool {
 	if now-l.cleared >= LimiterPeriod {
 		*l = Limiter{cleared: now}
 	}
-	lane := 0
+	kind := 0
 	if p.Is(wire.TypeACKACK) {
-		lane = 1
+		kind = 1
 	}
-	slot := &l.byID[lane][p.DestID()%limiterSlots]
-	if l.used[lane] >= limiterInAll || *slot >= LimiterPerID {
+	slot := &l.byID[kind][p.DestID()%limiterSlots]
+	if l.used[kind] >= limiterInAll || *slot >= LimiterPerID {
 		return false
 	}
-	l.used[lane]++
+	l.used[kind]++
 	*slot++
 	return true
 }
