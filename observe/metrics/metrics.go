@@ -6,11 +6,13 @@
 package metrics
 
 import (
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +21,7 @@ import (
 
 	"srtrelay/internal/asynclog"
 	"srtrelay/internal/supervise"
+	"srtrelay/internal/throttle"
 	"srtrelay/observe/cluster"
 	"srtrelay/observe/eventlog"
 	"srtrelay/shard"
@@ -85,10 +88,23 @@ func Handler(from Sources, log *slog.Logger) http.Handler {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{
-		ErrorLog:            slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		ErrorLog:            &scrapeLog{log: log},
 		MaxRequestsInFlight: maxScrapes,
 		Timeout:             scrapeTimeout,
 	})
+}
+
+// scrapeLog logs scrapes that failed, most of them because their client has left.
+type scrapeLog struct {
+	log *slog.Logger
+	throttle.Throttle
+}
+
+// Println implements promhttp.Logger.
+func (l *scrapeLog) Println(v ...any) {
+	if held, ok := l.Pass(time.Now()); ok {
+		l.log.Warn("scrape failed", "problem", strings.TrimSpace(fmt.Sprintln(v...)), "more_before", held)
+	}
 }
 
 // collectors returns the collectors of all sources.
