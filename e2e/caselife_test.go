@@ -11,7 +11,7 @@ import (
 	"srtrelay/internal/srttest"
 )
 
-// keepSending sends data until the session ends.
+// keepSending has a caller send data until it gets a SHUTDOWN.
 func keepSending(t *testing.T, s *srttest.Session) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -24,7 +24,7 @@ func keepSending(t *testing.T, s *srttest.Session) {
 		case <-tick.C:
 			must(t, s.SendData(make([]byte, 1316)))
 		case <-over:
-			t.Fatalf("the session lives on: %+v", s.Counters())
+			t.Fatalf("session %d has got no SHUTDOWN within %v: %+v", s.ID(), patience, s.Counters())
 		}
 	}
 }

@@ -6,29 +6,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
-	"time"
 
 	"srtrelay/internal/srttest"
 	"srtrelay/wire"
 )
-
-// sendUntilShutdown has a caller send until it gets a SHUTDOWN.
-func sendUntilShutdown(t *testing.T, s *srttest.Session) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(patience)
-	for {
-		must(t, s.SendData(make([]byte, 188)))
-		select {
-		case <-s.Done():
-			return
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("session %d was told nothing within %v", s.ID(), patience)
-		}
-	}
-}
 
 // endings waits until n sessions have ended, and counts their causes.
 func endings(r *relay, n int) map[string]int {
@@ -53,7 +34,7 @@ func TestBackendDiesUnderSessions(t *testing.T) {
 	c.checkClean(l)
 	l.Kill()
 	for _, s := range c.sessions {
-		sendUntilShutdown(t, s)
+		keepSending(t, s)
 	}
 	if causes := endings(r, len(c.sessions)); causes["backend lost"] != len(c.sessions) {
 		t.Errorf("want %d sessions ended because the backend was lost, got %v", len(c.sessions), causes)
@@ -131,10 +112,10 @@ func TestBackendFallsSilent(t *testing.T) {
 	}
 	l.Silent(true)
 	must(t, idle.SendData([]byte("the last for a while")))
-	sendUntilShutdown(t, first)
+	keepSending(t, first)
 	// When the second one gets its SHUTDOWN too, the idle one has been unanswered for twice
 	// the limit.
-	sendUntilShutdown(t, second)
+	keepSending(t, second)
 	if causes := endings(r, 2); causes["backend silent"] != 2 || len(causes) != 1 {
 		t.Errorf("want two sessions ended by silence, got %v", causes)
 	}
@@ -171,7 +152,7 @@ func TestLostShutdownIsRepeated(t *testing.T) {
 	if s.Err() != nil {
 		t.Fatalf("the SHUTDOWN was not lost: %v", s.Err())
 	}
-	sendUntilShutdown(t, s)
+	keepSending(t, s)
 	if causes := endings(r, 1); causes["backend"] != 1 {
 		t.Errorf("cause of the end: %v", causes)
 	}

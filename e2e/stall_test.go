@@ -140,7 +140,7 @@ func TestBackendsHostVanishes(t *testing.T) {
 	echo(t, s, 5)
 	l.Silent(true)
 	start := time.Now()
-	sendUntilShutdown(t, s)
+	keepSending(t, s)
 	if took := time.Since(start); took < 4700*time.Millisecond {
 		t.Errorf("told after %v, want 4.8 s or longer", took)
 	}
