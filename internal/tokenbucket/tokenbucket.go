@@ -14,10 +14,13 @@ type Bucket struct {
 // New returns a full bucket at time 0.
 func New(rate, burst float64) Bucket { return Bucket{rate: rate, burst: burst, tokens: burst} }
 
-// Take reports whether there is a token, and takes it.
+// Take reports whether there is a token, and takes it. A time before that of an earlier call
+// adds none.
 func (b *Bucket) Take(now time.Duration) bool {
-	b.tokens = min(b.burst, b.tokens+b.rate*max(now-b.at, 0).Seconds())
-	b.at = now
+	if now > b.at {
+		b.tokens = min(b.burst, b.tokens+b.rate*(now-b.at).Seconds())
+		b.at = now
+	}
 	if b.tokens < 1 {
 		return false
 	}

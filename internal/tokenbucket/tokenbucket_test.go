@@ -24,6 +24,7 @@ func TestBucket(t *testing.T) {
 		{60 * time.Millisecond, 1},
 		{time.Hour, 10},
 		{time.Minute, 0}, // the time goes back
+		{time.Hour + 10*time.Millisecond, 1},
 	} {
 		if got := taken(&b, c.at); got != c.want {
 			t.Errorf("at %v: %d taken, want %d", c.at, got, c.want)

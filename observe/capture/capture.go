@@ -10,7 +10,12 @@ import (
 	"context"
 	"math"
 	"time"
+
+	"srtrelay/internal/tokenbucket"
 )
+
+// MaxRate is the greatest limit of datagrams per second, more than a relay can forward.
+const MaxRate = 10_000_000
 
 const (
 	// ringBudget is the memory of a capture's rings, all shards together. At the
@@ -68,16 +73,15 @@ type Capture struct {
 	Origin time.Time
 	taps   []*Tap // by shard; nil if the filter selects no session there
 	bell   *bell
-	total  Limiter
+	total  tokenbucket.Bucket
 	over   [2]uint64 // dropped by total, by leg
 }
 
 // New returns a capture for a relay with a number of shards.
 func New(f Filter, k Keep, shards int) *Capture {
-	c := &Capture{Filter: f, taps: make([]*Tap, shards), bell: newBell()}
-	if k.Rate > 0 && shards > 1 {
-		// A single shard's own limit is the total.
-		c.total = NewLimiter(k.Rate)
+	c := &Capture{Filter: f, taps: make([]*Tap, shards), bell: newBell(), total: newBucket(k.Rate)}
+	if shards == 1 {
+		c.total = newBucket(0) // the shard's own limit is the total
 	}
 	size := max(minRing, min(maxRing, floorPower(ringBudget/max(shards, 1))))
 	for id := range c.taps {
@@ -86,6 +90,15 @@ func New(f Filter, k Keep, shards int) *Capture {
 		}
 	}
 	return c
+}
+
+// newBucket limits the datagrams per second; 0 for no limit.
+func newBucket(rate int) tokenbucket.Bucket {
+	if rate == 0 {
+		rate = MaxRate
+	}
+	r := float64(min(rate, MaxRate))
+	return tokenbucket.New(r, r)
 }
 
 // floorPower returns the greatest power of two that is at most n.
@@ -118,7 +131,7 @@ func (c *Capture) Next(rec *Record) bool {
 			return false
 		}
 		oldest.ring.take(rec)
-		if c.total.Allow(at) {
+		if c.total.Take(at) {
 			return true
 		}
 		rec.How.eachLeg(func(l Leg) { c.over[l]++ })

@@ -146,43 +146,6 @@ func TestRate(t *testing.T) {
 	}
 }
 
-func TestLimiter(t *testing.T) {
-	var all Limiter
-	for range 1000 {
-		if !all.Allow(0) {
-			t.Fatal("the zero Limiter refused")
-		}
-	}
-	l := NewLimiter(3)
-	allowed := func(now time.Duration, tries int) (n int) {
-		for range tries {
-			if l.Allow(now) {
-				n++
-			}
-		}
-		return n
-	}
-	for _, c := range []struct {
-		now  time.Duration
-		want int
-	}{
-		{0, 3},
-		{300 * time.Millisecond, 0},
-		{time.Second, 3},
-		{time.Second / 2, 0},
-		{1400 * time.Millisecond, 1},
-		{time.Hour, 3},
-		{time.Hour, 0},
-	} {
-		if got := allowed(c.now, 10); got != c.want {
-			t.Errorf("at %v: %d allowed, want %d", c.now, got, c.want)
-		}
-	}
-	if fastest := NewLimiter(1 << 60); fastest.rate != MaxRate {
-		t.Errorf("a rate of %d", fastest.rate)
-	}
-}
-
 // The reader sleeps until a shard commits, ends, or its context does; what
 // came before it lay down does not make it sleep.
 func TestWait(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"srtrelay/internal/tokenbucket"
 	"srtrelay/wire"
 )
 
@@ -14,7 +15,7 @@ const SnapLength = 2048
 // Tap is the shard's end of a capture. It belongs to the shard's loop.
 type Tap struct {
 	payload bool
-	rate    Limiter
+	rate    tokenbucket.Bucket
 	ring    ring
 	bell    *bell
 
@@ -28,13 +29,13 @@ type Tap struct {
 }
 
 func newTap(k Keep, size int, b *bell) *Tap {
-	return &Tap{payload: k.Payload, rate: NewLimiter(k.Rate), ring: newRing(size), bell: b}
+	return &Tap{payload: k.Payload, rate: newBucket(k.Rate), ring: newRing(size), bell: b}
 }
 
 // Copy adds a datagram to the ring, or counts it as left out. It never blocks and does not
 // allocate.
 func (t *Tap) Copy(at time.Duration, how How, e *Ends, p []byte) {
-	if !t.rate.Allow(at) {
+	if !t.rate.Take(at) {
 		t.count(&t.limited, how)
 		return
 	}

@@ -64,9 +64,9 @@ type Watch struct {
 func New(group Shards, observer Observer, log *slog.Logger) *Watch {
 	return &Watch{
 		group: group, observer: observer, log: log,
-		views:   make([]shard.View, sliceSize),
-		began:   time.Now(),
-		all:     newCache(),
+		views: make([]shard.View, sliceSize),
+		began: time.Now(),
+		all:   newCache(),
 	}
 }
 
