@@ -259,6 +259,20 @@ func newServer() *Server {
 	return New("v1", (&relay{}).deps(), slog.New(slog.DiscardHandler))
 }
 
+// startServing serves until the test ends.
+func startServing(t *testing.T, s *Server) {
+	t.Helper()
+	if err := s.Listen(loopback); err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve() }()
+	t.Cleanup(func() {
+		_ = s.Shutdown(context.Background())
+		<-served
+	})
+}
+
 func TestServeAndShutdown(t *testing.T) {
 	s := newServer()
 	if err := s.Listen(loopback); err != nil {

@@ -145,15 +145,7 @@ func TestServeTLS(t *testing.T) {
 		r.Certificate, r.Connections = c.Certificate, NewConnections(4)
 	})
 	s := New("v1", d.deps, d.logger())
-	if err := s.Listen(loopback); err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve() }()
-	defer func() {
-		_ = s.Shutdown(context.Background())
-		<-served
-	}()
+	startServing(t, s)
 	get := func(path string, header ...string) *http.Response {
 		t.Helper()
 		roots := x509.NewCertPool()

@@ -75,15 +75,7 @@ func TestOwnHosts(t *testing.T) {
 func TestServersRegisterAsSRSDoes(t *testing.T) {
 	d := newFixture(t, "correct/horse")
 	s := New("v1", d.deps, d.logger())
-	if err := s.Listen(loopback); err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve() }()
-	defer func() {
-		_ = s.Shutdown(t.Context())
-		<-served
-	}()
+	startServing(t, s)
 	at := "http://localhost:" + strconv.Itoa(int(s.Addr().Port())) + register
 	srs := srsfake.New(1, netip.MustParseAddrPort("10.0.0.5:10080"))
 	for end, want := range map[string]int{

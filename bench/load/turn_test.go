@@ -39,10 +39,9 @@ func startSink(t *testing.T) string {
 	return r.Listen[0]
 }
 
-// A turn that sends, receives, checks and answers must not allocate.
-func TestTurnDoesNotAllocate(t *testing.T) {
-	c := Flags(flag.NewFlagSet("load", flag.ContinueOnError))
-	c.Target, c.Sessions, c.Rate, c.Tick = startSink(t), 20, 20000, 100*time.Microsecond
+// connect opens a load and connects its sessions. It ends with the test.
+func connect(t *testing.T, c *Config) *Load {
+	t.Helper()
 	targets, err := c.targets()
 	if err != nil {
 		t.Fatal(err)
@@ -51,10 +50,18 @@ func TestTurnDoesNotAllocate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.close()
+	t.Cleanup(func() { _ = l.close() })
 	if err := l.connectAll(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
+	return l
+}
+
+// A turn that sends, receives, checks and answers must not allocate.
+func TestTurnDoesNotAllocate(t *testing.T) {
+	c := Flags(flag.NewFlagSet("load", flag.ContinueOnError))
+	c.Target, c.Sessions, c.Rate, c.Tick = startSink(t), 20, 20000, 100*time.Microsecond
+	l := connect(t, c)
 	_ = l.Start(l.clock.Now())
 	if n := testing.AllocsPerRun(300, func() { l.turn(l.clock.Now()) }); n != 0 {
 		t.Errorf("%v allocations in a turn", n)
@@ -70,18 +77,7 @@ func TestTurnDoesNotAllocate(t *testing.T) {
 func TestLateLoadCatchesUp(t *testing.T) {
 	c := Flags(flag.NewFlagSet("load", flag.ContinueOnError))
 	c.Target, c.Sessions, c.Rate = startSink(t), 5, 10000
-	targets, err := c.targets()
-	if err != nil {
-		t.Fatal(err)
-	}
-	l, err := open(*c, targets)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.close()
-	if err := l.connectAll(t.Context(), false); err != nil {
-		t.Fatal(err)
-	}
+	l := connect(t, c)
 	l.Mark(l.clock.Now())
 	l.plan.Start(l.clock.Now() - int64(100*time.Millisecond))
 	l.now = l.clock.Now()
