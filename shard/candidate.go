@@ -99,18 +99,18 @@ func (s *Shard) fromCandidate(i uint32, ss *session, c *migration.Candidate, p w
 	c.Fast = c.Fast || s.judge(i, ss, p) == migration.Strong
 	switch {
 	case answers:
-		s.settle(i, ss, c)
+		s.decide(i, ss, c)
 		return CountConsumed
 	case c.Passed() && c.Fast:
-		s.settle(i, ss, c)
+		s.decide(i, ss, c)
 	default:
 		s.challenge(i, ss, c)
 	}
 	return DropUnvalidated
 }
 
-// settle moves a session to an address that has answered, or waits for the old one.
-func (s *Shard) settle(i uint32, ss *session, c *migration.Candidate) {
+// decide moves a session to an address that has answered, or waits for the old one.
+func (s *Shard) decide(i uint32, ss *session, c *migration.Candidate) {
 	s.refresh(i, ss)
 	switch c.Decide(s.now, ss.callerSeen) {
 	case migration.DecisionForget:
@@ -132,7 +132,7 @@ func (s *Shard) tickCandidate(i uint32, ss *session) {
 	switch {
 	case c == nil:
 	case c.Passed() && !c.Moved(): // also at its end: the patience may be as long
-		s.settle(i, ss, c)
+		s.decide(i, ss, c)
 	case c.Expired(s.now):
 		s.dropCandidate(i)
 	case c.Moved():
@@ -154,36 +154,36 @@ func (s *Shard) answersChallenge(i uint32, p wire.Packet) bool {
 	return number == c.Number || number == c.OldNumber
 }
 
-// earlyAddress is where a datagram came from that could be the caller's, had the old address been
-// silent for long enough. It is challenged when that is so. A player of gosrt sends nothing while
-// it gets nothing: the one ACK that its socket sends behind a change of address comes too early,
-// and the next datagram a second later.
-type earlyAddress struct {
+// deferredAddress is where a datagram came from that could be the caller's, had the old address
+// been silent for long enough. It is challenged when that is so. A player of gosrt sends nothing
+// while it gets nothing: the one ACK that its socket sends behind a change of address comes too
+// early, and the next datagram a second later.
+type deferredAddress struct {
 	letter letterbox.Letter
 	size   int           // of the datagram
 	at     time.Duration // when it came
 	due    time.Duration // when the old address will have been silent for long enough
 }
 
-// early keeps such an address, the last one of a session: nothing is sent there yet, so that
-// a forged one does no more than take the place of another.
-func (s *Shard) early(i uint32, ss *session, l *letterbox.Letter, size int) {
-	if _, known := s.earlyAddresses[i]; !known && len(s.earlyAddresses) >= migration.CandidateLimit {
+// deferChallenge keeps such an address, the last one of a session: nothing is sent there yet, so
+// that a forged one does no more than take the place of another.
+func (s *Shard) deferChallenge(i uint32, ss *session, l *letterbox.Letter, size int) {
+	if _, known := s.deferredAddresses[i]; !known && len(s.deferredAddresses) >= migration.CandidateLimit {
 		return
 	}
-	s.earlyAddresses[i] = earlyAddress{
+	s.deferredAddresses[i] = deferredAddress{
 		letter: *l, size: size, at: s.now, due: s.stalls.extend(ss.callerSeen) + s.quiet(ss),
 	}
 	s.wheel.Set(i, s.checkDue(i, ss))
 }
 
-// tickEarly challenges the early address of a session whose caller has been silent since.
-func (s *Shard) tickEarly(i uint32, ss *session) {
-	e, waits := s.earlyAddresses[i]
+// tickDeferred challenges the deferred address of a session whose caller has been silent since.
+func (s *Shard) tickDeferred(i uint32, ss *session) {
+	e, waits := s.deferredAddresses[i]
 	if !waits || s.now < e.due {
 		return
 	}
-	delete(s.earlyAddresses, i)
+	delete(s.deferredAddresses, i)
 	silent := s.now - s.stalls.extend(ss.callerSeen)
 	switch {
 	case ss.callerSeen >= e.at || silent < s.quiet(ss) || !s.limits.Migration:

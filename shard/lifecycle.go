@@ -45,7 +45,7 @@ func (s *Shard) checkSession(i uint32, ss *session) {
 		cold.dropReplay()
 	}
 	s.answerPendingInduction(i, ss)
-	s.tickEarly(i, ss)
+	s.tickDeferred(i, ss)
 	s.tickCandidate(i, ss)
 	if s.now-s.stalls.extend(max(ss.callerSeen, ss.backendSeen)) >= s.limits.IdleTimeout {
 		s.endSession(i, ss, CauseIdle)
@@ -114,7 +114,7 @@ func (s *Shard) checkDue(i uint32, ss *session) time.Duration {
 	if c := s.candidates[i]; c != nil {
 		due = min(due, c.Due(s.now))
 	}
-	if e, waits := s.earlyAddresses[i]; waits {
+	if e, waits := s.deferredAddresses[i]; waits {
 		due = min(due, max(e.due, s.now))
 	}
 	return due
@@ -143,7 +143,7 @@ func (s *Shard) endSession(i uint32, ss *session, cause Cause) {
 	s.leaveKernel(i, ss)
 	s.disown(i, ss)
 	s.dropCandidate(i)
-	delete(s.earlyAddresses, i)
+	delete(s.deferredAddresses, i)
 	delete(s.announced, i)
 	ss.toClosing(s.now, cause)
 	s.sessions.cold(i).ended = s.now

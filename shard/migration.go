@@ -41,15 +41,15 @@ func (s *Shard) fromElsewhere(i uint32, l *letterbox.Letter, p wire.Packet) Coun
 		return s.passOn(l, p)
 	case c.Holds(s.now):
 		return DropUnvalidated // one at a time
-	case v == migration.Early:
-		s.early(i, ss, l, len(p))
+	case v == migration.Deferred:
+		s.deferChallenge(i, ss, l, len(p))
 		return DropForeignCaller
 	case !s.admits(i, ss, l.From.IP):
 		return DropForeignCaller
 	case !s.mayBegin(i, ss, l.From.IP):
 		return DropUnvalidated
 	}
-	delete(s.earlyAddresses, i)
+	delete(s.deferredAddresses, i)
 	s.begin(i, ss, l, v == migration.Strong, len(p))
 	return DropUnvalidated
 }

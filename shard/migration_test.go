@@ -379,7 +379,7 @@ func TestCandidateProvesMore(t *testing.T) {
 
 // A player of gosrt sends one datagram behind its change of address, and then nothing, because it
 // gets nothing. It is challenged when its old address has been silent for long enough.
-func TestEarlyDatagramMoves(t *testing.T) {
+func TestDeferredDatagramMoves(t *testing.T) {
 	m := newMover(t)
 	m.pass(10 * time.Millisecond)
 	m.data(m.from)
@@ -391,13 +391,13 @@ func TestEarlyDatagramMoves(t *testing.T) {
 		m.pass(migration.Quiet(0) / 5)
 	}
 	m.control(m.from, wire.TypeACKACK, m.challenge(m.from))
-	if m.at() != fromConn(m.from) || m.count(CountMigrations) != 1 || len(m.earlyAddresses) != 0 {
+	if m.at() != fromConn(m.from) || m.count(CountMigrations) != 1 || len(m.deferredAddresses) != 0 {
 		t.Errorf("at %v, counters %v", m.at(), m.nonzero())
 	}
 }
 
 // A forged datagram that comes while the caller sends has nothing sent, then and later.
-func TestEarlyDatagramOfAForger(t *testing.T) {
+func TestDeferredDatagramOfAForger(t *testing.T) {
 	m := newMover(t)
 	for range 40 {
 		m.pass(10 * time.Millisecond)
@@ -413,8 +413,8 @@ func TestEarlyDatagramOfAForger(t *testing.T) {
 	}
 	m.expectNothing(m.from)
 	m.expectNothing(m.caller)
-	if m.count(CountChallenges) != 0 || len(m.candidates)+len(m.earlyAddresses) != 0 {
-		t.Errorf("%d early addresses, counters %v", len(m.earlyAddresses), m.nonzero())
+	if m.count(CountChallenges) != 0 || len(m.candidates)+len(m.deferredAddresses) != 0 {
+		t.Errorf("%d deferred addresses, counters %v", len(m.deferredAddresses), m.nonzero())
 	}
 }
 

@@ -129,11 +129,11 @@ type Shard struct {
 
 	candidates map[uint32]*migration.Candidate // by session
 	announced  map[uint32]announced            // by session; of hardly any
-	// earlyAddresses, by session, may become candidates.
-	earlyAddresses   map[uint32]earlyAddress
-	challenges       tokenbucket.Bucket
-	migrationLimiter migration.Limiter
-	routes           owners.Routes
+	// deferredAddresses, by session, may become candidates.
+	deferredAddresses map[uint32]deferredAddress
+	challenges        tokenbucket.Bucket
+	migrationLimiter  migration.Limiter
+	routes            owners.Routes
 
 	// Of the group: the other shards, where to report an error, and what runs a
 	// function off the loop.
@@ -163,7 +163,7 @@ func newShard(id int, cfg *Config, sums *limit.Sums, origin time.Time, originAt 
 		handshakes:        make([]int, 0, cfg.Batch),
 		pendingInductions: make(map[uint32]pendingInduction),
 		candidates:        make(map[uint32]*migration.Candidate),
-		earlyAddresses:    make(map[uint32]earlyAddress),
+		deferredAddresses: make(map[uint32]deferredAddress),
 		challenges:        tokenbucket.New(migration.ChallengeRate, migration.ChallengeRate/10),
 		announced:         make(map[uint32]announced),
 		routes:            owners.NewRoutes(random.Uint64()),

@@ -40,7 +40,7 @@ var inSnapshot = []struct {
 			"scratch": "empty between turns", "tasks": "of a turn", "inbox": "answers are asked for again",
 			"others": "of the group", "broken": "of the group", "background": "of the group", "group": "of the group",
 			"lane": "owners are asked for again", "owners": "made anew", "letterbox": "read before", "letters": "of a turn", "outgoing": "of a turn", "migrationLimiter": "starts anew",
-			"routes": "are announced again", "announced": "is announced again", "candidates": "begin anew", "earlyAddresses": "are noted anew", "challenges": "starts anew",
+			"routes": "are announced again", "announced": "is announced again", "candidates": "begin anew", "deferredAddresses": "are noted anew", "challenges": "starts anew",
 		},
 	},
 	{

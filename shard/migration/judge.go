@@ -21,8 +21,9 @@ type Verdict uint8
 // Verdicts.
 const (
 	Implausible Verdict = iota
-	// Early: the datagram would be Strong if the old address had been silent for long enough.
-	Early
+	// Deferred: the datagram would be Strong if the old address had been silent for long
+	// enough. The challenge waits for that.
+	Deferred
 	// Plausible: it may be the caller. As it may be somebody who has guessed a timestamp,
 	// the old address gets the time to answer for itself.
 	Plausible
@@ -116,7 +117,7 @@ func (t *Trace) Judge(p wire.Packet, s *Session) Verdict {
 	}
 	if s.Silent < s.Quiet || p.Is(wire.TypeKeepalive) && s.Silent < keepaliveAfter {
 		if verdict == Strong {
-			return Early
+			return Deferred
 		}
 		return Implausible
 	}
