@@ -1,6 +1,12 @@
 // Package relay is the composition root. It opens the parts of a relay, connects them,
 // runs them until a signal or a failure, and closes them in order. It writes events to
 // the log and the feed. How a part works is in the part's own package.
+//
+// start.go starts a relay, drain.go waits for its end, process.go has the signals. giver.go and
+// taker.go are this process's two roles in a take-over (package takeover), which upgrade.go
+// begins. checkpoint.go and descriptorstore.go keep what outlives a crash, crash.go goes on with
+// it, and ledger.go tells the callers if nothing does. reload.go reads the configuration again.
+// cluster.go and cookies.go have what relays share, passon.go the datagrams of other relays.
 package relay
 
 import (
