@@ -20,8 +20,12 @@ import (
 // patience bounds every wait for an event; it measures nothing.
 const patience = 30 * time.Second
 
-// pictures is where screenshots of the last run are kept; git ignores it.
-var pictures = filepath.Join("..", ".test", "web")
+// pictures is where screenshots are kept; git ignores it.
+var pictures = filepath.Join("..", "..", ".test", "web")
+
+// headlessShell is Chromium without windows, in which a tab takes a third of the CPU. What
+// Debian has in /usr/bin is a script that does not end with the test.
+const headlessShell = "/usr/lib/chromium/chromium-headless-shell"
 
 // browser is one Chromium for all tests of the package; each has its own tab.
 var browser struct {
@@ -49,7 +53,7 @@ func startBrowser(t *testing.T) context.Context {
 	if testing.Short() {
 		t.Skip("needs a browser; not in short tests")
 	}
-	path := need.Tool(t, "chromium")
+	path := need.Tool(t, headlessShell)
 	browser.once.Do(func() {
 		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WindowSize(1440, 900))
 		if os.Geteuid() == 0 {
@@ -103,7 +107,7 @@ func openTab(t *testing.T, url string, width, height int64, scheme string) *tab 
 	}()
 	t.Cleanup(func() {
 		if t.Failed() {
-			p.picture("failed-" + strings.ReplaceAll(t.Name(), "/", "-"))
+			p.keepPicture("failed-" + t.Name())
 		}
 		cancel()
 		<-heard
@@ -111,15 +115,27 @@ func openTab(t *testing.T, url string, width, height int64, scheme string) *tab 
 	if err := chromedp.Do(ctx); err != nil { // a tab's life must not end with a limited context
 		t.Fatal(err)
 	}
-	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
-	if _, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, media); err != nil {
-		t.Fatal(err)
-	}
+	p.prefer(scheme)
 	if _, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: watcher}); err != nil {
 		t.Fatal(err)
 	}
-	p.do(chromedp.EmulateViewport(width, height), chromedp.Navigate(url))
+	p.resize(width, height)
+	p.do(chromedp.Navigate(url))
 	return p
+}
+
+// prefer makes the colour scheme, light or dark, the one that the user prefers.
+func (p *tab) prefer(scheme string) {
+	p.t.Helper()
+	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}}
+	if _, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, media); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *tab) resize(width, height int64) {
+	p.t.Helper()
+	p.do(chromedp.EmulateViewport(width, height))
 }
 
 // overview opens the page of a relay and waits until it lives.
@@ -133,6 +149,28 @@ func overview(t *testing.T, r *fakeRelay) *tab {
 func (p *tab) live() {
 	p.t.Helper()
 	p.await(`document.body.dataset.state === "live"`)
+}
+
+// settle waits until the page shows rates, which it computes from two answers, and for
+// some frames more.
+func (p *tab) settle() {
+	p.t.Helper()
+	p.live()
+	p.ask()
+	p.await(`!document.querySelector("#total-packets").textContent.startsWith("–")`)
+	p.frames(20)
+}
+
+// ask makes the page ask the relay now, and not a second after the last answer.
+func (p *tab) ask() {
+	p.t.Helper()
+	read[bool](p, `dispatchEvent(new Event("online"))`)
+}
+
+// frames waits until the page has drawn so many frames.
+func (p *tab) frames(n int) {
+	p.t.Helper()
+	readLater[int](p, fmt.Sprintf(`new Promise(done => { let n = 0; const next = () => n++ < %d ? requestAnimationFrame(next) : done(n); next(); })`, n))
 }
 
 func (p *tab) do(steps ...chromedp.Action[chromedp.Void]) {
@@ -218,14 +256,20 @@ func (p *tab) clean() {
 	}
 }
 
-// picture keeps a screenshot.
+// picture keeps a screenshot for eyes, if SRTRELAY_TEST_PICTURES is set.
 func (p *tab) picture(name string) {
+	if os.Getenv("SRTRELAY_TEST_PICTURES") != "" {
+		p.keepPicture(name)
+	}
+}
+
+func (p *tab) keepPicture(name string) {
 	ctx, cancel := context.WithTimeout(p.ctx, patience)
 	defer cancel()
 	image, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 	if err == nil {
 		if err = os.MkdirAll(pictures, 0o755); err == nil {
-			err = os.WriteFile(filepath.Join(pictures, name+".png"), image, 0o644)
+			err = os.WriteFile(filepath.Join(pictures, strings.ReplaceAll(name, "/", "-")+".png"), image, 0o644)
 		}
 	}
 	if err != nil {

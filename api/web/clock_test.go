@@ -12,6 +12,7 @@ import (
 // 53 Mbit/s was shown as 31 to 227. Requests and answers are delayed at random here;
 // every figure of the header is within 5 % of what the counters grew by.
 func TestHeaderFollowsTheRelaysClock(t *testing.T) {
+	t.Parallel()
 	const bytesPerSecond, packetsPerSecond = 53e6 / 8, 5000.0
 	r := startRelay(t, 3)
 	seed := uint64(time.Now().UnixNano())

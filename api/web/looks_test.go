@@ -1,7 +1,6 @@
 package web
 
 import (
-	"fmt"
 	"net/url"
 	"testing"
 	"time"
@@ -36,37 +35,35 @@ func TestLooks(t *testing.T) {
 		name          string
 		width, height int64
 	}{{"desktop", 1440, 900}, {"laptop", 1024, 768}, {"tablet", 800, 1100}, {"phone", 390, 844}} {
-		for _, scheme := range []string{"light", "dark"} {
-			t.Run(screen.name+"-"+scheme, func(t *testing.T) {
+		for _, view := range []struct{ name, address, ready string }{
+			{"overview", "/", `document.querySelectorAll(".event").length > 5`},
+			{"stream", "/#/stream/" + url.PathEscape(streamAt(2, 0, 0).Key), `document.querySelector("#stream-charts .plot path.line").getAttribute("d").length > 100`},
+			{"relays", "/#/relays", `document.querySelectorAll("#places tbody tr").length > 5`},
+			{"session", "/#/session/2-200-1", `document.querySelector("#session-about").textContent.includes("established")`},
+		} {
+			t.Run(view.name+"-"+screen.name, func(t *testing.T) {
+				t.Parallel()
 				r := startRelay(t, 48)
 				r.lives, r.relays = true, relaysAt(false)
 				tellSome(r)
-				key := streamAt(2, 0, 0).Key
-				for _, view := range []struct{ name, address, ready string }{
-					{"overview", "/", `document.querySelectorAll(".event").length > 5`},
-					{"stream", "/#/stream/" + url.PathEscape(key), `document.querySelector("#stream-charts .plot path.line").getAttribute("d").length > 100`},
-					{"relays", "/#/relays", `document.querySelectorAll("#places tbody tr").length > 5`},
-					{"session", "/#/session/2-200-1", `document.querySelector("#session-about").textContent.includes("established")`},
-				} {
-					if view.name == "relays" && scheme == "dark" {
-						continue // tables as elsewhere, and each view takes seconds
-					}
-					p := openTab(t, r.server.URL+view.address, screen.width, screen.height, scheme)
-					p.live()
-					p.await(view.ready)
-					p.await(`!document.querySelector("#total-packets").textContent.startsWith("–")`)
-					p.await(`(window.beats = (window.beats ?? 0) + 1) > 20`) // what comes with the next frames, too
-					p.picture(fmt.Sprintf("%s-%s-%s", view.name, screen.name, scheme))
+				p := openTab(t, r.server.URL+view.address, screen.width, screen.height, "light")
+				p.live()
+				p.await(view.ready)
+				for _, scheme := range []string{"light", "dark"} {
+					p.prefer(scheme)
+					read[int](p, "scrollTo(0, 0); 1")
+					p.settle()
+					p.picture(view.name + "-" + screen.name + "-" + scheme)
 					read[int](p, "scrollTo(0, 1e6); 1")
-					p.picture(fmt.Sprintf("%s-%s-%s-end", view.name, screen.name, scheme))
+					p.picture(view.name + "-" + screen.name + "-" + scheme + "-end")
 					if wide := read[int64](p, "document.documentElement.scrollWidth"); wide > screen.width {
-						t.Errorf("%s is %d wide on a screen of %d", view.name, wide, screen.width)
+						t.Errorf("%s: %d wide on a screen of %d", scheme, wide, screen.width)
 					}
 					if shifted := read[float64](p, "shifted"); shifted > 0.1 {
-						t.Errorf("%s: the layout shifts by %.3f", view.name, shifted)
+						t.Errorf("%s: the layout shifts by %.3f", scheme, shifted)
 					}
-					p.clean()
 				}
+				p.clean()
 			})
 		}
 	}
@@ -74,9 +71,9 @@ func TestLooks(t *testing.T) {
 
 func TestDarkIsDark(t *testing.T) {
 	r := startRelay(t, 4)
+	p := overview(t, r)
 	for scheme, want := range map[string]bool{"light": false, "dark": true} {
-		p := openTab(t, r.server.URL+"/", 1440, 900, scheme)
-		p.live()
+		p.prefer(scheme)
 		light := read[float64](p, `getComputedStyle(document.body).backgroundColor.match(/\d+/g).slice(0, 3).reduce((a, b) => a + Number(b), 0) / 765`)
 		if (light < 0.5) != want {
 			t.Errorf("%s: the page's background has a lightness of %.2f", scheme, light)
