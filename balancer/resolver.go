@@ -16,7 +16,7 @@ type Resolver struct {
 	balancer   Balancer
 	lost       func(id backend.ID, certain bool)
 	supervisor *supervise.Supervisor
-	queries    chan query
+	queries    chan *query // not values: all places of a channel keep their memory
 	reports    chan backend.Outcome
 	losses     chan loss
 	revival    *revival
@@ -80,7 +80,7 @@ func NewResolver(b Balancer, lost func(id backend.ID, certain bool), revive revi
 		balancer:   b,
 		lost:       lost,
 		supervisor: s,
-		queries:    make(chan query, queryQueue),
+		queries:    make(chan *query, queryQueue),
 		reports:    make(chan backend.Outcome, reportQueue),
 		losses:     make(chan loss, lossQueue),
 		revival:    newRevival(revive),
@@ -100,7 +100,7 @@ func NewResolver(b Balancer, lost func(id backend.ID, certain bool), revive revi
 // Resolve queues a query without blocking; see shard.Resolver.
 func (r *Resolver) Resolve(q backend.Query, done func(backend.Target, error) bool) bool {
 	select {
-	case r.queries <- query{q: q, at: time.Now(), done: done}:
+	case r.queries <- &query{q: q, at: time.Now(), done: done}:
 		return true
 	default:
 		return false
@@ -213,7 +213,7 @@ func (r *Resolver) pick(ctx context.Context) {
 
 // requeue queues a query again after its round of probes. It refuses the query if
 // there is no room.
-func (r *Resolver) requeue(q query) {
+func (r *Resolver) requeue(q *query) {
 	select {
 	case r.queries <- q:
 	default:
@@ -223,7 +223,7 @@ func (r *Resolver) requeue(q query) {
 
 // ask passes a query to the balancer, unless it is too old. If the balancer panics,
 // the query gets that as an error.
-func (r *Resolver) ask(ctx context.Context, q query) (t backend.Target, err error) {
+func (r *Resolver) ask(ctx context.Context, q *query) (t backend.Target, err error) {
 	limited, cancel := context.WithDeadline(ctx, q.at.Add(pickTimeout))
 	defer cancel()
 	if err := limited.Err(); err != nil {

@@ -260,7 +260,7 @@ func TestStaleQueryIsNotAsked(t *testing.T) {
 	r := NewResolver(pickNobody{t}, func(backend.ID, bool) {}, nil, nil)
 	defer r.Close()
 	answered := make(chan error, 1)
-	r.queries <- query{at: time.Now().Add(-pickTimeout), done: func(_ backend.Target, err error) bool {
+	r.queries <- &query{at: time.Now().Add(-pickTimeout), done: func(_ backend.Target, err error) bool {
 		answered <- err
 		return true
 	}}

@@ -26,7 +26,7 @@ type revival struct {
 	wake   chan struct{}
 
 	mu      sync.Mutex
-	waiting []query
+	waiting []*query
 }
 
 func newRevival(revive reviveFunc) *revival {
@@ -35,7 +35,7 @@ func newRevival(revive reviveFunc) *revival {
 
 // park holds a query that no backend could take, once per query, and reports whether it
 // did.
-func (v *revival) park(q query, err error) bool {
+func (v *revival) park(q *query, err error) bool {
 	if v.revive == nil || q.revived || !errors.Is(err, backend.ErrNone) {
 		return false
 	}
@@ -59,7 +59,7 @@ func (v *revival) signal() {
 }
 
 // release removes the first n waiting queries and returns them.
-func (v *revival) release(n int) []query {
+func (v *revival) release(n int) []*query {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	released := v.waiting[:n:n]
@@ -78,7 +78,7 @@ func (v *revival) count() int {
 // run probes while queries wait, until ctx ends, and requeues each query after its
 // round. Queries that came during a round wait for the next one, unless a backend
 // has answered.
-func (v *revival) run(ctx context.Context, requeue func(query)) {
+func (v *revival) run(ctx context.Context, requeue func(*query)) {
 	if v.count() > 0 { // left by a run that panicked
 		v.signal()
 	}

@@ -106,13 +106,13 @@ func newEventLog(log *slog.Logger, sinks eventSinks) *eventLog {
 
 // run handles events until ctx ends, and then those still in the queue, which include
 // the ends of the last sessions.
-func (l *eventLog) run(ctx context.Context, events <-chan shard.Event) {
+func (l *eventLog) run(ctx context.Context, events <-chan *shard.Event) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
 		select {
 		case e := <-events:
-			l.handle(e)
+			l.handle(*e)
 		case <-tick.C:
 			l.report()
 		case done := <-l.sinks.flush:
@@ -127,11 +127,11 @@ func (l *eventLog) run(ctx context.Context, events <-chan shard.Event) {
 }
 
 // handleQueued handles the events in the queue.
-func (l *eventLog) handleQueued(events <-chan shard.Event) {
+func (l *eventLog) handleQueued(events <-chan *shard.Event) {
 	for {
 		select {
 		case e := <-events:
-			l.handle(e)
+			l.handle(*e)
 		default:
 			return
 		}

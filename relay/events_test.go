@@ -53,11 +53,11 @@ func TestRejectionsAreBounded(t *testing.T) {
 	var out bytes.Buffer
 	sinks := newEventSinks()
 	log := newEventLog(slog.New(slog.NewTextHandler(&out, nil)), sinks)
-	events := make(chan shard.Event, 1000)
+	events := make(chan *shard.Event, 1000)
 	for range 900 {
-		events <- shard.Event{Kind: shard.EventCallerRejected, Code: handshake.CodeDown}
+		events <- &shard.Event{Kind: shard.EventCallerRejected, Code: handshake.CodeDown}
 	}
-	events <- shard.Event{Kind: shard.EventSessionEnded, Cause: shard.CauseIdle}
+	events <- &shard.Event{Kind: shard.EventSessionEnded, Cause: shard.CauseIdle}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	log.run(ctx, events)
@@ -168,10 +168,10 @@ func TestEventLogSurvivesAPanic(t *testing.T) {
 	supervisor := supervise.New(slog.New(slog.NewTextHandler(&said, nil)))
 	tasks := supervisor.Tasks()
 	ctx, cancel := context.WithCancel(t.Context())
-	events := make(chan shard.Event)
+	events := make(chan *shard.Event)
 	tasks.Loop(ctx, "event log", func(ctx context.Context) { log.run(ctx, events) })
-	events <- shard.Event{Kind: shard.EventSessionBegun, Key: "first"}
-	events <- shard.Event{Kind: shard.EventSessionBegun, Key: "second"}
+	events <- &shard.Event{Kind: shard.EventSessionBegun, Key: "first"}
+	events <- &shard.Event{Kind: shard.EventSessionBegun, Key: "second"}
 	cancel()
 	tasks.Wait()
 	if text := out.String(); strings.Contains(text, "first") || !strings.Contains(text, "stream=second") {

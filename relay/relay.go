@@ -68,7 +68,7 @@ type relay struct {
 	prober       *probe.Prober
 	resolver     *balancer.Resolver
 	passing      *passing // nil without --cluster-listen
-	events       chan shard.Event
+	events       chan *shard.Event
 	group        *shard.Group
 	kernel       kernelPath
 	sinks        eventSinks
@@ -179,7 +179,7 @@ func (r *relay) open() (err error) {
 	r.prober = probe.New(r.registry, r.log)
 	r.prober.Supervisor = r.supervisor
 	r.resolver = balancer.NewResolver(r.balancer, r.backendRefused, r.prober.Revive, r.supervisor)
-	r.events = make(chan shard.Event, eventQueueSize)
+	r.events = make(chan *shard.Event, eventQueueSize)
 	return nil
 }
 

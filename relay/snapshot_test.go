@@ -115,9 +115,9 @@ func TestRelaySnapshot(t *testing.T) {
 func TestSnapshotHasTheLastEvents(t *testing.T) {
 	r := parts(t, "--backend=10.0.0.2:10080")
 	ctx, end := context.WithCancel(t.Context())
-	events := make(chan shard.Event, 100)
+	events := make(chan *shard.Event, 100)
 	for range cap(events) {
-		events <- shard.Event{Kind: shard.EventSessionBegun, Key: "live/last"}
+		events <- &shard.Event{Kind: shard.EventSessionBegun, Key: "live/last"}
 	}
 	ended := make(chan struct{})
 	go func() {

@@ -62,7 +62,7 @@ func (s *Shard) emit(e Event) {
 	}
 	e.Shard = s.id
 	select {
-	case s.cfg.Events <- e:
+	case s.cfg.Events <- &e:
 	default:
 		s.counters.inc(CountEventsLost)
 	}

@@ -91,8 +91,9 @@ type Config struct {
 	// CONCLUSION. Nil has no rules.
 	Rules *rules.Live
 	// Events receives what happens to sessions. When it is full, the event is
-	// counted as lost. Nil sends none.
-	Events chan<- Event
+	// counted as lost. Nil sends none. They are pointers, because all places of
+	// a channel keep their memory once as many events have passed.
+	Events chan<- *Event
 	// Log receives what happens to the shards themselves, never to a datagram.
 	Log *slog.Logger
 	// Kernel relays the datagrams of established sessions in the kernel, with a part for

@@ -26,7 +26,7 @@ type rig struct {
 	balancer *fakeBalancer
 	caller   *net.UDPConn // connected to the shard
 	backend  *net.UDPConn
-	events   chan Event
+	events   chan *Event
 	front    netip.AddrPort
 
 	// clock is the time of the shard's turns. It is the test's own: a host that gives the
@@ -109,7 +109,7 @@ func newRig(t testing.TB, change ...func(*Config)) *rig {
 		t.Cleanup(func() { _ = c.Close() })
 		return c
 	}
-	r := &rig{t: t, backend: listen(), balancer: &fakeBalancer{}, events: make(chan Event, 100)}
+	r := &rig{t: t, backend: listen(), balancer: &fakeBalancer{}, events: make(chan *Event, 100)}
 	r.balancer.target = backend.Target{ID: "b1", Addr: addrOf(r.backend), Lease: 7}
 	cfg := Config{
 		Listen: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:0")},
@@ -413,7 +413,7 @@ func (r *rig) lastEvent(kind EventKind) Event {
 	found := false
 	for len(r.events) > 0 {
 		if e := <-r.events; e.Kind == kind {
-			last, found = e, true
+			last, found = *e, true
 		}
 	}
 	if !found {
