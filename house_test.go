@@ -24,7 +24,7 @@ const module = "srtrelay"
 // floors has every package of the product. A package imports packages of lower floors
 // only.
 var floors = map[string]int{
-	"internal/supervise": -1, "internal/message": -1, "internal/bitrate": -1, "internal/tokenbucket": -1, "internal/throttle": -1, // for all others
+	"internal/supervise": -1, "internal/message": -1, "internal/bitrate": -1, "internal/tokenbucket": -1, "internal/throttle": -1, "internal/chunks": -1, // for all others
 	"wire": 0, "addr": 0, "pool": 0, "backend": 0, "config": 0, "streamid/rules": 0,
 	"api/answer": 0, "api/web": 0, "internal/asynclog": 0, "relay/notify": 0, "relay/keep": 0,
 	"handshake": 1, "udp": 1, "shard/ledger": 1, "shard/checkpoint": 1, "shard/shield": 1, "shard/limit": 1, "shard/owners": 1, "shard/letterbox": 1, "balancer": 1, "observe/telemetry": 1, "observe/cluster": 1, "observe/capture": 1, "observe/eventlog": 1, "cli/client": 1, "relay/takeover": 1, "relay/overload": 1,

@@ -60,12 +60,13 @@ func (d *decoder) lease() {
 // slot sets the slot of a lease, each once.
 func (d *decoder) slot(lease backend.Lease, l *leased) {
 	i, use := uint32(lease)-1, uint32(lease>>32)
-	if slots := d.state.leases.slots; uint64(i) >= uint64(len(slots)) || use == 0 || slots[i].use != 0 {
+	slots := &d.state.leases.slots
+	if uint64(i) >= uint64(slots.Len()) || use == 0 || slots.At(i).use != 0 {
 		d.Refuse("no lease of its own")
 		return
 	}
 	l.use = use
-	d.state.leases.slots[i] = *l
+	*slots.At(i) = *l
 	d.used++
 }
 

@@ -1,6 +1,9 @@
 package balancer
 
-import "srtrelay/backend"
+import (
+	"srtrelay/backend"
+	"srtrelay/internal/chunks"
+)
 
 // leased is the session of one lease: on a backend, counted in the bindings of its
 // group and its stream, which may be nil.
@@ -23,7 +26,7 @@ func (l *leased) cohort() cohort { return cohort{l.who.source, l.publish} }
 // slot and of the slot's use, so that a released lease is never mistaken for its
 // successor.
 type leases struct {
-	slots []leased
+	slots chunks.List[leased]
 	free  []uint32
 }
 
@@ -33,27 +36,30 @@ func (l *leases) issue(s leased) backend.Lease {
 	if last := len(l.free) - 1; last >= 0 {
 		i, l.free = l.free[last], l.free[:last]
 	} else {
-		i = uint32(len(l.slots))
-		l.slots = append(l.slots, leased{})
+		i = uint32(l.slots.Len())
+		l.slots.Extend(l.slots.Len() + 1)
 	}
-	s.use = l.slots[i].use + 1
-	l.slots[i] = s
+	slot := l.slots.At(i)
+	s.use = slot.use + 1
+	*slot = s
 	return l.number(i)
 }
 
 // number returns the lease of a slot's present use, or of its last one.
 func (l *leases) number(i uint32) backend.Lease {
-	return backend.Lease(l.slots[i].use)<<32 | backend.Lease(i+1)
+	return backend.Lease(l.slots.At(i).use)<<32 | backend.Lease(i+1)
 }
 
-// find returns the session of a lease, nil if the lease is unknown. The pointer is
-// valid until the next issue.
+// find returns the session of a lease, nil if the lease is unknown.
 func (l *leases) find(lease backend.Lease) *leased {
 	i, use := uint32(lease)-1, uint32(lease>>32)
-	if uint64(i) >= uint64(len(l.slots)) || l.slots[i].use != use || l.slots[i].at == "" {
+	if uint64(i) >= uint64(l.slots.Len()) {
 		return nil
 	}
-	return &l.slots[i]
+	if p := l.slots.At(i); p.use == use && p.at != "" {
+		return p
+	}
+	return nil
 }
 
 // release removes a lease and returns its session. It is false if the lease is

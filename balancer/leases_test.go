@@ -43,4 +43,4 @@ func TestBindingsAndLeasesAreSmall(t *testing.T) {
 	}
 }
 
-func (l *leases) len() int { return len(l.slots) - len(l.free) }
+func (l *leases) len() int { return l.slots.Len() - len(l.free) }

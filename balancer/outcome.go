@@ -78,9 +78,9 @@ func (m *Memory) ReleaseExcept(held func(backend.Lease) bool) (released int, dro
 	defer m.mu.Unlock()
 	m.advance(snap)
 	now := m.clock()
-	for i := range m.leases.slots {
-		lease := m.leases.number(uint32(i))
-		if m.leases.slots[i].at == "" || held(lease) {
+	for i := range uint32(m.leases.slots.Len()) {
+		lease := m.leases.number(i)
+		if m.leases.slots.At(i).at == "" || held(lease) {
 			continue
 		}
 		l, _ := m.leases.release(lease)

@@ -44,7 +44,7 @@ func (m *Memory) Restore(b []byte, boot time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := d.state
-	if len(m.leases.slots) > len(m.leases.free) {
+	if m.leases.slots.Len() > len(m.leases.free) {
 		return errors.New("snapshot of the balancer: leases have been issued already")
 	}
 	m.origin, m.salt, m.evidence = s.origin, s.salt, s.evidence
@@ -80,10 +80,10 @@ func (d *decoder) field(boot time.Time) {
 	case memoryBinding:
 		d.binding()
 	case memorySlots:
-		if m.leases.slots != nil {
+		if m.leases.slots.Len() > 0 {
 			d.Refuse("the leases begin twice")
 		}
-		m.leases.slots = make([]leased, d.count())
+		m.leases.slots.Extend(d.count())
 	case memoryLease:
 		d.lease()
 	case memoryFree:
@@ -205,13 +205,13 @@ func (d *decoder) placement(r *message.Reader, p *placement) {
 func (d *decoder) finish() {
 	m := d.state
 	now := m.clock()
-	if d.used != len(m.leases.slots) || len(d.keys) != 2 || m.origin.IsZero() || now < 0 || m.recent.isAhead(now) {
+	if d.used != m.leases.slots.Len() || len(d.keys) != 2 || m.origin.IsZero() || now < 0 || m.recent.isAhead(now) {
 		d.Fail(message.ErrDamaged)
 		return
 	}
 	m.evidence.key = hashKey{d.keys[0], d.keys[1]}
-	for i := range m.leases.slots {
-		l := &m.leases.slots[i]
+	for i := range uint32(m.leases.slots.Len()) {
+		l := m.leases.slots.At(i)
 		if l.proven {
 			m.record(l.at).living++
 		}

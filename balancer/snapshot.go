@@ -184,14 +184,14 @@ func (e *encoder) appendPlacement(b []byte, p *placement) []byte {
 }
 
 func (e *encoder) appendLeases(b []byte) []byte {
-	b = message.AppendUint(b, memorySlots, uint64(len(e.leases.slots)))
-	for i := range e.leases.slots {
-		l := &e.leases.slots[i]
+	b = message.AppendUint(b, memorySlots, uint64(e.leases.slots.Len()))
+	for i := range uint32(e.leases.slots.Len()) {
+		l := e.leases.slots.At(i)
 		if l.at == "" {
 			continue
 		}
 		out, mark := message.Open(b, memoryLease)
-		out = message.AppendFixed64(out, leaseNumber, uint64(e.leases.number(uint32(i))))
+		out = message.AppendFixed64(out, leaseNumber, uint64(e.leases.number(i)))
 		out = message.AppendUint(out, leaseAt, e.backends[l.at])
 		out = message.AppendUint(out, leaseGroup, l.group.indexOrZero())
 		out = message.AppendUint(out, leaseStream, l.stream.indexOrZero())

@@ -126,7 +126,10 @@ func (g *Group) Reserve(sessions []int) {
 func (s *Shard) reserve(n int) {
 	s.size(n)
 	clear(s.sessions.table.slots)
-	clear(s.wheel.timers[:cap(s.wheel.timers)])
+	s.wheel.timers.Extend(n)
+	for i := range uint32(n) {
+		*s.wheel.timers.At(i) = timer{}
+	}
 	for s.sessions.places() < uint64(n) {
 		s.sessions.addChunk()
 		last := len(s.sessions.chunks) - 1
@@ -142,10 +145,7 @@ func (s *Shard) reserve(n int) {
 // size makes the tables of a shard without sessions as large as so many need.
 func (s *Shard) size(n int) {
 	s.sessions.table.size(3 * n)
-	if cap(s.wheel.timers) < n {
-		s.wheel.timers = make([]timer, 0, n)
-		s.usage.sources.Reserve(n)
-	}
+	s.usage.sources.Reserve(n)
 }
 
 // size makes an empty table as large as so many slots need.

@@ -71,7 +71,7 @@ func (w *snapshotWriter) times(b []byte, i uint32, ss *session, cold *coldState)
 // due returns a time for which Set arms the timer of a session as it is, also by a clock
 // whose ticks are half a tick apart from these; 0 if it is not set.
 func (w *timerWheel) due(index uint32) time.Duration {
-	if tick := w.timers[index].due; tick > 0 {
+	if tick := w.timers.At(index).due; tick > 0 {
 		return time.Duration(tick)*wheelTick - wheelTick/2
 	}
 	return 0

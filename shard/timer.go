@@ -3,6 +3,8 @@ package shard
 import (
 	"math/bits"
 	"time"
+
+	"srtrelay/internal/chunks"
 )
 
 // timerWheel holds one timer per session, without a goroutine or an allocation for
@@ -13,7 +15,7 @@ import (
 type timerWheel struct {
 	slots   [wheelSlots]uint32 // index+1 of the first timer
 	busy    [wheelSlots / 64]uint64
-	timers  []timer
+	timers  chunks.List[timer]
 	tick    int64 // the next tick to fire
 	pending int
 }
@@ -38,16 +40,14 @@ const (
 // Set arms session index to fire at due, replacing what was set. A due time in
 // the past fires on the next Advance.
 func (w *timerWheel) Set(index uint32, due time.Duration) {
-	if int(index) >= len(w.timers) {
-		w.timers = append(w.timers, make([]timer, int(index)+1-len(w.timers))...)
-	}
+	w.timers.Extend(int(index) + 1)
 	w.Cancel(index)
 	// Rounded up, so that a timer never fires early.
 	tick := max(int64((due+wheelTick-1)/wheelTick), w.tick, 1)
-	t, at := &w.timers[index], tick&wheelMask
+	t, at := w.timers.At(index), tick&wheelMask
 	*t = timer{next: w.slots[at], due: tick}
 	if t.next != 0 {
-		w.timers[t.next-1].prev = index + 1
+		w.timers.At(t.next - 1).prev = index + 1
 	}
 	w.slots[at] = index + 1
 	w.busy[at/64] |= 1 << (at % 64)
@@ -56,18 +56,18 @@ func (w *timerWheel) Set(index uint32, due time.Duration) {
 
 // Cancel disarms session index.
 func (w *timerWheel) Cancel(index uint32) {
-	t := &w.timers[index]
+	t := w.timers.At(index)
 	if t.due == 0 {
 		return
 	}
 	at := t.due & wheelMask
 	if t.prev != 0 {
-		w.timers[t.prev-1].next = t.next
+		w.timers.At(t.prev - 1).next = t.next
 	} else if w.slots[at] = t.next; t.next == 0 {
 		w.busy[at/64] &^= 1 << (at % 64)
 	}
 	if t.next != 0 {
-		w.timers[t.next-1].prev = t.prev
+		w.timers.At(t.next - 1).prev = t.prev
 	}
 	*t = timer{}
 	w.pending--
@@ -96,7 +96,7 @@ func (w *timerWheel) Advance(now time.Duration, most int, fire func(index uint32
 // fire.
 func (w *timerWheel) fireSlot(at, last int64, most int, fire func(index uint32)) int {
 	for ref := w.slots[at]; ref != 0 && most > 0; {
-		t := &w.timers[ref-1]
+		t := w.timers.At(ref - 1)
 		if t.due > last {
 			ref = t.next
 			continue

@@ -21,7 +21,7 @@ func TestWheelAgainstModel(t *testing.T) {
 			w.Set(i, due)
 			model[i] = due
 		case 2:
-			if int(i) < len(w.timers) {
+			if int(i) < w.timers.Len() {
 				w.Cancel(i)
 				delete(model, i)
 			}
@@ -69,7 +69,7 @@ func advance(t *testing.T, step int, w *timerWheel, now time.Duration, model map
 	})
 	for i, due := range model {
 		// A due time in the past when it was set waits for the next tick.
-		if due <= now-2*wheelTick && w.timers[i].due <= int64(now/wheelTick) {
+		if due <= now-2*wheelTick && w.timers.At(i).due <= int64(now/wheelTick) {
 			t.Fatalf("step %d: timer %d, due %v, has not fired at %v", step, i, due, now)
 		}
 	}
