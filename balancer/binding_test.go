@@ -1,6 +1,8 @@
 package balancer
 
 import (
+	"hash/maphash"
+	"slices"
 	"testing"
 	"time"
 
@@ -37,8 +39,31 @@ func TestNoBindingWithoutASuccess(t *testing.T) {
 		s.Report(backend.Outcome{Lease: l, Fate: backend.FateBegan})
 		s.Report(backend.Outcome{Lease: l, Fate: backend.FateClosed, Lasted: 10 * time.Millisecond})
 	}
-	if len(s.bindings.byKey) != 0 {
+	if s.bindings.count != 0 {
 		t.Error("a stream is bound to where no session has lived")
 	}
 	s.expect("k", 0, other(first.ID), "the next try")
+}
+
+// Bindings whose keys have the same hash are told apart.
+func TestBindingsOfOneHash(t *testing.T) {
+	bs := newBindings(0)
+	a, b := &binding{stream: "a"}, &binding{group: 1}
+	bs.add(a)
+	// b's hash is another one, so that it is put where a collision would have put it.
+	bs.byHash[maphash.Comparable(bs.seed, a.key())] = b
+	b.next = a
+	bs.count++
+	if bs.of(a.key()) != a {
+		t.Error("the binding behind another one is not found")
+	}
+	if all := slices.Collect(bs.all()); !slices.Equal(all, []*binding{b, a}) {
+		t.Errorf("there are %d bindings", len(all))
+	}
+	if !bs.remove(a) || bs.of(a.key()) != nil || bs.count != 1 || b.next != nil {
+		t.Error("it is not removed alone")
+	}
+	if bs.remove(a) {
+		t.Error("it is removed twice")
+	}
 }

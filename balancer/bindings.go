@@ -1,6 +1,8 @@
 package balancer
 
 import (
+	"hash/maphash"
+	"iter"
 	"slices"
 	"time"
 
@@ -23,7 +25,10 @@ func AffinityKeys(q backend.Query) (group, stream AffinityKey) {
 
 // binding says which backends serve the sessions of a key.
 type binding struct {
-	key AffinityKey
+	// stream and group are its key, and index is its own in the snapshot that is being
+	// written, plus 1. They are in this order because it leaves no gap.
+	stream       string
+	group, index uint32
 	// current is where later callers go. It is a value, because most bindings
 	// have no other placement, and there are as many bindings as streams.
 	current placement
@@ -32,8 +37,10 @@ type binding struct {
 	// the sessions on a lost backend have not ended yet.
 	elsewhere *[]placement
 	emptied   time.Duration // when the last session ended
-	index     uint32        // in the snapshot that is being written, plus 1
+	next      *binding      // another one whose key has the same hash
 }
+
+func (b *binding) key() AffinityKey { return AffinityKey{b.stream, b.group} }
 
 // placement is the sessions of a key on one backend.
 type placement struct {
@@ -155,14 +162,75 @@ type emptyBinding struct {
 // bindings are all bindings that have sessions, or had some until recently. Times
 // are those of Memory.clock, a third of the size of a time.Time.
 type bindings struct {
-	byKey map[AffinityKey]*binding
+	// byHash has the bindings by the hash of their key: by the key itself the map would take
+	// twice the memory, and a binding has its key anyway.
+	byHash map[uint64]*binding
+	seed   maphash.Seed
+	count  int
 	// emptied is in order of time, so that expire does not walk all bindings.
 	emptied []emptyBinding
 }
 
+// newBindings returns bindings with room for so many.
+func newBindings(n int) bindings {
+	return bindings{byHash: make(map[uint64]*binding, n), seed: maphash.MakeSeed()}
+}
+
+// of returns the binding of a key, nil for none.
+func (bs *bindings) of(key AffinityKey) *binding {
+	b := bs.byHash[maphash.Comparable(bs.seed, key)]
+	for b != nil && b.key() != key {
+		b = b.next
+	}
+	return b
+}
+
+// add adds a binding whose key has none.
+func (bs *bindings) add(b *binding) {
+	hash := maphash.Comparable(bs.seed, b.key())
+	b.next = bs.byHash[hash]
+	bs.byHash[hash] = b
+	bs.count++
+}
+
+// remove removes a binding. It is false if it was removed before.
+func (bs *bindings) remove(b *binding) bool {
+	hash := maphash.Comparable(bs.seed, b.key())
+	switch at := bs.byHash[hash]; {
+	case at != b:
+		for at != nil && at.next != b {
+			at = at.next
+		}
+		if at == nil {
+			return false
+		}
+		at.next = b.next
+	case b.next == nil:
+		delete(bs.byHash, hash)
+	default:
+		bs.byHash[hash] = b.next
+	}
+	b.next = nil
+	bs.count--
+	return true
+}
+
+// all returns every binding.
+func (bs *bindings) all() iter.Seq[*binding] {
+	return func(yield func(*binding) bool) {
+		for _, b := range bs.byHash {
+			for ; b != nil; b = b.next {
+				if !yield(b) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // placementOf returns a key's placement on a backend, nil for none.
 func (bs *bindings) placementOf(key AffinityKey, id backend.ID) *placement {
-	b := bs.byKey[key]
+	b := bs.of(key)
 	if b == nil {
 		return nil
 	}
@@ -180,9 +248,8 @@ func (bs *bindings) removeSession(b *binding, l leased, now time.Duration) (drop
 	switch {
 	case b.sessions() > 0:
 	case !b.current.proven:
-		if bs.byKey[b.key] == b {
-			delete(bs.byKey, b.key)
-			return Binding{Key: b.key, At: b.current.at, Published: l.publish}, true
+		if bs.remove(b) {
+			return Binding{Key: b.key(), At: b.current.at, Published: l.publish}, true
 		}
 	default:
 		b.emptied = now
@@ -222,8 +289,8 @@ func (bs *bindings) expire(until time.Duration) {
 		n++
 		// It may have got sessions again since, or it may have been dropped and
 		// replaced by another binding.
-		if b.sessions() == 0 && b.emptied <= until && bs.byKey[b.key] == b {
-			delete(bs.byKey, b.key)
+		if b.sessions() == 0 && b.emptied <= until {
+			bs.remove(b)
 		}
 	}
 	bs.emptied = bs.emptied[n:]

@@ -68,7 +68,7 @@ func NewMemory(r *backend.Registry, now func() time.Time) *Memory {
 	return &Memory{
 		Policy: PolicyLeastSessions, Affinity: defaultAffinity, PlayersCreate: true, Outliers: true,
 		registry: r, now: now, origin: now(),
-		bindings: bindings{byKey: make(map[AffinityKey]*binding)},
+		bindings: newBindings(0),
 		load:     make(map[backend.ID]int),
 		salt:     "\x00" + crand.Text(),
 		intN:     rand.IntN,
@@ -104,7 +104,7 @@ func (m *Memory) admit(snap *backend.Snapshot, q backend.Query, b backend.Backen
 // isBound reports whether a key has a placement on a backend, so that its callers
 // have no choice.
 func (m *Memory) isBound(key AffinityKey, id backend.ID) bool {
-	b := m.bindings.byKey[key]
+	b := m.bindings.of(key)
 	return b != nil && !m.expired(b) && b.placementAt(id) != nil
 }
 
@@ -116,11 +116,11 @@ func (m *Memory) addSession(snap *backend.Snapshot, key AffinityKey, q backend.Q
 	if key == (AffinityKey{}) {
 		return nil
 	}
-	b := m.bindings.byKey[key]
+	b := m.bindings.of(key)
 	switch {
 	case b == nil:
-		b = &binding{key: key}
-		m.bindings.byKey[key] = b
+		b = &binding{stream: key.Stream, group: key.Group}
+		m.bindings.add(b)
 		b.rebind(at)
 	case !m.staysBound(snap, b, q, who):
 		b.rebind(at)
@@ -134,7 +134,7 @@ func (m *Memory) addSession(snap *backend.Snapshot, key AffinityKey, q backend.Q
 func (m *Memory) Bind(key AffinityKey, id backend.ID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if b := m.bindings.byKey[key]; b != nil && b.sessions() > 0 {
+	if b := m.bindings.of(key); b != nil && b.sessions() > 0 {
 		b.rebind(id)
 	}
 }
@@ -160,7 +160,7 @@ func (m *Memory) HasPublisher(key AffinityKey, id backend.ID) bool {
 func (m *Memory) IsProven(key AffinityKey) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	b := m.bindings.byKey[key]
+	b := m.bindings.of(key)
 	return b != nil && b.current.proven && b.current.established > 0
 }
 
@@ -177,10 +177,10 @@ func (m *Memory) Bindings() []Binding {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.advance(snap)
-	all := make([]Binding, 0, len(m.bindings.byKey))
-	for key, b := range m.bindings.byKey {
+	all := make([]Binding, 0, m.bindings.count)
+	for b := range m.bindings.all() {
 		if b.sessions() > 0 {
-			all = append(all, Binding{key, b.current.at, b.current.proven, b.current.publishers > 0})
+			all = append(all, Binding{b.key(), b.current.at, b.current.proven, b.current.publishers > 0})
 		}
 	}
 	return all
@@ -201,8 +201,8 @@ func (m *Memory) Loads() map[backend.ID]Load {
 	for id, n := range m.load {
 		loads[id] = Load{Sessions: n}
 	}
-	for key, b := range m.bindings.byKey {
-		if key.Stream != "" && b.sessions() > 0 {
+	for b := range m.bindings.all() {
+		if b.stream != "" && b.sessions() > 0 {
 			l := loads[b.current.at]
 			l.Streams++
 			loads[b.current.at] = l

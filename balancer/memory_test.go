@@ -244,8 +244,8 @@ func TestNoBackend(t *testing.T) {
 	fails("an empty registry")
 	s.reg.Put(backend.Backend{ID: "b0", Down: true})
 	fails("a backend that is down")
-	if len(s.Loads()) != 0 || s.leases.len() != 0 || len(s.bindings.byKey) != 0 {
-		t.Errorf("a failed pick left %v, %d leases, %d bindings", s.Loads(), s.leases.len(), len(s.bindings.byKey))
+	if len(s.Loads()) != 0 || s.leases.len() != 0 || s.bindings.count != 0 {
+		t.Errorf("a failed pick left %v, %d leases, %d bindings", s.Loads(), s.leases.len(), s.bindings.count)
 	}
 	s.reg.MarkAlive("b0", 0, s.at)
 	s.expect("k", 3, "b0", "it is back")
@@ -294,14 +294,14 @@ func TestForgetting(t *testing.T) {
 		s.Release(s.pick(fmt.Sprint("k", i), uint32(i)).Lease)
 	}
 	kept := s.pick("kept", 1<<30)
-	if n := len(s.bindings.byKey); n != 500+499+2 {
+	if n := s.bindings.count; n != 500+499+2 {
 		t.Errorf("%d bindings", n)
 	}
 	s.at = s.at.Add(defaultAffinity - time.Nanosecond)
 	s.Release(s.pick("k7", 0).Lease)
 	s.at = s.at.Add(time.Nanosecond)
 	s.pick("new", 0)
-	if n := len(s.bindings.byKey); n != 4 {
+	if n := s.bindings.count; n != 4 {
 		t.Errorf("%d bindings, want the stream and group of one session, the stream that came back, and the new one", n)
 	}
 	if n := len(s.bindings.emptied); n != 1 {

@@ -124,7 +124,7 @@ func (w *world) keyOf(t backend.Target) string {
 	if h == nil {
 		w.Fatal("no such lease")
 	}
-	return h.stream.key.Stream
+	return h.stream.stream
 }
 
 // A returning backend that fails a caller which then lives elsewhere is ejected

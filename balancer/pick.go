@@ -79,7 +79,7 @@ func (m *Memory) prefer(snap *backend.Snapshot, q backend.Query, p Policy, creat
 // failed, or that is ejected, is skipped unless sessions of the key are established
 // there. The other placements of the key come after the current one.
 func (m *Memory) find(snap *backend.Snapshot, key AffinityKey, q backend.Query, who identity) (backend.Backend, bool) {
-	b := m.bindings.byKey[key]
+	b := m.bindings.of(key)
 	if b == nil || m.expired(b) {
 		return backend.Backend{}, false
 	}
@@ -102,7 +102,7 @@ func (m *Memory) find(snap *backend.Snapshot, key AffinityKey, q backend.Query, 
 // that find skips: one that this caller has tried, or that is down but not gone. Another
 // would serve the caller as a group of its own, which libsrt then refuses.
 func (m *Memory) livesElsewhere(snap *backend.Snapshot, group AffinityKey) bool {
-	b := m.bindings.byKey[group]
+	b := m.bindings.of(group)
 	if b == nil || b.current.established == 0 {
 		return false
 	}

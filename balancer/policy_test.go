@@ -236,12 +236,12 @@ func TestExplain(t *testing.T) {
 	s.expect(k, 8, "b1", "group")
 	explain := func(q backend.Query, want backend.ID, why string) {
 		t.Helper()
-		boundTo, leases, loads := len(s.bindings.byKey), s.leases.len(), fmt.Sprint(s.Loads())
+		boundTo, leases, loads := s.bindings.count, s.leases.len(), fmt.Sprint(s.Loads())
 		got, text, err := s.Explain(q)
 		if err != nil || got.ID != want || got.Lease != 0 || !got.Addr.IsValid() || !strings.Contains(text, why) {
 			t.Errorf("%+v: %+v, %q, %v", q, got, text, err)
 		}
-		if boundTo != len(s.bindings.byKey) || leases != s.leases.len() || loads != fmt.Sprint(s.Loads()) {
+		if boundTo != s.bindings.count || leases != s.leases.len() || loads != fmt.Sprint(s.Loads()) {
 			t.Errorf("%+v: a dry run has left traces", q)
 		}
 	}

@@ -76,7 +76,7 @@ func (d *decoder) field(boot time.Time) {
 			d.Refuse("the bindings begin twice")
 		}
 		d.bindings = make([]*binding, 0, d.count())
-		m.bindings.byKey = make(map[AffinityKey]*binding, cap(d.bindings))
+		m.bindings = newBindings(cap(d.bindings))
 	case memoryBinding:
 		d.binding()
 	case memorySlots:
@@ -166,9 +166,9 @@ func (d *decoder) binding() {
 	for r.Next() {
 		switch r.Number() {
 		case bindingStream:
-			b.key.Stream = r.String()
+			b.stream = r.String()
 		case bindingGroup:
-			b.key.Group = message.Uint[uint32](&r)
+			b.group = message.Uint[uint32](&r)
 		case bindingEmptied:
 			b.emptied = age(&r)
 		case bindingOther:
@@ -184,12 +184,12 @@ func (d *decoder) binding() {
 		}
 	}
 	d.Fail(r.Err())
-	if _, twice := d.state.bindings.byKey[b.key]; twice || b.key == (AffinityKey{}) || b.current.at == "" {
+	if key := b.key(); d.state.bindings.of(key) != nil || key == (AffinityKey{}) || b.current.at == "" {
 		d.Refuse("a binding without a key of its own or without a backend")
 		return
 	}
 	d.bindings = append(d.bindings, b)
-	d.state.bindings.byKey[b.key] = b
+	d.state.bindings.add(b)
 }
 
 func (d *decoder) placement(r *message.Reader, p *placement) {

@@ -124,7 +124,7 @@ func (e *encoder) appendBackends(b []byte) []byte {
 			b = message.AppendBytes(b, memoryBackend, id)
 		}
 	}
-	for _, bound := range e.bindings.byKey {
+	for bound := range e.bindings.all() {
 		note(bound.current.at)
 		for _, other := range bound.others() {
 			note(other.at)
@@ -151,15 +151,15 @@ func (e *encoder) appendBackends(b []byte) []byte {
 }
 
 func (e *encoder) appendBindings(b []byte) []byte {
-	b = message.AppendUint(b, memoryBindings, uint64(len(e.bindings.byKey)))
+	b = message.AppendUint(b, memoryBindings, uint64(e.bindings.count))
 	index := uint32(0)
-	for key, bound := range e.bindings.byKey {
+	for bound := range e.bindings.all() {
 		index++
 		bound.index = index
 		out, mark := message.Open(b, memoryBinding)
 		out = e.appendPlacement(out, &bound.current)
-		out = message.AppendBytes(out, bindingStream, key.Stream)
-		out = message.AppendUint(out, bindingGroup, key.Group)
+		out = message.AppendBytes(out, bindingStream, bound.stream)
+		out = message.AppendUint(out, bindingGroup, bound.group)
 		out = appendAge(out, bindingEmptied, bound.emptied)
 		for _, p := range bound.others() {
 			other, at := message.Open(out, bindingOther)

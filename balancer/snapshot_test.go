@@ -112,7 +112,7 @@ func compare(t *testing.T, a, b *stand, ahead time.Duration) {
 		}
 	}
 	for _, s := range []*stand{a, b} {
-		for _, bound := range s.bindings.byKey {
+		for bound := range s.bindings.all() {
 			bound.index = 0
 		}
 	}
