@@ -138,7 +138,7 @@ func (s *Shard) captureOpened(i uint32, ss *session, h wire.Handshake) {
 		return
 	}
 	for k, c := range s.captures.list {
-		if c != nil && c.wants(s.sessions.cold(i).key) {
+		if c != nil && c.wants(s.sessions.cold(i).key()) {
 			ss.captures |= 1 << k
 		}
 	}
@@ -183,7 +183,7 @@ func (s *Shard) markCapture(k int, t *capture.Tap, from int) int {
 		return 0
 	}
 	return s.sessions.slice(from, captureChunks, func(i uint32, ss *session) {
-		if one.wants(s.sessions.cold(i).key) {
+		if one.wants(s.sessions.cold(i).key()) {
 			ss.captures |= 1 << k
 			s.leaveKernel(i, ss)
 		}

@@ -156,16 +156,14 @@ func (g *Group) Owns(front int, backendID uint32) bool {
 	return unique
 }
 
-// own enters an established session among the owners, disown removes it.
+// own enters an established session among the owners, disown removes it. The caller of a session
+// that finds no place there cannot move.
 func (s *Shard) own(i uint32, ss *session) {
-	s.sessions.cold(i).owned = s.owners.Enter(ss.front, ss.backendID, owners.Place{Shard: s.id, Index: i})
+	_ = s.owners.Enter(ss.front, ss.backendID, owners.Place{Shard: s.id, Index: i})
 }
 
 func (s *Shard) disown(i uint32, ss *session) {
-	if cold := s.sessions.cold(i); cold.owned {
-		cold.owned = false
-		s.owners.Remove(ss.front, ss.backendID, owners.Place{Shard: s.id, Index: i})
-	}
+	s.owners.Remove(ss.front, ss.backendID, owners.Place{Shard: s.id, Index: i})
 }
 
 // announced is what a session's owner has told another shard.

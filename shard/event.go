@@ -72,7 +72,7 @@ func (s *Shard) emit(e Event) {
 func (s *Shard) sessionEvent(kind EventKind, i uint32, ss *session) Event {
 	cold := s.sessions.cold(i)
 	e := Event{
-		Kind: kind, Session: SessionID{s.id, i, ss.gen}, Caller: ss.caller.Netip(), Key: cold.key, Publish: ss.publisher,
+		Kind: kind, Session: SessionID{s.id, i, ss.gen}, Caller: ss.caller.Netip(), Key: cold.key(), Publish: ss.publisher,
 		CallerID: ss.callerID, BackendID: ss.backendID, Cause: ss.cause, ListenPort: s.fronts[ss.front].sock.Local().Port(),
 		ToBackend: ss.toBackend, ToCaller: ss.toCaller,
 	}

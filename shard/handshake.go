@@ -17,6 +17,8 @@ import (
 // openSession keeps a CONCLUSION and asks the resolver for a backend. The session is
 // nil if that is too busy.
 func (s *Shard) openSession(front uint8, d *udp.Datagram, h wire.Handshake, q backend.Query) (uint32, *session) {
+	names, keyLength := q.Key+q.StreamID, len(q.Key)
+	q.Key, q.StreamID = names[:keyLength], names[keyLength:] // so that the resolver keeps no copy
 	i, ss := s.sessions.alloc()
 	gen := ss.gen
 	ok := s.cfg.Resolver.Resolve(q, func(t backend.Target, err error) bool {
@@ -28,7 +30,9 @@ func (s *Shard) openSession(front uint8, d *udp.Datagram, h wire.Handshake, q ba
 	}
 	pending := &pendingHandshake{stallsSeen: s.stalls.total, proxyKey: q.ProxyKey}
 	pending.leg.Open(s.now, h, d.From.IP.Netip())
-	*s.sessions.cold(i) = coldState{pending: pending, key: q.Key, streamID: q.StreamID, opened: s.now}
+	cold := s.sessions.cold(i)
+	*cold = coldState{pending: pending, opened: s.now}
+	cold.setNames(names, keyLength)
 	ss.caller, ss.local, ss.front, ss.publisher, ss.group = d.From, d.Local, front, q.Publish, q.Group
 	ss.callerID, ss.isn = h.SocketID(), h.ISN()
 	ss.toResolving()

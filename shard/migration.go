@@ -59,7 +59,7 @@ func (s *Shard) fromElsewhere(i uint32, l *letterbox.Letter, p wire.Packet) Coun
 func (s *Shard) admits(i uint32, ss *session, ip addr.IP) bool {
 	rules, host := s.cfg.Rules.Set(), ip.Netip()
 	// A caller without a stream ID may be one of HSv4, which both publishes and plays.
-	if !rules.Admits(ss.publisher, host) || s.sessions.cold(i).streamID == "" && !rules.Admits(true, host) {
+	if !rules.Admits(ss.publisher, host) || s.sessions.cold(i).streamID() == "" && !rules.Admits(true, host) {
 		return false
 	}
 	return s.hasRoom(ss.caller.IP, ip)

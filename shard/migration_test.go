@@ -154,7 +154,7 @@ func TestMigrationOutlivesTakeOver(t *testing.T) {
 	before := *m.sessions.cold(m.index())
 	m.takeOver()
 	m.settle()
-	if after := m.sessions.cold(m.index()); after.trace != before.trace || !after.owned {
+	if after := m.sessions.cold(m.index()); after.trace != before.trace || !m.owner.Owns(0, backendID) {
 		t.Errorf("trace %+v, want %+v", after.trace, before.trace)
 	}
 	for n := range uint32(2) {

@@ -205,7 +205,7 @@ func (s *Shard) matches(i uint32, ss *session, f *Filter) bool {
 		return true
 	}
 	cold := s.sessions.cold(i)
-	return (f.Key == nil || cold.key == *f.Key) &&
+	return (f.Key == nil || cold.key() == *f.Key) &&
 		(f.Backend == "" || cold.backendID() == f.Backend) &&
 		(f.Role == RoleAny || ss.publisher == (f.Role == RolePublisher))
 }
@@ -224,7 +224,7 @@ func (s *Shard) fillView(i uint32, ss *session, v *View) {
 	cold := s.sessions.cold(i)
 	*v = View{
 		ID: SessionID{s.id, i, ss.gen}, State: ss.state.String(),
-		Key: cold.key, Publish: ss.publisher, StreamID: cold.streamID, Group: ss.group,
+		Key: cold.key(), Publish: ss.publisher, StreamID: cold.streamID(), Group: ss.group,
 		Caller: ss.caller.Netip(), BackendID: cold.backendID(),
 		CallerSocket: ss.callerID, BackendSocket: ss.backendID, ListenPort: s.fronts[ss.front].sock.Local().Port(),
 		Opened: s.wallTime(cold.opened), Begun: s.wallTime(ss.establishedAt), Ended: s.wallTime(cold.ended),

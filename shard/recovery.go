@@ -278,7 +278,7 @@ func (g *Group) RenewLeases(renew func(q backend.Query, p backend.Backend, l bac
 				return
 			}
 			l := renew(backend.Query{
-				Key: cold.key, Group: ss.group, StreamID: cold.streamID, Publish: ss.publisher, Caller: ss.caller.Netip(),
+				Key: cold.key(), Group: ss.group, StreamID: cold.streamID(), Publish: ss.publisher, Caller: ss.caller.Netip(),
 			}, backend.Backend{ID: cold.peer.id, Addr: cold.peer.addr.Netip()}, ss.lease)
 			if l != ss.lease {
 				ss.lease = l

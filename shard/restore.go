@@ -272,7 +272,7 @@ func (s *Shard) ask(ref sessionRef) bool {
 func (s *Shard) query(i uint32, ss *session) backend.Query {
 	cold := s.sessions.cold(i)
 	return backend.Query{
-		Key: cold.key, ProxyKey: cold.pending.proxyKey, Group: ss.group, StreamID: cold.streamID,
+		Key: cold.key(), ProxyKey: cold.pending.proxyKey, Group: ss.group, StreamID: cold.streamID(),
 		Publish: ss.publisher, Caller: ss.caller.Netip(), Tried: cold.pending.tried,
 	}
 }

@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"srtrelay/backend"
@@ -164,8 +165,7 @@ func (r *restorer) place(one *restoredSession) error {
 		one.backend = p.addr
 	}
 	one.cold.peer = p
-	both := string(append(append(s.scratch[:0], one.key...), one.streamID...)) // one allocation
-	one.cold.key, one.cold.streamID = both[:len(one.key)], both[len(one.key):]
+	one.cold.setNames(string(append(append(s.scratch[:0], one.key...), one.streamID...)), len(one.key))
 	if err := r.parts(one); err != nil {
 		return err
 	}
@@ -186,6 +186,8 @@ func (r *restorer) check(one *restoredSession) (p *peer, err error) {
 	switch connected := one.state == StateConnecting || one.state == StateEstablished; {
 	case one.state == StateFree || one.state > StateClosing || one.gen == 0:
 		err = fmt.Errorf("state %v, generation %d", one.state, one.gen)
+	case len(one.key) > math.MaxUint16:
+		err = fmt.Errorf("a key of %d bytes", len(one.key))
 	case uint64(one.index) >= r.places:
 		err = fmt.Errorf("its place is beyond the last one")
 	case int(one.front) >= len(r.fronts) || r.fronts[one.front] < 0:

@@ -133,21 +133,32 @@ type session struct {
 
 // coldState is the part of a session that has pointers; few datagrams need it.
 type coldState struct {
-	pending  *pendingHandshake // until the caller is answered
-	replay   *handshake.Replay // from then on, while the caller may repeat its CONCLUSION
-	peer     *peer             // from the first dial on; see session.inPeer
-	key      string            // affinity key of the stream
-	streamID string            // as the caller sent it
-	terms    telemetry.Terms
-	opened   time.Duration // when the CONCLUSION came
-	ended    time.Duration
-	trace    migration.Trace
+	pending *pendingHandshake // until the caller is answered
+	replay  *handshake.Replay // from then on, while the caller may repeat its CONCLUSION
+	peer    *peer             // from the first dial on; see session.inPeer
+	names   string            // key and streamID; see setNames
+	terms   telemetry.Terms
+	opened  time.Duration // when the CONCLUSION came
+	ended   time.Duration
+	trace   migration.Trace
 	// migrations is how often the caller's address has changed.
 	migrations uint16
-	owned      bool // it is among the owners
+	keyLength  uint16 // of names
 	// The neighbours in the peer's list of sessions: index+1, 0 at the ends.
 	next, prev uint32
 }
+
+// setNames sets the affinity key of the stream, and the stream ID as the caller sent it. names
+// is one after the other: as a string of its own each would take 16 bytes more.
+func (cold *coldState) setNames(names string, keyLength int) {
+	cold.names, cold.keyLength = names, uint16(keyLength)
+}
+
+// key returns the affinity key of the stream.
+func (cold *coldState) key() string { return cold.names[:cold.keyLength] }
+
+// streamID returns the stream ID as the caller sent it.
+func (cold *coldState) streamID() string { return cold.names[cold.keyLength:] }
 
 // backendID returns the backend that serves the session, or served it.
 func (cold *coldState) backendID() backend.ID {

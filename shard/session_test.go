@@ -16,7 +16,7 @@ import (
 // may ask for again into the replay.
 func TestIdleSessionsAreSmall(t *testing.T) {
 	for name, c := range map[string]struct{ size, budget uintptr }{
-		"session and cold state": {unsafe.Sizeof(session{}) + unsafe.Sizeof(coldState{}), 336},
+		"session and cold state": {unsafe.Sizeof(session{}) + unsafe.Sizeof(coldState{}), 320},
 		"account":                {unsafe.Sizeof(account{}), 32},
 		"timer":                  {unsafe.Sizeof(timer{}), 16},
 		"kernel path":            {unsafe.Sizeof(kernelState{}), 152},

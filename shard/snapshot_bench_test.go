@@ -31,8 +31,8 @@ func (r *rig) established(n int) {
 		ss.callerID, ss.backendID, ss.isn = uint32(k)*2654435761|1, uint32(k)*40503+7, uint32(k)
 		ss.backend, ss.lease = to(k), backend.Lease(k+1)
 		ss.callerSeen, ss.backendSeen, ss.establishedAt, cold.opened = s.now, s.now, s.now, s.now
-		cold.key = fmt.Sprintf("__defaultVhost__/live/stream-%03d", k%1000)
-		cold.streamID = fmt.Sprintf("#!::r=live/stream-%03d,m=request,token=%08x", k%1000, k)
+		key := fmt.Sprintf("__defaultVhost__/live/stream-%03d", k%1000)
+		cold.setNames(key+fmt.Sprintf("#!::r=live/stream-%03d,m=request,token=%08x", k%1000, k), len(key))
 		s.peers.join(&s.sessions, i, ss, backend.ID(fmt.Sprint("b", k%8)))
 		s.sessions.keyCaller(i, ss)
 		s.sessions.keyBack(i, ss)

@@ -54,8 +54,8 @@ var inSnapshot = []struct {
 		leftOut: map[string]string{"peerSlot": "given anew", "captures": "end"},
 	},
 	{
-		of: reflect.TypeFor[coldState](), written: "pending replay peer key streamID terms opened ended trace migrations",
-		leftOut: map[string]string{"next": "made anew", "prev": "made anew", "owned": "made anew"},
+		of: reflect.TypeFor[coldState](), written: "pending replay peer names terms opened ended trace migrations",
+		leftOut: map[string]string{"keyLength": "likewise names", "next": "made anew", "prev": "made anew"},
 	},
 	{of: reflect.TypeFor[migration.Trace](), written: "at packets spacing clock sequence sequencePackets hasData encrypted clockAt"},
 	{of: reflect.TypeFor[pendingHandshake](), written: "proxyKey leg attempt tried stallsSeen"},

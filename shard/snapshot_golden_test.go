@@ -125,8 +125,8 @@ func (s *Shard) wantGolden(t *testing.T, name string) {
 	want("forwarded", s.counters.local[CountForwardedToBackend], 66)
 
 	ss, cold := s.sessions.at(0), s.sessions.cold(0)
-	want("key", cold.key, "__defaultVhost__/live/x")
-	want("stream ID", cold.streamID, "#!::r=live/x,m=publish")
+	want("key", cold.key(), "__defaultVhost__/live/x")
+	want("stream ID", cold.streamID(), "#!::r=live/x,m=publish")
 	want("backend", cold.backendID(), "b1")
 	want("IDs", []uint32{ss.callerID, ss.backendID, ss.isn}, []uint32{callerID, backendID, callerISN})
 	want("lease", ss.lease, 7)

@@ -93,7 +93,7 @@ func (s *Shard) picture() []string {
 		one, cold := *ss, *s.sessions.cold(i)
 		one.captures, one.peerSlot, one.meter = 0, 0, telemetry.Meter{}
 		add("session %d: %+v", i, one)
-		add("key %q, stream ID %q, opened %v, ended %v, backend %q", cold.key, cold.streamID, cold.opened, cold.ended, cold.backendID())
+		add("key %q, stream ID %q, opened %v, ended %v, backend %q", cold.key(), cold.streamID(), cold.opened, cold.ended, cold.backendID())
 		add("timer %v, terms %+v", s.wheel.timers.At(i).due, cold.terms)
 		add("telemetry %+v, %x", s.meters.Report(&ss.meter), s.meters.AppendSnapshot(nil, &ss.meter, s.now, clock))
 		if o := cold.pending; o != nil {

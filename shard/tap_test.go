@@ -331,7 +331,7 @@ func TestCaptureMarksInSlices(t *testing.T) {
 		if i%1000 == 0 {
 			ss := r.sessions.at(i)
 			ss.state = StateEstablished
-			r.sessions.cold(i).key = "x"
+			r.sessions.cold(i).setNames("x", 1)
 			marked = append(marked, ss)
 		}
 	}

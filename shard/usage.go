@@ -125,7 +125,7 @@ func (u *usage) establish(i uint32) {
 
 // joinStream counts a session at its stream, if that has limits.
 func (s *Shard) joinStream(i uint32, ss *session) {
-	key := s.sessions.cold(i).key
+	key := s.sessions.cold(i).key()
 	if !s.hasLimits(key) {
 		return
 	}
@@ -155,7 +155,7 @@ func (u *usage) leaveStream(i uint32, ss *session) {
 func (s *Shard) rejoinStreams(chunk int) {
 	s.sessions.slice(chunk, 1, func(i uint32, ss *session) {
 		switch counted := s.usage.account(i).stream != 0; {
-		case !ss.state.alive() || counted == s.hasLimits(s.sessions.cold(i).key):
+		case !ss.state.alive() || counted == s.hasLimits(s.sessions.cold(i).key()):
 		case counted:
 			s.usage.leaveStream(i, ss)
 		default:

@@ -16,7 +16,8 @@ func BenchmarkUsage(b *testing.B) {
 	for k := range many {
 		i, ss := r.sessions.alloc()
 		ss.state, ss.caller = StateEstablished, addrFrom(netip.AddrFrom4([4]byte{10, byte(k >> 16), byte(k >> 8), byte(k)}), 1)
-		r.sessions.cold(i).key = string(netip.AddrFrom4([4]byte{byte(k >> 16), byte(k >> 8), byte(k), 0}).AppendTo(nil))
+		key := netip.AddrFrom4([4]byte{byte(k >> 16), byte(k >> 8), byte(k), 0}).String()
+		r.sessions.cold(i).setNames(key, len(key))
 		r.restoreAccount(i, ss)
 	}
 	r.now = time.Minute

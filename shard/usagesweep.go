@@ -105,7 +105,7 @@ func (s *Shard) meterSession(i uint32, ss *session, mayEnd bool) (ended bool) {
 	}
 	st := u.streams.At(a.stream)
 	st.Bitrate.Max(u.sweep, bits)
-	most := uint64(s.limitsOfStream(st, s.sessions.cold(i).key).Bitrate)
+	most := uint64(s.limitsOfStream(st, s.sessions.cold(i).key()).Bitrate)
 	if most == 0 || bits <= most {
 		u.belowLimit(i, s.now)
 		return false
@@ -143,7 +143,7 @@ func (s *Shard) overLimit(i uint32, ss *session, bits, most uint64, mayEnd bool)
 	if s.now-o.since < s.limits.LimitGrace || !mayEnd {
 		return false
 	}
-	key, until := s.sessions.cold(i).key, s.now+s.limits.LimitBlock
+	key, until := s.sessions.cold(i).key(), s.now+s.limits.LimitBlock
 	s.blockStream(key, until)
 	for _, other := range s.others {
 		other.inbox.postReserved(func(o *Shard) { o.blockStream(key, until) })

@@ -93,7 +93,7 @@ func (o *Owners) Enter(front uint8, id uint32, at Place) bool {
 	return first.put(word) || second.put(word)
 }
 
-// Remove removes a session that Enter has entered.
+// Remove removes a session, if Enter has entered it.
 func (o *Owners) Remove(front uint8, id uint32, at Place) {
 	a, b, word := o.key(front, id)
 	word |= uint64(at.Shard)<<indexBits | uint64(at.Index)

@@ -82,6 +82,12 @@ func TestOwnersAreBounded(t *testing.T) {
 	if most := len(o.buckets) * bucketWords; entered != most {
 		t.Errorf("%d entered, want %d", entered, most)
 	}
+	o.Remove(0, 99, Place{0, 99}) // it has found no place
+	for k := range o.buckets {
+		if o.buckets[k].used() != bucketWords {
+			t.Error("another one is removed")
+		}
+	}
 }
 
 // Shards enter and remove at the same time as others read.
