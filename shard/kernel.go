@@ -44,6 +44,7 @@ type kernelRef struct {
 	index uint32
 	gen   uint32
 	way   telemetry.Way
+	since time.Duration // when its handover began
 }
 
 // kernelState is what a session in the kernel path needs beside its own fields.
@@ -62,7 +63,6 @@ type kernelWay struct {
 	handover   kernelpath.Handover
 	waiting    bool          // the shard has relayed datagrams since it was last offered
 	queued     bool          // it is in kernel.pending
-	since      time.Duration // since when
 	unseen     time.Duration // when a datagram first came that the program had not seen, 0 for never
 }
 

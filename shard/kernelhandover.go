@@ -69,15 +69,15 @@ func (s *Shard) queueHandovers(i uint32, ss *session, way telemetry.Way) {
 	if !other.handover.Seen(s.kernel.path.Way(i, int(opposite))) {
 		return
 	}
-	s.queueHandover(kernelRef{i, ss.gen, way}, &st.ways[way])
+	s.queueHandover(kernelRef{i, ss.gen, way, s.now}, &st.ways[way])
 	if other.handover.Due() {
-		s.queueHandover(kernelRef{i, ss.gen, opposite}, other)
+		s.queueHandover(kernelRef{i, ss.gen, opposite, s.now}, other)
 	}
 }
 
 func (s *Shard) queueHandover(ref kernelRef, one *kernelWay) {
 	if !one.queued {
-		one.queued, one.since = true, s.now
+		one.queued = true
 		s.kernel.pending = append(s.kernel.pending, ref)
 	}
 }
@@ -102,9 +102,9 @@ func (s *Shard) offerPending() {
 			s.counters.inc(CountKernelHandovers)
 			one.waiting, one.queued = false, false
 			continue
-		case s.now-one.since >= handoverPatience:
+		case s.now-ref.since >= handoverPatience:
 			one.handover.Restart(w)
-			one.since = s.now
+			ref.since = s.now
 		}
 		left = append(left, ref)
 	}

@@ -23,7 +23,7 @@ func (s *Shard) refresh(i uint32, ss *session) {
 		w, one := s.kernel.path.Way(i, int(way)), &st.ways[way]
 		if now := w.Passed(); now != one.taken {
 			s.addPassed(ss, way, uint64(now.Packets-one.taken.Packets), now.Bytes-one.taken.Bytes)
-			*seen[way] = max(*seen[way], now.Last)
+			*seen[way] = max(*seen[way], w.Last())
 			s.counters.add(CountKernelRecordsLost, uint64(now.Lost-one.taken.Lost))
 			one.taken = now
 		}

@@ -41,9 +41,6 @@ type Passed struct {
 	// Lost counts the records for which the ring had no space; it wraps.
 	Lost  uint32
 	Bytes uint64 // of whole datagrams
-	// Last is when the last datagram passed, 0 for never. Its clock steps by up to 10 ms
-	// (CLOCK_MONOTONIC_COARSE).
-	Last time.Duration
 }
 
 // Mode returns who relays the way at present.
@@ -68,14 +65,19 @@ func (w Way) reset(gen uint32) {
 
 // Passed returns the counters.
 func (w Way) Passed() Passed {
-	p := Passed{
+	return Passed{
 		Packets: atomic.LoadUint32(&w.shared.Packets), Bytes: atomic.LoadUint64(&w.shared.Bytes),
 		Lost: atomic.LoadUint32(&w.shared.Lost),
 	}
+}
+
+// Last returns when the last datagram passed, 0 for never. Its clock steps by up to 10 ms
+// (CLOCK_MONOTONIC_COARSE).
+func (w Way) Last() time.Duration {
 	if last := atomic.LoadUint64(&w.shared.Last); last != 0 {
-		p.Last = time.Duration(last - w.clock)
+		return time.Duration(last - w.clock)
 	}
-	return p
+	return 0
 }
 
 // Data returns how far the data packets have come that the program has taken no record
