@@ -23,7 +23,7 @@ type usage struct {
 	sums     *limit.Sums
 	sources  *limit.Table[limit.Prefix, limit.Source]
 	streams  *limit.Table[string, limit.Stream]
-	accounts []*accountChunk
+	accounts []accountChunk
 	// over has the publishers above the bitrate of their stream, or so lately that it would
 	// be reported anew, by session.
 	over map[uint32]overBitrate
@@ -47,11 +47,12 @@ type usage struct {
 	rules *rules.Set
 }
 
-// accountChunk has the accounts of a chunk of sessions.
+// accountChunk has the accounts of a chunk of sessions. They are allocated by themselves: with
+// anything beside them the allocation would be rounded up by a quarter.
 type accountChunk struct {
 	clock limit.Clock
 	epoch uint32 // of the limits by which its sessions are counted at streams
-	of    [chunkSize]account
+	of    *[chunkSize]account
 }
 
 // account is what a session is counted at.
@@ -80,7 +81,7 @@ func newUsage(shard int, sums *limit.Sums) usage {
 
 func (u *usage) account(i uint32) *account {
 	for int(i>>chunkBits) >= len(u.accounts) {
-		u.accounts = append(u.accounts, new(accountChunk))
+		u.accounts = append(u.accounts, accountChunk{of: new([chunkSize]account)})
 	}
 	return &u.accounts[i>>chunkBits].of[i&chunkMask]
 }

@@ -64,8 +64,8 @@ func (s *Shard) meterSessions() {
 	u := &s.usage
 	if u.paused {
 		// Nobody was there to visit: the time since does not count.
-		for _, c := range u.accounts {
-			c.clock = limit.Clock{}
+		for k := range u.accounts {
+			u.accounts[k].clock = limit.Clock{}
 		}
 		u.paused = false
 	}
@@ -74,7 +74,7 @@ func (s *Shard) meterSessions() {
 		u.sweep++
 	}
 	if u.chunk < len(u.accounts) {
-		c := u.accounts[u.chunk]
+		c := &u.accounts[u.chunk]
 		c.clock.Visit(s.now)
 		if epoch := s.limitsEpoch(); c.epoch != epoch {
 			s.rejoinStreams(u.chunk)
