@@ -89,7 +89,7 @@ const (
 	CountLegRetries         // datagrams of the backend leg sent again
 	CountShutdownsMade      // SHUTDOWNs made by the relay
 	CountRefusals           // ICMP errors from the socket error queue
-	CountBackendsLost       // confirmed refusals
+	CountBackendsLost       // confirmed by probes
 	CountAtSessionCap       // CONCLUSIONs refused at the cap of sessions
 	CountAtSourceSessionCap // ... of one source
 	CountAtSourceConnects   // ... at the cap of connects of one source

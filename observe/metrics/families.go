@@ -18,8 +18,8 @@ type series struct {
 var (
 	received        = family{"datagrams_received_total", "Datagrams received, by the side they came from.", "side"}
 	receivedBytes   = family{"received_bytes_total", "UDP payload bytes received, by the side they came from.", "side"}
-	forwarded       = family{"datagrams_forwarded_total", "Datagrams passed on unchanged, by direction.", "direction"}
-	forwardedBytes  = family{"forwarded_bytes_total", "UDP payload bytes passed on unchanged, by direction.", "direction"}
+	forwarded       = family{"datagrams_forwarded_total", "Datagrams forwarded unchanged, by direction.", "direction"}
+	forwardedBytes  = family{"forwarded_bytes_total", "UDP payload bytes forwarded unchanged, by direction.", "direction"}
 	dropped         = family{"dropped_datagrams_total", "Datagrams received that went nowhere, by reason.", "reason"}
 	kernelForwarded = family{"kernel_path_datagrams_total", "Datagrams forwarded by the kernel path, which srtrelay_datagrams_forwarded_total counts too, by direction.", "direction"}
 	sendDropped     = family{"send_dropped_datagrams_total", "Datagrams that could not be sent, by reason.", "reason"}
@@ -85,10 +85,10 @@ var described = map[string]series{
 	"rejected":                 alone("handshakes_rejected_total", "Rejections sent to callers, the relay's own and those of backends."),
 	"replays":                  alone("handshake_replays_total", "Handshake responses sent again to a caller that asked again."),
 	"leg_retries":              alone("backend_handshake_retries_total", "Handshake datagrams sent again to a backend."),
-	"failovers":                alone("handshake_failovers_total", "Handshakes moved to another backend because the first did not answer."),
+	"failovers":                alone("handshake_failovers_total", "Handshakes moved to another backend because one did not answer, was gone, or had no room."),
 	"shutdowns_made":           alone("shutdowns_made_total", "SHUTDOWN packets made by the relay."),
 	"refusals":                 alone("refusals_total", "ICMP errors about datagrams sent."),
-	"backends_lost":            alone("backends_lost_total", "Backends found to refuse datagrams."),
+	"backends_lost":            alone("backends_lost_total", "Backends found dead, by refusals or silence that probes have confirmed."),
 	"at_session_cap":           {capped, "sessions"},
 	"at_source_session_cap":    {capped, "source_sessions"},
 	"at_source_connects":       {capped, "source_connects"},
@@ -122,7 +122,7 @@ var described = map[string]series{
 
 	"sessions":   alone("sessions", "Sessions in any state."),
 	"half_open":  alone("half_open_handshakes", "Sessions whose handshake is not complete."),
-	"tombstones": alone("tombstones", "Ended sessions remembered for stragglers."),
+	"tombstones": alone("tombstones", "Ended sessions kept for late datagrams."),
 
 	"sources":         alone("sources", "Caller addresses and subnets that are counted for limits, also those that had a session moments ago."),
 	"sources_live":    alone("sources_live", "Caller addresses and subnets that have sessions."),
