@@ -59,12 +59,12 @@ func read(client *http.Client, url string, into any) (size int, err error) {
 }
 
 // Twenty thousand sessions are listed twice while data flows in all of
-// them: no packet is lost, every answer is bounded, and none is left out.
+// them: no packet is lost, every answer is bounded, and none is left out. This
+// takes all CPUs, so no test runs beside it.
 func TestListingCostsNoPacket(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes half a minute")
 	}
-	t.Parallel()
 	const ports, perPort = 200, 100
 	a, b := startMirror(t), startMirror(t)
 	r := startPlainRelay(t, backendAt(a.Addr()), backendAt(b.Addr()), "--shards", "2",
