@@ -103,7 +103,7 @@ func (r *running) awaitLog(text string) string {
 func (r *running) awaitBackends(want ...string) {
 	r.t.Helper()
 	var got []string
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) { // it rings no bell
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) { // it has no event
 		response, err := http.Get("http://" + r.api + "/api/v1/backends")
 		if err != nil {
 			r.t.Fatal(err)

@@ -88,7 +88,7 @@ var described = map[string]series{
 	"failovers":                alone("handshake_failovers_total", "Handshakes moved to another backend because one did not answer, was gone, or had no room."),
 	"shutdowns_made":           alone("shutdowns_made_total", "SHUTDOWN packets made by the relay."),
 	"refusals":                 alone("refusals_total", "ICMP errors about datagrams sent."),
-	"backends_lost":            alone("backends_lost_total", "Backends found dead, by refusals or silence that probes have confirmed."),
+	"backends_lost":            alone("backends_lost_total", "Backends found dead, by a refusal that probes have confirmed."),
 	"at_session_cap":           {capped, "sessions"},
 	"at_source_session_cap":    {capped, "source_sessions"},
 	"at_source_connects":       {capped, "source_connects"},

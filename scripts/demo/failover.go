@@ -108,7 +108,7 @@ func (d *demo) goOn(s *stream) error {
 	return nil
 }
 
-// filling tells when a file has got its first bytes. Files ring no bell.
+// filling tells when a file has got its first bytes, which has no event.
 func (d *demo) filling(path string) <-chan time.Duration {
 	filled := make(chan time.Duration, 1)
 	go func() {
