@@ -44,7 +44,7 @@ func TestWebPageLogsIn(t *testing.T) {
 
 	// Whoever only reads sees no socket IDs, and has to log in anew to close a session.
 	b.do(chromedp.Evaluate[chromedp.Void](`fetch("/api/v1/sessions").then(a => a.json()).then(a => { location.hash = "#/session/" + a.data.sessions[0].id; })`, chromedp.EvalAwaitPromise))
-	b.await(`document.querySelector("#session-title").textContent.startsWith("Publisher") && document.body.innerText.includes("for who brings the token")`)
+	b.await(`document.querySelector("#session-title").textContent.startsWith("Publisher") && document.body.innerText.includes("only with the token")`)
 	b.do(chromedp.Click(chromedp.CSS("#session-close")))
 	b.await(`document.activeElement.textContent === "Keep it"`)
 	b.do(chromedp.Click(chromedp.CSS("dialog[open] .danger")))

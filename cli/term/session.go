@@ -136,7 +136,7 @@ var wayRows = []wayRow{
 	{"ACKs", counter(func(w answer.Way) uint64 { return w.ACKs })},
 	{"NAKs", counter(func(w answer.Way) uint64 { return w.NAKs })},
 	{"ACKACKs", counter(func(w answer.Way) uint64 { return w.ACKACKs })},
-	{"ACKs beyond belief", counter(func(w answer.Way) uint64 { return w.Implausible })},
+	{"implausible ACKs", counter(func(w answer.Way) uint64 { return w.Implausible })},
 	{"receiver's RTT", received(func(f figures, r answer.Receiver) string { return f.millis(&r.RTTMillis) })},
 	{"receiver's RTT variance", received(func(f figures, r answer.Receiver) string { return f.millis(&r.RTTVarianceMillis) })},
 	{"receiver's free buffer", received(func(f figures, r answer.Receiver) string { return f.count(uint64(r.BufferPackets)) + " packets" })},

@@ -31,7 +31,7 @@ const rows = [
   ["Reordered", (w) => count(w.reordered), "Came later than their successors"],
   ["FEC packets", (w) => count(w.filter_packets), "Packets of the packet filter"],
   ["ACK, NAK, ACKACK", (w) => `${count(w.acks)}, ${count(w.naks)}, ${count(w.ackacks)}`, "From this way’s receiver; ACKACKs from its sender"],
-  ["ACKs beyond belief", (w) => count(w.implausible_acks ?? 0), "Full ACKs that cannot be true, such as an RTT above 10 s; what they say is left out"],
+  ["Implausible ACKs", (w) => count(w.implausible_acks ?? 0), "Full ACKs that cannot be true, such as an RTT above 10 s; what they say is left out"],
   ["Receiver’s RTT", (w) => millis(w.receiver?.rtt_ms) + variance(w.receiver?.rtt_variance_ms), "Over the whole path, as the receiver’s last full ACK says"],
   ["Receiver’s buffer", (w) => (w.receiver ? `${count(w.receiver.buffer_available_packets)} packets free` : "–"), "Room in the receiver’s buffer"],
   ["Receiver’s rate", (w) => (w.receiver ? `${packets(w.receiver.packets_per_second)}, ${bitrate(w.receiver.bitrate_bps)}` : "–"), "What the receiver says it gets"],
@@ -134,7 +134,7 @@ export class SessionPage {
       ["Handshake took", s.handshake_ms ? millis(s.handshake_ms) : ""], ["Idle", duration(s.idle_seconds)], ["Moved to another address", s.migrations ? (s.migrations === 1 ? "once" : `${s.migrations} times`) : ""],
       ["Loss in all, caller’s network", percent(s.caller_leg.total_loss_percent)], ["Loss in all, yours", percent(s.backend_leg.total_loss_percent)],
       ...negotiated([s]),
-      ["Socket IDs", !s.caller_socket_id ? "for who brings the token" : [s.caller_socket_id, s.backend_socket_id].filter(Boolean).join(" at the caller, ") + (s.backend_socket_id ? " at the backend" : " at the caller")],
+      ["Socket IDs", !s.caller_socket_id ? "only with the token" : [s.caller_socket_id, s.backend_socket_id].filter(Boolean).join(" at the caller, ") + (s.backend_socket_id ? " at the backend" : " at the caller")],
     ]);
   }
 }
