@@ -23,6 +23,7 @@ import (
 
 func needSuite(t *testing.T) {
 	t.Helper()
+	t.Parallel() // no test here looks at how fast anything is
 	need.Root(t, "the suite")
 	need.Tools(t, "ip", "nginx", "nft")
 }
