@@ -191,10 +191,17 @@ func startKept(t *testing.T, steps string, env ...string) *kept {
 	return startKeptIn(t, t.TempDir(), steps, env...)
 }
 
+// newKept prepares a keeper whose child takes steps. With the race detector a process waits a
+// second at its end, unless it is told not to.
+func newKept(t *testing.T, dir, steps string) *kept {
+	k := &kept{t: t, dir: dir, cmd: clocale.Command(os.Args[0])}
+	k.cmd.Env = clocale.Environ(asKeeper+"="+steps, stateDir+"="+dir, "GORACE=atexit_sleep_ms=0")
+	return k
+}
+
 func startKeptIn(t *testing.T, dir, steps string, env ...string) *kept {
 	t.Helper()
-	k := &kept{t: t, dir: dir, cmd: clocale.Command(os.Args[0])}
-	k.cmd.Env = clocale.Environ(asKeeper+"="+steps, stateDir+"="+k.dir)
+	k := newKept(t, dir, steps)
 	k.cmd.Env = append(k.cmd.Env, env...)
 	k.cmd.Stderr = k
 	if err := k.cmd.Start(); err != nil {
@@ -355,8 +362,7 @@ func TestStop(t *testing.T) {
 // The reader of the log dies. The keeper died with its next line, and a container with it.
 func TestLogReaderDies(t *testing.T) {
 	t.Parallel()
-	k := &kept{t: t, dir: t.TempDir(), cmd: clocale.Command(os.Args[0])}
-	k.cmd.Env = clocale.Environ(asKeeper+"=kw", stateDir+"="+k.dir)
+	k := newKept(t, t.TempDir(), "kw")
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
