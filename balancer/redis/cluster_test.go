@@ -64,6 +64,7 @@ func (s *server) whole() bool {
 // A master of a cluster is killed: the relay uses the shared state again as soon
 // as the cluster serves, not when its view of the cluster is a minute old.
 func TestClusterFailover(t *testing.T) {
+	t.Parallel()
 	masters, replicas := startNodes(t, 3)
 	var addrs []string
 	for _, s := range masters {

@@ -9,6 +9,7 @@ import (
 // A handshake is found by its caller as soon as its relay has taken it, and is forgotten some time
 // later.
 func TestHandshakesArePublished(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	a, b := open(t, at(server.addr)).ready(), open(t, at(server.addr)).ready()
 	here, there := a.publisher(address1), b.publisher(address2)

@@ -46,6 +46,7 @@ func (r *relay) met(publishers []backend.ID) (n int) {
 // With least-sessions a second relay sent 9 of 20 players elsewhere than their
 // publisher while Redis was away.
 func TestPlayersMeetTheirPublisherWhileRedisIsAway(t *testing.T) {
+	t.Parallel()
 	for name, start := range map[string]func(*testing.T) (*server, Servers){
 		"single": func(t *testing.T) (*server, Servers) {
 			s := startRedis(t)
@@ -57,6 +58,7 @@ func TestPlayersMeetTheirPublisherWhileRedisIsAway(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s, servers := start(t)
 			a, b := openWith(t, 2, servers).ready(), openWith(t, 2, servers).ready()
 			published := a.publishers(40)
@@ -78,6 +80,7 @@ func TestPlayersMeetTheirPublisherWhileRedisIsAway(t *testing.T) {
 // A relay that starts while others run, or that lost Redis alone, knows what
 // was announced before.
 func TestLateRelayKnowsLiveBindings(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	a := openWith(t, 3, at(s.addr)).ready()
 	published := a.publishers(30)
@@ -95,6 +98,7 @@ func TestLateRelayKnowsLiveBindings(t *testing.T) {
 // A Redis that comes back empty, or an entry with the highest ID there is, does
 // not end the exchange.
 func TestExchangeBeginsAnew(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	a, b := openWith(t, 3, at(s.addr)).ready(), openWith(t, 3, at(s.addr)).ready()
 	a.publishers(3)
@@ -118,6 +122,7 @@ func TestExchangeBeginsAnew(t *testing.T) {
 
 // The sessions of this relay decide before what others have announced.
 func TestOwnSessionsBeforeAnnounced(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	r := openWith(t, 2, at(s.addr)).ready()
 	own := r.publishers(1)[0]
@@ -149,6 +154,7 @@ func TestOwnSessionsBeforeAnnounced(t *testing.T) {
 // The bug: without Redis a member of a bonding group went where its stream was, or had been
 // announced, though its group was elsewhere. That opened a group of its own, which libsrt refuses.
 func TestAloneMembersGoWhereTheirGroupIs(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	r := openWith(t, 2, at(s.addr)).ready()
 	streams := r.publishers(1)[0]
@@ -235,6 +241,7 @@ func TestLiveBindings(t *testing.T) {
 
 // A binding that ended is forgotten, by who had it too.
 func TestEndedBindingIsForgotten(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	a, b := openWith(t, 2, at(s.addr)).ready(), openWith(t, 2, at(s.addr)).ready()
 	lease := a.stream("k").Lease
@@ -252,6 +259,7 @@ func TestEndedBindingIsForgotten(t *testing.T) {
 
 // A binding under which no session was ever established is not announced.
 func TestUnprovenBindingIsNotAnnounced(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	r := openWith(t, 2, at(s.addr)).ready()
 	r.stream("never")
@@ -265,10 +273,12 @@ func TestUnprovenBindingIsNotAnnounced(t *testing.T) {
 // Redis older than 5.0, or with an ACL that forbids it: one line, and all else
 // goes on.
 func TestRedisThatRefusesTheExchange(t *testing.T) {
+	t.Parallel()
 	for name, commands := range map[string][]string{
 		"writing": {"XADD"}, "all": {"XADD", "XREAD", "XREVRANGE"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			var args []string
 			for _, c := range commands {
 				args = append(args, "--rename-command", c, "")
@@ -292,6 +302,7 @@ func TestRedisThatRefusesTheExchange(t *testing.T) {
 // garbage: what is kept is bounded, what was known stays, a round reads its share, and one
 // line is logged.
 func TestFloodOfBindingsIsBounded(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	server := serverKey(staticPrefix + static(0).ID)
 	a, b := openWith(t, 2, at(s.addr)).ready(), openWith(t, 2, at(s.addr)).ready()
@@ -336,6 +347,7 @@ func TestFloodOfBindingsIsBounded(t *testing.T) {
 
 // The keys are bounded in bytes, too.
 func TestLongKeysAreBounded(t *testing.T) {
+	t.Parallel()
 	l, n := newLiveBindings(), 0
 	for i := range maxLiveKeyBytes/1000 + 1000 {
 		if l.note(balancer.AffinityKey{Stream: fmt.Sprintf("%01000d", i)}, "a", false, 0) {
@@ -350,6 +362,7 @@ func TestLongKeysAreBounded(t *testing.T) {
 // The bug: a binding for whose long key there was no room was announced in every round, by every
 // relay, which is more than a relay reads.
 func TestBindingWithoutRoomIsSeldomDue(t *testing.T) {
+	t.Parallel()
 	for name, size := range map[string]int{"short keys": 8, "long keys": 1000} {
 		l := newLiveBindings()
 		key := func(i int) balancer.AffinityKey {
@@ -373,6 +386,7 @@ func TestBindingWithoutRoomIsSeldomDue(t *testing.T) {
 // A master is killed and the sentinels promote its replica: the shared state is
 // in use again soon after, with what it held.
 func TestSentinelFailover(t *testing.T) {
+	t.Parallel()
 	master := startRedis(t)
 	host, port, _ := net.SplitHostPort(master.addr)
 	replica := startRedis(t, "--replicaof", host+" "+port, "--repl-diskless-sync-delay", "0")

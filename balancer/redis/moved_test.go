@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -39,42 +38,25 @@ func (r *relay) serves(id backend.ID) {
 	}
 }
 
-// repeat calls f now and every third of shortly, as heartbeats come, until
-// stop is called. A busy machine may be slower than one heartbeat lives.
-func repeat(f func()) (stop func()) {
-	f()
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(shortly / 3)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-				f()
-			}
-		}
-	}()
-	return sync.OnceFunc(func() { close(done); <-ended })
-}
+// beats repeats f as heartbeats come: a busy machine may be slower than one of them lives.
+func beats(f func()) (stop func()) { return repeat(shortly/3, f) }
 
 // An origin restarts, with a new service and pid, and its heartbeats reach
 // another relay, or SRS's proxy: the relay that had them takes the live entry
 // for its own late one, and serves.
 func TestHeartbeatsMoveAfterARestart(t *testing.T) {
+	t.Parallel()
 	const port = 10081
 	moves := map[string]func(t *testing.T, s *server, b *relay) (id backend.ID, stop func()){
 		"to another relay": func(_ *testing.T, _ *server, b *relay) (id backend.ID, stop func()) {
 			id = b.beat("new", "2", port)
-			stop = repeat(func() { b.beat("new", "2", port) })
+			stop = beats(func() { b.beat("new", "2", port) })
 			b.reg.MarkAlive(id, 3, time.Now())
 			return id, stop
 		},
 		"to SRS's proxy": func(t *testing.T, s *server, _ *relay) (id backend.ID, stop func()) {
 			key, text := proxied("vid-origin", port)
-			stop = repeat(func() {
+			stop = beats(func() {
 				now := time.Now().Format("2006-01-02T15:04:05.999999999")
 				s.write(t, [2]string{key, strings.Replace(text, "2026-01-01T12:00:00.123456789", now, 1)})
 			})
@@ -83,10 +65,11 @@ func TestHeartbeatsMoveAfterARestart(t *testing.T) {
 	}
 	for name, move := range moves {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := startRedis(t)
 			a, b := openFor(t, shortly, 0, at(s.addr)).ready(), openFor(t, shortly, 0, at(s.addr)).ready()
 			old := a.beat("old", "1", port)
-			stopOld := repeat(func() { a.beat("old", "1", port) })
+			stopOld := beats(func() { a.beat("old", "1", port) })
 			defer stopOld()
 			a.reg.MarkAlive(old, 3, time.Now())
 			b.known(old)
@@ -115,6 +98,7 @@ func TestHeartbeatsMoveAfterARestart(t *testing.T) {
 // An entry that nobody renews does not take the place of a backend whose
 // heartbeats have only ceased: both are as dead, or as alive.
 func TestStaleEntryReplacesNobody(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	key, text := proxied("vid-origin", 10081)
 	s.write(t, [2]string{key, text})

@@ -47,6 +47,7 @@ func named(t *testing.T, name string, n int, servers Servers) *relay {
 // An order with the last revision leaves none for others: Redis stays in use, and the relay's
 // own order holds there.
 func TestNoRevisionIsLeft(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	a := named(t, "a", 2, at(server.addr)).ready()
 	one, two := static(0).ID, static(1).ID

@@ -31,6 +31,7 @@ func (h hostile) Handle(ctx context.Context, r slog.Record) error {
 // A panic of the background costs a round: no lock stays held, and Redis comes
 // into use all the same.
 func TestPanicOfTheBackground(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
 	s := supervise.New(quiet)

@@ -2,6 +2,7 @@ package redis
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -18,71 +19,100 @@ func dottedQuery(publish bool) backend.Query {
 	return backend.Query{Key: dotless, ProxyKey: dotted, Publish: publish}
 }
 
+// meeting is a relay and SRS's proxy, which both know two servers, on one Redis.
+type meeting struct {
+	*relay
+	redis *server
+	// one and two are the keys of the servers.
+	one, two string
+}
+
+// meetProxy starts a relay on a Redis of its own.
+func meetProxy(t *testing.T, settings ...func(*balancer.Memory)) *meeting {
+	t.Helper()
+	t.Parallel()
+	s := startRedis(t)
+	one, text1 := proxied("vid-one", 10081)
+	two, text2 := proxied("vid-two", 10082)
+	s.write(t, [2]string{one, text1}, [2]string{two, text2})
+	m := &meeting{open(t, at(s.addr), settings...).ready(), s, one, two}
+	m.known("vid-one-k3j9x2ab-4321")
+	m.known("vid-two-k3j9x2ab-4321")
+	return m
+}
+
+// bound returns the server at which Redis has a key of a stream.
+func (m *meeting) bound(key string) string {
+	m.Helper()
+	return m.redis.Get(m.Context(), urlPrefix+key).Val()
+}
+
+// bind does what SRS's proxy does with a new stream.
+func (m *meeting) bind(key, server string) {
+	m.Helper()
+	must(m.T, m.redis.Set(m.Context(), urlPrefix+key, server, 0).Err())
+}
+
 // A stream with a dot meets the callers of SRS's proxy, which keeps the dot,
 // whoever comes first.
 func TestDottedNamesMeetSRSProxy(t *testing.T) {
-	s := startRedis(t)
-	k1, text1 := proxied("vid-one", 10081)
-	k2, text2 := proxied("vid-two", 10082)
-	s.write(t, [2]string{k1, text1}, [2]string{k2, text2})
-	spelledAt := func() string { return s.Get(t.Context(), urlPrefix+dotted).Val() }
-	start := func(settings ...func(*balancer.Memory)) *relay {
-		must(t, s.Del(t.Context(), urlPrefix+dotless, urlPrefix+dotted).Err())
-		r := open(t, at(s.addr), settings...).ready()
-		r.known("vid-one-k3j9x2ab-4321")
-		r.known("vid-two-k3j9x2ab-4321")
-		return r
-	}
-
+	t.Parallel()
 	t.Run("relay first", func(t *testing.T) {
-		r := start()
-		got := r.ask(dottedQuery(true))
-		if want := serverKey(got.ID); spelledAt() != want || s.Get(t.Context(), urlPrefix+dotless).Val() != want {
-			t.Errorf("at %s, the proxy finds it at %q", want, spelledAt())
+		m := meetProxy(t)
+		got := m.ask(dottedQuery(true))
+		if want := serverKey(got.ID); m.bound(dotted) != want || m.bound(dotless) != want {
+			t.Errorf("at %s, the proxy finds it at %q", want, m.bound(dotted))
 		}
 		// It is renewed as long as the stream has sessions.
-		must(t, s.PExpire(t.Context(), urlPrefix+dotted, 2*time.Second).Err())
-		until(t, "the renewal", func() bool { return s.PTTL(t.Context(), urlPrefix+dotted).Val() > 3*time.Second })
+		must(t, m.redis.PExpire(t.Context(), urlPrefix+dotted, 2*time.Second).Err())
+		until(t, "the renewal", func() bool { return m.redis.PTTL(t.Context(), urlPrefix+dotted).Val() > 3*time.Second })
 	})
-	t.Run("proxy first", func(t *testing.T) {
-		for _, key := range []string{k1, k2} {
-			for _, publish := range []bool{true, false} {
-				r := start(func(m *balancer.Memory) { m.PlayersCreate = false })
-				must(t, s.Set(t.Context(), urlPrefix+dotted, key, 0).Err())
-				if got := r.ask(dottedQuery(publish)); serverKey(got.ID) != key || s.Get(t.Context(), urlPrefix+dotless).Val() != key {
+	for _, first := range []bool{true, false} {
+		for _, publish := range []bool{true, false} {
+			t.Run(fmt.Sprintf("proxy first, at server one: %v, publisher: %v", first, publish), func(t *testing.T) {
+				m := meetProxy(t, playersFollow)
+				key := m.two
+				if first {
+					key = m.one
+				}
+				m.bind(dotted, key)
+				if got := m.ask(dottedQuery(publish)); serverKey(got.ID) != key || m.bound(dotless) != key {
 					t.Errorf("the proxy has it at %s, the relay at %s", key, got.ID)
 				}
-				if got, _, err := r.Explain(dottedQuery(publish)); err != nil || serverKey(got.ID) != key {
+				if got, _, err := m.Explain(dottedQuery(publish)); err != nil || serverKey(got.ID) != key {
 					t.Errorf("explained %s, %v", got.ID, err)
 				}
-				if ttl := s.TTL(t.Context(), urlPrefix+dotted).Val(); ttl != -1 {
+				if ttl := m.redis.TTL(t.Context(), urlPrefix+dotted).Val(); ttl != -1 {
 					t.Errorf("the proxy's binding ends in %v", ttl)
 				}
-			}
+			})
 		}
-	})
+	}
 	t.Run("both bound", func(t *testing.T) {
-		r := start()
-		must(t, s.Set(t.Context(), urlPrefix+dotless, k1, 0).Err())
-		must(t, s.Set(t.Context(), urlPrefix+dotted, k2, 0).Err())
-		if got := r.ask(dottedQuery(false)); serverKey(got.ID) != k1 || spelledAt() != k2 {
-			t.Errorf("a player is at %s, the spelling at %s", got.ID, spelledAt())
+		m := meetProxy(t)
+		m.unhurried()
+		m.bind(dotless, m.one)
+		m.bind(dotted, m.two)
+		if got := m.ask(dottedQuery(false)); serverKey(got.ID) != m.one || m.bound(dotted) != m.two {
+			t.Errorf("a player is at %s, the spelling at %s", got.ID, m.bound(dotted))
 		}
-		time.Sleep(confirmedFor) // what Redis has confirmed is taken as it is for so long
-		if got := r.ask(dottedQuery(true)); serverKey(got.ID) != k1 || spelledAt() != k1 {
-			t.Errorf("a publisher is at %s, the spelling at %s", got.ID, spelledAt())
+		// What Redis has confirmed is taken as it is for a while.
+		stream := balancer.AffinityKey{Stream: dotless}
+		until(t, "Redis to be asked again", func() bool { return !m.confirmedKeys.has(stream, time.Now()) })
+		if got := m.ask(dottedQuery(true)); serverKey(got.ID) != m.one || m.bound(dotted) != m.one {
+			t.Errorf("a publisher is at %s, the spelling at %s", got.ID, m.bound(dotted))
 		}
 	})
 	t.Run("spelling at a dead server", func(t *testing.T) {
-		r := start()
-		must(t, s.Set(t.Context(), urlPrefix+dotted, "srs-proxy-server:vid-gone-x-1", 0).Err())
-		if got := r.ask(dottedQuery(false)); spelledAt() != serverKey(got.ID) {
-			t.Errorf("at %s, the spelling at %s", got.ID, spelledAt())
+		m := meetProxy(t)
+		m.bind(dotted, "srs-proxy-server:vid-gone-x-1")
+		if got := m.ask(dottedQuery(false)); m.bound(dotted) != serverKey(got.ID) {
+			t.Errorf("at %s, the spelling at %s", got.ID, m.bound(dotted))
 		}
 	})
 	t.Run("nobody publishes", func(t *testing.T) {
-		r := start(func(m *balancer.Memory) { m.PlayersCreate = false })
-		if _, err := r.Pick(t.Context(), dottedQuery(false)); !errors.Is(err, backend.ErrNoStream) {
+		m := meetProxy(t, playersFollow)
+		if _, err := m.Pick(t.Context(), dottedQuery(false)); !errors.Is(err, backend.ErrNoStream) {
 			t.Error(err)
 		}
 	})

@@ -21,7 +21,13 @@ type relay struct {
 	*Balancer
 	reg *backend.Registry
 	log *journal
+	// unhurried has rounds follow each other as usual from now on.
+	unhurried func()
 }
+
+// hurry is the time between two rounds of a relay of the tests, which mostly wait for what a
+// round brings. Each of them renews all bindings, as the first one after a take-over does.
+const hurry = 200 * time.Millisecond
 
 // journal is a log that can be read.
 type journal struct {
@@ -81,13 +87,44 @@ func openWaiting(t *testing.T, w waits, ttl time.Duration, n int, servers Server
 		Log: slog.New(slog.NewTextHandler(r.log, nil)), waits: w,
 	})
 	t.Cleanup(r.Close)
+	r.unhurried = hurries(t, r.Balancer)
 	return r
+}
+
+// hurries has the rounds of a Balancer follow each other sooner, until stop is called.
+func hurries(t *testing.T, b *Balancer) (stop func()) {
+	stop = repeat(hurry, b.handover.renewSoon)
+	t.Cleanup(stop)
+	return stop
+}
+
+// repeat calls f now and again and again, until stop is called.
+func repeat(every time.Duration, f func()) (stop func()) {
+	f()
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				f()
+			}
+		}
+	}()
+	return sync.OnceFunc(func() { close(done); <-ended })
 }
 
 func at(addr string) Servers { return Servers{Mode: "single", Addrs: []string{addr}} }
 
 // random makes two relays disagree unless something makes them agree.
 func random(m *balancer.Memory) { m.Policy = balancer.PolicyRandom }
+
+// playersFollow has players create no streams.
+func playersFollow(m *balancer.Memory) { m.PlayersCreate = false }
 
 func (r *relay) ready() *relay {
 	r.Helper()
@@ -132,26 +169,27 @@ func (r *relay) stream(key string) backend.Target {
 
 func key(i int) string { return fmt.Sprintf("__defaultVhost__/live/stream-%d", i) }
 
-// crowd asks for n streams from as many goroutines as the resolver has.
-func (r *relay) crowd(n int, order func(int) int) []backend.ID {
+// resolvers is how many goroutines of a crowd ask, as many as the relay's resolver has.
+const resolvers = 16
+
+// crowd asks for n streams at the same time, of which first is the number of the first one.
+func (r *relay) crowd(first, n int) []backend.ID {
 	got := make([]backend.ID, n)
 	var all sync.WaitGroup
-	for w := range 16 {
+	for w := range resolvers {
 		all.Go(func() {
-			for i := w; i < n; i += 16 {
-				t, err := r.Pick(context.Background(), backend.Query{Key: key(order(i)), Publish: true})
+			for i := w; i < n; i += resolvers {
+				t, err := r.Pick(context.Background(), backend.Query{Key: key(first + i), Publish: true})
 				if err != nil {
-					r.Errorf("%s: %v", key(order(i)), err)
+					r.Errorf("%s: %v", key(first+i), err)
 				}
-				got[order(i)] = t.ID
+				got[i] = t.ID
 			}
 		})
 	}
 	all.Wait()
 	return got
 }
-
-func forward(i int) int { return i }
 
 // known waits until a relay knows a backend, and lets it answer a probe.
 func (r *relay) known(id backend.ID) backend.Backend {

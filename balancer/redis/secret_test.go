@@ -35,6 +35,7 @@ func openSharer(t *testing.T, servers Servers) *sharer {
 		},
 	})
 	t.Cleanup(s.Close)
+	hurries(t, s.Balancer)
 	return s
 }
 
@@ -47,6 +48,7 @@ func (s *sharer) secrets() []Secret {
 // Relays that start together, or while Redis is away, agree; a Redis that has lost the
 // secret gets the same one back.
 func TestRelaysAgreeOnASecret(t *testing.T) {
+	t.Parallel()
 	link := newLink(t, startRedis(t).addr)
 	link.set(true)
 	a, b := openSharer(t, at(link.addr())), openSharer(t, at(link.addr()))
@@ -118,6 +120,7 @@ func TestSecretChanges(t *testing.T) {
 
 // A Redis whose ACL forbids the secret, or that has a huge value there, is in use all the same.
 func TestSecretThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	link := newLink(t, server.addr)
 	must(t, server.Set(t.Context(), secretKey, strings.Repeat("ab", 4<<20), 0).Err())

@@ -3,14 +3,13 @@ package redis
 import (
 	"bufio"
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +21,11 @@ import (
 	"srtrelay/internal/need"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// Unless the command line says how many tests run at once: they mostly wait.
+	_ = flag.Set("test.parallel", "8") // a number, so that it cannot fail
+	goleak.VerifyTestMain(m)
+}
 
 // server is a redis-server of the test's own.
 type server struct {
@@ -150,119 +153,13 @@ func startSentinel(t *testing.T, s *server, master string, settings ...string) s
 // until polls a condition until it holds.
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for end := time.After(time.Minute); !done(); {
+	for end := time.After(2 * time.Minute); !done(); {
 		select {
 		case <-end:
 			t.Fatalf("waited in vain for %s", what)
 		case <-tick.C:
-		}
-	}
-}
-
-// link is a TCP proxy in front of a server: the network between a relay and
-// its Redis.
-type link struct {
-	listener net.Listener
-	to       string
-	late     atomic.Int64 // nanoseconds that answers take
-	arrived  atomic.Int64 // answers passed on
-	read     atomic.Int64 // bytes of answers
-
-	mu    sync.Mutex
-	cut   bool
-	conns map[net.Conn]struct{}
-	all   sync.WaitGroup
-}
-
-func newLink(t *testing.T, to string) *link {
-	t.Helper()
-	l := &link{to: to, conns: map[net.Conn]struct{}{}}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	l.listener = listener
-	l.all.Go(func() {
-		for {
-			c, err := l.listener.Accept()
-			if err != nil {
-				return
-			}
-			l.all.Go(func() { l.serve(c) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.listener.Close()
-		l.set(true)
-		l.all.Wait()
-	})
-	return l
-}
-
-func (l *link) addr() string { return l.listener.Addr().String() }
-
-// set cuts the link, or makes it whole.
-func (l *link) set(cut bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.cut = cut
-	for c := range l.conns {
-		_ = c.Close()
-	}
-	clear(l.conns)
-}
-
-func (l *link) keep(c net.Conn) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.cut {
-		_ = c.Close()
-		return false
-	}
-	l.conns[c] = struct{}{}
-	return true
-}
-
-func (l *link) drop(c net.Conn) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_ = c.Close()
-	delete(l.conns, c)
-}
-
-func (l *link) serve(front net.Conn) {
-	if !l.keep(front) {
-		return
-	}
-	defer l.drop(front)
-	back, err := net.Dial("tcp", l.to)
-	if err != nil || !l.keep(back) {
-		return
-	}
-	defer l.drop(back)
-	l.all.Go(func() {
-		l.carry(front, back, false)
-		_ = back.Close()
-	})
-	l.carry(back, front, true)
-}
-
-func (l *link) carry(from, to net.Conn, answers bool) {
-	buffer := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(buffer)
-		if err != nil {
-			return
-		}
-		if late := time.Duration(l.late.Load()); answers && late > 0 {
-			time.Sleep(late) // this is the latency, not a wait for something
-		}
-		if _, err := to.Write(buffer[:n]); err != nil {
-			return
-		}
-		if answers {
-			l.arrived.Add(1)
-			l.read.Add(int64(n))
 		}
 	}
 }

@@ -45,6 +45,7 @@ const address1, address2, address3 = "10.0.0.1:20081", "10.0.0.2:20081", "10.0.0
 // A storm of sessions is published without anybody waiting for it, and comes back when Redis
 // has lost its data, or was away.
 func TestSessionsArePublished(t *testing.T) {
+	t.Parallel()
 	const n = 10_000
 	server := startRedis(t)
 	link := newLink(t, server.addr)
@@ -85,6 +86,7 @@ func TestSessionsArePublished(t *testing.T) {
 // A session that has moved is found by its new caller, and one of another caller with the
 // same ID is told apart.
 func TestSessionsMoveAndCollide(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	a, b, c := open(t, at(server.addr)).ready(), open(t, at(server.addr)).ready(), open(t, at(server.addr)).ready()
 	first, second, asker := a.publisher(address1), b.publisher(address2), c.publisher(address3)
@@ -163,6 +165,7 @@ func TestSessionsOfAnOutageAreNotNoted(t *testing.T) {
 
 // Values of any length cost a relay that asks for sessions nothing.
 func TestHugeSessionsAreNotRead(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	link := newLink(t, server.addr)
 	a, b := open(t, at(server.addr)).ready(), open(t, at(link.addr())).ready()
@@ -188,6 +191,7 @@ func TestHugeSessionsAreNotRead(t *testing.T) {
 
 // Others may write anything.
 func TestStrangeSessions(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	a, b := open(t, at(server.addr)).ready(), open(t, at(server.addr)).ready()
 	here, there := a.publisher(address1), b.publisher(address2)
@@ -207,14 +211,19 @@ func TestStrangeSessions(t *testing.T) {
 	}
 	must(t, a.client.Set(ctx, forwardKey, "no hash", 0).Err())
 	until(t, "the relay goes on", func() bool { ok, _, _ := b.State(); return ok })
+	var beats []any
 	for i := range 4 * 4 * maxForward {
-		_ = a.client.HSet(ctx, forwardKey, fmt.Sprintf("10.8.0.%d:%d", i%250, i), time.Now().UnixMilli()).Err()
+		beats = append(beats, fmt.Sprintf("10.8.0.%d:%d", i%250, i), time.Now().UnixMilli())
 	}
+	must(t, a.client.Del(ctx, forwardKey).Err())
+	must(t, a.client.HSet(ctx, forwardKey, beats...).Err())
+	until(t, "the hash to be begun anew", func() bool { return a.client.HLen(ctx, forwardKey).Val() <= 4*maxForward })
 }
 
 // A Redis whose ACL forbids the list of sessions is in use all the same, and the log says so
 // once.
 func TestSessionsThatRedisRefuses(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	must(t, server.Do(t.Context(), "ACL", "SETUSER", "narrow", "on", ">p", "+@all", "%RW~srs-*", "%RW~srtrelay-[^s]*", "%RW~srtrelay-servers").Err())
 	servers := at(server.addr)
@@ -231,6 +240,7 @@ func TestSessionsThatRedisRefuses(t *testing.T) {
 }
 
 func TestNothingIsPublishedWithoutAnAddress(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t)
 	a := open(t, at(server.addr)).ready()
 	s := a.Sessions(func() netip.AddrPort { return netip.AddrPort{} })

@@ -17,8 +17,10 @@ func (r *relay) renewed(s *server, key string) bool {
 // publisher for all relays. And a binding that nothing has proven outlived its
 // failure.
 func TestLostPathRebindsNobody(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	a, b := openWith(t, 3, at(s.addr)).ready(), openWith(t, 3, at(s.addr)).ready()
+	b.unhurried() // it would write what has been taken out again
 	pub := a.ask(backend.Query{Key: "k", Publish: true})
 	a.Report(backend.Outcome{Lease: pub.Lease, Fate: backend.FateBegan})
 	until(t, "the publisher to have proven its backend", func() bool { return a.renewed(s, "k") })
@@ -49,6 +51,7 @@ func TestLostPathRebindsNobody(t *testing.T) {
 // players of all other relays went where he was not. A relay whose caller was refused there, or
 // that knows the backend to be gone, goes on at once.
 func TestLostPathRebindsNoYoungPublisher(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	a, b, c := openWith(t, 4, at(s.addr)).ready(), openWith(t, 4, at(s.addr)).ready(), openWith(t, 4, at(s.addr)).ready()
 	for _, began := range []bool{false, true} {
@@ -83,6 +86,7 @@ func TestLostPathRebindsNoYoungPublisher(t *testing.T) {
 // The bug: a caller that failed at another relay removed the binding of a publisher that had only
 // just come.
 func TestFailureElsewhereRemovesNoYoungPublisher(t *testing.T) {
+	t.Parallel()
 	s := startRedis(t)
 	a, b := openWith(t, 3, at(s.addr)).ready(), openWith(t, 3, at(s.addr)).ready()
 	a.ask(backend.Query{Key: "k", Publish: true})
