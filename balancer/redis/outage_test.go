@@ -91,8 +91,8 @@ func (r *relay) ofNew(n int, number func(int) int) (got []backend.ID) {
 	return got
 }
 
-// While one relay is cut off another answers: its answer is the one of Redis,
-// and later callers of the first follow it.
+// While one relay is cut off a stream gets a publisher at another: its binding is the one of
+// Redis, and later callers of the first follow it.
 func TestConflictAfterAnOutage(t *testing.T) {
 	t.Parallel()
 	s := startRedis(t)
@@ -105,6 +105,8 @@ func TestConflictAfterAnOutage(t *testing.T) {
 	// The other relay must not choose the same by chance.
 	b.reg.SetDraining(own.ID, true)
 	theirs := b.stream("k")
+	b.Report(backend.Outcome{Lease: theirs.Lease, Fate: backend.FateBegan})
+	until(t, "their publisher to have proven its backend", func() bool { return b.renewed(s, "k") })
 	wire.set(false)
 	a.ready()
 	until(t, "later callers to follow", func() bool { return a.stream("k").ID == theirs.ID })

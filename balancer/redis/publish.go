@@ -148,7 +148,8 @@ func anys(keys []string) []any {
 
 // renewBindings renews the bindings that have sessions, and writes those that were made
 // while Redis was away. If Redis has another server for a key, later callers go there;
-// sessions stay.
+// sessions stay. But where this relay has a publisher, it replaces a binding that nothing has
+// proven: that may be from a pick which had given up before Redis executed its claim.
 func (b *Balancer) renewBindings(ctx context.Context) error {
 	type renewal struct {
 		balancer.Binding
@@ -177,7 +178,11 @@ func (b *Balancer) renewBindings(ctx context.Context) error {
 		err := b.pipeline(ctx, func(p goredis.Pipeliner) {
 			for i := range batch {
 				r := &batch[i]
-				r.cmd = claimScript.Eval(ctx, p, []string{bindingKey(r.Key)}, b.claimArgs(r.server, "", r.Proven, r.Published)...)
+				args := b.claimArgs(r.server, "", r.Proven, r.Published)
+				if r.Published {
+					args = append(args, b.renewedTTL.Milliseconds(), b.bindTTL.Milliseconds())
+				}
+				r.cmd = claimScript.Eval(ctx, p, []string{bindingKey(r.Key)}, args...)
 			}
 		})
 		if err != nil {

@@ -9,16 +9,20 @@ import goredis "github.com/redis/go-redis/v9"
 // to be replaced or "", ARGV[3] the TTL in ms if the proposed server is the answer, ARGV[4]
 // the longest TTL that this replaces, ARGV[5] the TTL if another server is the answer, which
 // is shorter and replaces no longer one: a relay that only follows a binding does not make it
-// look renewed. A value that is longer than the key of any server is replaced.
+// look renewed. With ARGV[6] and ARGV[7] a binding to another server is kept only if its TTL
+// is above the one and not above the other, or if it has none. A value that is longer than the
+// key of any server is replaced.
 var claimScript = goredis.NewScript(`
 local at = redis.call('GETRANGE', KEYS[1], 0, 512)
 if at ~= '' and #at <= 512 and at ~= ARGV[2] then
   local left = redis.call('PTTL', KEYS[1])
   local mine = at == ARGV[1]
-  if left >= 0 and left <= tonumber(ARGV[mine and 4 or 5]) then
-    redis.call('PEXPIRE', KEYS[1], ARGV[mine and 3 or 5])
+  if mine or not ARGV[6] or left < 0 or left > tonumber(ARGV[6]) and left <= tonumber(ARGV[7]) then
+    if left >= 0 and left <= tonumber(ARGV[mine and 4 or 5]) then
+      redis.call('PEXPIRE', KEYS[1], ARGV[mine and 3 or 5])
+    end
+    return {at, left}
   end
-  return {at, left}
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[3])
 return {ARGV[1], tonumber(ARGV[3])}
