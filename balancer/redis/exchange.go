@@ -282,3 +282,16 @@ func (b *Balancer) announced(key balancer.AffinityKey) (at backend.Backend, ok b
 	at, ok = b.registry.Snapshot().Find(id)
 	return at, ok && !(at.Down && at.Gone)
 }
+
+// withPublisher returns the backend where the relays have lately announced a publisher of a
+// query's group or stream, if the caller can go there.
+func (b *Balancer) withPublisher(q backend.Query) (at backend.Backend, ok bool) {
+	group, stream := balancer.AffinityKeys(q)
+	for _, key := range []balancer.AffinityKey{group, stream} {
+		if id, announced := b.announcer.live.findPublisher(key); announced {
+			at, ok = b.registry.Snapshot().Find(id)
+			return at, ok && serves(at, q) && !at.Draining && !b.memory.HasFailed(q, id)
+		}
+	}
+	return at, false
+}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"srtrelay/backend"
+	"srtrelay/balancer"
 )
 
 // foreign has SRS's proxy write n servers, and waits until a relay knows them.
@@ -83,6 +84,33 @@ func TestLateClaimPartsNobody(t *testing.T) {
 		if got := s.Get(t.Context(), urlPrefix+key(i)).Val(); got != serverKey(staticPrefix+id) {
 			t.Errorf("the publisher of %s is at %s, Redis has %s", key(i), id, got)
 		}
+	}
+}
+
+// The bug: when Redis had lost its keys, a relay without sessions of a stream placed it anew
+// before the one with its publisher had renewed the binding.
+func TestLostKeysPartNobody(t *testing.T) {
+	t.Parallel()
+	for name, setting := range map[string]func(*balancer.Memory){"players create": random, "players follow": playersFollow} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startRedis(t)
+			a, b := openWith(t, 9, at(s.addr), random).ready(), openWith(t, 9, at(s.addr), setting).ready()
+			published := a.publishers(50)
+			b.awaitLive(50)
+			a.unhurried()
+			b.unhurried()
+			must(t, s.FlushAll(t.Context()).Err())
+			if n := b.met(published); n != 50 {
+				t.Errorf("%d of 50 players met their publisher", n)
+			}
+			until(t, "Redis to be filled again", func() bool {
+				return len(s.bindings(t)) == 50 && s.SCard(t.Context(), setKey).Val() == 9
+			})
+			if ok, _, detail := b.State(); !ok {
+				t.Errorf("counts as an outage: %s", detail)
+			}
+		})
 	}
 }
 

@@ -111,6 +111,14 @@ func (l *liveBindings) find(key balancer.AffinityKey) (backend.ID, bool) {
 	return v.at, ok
 }
 
+// findPublisher is find for keys with a publisher.
+func (l *liveBindings) findPublisher(key balancer.AffinityKey) (backend.ID, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := l.byKey[key]
+	return v.at, l.hasPublisher(v)
+}
+
 func (l *liveBindings) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

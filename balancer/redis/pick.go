@@ -127,6 +127,12 @@ func (b *Balancer) admit(q backend.Query, a answer, now time.Time) backend.Targe
 // Choice if it would choose nothing.
 func (b *Balancer) askRedis(ctx context.Context, q backend.Query, c balancer.Choice) (a answer, err error) {
 	group, stream := balancer.AffinityKeys(q)
+	if !c.Bound {
+		// Redis may have lost the binding of a publisher, which would outlive its announcement.
+		if at, ok := b.withPublisher(q); ok {
+			c.Backend = at
+		}
+	}
 	if q.Group == 0 {
 		a.at, a.stream, err = b.resolveStream(ctx, q, c.Backend, c.Bound)
 		return a, err
