@@ -215,7 +215,8 @@ func (c *entryCache) store(key, text string, ttl time.Duration, now time.Time, r
 	}
 }
 
-// newest returns the usable entries, the newest first.
+// newest returns the usable entries, the newest first: those that this relay has seen change
+// last, as the clocks of other hosts may be wrong.
 func (c *entryCache) newest() []*entry {
 	var usable []*entry
 	for _, e := range c.entries {
@@ -224,7 +225,7 @@ func (c *entryCache) newest() []*entry {
 		}
 	}
 	slices.SortFunc(usable, func(a, b *entry) int {
-		return cmp.Or(b.UpdateAt.Compare(a.UpdateAt), cmp.Compare(a.key, b.key))
+		return cmp.Or(b.changedAt.Compare(a.changedAt), b.UpdateAt.Compare(a.UpdateAt), cmp.Compare(a.key, b.key))
 	})
 	return usable
 }

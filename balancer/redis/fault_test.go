@@ -141,3 +141,32 @@ func TestReadOnlyReplica(t *testing.T) {
 		until(t, "the streams to be written again", func() bool { return s.Exists(t.Context(), urlPrefix+key(i)).Val() == 1 })
 	}
 }
+
+// The bug: of two processes at one address, the one whose entry had the later time counted. A
+// relay whose clock was an hour ahead kept a server that had ended in the place of the one that
+// had followed it.
+func TestClockAnHourAhead(t *testing.T) {
+	t.Parallel()
+	s := startRedis(t)
+	r := open(t, at(s.addr)).ready()
+	entry := func(pid string, clock time.Time) backend.ID {
+		key, text := proxied("vid-one", 10081)
+		text = strings.Replace(strings.Replace(text, "2026-01-01T12:00:00.123456789+08:00", clock.Format(time.RFC3339Nano), 1), "4321", pid, 1)
+		key = strings.Replace(key, "4321", pid, 1)
+		must(t, s.Set(t.Context(), key, text, 5*time.Minute).Err())
+		must(t, s.SAdd(t.Context(), setKey, key).Err())
+		return backend.ID(strings.TrimPrefix(key, serverPrefix))
+	}
+	old := entry("1", time.Now().Add(time.Hour))
+	r.known(old)
+	next := entry("2", time.Now())
+	stop := repeat(hurry, func() { entry("2", time.Now()) })
+	defer stop()
+	r.known(next)
+	until(t, "the old process to be forgotten", func() bool { _, still := r.reg.Snapshot().Find(old); return !still })
+	rounds := s.rounds(t)
+	until(t, "three rounds", func() bool { return s.rounds(t) >= rounds+3 })
+	if all := r.reg.Snapshot().Backends; len(all) != 1 || all[0].ID != next {
+		t.Errorf("%+v", all)
+	}
+}
