@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"context"
 	"crypto/tls"
 	"net"
 	"net/netip"
@@ -76,6 +77,14 @@ func connect(s Servers, w waits) goredis.UniversalClient {
 	}
 	if s.TLS {
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	dial := goredis.NewDialer(&goredis.Options{DialTimeout: w.dial, TLSConfig: o.TLSConfig})
+	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return checkReplies(conn), nil
 	}
 	switch s.Mode {
 	case "sentinel":

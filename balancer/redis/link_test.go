@@ -14,6 +14,7 @@ type link struct {
 	to       string
 	read     atomic.Int64 // bytes of answers
 	stall    atomic.Pointer[stall]
+	nonsense atomic.Pointer[string] // in place of answers
 
 	mu    sync.Mutex
 	cut   bool
@@ -114,6 +115,9 @@ func (l *link) serve(front net.Conn) {
 // answer passes an answer on, when no stall holds it back.
 func (l *link) answer(to net.Conn, text []byte) error {
 	l.read.Add(int64(len(text)))
+	if other := l.nonsense.Load(); other != nil {
+		text = []byte(*other)
+	}
 	if s := l.stall.Load(); s != nil {
 		if over := s.left.Add(-int64(len(text))); over < 0 {
 			before := max(len(text)+int(over), 0)

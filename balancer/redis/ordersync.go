@@ -124,10 +124,12 @@ func (b *Balancer) readOrders(ctx context.Context) (lost []order, err error) {
 	}
 	o.mu.Unlock()
 	got, err := ordersScript.Run(ctx, b.client, []string{ordersKey}, known, revisionField, maxOrders, maxOrder, maxKey, writtenField).StringSlice()
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, fmt.Errorf("read the orders: %w", err)
-	}
-	if len(got) == 1 {
+	case len(got) == 0:
+		return nil, fmt.Errorf("read the orders: %w", errReply)
+	case len(got) == 1:
 		return nil, nil
 	}
 	var read []order
