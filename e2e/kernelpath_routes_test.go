@@ -161,3 +161,31 @@ func (k *kernelLab) received(n *lab.Namespace) map[string]uint64 {
 	}
 	return frames
 }
+
+// The relay's host gets another address, which is the one that it would use towards the backend
+// from then on. The backend knows running sessions by the one before.
+func TestKernelPathAddressAdded(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		caller  netip.Addr
+		backend string
+		change  string
+	}{
+		"IPv6": {callers6, "fd78::2", "addr add fd78::9/64 dev veth nodad"},
+		"IPv4": {callers4, "10.78.0.2", "route replace 10.78.0.0/24 dev veth src 10.77.0.2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := &kernelFlows{kernelLab: openKernelLab(t)}
+			n := f.behind(f.Origin, "veth", 78)
+			f.ip(n, "route add 10.77.0.0/24 via 10.78.0.1")
+			f.l = f.backend(n, netip.MustParseAddr(c.backend), &f.seen)
+			f.r = f.relay(backendAt(f.l.Addr()))
+			f.flows = dialFlows(t, f.port(c.caller), f.r, 4, 2000)
+			runAll(f.flows)
+			awaitInKernel(f.r, f.flows)
+			f.ip(f.Origin, c.change)
+			awaitSent(f.flows, 1000)
+		})
+	}
+}

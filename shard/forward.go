@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"srtrelay/addr"
 	"srtrelay/observe/capture"
 	"srtrelay/observe/telemetry"
 	"srtrelay/shard/migration"
@@ -88,7 +87,7 @@ func (s *Shard) toBackend(i uint32, ss *session, p wire.Packet) Counter {
 		s.observe(i, ss, telemetry.ToBackend, p)
 	}
 	s.capture(ss, capture.ToBackend|capture.Forwarded, p)
-	s.backs[ss.upstream].out.Add(ss.backend, addr.IP{}, ss.backendID, p)
+	s.backs[ss.upstream].out.Add(ss.backend, s.pinnedSource(i, ss), ss.backendID, p)
 	if p.Is(wire.TypeShutdown) {
 		s.endSession(i, ss, CauseCaller)
 	}
@@ -115,7 +114,7 @@ func (s *Shard) toCaller(i uint32, ss *session, p wire.Packet) Counter {
 		return s.handleLegReply(i, ss, p)
 	case ss.state != StateEstablished:
 		s.capture(ss, capture.ToCaller|capture.Received, p)
-		s.handleLateFromBackend(ss, p)
+		s.handleLateFromBackend(i, ss, p)
 		return DropClosed
 	}
 	if ss.inKernel {

@@ -201,7 +201,7 @@ func (s *Shard) establish(i uint32, ss *session, response wire.Handshake) {
 	if _, other := s.sessions.byFront(ss.front, &ss.caller, backendID); other != nil {
 		// Two backends gave sockets of one caller's port the same ID: its
 		// packets could not be told apart.
-		s.sendShutdownBackend(ss, backendID)
+		s.sendShutdownBackend(i, ss, backendID)
 		s.rejectWith(i, ss, handshake.CodeOverload, backend.FateUnused)
 		return
 	}

@@ -33,6 +33,7 @@ type kernel struct {
 	sessions int
 	chunks   []*[chunkSize]kernelState
 	pending  []kernelRef // ways of which datagrams have gone up
+	pins     bool        // there has been a session whose source is pinned
 
 	readAt   time.Duration // when the records are read next
 	readWait time.Duration // the time between reads
@@ -63,6 +64,7 @@ type kernelWay struct {
 	handover   kernelpath.Handover
 	waiting    bool          // the shard has relayed datagrams since it was last offered
 	queued     bool          // it is in kernel.pending
+	pinned     bool          // of the way to the backend: the host would use another source by now
 	unseen     time.Duration // when a datagram first came that the program had not seen, 0 for never
 }
 
@@ -85,8 +87,12 @@ func (s *Shard) enterKernel(i uint32, ss *session, fresh bool) {
 		s.notEntered(kernelpath.ErrFull)
 		return
 	}
-	st := k.state(i)
-	*st = kernelState{refreshed: s.now}
+	st, before := k.state(i), kernelState{}
+	if k.path.Way(i, 0).Gen() == ss.gen {
+		before = *st // it has been in the path
+	}
+	*st = kernelState{refreshed: s.now, source: before.source}
+	st.ways[telemetry.ToBackend].pinned = before.ways[telemetry.ToBackend].pinned
 	k.path.Reset(i, ss.gen)
 	for way := range telemetry.Way(2) {
 		s.setSequence(i, ss, way)
@@ -97,7 +103,7 @@ func (s *Shard) enterKernel(i uint32, ss *session, fresh bool) {
 		s.notEntered(err)
 		return
 	}
-	st.source = entry.Upstream.IP
+	k.pin(st, &entry)
 	ss.inKernel = true
 	k.sessions++
 	if !fresh { // else establish does
@@ -117,6 +123,25 @@ func (s *Shard) kernelEntry(i uint32, ss *session) kernelpath.Session {
 		e.Front.IP = ss.local
 	}
 	return e
+}
+
+// pin notes the relay's address towards the backend of a session.
+func (k *kernel) pin(st *kernelState, e *kernelpath.Session) {
+	st.source, st.ways[telemetry.ToBackend].pinned = e.Upstream.IP, e.Pinned
+	k.pins = k.pins || e.Pinned
+}
+
+// pinnedSource returns the source that a datagram to a session's backend must bear; zero if it is
+// the one that the host uses.
+func (s *Shard) pinnedSource(i uint32, ss *session) addr.IP {
+	k := &s.kernel
+	if !k.pins || int(i) >= k.path.Places() || k.path.Way(i, 0).Gen() != ss.gen {
+		return addr.IP{}
+	}
+	if st := k.state(i); st.ways[telemetry.ToBackend].pinned {
+		return st.source
+	}
+	return addr.IP{}
 }
 
 // notEntered counts a session that stays in user space, and logs why at most once a
@@ -182,12 +207,14 @@ func (g *Group) Reroute(ctx context.Context) error {
 func (s *Shard) reroute(i uint32, ss *session) {
 	st, entry := s.kernel.state(i), s.kernelEntry(i, ss)
 	err := s.kernel.path.Update(&entry)
-	moved := entry.Upstream.IP != st.source
-	st.source = entry.Upstream.IP
 	if err != nil {
 		s.leaveKernel(i, ss)
 		s.notEntered(err)
-	} else if moved {
+		return
+	}
+	moved := entry.Upstream.IP != st.source
+	s.kernel.pin(st, &entry)
+	if moved {
 		s.writeCheckpoint(i, ss)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"srtrelay/addr"
 	"srtrelay/backend"
 	"srtrelay/handshake"
 	"srtrelay/observe/capture"
@@ -152,7 +151,7 @@ func (s *Shard) endSession(i uint32, ss *session, cause Cause) {
 		if cause.needsCallerShutdown() {
 			s.sendShutdownCaller(ss)
 		}
-		s.sendShutdownBackend(ss, ss.backendID)
+		s.sendShutdownBackend(i, ss, ss.backendID)
 	}
 	e := s.sessionEvent(EventSessionEnded, i, ss)
 	e.Took = s.now - ss.establishedAt
@@ -241,15 +240,15 @@ func (s *Shard) handleLateFromCaller(ss *session) {
 
 // handleLateFromBackend does the same for the backend. A response that comes after
 // the caller was rejected has opened a connection that nobody will use.
-func (s *Shard) handleLateFromBackend(ss *session, p wire.Packet) {
+func (s *Shard) handleLateFromBackend(i uint32, ss *session, p wire.Packet) {
 	if ss.backendID == 0 {
 		if h, ok := wire.AsHandshake(p); ok && h.Type() == wire.HandshakeConclusion && h.ISN() == ss.isn && ss.mayRepeatShutdown(s.now) {
-			s.sendShutdownBackend(ss, h.SocketID())
+			s.sendShutdownBackend(i, ss, h.SocketID())
 		}
 		return
 	}
 	if ss.cause.needsBackendShutdown() && ss.mayRepeatShutdown(s.now) {
-		s.sendShutdownBackend(ss, ss.backendID)
+		s.sendShutdownBackend(i, ss, ss.backendID)
 	}
 }
 
@@ -270,9 +269,9 @@ func (s *Shard) sendShutdownCaller(ss *session) {
 	s.fronts[ss.front].out.Add(ss.caller, ss.local, ss.callerID, b)
 }
 
-func (s *Shard) sendShutdownBackend(ss *session, backendID uint32) {
+func (s *Shard) sendShutdownBackend(i uint32, ss *session, backendID uint32) {
 	s.counters.inc(CountShutdownsMade)
 	b := s.keepScratch(wire.AppendShutdown(s.scratchTail(), 0, backendID))
 	s.capture(ss, capture.ToBackend|capture.Sent, b)
-	s.backs[ss.upstream].out.Add(ss.backend, addr.IP{}, backendID, b)
+	s.backs[ss.upstream].out.Add(ss.backend, s.pinnedSource(i, ss), backendID, b)
 }

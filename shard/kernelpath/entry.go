@@ -27,8 +27,11 @@ type Session struct {
 	Place, Gen uint32
 	// Caller and Backend are the peers; Front is the address that the caller dialled.
 	Caller, Front, Backend addr.AddrPort
-	// Upstream is the relay's address towards the backend. Enter sets its IP.
+	// Upstream is the relay's address towards the backend. Enter and Update keep its IP, by which
+	// the backend knows the session, as long as the host has it, and set it otherwise. Pinned says
+	// that the host would use another one by now.
 	Upstream            addr.AddrPort
+	Pinned              bool
 	CallerID, BackendID uint32
 }
 
@@ -93,8 +96,15 @@ func (s *Shard) Update(e *Session) error {
 // routes resolves the routes to both peers of a session, and the relay's address towards
 // the backend.
 func (s *Shard) routes(e *Session) (toBackend, toCaller hop, source addr.IP, err error) {
-	if toCaller, _, err = s.resolve(e.Caller.IP, e.Front.IP); err == nil {
-		toBackend, source, err = s.resolve(e.Backend.IP, addr.IP{})
+	if toCaller, _, err = s.resolve(e.Caller.IP, e.Front.IP); err != nil {
+		return hop{}, hop{}, addr.IP{}, err
+	}
+	toBackend, source, err = s.resolve(e.Backend.IP, addr.IP{})
+	e.Pinned = false
+	if known := e.Upstream.IP; known != (addr.IP{}) && known != source {
+		if h, _, gone := s.resolve(e.Backend.IP, known); gone == nil {
+			toBackend, source, err, e.Pinned = h, known, nil, true
+		}
 	}
 	return toBackend, toCaller, source, err
 }

@@ -171,7 +171,7 @@ func TestEnter(t *testing.T) {
 	s := n.open(t).Shard(0)
 	e := Session{
 		Caller: endpoint("198.51.100.9:40000"), Front: endpoint("192.0.2.1:20080"),
-		Upstream: endpoint("0.0.0.0:30000"), Backend: endpoint("127.0.0.1:10080"),
+		Upstream: addr.AddrPort{Port: 30000}, Backend: endpoint("127.0.0.1:10080"),
 		CallerID: callerID, BackendID: backendID,
 	}
 	modes := func() [2]Mode { return [2]Mode{s.Way(e.Place, 0).Mode(), s.Way(e.Place, 1).Mode()} }
@@ -230,7 +230,7 @@ func TestUpdate(t *testing.T) {
 	s := p.Shard(0)
 	e := Session{
 		Caller: endpoint("198.51.100.9:40000"), Front: endpoint("192.0.2.1:20080"),
-		Upstream: endpoint("0.0.0.0:30000"), Backend: endpoint("203.0.113.9:10080"),
+		Upstream: addr.AddrPort{Port: 30000}, Backend: endpoint("203.0.113.9:10080"),
 		CallerID: callerID, BackendID: backendID,
 	}
 	if err := enterFor(s, &e); err != nil {
@@ -261,6 +261,12 @@ func TestUpdate(t *testing.T) {
 		}))
 	})
 	p.refreshHooks()
+	update("192.0.2.1", [2]Mode{On, Pending}) // the backend knows the session by this address
+	if !e.Pinned {
+		t.Error("the host would not use another address")
+	}
+	s.Leave(&e)
+	e.Upstream.IP = ip("192.0.2.99") // which the host has no longer
 	update("10.9.0.1", [2]Mode{Pending, Pending})
 	n.do(t, func() error { return netlink.RouteDel(&netlink.Route{Dst: ipNet("203.0.113.0/24")}) })
 	p.epoch.Add(1)

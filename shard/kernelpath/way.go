@@ -120,29 +120,24 @@ const neverReady = math.MaxUint64
 // marked one on, nothing is under way, and it offers the way to the program. That takes
 // the next datagram, unless others have gone up meanwhile: then user space offers it again.
 type Handover struct {
-	entered uint32 // the program's last mark before the session entered
 	round   uint32 // the program's mark that this is about
 	sent    uint32 // from the marked datagram on
 	found   bool   // the marked datagram has been sent
 	offered bool   // nothing has gone up since the last offer
+	seen    bool   // the program had marked a datagram before this mark
 }
 
 // Begin begins with a session that has entered.
-func (h *Handover) Begin(w Way) {
-	round := atomic.LoadUint32(&w.handover.Round)
-	*h = Handover{entered: round, round: round}
-}
+func (h *Handover) Begin(w Way) { *h = Handover{round: atomic.LoadUint32(&w.handover.Round)} }
 
 // Seen reports whether the program has seen a datagram of the way since the session entered:
 // then its sender has the address that the program expects.
-func (h *Handover) Seen(w Way) bool {
-	return atomic.LoadUint32(&w.handover.Round) != h.entered || w.Mode() == On
-}
+func (h *Handover) Seen(w Way) bool { return h.seen || h.Fresh(w) || w.Mode() == On }
 
 // Sent counts a datagram that user space is about to send on a way that is not on.
 func (h *Handover) Sent(w Way, p wire.Packet) {
 	if round := atomic.LoadUint32(&w.handover.Round); round != h.round {
-		*h = Handover{entered: h.entered, round: round}
+		*h = Handover{round: round, seen: true}
 	}
 	h.offered = false
 	switch {
