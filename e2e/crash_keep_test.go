@@ -4,14 +4,18 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"srtrelay/bench/lab"
+	"srtrelay/internal/clocale"
 	"srtrelay/internal/freeaddr"
+	"srtrelay/internal/need"
 	"srtrelay/internal/srttest"
 )
 
@@ -20,6 +24,15 @@ import (
 type keptRelay struct {
 	*relay
 	checkpoint uint64 // that crash has last seen
+	container  bool   // the parent is the first process of a PID namespace
+}
+
+// parent is the process of srtrelay keep.
+func (r *keptRelay) parent() int {
+	if r.container {
+		return podPID(r.relay)
+	}
+	return r.cmd.Process.Pid
 }
 
 // startKept starts a relay and its parent. A test that fails leaves neither behind.
@@ -50,12 +63,18 @@ func (r *keptRelay) childPID(msg string, n int) int {
 	return int(r.log(msg)[n-1].number("pid"))
 }
 
+// descriptors returns the names in /proc of all that the parent has open.
+func (r *keptRelay) descriptors() []string {
+	r.t.Helper()
+	names, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", r.parent()))
+	must(r.t, err)
+	return names
+}
+
 // checkpoints returns the memory files of the sessions' records that the parent has.
 func (r *keptRelay) checkpoints() (all []uint64) {
 	r.t.Helper()
-	names, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", r.cmd.Process.Pid))
-	must(r.t, err)
-	for _, name := range names {
+	for _, name := range r.descriptors() {
 		if to, err := os.Readlink(name); err != nil || !strings.Contains(to, "srtrelay-checkpoint") {
 			continue
 		}
@@ -70,6 +89,17 @@ func (r *keptRelay) checkpoints() (all []uint64) {
 // crash kills a relay when the parent has everything of it.
 func (r *keptRelay) crash(pid int) {
 	r.t.Helper()
+	r.awaitKept()
+	if pid <= 1 {
+		r.t.Fatalf("process %d", pid)
+	}
+	must(r.t, syscall.Kill(pid, syscall.SIGKILL))
+}
+
+// awaitKept waits until the parent has what a relay has that it had not kept before, and nothing
+// else.
+func (r *keptRelay) awaitKept() {
+	r.t.Helper()
 	var all []uint64
 	if !eventually(func() bool {
 		all = r.checkpoints()
@@ -78,10 +108,16 @@ func (r *keptRelay) crash(pid int) {
 		r.t.Fatalf("the parent has checkpoints %v", all)
 	}
 	r.checkpoint = all[0]
-	if pid <= 1 {
-		r.t.Fatalf("process %d", pid)
-	}
-	must(r.t, syscall.Kill(pid, syscall.SIGKILL))
+}
+
+// awaitOtherAPI waits for the API of the next process, which has a port of its own.
+func (r *keptRelay) awaitOtherAPI() {
+	r.t.Helper()
+	r.awaitLog("relaying", func(line logLine) bool {
+		other := "http://"+line.text("api") != r.api
+		r.api = "http://" + line.text("api")
+		return other
+	})
 }
 
 // Without systemd numbered datagrams in the kernel path go both ways while the relay is killed,
@@ -143,15 +179,94 @@ func TestKeepSurvivesCrashOutsideTheKernel(t *testing.T) {
 	}
 	r.crash(r.childPID("program started", 1))
 	r.awaitLog(goingOn, func(line logLine) bool { return line.number("sessions") == 20 })
-	r.awaitLog("relaying", func(line logLine) bool {
-		other := "http://"+line.text("api") != r.api
-		r.api = "http://" + line.text("api")
-		return other
-	})
+	r.awaitOtherAPI()
 	for _, s := range all {
 		echo(t, s, 5)
 		must(t, s.Err())
 	}
+}
+
+// The bug: a relay that docker exec or a shell had started did not know who keeps it. So the next
+// upgrade ended the container, or had a second relay started beside the new one, and a crash lost
+// all sessions.
+func TestKeepKeepsWhatAShellUpgrades(t *testing.T) {
+	t.Parallel()
+	for name, container := range map[string]bool{"shell": false, "docker exec": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testShellUpgrades(t, container)
+		})
+	}
+}
+
+func testShellUpgrades(t *testing.T, container bool) {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "s")
+	log, err := os.Create(filepath.Join(dir, "log"))
+	must(t, err)
+	defer log.Close()
+	args := []string{"--kernel-path=off", "--shards=2", backendAt(startEcho(t).Addr())}
+	all := slices.Concat(args, []string{"--listen=" + freeaddr.New().String(), "--takeover-socket", socket})
+	r := &keptRelay{container: container}
+	if container {
+		need.Root(t, "a PID namespace")
+		need.Tools(t, "unshare", "nsenter")
+		by := []string{"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", binary, "keep"}
+		r.relay = startRelayBy(t, nil, by, all...)
+		t.Cleanup(func() {
+			if signalPod(r.relay, syscall.SIGTERM) {
+				r.awaitExit()
+			}
+		})
+	} else {
+		r = startKept(t, nil, all...)
+	}
+	s := mustDial(t, r.addr, srttest.CallerOptions{})
+	r.awaitKept()
+	before := len(r.descriptors())
+	for n := range 2 {
+		command := slices.Concat([]string{binary, "upgrade"}, r.challengeArgs(socket, args...))
+		if container {
+			command = slices.Concat([]string{"nsenter", "-t", fmt.Sprint(r.parent()), "-p", "-m"}, command)
+		}
+		cmd := clocale.CommandContext(patiently(t), command[0], command[1:]...)
+		cmd.Stderr = log // which the new relay inherits
+		if err := cmd.Run(); err != nil {
+			text, _ := os.ReadFile(log.Name())
+			t.Fatalf("%v: %s", err, text)
+		}
+		r.childPID("another process has taken over", n+1)
+		r.awaitKept()
+		echo(t, s, 5)
+	}
+	const watched = 1 // by a pidfd: a process that another one has started
+	if !eventually(func() bool { return len(r.descriptors()) <= before+watched }) {
+		t.Errorf("the parent has %d descriptors, had %d", len(r.descriptors()), before)
+	}
+	if n := len(r.log("program started")); n != 1 {
+		t.Errorf("%d programs started", n)
+	}
+	must(t, syscall.Kill(listenerOf(t, socket), syscall.SIGKILL))
+	r.awaitLog(goingOn, func(line logLine) bool { return line.number("sessions") == 1 })
+	r.awaitOtherAPI()
+	echo(t, s, 5)
+	must(t, s.Err())
+}
+
+// listenerOf returns the process that listens at a take-over socket.
+func listenerOf(t *testing.T, socket string) (pid int) {
+	t.Helper()
+	conn, err := net.DialUnix("unixpacket", nil, &net.UnixAddr{Name: socket, Net: "unixpacket"})
+	must(t, err)
+	defer conn.Close()
+	raw, err := conn.SyscallConn()
+	must(t, err)
+	must(t, raw.Control(func(fd uintptr) {
+		peer, err := syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+		must(t, err)
+		pid = int(peer.Pid)
+	}))
+	return pid
 }
 
 // A relay that cannot start ends its parent with its exit code.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"maps"
 	"os"
 	"slices"
@@ -54,6 +55,8 @@ type checkpointer struct {
 	name   string // of the file, with the manager
 	state  *checkpoint.StateWriter
 	began  time.Time
+	// started is when it began to keep descriptors.
+	started time.Time
 
 	paused atomic.Bool // another process keeps what it has taken over
 	anew   atomic.Bool // the manager may have lost what it had
@@ -136,7 +139,7 @@ func (c *checkpointer) start(has []string) {
 		return
 	}
 	adopted := c.kernel.path != nil && c.kernel.path.Adopted()
-	c.stale = make(map[string]bool)
+	c.stale, c.started = make(map[string]bool), time.Now()
 	for _, name := range has {
 		c.kept[name] = true
 		if f, _ := readStoreName(name); f.Kind == fileKernel && !adopted {
@@ -182,6 +185,9 @@ func (c *checkpointer) turn(ctx context.Context) {
 	}
 	if err == nil {
 		err = c.prove(ctx)
+	}
+	if errors.Is(err, errNotMain) {
+		return
 	}
 	c.report("descriptors are not kept for a crash, trying again", err)
 }

@@ -2,11 +2,13 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"srtrelay/relay/takeover"
 )
@@ -67,6 +69,9 @@ func (r *relay) forgetNames(names []string) {
 // manager keeps more.
 const fileProbe = "probe"
 
+// errNotMain means that the service manager may not have heard yet who its main process is.
+var errNotMain = errors.New("the service manager does not know this process yet")
+
 // storeProof is what a checkpointer knows of what the service manager really has.
 type storeProof struct {
 	asked  bool // whether there is a store at all
@@ -78,12 +83,15 @@ type storeProof struct {
 
 // findStore finds out whether there is a store before anything is stored: systemd writes a line
 // to the journal for each descriptor that it does not keep. What it has of a process before
-// shows that there is one.
+// shows that there is one, if this process is of the same service.
 func (c *checkpointer) findStore(ctx context.Context) error {
-	if c.asked || len(c.kept) > 0 {
+	if c.asked || len(c.kept) > 0 && !c.inherited {
 		return nil
 	}
 	full, err := c.isFull(ctx)
+	if err == nil && full && c.inherited && time.Since(c.started) < setMainTimeout {
+		err = errNotMain
+	}
 	if err != nil {
 		return err
 	}

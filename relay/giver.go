@@ -34,6 +34,9 @@ const (
 	// settingSessions is how many sessions each shard has. The new process makes memory
 	// for them before the freeze.
 	settingSessions = "sessions"
+	// settingManager is where the giver's service manager is notified. A taker that a shell has
+	// started does not have it from its environment.
+	settingManager = "manager"
 )
 
 // listFilesTimeout bounds the question to the shards for their sockets.
@@ -62,6 +65,9 @@ func (r *relay) offer() takeover.Offer {
 	settings := fixedSettings(r.config)
 	if r.checkpointer != nil {
 		settings[settingCheckpoint] = r.checkpointer.name
+	}
+	if at := r.manager.Address(); at != "" {
+		settings[settingManager] = at
 	}
 	settings[settingOrigin] = strconv.FormatInt(int64(r.group.Origin()), 10)
 	return takeover.Offer{

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"srtrelay/internal/supervise"
+	"srtrelay/relay/notify"
 	"srtrelay/shard"
 	"srtrelay/udp"
 )
@@ -18,6 +19,18 @@ const (
 	// for: the SHUTDOWNs of all sessions, the API, the event log, and the log.
 	stopTimeout = 10 * time.Second
 )
+
+// inheritManager has this process report to the service manager of the one that it takes over
+// from, if it has none itself: a shell has started it, or docker exec. srtrelay keep then goes on
+// to keep a relay; systemd does not listen to a process that is not of the unit.
+func (r *relay) inheritManager(before *predecessor) {
+	if r.manager != nil || before == nil || before.taker == nil || before.taker.Giver().PID == 0 {
+		return // a name may mean another socket in another container
+	}
+	at := before.taker.Giver().Settings[settingManager]
+	r.manager = notify.Open(func(name string) (string, bool) { return at, name == "NOTIFY_SOCKET" }, r.log)
+	r.inherited = r.manager != nil
+}
 
 // startManagerTasks starts what reports to the service manager until background ends.
 func (r *relay) startManagerTasks(background context.Context) {

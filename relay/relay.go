@@ -89,6 +89,7 @@ type relay struct {
 
 	gate       handoverGate  // before what changes the relay for good
 	handedOver chan struct{} // closed when another process has taken over
+	inherited  bool          // the service manager is known from the process before only
 	successor  atomic.Int64  // its PID
 	parked     atomic.Bool   // another process serves callers, and is in its probation
 	crashing   bool          // the next process goes on with the sessions

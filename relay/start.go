@@ -26,6 +26,7 @@ func (r *relay) start(ctx, background context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.inheritManager(before)
 	if before != nil {
 		r.discardStored()
 	} else if before = r.recoverCrashed(); before == nil {
@@ -85,8 +86,9 @@ func (r *relay) startTakenOver(ctx context.Context, before *predecessor) error {
 // have been looked up and all backends have been probed, or after firstLookupsTimeout and
 // firstProbesTimeout.
 func (r *relay) warmUp(ctx, background context.Context) {
+	p := r.process // inheritManager may change it
 	r.loopUntilReady(ctx, background, "backend names", firstLookupsTimeout, func(ctx context.Context, ready func()) {
-		resolveNames(ctx, r.registry, r.process, ready)
+		resolveNames(ctx, r.registry, p, ready)
 	})
 	r.loopUntilReady(ctx, background, "prober", firstProbesTimeout, r.prober.Run)
 }

@@ -185,8 +185,8 @@ func (k *keeper) notKept(reason string) {
 }
 
 // follow makes another process the main one, which has taken over. The one before has said so,
-// and has left its sockets to it. One that a shell has started stores nothing here, and what was
-// kept must not be given to a third: it is in use.
+// and has left its sockets to it. One that a shell has started may store what it has only from
+// now on; what is kept is of the one before.
 func (k *keeper) follow(pid int) {
 	switch {
 	case k.isOurs(pid):
@@ -195,7 +195,7 @@ func (k *keeper) follow(pid int) {
 		k.mainUnseen = true
 		return
 	default:
-		k.Log.Warn("a process that is no child has taken over: it stores nothing, and streams do not outlive its crash", "pid", pid)
+		k.Log.Info("a process that is no child has taken over, and is listened to from now on", "pid", pid)
 		k.store.clear()
 	}
 	k.Log.Info("another process has taken over", "pid", pid, "before", k.main)

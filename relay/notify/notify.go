@@ -87,6 +87,14 @@ func Open(lookupEnv func(string) (string, bool), log *slog.Logger) *Manager {
 	return m
 }
 
+// Address returns the name of the socket (NOTIFY_SOCKET), "" without a manager.
+func (m *Manager) Address() string {
+	if m == nil {
+		return ""
+	}
+	return m.socket.Name
+}
+
 // Ready reports that the relay answers callers, or that a reload is over.
 func (m *Manager) Ready() { m.post("READY=1") }
 
