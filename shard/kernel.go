@@ -169,14 +169,15 @@ func (s *Shard) leaveKernel(i uint32, ss *session) {
 	s.kernel.sessions--
 }
 
-// kernelTurn reads the records when that is due. meterSessions refreshes the sessions.
+// kernelTurn reads the records when that is due. meterSessions and samples refresh the sessions.
 func (s *Shard) kernelTurn() {
 	s.resumeKernel()
 	k := &s.kernel
 	if k.sessions == 0 {
 		return
 	}
-	if s.cfg.Telemetry && s.now >= k.readAt {
+	// A turn that something else began comes cheaper than one for the records alone.
+	if s.cfg.Telemetry && s.now >= k.readAt-k.readWait/2 {
 		k.readNext(s.now, s.readRecords())
 	}
 }

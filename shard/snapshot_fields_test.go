@@ -107,7 +107,7 @@ var inSnapshot = []struct {
 	},
 	{
 		of: reflect.TypeFor[timerWheel](), written: "timers",
-		leftOut: map[string]string{"slots": "made anew", "busy": "made anew", "tick": "of the time", "pending": "counted anew"},
+		leftOut: map[string]string{"slots": "made anew", "busy": "made anew", "tick": "of the time", "pending": "counted anew", "firing": "of a turn"},
 	},
 	{of: reflect.TypeFor[counterSet](), written: "local", leftOut: map[string]string{"_": "padding", "public": "published anew"}},
 	{

@@ -18,6 +18,7 @@ type timerWheel struct {
 	timers  chunks.List[timer]
 	tick    int64 // the next tick to fire
 	pending int
+	firing  []uint32 // of the slot that is being fired
 }
 
 type timer struct {
@@ -95,17 +96,22 @@ func (w *timerWheel) Advance(now time.Duration, most int, fire func(index uint32
 // fireSlot fires what is due in one slot and returns how many timers more may
 // fire.
 func (w *timerWheel) fireSlot(at, last int64, most int, fire func(index uint32)) int {
-	for ref := w.slots[at]; ref != 0 && most > 0; {
-		t := w.timers.At(ref - 1)
-		if t.due > last {
-			ref = t.next
-			continue
+	for more := true; more && most > 0; {
+		w.firing = w.firing[:0]
+		for ref := w.slots[at]; ref != 0 && len(w.firing) < most; ref = w.timers.At(ref - 1).next {
+			if w.timers.At(ref-1).due <= last {
+				w.firing = append(w.firing, ref-1)
+			}
 		}
-		w.Cancel(ref - 1)
-		fire(ref - 1)
-		most--
-		// fire may have changed the list; what it set is due later.
-		ref = w.slots[at]
+		more = len(w.firing) == most
+		for _, index := range w.firing {
+			// fire may have cancelled it, or set it: then it is due later.
+			if due := w.timers.At(index).due; due != 0 && due <= last {
+				w.Cancel(index)
+				fire(index)
+				most--
+			}
+		}
 	}
 	return most
 }

@@ -121,6 +121,27 @@ func TestWheelFireChangesTimers(t *testing.T) {
 	}
 }
 
+// Timers that are cancelled while their slot is fired leave their places to others.
+func TestWheelFiresTheRestOfASlot(t *testing.T) {
+	var w timerWheel
+	for i := range uint32(5) {
+		w.Set(i, 10*wheelTick)
+	}
+	var fired []uint32
+	fire := func(i uint32) {
+		fired = append(fired, i)
+		if i == 4 {
+			w.Cancel(3)
+			w.Cancel(2)
+		}
+	}
+	w.Advance(10*wheelTick, 3, fire)
+	w.Advance(10*wheelTick, 3, fire)
+	if !slices.Equal(fired, []uint32{4, 1, 0}) {
+		t.Errorf("fired %v, want [4 1 0]", fired)
+	}
+}
+
 func TestWheelDoesNotAllocate(t *testing.T) {
 	var w timerWheel
 	w.Set(100, time.Second)

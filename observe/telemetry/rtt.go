@@ -13,11 +13,11 @@ const ackTimeout = 3 * time.Second
 // ones: so a long path has some samples per round trip, and ACKs without an answer do
 // not occupy all places.
 type ackTimer struct {
+	rtt, rttVar uint32 // microseconds; first, next to what else a report is made of
+	timed       bool
+	turn        uint8 // the place in recent that is next
 	recent      [8]ackTime
 	kept        [4]ackTime
-	rtt, rttVar uint32 // microseconds
-	turn        uint8  // the place in recent that is next
-	timed       bool
 }
 
 // ackTime is an ACK without an ACKACK yet. at is in microseconds, which wrap, and 0 in a
