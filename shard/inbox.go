@@ -138,12 +138,23 @@ func (s *Shard) runTasks() {
 // do runs fn on the loop and waits until it has. After an error fn has not run, and
 // will not.
 func (b *inbox) do(ctx context.Context, fn func(*Shard)) error {
+	return b.doInTurns(ctx, func(s *Shard) bool { fn(s); return true })
+}
+
+// doInTurns runs fn on the loop, once per turn until it returns true, and waits until it has.
+// After an error it does not run any more.
+func (b *inbox) doInTurns(ctx context.Context, fn func(*Shard) (end bool)) error {
 	var claimed atomic.Bool
 	done := make(chan struct{})
-	t := func(s *Shard) {
-		if claimed.CompareAndSwap(false, true) {
-			fn(s)
+	var t task
+	t = func(s *Shard) {
+		switch {
+		case !claimed.CompareAndSwap(false, true): // nobody waits any more
+		case fn(s):
 			close(done)
+		default:
+			claimed.Store(false)
+			b.postAlways(t) // unless the inbox is closed, which ends the waiting, too
 		}
 	}
 	if err := b.postRetrying(ctx, t); err != nil {

@@ -12,9 +12,10 @@ import (
 func TestGapInTheKernelPath(t *testing.T) {
 	enterNamespace(t)
 	r := newKernelRig(t, nil)
-	_, ss := r.establishInKernel()
+	i, ss := r.establishInKernel()
 	quality := func() telemetry.Quality {
 		r.pass(2 * sweepEvery)
+		r.refresh(i, ss)
 		return r.meters.Report(&ss.meter)[telemetry.ToBackend]
 	}
 	r.sendAll(callerISN, 10)

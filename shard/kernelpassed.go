@@ -11,8 +11,22 @@ import (
 // What a shard learns of the datagrams that pass in the kernel: their sums, and for the telemetry
 // heads of single ones by records, the others by number.
 
-// refresh adds what has passed in the kernel to a session.
+// refresh adds what has passed in the kernel to a session, and shows it to the telemetry.
 func (s *Shard) refresh(i uint32, ss *session) {
+	if !ss.inKernel {
+		return
+	}
+	s.refreshCounts(i, ss)
+	for way := range telemetry.Way(2) {
+		w, one := s.kernel.path.Way(i, int(way)), &s.kernel.state(i).ways[way]
+		if !one.waiting || one.handover.Fresh(w) { // else the shard is ahead of the program
+			s.takeData(ss, one, w, way)
+		}
+	}
+}
+
+// refreshCounts is refresh without the telemetry, whose records are not in the cache.
+func (s *Shard) refreshCounts(i uint32, ss *session) {
 	if !ss.inKernel {
 		return
 	}
@@ -26,9 +40,6 @@ func (s *Shard) refresh(i uint32, ss *session) {
 			*seen[way] = max(*seen[way], w.Last())
 			s.counters.add(CountKernelRecordsLost, uint64(now.Lost-one.taken.Lost))
 			one.taken = now
-		}
-		if !one.waiting || one.handover.Fresh(w) { // else the shard is ahead of the program
-			s.takeData(ss, one, w, way)
 		}
 	}
 	if ss.backendSeen >= ss.callerSeen {
@@ -125,6 +136,11 @@ func (s *Shard) onRecord(r *kernelpath.Record) {
 		// HSv4 negotiates after the handshake. The program learns it with the next offer.
 		s.kernel.path.Way(r.Place, int(way.Opposite())).SetPending()
 	}
+}
+
+// mediaSince reports whether a data packet of a session has passed in the kernel since a time.
+func (k *kernel) mediaSince(i uint32, since time.Duration) bool {
+	return max(k.path.Way(i, 0).LastData(), k.path.Way(i, 1).LastData()) >= since
 }
 
 // takeData shows the telemetry the data packets that have passed in order since the last

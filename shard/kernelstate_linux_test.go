@@ -27,7 +27,7 @@ type kernelRig struct {
 
 // enterNamespace moves the test to a network namespace with lo alone. Its thread ends with
 // it.
-func enterNamespace(t *testing.T) {
+func enterNamespace(t testing.TB) {
 	t.Helper()
 	need.Root(t, "a network namespace")
 	runtime.LockOSThread()
@@ -166,6 +166,7 @@ func TestKernelStateGoesOn(t *testing.T) {
 	if !now.inKernel || fresh.kernel.path.Way(i, 0).Mode() != kernelpath.On {
 		t.Error("the session has left the kernel path")
 	}
+	fresh.refresh(i, now)
 	if q := fresh.meters.Sequence(&now.meter, telemetry.ToBackend); q.Next != callerISN+16 {
 		t.Errorf("the telemetry expects packet %d, want %d", q.Next, callerISN+16)
 	}

@@ -128,7 +128,7 @@ func TestSessionsAreNotMeasured(t *testing.T) {
 	if v.ToBackend.Packets != before+11 || !v.Media.IsZero() {
 		t.Errorf("in the gap %d datagrams, before %d; media at %v", v.ToBackend.Packets, before, v.Media)
 	}
-	if got := r.views(Filter{ActiveSince: v.Taken.Add(-time.Second)}); len(got) != 1 {
+	if got := r.samples(v.Taken.Add(-time.Second)); len(got) != 1 {
 		t.Error("in the gap the session is not active")
 	}
 	// One that begins in the gap.

@@ -44,12 +44,21 @@ func ParseSessionID(text string) (SessionID, error) {
 	return SessionID{Shard: int(parts[0]), Index: parts[1], Gen: parts[2]}, nil
 }
 
-// View is a copy of one session at one time. A time that has not come is zero.
-type View struct {
+// Sample is what changes of a session while it carries media, and what it belongs to.
+type Sample struct {
 	ID      SessionID
-	State   string // one of StateNames
 	Key     string // affinity key of the stream
 	Publish bool
+	// Begun is when it was established, Taken when the sample was taken.
+	Begun, Taken        time.Time
+	ToBackend, ToCaller Flow
+	Ways                [2]telemetry.Quality // by telemetry.Way
+}
+
+// View is a copy of one session at one time. A time that has not come is zero.
+type View struct {
+	Sample
+	State string // one of StateNames
 	// StreamID is as the caller sent it, Group its bonding group.
 	StreamID string
 	Group    uint32
@@ -60,7 +69,6 @@ type View struct {
 	ListenPort                  uint16 // that the caller dialled
 
 	Opened time.Time // when the CONCLUSION came
-	Begun  time.Time // when it was established
 	Seen   time.Time // the last datagram of either side
 	Ended  time.Time
 	Cause  Cause // why it ended; 0 before
@@ -68,12 +76,8 @@ type View struct {
 	// Migrations is how often the caller's address has changed.
 	Migrations uint16
 
-	ToBackend, ToCaller Flow
-	Terms               telemetry.Terms
-	Ways                [2]telemetry.Quality // by telemetry.Way
-	// Taken is when, Media when a data packet last passed either way, by the
-	// clock of Opened.
-	Taken, Media time.Time
+	Terms telemetry.Terms
+	Media time.Time // when a data packet last passed either way
 }
 
 // Role is whether a caller publishes or plays.
@@ -88,14 +92,11 @@ const (
 
 // Filter says which sessions a walk returns. The zero Filter returns all of them.
 type Filter struct {
-	State string
-	// ActiveSince leaves out sessions without media since then; while nothing is
-	// measured, those without any datagram.
-	ActiveSince time.Time
-	Key         *string
-	Backend     backend.ID
-	Caller      netip.AddrPort // port 0 is any
-	Role        Role
+	State   string
+	Key     *string
+	Backend backend.ID
+	Caller  netip.AddrPort // port 0 is any
+	Role    Role
 }
 
 const (
@@ -135,17 +136,25 @@ func (g *Group) Walk(ctx context.Context, from Cursor, dst []View, want Filter) 
 
 // walk is one task of Walk. Loop only.
 func (s *Shard) walk(from uint32, dst []View, want *Filter) (n int, next uint32, end bool) {
+	return s.visitSome(from, len(dst),
+		func(i uint32, ss *session) bool { return s.matches(i, ss, want) },
+		func(k int, i uint32, ss *session) { s.fillView(i, ss, &dst[k]) })
+}
+
+// visitSome calls fill for the next sessions that match, from an index on, and counts them. It
+// visits no more than maxVisits and finds no more than most.
+func (s *Shard) visitSome(from uint32, most int, matches func(i uint32, ss *session) bool, fill func(k int, i uint32, ss *session)) (n int, next uint32, end bool) {
 	all := s.sessions.places()
 	last := min(all, uint64(from)+maxVisits)
 	for i := uint64(from); i < last; i++ {
 		ss := s.sessions.at(uint32(i))
-		if !s.matches(uint32(i), ss, want) {
+		if !matches(uint32(i), ss) {
 			continue
 		}
-		if n == len(dst) {
+		if n == most {
 			return n, uint32(i), false
 		}
-		s.fillView(uint32(i), ss, &dst[n])
+		fill(n, uint32(i), ss)
 		n++
 	}
 	return n, uint32(last), last == all || uint64(from) >= all
@@ -192,9 +201,6 @@ func (s *Shard) matches(i uint32, ss *session, f *Filter) bool {
 	if ss.state == StateFree || f.State != "" && ss.state.String() != f.State {
 		return false
 	}
-	if !f.ActiveSince.IsZero() && !s.activeSince(ss, f.ActiveSince.Sub(s.origin)) {
-		return false
-	}
 	if f.Caller.IsValid() {
 		caller := ss.caller.Netip()
 		if caller.Addr() != f.Caller.Addr().Unmap() || f.Caller.Port() != 0 && caller.Port() != f.Caller.Port() {
@@ -210,28 +216,18 @@ func (s *Shard) matches(i uint32, ss *session, f *Filter) bool {
 		(f.Role == RoleAny || ss.publisher == (f.Role == RolePublisher))
 }
 
-func (s *Shard) activeSince(ss *session, since time.Duration) bool {
-	if !s.cfg.Telemetry || s.meters.Paused() {
-		return max(ss.callerSeen, ss.backendSeen) >= since
-	}
-	last, ok := s.meters.LastData(&ss.meter)
-	return ok && last >= since
-}
-
 // fillView copies a session.
 func (s *Shard) fillView(i uint32, ss *session, v *View) {
-	s.refresh(i, ss)
 	cold := s.sessions.cold(i)
 	*v = View{
-		ID: SessionID{s.id, i, ss.gen}, State: ss.state.String(),
-		Key: cold.key(), Publish: ss.publisher, StreamID: cold.streamID(), Group: ss.group,
+		State: ss.state.String(), StreamID: cold.streamID(), Group: ss.group,
 		Caller: ss.caller.Netip(), BackendID: cold.backendID(),
 		CallerSocket: ss.callerID, BackendSocket: ss.backendID, ListenPort: s.fronts[ss.front].sock.Local().Port(),
-		Opened: s.wallTime(cold.opened), Begun: s.wallTime(ss.establishedAt), Ended: s.wallTime(cold.ended),
-		Seen: s.wallTime(max(ss.callerSeen, ss.backendSeen)), Taken: s.wallTime(s.now), Cause: ss.cause,
-		ToBackend: ss.toBackend, ToCaller: ss.toCaller, Migrations: cold.migrations,
-		Terms: cold.terms, Ways: s.meters.Report(&ss.meter),
+		Opened: s.wallTime(cold.opened), Ended: s.wallTime(cold.ended),
+		Cause: ss.cause, Migrations: cold.migrations, Terms: cold.terms,
 	}
+	s.fillSample(i, ss, &v.Sample)
+	v.Seen = s.wallTime(max(ss.callerSeen, ss.backendSeen))
 	if ss.backend.IsValid() {
 		v.Backend = ss.backend.Netip()
 	}

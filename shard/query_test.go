@@ -39,6 +39,17 @@ func (r *rig) views(w Filter) []View {
 	return all[:n]
 }
 
+// samples returns samples of the sessions with media since a time, which are few.
+func (r *rig) samples(since time.Time) []Sample {
+	r.t.Helper()
+	all := make([]Sample, maxViews)
+	n, _, end := r.sampleSome(0, all, since.Sub(r.origin))
+	if !end {
+		r.t.Fatalf("not the end after %d sessions", n)
+	}
+	return all[:n]
+}
+
 // only returns the one session that there is.
 func (r *rig) only() View {
 	r.t.Helper()
@@ -205,11 +216,39 @@ func TestTelemetryOff(t *testing.T) {
 	if recordsOf(&r.meters) != 0 || v.Ways != [2]telemetry.Quality{} || v.ToBackend.Packets != 1 || v.Terms.LatencyToBackend != 120 {
 		t.Errorf("%+v, %d records", v, recordsOf(&r.meters))
 	}
-	if n := len(r.views(Filter{ActiveSince: v.Seen})); n != 1 {
+	if n := len(r.samples(v.Seen)); n != 1 {
 		t.Errorf("%d active sessions", n)
 	}
-	if n := len(r.views(Filter{ActiveSince: v.Seen.Add(1)})); n != 0 {
+	if n := len(r.samples(v.Seen.Add(1))); n != 0 {
 		t.Errorf("%d sessions are active later", n)
+	}
+}
+
+// A sample says the same as a view, and only sessions with media have one.
+func TestSamples(t *testing.T) {
+	r := newRig(t)
+	r.establish(r.caller, callerID, callerISN, backendID)
+	first := r.only().ID
+	r.establish(r.dialFront(), callerID+1, callerISN, backendID+1)
+	if all := r.samples(r.origin); len(all) != 0 {
+		t.Errorf("without media: %+v", all)
+	}
+	r.send(r.caller, media(backendID, callerISN, 3<<30|1))
+	var active View
+	for _, v := range r.views(Filter{}) {
+		if v.ID == first {
+			active = v
+		}
+	}
+	if all := r.samples(active.Media); len(all) != 1 || all[0] != active.Sample || all[0].Ways[telemetry.ToBackend].Packets != 1 {
+		t.Errorf("with media: %+v, want %+v", all, active.Sample)
+	}
+	if all := r.samples(active.Media.Add(1)); len(all) != 0 {
+		t.Errorf("with newer media: %+v", all)
+	}
+	r.kick(first)
+	if all := r.samples(active.Media); len(all) != 0 {
+		t.Errorf("after its end: %+v", all)
 	}
 }
 
@@ -221,10 +260,6 @@ func TestWant(t *testing.T) {
 	r.send(r.caller, media(backendID, callerISN, 3<<30|1))
 	first, second := addrOf(r.caller), addrOf(other)
 	mapped := netip.AddrPortFrom(netip.MustParseAddr("::ffff:127.0.0.1"), 0)
-	active := r.views(Filter{})[0].Media
-	if active.IsZero() {
-		active = r.views(Filter{})[1].Media
-	}
 	for name, c := range map[string]struct {
 		want Filter
 		get  []netip.AddrPort
@@ -233,8 +268,6 @@ func TestWant(t *testing.T) {
 		"established":        {Filter{State: "established"}, []netip.AddrPort{first, second}},
 		"closing":            {Filter{State: "closing"}, nil},
 		"no such state":      {Filter{State: "x"}, nil},
-		"with media":         {Filter{ActiveSince: active}, []netip.AddrPort{first}},
-		"with newer media":   {Filter{ActiveSince: active.Add(1)}, nil},
 		"key":                {Filter{Key: new("__defaultVhost__/live/x")}, []netip.AddrPort{first, second}},
 		"other key":          {Filter{Key: new("")}, nil},
 		"backend":            {Filter{Backend: "b1"}, []netip.AddrPort{first, second}},

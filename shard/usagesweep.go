@@ -94,7 +94,11 @@ func (s *Shard) meterSessions() {
 // meterSession measures one session. It reports whether it has ended it, which it does only
 // if mayEnd.
 func (s *Shard) meterSession(i uint32, ss *session, mayEnd bool) (ended bool) {
-	s.refresh(i, ss)
+	if s.meters.Paused() {
+		s.refresh(i, ss) // what passes in a gap is not to be measured after it
+	} else {
+		s.refreshCounts(i, ss)
+	}
 	u := &s.usage
 	a := u.account(i)
 	bits := a.meter.Visit(&u.accounts[i>>chunkBits].clock, meteredBytes(ss))

@@ -89,6 +89,75 @@ func TestWalk(t *testing.T) {
 	}
 }
 
+// Samples meets every session with media once, a bounded number per turn.
+func TestSamplesInTurns(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Telemetry = false }) // any datagram counts
+	r.fill(3*chunkSize + 5)
+	r.sessions.each(func(i uint32, ss *session) {
+		if i%3 != 0 {
+			ss.callerSeen = time.Hour
+		}
+	})
+	since := r.wallTime(time.Hour)
+	for _, size := range []int{maxViews / 2, maxViews + 1, 10 * maxSamples} {
+		seen, calls := map[uint32]bool{}, 0
+		samples := make([]Sample, size)
+		for at, done := (Cursor{}), false; !done && calls < 1000; calls++ {
+			var n int
+			var err error
+			before := r.count(CountTurns)
+			r.beside(func() { n, at, done, err = r.group().Samples(t.Context(), at, samples, since) })
+			if turns := int(r.count(CountTurns) - before); err != nil || n > maxSamples || n > turns*maxViews {
+				t.Fatalf("%d samples in %d turns, %v", n, turns, err)
+			}
+			for _, one := range samples[:n] {
+				if seen[one.ID.Index] || one.ID.Index%3 == 0 {
+					t.Fatalf("met %d", one.ID.Index)
+				}
+				seen[one.ID.Index] = true
+			}
+		}
+		if want := r.sessions.live * 2 / 3; len(seen) != want {
+			t.Errorf("by %d: met %d of %d sessions", size, len(seen), want)
+		}
+	}
+}
+
+// Nobody waits for the rest of the samples of a shard that ends, or when the asking ends.
+func TestSamplesInVain(t *testing.T) {
+	r := newRig(t, func(c *Config) { c.Telemetry = false })
+	r.fill(3 * maxViews)
+	r.sessions.each(func(_ uint32, ss *session) { ss.callerSeen = time.Hour })
+	ask := func(ctx context.Context) (asked chan error) {
+		asked, posted := make(chan error), make(chan struct{}, 10)
+		r.inbox.wake = func() { posted <- struct{}{} }
+		go func() {
+			_, _, _, err := r.group().Samples(ctx, Cursor{}, make([]Sample, maxSamples), r.wallTime(time.Hour))
+			asked <- err
+		}()
+		<-posted
+		r.turn() // the first slice
+		<-posted // the next one is to come
+		return asked
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := ask(ctx)
+	cancel()
+	if err := <-asked; !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want that the asking has ended", err)
+	}
+	before := r.count(CountTurns)
+	r.turn()
+	if r.inbox.hasTasks.Load() || r.count(CountTurns) == before {
+		t.Error("a slice follows that nobody waits for")
+	}
+	asked = ask(t.Context())
+	r.inbox.abandon()
+	if err := <-asked; !errors.Is(err, ErrStopped) {
+		t.Errorf("%v, want that the shard has ended", err)
+	}
+}
+
 func TestWalkFromNowhere(t *testing.T) {
 	r := newRig(t)
 	r.fill(3)
@@ -262,16 +331,17 @@ func TestAskingInVain(t *testing.T) {
 func BenchmarkWalk(b *testing.B) {
 	r := rig{Shard: &Shard{cfg: &Config{Telemetry: true}}}
 	r.fill(100_000)
-	views := make([]View, maxViews)
-	for name, w := range map[string]Filter{
-		"views":  {},
-		"visits": {ActiveSince: time.Now().Add(time.Hour)},
+	views, samples := make([]View, maxViews), make([]Sample, maxViews)
+	for name, one := range map[string]func(at uint32) (n int, next uint32, end bool){
+		"views":   func(at uint32) (int, uint32, bool) { return r.walk(at, views, &Filter{}) },
+		"samples": func(at uint32) (int, uint32, bool) { return r.sampleSome(at, samples, 0) },
+		"visits":  func(at uint32) (int, uint32, bool) { return r.sampleSome(at, samples, time.Hour) },
 	} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			at := uint32(0)
 			for b.Loop() {
-				_, next, end := r.walk(at, views, &w)
+				_, next, end := one(at)
 				if at = next; end {
 					at = 0
 				}

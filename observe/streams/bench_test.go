@@ -67,6 +67,21 @@ func (s *sources) Walk(_ context.Context, from shard.Cursor, dst []shard.View, _
 	return n, from, int(from.Index) == all, nil
 }
 
+func (s *sources) Samples(_ context.Context, from shard.Cursor, dst []shard.Sample, _ time.Time) (int, shard.Cursor, bool, error) {
+	all := len(s.keys) * perStream
+	n := min(len(dst), all-int(from.Index))
+	for i := range dst[:n] {
+		at := int(from.Index) + i
+		v := &dst[i]
+		if *v = s.player.Sample; at%perStream == 0 {
+			*v = s.publisher.Sample
+		}
+		v.ID, v.Key = shard.SessionID{Index: uint32(at), Gen: 1}, s.keys[at/perStream]
+	}
+	from.Index += uint32(n)
+	return n, from, int(from.Index) == all, nil
+}
+
 func (s *sources) Session(context.Context, shard.SessionID) (shard.View, bool, error) {
 	return shard.View{}, false, nil
 }

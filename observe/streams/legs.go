@@ -26,7 +26,7 @@ const (
 // On the side of the media's sender the relay measures the RTT itself, from ACK to
 // ACKACK. The receiver measures the whole path, so the difference is the RTT of its
 // side. With media both ways both sides are measured; without media neither is known.
-func roundTrips(v *shard.View) (caller, backend roundTrip) {
+func roundTrips(v *shard.Sample) (caller, backend roundTrip) {
 	up, down := &v.Ways[telemetry.ToBackend], &v.Ways[telemetry.ToCaller]
 	return roundTripOf(up, down), roundTripOf(down, up)
 }
@@ -91,7 +91,7 @@ type mediaCounts struct {
 	before, behind uint64 // lost before and behind the relay
 }
 
-func mediaOf(v *shard.View, way telemetry.Way) mediaCounts {
+func mediaOf(v *shard.Sample, way telemetry.Way) mediaCounts {
 	c := &v.Ways[way].Counts
 	return mediaCounts{c.Packets, c.Retransmitted + c.Filter, c.LostBefore, c.LostBehind}
 }

@@ -49,7 +49,6 @@ func (f *fakeShards) Walk(ctx context.Context, from shard.Cursor, dst []shard.Vi
 	for _, id := range ids {
 		v := f.views[id]
 		if id.Index < from.Index || want.State != "" && v.State != want.State ||
-			!want.ActiveSince.IsZero() && v.Media.Before(want.ActiveSince) ||
 			want.Key != nil && v.Key != *want.Key || want.Backend != "" && v.BackendID != want.Backend ||
 			want.Role != shard.RoleAny && v.Publish != (want.Role == shard.RolePublisher) {
 			continue
@@ -61,6 +60,18 @@ func (f *fakeShards) Walk(ctx context.Context, from shard.Cursor, dst []shard.Vi
 		n++
 	}
 	return n, shard.Cursor{Shard: 1}, true, ctx.Err()
+}
+
+func (f *fakeShards) Samples(ctx context.Context, from shard.Cursor, dst []shard.Sample, since time.Time) (n int, next shard.Cursor, done bool, err error) {
+	views := make([]shard.View, min(len(dst), f.most))
+	found, next, done, err := f.Walk(ctx, from, views, shard.Filter{State: established})
+	for _, v := range views[:found] {
+		if !v.Media.Before(since) {
+			dst[n] = v.Sample
+			n++
+		}
+	}
+	return n, next, done, err
 }
 
 func (f *fakeShards) Session(_ context.Context, id shard.SessionID) (shard.View, bool, error) {
@@ -96,11 +107,15 @@ func newRig(t *testing.T) *rig {
 // add makes an established session.
 func (r *rig) add(index uint32, key string, publish bool) *shard.View {
 	v := &shard.View{
-		ID: shard.SessionID{Shard: 0, Index: index, Gen: 7}, State: established, Key: key, Publish: publish,
+		Sample: shard.Sample{
+			ID: shard.SessionID{Shard: 0, Index: index, Gen: 7}, Key: key, Publish: publish,
+			Begun: r.now.Add(30 * time.Millisecond), Taken: r.now,
+		},
+		State:    established,
 		StreamID: "#!::r=" + key + ",token=abc", Caller: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(1000+index)),
 		Backend: netip.MustParseAddrPort("10.1.0.1:10080"), BackendID: backend.ID("b1"),
 		CallerSocket: 100 + index, BackendSocket: 200 + index,
-		Opened: r.now, Begun: r.now.Add(30 * time.Millisecond), Seen: r.now, Taken: r.now,
+		Opened: r.now, Seen: r.now,
 	}
 	r.shards.views[v.ID] = v
 	return v

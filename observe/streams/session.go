@@ -83,8 +83,8 @@ func (w *Watch) Kick(ctx context.Context, id string) (bool, error) {
 // session converts a view to the API's JSON.
 func (w *Watch) session(v *shard.View) answer.Session {
 	r := w.ratesOf(v.ID)
-	callerTotal, backendTotal := lossBySide(mediaOf(v, telemetry.ToBackend), mediaOf(v, telemetry.ToCaller))
-	callerTrip, backendTrip := roundTrips(v)
+	callerTotal, backendTotal := lossBySide(mediaOf(&v.Sample, telemetry.ToBackend), mediaOf(&v.Sample, telemetry.ToCaller))
+	callerTrip, backendTrip := roundTrips(&v.Sample)
 	s := answer.Session{
 		ID: v.ID.String(), Shard: v.ID.Shard, State: v.State,
 		Stream: v.Key, StreamID: streamid.Redact(v.StreamID), Role: answer.Role(v.Publish),

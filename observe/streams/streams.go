@@ -17,6 +17,7 @@ import (
 // Shards are the shards that a Watch reads; see shard.Group.
 type Shards interface {
 	Walk(ctx context.Context, from shard.Cursor, dst []shard.View, want shard.Filter) (n int, next shard.Cursor, done bool, err error)
+	Samples(ctx context.Context, from shard.Cursor, dst []shard.Sample, since time.Time) (n int, next shard.Cursor, done bool, err error)
 	Session(ctx context.Context, id shard.SessionID) (shard.View, bool, error)
 	Kick(ctx context.Context, id shard.SessionID) (bool, error)
 }
@@ -50,7 +51,7 @@ type Watch struct {
 	resuming bool
 
 	// Used by Run only.
-	views    []shard.View
+	samples  []shard.Sample
 	observed observations
 	round    uint32 // number of the sample; wraps after 136 years
 	sampled  int    // sessions in the last round
@@ -64,9 +65,9 @@ type Watch struct {
 func New(group Shards, observer Observer, log *slog.Logger) *Watch {
 	return &Watch{
 		group: group, observer: observer, log: log,
-		views: make([]shard.View, sliceSize),
-		began: time.Now(),
-		all:   newCache(),
+		samples: make([]shard.Sample, samplesAtOnce),
+		began:   time.Now(),
+		all:     newCache(),
 	}
 }
 
@@ -102,18 +103,28 @@ func (w *Watch) Histories() (kept, leftOut int) {
 	return w.histories, w.leftOut
 }
 
-// sliceSize is how many sessions one call of Walk returns.
-const sliceSize = 128
+// sliceSize is how many sessions one call of Walk returns, samplesAtOnce one of Samples.
+const (
+	sliceSize     = 128
+	samplesAtOnce = 512
+)
 
 // walk calls fn with all sessions that want selects, in slices that are reused.
 func walk(ctx context.Context, group Shards, views []shard.View, want shard.Filter, fn func([]shard.View)) error {
+	return inSlices(views, fn, func(from shard.Cursor) (int, shard.Cursor, bool, error) {
+		return group.Walk(ctx, from, views, want)
+	})
+}
+
+// inSlices calls fill from the beginning to the end, and fn with what it has filled.
+func inSlices[T any](slice []T, fn func([]T), fill func(from shard.Cursor) (n int, next shard.Cursor, done bool, err error)) error {
 	for at, done := (shard.Cursor{}), false; !done; {
-		n, next, end, err := group.Walk(ctx, at, views, want)
+		n, next, end, err := fill(at)
 		if err != nil {
 			return err
 		}
 		if n > 0 {
-			fn(views[:n])
+			fn(slice[:n])
 		}
 		at, done = next, end
 	}

@@ -23,12 +23,16 @@ func (w *Watch) tick(ctx context.Context, now time.Time) error {
 	if since.IsZero() {
 		since = now.Add(-step)
 	}
-	want := shard.Filter{State: established, ActiveSince: since}
+	each := func(fn func([]shard.Sample)) error {
+		return inSlices(w.samples, fn, func(from shard.Cursor) (int, shard.Cursor, bool, error) {
+			return w.group.Samples(ctx, from, w.samples, since)
+		})
+	}
 	if w.resuming {
 		w.resuming = false
-		return walk(ctx, w.group, w.views, want, w.followAll)
+		return each(w.followAll)
 	}
-	if err := walk(ctx, w.group, w.views, want, w.sample); err != nil {
+	if err := each(w.sample); err != nil {
 		return err
 	}
 	w.mu.Lock()
@@ -63,30 +67,30 @@ func (w *Watch) clock(t time.Time) time.Duration { return t.Sub(w.began) }
 
 // sample samples a slice of sessions. It holds the lock while it updates the tracks, and
 // not while it calls the observer.
-func (w *Watch) sample(views []shard.View) {
-	w.followAll(views)
-	for i := range views {
-		v := &views[i]
+func (w *Watch) sample(samples []shard.Sample) {
+	w.followAll(samples)
+	for i := range samples {
+		v := &samples[i]
 		t := w.tracks.of(v.ID)
 		caller, backend := roundTrips(v)
 		t.stream.second(w.round).add(v.Publish, &t.rates, caller, backend)
 		w.observed.add(&t.rates, caller, backend)
 	}
 	w.observed.report(w.observer)
-	w.sampled += len(views)
+	w.sampled += len(samples)
 }
 
 // followAll updates the tracks of a slice of sessions.
-func (w *Watch) followAll(views []shard.View) {
+func (w *Watch) followAll(samples []shard.Sample) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for i := range views {
-		w.follow(&views[i])
+	for i := range samples {
+		w.follow(&samples[i])
 	}
 }
 
 // follow updates the track of one session. Called with mu held.
-func (w *Watch) follow(v *shard.View) {
+func (w *Watch) follow(v *shard.Sample) {
 	t := w.tracks.of(v.ID)
 	if t == nil {
 		t = w.begin(v)
@@ -96,7 +100,7 @@ func (w *Watch) follow(v *shard.View) {
 
 // begin makes the track of a session. If the session began after the last sample, its
 // rates count from its beginning, when all counters were 0.
-func (w *Watch) begin(v *shard.View) *track {
+func (w *Watch) begin(v *shard.Sample) *track {
 	t := w.tracks.add(v.ID)
 	t.stream = w.stream(v.Key)
 	if !w.ticked.IsZero() && !v.Begun.Before(w.ticked) {

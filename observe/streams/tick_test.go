@@ -116,7 +116,7 @@ func TestHalfASample(t *testing.T) {
 	flow(v, telemetry.ToBackend, 100)
 	r.round++
 	v.Taken = r.now.Add(step / 2)
-	r.sample([]shard.View{*v})
+	r.sample([]shard.Sample{v.Sample})
 	flow(v, telemetry.ToBackend, 50)
 	r.pass(v)
 	if h := r.historyOf("live/a", 1); !near(*h.BitrateIn[0], 100*1332*8) {

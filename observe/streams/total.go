@@ -46,7 +46,7 @@ func (t *total) add(v *shard.View, r *rates) {
 	}
 	if *r != (rates{}) {
 		t.countLossy(r)
-		caller, backend := roundTrips(v)
+		caller, backend := roundTrips(&v.Sample)
 		t.now.add(v.Publish, r, caller, backend)
 	}
 }

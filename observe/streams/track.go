@@ -66,13 +66,13 @@ func (t *track) pass(way telemetry.Way, f shard.Flow, now mediaCounts) growth {
 	return g
 }
 
-func (t *track) passBoth(v *shard.View) (up, down growth) {
+func (t *track) passBoth(v *shard.Sample) (up, down growth) {
 	return t.pass(telemetry.ToBackend, v.ToBackend, mediaOf(v, telemetry.ToBackend)),
 		t.pass(telemetry.ToCaller, v.ToCaller, mediaOf(v, telemetry.ToCaller))
 }
 
 // follow computes the rates from a sample; at is by the Watch's clock.
-func (t *track) follow(v *shard.View, at time.Duration, round uint32) {
+func (t *track) follow(v *shard.Sample, at time.Duration, round uint32) {
 	elapsed := (at - t.at).Seconds()
 	t.round = round
 	if elapsed <= 0 {

@@ -73,9 +73,15 @@ func (w Way) Passed() Passed {
 
 // Last returns when the last datagram passed, 0 for never. Its clock steps by up to 10 ms
 // (CLOCK_MONOTONIC_COARSE).
-func (w Way) Last() time.Duration {
-	if last := atomic.LoadUint64(&w.shared.Last); last != 0 {
-		return time.Duration(last - w.clock)
+func (w Way) Last() time.Duration { return w.loopTime(&w.shared.Last) }
+
+// LastData returns when the last data packet passed, by the clock of Last; 0 for never.
+func (w Way) LastData() time.Duration { return w.loopTime(&w.shared.LastData) }
+
+// loopTime reads a time of the program; 0 stays 0.
+func (w Way) loopTime(at *uint64) time.Duration {
+	if ns := atomic.LoadUint64(at); ns != 0 {
+		return time.Duration(ns - w.clock)
 	}
 	return 0
 }
@@ -88,9 +94,7 @@ func (w Way) Data() (next uint32, bytes uint64, last time.Duration, exceptions u
 	for {
 		exceptions = atomic.LoadUint32(&w.shared.Exceptions)
 		next, bytes = atomic.LoadUint32(&w.shared.Next), atomic.LoadUint64(&w.shared.DataBytes)
-		if at := atomic.LoadUint64(&w.shared.LastData); at != 0 {
-			last = time.Duration(at - w.clock)
-		}
+		last = w.LastData()
 		if atomic.LoadUint32(&w.shared.Exceptions) == exceptions {
 			return next, bytes, last, exceptions
 		}
