@@ -20,9 +20,9 @@ const (
 	recordsPerTurn = 4096
 	// The time between two reads of the records adapts to their number.
 	recordsSoon, recordsSeldom = 2 * time.Millisecond, 100 * time.Millisecond
-	// recordsFew and recordsMany are how many records of a read make the next one later
-	// or sooner. A ring of 256 KiB has space for 2,900.
-	recordsFew, recordsMany = 256, 1024
+	// recordsFew and recordsMany are which part of a ring's space the records of a read take
+	// that make the next one later or sooner: one in so many.
+	recordsFew, recordsMany = 8, 4
 )
 
 // kernel is what a shard keeps for the sessions in the kernel path. It belongs to the

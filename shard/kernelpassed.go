@@ -99,10 +99,11 @@ func (s *Shard) readRecords() (n int) {
 
 // readNext plans the next read of the records after one that had n.
 func (k *kernel) readNext(now time.Duration, n int) {
+	space := k.path.RecordSpace()
 	switch {
-	case n >= recordsMany:
+	case n >= space/recordsMany:
 		k.readWait = max(k.readWait/2, recordsSoon)
-	case n < recordsFew:
+	case n < space/recordsFew:
 		k.readWait = min(max(2*k.readWait, recordsSoon), recordsSeldom)
 	}
 	k.readAt = now + k.readWait

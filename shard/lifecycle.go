@@ -94,13 +94,10 @@ func (s *Shard) callerSending(ss *session) bool {
 	return s.now-s.stalls.extend(ss.callerSeen) < min(callerAliveFor, s.limits.BackendSilence)
 }
 
-// checkEvery is what the times of checks are multiples of that are further away. A session in
-// use is checked in vain, and many together cost fewer turns. A check comes early by that, and
-// the next one at the very time.
-const checkEvery = 4 * wheelTick
-
 // checkDue returns the earliest time at which checkSession could find something, or one up to
-// checkEvery before it. A session that carries media is checked once per probeAfterSilence.
+// bundleEvery before it: a session in use is checked in vain, and many at a time cost fewer
+// turns. The next check is at the very time then. A session that carries media is checked once
+// per probeAfterSilence.
 func (s *Shard) checkDue(i uint32, ss *session) time.Duration {
 	due := s.stalls.extend(max(ss.callerSeen, ss.backendSeen)) + s.limits.IdleTimeout
 	silent := s.now + s.probeAfterSilence()
@@ -114,8 +111,8 @@ func (s *Shard) checkDue(i uint32, ss *session) time.Duration {
 	if s.sessions.cold(i).replay != nil {
 		due = min(due, ss.establishedAt+handshake.ResponseTTL)
 	}
-	if due-s.now >= 2*checkEvery {
-		due = due.Truncate(checkEvery)
+	if due-s.now >= 2*bundleEvery {
+		due = due.Truncate(bundleEvery)
 	}
 	if _, waits := s.pendingInductions[i]; waits {
 		due = min(due, s.stalls.extend(ss.callerSeen)+callerAliveFor)

@@ -127,3 +127,41 @@ func TestMuteBackend(t *testing.T) {
 		t.Errorf("it spoke, and is %+v", p)
 	}
 }
+
+// Checks that are bundled come early, but none comes after a session's deadline: that of an
+// idle one, and that at which a silent backend is probed.
+func TestBundledChecksMissNoDeadline(t *testing.T) {
+	r := newRig(t)
+	r.establish(r.caller, callerID, callerISN, backendID)
+	i, ss := uint32(0), (*session)(nil)
+	r.sessions.each(func(at uint32, one *session) { i, ss = at, one })
+	r.sessions.cold(i).dropReplay()
+	for name, c := range map[string]struct {
+		unanswered bool
+		after      time.Duration
+	}{
+		"idle":            {false, r.limits.IdleTimeout},
+		"silent, a probe": {true, r.probeAfterSilence()},
+	} {
+		for k := range time.Duration(50) {
+			seen := time.Hour + k*3*time.Millisecond
+			deadline := seen + c.after
+			ss.callerSeen, ss.backendSeen, ss.unansweredSince = seen, seen, 0
+			if c.unanswered {
+				ss.unansweredSince = seen
+			}
+			checks := 0
+			for r.now = seen; r.now < deadline; checks++ {
+				due := r.checkDue(i, ss)
+				if due <= r.now || due > deadline {
+					t.Fatalf("%s: at %v of %v the next check is at %v", name, r.now-seen, c.after, due-seen)
+				}
+				r.now = due
+			}
+			if most := int(c.after/r.probeAfterSilence()) + 3; checks > most {
+				t.Errorf("%s: %d checks, want %d at most", name, checks, most)
+			}
+		}
+	}
+	r.now = 0
+}

@@ -30,6 +30,9 @@ const (
 	// wheelTick is the resolution of every timeout, far below the shortest
 	// retry.
 	wheelTick = 8 * time.Millisecond
+	// bundleEvery is what the times of regular work on sessions are multiples of, so that one
+	// wake-up does for all of it: it costs as much as a hundred sessions.
+	bundleEvery = 6 * wheelTick
 	// wheelSlots puts the horizon beyond all timeouts but long idle ones.
 	wheelSlots = 1024
 	wheelMask  = wheelSlots - 1

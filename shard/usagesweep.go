@@ -12,7 +12,7 @@ const (
 	sweepEvery = time.Second
 	// sweepGap is the least time between the chunks of a sweep: each takes some 0.3 ms, and
 	// a shard with 100,000 sessions would do little else. Their sweep takes 5 s.
-	sweepGap = 50 * time.Millisecond
+	sweepGap = bundleEvery
 	// listEvery is how often a shard publishes its sources and streams.
 	listEvery = time.Second
 	// placesPerTurn limits the entries that a turn lists: some 0.2 ms.
@@ -88,7 +88,7 @@ func (s *Shard) meterSessions() {
 		})
 	}
 	u.chunk++
-	u.chunkAt = s.now + max(sweepEvery/time.Duration(max(len(s.sessions.chunks), 1)), sweepGap)
+	u.chunkAt = (s.now + max(sweepEvery/time.Duration(max(len(s.sessions.chunks), 1)), sweepGap)).Truncate(bundleEvery)
 }
 
 // meterSession measures one session. It reports whether it has ended it, which it does only

@@ -27,12 +27,14 @@ type Record struct {
 
 // ringReader reads the records of one shard.
 type ringReader struct {
+	space  int // for short records
 	reader *ringbuf.Reader
 	raw    ringbuf.Record
 	record Record
 }
 
 func (r *ringReader) open(ring *ebpf.Map) (err error) {
+	r.space = int(ring.MaxEntries()) / recordMost
 	if r.reader, err = ringbuf.NewReader(ring); err == nil {
 		r.reader.SetDeadline(time.Unix(1, 0)) // Read does not wait
 	}
@@ -54,7 +56,13 @@ const (
 	recordLength = 20
 	recordHead   = 22
 	recordSize   = 24
+	// recordMost is what a record takes of the ring, but that of a NAK: with its head of 64
+	// bytes, and the kernel's own of 8.
+	recordMost = 8 + recordSize + 64
 )
+
+// RecordSpace returns for how many records there is space: of NAKs for less.
+func (s *Shard) RecordSpace() int { return s.ring.space }
 
 // Read calls fn for the records that wait, oldest first, at most so many. It returns how
 // many there were. A record is valid until fn returns.
