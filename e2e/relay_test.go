@@ -35,12 +35,16 @@ import (
 const patience = 20 * time.Second
 
 // eventually asks until cond holds, or patience is over. It is for what has no event to wait
-// for.
+// for. What takes long is asked for ever more rarely: an answer of a relay with the race
+// detector costs milliseconds, which the tests beside it need.
 func eventually(cond func() bool) bool {
-	for deadline := time.Now().Add(patience); !cond(); time.Sleep(10 * time.Millisecond) {
+	const most = 50 * time.Millisecond
+	deadline := time.Now().Add(patience)
+	for wait := 10 * time.Millisecond; !cond(); wait = min(wait*11/10, most) {
 		if time.Now().After(deadline) {
 			return false
 		}
+		time.Sleep(wait)
 	}
 	return true
 }
