@@ -116,6 +116,10 @@ func child(steps string) {
 			os.Exit(91)
 		}
 		send(fmt.Sprintf("MAINPID=%d", cmd.Process.Pid))
+	case 'b': // has systemd's own client send a message and BARRIER=1
+		if clocale.Command("systemd-notify", "--ready").Run() != nil {
+			os.Exit(2)
+		}
 	case 'w': // waits for SIGTERM
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM)
@@ -299,6 +303,23 @@ func TestDescriptorsOutliveTheProcess(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			testDescriptors(t, env)
+		})
+	}
+}
+
+// systemd's own client gets its answer to BARRIER=1.
+func TestBarrierOfSystemd(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("systemd-notify"); err != nil {
+		t.Skip("systemd is not installed")
+	}
+	for name, env := range map[string][]string{"folder": nil, "abstract": {"TMPDIR=/proc"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			k := startKept(t, "b", env...)
+			if code, _ := k.end(); code != 0 {
+				t.Errorf("code %d\n%s", code, k.text())
+			}
 		})
 	}
 }

@@ -19,7 +19,19 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// asService has the test binary print what it inherits.
+const asService = "TEST_AS_SERVICE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asService) != "" {
+		for _, one := range TakeStored(os.LookupEnv) {
+			at, err := syscall.Getsockname(one.FD)
+			fmt.Println(one.Name, one.FD, at != nil, err, os.Getenv("LISTEN_FDS"))
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds every wait for a message.
 const patience = 20 * time.Second
