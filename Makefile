@@ -6,6 +6,9 @@ SHELL := bash
 # Recipes parse what programs print; decimals have a point.
 export LC_ALL := C
 
+# A program with the race detector sleeps for a second before it exits, unless told not to.
+export GORACE := atexit_sleep_ms=0
+
 GO ?= go
 # Empty outside git: the binary then says what the toolchain knows.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)

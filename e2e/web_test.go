@@ -4,12 +4,14 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 
@@ -45,7 +47,7 @@ func openBrowser(t *testing.T, address string) *browserTab {
 // openTab is openBrowser for an address that may show anything.
 func openTab(t *testing.T, address string) *browserTab {
 	t.Helper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(need.Tool(t, "chromium")), chromedp.WindowSize(1440, 900))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(need.Browser(t)), chromedp.WindowSize(1440, 900))
 	if os.Geteuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium's sandbox refuses root
 	}
@@ -73,12 +75,25 @@ func (b *browserTab) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// await waits until an expression is true.
+// pageGone reports whether an expression was not answered because the tab has gone on to another
+// page.
+func pageGone(err error) bool {
+	const serverError = -32000 // of JSON-RPC: Chromium has no other code for it
+	answer, ok := errors.AsType[*cdproto.Error](err)
+	return ok && answer.Code == serverError
+}
+
+// await waits until an expression is true, of the page that the tab is on then.
 func (b *browserTab) await(expression string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, 2*patience)
 	defer cancel()
-	if err := chromedp.Do(ctx, chromedp.Poll[chromedp.Void]("!!("+expression+")", chromedp.WithPollingTimeout(patience))); err != nil {
+	poll := chromedp.Poll[chromedp.Void]("!!("+expression+")", chromedp.WithPollingTimeout(patience))
+	err := chromedp.Do(ctx, poll)
+	for pageGone(err) {
+		err = chromedp.Do(ctx, poll)
+	}
+	if err != nil {
 		text, _ := chromedp.Run(ctx, chromedp.Evaluate[string](`document.body.innerText + JSON.stringify(said)`))
 		b.t.Fatalf("waited for %s: %v\n%.3000s", expression, err, text)
 	}

@@ -86,10 +86,8 @@ need_tests() {
 	need systemd systemd-analyze
 	# For dissecting captures.
 	need tshark tshark
-	# For the tests of the web page, and a font for its screenshots; the whole browser
-	# for the one of e2e.
+	# For the tests of the web page, and a font for its screenshots.
 	need chromium-headless-shell chromium-headless-shell
-	need chromium chromium
 	need fonts-dejavu-core /usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 	# For a locale with decimal commas.
 	need locales /usr/share/i18n/locales/de_DE

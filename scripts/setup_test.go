@@ -60,13 +60,13 @@ func TestDemoInstallsOnlyItsOwn(t *testing.T) {
 			t.Errorf("the demo lacks %s: %q", name, demo)
 		}
 	}
-	for _, name := range []string{"chromium", "chromium-headless-shell", "redis-server", "redis-tools", "nginx", "nftables", "tshark", "zsh", "fish", "linux-perf"} {
+	for _, name := range []string{"chromium-headless-shell", "redis-server", "redis-tools", "nginx", "nftables", "tshark", "zsh", "fish", "linux-perf"} {
 		if slices.Contains(demo, name) {
 			t.Errorf("the demo installs %s", name)
 		}
 	}
 	all := setup(t)
-	for _, name := range append(demo, "chromium", "chromium-headless-shell", "redis-tools", "tshark") {
+	for _, name := range append(demo, "chromium-headless-shell", "redis-tools", "tshark") {
 		if !slices.Contains(all, name) {
 			t.Errorf("the tests lack %s: %q", name, all)
 		}

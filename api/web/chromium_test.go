@@ -23,10 +23,6 @@ const patience = 30 * time.Second
 // pictures is where screenshots are kept; git ignores it.
 var pictures = filepath.Join("..", "..", ".test", "web")
 
-// headlessShell is Chromium without windows, in which a tab takes a third of the CPU. What
-// Debian has in /usr/bin is a script that does not end with the test.
-const headlessShell = "/usr/lib/chromium/chromium-headless-shell"
-
 // browser is one Chromium for all tests of the package; each has its own tab.
 var browser struct {
 	once   sync.Once
@@ -53,7 +49,7 @@ func startBrowser(t *testing.T) context.Context {
 	if testing.Short() {
 		t.Skip("needs a browser; not in short tests")
 	}
-	path := need.Tool(t, headlessShell)
+	path := need.Browser(t)
 	browser.once.Do(func() {
 		options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WindowSize(1440, 900))
 		if os.Geteuid() == 0 {

@@ -37,6 +37,13 @@ func Tool(t testing.TB, name string) string {
 	return path
 }
 
+// Browser returns the path of Chromium without windows, in which a tab takes a third of the CPU,
+// or skips the test. What Debian has in /usr/bin is a script that does not end with the test.
+func Browser(t testing.TB) string {
+	t.Helper()
+	return Tool(t, "/usr/lib/chromium/chromium-headless-shell")
+}
+
 // Tools skips a test if one of these programs is not installed.
 func Tools(t testing.TB, names ...string) {
 	t.Helper()
