@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"srtrelay/handshake"
+	"srtrelay/observe/telemetry"
 	"srtrelay/wire"
 )
 
@@ -329,8 +330,11 @@ func TestAskingInVain(t *testing.T) {
 
 // What a task of a walk takes of a loop.
 func BenchmarkWalk(b *testing.B) {
-	r := rig{Shard: &Shard{cfg: &Config{Telemetry: true}}}
+	r := newRig(b, func(c *Config) { c.MaxSessions = 100_000 })
 	r.fill(100_000)
+	r.sessions.each(func(_ uint32, ss *session) {
+		r.meters.InOrder(&ss.meter, telemetry.ToBackend, 1, 1316, time.Second)
+	})
 	views, samples := make([]View, maxViews), make([]Sample, maxViews)
 	for name, one := range map[string]func(at uint32) (n int, next uint32, end bool){
 		"views":   func(at uint32) (int, uint32, bool) { return r.walk(at, views, &Filter{}) },
@@ -348,4 +352,5 @@ func BenchmarkWalk(b *testing.B) {
 			}
 		})
 	}
+	r.sessions = sessions{table: newTable(), seed: r.sessions.seed}
 }
