@@ -132,8 +132,10 @@ func TestCrashedCallerComesBack(t *testing.T) {
 		r := startRelay(t, backendAt(startEcho(t).Addr()))
 		port := openPort(t, loopback)
 		const id = 0x1234567
-		connect := func(p *srttest.CallerPort) *srttest.Session {
-			s, err := p.Open(r.addr, srttest.CallerOptions{Style: style, SocketID: id})
+		// Two sockets that are as quick as each other, to the microsecond, would send copies of
+		// one INDUCTION, of which the relay answers the first.
+		connect := func(p *srttest.CallerPort, age time.Duration) *srttest.Session {
+			s, err := p.Open(r.addr, srttest.CallerOptions{Style: style, SocketID: id, Age: age})
 			must(t, err)
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
@@ -142,10 +144,10 @@ func TestCrashedCallerComesBack(t *testing.T) {
 			}
 			return s
 		}
-		echo(t, connect(port), 1)
+		echo(t, connect(port, 0), 1)
 		local := port.Addr()
 		must(t, port.Close()) // and no SHUTDOWN
-		echo(t, connect(openPort(t, local)), 1)
+		echo(t, connect(openPort(t, local), time.Minute), 1)
 		st := r.stats()
 		if st["established"] != 2 || st["sessions"]-st["tombstones"] != 1 {
 			t.Errorf("style %d: %v", style, st)

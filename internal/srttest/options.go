@@ -58,6 +58,8 @@ type CallerOptions struct {
 	// OmitConfigFlag clears the CONFIG flag although there are such blocks.
 	OmitConfigFlag bool
 	Timeout        time.Duration // 0 = 3 s
+	// Age is how long the socket has been open: its timestamps count from then.
+	Age time.Duration
 	// Manual sends nothing but what the test asks for, not even a CONCLUSION.
 	Manual bool
 	// RecvBuffer makes Session.Recv deliver; what does not fit is counted.

@@ -79,6 +79,7 @@ func newSession(p *CallerPort, target netip.AddrPort, id uint32, o CallerOptions
 		s.recv = make(chan []byte, o.RecvBuffer)
 	}
 	s.init(netip.AddrPortFrom(target.Addr().Unmap(), target.Port()), p.send)
+	s.start = s.start.Add(-o.Age)
 	s.echoKeepalives = o.Style == Gosrt
 	return s
 }
