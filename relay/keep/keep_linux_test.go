@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"srtrelay/internal/clocale"
+	"srtrelay/internal/need"
 )
 
 // asChild makes the test binary the keeper's process or its child. Its value says what the
@@ -310,9 +311,7 @@ func TestDescriptorsOutliveTheProcess(t *testing.T) {
 // systemd's own client gets its answer to BARRIER=1.
 func TestBarrierOfSystemd(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("systemd-notify"); err != nil {
-		t.Skip("systemd is not installed")
-	}
+	need.Tool(t, "systemd-notify")
 	for name, env := range map[string][]string{"folder": nil, "abstract": {"TMPDIR=/proc"}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

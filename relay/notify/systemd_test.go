@@ -3,30 +3,20 @@ package notify
 import (
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"srtrelay/internal/clocale"
+	"srtrelay/internal/need"
 )
 
-// systemdTool returns a tool of systemd. The tests of this package play systemd's part; these are
-// checked with its own code where it is installed.
-func systemdTool(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		t.Skip("systemd is not installed")
-	}
-	return path
-}
-
-// What systemd's own code passes on is found by name.
+// The tests of this package play systemd's part; these are checked with its own code. What that
+// passes on is found by name.
 func TestTakeStoredOfSystemd(t *testing.T) {
 	t.Parallel()
-	tool := systemdTool(t, "systemd-socket-activate")
+	tool := need.Tool(t, "systemd-socket-activate")
 	socket := filepath.Join(t.TempDir(), "s")
 	cmd := clocale.Command(tool, "--listen="+socket, "--listen="+socket+"2",
 		"--fdname=front/0/0/127.0.0.1%3A1:checkpoint/0/0/1f", "--setenv="+asService+"=1", os.Args[0])
@@ -64,7 +54,7 @@ func TestTakeStoredOfSystemd(t *testing.T) {
 // of names.
 func TestMessagesOfSystemd(t *testing.T) {
 	t.Parallel()
-	tool := systemdTool(t, "systemd-notify")
+	tool := need.Tool(t, "systemd-notify")
 	for _, name := range []string{socketName(t), "@srtrelay-notify-" + t.Name() + time.Now().Format(".000000000")} {
 		conn := listen(t, name)
 		read := func() string {
