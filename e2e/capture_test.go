@@ -327,19 +327,28 @@ func TestCaptureOfOneSession(t *testing.T) {
 // sessionOf asks the relay for the ID of a caller's session.
 func sessionOf(t *testing.T, r *relay, s *srttest.Session) string {
 	t.Helper()
+	id := r.findSession(s.ID())
+	if id == "" {
+		t.Fatalf("no session of socket %d", s.ID())
+	}
+	return id
+}
+
+// findSession asks the relay for the ID of the session of a caller's socket; "" for none.
+func (r *relay) findSession(callerID uint32) string {
+	r.t.Helper()
 	var list struct {
 		Sessions []struct {
-			ID             string
-			CallerSocketID uint32 `json:"caller_socket_id"`
+			ID       string
+			CallerID uint32 `json:"caller_socket_id"`
 		}
 	}
-	r.get("/api/v1/sessions", &list)
+	r.get("/api/v1/sessions?limit=1000", &list)
 	for _, one := range list.Sessions {
-		if one.CallerSocketID == s.ID() {
+		if one.CallerID == callerID {
 			return one.ID
 		}
 	}
-	t.Fatalf("no session of socket %d in %+v", s.ID(), list)
 	return ""
 }
 

@@ -50,7 +50,10 @@ func (r *relay) tryCall(method, path, body string) (status int, answer string, e
 	}
 	req.Close = true
 	req.Header.Set("Content-Type", "application/json")
-	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	client := r.client()
+	if client.Transport == nil {
+		client.Transport = &http.Transport{DisableKeepAlives: true}
+	}
 	res, err := client.Do(req)
 	if err != nil {
 		return 0, "", err

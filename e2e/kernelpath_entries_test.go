@@ -121,25 +121,10 @@ func (f *kernelFlows) flap() (stop func()) {
 	}
 }
 
-// closeSession ends the session of a caller's socket by the API.
+// closeSession ends the session of a caller's socket by the API, unless it has ended.
 func (r *relay) closeSession(callerID uint32) {
 	r.t.Helper()
-	var list struct {
-		Sessions []struct {
-			ID       string
-			CallerID uint32 `json:"caller_socket_id"`
-		}
-	}
-	r.get("/api/v1/sessions?limit=1000", &list)
-	for _, s := range list.Sessions {
-		if s.CallerID != callerID {
-			continue
-		}
-		request, err := http.NewRequest(http.MethodDelete, r.api+"/api/v1/sessions/"+s.ID, nil)
-		must(r.t, err)
-		answer, err := r.client().Do(request)
-		must(r.t, err)
-		_ = answer.Body.Close()
-		return
+	if id := r.findSession(callerID); id != "" {
+		_, _ = r.call(http.MethodDelete, "/api/v1/sessions/"+id, "")
 	}
 }
